@@ -1,0 +1,341 @@
+"""The catalog: one row per image, with everything that later steps ask of a file.
+
+A catalog is made once, checks what it lists, and is a GeoParquet file that opens in QGIS.
+After it no step asks which dataset an image came from.
+"""
+
+import hashlib
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pandas
+import shapely
+from pyproj import Transformer
+from rasterio.transform import array_bounds
+
+from rhm.data.labels import Label
+from rhm.data.raster import Raster, RasterInfo
+from rhm.data.windows import grid
+from rhm.errors import CatalogError
+from rhm.files import atomic_path
+
+SPLITS = ("train", "val", "test")
+"""Names of the splits; an empty name is an image that is in none yet."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image as an indexer found it, before it is opened.
+
+    Attributes:
+        image: path of the image.
+        label: path of its mask or footprints, or None where there is none.
+        domain: city, sensor or campaign, whatever is the unit of domain shift.
+        group: the ground it shows; images of one group never part in a split.
+        split: train, val or test where the layout says so, otherwise empty.
+        gsd_m: ground sampling distance in metres where the file cannot say, otherwise None.
+        black_is_nodata: whether pixels that are zero in all bands have no data.
+    """
+
+    image: Path
+    label: Path | None
+    domain: str
+    group: str
+    split: str = ""
+    gsd_m: float | None = None
+    black_is_nodata: bool = False
+
+
+@dataclass(frozen=True)
+class Tile(Source):
+    """A catalogued image: a source, and what the file said when it was opened.
+
+    Attributes:
+        width: columns.
+        height: rows.
+        bands: number of bands without alpha.
+        dtype: numpy's name of the pixels' type.
+        crs: coordinate reference system as authority code or WKT, empty without one.
+        nodata: declared nodata value, or None.
+        building_fraction: share of valid pixels that are building, or None without a label.
+    """
+
+    width: int = 0
+    height: int = 0
+    bands: int = 0
+    dtype: str = ""
+    crs: str = ""
+    nodata: float | None = None
+    building_fraction: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The image's file name without suffix."""
+        return self.image.stem
+
+    def scale_to(self, gsd_m: float | None) -> float:
+        """Return the ``Raster`` scale that shows this image at ``gsd_m`` metres per pixel.
+
+        1 where either distance is unknown, or within a hundredth of the other.
+        """
+        if gsd_m is None or self.gsd_m is None:
+            return 1.0
+        scale = self.gsd_m / gsd_m
+        return 1.0 if abs(scale - 1.0) < 0.01 else scale
+
+    def open(self, scale: float = 1.0) -> Raster:
+        """Open the image, on a grid of ``scale`` times its resolution."""
+        return Raster(self.image, black_is_nodata=self.black_is_nodata, scale=scale)
+
+
+@dataclass(frozen=True, eq=False)
+class Catalog:
+    """A table of images.
+
+    Attributes:
+        frame: one row per image, a column per attribute of ``Tile``, and the image's outline
+            in EPSG:4326 (empty where the image has no coordinates) as geometry.
+    """
+
+    frame: geopandas.GeoDataFrame
+
+    @classmethod
+    def build(
+        cls,
+        sources: Iterable[Source],
+        *,
+        threads: int = 4,
+        on_progress: Callable[[], None] | None = None,
+    ) -> "Catalog":
+        """Open every source, check its label, and tabulate.
+
+        Raises:
+            CatalogError: there is no source.
+            RasterError: an image or mask cannot be read, or their sizes differ.
+            VectorError: footprints cannot be read or laid over their image.
+        """
+        listed = list(sources)
+        if not listed:
+            raise CatalogError("no images to catalogue")
+
+        def opened(source: Source) -> tuple[Tile, shapely.Geometry]:
+            row = _open(source)
+            if on_progress is not None:
+                on_progress()
+            return row
+
+        with ThreadPoolExecutor(threads) as pool:
+            rows = list(pool.map(opened, listed))
+        return cls._of(rows)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Catalog":
+        """Read a catalog; paths stored relative to it are resolved.
+
+        Raises:
+            CatalogError: the file is missing, not a catalog, or lists nothing.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise CatalogError(f"no catalog at {path}: make one with `rhm data index`")
+        try:
+            frame = geopandas.read_parquet(path)
+        except (ValueError, OSError, KeyError) as error:
+            raise CatalogError(f"{path} is not a catalog (GeoParquet): {error}") from error
+        missing = [field.name for field in fields(Tile) if field.name not in frame.columns]
+        if missing:
+            raise CatalogError(f"{path} is not a catalog: it has no column '{missing[0]}'")
+        if frame.empty:
+            raise CatalogError(f"{path} lists no images")
+        for column in ("image", "label"):
+            frame[column] = [str(path.parent / each) if each else "" for each in frame[column]]
+        return cls(frame)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the catalog as GeoParquet, complete or not at all.
+
+        Images at or below the catalog's folder are stored relative to it, so that the folder
+        can be moved; others by their absolute path.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        folder = Path(path).resolve().parent
+        frame = self.frame.copy()
+        for column in ("image", "label"):
+            frame[column] = [_relative(each, folder) for each in frame[column]]
+        with atomic_path(path) as temporary:
+            frame.to_parquet(temporary, index=False)
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def domains(self) -> list[str]:
+        """The domains, each once, in order of appearance."""
+        return list(dict.fromkeys(self.frame["domain"]))
+
+    @property
+    def tiles(self) -> list[Tile]:
+        """The rows as values, in order."""
+        names = [field.name for field in fields(Tile)]
+        return [
+            _tile(dict(zip(names, row, strict=True)))
+            for row in self.frame[names].itertuples(index=False, name=None)
+        ]
+
+    def select(
+        self,
+        *,
+        domains: Iterable[str] | None = None,
+        split: str | None = None,
+        labelled: bool | None = None,
+    ) -> "Catalog":
+        """Return the rows of these domains, this split, with or without labels.
+
+        Raises:
+            CatalogError: a domain is not in the catalog.
+        """
+        keep = np.ones(len(self.frame), dtype=bool)
+        if domains is not None:
+            wanted = list(domains)
+            unknown = [name for name in wanted if name not in self.domains]
+            if unknown:
+                raise CatalogError(
+                    f"no domain '{unknown[0]}' in the catalog: it has {', '.join(self.domains)}"
+                )
+            keep &= self.frame["domain"].isin(wanted).to_numpy()
+        if split is not None:
+            keep &= (self.frame["split"] == split).to_numpy()
+        if labelled is not None:
+            keep &= (self.frame["label"] != "").to_numpy() == labelled
+        return Catalog(self.frame[keep].reset_index(drop=True))
+
+    def assign_splits(self, shares: Mapping[str, float], *, seed: int = 0) -> "Catalog":
+        """Return the catalog with every row that has no split put into one.
+
+        Whole groups are dealt, domain by domain, so that each split's share of the domain's
+        images comes close to the one asked for; what remains is ``train``.
+
+        Args:
+            shares: share in [0, 1] of ``val`` and ``test``.
+            seed: of the order in which groups are dealt.
+        """
+        if sum(shares.values()) > 1.0 or not set(shares) <= set(SPLITS):
+            raise CatalogError(f"split shares must be of {SPLITS} and sum to at most 1")
+        frame = self.frame.copy()
+        open_rows = frame["split"] == ""
+        for domain in self.domains:
+            of_domain = frame[open_rows & (frame["domain"] == domain)]
+            sizes = of_domain.groupby("group").size().sort_index()
+            rng = np.random.default_rng([seed, *domain.encode()])
+            dealt = _deal(sizes.to_dict(), dict(shares), rng=rng)
+            frame.loc[of_domain.index, "split"] = of_domain["group"].map(dealt)
+        return Catalog(frame)
+
+    def split_hash(self) -> str:
+        """Return a hash of which image is in which split: equal hashes, equal experiment."""
+        rows = self.frame[["domain", "group", "image", "split"]].itertuples(index=False)
+        lines = sorted(f"{d}\t{g}\t{Path(i).name}\t{s}" for d, g, i, s in rows)
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+    def merge(self, other: "Catalog") -> "Catalog":
+        """Return the rows of both."""
+        both = pandas.concat([self.frame, other.frame], ignore_index=True)
+        return Catalog(geopandas.GeoDataFrame(both, geometry="geometry", crs="EPSG:4326"))
+
+    @classmethod
+    def _of(cls, rows: list[tuple[Tile, Any]]) -> "Catalog":
+        columns: dict[str, list[Any]] = {
+            field.name: [getattr(tile, field.name) for tile, _ in rows] for field in fields(Tile)
+        }
+        columns["image"] = [str(Path(each).resolve()) for each in columns["image"]]
+        columns["label"] = [str(Path(each).resolve()) if each else "" for each in columns["label"]]
+        for name in ("gsd_m", "nodata", "building_fraction"):
+            columns[name] = [math.nan if each is None else float(each) for each in columns[name]]
+        outlines = [outline for _, outline in rows]
+        return cls(geopandas.GeoDataFrame(columns, geometry=outlines, crs="EPSG:4326"))
+
+
+def _open(source: Source) -> tuple[Tile, shapely.Geometry]:
+    with Raster(source.image, black_is_nodata=source.black_is_nodata) as raster:
+        info = raster.info
+        fraction = None if source.label is None else _building_fraction(source.label, raster)
+    tile = Tile(
+        image=source.image,
+        label=source.label,
+        domain=source.domain,
+        group=source.group,
+        split=source.split,
+        gsd_m=source.gsd_m if info.gsd_m is None else info.gsd_m,
+        black_is_nodata=source.black_is_nodata,
+        width=info.width,
+        height=info.height,
+        bands=len(info.bands),
+        dtype=info.dtype,
+        crs=info.crs.to_string() if info.crs else "",
+        nodata=info.nodata,
+        building_fraction=fraction,
+    )
+    return tile, _outline(info)
+
+
+def _building_fraction(label: Path, raster: Raster) -> float:
+    buildings = valid_pixels = 0
+    with Label(label, raster) as truth:
+        for window in grid(raster.info.height, raster.info.width, 2048):
+            _, valid = raster.read(window)
+            buildings += int(np.count_nonzero(truth.read(window).astype(bool) & valid))
+            valid_pixels += int(np.count_nonzero(valid))
+    return buildings / max(1, valid_pixels)
+
+
+def _outline(info: RasterInfo) -> shapely.Geometry:
+    if info.crs is None:
+        return shapely.Polygon()
+    outline = shapely.box(*array_bounds(info.height, info.width, info.transform)).segmentize(1e9)
+    to_degrees = Transformer.from_crs(info.crs.to_wkt(), "EPSG:4326", always_xy=True)
+    degrees = shapely.transform(
+        outline, lambda xy: np.column_stack(to_degrees.transform(xy[:, 0], xy[:, 1]))
+    )
+    return degrees if np.isfinite(shapely.get_coordinates(degrees)).all() else shapely.Polygon()
+
+
+def _tile(row: dict[str, Any]) -> Tile:
+    row["image"] = Path(row["image"])
+    row["label"] = Path(row["label"]) if row["label"] else None
+    for name in ("gsd_m", "nodata", "building_fraction"):
+        row[name] = None if math.isnan(row[name]) else float(row[name])
+    for name in ("width", "height", "bands"):
+        row[name] = int(row[name])
+    return Tile(**row)
+
+
+def _relative(path: str, folder: Path) -> str:
+    if path and Path(path).is_relative_to(folder):
+        return str(Path(path).relative_to(folder))
+    return path
+
+
+def _deal(
+    sizes: dict[str, int], shares: dict[str, float], *, rng: np.random.Generator
+) -> dict[str, str]:
+    """Deal groups to splits: each takes groups while that brings it closer to its share."""
+    names = list(rng.permutation(sorted(sizes)))
+    total = sum(sizes.values())
+    dealt = dict.fromkeys(names, "train")
+    for split, share in shares.items():
+        wanted, taken = share * total, 0
+        for name in [name for name in names if dealt[name] == "train"]:
+            size = sizes[name]
+            if abs(taken + size - wanted) < abs(taken - wanted):
+                dealt[name] = split
+                taken += size
+    return dealt

@@ -1,0 +1,184 @@
+"""Imagery in folders of one's own.
+
+    DIR/images/a.tif + DIR/masks/a.png              one domain, named after DIR
+    DIR/CITY/images/a.tif + DIR/CITY/masks/a.png    one domain per city
+    DIR/CITY/images/a.tif + DIR/CITY/footprints/a.gpkg, or one vector file for all images
+
+or a table (CSV) of columns ``image``, ``label`` (or ``mask``), and as many of ``domain``,
+``group``, ``split``, ``gsd_m`` as are known.
+"""
+
+import math
+import os
+import re
+from pathlib import Path
+
+import pandas
+
+from rhm.data.catalog import SPLITS, Source
+from rhm.data.labels import VECTOR_SUFFIXES
+from rhm.errors import CatalogError
+
+IMAGE_SUFFIXES = frozenset({".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".vrt"})
+_MASK_FOLDERS = ("masks", "labels", "gt")
+_VECTOR_FOLDERS = ("footprints", "labels", "vectors")
+
+
+def index_folder(
+    folder: str | os.PathLike[str],
+    *,
+    table: str | os.PathLike[str] | None = None,
+    domain: str | None = None,
+    group_pattern: str | None = None,
+    gsd_m: float | None = None,
+    black_is_nodata: bool = False,
+) -> list[Source]:
+    """Find images and labels in a folder, or read them from a table.
+
+    Args:
+        folder: holds the images; a table's paths are relative to it.
+        table: a CSV that lists them; without it the folders are searched.
+        domain: name of the one domain; by default from the table's column or the folder.
+        group_pattern: regular expression whose first group, searched in the image's name, is
+            the image's group; by default the table's column, or each image by itself.
+        gsd_m: ground sampling distance in metres of images that cannot say theirs.
+        black_is_nodata: whether pixels that are zero in all bands have no data.
+
+    Returns:
+        One source per image, sorted by path.
+
+    Raises:
+        CatalogError: nothing is found, the table lacks a column or lists a missing file, or
+            the pattern does not fit a name.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise CatalogError(f"no folder at {root}")
+    found = _of_table(root, Path(table)) if table else _of_folders(root)
+    if not found:
+        raise CatalogError(
+            f"no images under {root}: expected images/ beside masks/ or footprints/, there or "
+            "one folder down"
+        )
+    grouping = _pattern(group_pattern)
+    return [
+        Source(
+            image=each.image,
+            label=each.label,
+            domain=domain or each.domain,
+            group=each.group if grouping is None else _group(grouping, each.image),
+            split=each.split,
+            gsd_m=each.gsd_m if each.gsd_m is not None else gsd_m,
+            black_is_nodata=black_is_nodata,
+        )
+        for each in sorted(found, key=lambda each: each.image)
+    ]
+
+
+def _of_folders(root: Path) -> list[Source]:
+    cities = (
+        [root] if (root / "images").is_dir() else sorted(p for p in root.iterdir() if p.is_dir())
+    )
+    sources = []
+    for city in cities:
+        folder = city / "images"
+        if not folder.is_dir():
+            continue
+        label_of = _Labels(city)
+        for image in folder.iterdir():
+            if image.suffix.lower() in IMAGE_SUFFIXES:
+                sources.append(Source(image, label_of(image), city.resolve().name, image.stem))
+    return sources
+
+
+class _Labels:
+    """Finds the label of each image of one city."""
+
+    def __init__(self, city: Path) -> None:
+        self._masks = _files(city, _MASK_FOLDERS, IMAGE_SUFFIXES)
+        self._vectors = _files(city, _VECTOR_FOLDERS, VECTOR_SUFFIXES)
+        self._labelled = bool(self._masks or self._vectors)
+
+    def __call__(self, image: Path) -> Path | None:
+        if not self._labelled:
+            return None
+        label = self._masks.get(image.stem) or self._vectors.get(image.stem)
+        if label is None and not self._masks and len(self._vectors) == 1:
+            label = next(iter(self._vectors.values()))
+        if label is None:
+            raise CatalogError(
+                f"{image} has no label of its name: add one, or move it to a folder of "
+                "unlabelled images"
+            )
+        return label
+
+
+def _files(city: Path, names: tuple[str, ...], suffixes: frozenset[str]) -> dict[str, Path]:
+    return {
+        path.stem: path
+        for name in names
+        if (city / name).is_dir()
+        for path in (city / name).iterdir()
+        if path.suffix.lower() in suffixes
+    }
+
+
+def _of_table(root: Path, table: Path) -> list[Source]:
+    try:
+        rows = pandas.read_csv(table, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise CatalogError(f"{table} cannot be read as a table: {error}") from error
+    if "image" not in rows.columns:
+        raise CatalogError(f"{table} has no column 'image': its columns are {list(rows.columns)}")
+    return [
+        _of_row(root, table, {str(key): value for key, value in row.items()})
+        for row in rows.to_dict("records")
+    ]
+
+
+def _of_row(root: Path, table: Path, row: dict[str, str]) -> Source:
+    image = root / row["image"]
+    named = row.get("label") or row.get("mask") or ""
+    label = root / named if named else None
+    for path in (image, label):
+        if path is not None and not path.is_file():
+            raise CatalogError(f"{table} lists {path}, which does not exist")
+    split = row.get("split", "")
+    if split not in (*SPLITS, ""):
+        raise CatalogError(f"{table} has split '{split}': known are {', '.join(SPLITS)}")
+    return Source(
+        image=image,
+        label=label,
+        domain=row.get("domain") or root.resolve().name,
+        group=row.get("group") or image.stem,
+        split=split,
+        gsd_m=_positive(row.get("gsd_m", "")),
+    )
+
+
+def _positive(text: str) -> float | None:
+    """Read a positive number; anything else, such as "unknown", is None."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number > 0 else None
+
+
+def _pattern(text: str | None) -> re.Pattern[str] | None:
+    if text is None:
+        return None
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise CatalogError(f"'{text}' is not a regular expression: {error}") from error
+    if not pattern.groups:
+        raise CatalogError(f"'{text}' has no group in parentheses to name the image's group")
+    return pattern
+
+
+def _group(pattern: re.Pattern[str], image: Path) -> str:
+    match = pattern.search(image.stem)
+    if match is None or match[1] is None:
+        raise CatalogError(f"'{pattern.pattern}' does not fit the name of {image}")
+    return match[1]

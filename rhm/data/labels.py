@@ -1,0 +1,102 @@
+"""Truth: where the buildings of an image are, from a mask or from any vector file."""
+
+import os
+from pathlib import Path
+
+import geopandas
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.transform import Affine, array_bounds
+from shapely.geometry import box
+
+from rhm.data.footprints import burn, read_footprints
+from rhm.data.raster import Raster, describe
+from rhm.data.windows import Window
+from rhm.errors import RasterError, VectorError
+
+VECTOR_SUFFIXES = frozenset({".geojson", ".json", ".gpkg", ".shp", ".fgb", ".parquet"})
+"""Suffixes of labels that hold footprints; every other label is a mask."""
+
+IGNORE = 255
+"""Value of label pixels that say nothing: nodata, and what lies beyond the image."""
+
+
+class Label:
+    """The truth of one image; use it as a context manager.
+
+    Args:
+        path: a mask of the image's size (zero is background, everything else building), or
+            a vector file of footprints in any coordinate reference system.
+        raster: the open image, on the grid in which labels are wanted.
+        scale: the raster's ``scale``.
+
+    Raises:
+        RasterError: the mask cannot be read or has another size.
+        VectorError: the vectors cannot be read, or cannot be laid over the image.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], raster: Raster, *, scale: float = 1.0) -> None:
+        self._info = raster.info
+        self._mask: Raster | None = None
+        self._footprints: geopandas.GeoDataFrame | None = None
+        if Path(path).suffix.lower() in VECTOR_SUFFIXES:
+            self._footprints = _footprints_over(path, raster)
+        else:
+            check_mask_size(path, raster.info.path)
+            self._mask = Raster(path, bands=[1], scale=scale, categorical=True)
+
+    def __enter__(self) -> "Label":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._mask is not None:
+            self._mask.close()
+
+    def read(self, window: Window | None = None) -> NDArray[np.uint8]:
+        """Return 1 where there is a building and 0 elsewhere, (height, width) uint8.
+
+        Args:
+            window: in the raster's grid, the whole raster by default. Beyond the image there
+                are no buildings.
+        """
+        window = window or Window(0, 0, self._info.height, self._info.width)
+        if self._mask is not None:
+            pixels, _ = self._mask.read(window)
+            return (pixels[..., 0] > 0).astype(np.uint8)
+        transform = self._info.transform * Affine.translation(window.col, window.row)
+        return burn(self._nearby(window, transform), transform, window.height, window.width)
+
+    def _nearby(self, window: Window, transform: Affine) -> geopandas.GeoSeries:
+        if self._footprints is None:
+            return geopandas.GeoSeries()
+        bounds = array_bounds(window.height, window.width, transform)
+        shapes = self._footprints.geometry
+        return shapes.iloc[shapes.sindex.query(box(*bounds))]
+
+
+def check_mask_size(mask: str | os.PathLike[str], image: str | os.PathLike[str]) -> None:
+    """Check that a mask covers its image pixel by pixel.
+
+    Raises:
+        RasterError: one of the two cannot be read, or their sizes differ.
+    """
+    ours, theirs = describe(mask), describe(image)
+    if (ours.height, ours.width) != (theirs.height, theirs.width):
+        raise RasterError(
+            f"label {mask} is {ours.width} x {ours.height} pixels, "
+            f"its image {image} {theirs.width} x {theirs.height}"
+        )
+
+
+def _footprints_over(path: str | os.PathLike[str], raster: Raster) -> geopandas.GeoDataFrame:
+    info = raster.info
+    if info.crs is None:
+        raise VectorError(
+            f"{info.path} has no coordinate reference system, so the footprints of {path} "
+            "cannot be laid over it: give the image one, or a mask"
+        )
+    return read_footprints(path, info.crs, array_bounds(info.height, info.width, info.transform))

@@ -1,0 +1,109 @@
+"""The SpaceNet building datasets, SN1, SN2 and SN7, in their official namings.
+
+SN1 ``3band/3band_AOI_1_RIO_img1.tif`` with ``vectordata/geojson/Geo_AOI_1_RIO_img1.geojson``,
+or ``3band_013022223130_Public_img1.tif`` with ``013022223130_Public_img1_Geo.geojson``;
+SN2 ``RGB-PanSharpen/RGB-PanSharpen_AOI_2_Vegas_img802.tif`` with
+``geojson/buildings/buildings_AOI_2_Vegas_img802.geojson``;
+SN7 ``L15-…/images_masked/global_monthly_2018_01_mosaic_L15-….tif`` with
+``labels/global_monthly_2018_01_mosaic_L15-…_Buildings.geojson``.
+
+Images and labels are paired by the area and number in their names. A GeoJSON without features
+means a tile without buildings.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rhm.data.catalog import Source
+from rhm.errors import CatalogError
+
+PRODUCTS = ("RGB-PanSharpen", "PS-RGB", "3band", "global_monthly")
+"""Beginnings of the names of the three-band images, by dataset."""
+
+_CHIP = re.compile(r"(?P<area>AOI_\d+_[A-Za-z]+|\d{12})(?:_Public)?_img(?P<number>\d+)")
+_MONTH = re.compile(
+    r"global_monthly_(?P<month>\d{4}_\d{2})_mosaic_(?P<area>L15-[\w-]+?_\d+_\d+_\d+)"
+)
+_AREAS = {"013022223130": "AOI_1_RIO", "013022223132": "AOI_1_RIO", "013022223133": "AOI_1_RIO"}
+
+_Key = tuple[str, str]
+
+
+def index_spacenet(
+    folder: str | os.PathLike[str], *, products: Sequence[str] = PRODUCTS
+) -> list[Source]:
+    """Find images and labels anywhere below ``folder``.
+
+    Args:
+        folder: of one download, or of several.
+        products: beginnings of the names of the images wanted, for example
+            ``["MUL-PanSharpen"]``.
+
+    Returns:
+        One source per image, sorted. SN1 and SN2: the domain is the area (``AOI_2_Vegas``),
+        the group the chip. SN7: the domain is ``SN7``, the group the area, because its months
+        show the same ground. Images without a GeoJSON are unlabelled.
+
+    Raises:
+        CatalogError: no image has an official name, or two labels claim one image.
+    """
+    root = Path(folder)
+    images = _images(root, tuple(products))
+    if not images:
+        raise CatalogError(
+            f"no SpaceNet images under {folder}: expected names such as "
+            "RGB-PanSharpen_AOI_2_Vegas_img802.tif (for others use `rhm data index folder`)"
+        )
+    labels = _labels(root)
+    sources = []
+    for key, image in sorted(images.items()):
+        area, number = key
+        if number.startswith("month "):
+            domain, group = "SN7", area
+        else:
+            domain, group = area, number
+        sources.append(Source(image, labels.get(key), domain, group))
+    return sources
+
+
+def _key(stem: str) -> _Key | None:
+    month = _MONTH.search(stem)
+    if month:
+        return month["area"], f"month {month['month']}"
+    chip = _CHIP.search(stem)
+    if chip:
+        return _AREAS.get(chip["area"], chip["area"]), f"{chip['area']}_img{chip['number']}"
+    return None
+
+
+def _images(root: Path, products: tuple[str, ...]) -> dict[_Key, Path]:
+    # SN7 offers each month twice; the masked image declares its clouds.
+    found: dict[_Key, Path] = {}
+    for path in sorted(root.rglob("*.tif"), key=lambda path: path.parent.name == "images_masked"):
+        key = _key(path.stem)
+        if key is not None and path.stem.startswith(products):
+            found[key] = path
+    return found
+
+
+def _labels(root: Path) -> dict[_Key, Path]:
+    found: dict[_Key, Path] = {}
+    for path in _building_files(root.rglob("*.geojson")):
+        key = _key(path.stem)
+        if key is None:
+            continue
+        if key in found:
+            raise CatalogError(f"{found[key]} and {path} both label the same image: keep one")
+        found[key] = path
+    return found
+
+
+def _building_files(paths: Iterable[Path]) -> list[Path]:
+    """Leave out SN7's masks of unusable ground and its labels matched over time."""
+    return sorted(
+        path
+        for path in paths
+        if not path.stem.endswith("_UDM") and not path.parent.name.startswith("labels_match")
+    )

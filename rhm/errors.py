@@ -1,0 +1,46 @@
+"""The errors that a user can cause, as one tree.
+
+    RhmError                 the input is at fault: one line, exit code 2
+    ├── RasterError          an image cannot be read, or does not fit its use
+    ├── VectorError          a vector file cannot be read, or has no CRS
+    ├── CatalogError         a catalog is empty, malformed, or lacks what is asked of it
+    ├── BankError            a histogram bank cannot be read, or does not fit the imagery
+    ├── ConfigError          a configuration has an unknown key or an impossible value
+    ├── ModelFileError       a model file cannot be read, or does not fit the imagery
+    └── OutputError          a result cannot be written
+
+The message says what is wrong, where, and what to do next, in one line. Everything else
+that is raised is a defect of this package and is shown with its traceback.
+"""
+
+
+class RhmError(Exception):
+    """The user's input is at fault; the command line prints the message and exits with 2."""
+
+
+class RasterError(RhmError):
+    """An image cannot be read, or does not fit its use."""
+
+
+class VectorError(RhmError):
+    """A vector file cannot be read, or has no coordinate reference system."""
+
+
+class CatalogError(RhmError):
+    """A catalog is empty, malformed, or lacks what is asked of it."""
+
+
+class BankError(RhmError):
+    """A histogram bank cannot be read, or does not fit the imagery."""
+
+
+class ConfigError(RhmError):
+    """A configuration has an unknown key or an impossible value."""
+
+
+class ModelFileError(RhmError):
+    """A model file cannot be read, or does not fit the imagery."""
+
+
+class OutputError(RhmError):
+    """A result cannot be written."""

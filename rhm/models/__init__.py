@@ -1,0 +1,1 @@
+"""Models: description, network, and the file that holds both."""

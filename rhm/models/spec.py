@@ -1,0 +1,121 @@
+"""What a model is and what it was trained on: everything needed to use it correctly."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rhm.data.radiometry import Scaling
+from rhm.errors import ModelFileError
+from rhm.lookup import PixelMap
+
+FORMAT = 1
+"""Version of the description; a reader refuses versions above its own."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The description that travels inside a model file.
+
+    Attributes:
+        architecture: one of ``rhm.models.build.ARCHITECTURES``.
+        encoder: timm's name of the backbone.
+        bands: bands that an image must have.
+        mean: subtracted from shares of the range, one or one per band.
+        std: divided by after that, one or one per band.
+        scalings: the range, black to white, by dtype, as measured when training began.
+        classes: what each output channel means.
+        gsd_m: metres per pixel that the model was trained at, or None where unknown.
+        threshold: probability above which a pixel is building, chosen on validation data.
+        method: name of the colour augmentation.
+        sources: domains trained on.
+        source_histograms: by domain, the share of each of 256 levels from black to white, per
+            band.
+        training_images: number of images trained on.
+        split_hash: of the catalog's splits.
+        seed: of the run.
+        rhm_version: of the program that trained it.
+    """
+
+    architecture: str
+    encoder: str
+    bands: int
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.5,)
+    scalings: Mapping[str, Scaling] = field(default_factory=dict)
+    classes: tuple[str, ...] = ("building",)
+    gsd_m: float | None = None
+    threshold: float = 0.5
+    method: str = "none"
+    sources: tuple[str, ...] = ()
+    source_histograms: Mapping[str, list[list[float]]] = field(default_factory=dict)
+    training_images: int = 0
+    split_hash: str = ""
+    seed: int = 0
+    rhm_version: str = ""
+
+    def to_json(self) -> str:
+        """Return the description as JSON text."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "ModelSpec":
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            ModelFileError: the text is not a description of a version known here.
+        """
+        try:
+            values = json.loads(text)
+            version = int(values.pop("format"))
+            if version > FORMAT:
+                raise ValueError(f"written by a later version (format {version})")
+            scalings = values.pop("scalings")
+            for name in ("mean", "std", "classes", "sources"):
+                values[name] = tuple(values[name])
+            return cls(
+                **values,
+                scalings={dtype: Scaling.from_dict(each) for dtype, each in scalings.items()},
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ModelFileError(f"not a model description: {error}") from error
+
+    def tables(self) -> dict[str, PixelMap]:
+        """Return, by dtype, the map from stored values to the network's normalised input."""
+        return {
+            dtype: scaling.table(self.mean, self.std) for dtype, scaling in self.scalings.items()
+        }
+
+    def check_bands(self, bands: int, image: str) -> None:
+        """Check that an image has as many bands as the model wants.
+
+        Raises:
+            ModelFileError: it has another number.
+        """
+        if bands != self.bands:
+            raise ModelFileError(
+                f"{image} has {bands} bands, the model takes {self.bands}: choose them with --bands"
+            )
+
+    def source_distance(self, histogram: NDArray[np.float64]) -> tuple[str, NDArray[np.float64]]:
+        """Return the nearest training domain and the 1-Wasserstein distance to it per band.
+
+        Args:
+            histogram: (bands, 256) shares of an image's levels from black to white.
+
+        Returns:
+            The domain's name, and (bands,) float64 in shares of the range.
+
+        Raises:
+            ModelFileError: the model does not know its training domains' histograms.
+        """
+        if not self.source_histograms:
+            raise ModelFileError("the model does not record what its training imagery looked like")
+        distances = {
+            name: np.abs(np.cumsum(np.asarray(shares) - histogram, axis=1)).sum(axis=1) / 255.0
+            for name, shares in self.source_histograms.items()
+        }
+        nearest = min(distances, key=lambda name: float(distances[name].mean()))
+        return nearest, distances[nearest]

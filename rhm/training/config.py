@@ -1,0 +1,195 @@
+"""The configuration of a run: one YAML file, every mistake in it reported at once.
+
+The sections belong to the rooms they configure; here they are put together, read and checked.
+"""
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import fields as dataclass_fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rhm.augmentation import AugmentConfig
+from rhm.data.chips import DataConfig
+from rhm.errors import ConfigError
+from rhm.models.build import ModelConfig
+from rhm.training.losses import LossConfig
+from rhm.training.module import OptimizerConfig
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """How long, on what, and how often to look.
+
+    Attributes:
+        steps: optimiser steps.
+        batch_size: chips per optimiser step, over all devices and accumulated batches.
+        accumulate: batches whose gradients make one step.
+        validate_every: steps between validations and checkpoints; divides ``steps``.
+        patience: validations without improvement after which training stops; 0 never stops.
+        precision: Lightning's, for example ``32-true`` or ``16-mixed``.
+        accelerator: ``auto``, ``cpu`` or ``gpu``.
+        devices: processes on this machine, each on one device.
+        num_nodes: machines.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    steps: int = 2000
+    batch_size: int = 8
+    accumulate: int = 1
+    validate_every: int = 250
+    patience: int = 0
+    precision: str = "32-true"
+    accelerator: str = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "accumulate", "validate_every", "devices", "num_nodes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is at least 1")
+        if self.steps % self.epoch_steps:
+            raise ValueError("steps is a multiple of validate_every")
+        if self.batch_size % (self.devices * self.num_nodes * self.accumulate):
+            raise ValueError("batch_size is a multiple of devices x num_nodes x accumulate")
+
+    @property
+    def epoch_steps(self) -> int:
+        """Steps between validations."""
+        return min(self.steps, self.validate_every)
+
+
+class RunConfig(BaseModel):
+    """Everything that decides a run.
+
+    Attributes:
+        name: of the run, and of its folder.
+        output: folder in which runs lie.
+        seed: of weights, samples and augmentations.
+        data: chips.
+        model: network.
+        augment: augmentation.
+        loss: loss.
+        optimizer: optimiser.
+        trainer: loop.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[\w][\w.+-]*$")
+    output: str = "runs"
+    seed: int = Field(default=0, ge=0)
+    data: DataConfig
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    augment: AugmentConfig = Field(default_factory=AugmentConfig)
+    loss: LossConfig = Field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
+    trainer: TrainerConfig = Field(default_factory=TrainerConfig)
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return Path(self.output) / self.name
+
+    def to_yaml(self) -> str:
+        """Return the configuration as YAML that ``read_config`` reads back."""
+        sections = {
+            name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+            for name, value in self
+        }
+        return yaml.safe_dump(_plain(sections), sort_keys=False)
+
+
+def read_config(
+    path: str | os.PathLike[str], overrides: Iterable[str] = (), **values: Any
+) -> RunConfig:
+    """Read a configuration.
+
+    Args:
+        path: YAML file.
+        overrides: ``section.key=value`` texts, each value read as YAML; the last one wins.
+        values: further settings by dotted name with ``__`` for the dot; None is no setting.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or value is wrong; all of them are named.
+    """
+    try:
+        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"no configuration at {path}") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path} cannot be read as YAML: {reason}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} is not a mapping of settings")
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"--set wants section.key=value, got '{override}'")
+        try:
+            _put(tree, name.strip(), yaml.safe_load(text))
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {name}: '{text}' is not a YAML value") from error
+    for name, value in values.items():
+        if value is not None:
+            _put(tree, name.replace("__", "."), value)
+    return parse_config(tree, origin=str(path))
+
+
+def parse_config(tree: Mapping[str, Any], *, origin: str = "configuration") -> RunConfig:
+    """Check a tree of settings.
+
+    Raises:
+        ConfigError: names every wrong key and value, with its path.
+    """
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        found = "; ".join(_sentence(dict(each)) for each in error.errors())
+        raise ConfigError(f"{origin}: {found}") from error
+
+
+def _put(tree: dict[str, Any], name: str, value: Any) -> None:
+    *sections, key = name.split(".")
+    for section in sections:
+        inner = tree.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {name}: '{section}' is not a section")
+        tree = inner
+    tree[key] = value
+
+
+def _sentence(problem: dict[str, Any]) -> str:
+    path = [str(part) for part in problem["loc"]]
+    name = ".".join(path)
+    if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        near = difflib.get_close_matches(path[-1], _known(path[:-1]), n=1)
+        hint = f", did you mean '{near[0]}'?" if near else ""
+        return f"{name}: unknown key{hint}"
+    if problem["type"].startswith("missing"):
+        return f"{name}: missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{name}: {message[0].lower()}{message[1:]}"
+
+
+def _known(path: list[str]) -> list[str]:
+    if not path:
+        return list(RunConfig.model_fields)
+    section = RunConfig.model_fields.get(path[0])
+    kind = section.annotation if section else None
+    return [each.name for each in dataclass_fields(kind)] if kind and is_dataclass(kind) else []
+
+
+def _plain(value: Any) -> Any:
+    """Return the value with tuples as lists, as YAML has them."""
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(each) for each in value]
+    return value

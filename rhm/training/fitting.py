@@ -1,0 +1,320 @@
+"""Training, from configuration to model file."""
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    RichProgressBar,
+)
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from torch.utils.data import DataLoader
+
+import rhm
+from rhm.augmentation import training_transform
+from rhm.bank import HistogramBank
+from rhm.data.catalog import Catalog, Tile
+from rhm.data.chips import Chip, GridChips, Preparation, SeededSampler, TrainingChips
+from rhm.data.labels import IGNORE
+from rhm.data.radiometry import Scaling, harmonize, histogram_of, measure_scalings
+from rhm.errors import CatalogError, ConfigError
+from rhm.histogram import Histogram
+from rhm.models.build import SegmentationModel, input_statistics, load_encoder_weights
+from rhm.models.file import save_model
+from rhm.models.spec import ModelSpec
+from rhm.training.config import RunConfig, TrainerConfig
+from rhm.training.losses import LOSSES
+from rhm.training.metrics import CalibrationBins
+from rhm.training.module import SegmentationModule, freeze_batch_norm
+from rhm.training.run import Run
+
+_PIXELS_PER_TILE = 1 << 22
+"""Pixels of each training image that are counted to measure its radiometry."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run trains on.
+
+    Attributes:
+        catalog: of all imagery.
+        train: labelled training images.
+        val: labelled validation images; may be empty.
+        bank: the target domain's histograms, or None.
+        scalings: range by dtype of training imagery and bank.
+        histograms: by domain and dtype, the training pixels together.
+    """
+
+    catalog: Catalog
+    train: Sequence[Tile]
+    val: Sequence[Tile]
+    bank: HistogramBank | None
+    scalings: Mapping[str, Scaling]
+    histograms: Mapping[tuple[str, str], Histogram]
+
+
+def fit(config: RunConfig, *, resume: bool = False, progress: bool = False) -> Run:
+    """Train a model.
+
+    The run's folder holds everything that came of it. A run that was killed goes on from its
+    last checkpoint with ``resume`` and ends with the weights it would have had.
+
+    Args:
+        config: of the run.
+        resume: continue the run of this name.
+        progress: show a progress bar.
+
+    Raises:
+        ConfigError: the configuration does not fit the data, or the run exists (or, with
+            ``resume``, does not).
+        CatalogError: the catalog has no image to train on.
+        BankError: the bank cannot be read or does not fit the imagery.
+    """
+    lightning.seed_everything(config.seed, verbose=False)
+    material = gather(config)
+    model = build_model(config, material)
+    trainer = _trainer(config, validated=bool(material.val), progress=progress)
+    run = _folder(config, resume=resume) if trainer.is_global_zero else Run(config.folder)
+    train, val = loaders(config, material, model.spec, rank=trainer.global_rank)
+    module = SegmentationModule(
+        model,
+        LOSSES[config.loss.name](config.loss),
+        config.optimizer,
+        freeze_batch_norm=config.model.batch_norm == "frozen",
+    )
+    with warnings.catch_warnings():
+        _silence_lightning()
+        trainer.fit(
+            module,
+            train,
+            val if material.val else None,
+            ckpt_path=run.last_checkpoint() if resume else None,
+            weights_only=True,
+        )
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    if trainer.is_global_zero:
+        finish(run, model, val if material.val else None)
+    return run
+
+
+def gather(config: RunConfig) -> Material:
+    """Select the images of a run, read its bank and measure the radiometry of both.
+
+    Raises:
+        CatalogError: there is no labelled training image, or they differ in bands.
+        BankError: the bank cannot be read or has other bands.
+    """
+    catalog = Catalog.load(config.data.catalog)
+    chosen = catalog.select(domains=config.data.sources or None, labelled=True)
+    train, val = (chosen.select(split=split).tiles for split in ("train", "val"))
+    if not train:
+        raise CatalogError(
+            f"{config.data.catalog} has no labelled image in split 'train' of "
+            f"{', '.join(config.data.sources) or 'any domain'}"
+        )
+    bands = {tile.bands for tile in train}
+    if len(bands) > 1:
+        raise CatalogError(f"training images have {sorted(bands)} bands: train on one number only")
+    bank = HistogramBank.load(config.augment.bank) if config.augment.bank else None
+    if bank is not None and bank.bands not in bands:
+        raise ConfigError(f"augment.bank has {bank.bands} bands, the training images {bands.pop()}")
+    histograms = _training_histograms(train)
+    measured = measure_scalings([*histograms.values(), *(bank.histograms if bank else ())])
+    return Material(catalog, train, val, bank, measured, histograms)
+
+
+def build_model(config: RunConfig, material: Material) -> SegmentationModel:
+    """Build the network and describe it.
+
+    Raises:
+        ConfigError: the encoder's weights are not there or do not fit.
+    """
+    bands = material.train[0].bands
+    mean, std = input_statistics(config.model.encoder, bands)
+    distances = [tile.gsd_m for tile in material.train if tile.gsd_m is not None]
+    spec = ModelSpec(
+        architecture=config.model.architecture,
+        encoder=config.model.encoder,
+        bands=bands,
+        mean=mean,
+        std=std,
+        scalings=material.scalings,
+        gsd_m=config.data.gsd_m or (float(np.median(distances)) if distances else None),
+        method=config.augment.colour,
+        sources=tuple(dict.fromkeys(tile.domain for tile in material.train)),
+        source_histograms=_unit_histograms(material),
+        training_images=len(material.train),
+        split_hash=material.catalog.split_hash(),
+        seed=config.seed,
+        rhm_version=rhm.__version__,
+    )
+    model = SegmentationModel(spec)
+    load_encoder_weights(model, config.model.weights)
+    if config.model.batch_norm == "frozen":
+        freeze_batch_norm(model)
+    return model.to(memory_format=torch.channels_last)
+
+
+def loaders(
+    config: RunConfig, material: Material, spec: ModelSpec, *, rank: int = 0
+) -> tuple[DataLoader[Chip], DataLoader[Chip]]:
+    """Return the loaders of training and validation chips for the process of this rank."""
+    preparation = Preparation(spec.tables(), config.data.gsd_m)
+    augmentations = {
+        dtype: training_transform(
+            config.augment,
+            dtype=np.dtype(dtype),
+            bands=spec.bands,
+            bank=harmonize(material.bank, dtype, spec.scalings) if material.bank else None,
+        )
+        for dtype in {tile.dtype for tile in material.train}
+    }
+    size = config.data.chip_px
+    training = TrainingChips(
+        material.train,
+        size=size,
+        preparation=preparation,
+        augmentations=augmentations,
+        balance=config.data.balance,
+        seed=config.seed,
+    )
+    validation = GridChips(material.val, size=size, preparation=preparation)
+    settings = config.trainer
+    world_size = settings.devices * settings.num_nodes
+    sampler = SeededSampler(
+        settings.epoch_steps * settings.batch_size,
+        rank=rank,
+        world_size=world_size,
+    )
+    batch = settings.batch_size // (world_size * settings.accumulate)
+    workers = config.data.workers
+    return (
+        DataLoader(
+            training,
+            batch_size=batch,
+            sampler=sampler,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        ),
+        DataLoader(validation, batch_size=batch, num_workers=min(workers, 1)),
+    )
+
+
+def finish(run: Run, model: SegmentationModel, val: DataLoader[Chip] | None) -> None:
+    """Take the best checkpoint, choose the threshold on validation chips, write the model."""
+    best = run.checkpoints / "best.ckpt"
+    if val is not None and best.is_file():
+        state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
+        prefix = "model."
+        model.load_state_dict(
+            {name[len(prefix) :]: t for name, t in state.items() if name.startswith(prefix)}
+        )
+    if val is not None:
+        model.spec = replace(model.spec, threshold=choose_threshold(model, val))
+    save_model(model, run.model)
+    run.collect_metrics()
+
+
+def choose_threshold(model: SegmentationModel, chips: DataLoader[Chip]) -> float:
+    """Return the probability above which calling a pixel building gives the best IoU."""
+    device = next(model.parameters()).device
+    bins = None
+    model.eval()
+    with torch.inference_mode():
+        for chip in chips:
+            probability = model(chip["image"].to(device)).sigmoid().cpu().numpy()
+            truth = chip["mask"].numpy()
+            counted = CalibrationBins.of(probability, truth == 1, truth != IGNORE, bins=200)
+            bins = counted if bins is None else bins + counted
+    return 0.5 if bins is None else bins.best_threshold()
+
+
+def _folder(config: RunConfig, *, resume: bool) -> Run:
+    return Run.resume(config) if resume else Run.begin(config)
+
+
+def _trainer(config: RunConfig, *, validated: bool, progress: bool) -> lightning.Trainer:
+    run = Run(config.folder)
+    settings = config.trainer
+    callbacks: list[Callback] = [
+        ModelCheckpoint(
+            run.checkpoints,
+            filename="best",
+            monitor="val_iou" if validated else None,
+            mode="max",
+            save_last=True,
+            enable_version_counter=False,
+        ),
+        LearningRateMonitor("step"),
+    ]
+    if settings.patience and validated:
+        callbacks.append(EarlyStopping("val_iou", mode="max", patience=settings.patience))
+    if progress:
+        callbacks.append(RichProgressBar())
+    return lightning.Trainer(
+        max_epochs=settings.steps // settings.epoch_steps,
+        accumulate_grad_batches=settings.accumulate,
+        gradient_clip_val=config.optimizer.clip_norm or None,
+        precision=settings.precision,  # type: ignore[arg-type]
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        num_nodes=settings.num_nodes,
+        strategy="ddp" if settings.devices * settings.num_nodes > 1 else "auto",
+        sync_batchnorm=_synchronises(settings),
+        use_distributed_sampler=False,
+        log_every_n_steps=min(10, settings.epoch_steps),
+        num_sanity_val_steps=0,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        logger=_loggers(run),
+        callbacks=callbacks,
+    )
+
+
+def _synchronises(settings: TrainerConfig) -> bool:
+    # PyTorch synchronises batch norms between GPUs only.
+    on_gpu = settings.accelerator != "cpu" and torch.cuda.is_available()
+    return on_gpu and settings.devices * settings.num_nodes > 1
+
+
+def _loggers(run: Run) -> list[Logger]:
+    attempt = run.next_attempt()
+    return [
+        CSVLogger(run.folder / "logs", name="", version=f"attempt_{attempt}"),
+        TensorBoardLogger(run.folder / "logs", name="tensorboard", version=f"attempt_{attempt}"),
+    ]
+
+
+def _training_histograms(tiles: Sequence[Tile]) -> dict[tuple[str, str], Histogram]:
+    pooled: dict[tuple[str, str], Histogram] = {}
+    for tile in tiles:
+        with tile.open() as raster:
+            counted = histogram_of(raster, max_pixels=_PIXELS_PER_TILE)
+        key = (tile.domain, tile.dtype)
+        pooled[key] = pooled[key].merge(counted) if key in pooled else counted
+    return pooled
+
+
+def _unit_histograms(material: Material) -> dict[str, list[list[float]]]:
+    """Return each training domain's histogram on 256 levels from black to white."""
+    pooled: dict[str, Histogram] = {}
+    for (domain, dtype), histogram in material.histograms.items():
+        unit = material.scalings[dtype].bytes_table().push(histogram)
+        pooled[domain] = pooled[domain].merge(unit) if domain in pooled else unit
+    return {domain: h.distribution().round(6).tolist() for domain, h in pooled.items()}
+
+
+def _silence_lightning() -> None:
+    # Its advice on workers and devices is for those who write the loop; ours is configured.
+    warnings.filterwarnings("ignore", module="lightning")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

@@ -1,0 +1,132 @@
+"""Losses of dense prediction that leave pixels of unknown truth out.
+
+Every loss takes logits (N, 1, H, W) float32 and targets (N, 1, H, W) int64 of 0, 1 and
+``IGNORE``, and returns a scalar.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import segmentation_models_pytorch as smp
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rhm.data.labels import IGNORE
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """The loss of a run.
+
+    Attributes:
+        name: one of ``LOSSES``.
+        boundary_weight: how much more a pixel within ``boundary_px`` of a building's outline
+            counts in the cross-entropy; 0 weighs all alike.
+        boundary_px: reach of that weight on both sides of the outline, in pixels.
+        focal_gamma: exponent of the focal loss.
+        tversky_alpha: weight of false positives in the Tversky loss; false negatives get the
+            rest of 1.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    name: str = "bce-dice"
+    boundary_weight: float = 0.0
+    boundary_px: int = 2
+    focal_gamma: float = 2.0
+    tversky_alpha: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.name not in LOSSES:
+            raise ValueError(f"unknown loss '{self.name}': choose {', '.join(LOSSES)}")
+        if self.boundary_weight < 0 or self.boundary_px < 1:
+            raise ValueError("boundary_weight is at least 0 and boundary_px at least 1")
+        if self.boundary_weight and not self.name.startswith("bce"):
+            raise ValueError("boundary_weight goes with the losses bce and bce-dice")
+
+
+class MaskedCrossEntropy(nn.Module):
+    """Binary cross-entropy, the weighted mean over pixels of known truth.
+
+    Args:
+        boundary_weight: added to the weight 1 of pixels near a building's outline.
+        boundary_px: how near, in pixels.
+    """
+
+    def __init__(self, boundary_weight: float = 0.0, boundary_px: int = 2) -> None:
+        super().__init__()
+        self.boundary_weight = boundary_weight
+        self.boundary_px = boundary_px
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the loss; zero when no pixel's truth is known."""
+        known = (target != IGNORE).to(logits.dtype)
+        truth = (target == 1).to(logits.dtype)
+        weight = known
+        if self.boundary_weight:
+            weight = known * (1.0 + self.boundary_weight * near_outline(truth, self.boundary_px))
+        summed = functional.binary_cross_entropy_with_logits(
+            logits, truth, weight=weight, reduction="sum"
+        )
+        return summed / weight.sum().clamp(min=1.0)
+
+
+class SumOfLosses(nn.Module):
+    """Several losses, added."""
+
+    def __init__(self, *losses: nn.Module) -> None:
+        super().__init__()
+        self.losses = nn.ModuleList(losses)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the sum."""
+        parts = [loss(logits, target) for loss in self.losses]
+        total: Tensor = sum(parts[1:], start=parts[0])
+        return total
+
+
+def near_outline(truth: Tensor, reach_px: int) -> Tensor:
+    """Return 1 on pixels within ``reach_px`` of an outline, on both sides, 0 elsewhere.
+
+    Args:
+        truth: (N, 1, H, W) float of 0 and 1.
+        reach_px: in pixels, by the largest of row and column distance.
+    """
+    side = 2 * reach_px + 1
+    grown = functional.max_pool2d(truth, side, stride=1, padding=reach_px)
+    shrunk = -functional.max_pool2d(-truth, side, stride=1, padding=reach_px)
+    return grown - shrunk
+
+
+def _cross_entropy(config: LossConfig) -> nn.Module:
+    return MaskedCrossEntropy(config.boundary_weight, config.boundary_px)
+
+
+def _dice() -> nn.Module:
+    return smp.losses.DiceLoss("binary", ignore_index=IGNORE)  # type: ignore[no-any-return]
+
+
+def _focal(config: LossConfig) -> nn.Module:
+    return smp.losses.FocalLoss(  # type: ignore[no-any-return]
+        "binary", gamma=config.focal_gamma, ignore_index=IGNORE
+    )
+
+
+def _tversky(config: LossConfig) -> nn.Module:
+    return smp.losses.TverskyLoss(  # type: ignore[no-any-return]
+        "binary",
+        alpha=config.tversky_alpha,
+        beta=1.0 - config.tversky_alpha,
+        ignore_index=IGNORE,
+    )
+
+
+LOSSES: dict[str, Callable[[LossConfig], nn.Module]] = {
+    "bce": _cross_entropy,
+    "bce-dice": lambda config: SumOfLosses(_cross_entropy(config), _dice()),
+    "focal": _focal,
+    "focal-dice": lambda config: SumOfLosses(_focal(config), _dice()),
+    "tversky": _tversky,
+}
+"""Losses by the name a configuration gives."""

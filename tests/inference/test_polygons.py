@@ -1,0 +1,308 @@
+import warnings
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pyogrio
+import pytest
+import rasterio
+import shapely
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pyproj import Geod
+from rasterio.errors import NotGeoreferencedWarning
+from shapely import box
+from skimage.measure import label, regionprops
+
+from rhm.data.footprints import burn
+from rhm.data.raster import writing_cog
+from rhm.errors import ConfigError, OutputError, RasterError
+from rhm.inference.polygons import polygonize, trace, write_footprints
+
+UTM = "EPSG:32633"
+GRID = Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000)
+
+
+def _write(
+    path: Path,
+    values: NDArray[Any],
+    *,
+    crs: str | None = UTM,
+    transform: Affine = GRID,
+    nodata: float | None = None,
+    scale: float = 1.0,
+) -> Path:
+    bands = values if values.ndim == 3 else values[None]
+    profile = {"driver": "GTiff", "height": bands.shape[1], "width": bands.shape[2]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(
+            path,
+            "w",
+            count=len(bands),
+            dtype=bands.dtype,
+            crs=crs,
+            transform=transform,
+            nodata=nodata,
+            **profile,
+        ) as raster:
+            raster.write(bands)
+            raster.scales = (scale,) * len(bands)
+    return path
+
+
+def _two_houses() -> NDArray[np.float32]:
+    """A courtyard house of 24 + 8 pixels, and a hut of 2 x 3 pixels."""
+    probability = np.full((20, 30), 0.1, np.float32)
+    probability[2:8, 3:9] = 0.8
+    probability[4:6, 5:7] = 0.2
+    probability[12:14, 20:23] = 0.6
+    return probability
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(0.2, 0.8))
+def test_trace_equals_labelled_regions(seed: int, threshold: float) -> None:
+    rng = np.random.default_rng(seed)
+    probability, valid = rng.random((15, 18)), rng.random((15, 18)) < 0.9
+    polygons, scores = trace(probability, valid, threshold=threshold)
+    building = valid & (probability >= threshold)
+    regions = regionprops(label(building, connectivity=1), intensity_image=probability)
+    np.testing.assert_allclose(scores, [region.intensity_mean for region in regions])
+    np.testing.assert_allclose(shapely.area(polygons), [region.area for region in regions])
+    assert shapely.is_valid(polygons).all()
+    for polygon, region in zip(polygons, regions, strict=True):
+        own = np.zeros(building.shape, bool)
+        own[tuple(region.coords.T)] = True
+        np.testing.assert_array_equal(burn([polygon], Affine.identity(), 15, 18) > 0, own)
+
+
+def test_trace_ignores_what_lies_under_nodata_even_nan() -> None:
+    probability = np.array([[0.9, np.nan, 0.7], [0.9, 1.0, 0.7]])
+    valid = np.array([[True, False, True], [True, False, True]])
+    polygons, scores = trace(probability, valid, Affine.scale(2.0), threshold=0.5)
+    assert [polygon.bounds for polygon in polygons] == [(0, 0, 2, 4), (4, 0, 6, 4)]
+    np.testing.assert_allclose(scores, [0.9, 0.7])
+
+
+def test_a_pixel_at_the_threshold_is_building() -> None:
+    probability = np.array([[0.3, 0.29999]], np.float32)
+    assert shapely.area(trace(probability, probability > 0, threshold=0.3)[0]).tolist() == [1.0]
+
+
+def test_polygonize_measures_score_and_area(tmp_path: Path) -> None:
+    frame = polygonize(_write(tmp_path / "p.tif", _two_houses()))
+    assert list(frame.columns) == ["score", "area_m2", "geometry"]
+    assert frame.crs == UTM
+    np.testing.assert_allclose(frame["score"], [0.8, 0.6], atol=1e-6)
+    courtyard_house, hut = frame.geometry
+    assert courtyard_house.equals(
+        box(500_001.5, 4_999_996, 500_004.5, 4_999_999).difference(
+            box(500_002.5, 4_999_997, 500_003.5, 4_999_998)
+        )
+    )
+    assert hut.equals(box(500_010, 4_999_993, 500_011.5, 4_999_994))
+    # A UTM map's squares are (0.9996)^2 of the ground's on the central meridian.
+    np.testing.assert_allclose(frame["area_m2"] * 0.9996**2, [8.0, 1.5], rtol=1e-6)
+
+
+def test_eight_bit_levels_are_read_through_their_scale(tmp_path: Path) -> None:
+    values = np.full((6, 9), 20, np.uint8)
+    values[1:3, 1:3], values[1:3, 5:7], values[4, 1:8], values[5] = 254, 127, 126, 255
+    path = tmp_path / "levels.tif"
+    with writing_cog(
+        path,
+        height=6,
+        width=9,
+        dtype="uint8",
+        nodata=255,
+        crs=rasterio.crs.CRS.from_string(UTM),
+        transform=GRID,
+        scale=1 / 254,
+    ) as raster:
+        raster.write(values, 1)
+    frame = polygonize(path)  # level 127 is one half, nodata is nothing
+    assert frame["score"].tolist() == [1.0, 0.5]
+
+
+@pytest.mark.parametrize("nodata", [np.nan, -1.0])
+def test_nodata_belongs_to_no_building(tmp_path: Path, nodata: float) -> None:
+    probability = _two_houses()
+    probability[:, :6] = nodata
+    frame = polygonize(_write(tmp_path / "p.tif", probability, nodata=nodata))
+    assert frame.geometry[0].bounds[0] == 500_003
+    np.testing.assert_allclose(frame["score"], [0.8, 0.6], atol=1e-6)
+
+
+@pytest.mark.parametrize("crs", [UTM, None])
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_nothing_to_see_gives_an_empty_frame(tmp_path: Path, crs: str | None, value: float) -> None:
+    values = np.full((4, 5), value, np.float32)
+    path = _write(tmp_path / "p.tif", values, crs=crs, nodata=np.nan)
+    frame = polygonize(path, simplify_m=1.0, min_area_m2=1.0)
+    full = polygonize(_write(tmp_path / "full.tif", _two_houses(), crs=crs))
+    assert len(frame) == 0
+    assert frame.crs == full.crs == crs
+    assert frame.dtypes.to_dict() == full.dtypes.to_dict()
+    assert list(frame.columns) == list(full.columns)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857", "EPSG:2263", UTM])
+def test_areas_are_square_metres_in_any_crs(tmp_path: Path, crs: str) -> None:
+    # The same pixel of about half a metre in Manhattan, in degrees, stretched metres and feet.
+    centre = gpd.GeoSeries.from_xy([-73.97], [40.78], crs="EPSG:4326").to_crs(crs)
+    step = {"EPSG:4326": 5e-6, "EPSG:2263": 1.6}.get(crs, 0.6)
+    transform = Affine(step, 0, centre.x[0], 0, -step, centre.y[0])
+    frame = polygonize(_write(tmp_path / "p.tif", _two_houses(), crs=crs, transform=transform))
+    on_globe = frame.to_crs("EPSG:4326")
+    geod = Geod(ellps="WGS84")
+    expected = [abs(geod.geometry_area_perimeter(house)[0]) for house in on_globe.geometry]
+    np.testing.assert_allclose(frame["area_m2"], expected, rtol=1e-4)
+    between = (expected[0] + expected[1]) / 2
+    assert len(polygonize(tmp_path / "p.tif", min_area_m2=between)) == 1
+
+
+def test_rotated_raster(tmp_path: Path) -> None:
+    transform = Affine.translation(500_000, 5_000_000) @ Affine.rotation(30) @ Affine.scale(2, -1)
+    path = _write(tmp_path / "p.tif", _two_houses(), transform=transform)
+    frame = polygonize(path)
+    corners = [transform @ (x, y) for x, y in ((20, 12), (23, 12), (23, 14), (20, 14))]
+    assert shapely.equals_exact(
+        frame.geometry[1].normalize(), shapely.Polygon(corners).normalize(), tolerance=1e-6
+    )
+    np.testing.assert_array_equal(burn(frame, transform, 20, 30) > 0, _two_houses() >= 0.5)
+
+
+def test_raster_without_crs_is_measured_in_pixels(tmp_path: Path) -> None:
+    transform = Affine(10, 0, 100, 0, -10, 200)
+    path = _write(tmp_path / "p.tif", _two_houses(), crs=None, transform=transform)
+    frame = polygonize(path, min_area_m2=7, simplify_m=0.1)
+    assert frame.crs is None
+    assert frame["area_m2"].tolist() == [32.0]
+    assert frame.geometry[0].bounds == (130, 120, 190, 180)
+    plain = polygonize(
+        _write(tmp_path / "plain.tif", _two_houses(), crs=None, transform=Affine.identity())
+    )
+    assert plain.geometry[1].bounds == (20, 12, 23, 14)
+
+
+def test_faint_buildings_are_left_out(tmp_path: Path) -> None:
+    path = _write(tmp_path / "p.tif", _two_houses())
+    assert len(polygonize(path, min_score=0.7)) == 1
+    assert len(polygonize(path, threshold=0.7)) == 1
+    assert len(polygonize(path, threshold=0.05)) == 1  # all of the scene is one
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(0.1, 5.0))
+def test_simplified_outlines_are_valid_and_near(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, tolerance_m: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    rough = np.kron(rng.random((12, 12)), np.ones((3, 3))) * rng.uniform(0.8, 1, (36, 36))
+    path = _write(tmp_path_factory.mktemp("simple") / "p.tif", rough.astype(np.float32))
+    exact, simple = polygonize(path), polygonize(path, simplify_m=tolerance_m)
+    assert simple.is_valid.all()
+    assert set(simple.geom_type) <= {"Polygon"}
+    corners = simple.geometry.count_coordinates().sum()
+    assert corners <= exact.geometry.count_coordinates().sum()
+    assert simple.union_all().hausdorff_distance(exact.union_all()) <= 2 * tolerance_m + 1e-3
+
+
+def test_simplification_straightens_a_staircase(tmp_path: Path) -> None:
+    rows, columns = np.mgrid[:40, :40]
+    frame = polygonize(
+        _write(tmp_path / "p.tif", (columns <= rows).astype(np.float32)), simplify_m=0.6
+    )
+    assert len(frame.geometry[0].exterior.coords) <= 6
+    np.testing.assert_allclose(frame["area_m2"], frame.area / 0.9996**2, rtol=1e-6)
+
+
+def test_rows_follow_the_first_pixels(tmp_path: Path) -> None:
+    probability = np.random.default_rng(0).random((60, 60)).astype(np.float32)
+    frame = polygonize(_write(tmp_path / "p.tif", probability, transform=Affine.scale(1, 1)))
+    tops = frame.bounds["miny"].to_numpy()
+    assert (np.diff(tops) >= 0).all()
+    again = polygonize(tmp_path / "p.tif")
+    assert frame.equals(again)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.full((4, 4), 200, np.uint8), "not probabilities"),
+        (np.full((4, 4), -0.5, np.float32), "not probabilities"),
+        (np.zeros((3, 4, 4), np.uint8), "has 3 bands"),
+    ],
+)
+def test_other_rasters_are_refused(tmp_path: Path, values: NDArray[Any], message: str) -> None:
+    with pytest.raises(RasterError, match=message):
+        polygonize(_write(tmp_path / "p.tif", values))
+
+
+def test_unreadable_rasters_are_errors_of_one_line(tmp_path: Path) -> None:
+    whole = _write(tmp_path / "whole.tif", np.random.default_rng(0).random((64, 64)))
+    (tmp_path / "cut.tif").write_bytes(whole.read_bytes()[:9000])
+    (tmp_path / "text.tif").write_text("not a raster")
+    for name in ("cut.tif", "text.tif", "missing.tif"):
+        with pytest.raises(RasterError, match=name) as caught:
+            polygonize(tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "option", [{"threshold": 1.5}, {"min_score": -0.1}, {"min_area_m2": -1}, {"simplify_m": np.nan}]
+)
+def test_impossible_options_are_refused(tmp_path: Path, option: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(option))):
+        polygonize(tmp_path / "p.tif", **option)
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".fgb", ".parquet", ".geojson", ".GPKG"])
+@pytest.mark.parametrize("threshold", [0.5, 0.95])
+def test_footprints_survive_every_format(tmp_path: Path, suffix: str, threshold: float) -> None:
+    frame = polygonize(_write(tmp_path / "p.tif", _two_houses()), threshold=threshold)
+    path = tmp_path / "out" / f"p_buildings{suffix}"
+    write_footprints(frame, path)
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    read = gpd.read_parquet if suffix == ".parquet" else gpd.read_file
+    back = read(path).sort_values("score", ascending=False, ignore_index=True)
+    assert back.crs == ("EPSG:4326" if suffix == ".geojson" else UTM)
+    assert len(back) == len(frame) == (2 if threshold == 0.5 else 0)
+    if len(frame):
+        assert set(back.columns) == {"score", "area_m2", "geometry"}
+        np.testing.assert_allclose(back["score"], frame["score"])
+        np.testing.assert_allclose(back["area_m2"], frame["area_m2"])
+        there = back.to_crs(UTM).geometry
+        assert there.hausdorff_distance(frame.geometry).max() < 1e-3
+    if suffix == ".gpkg":
+        assert pyogrio.list_layers(path).tolist() == [["buildings", "Polygon"]]
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".fgb", ".parquet"])
+def test_pixel_footprints_are_written_without_crs(tmp_path: Path, suffix: str) -> None:
+    frame = polygonize(_write(tmp_path / "p.tif", _two_houses(), crs=None))
+    path = tmp_path / f"p{suffix}"
+    write_footprints(frame, path)
+    read = gpd.read_parquet if suffix == ".parquet" else gpd.read_file
+    assert len(read(path)) == 2
+    with pytest.raises(OutputError, match=r"choose \.gpkg"):
+        write_footprints(frame, tmp_path / "p.geojson")
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
+    frame = polygonize(_write(tmp_path / "p.tif", _two_houses()))
+    with pytest.raises(OutputError, match=r"\.gpkg, \.fgb, \.geojson, \.parquet"):
+        write_footprints(frame, tmp_path / "p.shp")
+    path = tmp_path / "p.gpkg"
+    path.write_text("before")
+    unwritable = frame.assign(score=[{1}, {2}])
+    with pytest.raises(Exception, match="set"):
+        write_footprints(unwritable, path)
+    assert path.read_text() == "before"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write"):
+        write_footprints(frame, tmp_path / "file" / "p.gpkg")
