@@ -30,7 +30,8 @@ class RandomizedHistogramMatching(A.ImageOnlyTransform):
     Yaras, Kassaw, Huang, Bradbury, Malof, IEEE JSTARS 17, 2024: one fresh draw per sample and
     step; labels are untouched, because a pixel-wise map moves nothing.
 
-    Nodata pixels neither count nor change: those of value ``nodata``, and, when the transform is
+    The draw is among the bank's images of the training image's dtype. Nodata pixels neither
+    count nor change: those of value ``nodata``, and, when the transform is
     called with a target named ``valid`` (H, W), those where it is zero.
 
     Args:
@@ -65,13 +66,14 @@ class RandomizedHistogramMatching(A.ImageOnlyTransform):
     def get_params_dependent_on_data(
         self, params: dict[str, Any], data: dict[str, Any]
     ) -> dict[str, Any]:
-        """Draw a target and build this image's table."""
+        """Draw a target and build this image's table.
+
+        Raises:
+            BankError: the bank holds no image of this image's dtype and bands.
+        """
         image = data["image"]
-        valid = valid_pixels(image, self.nodata)
-        if VALID in data:
-            given = np.asarray(data[VALID]) > 0
-            valid = given if valid is None else valid & given
-        target = self.bank.sample(rng=self.random_generator)
+        valid = valid_pixels(image, self.nodata, data.get(VALID))
+        target = self.bank.sample(dtype=image.dtype, rng=self.random_generator)
         weight = self.random_generator.uniform(*self.blend)
         return {
             "table": _blended_match(Histogram.of(image, valid=valid), target, weight),
@@ -86,9 +88,16 @@ class RandomizedHistogramMatching(A.ImageOnlyTransform):
         """Return the arguments as JSON-ready values, the bank included."""
         return {"bank": self.bank.to_dict(), "blend": list(self.blend), "nodata": self.nodata}
 
+    def __repr__(self) -> str:
+        # The inherited one spells out the arguments, and with them the whole bank.
+        return (
+            f"RandomizedHistogramMatching(bank of {len(self.bank)}, p={self.p}, "
+            f"blend={self.blend}, nodata={self.nodata})"
+        )
+
 
 def _blended_match(source: Histogram, target: Histogram, weight: float) -> PixelMap:
-    if source.dtype != target.dtype or source.bands != target.bands:
+    if source.bands != target.bands:
         raise BankError(
             f"a bank of {target.bands} x {target.dtype} cannot recolour images of "
             f"{source.bands} x {source.dtype}: build it from imagery of the same kind"
@@ -158,8 +167,8 @@ def training_transform(
 ) -> A.Compose:
     """Return the augmentation of training chips: flips, quarter turns, then colour.
 
-    The result takes ``image`` (H, W, bands), ``mask`` (H, W) and ``valid`` (H, W), and is seeded
-    with its ``set_random_seed``.
+    The result takes ``image`` (H, W, bands), ``mask`` (H, W) and ``valid`` (H, W), the last two
+    uint8, and is seeded with its ``set_random_seed``.
 
     Raises:
         ConfigError: the colour augmentation cannot treat such imagery, or ``rhm`` is chosen

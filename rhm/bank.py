@@ -6,6 +6,8 @@ becomes a small file that can be shared where the imagery cannot.
 
 import base64
 import os
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +25,23 @@ from rhm.histogram import Histogram
 
 FORMAT = 1
 """Version of the bank file; a reader refuses versions above its own."""
+
+# What numpy, zipfile and zlib raise on bytes that are not what they claim to be.
+_UNREADABLE = (
+    BankError,
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,17 +79,19 @@ class HistogramBank:
     ) -> "HistogramBank":
         """Build a bank from images (H, W[, C]), one at a time; nodata is not counted.
 
-        Images without a single valid pixel are left out, with their names.
+        Images without a single valid pixel are left out, with their names. Names are by default
+        the images' numbers, from 0.
 
         Raises:
-            BankError: no image has valid pixels, or the numbers of bands differ.
+            BankError: no image has valid pixels, or the numbers of bands differ, or there are
+                not as many names as images.
             TypeError: an image is neither uint8 nor uint16.
         """
-        histograms = [Histogram.of(image, nodata) for image in images]
-        kept = [index for index, histogram in enumerate(histograms) if histogram.pixels]
+        every = cls(tuple(Histogram.of(image, nodata) for image in images), tuple(names))
+        kept = [index for index, histogram in enumerate(every.histograms) if histogram.pixels]
         return cls(
-            tuple(histograms[index] for index in kept),
-            tuple(names[index] for index in kept) if names else (),
+            tuple(every.histograms[index] for index in kept),
+            tuple(every.names[index] for index in kept),
         )
 
     def __len__(self) -> int:
@@ -91,17 +112,42 @@ class HistogramBank:
     def pooled(self) -> dict[np.dtype[Any], Histogram]:
         """All pixels together, one histogram per dtype."""
         return {
-            dtype: reduce(Histogram.merge, (h for h in self.histograms if h.dtype == dtype))
+            dtype: reduce(Histogram.merge, histograms)
+            for dtype, histograms in self._of_dtype.items()
+        }
+
+    @cached_property
+    def _of_dtype(self) -> dict[np.dtype[Any], tuple[Histogram, ...]]:
+        return {
+            dtype: tuple(histogram for histogram in self.histograms if histogram.dtype == dtype)
             for dtype in self.dtypes
         }
 
     def merge(self, other: "HistogramBank") -> "HistogramBank":
-        """Return the bank of both sets of images."""
+        """Return the bank of both sets of images.
+
+        Raises:
+            BankError: their numbers of bands differ.
+        """
         return HistogramBank(self.histograms + other.histograms, self.names + other.names)
 
-    def sample(self, *, rng: np.random.Generator) -> Histogram:
-        """Draw one image's histogram, each with the same probability."""
-        return self.histograms[int(rng.integers(len(self.histograms)))]
+    def sample(self, *, dtype: np.dtype[Any] | None = None, rng: np.random.Generator) -> Histogram:
+        """Draw one image's histogram, each with the same probability.
+
+        Args:
+            dtype: draw among the images of this dtype only.
+            rng: the source of the draw.
+
+        Raises:
+            BankError: the bank holds no image of the dtype.
+        """
+        eligible = self.histograms if dtype is None else self._of_dtype.get(np.dtype(dtype), ())
+        if not eligible:
+            raise BankError(
+                f"a bank of {', '.join(map(str, self.dtypes))} imagery has no target for {dtype} "
+                "images: build it from imagery of the same type"
+            )
+        return eligible[int(rng.integers(len(eligible)))]
 
     def distance(self, histogram: Histogram) -> NDArray[np.float64]:
         """Return the 1-Wasserstein distance from the bank's pooled pixels to ``histogram``.
@@ -138,8 +184,8 @@ class HistogramBank:
             counts = zlib.decompress(base64.b64decode(values["counts"]))
             arrays = {name: np.asarray(value) for name, value in values.items() if name != "counts"}
             return cls._of_arrays(arrays | {"counts": np.frombuffer(counts, dtype="<u8")})
-        except (KeyError, ValueError, TypeError, zlib.error) as error:
-            raise BankError(f"not a histogram bank: {error}") from error
+        except _UNREADABLE as error:
+            raise BankError(f"not a histogram bank: {_one_line(error)}") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the bank to one compressed file, complete or not at all.
@@ -160,10 +206,16 @@ class HistogramBank:
         if not Path(path).is_file():
             raise BankError(f"no histogram bank at {path}: build one with `rhm bank build`")
         try:
+            # numpy takes what is no archive for a pickle, and says so to the puzzled user.
+            if not zipfile.is_zipfile(path):
+                raise ValueError("it is damaged or of another kind")
             with np.load(path, allow_pickle=False) as arrays:
                 return cls._of_arrays(dict(arrays))
-        except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise BankError(f"{path} is not a histogram bank: {error}") from error
+        except _UNREADABLE as error:
+            raise BankError(
+                f"{path} cannot be read as a histogram bank: {_one_line(error)}; "
+                "build it anew with `rhm bank build`"
+            ) from error
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         return {
@@ -180,9 +232,10 @@ class HistogramBank:
         version = int(arrays["format"])
         if version > FORMAT:
             raise ValueError(f"written by a later version (format {version}, known {FORMAT})")
-        bands = int(arrays["bands"])
+        if any(arrays[name].dtype.kind not in "iu" for name in ("bands", "levels", "counts")):
+            raise ValueError("its counts and sizes are not integers")
+        bands, counts = int(arrays["bands"]), arrays["counts"].astype(np.int64)
         sizes = bands * arrays["levels"].astype(np.int64)
-        counts = arrays["counts"].astype(np.int64)
         if bands < 1 or (sizes < 1).any() or sizes.sum() != counts.size:
             raise ValueError("its sizes contradict each other")
         pieces = np.split(counts, np.cumsum(sizes)[:-1])
@@ -190,4 +243,10 @@ class HistogramBank:
             Histogram(piece.reshape(bands, -1), np.dtype(str(dtype)))
             for piece, dtype in zip(pieces, arrays["dtypes"], strict=True)
         )
+        if not all(histogram.pixels for histogram in histograms):
+            raise ValueError("an entry counts no pixels")
         return cls(histograms, tuple(map(str, arrays["names"])))
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

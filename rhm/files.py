@@ -1,5 +1,6 @@
 """Files that appear under their names only when they are complete."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -7,6 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rhm.errors import OutputError
+
+# Failures that come only from writing, never from reading what is to be written.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 @contextmanager
@@ -18,7 +22,7 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     target's name before is untouched.
 
     Raises:
-        OutputError: the folder cannot be created or written to.
+        OutputError: the folder cannot be created or written to, or the disk is full.
     """
     target = Path(target)
     try:
@@ -29,7 +33,12 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         raise OutputError(f"cannot write to {target.parent}: {error.strerror or error}") from error
     with scratch as folder:
         temporary = Path(folder) / target.name
-        yield temporary
+        try:
+            yield temporary
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise OutputError(f"cannot write {target}: {error.strerror}") from error
+            raise
         try:
             os.replace(temporary, target)
         except OSError as error:
@@ -40,7 +49,7 @@ def write_text(target: str | os.PathLike[str], text: str) -> None:
     """Write ``text`` as UTF-8 to ``target``, all of it or nothing.
 
     Raises:
-        OutputError: the folder cannot be created or written to.
+        OutputError: the folder cannot be created or written to, or the disk is full.
     """
     with atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -14,6 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16))
 """The integer types whose pixel-wise maps are lookup tables here."""
 
+OPENCV_CHANNELS = 128
+"""Arrays of more channels are no images to OpenCV 5."""
+
 # cv2.calcHist answers in float32, which counts exactly only up to here.
 _EXACT_FLOAT32 = 1 << 24
 
@@ -25,20 +28,32 @@ def levels_of(dtype: np.dtype[Any]) -> int:
         TypeError: the type is neither uint8 nor uint16.
     """
     if np.dtype(dtype) not in DTYPES:
-        raise TypeError(f"expected uint8 or uint16 imagery, got {np.dtype(dtype).name}")
+        raise TypeError(f"expected uint8 or uint16 imagery, got {np.dtype(dtype)}")
     return int(np.iinfo(dtype).max) + 1
 
 
-def valid_pixels(image: NDArray[Any], nodata: float | None) -> NDArray[np.bool_] | None:
-    """Return where ``image`` (H, W[, C]) has data, or None where it has data everywhere.
+def valid_pixels(
+    image: NDArray[Any], nodata: float | None = None, given: NDArray[Any] | None = None
+) -> NDArray[np.bool_] | None:
+    """Return where ``image`` has data, (H, W) bool, or None where nothing says that it lacks any.
 
-    A pixel has no data when all its bands equal ``nodata``: the dataset mask's rule, so that a
-    legitimate zero in one band of a bright pixel is data.
+    Args:
+        image: (H, W) or (H, W, C).
+        nodata: pixels all of whose bands equal this have no data: the dataset mask's rule, so
+            that a legitimate zero in one band of a bright pixel is data.
+        given: (H, W); pixels where it is zero or False have no data.
+
+    Raises:
+        ValueError: ``given`` is not of the image's height and width.
     """
+    if given is not None and given.shape != image.shape[:2]:
+        raise ValueError(f"valid of shape {given.shape} is not of the image {image.shape}")
+    known = None if given is None else given.astype(np.bool_)
     if nodata is None:
-        return None
-    differs: NDArray[np.bool_] = np.asarray(image != nodata)
-    return differs if image.ndim == 2 else np.asarray(differs.any(axis=-1))
+        return known
+    differs = np.asarray(image != nodata)
+    differs = differs if image.ndim == 2 else differs.any(axis=-1)
+    return differs if known is None else differs & known
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +61,9 @@ class Histogram:
     """Counts of values per band.
 
     Attributes:
-        counts: (bands, levels) int64. Every uint8 histogram has 256 levels; a uint16
-            histogram stops at its highest present value, so that 11-bit imagery stays small.
+        counts: (bands, levels) int64, as many pixels in one band as in another. Every uint8
+            histogram has 256 levels; a uint16 histogram stops at its highest present value, so
+            that 11-bit imagery stays small.
         dtype: the imagery's type, uint8 or uint16.
     """
 
@@ -55,9 +71,17 @@ class Histogram:
     dtype: np.dtype[Any]
 
     def __post_init__(self) -> None:
-        counts = np.ascontiguousarray(self.counts, dtype=np.int64)
-        if counts.ndim != 2 or counts.shape[1] > levels_of(self.dtype) or (counts < 0).any():
+        counts = np.array(self.counts, dtype=np.int64, order="C")
+        levels = levels_of(self.dtype)
+        fitting = counts.ndim == 2 and counts.size > 0 and counts.shape[1] <= levels
+        if not fitting or (levels == 256 and counts.shape[1] != 256):
             raise ValueError(f"not a histogram of {self.dtype}: counts of shape {counts.shape}")
+        totals = counts.sum(axis=1)
+        if (counts < 0).any() or (totals != totals[0]).any():
+            raise ValueError("not a histogram: negative counts, or bands of unequal pixels")
+        if levels > 256:
+            highest = np.flatnonzero(counts.any(axis=0)).max(initial=0)
+            counts = np.ascontiguousarray(counts[:, : highest + 1])
         counts.flags.writeable = False
         object.__setattr__(self, "counts", counts)
         object.__setattr__(self, "dtype", np.dtype(self.dtype))
@@ -79,20 +103,19 @@ class Histogram:
 
         Raises:
             TypeError: the image is neither uint8 nor uint16.
-            ValueError: the image has neither two nor three dimensions.
+            ValueError: the image has neither two nor three dimensions, or no band, or ``valid``
+                is not of its height and width.
         """
         levels = levels_of(image.dtype)
-        if image.ndim not in (2, 3):
+        if image.ndim not in (2, 3) or 0 in image.shape[2:]:
             raise ValueError(f"expected an image (H, W) or (H, W, C), got shape {image.shape}")
-        declared = valid_pixels(image, nodata)
-        if declared is not None:
-            valid = declared if valid is None else declared & valid
+        valid = valid_pixels(image, nodata, valid)
         bands = image[..., None] if image.ndim == 2 else image
-        if image.dtype == np.uint8:
+        if levels == 256 and bands.shape[-1] <= OPENCV_CHANNELS:
             return cls(_count_bytes(bands, valid), image.dtype)
         selected = bands.reshape(-1, bands.shape[-1]) if valid is None else bands[valid]
-        highest = int(selected.max(initial=0))
-        counts = [np.bincount(band, minlength=min(highest + 1, levels)) for band in selected.T]
+        present = 256 if levels == 256 else int(selected.max(initial=0)) + 1
+        counts = [np.bincount(band, minlength=present) for band in selected.T]
         return cls(np.stack(counts), image.dtype)
 
     @property
@@ -151,13 +174,13 @@ class Histogram:
 
 def _count_bytes(bands: NDArray[np.uint8], valid: NDArray[np.bool_] | None) -> NDArray[np.int64]:
     counts = np.zeros((bands.shape[-1], 256), dtype=np.int64)
-    rows = max(1, _EXACT_FLOAT32 // max(1, bands.shape[1]))
-    mask = None if valid is None else valid.astype(np.uint8)
-    for top in range(0, bands.shape[0], rows):
-        strip = np.ascontiguousarray(bands[top : top + rows])
-        inside = None if mask is None else mask[top : top + rows]
+    pixels = np.ascontiguousarray(bands).reshape(-1, 1, bands.shape[-1])
+    mask = None if valid is None else valid.astype(np.uint8).reshape(-1, 1)
+    for start in range(0, len(pixels), _EXACT_FLOAT32):
+        part = pixels[start : start + _EXACT_FLOAT32]
+        inside = None if mask is None else mask[start : start + _EXACT_FLOAT32]
         for band in range(bands.shape[-1]):
-            counted = cv2.calcHist([strip], [band], inside, [256], [0, 256])
+            counted = cv2.calcHist([part], [band], inside, [256], [0, 256])
             counts[band] += counted.reshape(-1).astype(np.int64)
     return counts
 

@@ -14,9 +14,12 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from rhm.histogram import Histogram, levels_of, valid_pixels
+from rhm.histogram import OPENCV_CHANNELS, Histogram, levels_of, valid_pixels
 
 _OPENCV_LOOKS_UP_UINT16 = int(cv2.__version__.split(".")[0]) >= 5
+
+# Types that every OpenCV keeps; it would turn int64 into int32 without a word.
+_OPENCV_RESULTS = ("uint8", "int8", "uint16", "int16", "int32", "float32", "float64")
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +35,7 @@ class PixelMap:
     tables: NDArray[Any]
 
     def __post_init__(self) -> None:
-        tables = np.ascontiguousarray(self.tables)
+        tables = np.array(self.tables, order="C")
         if tables.ndim != 2 or tables.shape[1] not in (256, 65536):
             raise ValueError(f"expected tables (bands, 256 or 65536), got shape {tables.shape}")
         tables.flags.writeable = False
@@ -96,8 +99,8 @@ class PixelMap:
     ) -> "PixelMap":
         """Return ``v -> high * (v / high) ** gamma``, rounded; ``gamma`` one or one per band.
 
-        ``high`` is the imagery's white, by default the type's largest value; an 11-bit image
-        in uint16 wants 2047. Values above it are mapped to it.
+        ``high`` is the imagery's white, by default and at most the type's largest value; an
+        11-bit image in uint16 wants 2047. Values above it are mapped to it.
         """
         white, shares = _unit_shares(dtype, high)
         exponents = np.broadcast_to(np.asarray(gamma, dtype=np.float64), (bands,))
@@ -105,18 +108,24 @@ class PixelMap:
 
     @classmethod
     def gain_offset(
-        cls, gain: ArrayLike, offset: ArrayLike, dtype: DTypeLike, bands: int
+        cls,
+        gain: ArrayLike,
+        offset: ArrayLike,
+        dtype: DTypeLike,
+        bands: int,
+        *,
+        high: float | None = None,
     ) -> "PixelMap":
-        """Return ``v -> gain * v + offset``, rounded and clipped to the type.
+        """Return ``v -> gain * v + offset``, clipped to [0, high] and rounded.
 
         ``gain`` and ``offset`` are one number or one per band, the offset in value units.
+        ``high`` is the imagery's white, by default and at most the type's largest value.
         """
-        dtype = np.dtype(dtype)
-        values = np.arange(levels_of(dtype), dtype=np.float64)
+        white, _ = _unit_shares(dtype, high)
+        values = np.arange(levels_of(np.dtype(dtype)), dtype=np.float64)
         gains = np.broadcast_to(np.asarray(gain, dtype=np.float64), (bands,))[:, None]
         offsets = np.broadcast_to(np.asarray(offset, dtype=np.float64), (bands,))[:, None]
-        mapped = np.rint(gains * values + offsets)
-        return cls(np.clip(mapped, 0, levels_of(dtype) - 1).astype(dtype))
+        return cls(np.rint(np.clip(gains * values + offsets, 0.0, white)).astype(dtype))
 
     @classmethod
     def through(
@@ -132,7 +141,7 @@ class PixelMap:
             knots: (bands, K) shares in [0, 1] that the K evenly spaced values from 0 to
                 ``high`` are mapped to; rounded to the type.
             dtype: uint8 or uint16.
-            high: the imagery's white, by default the type's largest value.
+            high: the imagery's white, by default and at most the type's largest value.
         """
         heights = np.atleast_2d(np.asarray(knots, dtype=np.float64))
         white, shares = _unit_shares(dtype, high)
@@ -186,43 +195,46 @@ class PixelMap:
         Args:
             image: (H, W) or (H, W, bands) of the map's input dtype; an (H, W) image needs a
                 map of one band.
-            valid: (H, W) bool; pixels where it is False keep their values (only for a map
+            valid: (H, W); pixels where it is zero or False keep their values (only for a map
                 whose result has the image's dtype).
 
         Returns:
             A new array of the image's shape and the map's output dtype.
 
         Raises:
-            ValueError: dtype or bands differ from the map's.
+            ValueError: the image's shape, dtype or bands are not the map's, or ``valid`` is not
+                of its height and width.
         """
         bands = 1 if image.ndim == 2 else image.shape[-1]
-        if image.dtype != self.input_dtype or bands != self.bands:
+        if image.ndim not in (2, 3) or image.dtype != self.input_dtype or bands != self.bands:
             raise ValueError(
-                f"a map of {self.bands} x {self.input_dtype} does not take {bands} x {image.dtype}"
+                f"a map of {self.bands} x {self.input_dtype} does not take "
+                f"{image.dtype} of shape {image.shape}"
             )
-        if image.size == 0:
-            return np.empty(image.shape, self.output_dtype)
-        mapped = self._look_up(image)
-        if valid is not None:
+        keep = valid_pixels(image, given=valid)
+        mapped = self._look_up(image) if image.size else np.empty(image.shape, self.output_dtype)
+        if keep is not None:
             if self.output_dtype != self.input_dtype:
                 raise ValueError("pixels cannot keep their values under a map to another dtype")
-            mapped[~valid] = image[~valid]
+            mapped[~keep] = image[~keep]
         return mapped
 
     def push(self, histogram: Histogram) -> Histogram:
         """Return the histogram that an image of ``histogram`` has after this map.
 
         Raises:
-            ValueError: dtype or bands differ from the map's, or the result is not integer.
+            ValueError: dtype or bands differ from the map's.
+            TypeError: the map's result is neither uint8 nor uint16.
         """
         if histogram.dtype != self.input_dtype or histogram.bands != self.bands:
-            raise ValueError(f"a map of {self.input_dtype} does not take {histogram.dtype}")
+            raise ValueError(
+                f"a map of {self.bands} x {self.input_dtype} does not take "
+                f"{histogram.bands} x {histogram.dtype}"
+            )
+        counts = np.zeros((self.bands, levels_of(self.output_dtype)), dtype=np.int64)
         known = histogram.counts.shape[1]
-        values = self.tables[:, :known]
-        levels = 256 if self.output_dtype == np.uint8 else int(values.max()) + 1
-        counts = np.zeros((self.bands, levels), dtype=np.int64)
-        for band in range(self.bands):
-            np.add.at(counts[band], values[band], histogram.counts[band])
+        for band, table in enumerate(self.tables):
+            np.add.at(counts[band], table[:known], histogram.counts[band])
         return Histogram(counts, self.output_dtype)
 
     @cached_property
@@ -231,7 +243,8 @@ class PixelMap:
         return np.ascontiguousarray(self.tables.T)[None]
 
     def _look_up(self, image: NDArray[Any]) -> NDArray[Any]:
-        if image.dtype == np.uint8 or _OPENCV_LOOKS_UP_UINT16:
+        readable = image.dtype == np.uint8 or _OPENCV_LOOKS_UP_UINT16
+        if readable and self.output_dtype.name in _OPENCV_RESULTS and self.bands <= OPENCV_CHANNELS:
             looked_up: NDArray[Any] = cv2.LUT(np.ascontiguousarray(image), self._interleaved)
             return looked_up.reshape(image.shape)
         bands = image[..., None] if image.ndim == 2 else image
@@ -271,5 +284,7 @@ def match_histograms(
 
 def _unit_shares(dtype: DTypeLike, high: float | None) -> tuple[float, NDArray[np.float64]]:
     levels = levels_of(np.dtype(dtype))
-    white = float(levels - 1 if high is None else high)
+    white = float(levels - 1 if high is None else min(high, levels - 1))
+    if not white > 0.0:
+        raise ValueError(f"white must be above 0, got {high}")
     return white, np.minimum(np.arange(levels, dtype=np.float64) / white, 1.0)

@@ -16,10 +16,10 @@ from rhm.lookup import PixelMap
 
 
 def affine(*, dtype: np.dtype[Any], bands: int, high: float, rng: np.random.Generator) -> PixelMap:
-    """Gain in [0.5, 1.5] and offset in +-0.2 of the range, drawn per band."""
+    """Gain in [0.5, 1.5] and offset in +-0.2 of the range, drawn per band, clipped at white."""
     gain = rng.uniform(0.5, 1.5, bands)
     offset = rng.uniform(-0.2, 0.2, bands) * high
-    return PixelMap.gain_offset(gain, offset, dtype, bands)
+    return PixelMap.gain_offset(gain, offset, dtype, bands, high=high)
 
 
 def gamma(*, dtype: np.dtype[Any], bands: int, high: float, rng: np.random.Generator) -> PixelMap:
@@ -69,5 +69,6 @@ def shift_of(
     """
     if family not in SHIFTS:
         raise ConfigError(f"unknown shift '{family}': choose {', '.join(SHIFTS)}")
-    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    # File names need not be UTF-8; Python shows what is not as surrogates.
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode(errors="surrogateescape"))])
     return SHIFTS[family](dtype=dtype, bands=bands, high=high, rng=rng)

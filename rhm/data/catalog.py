@@ -7,7 +7,7 @@ After it no step asks which dataset an image came from.
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -52,6 +52,15 @@ class Source:
     gsd_m: float | None = None
     black_is_nodata: bool = False
 
+    @property
+    def name(self) -> str:
+        """The image's file name without suffix."""
+        return self.image.stem
+
+    def open(self, scale: float = 1.0, *, bands: Sequence[int] | None = None) -> Raster:
+        """Open the image, on a grid of ``scale`` times its resolution."""
+        return Raster(self.image, bands=bands, black_is_nodata=self.black_is_nodata, scale=scale)
+
 
 @dataclass(frozen=True)
 class Tile(Source):
@@ -75,11 +84,6 @@ class Tile(Source):
     nodata: float | None = None
     building_fraction: float | None = None
 
-    @property
-    def name(self) -> str:
-        """The image's file name without suffix."""
-        return self.image.stem
-
     def scale_to(self, gsd_m: float | None) -> float:
         """Return the ``Raster`` scale that shows this image at ``gsd_m`` metres per pixel.
 
@@ -89,10 +93,6 @@ class Tile(Source):
             return 1.0
         scale = self.gsd_m / gsd_m
         return 1.0 if abs(scale - 1.0) < 0.01 else scale
-
-    def open(self, scale: float = 1.0) -> Raster:
-        """Open the image, on a grid of ``scale`` times its resolution."""
-        return Raster(self.image, black_is_nodata=self.black_is_nodata, scale=scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,7 +222,8 @@ class Catalog:
         """Return the catalog with every row that has no split put into one.
 
         Whole groups are dealt, domain by domain, so that each split's share of the domain's
-        images comes close to the one asked for; what remains is ``train``.
+        images comes close to the one asked for; what remains is ``train``. A group that several
+        domains share, the same ground seen by two sensors, is in one split in all of them.
 
         Args:
             shares: share in [0, 1] of ``val`` and ``test``.
@@ -231,13 +232,15 @@ class Catalog:
         if sum(shares.values()) > 1.0 or not set(shares) <= set(SPLITS):
             raise CatalogError(f"split shares must be of {SPLITS} and sum to at most 1")
         frame = self.frame.copy()
-        open_rows = frame["split"] == ""
+        has_split = frame[frame["split"] != ""]
+        dealt: dict[str, str] = dict(zip(has_split["group"], has_split["split"], strict=True))
         for domain in self.domains:
-            of_domain = frame[open_rows & (frame["domain"] == domain)]
-            sizes = of_domain.groupby("group").size().sort_index()
+            of_domain = frame[frame["domain"] == domain]
+            sizes = of_domain.groupby("group").size().sort_index().to_dict()
             rng = np.random.default_rng([seed, *domain.encode()])
-            dealt = _deal(sizes.to_dict(), dict(shares), rng=rng)
-            frame.loc[of_domain.index, "split"] = of_domain["group"].map(dealt)
+            dealt |= _deal(sizes, dict(shares), dealt, rng=rng)
+        is_open = frame["split"] == ""
+        frame.loc[is_open, "split"] = frame.loc[is_open, "group"].map(dealt)
         return Catalog(frame)
 
     def split_hash(self) -> str:
@@ -325,17 +328,24 @@ def _relative(path: str, folder: Path) -> str:
 
 
 def _deal(
-    sizes: dict[str, int], shares: dict[str, float], *, rng: np.random.Generator
+    sizes: Mapping[str, int],
+    shares: Mapping[str, float],
+    dealt: Mapping[str, str],
+    *,
+    rng: np.random.Generator,
 ) -> dict[str, str]:
-    """Deal groups to splits: each takes groups while that brings it closer to its share."""
-    names = list(rng.permutation(sorted(sizes)))
+    """Deal a domain's groups to splits: each takes groups while that brings it closer to its share.
+
+    Groups that are in a split already, here or in another domain, stay there and count.
+    """
     total = sum(sizes.values())
-    dealt = dict.fromkeys(names, "train")
+    result = {name: dealt[name] for name in sizes if name in dealt}
+    waiting = [name for name in rng.permutation(sorted(sizes)) if name not in result]
     for split, share in shares.items():
-        wanted, taken = share * total, 0
-        for name in [name for name in names if dealt[name] == "train"]:
-            size = sizes[name]
-            if abs(taken + size - wanted) < abs(taken - wanted):
-                dealt[name] = split
-                taken += size
-    return dealt
+        taken = sum(sizes[name] for name, where in result.items() if where == split)
+        for name in list(waiting):
+            if abs(taken + sizes[name] - share * total) < abs(taken - share * total):
+                result[name] = split
+                taken += sizes[name]
+                waiting.remove(name)
+    return result | dict.fromkeys(waiting, "train")

@@ -75,6 +75,23 @@ def index_folder(
     ]
 
 
+def images_in(path: str | os.PathLike[str]) -> list[Path]:
+    """Return the images that a path names: itself, or those in the folder, sorted.
+
+    Raises:
+        CatalogError: the path does not exist, or the folder has no images.
+    """
+    named = Path(path)
+    if named.is_dir():
+        found = sorted(p for p in named.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        if not found:
+            raise CatalogError(f"no images in {named}")
+        return found
+    if not named.is_file() and not str(path).startswith("/vsi"):
+        raise CatalogError(f"no such file or folder: {named}")
+    return [named]
+
+
 def _of_folders(root: Path) -> list[Source]:
     cities = (
         [root] if (root / "images").is_dir() else sorted(p for p in root.iterdir() if p.is_dir())

@@ -56,6 +56,11 @@ class Label:
         if self._mask is not None:
             self._mask.close()
 
+    @property
+    def footprints(self) -> geopandas.GeoDataFrame | None:
+        """The footprints over the image, in its coordinates; None for a mask."""
+        return self._footprints
+
     def read(self, window: Window | None = None) -> NDArray[np.uint8]:
         """Return 1 where there is a building and 0 elsewhere, (height, width) uint8.
 

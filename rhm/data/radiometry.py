@@ -5,14 +5,14 @@ somewhere in its type, so its range is measured from histograms, stored with the
 applied identically ever after.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from rhm.bank import HistogramBank
-from rhm.data.catalog import Tile
+from rhm.data.catalog import Source
 from rhm.data.raster import Raster
 from rhm.data.windows import Window, grid
 from rhm.errors import RasterError
@@ -146,26 +146,37 @@ def shift_for(histogram: Histogram, family: str, name: str, *, seed: int) -> Pix
     )
 
 
-def bank_of(tiles: Iterable[Tile], *, shift: str | None = None, seed: int = 0) -> HistogramBank:
-    """Build a bank of catalogued images, one at a time; labels are not looked at.
+def bank_of(
+    sources: Iterable[Source],
+    *,
+    bands: Sequence[int] | None = None,
+    shift: str | None = None,
+    seed: int = 0,
+    on_progress: Callable[[], None] | None = None,
+) -> HistogramBank:
+    """Build a bank of images, one at a time; labels are not looked at.
 
     Args:
-        tiles: of the target domain.
+        sources: images of the target domain, catalogued or not.
+        bands: 1-based indices of the bands to count; all but alpha by default.
         shift: family of random pixel-wise shifts under which the images are seen, if any.
         seed: of the shifts.
+        on_progress: called after each image.
 
     Raises:
         BankError: no image has valid pixels, or the numbers of bands differ.
         RasterError: an image cannot be read.
     """
     histograms, names = [], []
-    for tile in tiles:
-        with tile.open() as raster:
+    for source in sources:
+        with source.open(bands=bands) as raster:
             histogram = histogram_of(raster)
+        if on_progress is not None:
+            on_progress()
         if not histogram.pixels:
             continue
         if shift is not None:
-            histogram = shift_for(histogram, shift, tile.name, seed=seed).push(histogram)
+            histogram = shift_for(histogram, shift, source.name, seed=seed).push(histogram)
         histograms.append(histogram)
-        names.append(f"{tile.domain}/{tile.name}")
+        names.append(f"{source.domain}/{source.name}")
     return HistogramBank(tuple(histograms), tuple(names))

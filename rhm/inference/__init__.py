@@ -1,0 +1,24 @@
+"""Inference: from a raster of any size to probabilities, masks and footprints.
+
+Does not import the training framework.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rhm.inference.polygons import polygonize
+    from rhm.inference.scenes import predict_raster
+
+_HOMES = {
+    "polygonize": "rhm.inference.polygons",
+    "predict_raster": "rhm.inference.scenes",
+}
+
+__all__ = ["polygonize", "predict_raster"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'rhm.inference' has no attribute '{name}'")

@@ -1,6 +1,7 @@
 """Training, from configuration to model file."""
 
 import logging
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -226,7 +227,10 @@ def finish(run: Run, model: SegmentationModel, val: DataLoader[Chip] | None) -> 
 
 
 def choose_threshold(model: SegmentationModel, chips: DataLoader[Chip]) -> float:
-    """Return the probability above which calling a pixel building gives the best IoU."""
+    """Return the probability above which calling a pixel building gives the best IoU.
+
+    One half where no chip shows a building.
+    """
     device = next(model.parameters()).device
     bins = None
     model.eval()
@@ -236,7 +240,8 @@ def choose_threshold(model: SegmentationModel, chips: DataLoader[Chip]) -> float
             truth = chip["mask"].numpy()
             counted = CalibrationBins.of(probability, truth == 1, truth != IGNORE, bins=200)
             bins = counted if bins is None else bins + counted
-    return 0.5 if bins is None else bins.best_threshold()
+    best = math.nan if bins is None else bins.best_threshold()
+    return 0.5 if math.isnan(best) else best
 
 
 def _folder(config: RunConfig, *, resume: bool) -> Run:

@@ -70,7 +70,8 @@ def test_trace_equals_labelled_regions(seed: int, threshold: float) -> None:
     probability, valid = rng.random((15, 18)), rng.random((15, 18)) < 0.9
     polygons, scores = trace(probability, valid, threshold=threshold)
     building = valid & (probability >= threshold)
-    regions = regionprops(label(building, connectivity=1), intensity_image=probability)
+    labels = label(building, connectivity=1)  # type: ignore[no-untyped-call]
+    regions = regionprops(labels, intensity_image=probability)  # type: ignore[no-untyped-call]
     np.testing.assert_allclose(scores, [region.intensity_mean for region in regions])
     np.testing.assert_allclose(shapely.area(polygons), [region.area for region in regions])
     assert shapely.is_valid(polygons).all()
@@ -269,10 +270,11 @@ def test_footprints_survive_every_format(tmp_path: Path, suffix: str, threshold:
     write_footprints(frame, path)
     assert [each.name for each in path.parent.iterdir()] == [path.name]
     read = gpd.read_parquet if suffix == ".parquet" else gpd.read_file
-    back = read(path).sort_values("score", ascending=False, ignore_index=True)
+    back = read(path)
     assert back.crs == ("EPSG:4326" if suffix == ".geojson" else UTM)
     assert len(back) == len(frame) == (2 if threshold == 0.5 else 0)
     if len(frame):
+        back = back.sort_values("score", ascending=False, ignore_index=True)  # .fgb sorts by place
         assert set(back.columns) == {"score", "area_m2", "geometry"}
         np.testing.assert_allclose(back["score"], frame["score"])
         np.testing.assert_allclose(back["area_m2"], frame["area_m2"])
@@ -297,10 +299,10 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
     frame = polygonize(_write(tmp_path / "p.tif", _two_houses()))
     with pytest.raises(OutputError, match=r"\.gpkg, \.fgb, \.geojson, \.parquet"):
         write_footprints(frame, tmp_path / "p.shp")
-    path = tmp_path / "p.gpkg"
+    path = tmp_path / "p.parquet"
     path.write_text("before")
-    unwritable = frame.assign(score=[{1}, {2}])
-    with pytest.raises(Exception, match="set"):
+    unwritable = frame.assign(score=["high", 0.5])
+    with pytest.raises(TypeError):
         write_footprints(unwritable, path)
     assert path.read_text() == "before"
     (tmp_path / "file").write_text("")

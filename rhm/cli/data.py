@@ -1,0 +1,150 @@
+"""``rhm data``: catalogs, and what a raster says of itself."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rhm.cli.options import BlackIsNodata, Json
+from rhm.cli.output import emit, progress, table
+
+if TYPE_CHECKING:
+    from rhm.data.catalog import Source
+
+app = typer.Typer(
+    help="Catalogs of imagery, and what a raster says of itself.", no_args_is_help=True
+)
+
+KINDS = ("inria", "spacenet", "folder")
+
+
+@app.command()
+def index(
+    kind: Annotated[str, typer.Argument(help="Layout: inria, spacenet or folder.")],
+    folder: Annotated[Path, typer.Argument(help="Where the imagery lies.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The catalog.")] = Path(
+        "catalog.parquet"
+    ),
+    val: Annotated[float, typer.Option(help="Share of each domain for validation.")] = 0.1,
+    test: Annotated[float, typer.Option(help="Share of each domain for testing.")] = 0.2,
+    seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
+    domain: Annotated[str | None, typer.Option(help="Name of the one domain (folder).")] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--table", help="CSV that lists images and labels (folder).")
+    ] = None,
+    group_pattern: Annotated[
+        str | None, typer.Option(help="Regular expression of the group in a name (folder).")
+    ] = None,
+    gsd: Annotated[
+        float | None, typer.Option(help="Metres per pixel where files do not say (folder).")
+    ] = None,
+    black_is_nodata: BlackIsNodata = False,
+    json: Json = False,
+) -> None:
+    """Find images and labels, check them, and write a catalog.
+
+    Example: `rhm data index inria AerialImageDataset -o inria.parquet`
+    """
+    from rhm.data.catalog import Catalog
+
+    sources = _sources(kind, folder, domain, csv, group_pattern, gsd, black_is_nodata)
+    with progress("indexing", len(sources)) as advance:
+        catalog = Catalog.build(sources, on_progress=lambda: advance(1))
+    catalog = catalog.assign_splits({"val": val, "test": test}, seed=seed)
+    catalog.save(output)
+    rows = _domain_rows(catalog.frame)
+    values = {"catalog": str(output), "split_hash": catalog.split_hash(), "domains": rows}
+    header = ["domain", "images", "labelled", "train", "val", "test", "gsd_m", "buildings"]
+    lines = table(header, [[row[name] for name in header] for row in rows])
+    emit(values, [*lines, f"{len(catalog)} images in {output}"], as_json=json)
+
+
+@app.command()
+def inspect(
+    files: Annotated[list[str], typer.Argument(help="Rasters.")],
+    model: Annotated[
+        Path | None, typer.Option(help="A model: how far are the images from its training?")
+    ] = None,
+    black_is_nodata: BlackIsNodata = False,
+    json: Json = False,
+) -> None:
+    """Show what rasters say of themselves, and how they relate to a model.
+
+    Example: `rhm data inspect scene.tif --model runs/inria-rhm`
+    """
+    from rhm.models.file import load_spec
+    from rhm.models.inspect import inspect_raster
+
+    spec = load_spec(model) if model else None
+    found = [inspect_raster(path, spec, black_is_nodata=black_is_nodata) for path in files]
+    lines = [line for each in found for line in [*_facts(each), ""]]
+    emit({"rasters": found}, lines[:-1], as_json=json)
+
+
+def _sources(
+    kind: str,
+    folder: Path,
+    domain: str | None,
+    csv: Path | None,
+    group_pattern: str | None,
+    gsd: float | None,
+    black_is_nodata: bool,
+) -> "list[Source]":
+    from rhm.data.folder import index_folder
+    from rhm.data.inria import index_inria
+    from rhm.data.spacenet import index_spacenet
+
+    if kind not in KINDS:
+        raise typer.BadParameter(f"unknown layout '{kind}': choose {', '.join(KINDS)}")
+    if kind == "folder":
+        return index_folder(
+            folder,
+            table=csv,
+            domain=domain,
+            group_pattern=group_pattern,
+            gsd_m=gsd,
+            black_is_nodata=black_is_nodata,
+        )
+    if domain or csv or group_pattern or gsd:
+        raise typer.BadParameter("--domain, --table, --group-pattern and --gsd go with 'folder'")
+    found = index_inria(folder) if kind == "inria" else index_spacenet(folder)
+    return [_with_nodata(source, black_is_nodata) for source in found]
+
+
+def _with_nodata(source: "Source", black_is_nodata: bool) -> "Source":
+    from dataclasses import replace
+
+    return replace(source, black_is_nodata=black_is_nodata)
+
+
+def _domain_rows(frame: Any) -> list[dict[str, Any]]:
+    rows = []
+    for name, part in frame.groupby("domain", sort=False):
+        splits = part["split"].value_counts()
+        gsd, buildings = part["gsd_m"].median(), part["building_fraction"].mean()
+        rows.append(
+            {
+                "domain": str(name),
+                "images": len(part),
+                "labelled": int((part["label"] != "").sum()),
+                **{split: int(splits.get(split, 0)) for split in ("train", "val", "test")},
+                "gsd_m": None if gsd != gsd else float(gsd),
+                "buildings": None if buildings != buildings else float(buildings),
+            }
+        )
+    return rows
+
+
+def _facts(values: dict[str, Any]) -> list[str]:
+    width = max(len(name) for name in values)
+    return [f"{name.ljust(width)}  {_text(value)}" for name, value in values.items()]
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(_text(each) for each in value) or "none"
+    return str(value)

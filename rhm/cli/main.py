@@ -1,0 +1,79 @@
+"""The ``rhm`` command: puts the groups together, and turns errors into exit codes.
+
+0 done; 2 the user's input is at fault (one line on standard error); 130 interrupted; anything
+else is a defect and shows its traceback.
+"""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+import rhm
+from rhm.cli import bank, data, demo, evaluate, predict, report, train
+from rhm.cli.output import say
+from rhm.errors import RhmError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="rhm",
+    help="Building footprints from overhead imagery that keep working when the imagery changes.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+app.add_typer(data.app, name="data")
+app.add_typer(bank.app, name="bank")
+app.command("train")(train.train)
+app.command("predict")(predict.predict)
+app.command("evaluate")(evaluate.evaluate)
+app.command("report")(report.report)
+app.command("demo")(demo.demo)
+
+# The class that typer's own usage errors share, whichever click typer brings along.
+_UsageError: type[Any] = typer.BadParameter.__mro__[1]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rhm {rhm.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Take options that stand before any command."""
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(run())
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        arguments: the words after ``rhm``; by default those of this process.
+    """
+    try:
+        code = app(arguments, standalone_mode=False)
+    except RhmError as error:
+        say(f"rhm: {' '.join(str(error).split())}")
+        return 2
+    except _UsageError as error:
+        error.show()
+        return 2
+    except (typer.Abort, KeyboardInterrupt):
+        say("rhm: interrupted")
+        return INTERRUPTED
+    return code if isinstance(code, int) else 0
+
+
+if __name__ == "__main__":
+    main()

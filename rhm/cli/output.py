@@ -1,0 +1,66 @@
+"""What commands print: results on standard output, everything else on standard error."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+
+def say(text: str) -> None:
+    """Print a line for the person at the terminal."""
+    typer.echo(text, err=True)
+
+
+def emit(values: dict[str, Any], lines: list[str], *, as_json: bool) -> None:
+    """Print a command's result, for machines or for people."""
+    if as_json:
+        typer.echo(json.dumps(values, indent=1, default=str))
+    else:
+        for line in lines:
+            typer.echo(line)
+
+
+def table(header: list[str], rows: list[list[Any]]) -> list[str]:
+    """Return aligned lines: text to the left, numbers to the right."""
+    cells = [header, *([_cell(value) for value in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    numeric = [
+        all(isinstance(row[column], int | float | None) for row in rows)
+        for column in range(len(header))
+    ]
+    return [
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        ).rstrip()
+        for row in cells
+    ]
+
+
+@contextmanager
+def progress(title: str, total: float, *, quiet: bool = False) -> Iterator[Callable[[float], None]]:
+    """Show a progress bar on a terminal; yields the function that moves it on."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda step: bar.advance(task, step)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

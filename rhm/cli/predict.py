@@ -1,0 +1,91 @@
+"""``rhm predict``."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rhm.cli.options import Bands, BlackIsNodata, Json, band_numbers
+from rhm.cli.output import emit, progress, say
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(help="Model file, or folder of a run.")],
+    scenes: Annotated[list[Path], typer.Argument(help="Scenes, or folders of scenes.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the results.")],
+    tile: Annotated[int, typer.Option(min=32, help="Side of a tile in pixels.")] = 512,
+    overlap: Annotated[int, typer.Option(min=0, help="Overlap of tiles in pixels.")] = 64,
+    batch_size: Annotated[int, typer.Option(min=1, help="Tiles at once.")] = 4,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="By default the model's.")
+    ] = None,
+    min_area_m2: Annotated[float, typer.Option(min=0, help="Drop smaller footprints.")] = 5.0,
+    simplify_m: Annotated[float, typer.Option(min=0, help="Simplify outlines by this.")] = 0.5,
+    min_score: Annotated[float, typer.Option(min=0, max=1, help="Drop less certain ones.")] = 0.0,
+    footprints: Annotated[
+        str, typer.Option("--format", help="gpkg, parquet, geojson or fgb.")
+    ] = "gpkg",
+    bands: Bands = None,
+    black_is_nodata: BlackIsNodata = False,
+    resample: Annotated[
+        bool, typer.Option("--resample", help="Predict at the model's metres per pixel.")
+    ] = False,
+    dtype: Annotated[
+        str, typer.Option(help="Of the probability raster: uint8 or float32.")
+    ] = "uint8",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    json: Json = False,
+) -> None:
+    """Predict scenes into probabilities, masks and footprints.
+
+    Example: `rhm predict runs/inria-rhm scene.tif -o predicted --resample`
+    """
+    from rhm.data.folder import images_in
+    from rhm.data.raster import describe
+    from rhm.inference.backends import on_device
+    from rhm.inference.polygons import FORMATS
+    from rhm.inference.scenes import PROBABILITY_DTYPES, PolygonConfig, predict_raster
+    from rhm.models.file import load_model
+
+    suffix = f".{footprints}"
+    if suffix not in FORMATS:
+        raise typer.BadParameter(
+            f"unknown format '{footprints}': choose gpkg, parquet, geojson, fgb"
+        )
+    if dtype not in PROBABILITY_DTYPES:
+        raise typer.BadParameter(f"dtype is uint8 or float32, not '{dtype}'")
+    if overlap >= tile or tile % 32:
+        raise typer.BadParameter("--tile is a multiple of 32 and larger than --overlap")
+    files = [image for scene in scenes for image in images_in(scene)]
+    network = on_device(load_model(model), device)
+    polygons = PolygonConfig(
+        threshold=network.spec.threshold if threshold is None else threshold,
+        min_area_m2=min_area_m2,
+        simplify_m=simplify_m,
+        min_score=min_score,
+        suffix=suffix,
+    )
+    results = []
+    for file in files:
+        info = describe(file)
+        with progress(file.name, info.height * info.width, quiet=json) as advance:
+            result = predict_raster(
+                network,
+                file,
+                output,
+                tile=tile,
+                overlap=overlap,
+                batch_size=batch_size,
+                bands=band_numbers(bands),
+                black_is_nodata=black_is_nodata,
+                resample=resample,
+                dtype=dtype,
+                polygons=polygons,
+                on_progress=advance,
+            )
+        for note in result.notes:
+            say(f"{file.name}: {note}")
+        results.append({"scene": str(file), **asdict(result)})
+    lines = [f"{each['count']} buildings in {each['buildings']}" for each in results]
+    emit({"scenes": results}, lines, as_json=json)

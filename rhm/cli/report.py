@@ -1,0 +1,25 @@
+"""``rhm report``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rhm.cli.options import Json
+from rhm.cli.output import emit
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of evaluated runs.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("report.html"),
+    json: Json = False,
+) -> None:
+    """Write the cross-domain report of evaluated runs: one page that needs no network.
+
+    Example: `rhm report runs/inria-none runs/inria-rhm -o report.html`
+    """
+    from rhm.report import write_report
+
+    page = write_report(runs, output)
+    values = {"page": str(page), "numbers": str(page.with_suffix(".json"))}
+    emit(values, [f"report in {page}, its numbers in {values['numbers']}"], as_json=json)

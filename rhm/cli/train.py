@@ -1,0 +1,51 @@
+"""``rhm train``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rhm.cli.options import Json
+from rhm.cli.output import emit
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="Configuration (YAML).")],
+    bank: Annotated[
+        Path | None,
+        typer.Option(help="Bank of the target domain; turns on histogram matching."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting, as optimizer.learning_rate=3e-4; repeatable."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of runs.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run from its last checkpoint.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    json: Json = False,
+) -> None:
+    """Train a model.
+
+    Example: `rhm train configs/inria.yaml --bank kampala.bank --set trainer.steps=4000`
+    """
+    import sys
+
+    from rhm.training.config import read_config
+    from rhm.training.fitting import fit
+
+    read = read_config(
+        config,
+        settings or (),
+        name=name,
+        seed=seed,
+        output=None if output is None else str(output),
+        augment__bank=None if bank is None else str(bank),
+        augment__colour=None if bank is None else "rhm",
+    )
+    run = fit(read, resume=resume, progress=not (quiet or json) and sys.stderr.isatty())
+    values = {"run": str(run.folder), "model": str(run.model)}
+    emit(values, [f"model in {run.model}"], as_json=json)

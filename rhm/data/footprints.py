@@ -1,0 +1,255 @@
+"""Building footprints as vectors and as masks, and the plane in which they are measured.
+
+Footprints are :class:`geopandas.GeoSeries` or :class:`geopandas.GeoDataFrame` of polygons in the
+coordinate reference system (CRS) of the imagery they belong to. Lengths and areas are never
+taken in that CRS, which may count in degrees or stretch with latitude, but in the local metric
+CRS that :func:`metric_crs` lays through the data's centre.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pyogrio
+import pyogrio.errors
+import pyproj
+import pyproj.exceptions
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from pyproj.crs import ProjectedCRS
+from pyproj.crs.coordinate_operation import LambertAzimuthalEqualAreaConversion
+from rasterio.features import rasterize
+from shapely.errors import ShapelyError
+
+from rhm.errors import VectorError
+
+Bounds = tuple[float, float, float, float]
+"""(left, bottom, right, top)."""
+
+_POLYGON, _FIRST_COLLECTION = 3, 4  # shapely's type ids; every collection is 4 or more
+_READ_ERRORS = (
+    pyogrio.errors.DataSourceError,
+    pyogrio.errors.DataLayerError,
+    pyproj.exceptions.ProjError,
+    ShapelyError,
+    OSError,
+    ValueError,
+)
+
+
+def read_footprints(
+    path: str | os.PathLike[str], crs: Any, bounds: Bounds | None = None
+) -> gpd.GeoDataFrame:
+    """Read the polygons of a vector file into the CRS of a raster.
+
+    Attributes are not read. Each polygon of a multipolygon or collection becomes a row of its
+    own, because a footprint is one connected piece of ground; invalid polygons are mended;
+    heights, other kinds of geometry and coordinates without a finite place in ``crs`` are
+    dropped.
+
+    Args:
+        path: any format that GDAL reads, or GeoParquet. Of several layers, the first that may
+            hold polygons.
+        crs: the raster's CRS, as anything that pyproj understands (rasterio's too).
+        bounds: (left, bottom, right, top) in ``crs``; polygons that do not touch it are left
+            out.
+
+    Returns:
+        A frame with the column ``geometry`` (polygons) in ``crs``, in the file's order.
+
+    Raises:
+        VectorError: the file cannot be read, it has no geometry or no CRS, or ``crs`` is none.
+    """
+    target = _pyproj_crs(crs, path)
+    area = None if bounds is None else shapely.box(*bounds)
+    try:
+        if Path(path).suffix.lower() == ".parquet":
+            found = gpd.read_parquet(path).geometry
+        else:
+            found = _read_layer(path, target, area.bounds if area else None)
+        if found.crs is None:
+            raise VectorError(f"{path} has no CRS; assign one to it (ogr2ogr -a_srs), then retry")
+        parts, _ = polygon_parts(_finite(shapely.get_parts(shapely.force_2d(found.to_numpy()))))
+        placed = gpd.GeoSeries(parts, crs=found.crs).to_crs(target).to_numpy()
+        polygons, _ = polygon_parts(_finite(placed))
+    except _READ_ERRORS as error:
+        reason = " ".join(str(error).split())
+        raise VectorError(f"cannot read footprints from {path}: {reason}") from error
+    if area is not None:
+        polygons = polygons[shapely.intersects(polygons, area)]
+    return gpd.GeoDataFrame(geometry=polygons, crs=target)
+
+
+def burn(
+    footprints: gpd.GeoSeries | gpd.GeoDataFrame | Iterable[Any],
+    transform: Affine,
+    height: int,
+    width: int,
+) -> NDArray[np.uint8]:
+    """Rasterise footprints: a pixel is building where its centre lies in a polygon.
+
+    Args:
+        footprints: polygons or multipolygons in the CRS of ``transform``; others are ignored.
+        transform: from (column, row) to the footprints' coordinates.
+        height: rows of the mask.
+        width: columns of the mask.
+
+    Returns:
+        (height, width) mask of 0 and 1.
+    """
+    geometries = np.asarray(list(getattr(footprints, "geometry", footprints)), dtype=object)
+    # Part by part, because the rasteriser leaves holes where parts of one multipolygon overlap.
+    parts = _exploded(geometries)[0]
+    parts = parts[(shapely.get_type_id(parts) == _POLYGON) & ~shapely.is_empty(parts)]
+    if not parts.size:
+        return np.zeros((height, width), np.uint8)
+    mask: NDArray[np.uint8] = rasterize(
+        parts, out_shape=(height, width), transform=transform, dtype="uint8"
+    )
+    return mask
+
+
+def metric_crs(geometries: gpd.GeoSeries) -> pyproj.CRS:
+    """Lay a plane in metres through the centre of some geometries.
+
+    The Lambert azimuthal equal-area projection (Snyder, Map Projections, 1987, section 24) on
+    the ellipsoid of the geometries' own datum: areas are exact everywhere, lengths true near
+    the centre, and neither zone borders, poles nor the 180th meridian are special.
+
+    Raises:
+        VectorError: there is no geometry, or its CRS does not say where on Earth it is.
+    """
+    if geometries.crs is None or geometries.crs.geodetic_crs is None:
+        raise VectorError(
+            "footprints without a geographic or projected CRS have no size in metres; assign one"
+        )
+    geodetic = geometries.crs.geodetic_crs
+    boxes = geometries.bounds.to_numpy()
+    boxes = boxes[np.isfinite(boxes).all(axis=1)]
+    to_geodetic = pyproj.Transformer.from_crs(geometries.crs, geodetic, always_xy=True)
+    x, y = to_geodetic.transform((boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2)
+    placed = np.isfinite(x) & np.isfinite(y)
+    if not placed.any():
+        raise VectorError("no footprint has a place on Earth; check the CRS of the coordinates")
+    unit = geodetic.axis_info[0].unit_conversion_factor  # radians, of degrees or gradians
+    longitude, latitude = _mean_direction(x[placed] * unit, y[placed] * unit)
+    return ProjectedCRS(
+        LambertAzimuthalEqualAreaConversion(
+            latitude_natural_origin=float(np.degrees(latitude)),
+            longitude_natural_origin=float(np.degrees(longitude)),
+        ),
+        name="local metric plane",
+        geodetic_crs=geodetic,
+    )
+
+
+def areas_m2(geometries: gpd.GeoSeries) -> NDArray[np.float64]:
+    """Measure areas in square metres, in the :func:`metric_crs` of the geometries.
+
+    A series without CRS holds image coordinates: its areas are in its own square units (pixels).
+
+    Returns:
+        (N,) areas.
+
+    Raises:
+        VectorError: see :func:`metric_crs`.
+    """
+    if geometries.crs is not None and len(geometries):
+        geometries = geometries.to_crs(metric_crs(geometries))
+    return np.asarray(geometries.area, dtype=np.float64)
+
+
+def polygon_parts(geometries: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    """Mend geometries and take them apart into valid polygons.
+
+    Args:
+        geometries: (N,) shapely geometries of any kind, with finite coordinates.
+
+    Returns:
+        (M,) valid, non-empty polygons, and for each the (M,) index of the geometry it is from.
+    """
+    parts, source = _exploded(shapely.make_valid(geometries))
+    keep = (shapely.get_type_id(parts) == _POLYGON) & (shapely.area(parts) > 0)
+    return parts[keep], source[keep]
+
+
+def _exploded(geometries: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    """Return the simple geometries that collections, nested ones too, are made of."""
+    source = np.arange(len(geometries))
+    parts = geometries
+    while True:
+        parts, index = shapely.get_parts(parts, return_index=True)
+        source = source[index]
+        if not (shapely.get_type_id(parts) >= _FIRST_COLLECTION).any():
+            return parts, source
+
+
+def _finite(geometries: NDArray[Any]) -> NDArray[Any]:
+    """Drop missing geometries, and those with a coordinate that is not a finite number."""
+    coordinates, index = shapely.get_coordinates(geometries, return_index=True)
+    keep = ~shapely.is_missing(geometries)
+    keep[index[~np.isfinite(coordinates).all(axis=1)]] = False
+    finite: NDArray[Any] = geometries[keep]
+    return finite
+
+
+def _pyproj_crs(crs: Any, path: str | os.PathLike[str]) -> pyproj.CRS:
+    if crs is None:
+        raise VectorError(f"cannot place footprints of {path} on a raster without CRS; assign one")
+    try:
+        return pyproj.CRS.from_user_input(crs)
+    except pyproj.exceptions.CRSError as error:
+        raise VectorError(f"cannot place footprints of {path}: unknown CRS {crs}") from error
+
+
+def _read_layer(
+    path: str | os.PathLike[str], target: pyproj.CRS, bounds: Bounds | None
+) -> gpd.GeoSeries:
+    layers = pyogrio.list_layers(path)
+    polygonal = [name for name, kind in layers if _may_hold_polygons(kind)]
+    if not polygonal:
+        raise VectorError(f"{path} has no layer of polygons; give a file that has one")
+    box = None
+    if bounds is not None:
+        crs = pyogrio.read_info(path, layer=polygonal[0])["crs"]
+        box = _box_in(crs, target, bounds) if crs else None
+    # Geometries that cannot even be built, such as rings of two points, come back as missing.
+    frame = pyogrio.read_dataframe(
+        path, layer=polygonal[0], columns=[], bbox=box, on_invalid="ignore"
+    )
+    return frame.geometry
+
+
+def _may_hold_polygons(kind: str | None) -> bool:
+    return kind is not None and any(
+        word in kind for word in ("Polygon", "Unknown", "Surface", "Collection")
+    )
+
+
+def _box_in(crs: Any, target: pyproj.CRS, bounds: Bounds) -> Bounds | None:
+    """Return a box in ``crs`` that holds ``bounds`` of ``target``; None where there is none."""
+    to_file = pyproj.Transformer.from_crs(target, crs, always_xy=True)
+    left, bottom, right, top = to_file.transform_bounds(*bounds, densify_pts=21)
+    if not np.isfinite([left, bottom, right, top]).all():
+        return None
+    if left > right:  # across the 180th meridian, which a single box cannot follow
+        left, right = -180.0, 180.0
+    # Edges bend between the points at which they are transformed.
+    margin = 0.01 * max(right - left, top - bottom)
+    return left - margin, bottom - margin, right + margin, top + margin
+
+
+def _mean_direction(
+    longitude: NDArray[np.float64], latitude: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Average places on the sphere, in radians, as directions from its centre."""
+    x, y, z = (
+        np.mean(np.cos(latitude) * np.cos(longitude)),
+        np.mean(np.cos(latitude) * np.sin(longitude)),
+        np.mean(np.sin(latitude)),
+    )
+    return float(np.arctan2(y, x)), float(np.arctan2(z, np.hypot(x, y)))

@@ -1,0 +1,17 @@
+"""Evaluation: scores per domain, with intervals and examples."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rhm.evaluation.evaluate import evaluate_model
+
+__all__ = ["evaluate_model"]
+
+_HOMES = {"evaluate_model": "rhm.evaluation.evaluate"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'rhm.evaluation' has no attribute '{name}'")

@@ -1,0 +1,245 @@
+"""Scores of a model in every domain of a catalog: how far to trust it where."""
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rhm.data.catalog import Catalog, Tile
+from rhm.errors import CatalogError
+from rhm.evaluation.examples import Example, choose_examples
+from rhm.evaluation.tiles import Shift, TileScores, count, pooled_histogram, see
+from rhm.files import write_text
+from rhm.inference.stream import Tiling
+from rhm.models.build import SegmentationModel
+from rhm.models.spec import ModelSpec
+from rhm.training import metrics
+
+FORMAT = 1
+"""Version of ``scores.json``."""
+
+_PIXEL_SCORES = {
+    "iou": metrics.jaccard_score,
+    "f1": metrics.f1_score,
+    "precision": metrics.precision_score,
+    "recall": metrics.recall_score,
+}
+_OBJECT_SCORES = {name: _PIXEL_SCORES[name] for name in ("f1", "precision", "recall")}
+
+
+@dataclass(frozen=True)
+class DomainScores:
+    """What was found in one domain, as ``scores.json`` has it, and its examples."""
+
+    values: dict[str, Any]
+    examples: list[Example]
+
+
+def evaluate_model(
+    model: SegmentationModel,
+    catalog: Catalog,
+    folder: str | os.PathLike[str],
+    *,
+    name: str,
+    catalog_path: str = "",
+    split: str | None = "test",
+    domains: Sequence[str] | None = None,
+    shifts: Sequence[Shift] = (),
+    tiling: Tiling | None = None,
+    seed: int = 0,
+    on_progress: Callable[[], None] | None = None,
+) -> dict[str, Any]:
+    """Score a model on labelled images, domain by domain, and write ``scores.json``.
+
+    Args:
+        model: in ``eval`` mode.
+        catalog: of labelled images.
+        folder: receives ``scores.json`` and ``examples/``; what was there is replaced when
+            the evaluation is complete.
+        name: of the run.
+        catalog_path: where the catalog came from, for the record.
+        split: images to score; None scores all. Domains that the model has not seen are scored
+            on all their images when they have none in this split.
+        domains: to score; all by default.
+        shifts: under which the domains that the model was trained on are scored as well.
+        tiling: how images are cut.
+        seed: of the bootstrap.
+        on_progress: called after each image.
+
+    Returns:
+        The contents of ``scores.json``.
+
+    Raises:
+        CatalogError: no labelled image is left to score.
+        RasterError: an image or mask cannot be read.
+        ModelFileError: an image does not have the bands that the model takes.
+        OutputError: the folder cannot be written.
+    """
+    chosen = catalog.select(domains=domains, labelled=True)
+    work = _work(chosen, model.spec, split, shifts)
+    if not work:
+        raise CatalogError(f"no labelled image in split '{split}' to evaluate on")
+    tiling = tiling or Tiling(tile=256, overlap=64)
+    results = []
+    for domain, tiles, shift in work:
+        scored = []
+        for tile in tiles:
+            seen = see(model, tile, shift=shift, tiling=tiling)
+            scored.append(count(seen, tile, model.spec.threshold))
+            if on_progress is not None:
+                on_progress()
+        results.append(_domain(model, domain, scored, shift, tiling, seed))
+    values = {
+        "format": FORMAT,
+        "run": name,
+        "method": model.spec.method,
+        "seed": model.spec.seed,
+        "split": split or "all",
+        "catalog": catalog_path,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "threshold": model.spec.threshold,
+        "model": _model(model),
+        "domains": [each.values for each in results],
+    }
+    _write(Path(folder), values, [example for each in results for example in each.examples])
+    return values
+
+
+def amount_of_work(
+    catalog: Catalog,
+    spec: ModelSpec,
+    *,
+    split: str | None,
+    domains: Sequence[str] | None,
+    shifts: Sequence[Shift],
+) -> int:
+    """Return how many images ``evaluate_model`` would score."""
+    chosen = catalog.select(domains=domains, labelled=True)
+    return sum(len(tiles) for _, tiles, _ in _work(chosen, spec, split, shifts))
+
+
+def _work(
+    catalog: Catalog, spec: ModelSpec, split: str | None, shifts: Sequence[Shift]
+) -> list[tuple[str, list[Tile], Shift | None]]:
+    work: list[tuple[str, list[Tile], Shift | None]] = []
+    for domain in catalog.domains:
+        of_domain = catalog.select(domains=[domain])
+        within = of_domain if split is None else of_domain.select(split=split)
+        if not len(within) and domain not in spec.sources:
+            within = of_domain
+        if not len(within):
+            continue
+        work.append((domain, within.tiles, None))
+        if domain in spec.sources:
+            work += [(domain, within.tiles, shift) for shift in shifts]
+    return work
+
+
+def _domain(
+    model: SegmentationModel,
+    domain: str,
+    scored: list[TileScores],
+    shift: Shift | None,
+    tiling: Tiling,
+    seed: int,
+) -> DomainScores:
+    groups = [each.tile.group for each in scored]
+
+    def interval(counts: list[Any], score: Callable[..., Any]) -> dict[str, float | None]:
+        found = metrics.bootstrap_interval(counts, groups, score, seed=seed)
+        return {name: _number(value) for name, value in asdict(found).items()}
+
+    pixels = [each.pixels for each in scored]
+    objects = [each.objects for each in scored]
+    total = sum(objects[1:], start=objects[0])
+    calibration = sum((each.calibration for each in scored[1:]), start=scored[0].calibration)
+    histogram = pooled_histogram(scored).distribution()
+    examples = choose_examples(model, scored, shift, tiling)
+    values = {
+        "name": domain if shift is None else f"{domain} ({shift.family} shift)",
+        "role": "source" if domain in model.spec.sources and shift is None else "target",
+        "shift": None if shift is None else {"family": shift.family, "seed": shift.seed},
+        "images": len(scored),
+        "groups": len(set(groups)),
+        "gsd_m": _median([each.tile.gsd_m for each in scored]),
+        "pixel": {name: interval(pixels, score) for name, score in _PIXEL_SCORES.items()},
+        "object": {
+            **{name: interval(objects, score) for name, score in _OBJECT_SCORES.items()},
+            "true_positives": total.true_positives,
+            "false_positives": total.false_positives,
+            "false_negatives": total.false_negatives,
+        },
+        "boundary_iou": interval([each.boundary for each in scored], metrics.boundary_score),
+        "calibration": _calibration(calibration),
+        "histogram": histogram.round(6).tolist(),
+        "distance": _distance(model.spec, histogram),
+        "examples": [example.to_dict() for example in examples],
+    }
+    return DomainScores(values, examples)
+
+
+def _calibration(bins: metrics.CalibrationBins) -> dict[str, Any]:
+    confidence, frequency = bins.reliability()
+    edges = np.linspace(0.0, 1.0, len(bins.pixels) + 1)
+    return {
+        "ece": _number(bins.expected_calibration_error),
+        "bins": [
+            {
+                "low": float(low),
+                "high": float(high),
+                "count": int(pixels),
+                "confidence": _number(mean),
+                "frequency": _number(share),
+            }
+            for low, high, pixels, mean, share in zip(
+                edges[:-1], edges[1:], bins.pixels, confidence, frequency, strict=True
+            )
+        ],
+    }
+
+
+def _model(model: SegmentationModel) -> dict[str, Any]:
+    spec = model.spec
+    return {
+        "architecture": spec.architecture,
+        "encoder": spec.encoder,
+        "bands": spec.bands,
+        "gsd_m": spec.gsd_m,
+        "sources": list(spec.sources),
+        "split_hash": spec.split_hash,
+        "parameters": sum(each.numel() for each in model.parameters()),
+        "rhm_version": spec.rhm_version,
+        "training_images": spec.training_images,
+        "histograms": dict(spec.source_histograms),
+    }
+
+
+def _distance(spec: ModelSpec, histogram: Any) -> list[float]:
+    if not spec.source_histograms:
+        return []
+    return [float(each) for each in spec.source_distance(histogram)[1]]
+
+
+def _median(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known else None
+
+
+def _number(value: float) -> float | None:
+    """Return a JSON number; JSON has no nan."""
+    return float(value) if math.isfinite(value) else None
+
+
+def _write(folder: Path, values: dict[str, Any], examples: list[Example]) -> None:
+    pictures = folder / "examples"
+    shutil.rmtree(pictures, ignore_errors=True)
+    for example in examples:
+        example.save(folder)
+    write_text(folder / "scores.json", json.dumps(values, indent=1, allow_nan=False) + "\n")

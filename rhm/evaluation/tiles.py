@@ -1,0 +1,182 @@
+"""One labelled image, predicted and counted."""
+
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import Any
+
+import geopandas
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from rasterio.transform import Affine
+
+from rhm.data.catalog import Tile
+from rhm.data.labels import Label
+from rhm.data.radiometry import Scaling, histogram_of, shift_for
+from rhm.data.raster import Raster
+from rhm.data.windows import Window
+from rhm.errors import CatalogError
+from rhm.histogram import Histogram
+from rhm.inference.polygons import trace
+from rhm.inference.stream import Tiling, input_table, predict_bands
+from rhm.lookup import PixelMap
+from rhm.models.build import SegmentationModel
+from rhm.training.metrics import (
+    BoundaryCounts,
+    CalibrationBins,
+    ConfusionCounts,
+    ObjectScores,
+    boundary_iou,
+    object_scores,
+)
+
+MIN_OBJECT_PX = 20.0
+"""Buildings of fewer square pixels are not counted, as in SpaceNet's score."""
+
+BOUNDARY_PX = 3
+"""Width of the band inside outlines that Boundary IoU compares."""
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A random pixel-wise shift under which images are seen.
+
+    Attributes:
+        family: one of ``rhm.shifts.SHIFTS``.
+        seed: with an image's name it decides the image's map.
+    """
+
+    family: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class TileScores:
+    """The counts of one image, from which every score follows.
+
+    Attributes:
+        tile: the image.
+        pixels: by truth and prediction.
+        objects: buildings found, invented and missed.
+        boundary: of outlines.
+        calibration: of probabilities.
+        histogram: of the image as the model saw it, 256 levels from black to white.
+    """
+
+    tile: Tile
+    pixels: ConfusionCounts
+    objects: ObjectScores
+    boundary: BoundaryCounts
+    calibration: CalibrationBins
+    histogram: Histogram
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An image as the model saw it, with truth and prediction, all on one grid.
+
+    Attributes:
+        pixels: (H, W, bands), 8 bit from black to white.
+        valid: (H, W) bool.
+        truth: (H, W) uint8, 1 on buildings.
+        probability: (H, W) float32.
+        true_objects: outlines of the true buildings, in pixels.
+        objects: outlines of the predicted buildings, in pixels.
+        confidences: of ``objects``.
+    """
+
+    pixels: NDArray[np.uint8]
+    valid: NDArray[np.bool_]
+    truth: NDArray[np.uint8]
+    probability: NDArray[np.float32]
+    true_objects: NDArray[Any]
+    objects: NDArray[Any]
+    confidences: NDArray[np.float64] = field(repr=False)
+
+
+def see(model: SegmentationModel, tile: Tile, *, shift: Shift | None, tiling: Tiling) -> Seen:
+    """Predict an image at the model's resolution, as it is or under a shift.
+
+    Raises:
+        CatalogError: the image has no label.
+        RasterError: the image or its mask cannot be read.
+        ModelFileError: the image does not have the bands that the model takes.
+    """
+    if tile.label is None:
+        raise CatalogError(f"{tile.image} has no label to compare with")
+    scale = tile.scale_to(model.spec.gsd_m)
+    with tile.open(scale) as raster, Label(tile.label, raster, scale=scale) as label:
+        table, _ = input_table(raster, model.spec)
+        histogram = histogram_of(raster)
+        moved = _shift_map(histogram, shift, tile)
+        pixels, valid = raster.read()
+        if moved is not None:
+            pixels = moved.apply(pixels, valid=valid)
+        probability = _predict(model, pixels, valid, table, tiling)
+        truth = label.read()
+        true_objects = _true_objects(label, truth, raster)
+        scaling = model.spec.scalings.get(raster.info.dtype) or Scaling.measure(histogram)
+    objects, confidences = trace(probability, valid, threshold=model.spec.threshold)
+    shown = scaling.bytes_table().apply(pixels)
+    return Seen(shown, valid, truth, probability, true_objects, objects, confidences)
+
+
+def count(seen: Seen, tile: Tile, threshold: float) -> TileScores:
+    """Count one image's pixels, objects, outlines and probabilities."""
+    predicted = seen.probability >= threshold
+    truth = seen.truth == 1
+    return TileScores(
+        tile=tile,
+        pixels=ConfusionCounts.of(truth, predicted, seen.valid),
+        objects=object_scores(
+            seen.true_objects, seen.objects, min_area=MIN_OBJECT_PX, scores=seen.confidences
+        ),
+        boundary=boundary_iou(truth, predicted, seen.valid, BOUNDARY_PX),
+        calibration=CalibrationBins.of(seen.probability, truth, seen.valid),
+        histogram=Histogram.of(seen.pixels, valid=seen.valid),
+    )
+
+
+def pooled_histogram(scores: list[TileScores]) -> Histogram:
+    """Return the histogram of several images together."""
+    return reduce(Histogram.merge, (each.histogram for each in scores))
+
+
+def _shift_map(histogram: Histogram, shift: Shift | None, tile: Tile) -> PixelMap | None:
+    if shift is None or not histogram.pixels:
+        return None
+    return shift_for(histogram, shift.family, tile.name, seed=shift.seed)
+
+
+def _predict(
+    model: SegmentationModel,
+    pixels: NDArray[Any],
+    valid: NDArray[np.bool_],
+    table: PixelMap,
+    tiling: Tiling,
+) -> NDArray[np.float32]:
+    def read(window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        rows = slice(window.row, window.row + window.height)
+        cols = slice(window.col, window.col + window.width)
+        return pixels[rows, cols], valid[rows, cols]
+
+    height, width = valid.shape
+    bands = predict_bands(model, read, height, width, table, tiling)
+    return np.concatenate([band.probability for band in bands])
+
+
+def _true_objects(label: Label, truth: NDArray[np.uint8], raster: Raster) -> NDArray[Any]:
+    """Return the buildings as the label has them: footprints as drawn, or a mask's patches."""
+    footprints = label.footprints
+    if footprints is None:
+        return trace(truth.astype(np.float32), np.ones(truth.shape, dtype=bool))[0]
+    return _in_pixels(footprints, raster)
+
+
+def _in_pixels(footprints: geopandas.GeoDataFrame, raster: Raster) -> NDArray[Any]:
+    to_pixels: Affine = ~raster.info.transform
+    height, width = raster.info.height, raster.info.width
+    drawn = footprints.geometry.affine_transform(to_pixels.to_shapely())
+    inside = shapely.intersection(drawn.to_numpy(), shapely.box(0, 0, width, height))
+    parts = shapely.get_parts(inside)
+    return np.asarray(parts[shapely.area(parts) > 0])

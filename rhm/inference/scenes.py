@@ -1,0 +1,195 @@
+"""A scene in, its footprints out."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rhm.data.raster import Raster, describe, writing_cog
+from rhm.inference.polygons import polygonize, write_footprints
+from rhm.inference.stream import Band, Network, Tiling, input_table, predict_bands
+from rhm.models.spec import ModelSpec
+
+BYTE_NODATA = 255
+BYTE_WHITE = 254
+"""A probability raster of bytes holds 0 to 254 for 0 to 1; 255 is nodata."""
+
+FLOAT_NODATA = -1.0
+"""Nodata of a probability raster of float32."""
+
+PROBABILITY_DTYPES = ("float32", "uint8")
+
+
+@dataclass(frozen=True)
+class PolygonConfig:
+    """How probabilities become footprints.
+
+    Attributes:
+        threshold: probability from which a pixel is building.
+        min_area_m2: footprints smaller than this are dropped.
+        simplify_m: how far a simplified outline may lie from the traced one.
+        min_score: footprints with a lower mean probability are dropped.
+        suffix: of the file of footprints: .gpkg, .parquet, .geojson or .fgb.
+    """
+
+    threshold: float = 0.5
+    min_area_m2: float = 0.0
+    simplify_m: float = 0.0
+    min_score: float = 0.0
+    suffix: str = ".gpkg"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The files of a predicted scene.
+
+    Attributes:
+        probability: COG of probabilities, nodata where the scene has none.
+        mask: COG of 0 and 1, nodata 255.
+        buildings: footprints with ``score`` and ``area_m2``.
+        count: number of footprints.
+        notes: what the user should know about this scene.
+    """
+
+    probability: Path
+    mask: Path
+    buildings: Path
+    count: int
+    notes: tuple[str, ...] = ()
+
+
+def predict_raster(
+    model: Network,
+    src: str | os.PathLike[str],
+    dst: str | os.PathLike[str],
+    *,
+    tile: int = 512,
+    overlap: int = 64,
+    batch_size: int = 4,
+    bands: Sequence[int] | None = None,
+    black_is_nodata: bool = False,
+    resample: bool = False,
+    dtype: str = "float32",
+    polygons: PolygonConfig | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> Prediction:
+    """Predict a scene ``x.tif`` into ``x_probability.tif``, ``x_mask.tif``, ``x_buildings.gpkg``.
+
+    Every file appears under its name only when it is complete.
+
+    Args:
+        model: gives logits (N, 1, H, W) of normalised images (N, bands, H, W) float32. If it
+            has a ``spec`` (as models from ``load_model`` have), its bands, scaling and
+            resolution hold; otherwise images are shares, 0 to 1, of their range.
+        src: path of the scene, anything GDAL opens.
+        dst: folder of the results.
+        tile: side of a tile in pixels.
+        overlap: pixels that neighbouring tiles share.
+        batch_size: tiles that go through the model at once.
+        bands: 1-based indices of the bands to use; all but alpha by default.
+        black_is_nodata: whether pixels that are zero in all bands have no data.
+        resample: predict on a grid of the model's ground sampling distance.
+        dtype: of the probability raster: ``float32``, or ``uint8`` with scale 1/254.
+        polygons: how footprints are made; by default at the model's threshold.
+        on_progress: called with the number of pixels just finished.
+
+    Raises:
+        RasterError: the scene cannot be read.
+        ModelFileError: the scene does not have the bands that the model takes.
+        OutputError: a result cannot be written.
+    """
+    if dtype not in PROBABILITY_DTYPES:
+        raise ValueError(f"dtype is one of {PROBABILITY_DTYPES}, got '{dtype}'")
+    spec = getattr(model, "spec", None)
+    polygons = polygons or PolygonConfig(threshold=spec.threshold if spec else 0.5)
+    tiling = Tiling(tile, overlap, batch_size)
+    folder, stem = Path(dst), Path(src).stem
+    probability = folder / f"{stem}_probability.tif"
+    mask = folder / f"{stem}_mask.tif"
+    buildings = folder / f"{stem}_buildings{polygons.suffix}"
+    scale, notes = _scale(describe(src).gsd_m, spec, resample=resample)
+    with Raster(src, bands=bands, black_is_nodata=black_is_nodata, scale=scale) as raster:
+        table, measured = input_table(raster, spec)
+        if measured and spec is not None:
+            notes.append(
+                f"the model stores no range for {raster.info.dtype} imagery; this scene's own "
+                "was measured"
+            )
+        info = raster.info
+        options = {
+            "height": info.height,
+            "width": info.width,
+            "crs": info.crs,
+            "transform": info.transform,
+        }
+        nodata = FLOAT_NODATA if dtype == "float32" else BYTE_NODATA
+        with (
+            writing_cog(
+                probability,
+                dtype=dtype,
+                nodata=nodata,
+                scale=1.0 if dtype == "float32" else 1.0 / BYTE_WHITE,
+                description="building probability",
+                **options,
+            ) as probabilities,
+            writing_cog(
+                mask,
+                dtype="uint8",
+                nodata=BYTE_NODATA,
+                description="building",
+                overview_resampling="mode",
+                **options,
+            ) as masks,
+        ):
+            for band in predict_bands(
+                model, raster.read, info.height, info.width, table, tiling, on_progress=on_progress
+            ):
+                where = ((band.row, band.row + len(band.valid)), (0, info.width))
+                stored = _stored(band, dtype)
+                probabilities.write(stored, 1, window=where)
+                masks.write(_mask(band, polygons.threshold), 1, window=where)
+    frame = polygonize(
+        probability,
+        threshold=polygons.threshold,
+        min_area_m2=polygons.min_area_m2,
+        simplify_m=polygons.simplify_m,
+        min_score=polygons.min_score,
+    )
+    write_footprints(frame, buildings)
+    return Prediction(probability, mask, buildings, len(frame), tuple(notes))
+
+
+def _stored(band: Band, dtype: str) -> NDArray[np.float32] | NDArray[np.uint8]:
+    if dtype == "float32":
+        return np.where(band.valid, band.probability, np.float32(FLOAT_NODATA))
+    levels = np.rint(band.probability * BYTE_WHITE).astype(np.uint8)
+    return np.where(band.valid, levels, np.uint8(BYTE_NODATA))
+
+
+def _mask(band: Band, threshold: float) -> NDArray[np.uint8]:
+    building = (band.probability >= threshold).astype(np.uint8)
+    return np.where(band.valid, building, np.uint8(BYTE_NODATA))
+
+
+def _scale(
+    gsd_m: float | None, spec: ModelSpec | None, *, resample: bool
+) -> tuple[float, list[str]]:
+    """Return the raster's scale, and what to say about its resolution."""
+    if spec is None or spec.gsd_m is None:
+        return 1.0, []
+    if gsd_m is None:
+        note = f"the scene does not say its resolution; the model expects {spec.gsd_m:.2g} m"
+        return 1.0, [note]
+    ratio = gsd_m / spec.gsd_m
+    if resample:
+        return ratio, []
+    if not 1 / 1.2 <= ratio <= 1.2:
+        note = (
+            f"the scene has {gsd_m:.2g} m per pixel, the model expects {spec.gsd_m:.2g} m: "
+            "--resample predicts at the model's"
+        )
+        return 1.0, [note]
+    return 1.0, []

@@ -1,0 +1,350 @@
+"""Tables across domains: pure functions from runs to the numbers that the report shows.
+
+Runs that share their training domains and method are one :class:`Group`, and differ in the
+seed. A score of a group is the mean over its seeds with the standard deviation between them,
+or, with one seed, the value with its bootstrap interval.
+"""
+
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from rhm.errors import ConfigError
+from rhm.report.runs import DomainScores, Interval, Run
+
+BASELINE = "none"
+
+METRICS: dict[str, Callable[[DomainScores], Interval]] = {
+    "iou": lambda domain: domain.pixel.iou,
+    "f1": lambda domain: domain.pixel.f1,
+    "precision": lambda domain: domain.pixel.precision,
+    "recall": lambda domain: domain.pixel.recall,
+    "object_f1": lambda domain: domain.object.f1,
+    "object_precision": lambda domain: domain.object.precision,
+    "object_recall": lambda domain: domain.object.recall,
+    "boundary_iou": lambda domain: domain.boundary_iou,
+    "ece": lambda domain: Interval(domain.calibration.ece, None, None),
+}
+
+
+@dataclass(frozen=True, order=True)
+class Target:
+    """A domain that runs are scored on, as it is or seen through a synthetic shift."""
+
+    name: str
+    shift: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The name, with the shift unless the name tells it already."""
+        if self.shift is None or self.shift in self.name:
+            return self.name
+        return f"{self.name} ({self.shift})"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that share training domains and method; ``label`` names them among their sources."""
+
+    sources: tuple[str, ...]
+    method: str
+    label: str
+    runs: tuple[Run, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds, one per run."""
+        return tuple(run.scores.seed for run in self.runs)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A score of a group.
+
+    Attributes:
+        mean: over the seeds that have a value; ``None`` without any.
+        sd: sample standard deviation over seeds; ``None`` with fewer than two.
+        low: lower end of the 95 % bootstrap interval, with one seed.
+        high: upper end of it.
+        seeds: number of values.
+    """
+
+    mean: float | None
+    sd: float | None
+    low: float | None
+    high: float | None
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """IoU of a group on a target; ``role`` is ``source``, ``unseen`` or ``shifted``."""
+
+    role: str
+    iou: Estimate
+
+
+@dataclass(frozen=True)
+class MatrixRow:
+    """A row of the matrix; ``cells`` follow the matrix's targets, ``None`` where not scored."""
+
+    sources: tuple[str, ...]
+    method: str
+    seeds: tuple[int, ...]
+    cells: tuple[Cell | None, ...]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """IoU by what was trained (rows) and what was scored (columns)."""
+
+    targets: tuple[Target, ...]
+    rows: tuple[MatrixRow, ...]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How a method differs from the baseline on a target, seed by seed."""
+
+    sources: tuple[str, ...]
+    method: str
+    target: Target
+    metric: str
+    seeds: tuple[int, ...]
+    by_seed: tuple[float, ...]
+    mean: float
+    sd: float | None
+
+
+@dataclass(frozen=True)
+class Rank:
+    """Mean IoU of one group over the targets of a ranking."""
+
+    method: str
+    iou: Estimate
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Groups of the same sources, best first, over the targets that all of them have scores of."""
+
+    sources: tuple[str, ...]
+    role: str
+    targets: tuple[Target, ...]
+    ranks: tuple[Rank, ...]
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """All scores of a group (or of a single run) on a target, by the names of ``METRICS``."""
+
+    target: Target
+    role: str
+    images: int
+    gsd_m: float | None
+    sources: tuple[str, ...]
+    method: str
+    seeds: tuple[int, ...]
+    scores: dict[str, Estimate]
+
+
+def group_runs(runs: Iterable[Run]) -> tuple[Group, ...]:
+    """Group runs by training domains and method, the baseline first.
+
+    Two runs of one group with the same seed cannot be told apart as seeds: such a group is
+    taken apart, and its runs are labelled with their names.
+    """
+    ordered = sorted(runs, key=_order)
+    groups = []
+    for (sources, _, method), members in groupby(ordered, key=lambda run: _order(run)[:3]):
+        same = tuple(members)
+        if len({run.scores.seed for run in same}) == len(same):
+            groups.append(Group(sources, method, method, same))
+            continue
+        names = Counter(run.scores.run for run in same)
+        if max(names.values()) > 1:
+            raise ConfigError(
+                f"run {names.most_common(1)[0][0]!r} is given twice: give each run folder once"
+            )
+        groups += [Group(sources, method, f"{method} · {run.scores.run}", (run,)) for run in same]
+    return tuple(groups)
+
+
+def targets_of(runs: Iterable[Run]) -> tuple[Target, ...]:
+    """Every scored domain once: training domains, then unseen ones, then synthetic shifts."""
+    places: dict[Target, int] = {}
+    for run in runs:
+        for domain in run.scores.domains:
+            target = target_of(domain)
+            place = ("source", "unseen", "shifted").index(role_of(domain))
+            places[target] = min(place, places.get(target, place))
+    return tuple(sorted(places, key=lambda target: (places[target], target.name, target.label)))
+
+
+def target_of(domain: DomainScores) -> Target:
+    """The domain's name and shift."""
+    return Target(domain.name, domain.shift)
+
+
+def role_of(domain: DomainScores) -> str:
+    """``shifted`` under a synthetic shift; else ``source`` if trained on, ``unseen`` if not."""
+    if domain.shift is not None:
+        return "shifted"
+    return "source" if domain.role == "source" else "unseen"
+
+
+def find_domain(run: Run, target: Target) -> DomainScores | None:
+    """The run's scores on a target, if it has any."""
+    return next((d for d in run.scores.domains if target_of(d) == target), None)
+
+
+def estimate(intervals: Sequence[Interval]) -> Estimate:
+    """Mean and sample standard deviation over seeds, or one seed's value and interval."""
+    known = [(i.value, i.low, i.high) for i in intervals if i.value is not None]
+    if not known:
+        return Estimate(None, None, None, None, 0)
+    if len(known) == 1:
+        return Estimate(known[0][0], None, known[0][1], known[0][2], 1)
+    values = [value for value, _, _ in known]
+    return Estimate(statistics.fmean(values), statistics.stdev(values), None, None, len(values))
+
+
+def matrix(groups: Sequence[Group], targets: tuple[Target, ...]) -> Matrix:
+    """Source by target matrix of pixel IoU."""
+    rows = []
+    for group in groups:
+        found = [_domains(group, target) for target in targets]
+        cells = tuple(
+            Cell(role_of(domains[0]), estimate([domain.pixel.iou for domain in domains]))
+            if domains
+            else None
+            for domains in found
+        )
+        rows.append(MatrixRow(group.sources, group.label, group.seeds, cells))
+    return Matrix(targets, tuple(rows))
+
+
+def rankings(groups: Sequence[Group], targets: tuple[Target, ...]) -> tuple[Ranking, ...]:
+    """Rank the groups of the same sources by mean IoU, for each role of the targets.
+
+    Only targets on which every run of these sources has an IoU count, so that all means are
+    over the same domains.
+    """
+    result = []
+    for sources, rivals in _by_sources(groups):
+        for role in ("source", "unseen", "shifted"):
+            common = tuple(t for t in targets if _all_scored(rivals, t, role))
+            if not common:
+                continue
+            ranks = [
+                Rank(group.label, estimate([_mean_iou(run, common) for run in group.runs]))
+                for group in rivals
+            ]
+            ranks.sort(key=lambda rank: -(rank.iou.mean or 0.0))
+            result.append(Ranking(sources, role, common, tuple(ranks)))
+    return tuple(result)
+
+
+def method_differences(
+    groups: Sequence[Group], targets: tuple[Target, ...], metric: str, baseline: str = BASELINE
+) -> tuple[Difference, ...]:
+    """Differences of every method to the baseline trained on the same sources, paired by seed.
+
+    Args:
+        groups: as :func:`group_runs` returns them.
+        targets: the domains to compare on.
+        metric: a name in ``METRICS``.
+        baseline: the method's name that the others are compared with.
+    """
+    result = []
+    for sources, rivals in _by_sources(groups):
+        base = next((group for group in rivals if group.label == baseline), None)
+        for group in rivals:
+            if base is None or group is base:
+                continue
+            for target in targets:
+                ours, theirs = (_by_seed(side, target, metric) for side in (group, base))
+                seeds = tuple(sorted(ours.keys() & theirs.keys()))
+                if not seeds:
+                    continue
+                by_seed = tuple(ours[seed] - theirs[seed] for seed in seeds)
+                sd = statistics.stdev(by_seed) if len(by_seed) > 1 else None
+                mean = statistics.fmean(by_seed)
+                result.append(
+                    Difference(sources, group.label, target, metric, seeds, by_seed, mean, sd)
+                )
+    return tuple(result)
+
+
+def score_rows(groups: Sequence[Group], targets: tuple[Target, ...]) -> tuple[ScoreRow, ...]:
+    """All scores, by target and then by group."""
+    rows = []
+    for target in targets:
+        for group in groups:
+            domains = _domains(group, target)
+            if not domains:
+                continue
+            first = domains[0]
+            scores = {
+                name: estimate([metric(domain) for domain in domains])
+                for name, metric in METRICS.items()
+            }
+            rows.append(
+                ScoreRow(
+                    target,
+                    role_of(first),
+                    first.images,
+                    first.gsd_m,
+                    group.sources,
+                    group.label,
+                    tuple(r.scores.seed for r in group.runs if find_domain(r, target)),
+                    scores,
+                )
+            )
+    return tuple(rows)
+
+
+def single_runs(groups: Sequence[Group]) -> tuple[Group, ...]:
+    """The same groups with one run each, labelled with method and seed."""
+    return tuple(
+        Group(group.sources, group.method, run.scores.run, (run,))
+        for group in groups
+        for run in group.runs
+    )
+
+
+def _order(run: Run) -> tuple[tuple[str, ...], bool, str, int, str]:
+    scores = run.scores
+    sources = tuple(sorted(set(scores.model.sources)))
+    return sources, scores.method != BASELINE, scores.method, scores.seed, scores.run
+
+
+def _by_sources(groups: Sequence[Group]) -> list[tuple[tuple[str, ...], list[Group]]]:
+    return [(sources, list(g)) for sources, g in groupby(groups, key=lambda group: group.sources)]
+
+
+def _domains(group: Group, target: Target) -> list[DomainScores]:
+    found = (find_domain(run, target) for run in group.runs)
+    return [domain for domain in found if domain is not None]
+
+
+def _all_scored(groups: Sequence[Group], target: Target, role: str) -> bool:
+    found = [find_domain(run, target) for group in groups for run in group.runs]
+    return all(
+        domain is not None and role_of(domain) == role and domain.pixel.iou.value is not None
+        for domain in found
+    )
+
+
+def _mean_iou(run: Run, targets: tuple[Target, ...]) -> Interval:
+    found = (find_domain(run, target) for target in targets)
+    values = [d.pixel.iou.value for d in found if d is not None and d.pixel.iou.value is not None]
+    return Interval(statistics.fmean(values), None, None)
+
+
+def _by_seed(group: Group, target: Target, metric: str) -> dict[int, float]:
+    found = ((run.scores.seed, find_domain(run, target)) for run in group.runs)
+    values = {seed: METRICS[metric](domain).value for seed, domain in found if domain is not None}
+    return {seed: value for seed, value in values.items() if value is not None}

@@ -1,0 +1,271 @@
+"""Diagnostics: what lies behind the scores, as tables of points.
+
+Reliability curves, histograms against the training domains', training curves, and the tiles
+for the gallery.
+"""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from rhm.report.cross_domain import (
+    BASELINE,
+    Group,
+    Ranking,
+    Target,
+    find_domain,
+    role_of,
+)
+from rhm.report.runs import LEVELS, DomainScores, Example, Run
+
+_CURVE_POINTS = 200
+
+Points = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Pixels of similar probability: mean probability and share that are building."""
+
+    confidence: float
+    frequency: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Calibration of a group on a target, its seeds' pixels pooled."""
+
+    sources: tuple[str, ...]
+    method: str
+    target: Target
+    bins: tuple[ReliabilityBin, ...]
+
+
+@dataclass(frozen=True)
+class BandHistogram:
+    """One band: shares of 256 levels, and levels at 5, 50, 95 % as shares of the value range.
+
+    ``source`` is the histogram of the training domains' scored images (``None`` if these were
+    not scored); ``distance`` the 1-Wasserstein distance to the model's training histogram.
+    """
+
+    histogram: tuple[float, ...]
+    source: tuple[float, ...] | None
+    distance: float | None
+    quantiles: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class DomainHistogram:
+    """A target's bands against what models of the same sources were trained on."""
+
+    sources: tuple[str, ...]
+    target: Target
+    role: str
+    bands: tuple[BandHistogram, ...]
+
+
+@dataclass(frozen=True)
+class TrainingCurve:
+    """A run's training loss and validation IoU; long curves thinned by block means."""
+
+    sources: tuple[str, ...]
+    method: str
+    run: str
+    seed: int
+    train_loss: Points
+    val_iou: Points
+    last_step: int
+    last_loss: float | None
+    best_iou: float | None
+    best_step: int | None
+
+
+@dataclass(frozen=True)
+class View:
+    """A tile as one run saw it."""
+
+    method: str
+    run: Run
+    example: Example
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A tile in the gallery, seen by one run or by two."""
+
+    target: Target
+    name: str
+    views: tuple[View, ...]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Tiles of the best method's run and of the run it is compared with, for the same sources."""
+
+    sources: tuple[str, ...]
+    methods: tuple[str, ...]
+    tiles: tuple[Tile, ...]
+
+
+def reliability(groups: Sequence[Group], targets: tuple[Target, ...]) -> tuple[Reliability, ...]:
+    """Reliability curves by target and group; bins with the same edges are pooled over seeds."""
+    curves = []
+    for target in targets:
+        for group in groups:
+            pooled: dict[tuple[float, float], list[tuple[float, float, int]]] = {}
+            for run in group.runs:
+                domain = find_domain(run, target)
+                for b in domain.calibration.bins if domain else ():
+                    if b.count > 0 and b.confidence is not None and b.frequency is not None:
+                        point = (b.confidence, b.frequency, b.count)
+                        pooled.setdefault((b.low, b.high), []).append(point)
+            bins = tuple(_pool(points) for _, points in sorted(pooled.items()))
+            if bins:
+                curves.append(Reliability(group.sources, group.label, target, bins))
+    return tuple(curves)
+
+
+def histograms(groups: Sequence[Group], targets: tuple[Target, ...]) -> tuple[DomainHistogram, ...]:
+    """Histograms of every target against the sources', from the first run that has them."""
+    result = []
+    for sources in dict.fromkeys(group.sources for group in groups):
+        runs = [run for group in groups if group.sources == sources for run in group.runs]
+        for target in targets:
+            scored = [(run, find_domain(run, target)) for run in runs]
+            run, domain = next(((r, d) for r, d in scored if d and d.histogram), (None, None))
+            if run is None or domain is None or domain.histogram is None:
+                continue
+            source = _source_histogram(run) if role_of(domain) != "source" else None
+            distances = domain.distance or ()
+            bands = tuple(
+                BandHistogram(
+                    histogram,
+                    source[index] if source else None,
+                    distances[index] if index < len(distances) else None,
+                    _quantiles(histogram),
+                )
+                for index, histogram in enumerate(domain.histogram)
+            )
+            result.append(DomainHistogram(sources, target, role_of(domain), bands))
+    return tuple(result)
+
+
+def training_curves(groups: Sequence[Group]) -> tuple[TrainingCurve, ...]:
+    """The training curves of the runs that have a log."""
+    curves = []
+    for group in groups:
+        for run in group.runs:
+            loss, iou = run.log.train_loss, run.log.val_iou
+            if not loss and not iou:
+                continue
+            best_step, best_iou = max(iou, key=lambda point: point[1], default=(None, None))
+            curves.append(
+                TrainingCurve(
+                    group.sources,
+                    group.label,
+                    run.scores.run,
+                    run.scores.seed,
+                    _thin(loss),
+                    _thin(iou),
+                    max(step for step, _ in (*loss, *iou)),
+                    loss[-1][1] if loss else None,
+                    best_iou,
+                    best_step,
+                )
+            )
+    return tuple(curves)
+
+
+def galleries(
+    groups: Sequence[Group], rankings: Sequence[Ranking], targets: tuple[Target, ...]
+) -> tuple[Gallery, ...]:
+    """For each set of sources, tiles of the best method beside the baseline's, or the next best's.
+
+    The best method is the one ranked first on unseen domains (else on shifts, else on its own);
+    of each method the run with the lowest common seed is shown.
+    """
+    result = []
+    for sources in dict.fromkeys(group.sources for group in groups):
+        same = {group.label: group for group in groups if group.sources == sources}
+        chosen = [same[label] for label in _compared(sources, list(same), rankings)]
+        common = set.intersection(*(set(group.seeds) for group in chosen))
+        runs = [
+            next(r for r in group.runs if not common or r.scores.seed == min(common))
+            for group in chosen
+        ]
+        labels = tuple(group.label for group in chosen)
+        tiles = tuple(tile for target in targets for tile in _tiles(labels, runs, target))
+        if tiles:
+            result.append(Gallery(sources, labels, tiles))
+    return tuple(result)
+
+
+def _pool(points: list[tuple[float, float, int]]) -> ReliabilityBin:
+    total = sum(count for _, _, count in points)
+    confidence = sum(confidence * count for confidence, _, count in points) / total
+    frequency = sum(frequency * count for _, frequency, count in points) / total
+    return ReliabilityBin(confidence, frequency, total)
+
+
+def _source_histogram(run: Run) -> tuple[tuple[float, ...], ...] | None:
+    """Mean histogram of the run's training domains, weighted by their images."""
+    sources: list[DomainScores] = [d for d in run.scores.domains if role_of(d) == "source"]
+    known = [(d.histogram, max(d.images, 1)) for d in sources if d.histogram]
+    if not known:
+        return None
+    total = sum(weight for _, weight in known)
+    return tuple(
+        tuple(
+            sum(histogram[band][level] * weight for histogram, weight in known) / total
+            for level in range(LEVELS)
+        )
+        for band in range(len(known[0][0]))
+    )
+
+
+def _quantiles(histogram: tuple[float, ...]) -> tuple[float, float, float]:
+    """Lowest levels at which the cumulative share reaches 5, 50 and 95 %, in [0, 1]."""
+    cumulative = list(accumulate(histogram))
+    low, median, high = (
+        next(level for level, share in enumerate(cumulative) if share >= q * cumulative[-1])
+        / (LEVELS - 1)
+        for q in (0.05, 0.5, 0.95)
+    )
+    return low, median, high
+
+
+def _thin(points: tuple[tuple[int, float], ...]) -> Points:
+    """At most ``_CURVE_POINTS`` points, each the mean of a block of neighbours."""
+    block = -(-len(points) // _CURVE_POINTS) or 1
+    blocks = [points[start : start + block] for start in range(0, len(points), block)]
+    return tuple(
+        (statistics.fmean(s for s, _ in part), statistics.fmean(v for _, v in part))
+        for part in blocks
+    )
+
+
+def _compared(
+    sources: tuple[str, ...], labels: list[str], rankings: Sequence[Ranking]
+) -> list[str]:
+    ranked = {ranking.role: ranking for ranking in rankings if ranking.sources == sources}
+    ranking = next((ranked[r] for r in ("unseen", "shifted", "source") if r in ranked), None)
+    order = [rank.method for rank in ranking.ranks] if ranking else labels
+    if BASELINE in order[1:]:
+        return [order[0], BASELINE]
+    return order[:2]
+
+
+def _tiles(labels: tuple[str, ...], runs: list[Run], target: Target) -> list[Tile]:
+    """The first run's examples with the second's view of the same tile, then the second's rest."""
+    tiles: dict[tuple[str, int, int], list[View]] = {}
+    for label, run in zip(labels, runs, strict=True):
+        domain = find_domain(run, target)
+        for example in domain.examples if domain else ():
+            key = (example.name, example.width, example.height)
+            views = tiles.setdefault(key, [])
+            if label not in {view.method for view in views}:
+                views.append(View(label, run, example))
+    return [Tile(target, key[0], tuple(views)) for key, views in tiles.items()]

@@ -1,0 +1,186 @@
+"""Pages: the report as one self-contained HTML page, and its numbers as JSON."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from rhm.errors import ConfigError
+from rhm.files import write_text
+from rhm.report import plots, views
+from rhm.report.cross_domain import (
+    BASELINE,
+    Difference,
+    Group,
+    Matrix,
+    Ranking,
+    ScoreRow,
+    group_runs,
+    matrix,
+    method_differences,
+    rankings,
+    score_rows,
+    single_runs,
+    targets_of,
+)
+from rhm.report.diagnostics import (
+    DomainHistogram,
+    Gallery,
+    Reliability,
+    TrainingCurve,
+    galleries,
+    histograms,
+    reliability,
+    training_curves,
+)
+from rhm.report.runs import Run, load_run
+from rhm.report.wording import count, headlines, notes, number, signed
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that the page shows."""
+
+    groups: tuple[Group, ...]
+    headlines: tuple[str, ...]
+    notes: tuple[str, ...]
+    rankings: tuple[Ranking, ...]
+    matrix: Matrix
+    differences: tuple[Difference, ...]
+    object_differences: tuple[Difference, ...]
+    scores: tuple[ScoreRow, ...]
+    run_scores: tuple[ScoreRow, ...]
+    reliability: tuple[Reliability, ...]
+    histograms: tuple[DomainHistogram, ...]
+    galleries: tuple[Gallery, ...]
+    curves: tuple[TrainingCurve, ...]
+
+
+def write_report(runs: Sequence[Path], destination: Path) -> Path:
+    """Write the cross-domain report of evaluated runs.
+
+    Args:
+        runs: run folders with ``evaluation/scores.json`` in each.
+        destination: the HTML page. All numbers it shows are written beside it, under the same
+            name with the suffix ``.json``. Equal input gives equal files.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        ConfigError: no runs are given, one has no or malformed scores, or an example's image
+            is missing, not a PNG, or outside the run's evaluation folder.
+        OutputError: the files cannot be written.
+    """
+    destination = Path(destination)
+    numbers = destination.with_suffix(".json")
+    if numbers == destination:
+        raise ConfigError(f"{destination} is where the numbers go: name the page with .html")
+    if not runs:
+        raise ConfigError("no runs given: name at least one run folder")
+    folders = list(dict.fromkeys(Path(run).resolve() for run in runs))
+    report = build_report([load_run(folder) for folder in folders])
+    page = render(report, numbers.name)
+    write_text(numbers, json.dumps(document(report), indent=1, allow_nan=False) + "\n")
+    write_text(destination, page)
+    return destination
+
+
+def build_report(runs: Sequence[Run]) -> Report:
+    """Compute every table of the report."""
+    groups = group_runs(runs)
+    targets = targets_of(runs)
+    ranked = rankings(groups, targets)
+    return Report(
+        groups=groups,
+        headlines=headlines(ranked),
+        notes=notes(groups),
+        rankings=ranked,
+        matrix=matrix(groups, targets),
+        differences=method_differences(groups, targets, "iou"),
+        object_differences=method_differences(groups, targets, "object_f1"),
+        scores=score_rows(groups, targets),
+        run_scores=score_rows(single_runs(groups), targets),
+        reliability=reliability(groups, targets),
+        histograms=histograms(groups, targets),
+        galleries=galleries(groups, ranked, targets),
+        curves=training_curves(groups),
+    )
+
+
+def document(report: Report) -> dict[str, Any]:
+    """The report's numbers as plain values for JSON; pictures and outlines are left out."""
+    plain = {"format": FORMAT, "headlines": report.headlines, "notes": report.notes}
+    plain["runs"] = _run_rows(report.groups)
+    for name in ("rankings", "differences", "object_differences", "scores", "run_scores"):
+        plain[name] = [asdict(row) for row in getattr(report, name)]
+    for name in ("reliability", "histograms", "curves"):
+        plain[name] = [asdict(row) for row in getattr(report, name)]
+    plain["matrix"] = asdict(report.matrix)
+    plain["gallery"] = [
+        {
+            "sources": gallery.sources,
+            "target": asdict(tile.target),
+            "tile": tile.name,
+            "method": view.method,
+            "run": view.run.scores.run,
+            "kind": view.example.kind,
+            "iou": view.example.iou,
+        }
+        for gallery in report.galleries
+        for tile in gallery.tiles
+        for view in tile.views
+    ]
+    return plain
+
+
+def render(report: Report, numbers_name: str) -> str:
+    """The page, as HTML that needs nothing beside itself."""
+    environment = Environment(
+        loader=PackageLoader("rhm.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "signed": signed, "count": count}
+    styles = plots.series_styles([group.label for group in report.groups])
+    known = [c.iou.mean for row in report.matrix.rows for c in row.cells if c and c.iou.mean]
+    return environment.get_template("report.html").render(
+        report=report,
+        numbers_name=numbers_name,
+        baseline=BASELINE,
+        method_legend=[(method, f"line {style}") for method, style in styles.items()],
+        ranking_blocks=views.ranking_blocks(report.rankings),
+        runs=views.run_table(_run_rows(report.groups)),
+        configurations=[
+            (run.scores.run, run.config) for g in report.groups for run in g.runs if run.config
+        ],
+        several_sources=len({group.sources for group in report.groups}) > 1,
+        highest_iou=max(known, default=1.0),
+        score_blocks=views.by_target(report.scores),
+        run_blocks=views.by_target(report.run_scores),
+        difference_blocks=views.difference_blocks(
+            report.differences, report.object_differences, styles
+        ),
+        reliability_panels=views.reliability_panels(report.reliability, styles),
+        histogram_figures=views.histogram_figures(report.histograms),
+        curve_blocks=views.curve_blocks(report.curves, styles),
+        galleries=views.gallery_views(report.galleries),
+    )
+
+
+def _run_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    rows = []
+    for group in groups:
+        for run in group.runs:
+            row = asdict(run.scores.model) | {"config": run.config, "sources": group.sources}
+            for name in ("run", "method", "seed", "split", "catalog", "created", "threshold"):
+                row[name] = getattr(run.scores, name)
+            rows.append(row)
+    return rows

@@ -1,0 +1,259 @@
+"""Charts as plain geometry: what ``templates/charts.html`` draws as inline SVG.
+
+Charts are small panels of fixed width, so that their text keeps its size on a phone; colours
+are classes of the page's style sheet, so that they follow light and dark. Nothing has an
+identifier, so that any number of charts fits on one page, and equal numbers give equal text.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rhm.report.cross_domain import BASELINE, Difference
+from rhm.report.diagnostics import BandHistogram, Points, Reliability, TrainingCurve
+from rhm.report.runs import Example, Polygon
+from rhm.report.wording import number, signed
+
+SERIES = 6
+_HISTOGRAM_BINS = 64
+_BAR_HEIGHT = 24
+_LABEL_LENGTH = 19
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A path in pixels with the style class that draws it and the text of its tooltip."""
+
+    path: str
+    style: str
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A label in pixels; ``anchor`` as in SVG; ``title`` the whole text where it is cut."""
+
+    x: float
+    y: float
+    text: str
+    anchor: str = "middle"
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A chart in pixels, y downwards; ``description`` is read out in its place."""
+
+    width: int
+    height: int
+    description: str
+    marks: tuple[Mark, ...]
+    texts: tuple[Text, ...]
+
+
+@dataclass(frozen=True)
+class Axes:
+    """A rectangle of pixels (left, top, right, bottom) showing a rectangle of values."""
+
+    box: tuple[float, float, float, float]
+    x_range: tuple[float, float]
+    y_range: tuple[float, float]
+
+    def x(self, value: float) -> float:
+        """The pixel column of a value, kept inside the box."""
+        left, _, right, _ = self.box
+        return left + (right - left) * _share(value, self.x_range)
+
+    def y(self, value: float) -> float:
+        """The pixel row of a value, kept inside the box."""
+        _, top, _, bottom = self.box
+        return bottom - (bottom - top) * _share(value, self.y_range)
+
+    def path(self, points: Points) -> str:
+        """A polyline through points of values."""
+        pixels = (f"{self.x(x):.1f} {self.y(y):.1f}" for x, y in points)
+        return "M" + "L".join(pixels)
+
+    def dots(self, points: Points) -> str:
+        """Dots at points of values, for a stroke with round caps."""
+        return "".join(f"M{self.x(x):.1f} {self.y(y):.1f}h0" for x, y in points)
+
+
+def series_styles(methods: Sequence[str]) -> dict[str, str]:
+    """A style class per method: neutral for the baseline, a colour for each other one."""
+    others = [method for method in dict.fromkeys(methods) if method != BASELINE]
+    styles = {method: f"s{index % SERIES}" for index, method in enumerate(others)}
+    for index, method in enumerate(others):
+        if index >= SERIES:
+            styles[method] += " again"
+    return styles | ({BASELINE: "base"} if BASELINE in methods else {})
+
+
+def ticks(low: float, high: float, count: int = 4) -> tuple[tuple[float, str], ...]:
+    """Round values from ``low`` to ``high`` (low < high) with their labels, about ``count``."""
+    raw = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    values = [index * step for index in range(first, last + 1)]
+    if step >= 1000 and all(value % 1000 == 0 for value in values):
+        return tuple((value, f"{value / 1000:.0f}k" if value else "0") for value in values)
+    return tuple((value, number(value, decimals)) for value in values)
+
+
+def reliability_panel(curves: Sequence[Reliability], styles: dict[str, str]) -> Panel:
+    """Share of building pixels against predicted probability, one line per method."""
+    axes = Axes((40, 24, 268, 194), (0.0, 1.0), (0.0, 1.0))
+    marks, texts = _frame(axes, "predicted probability", "share that is building")
+    marks.append(Mark(axes.path(((0.0, 0.0), (1.0, 1.0))), "diagonal"))
+    for curve in curves:
+        points = tuple((b.confidence, b.frequency) for b in curve.bins)
+        marks.append(Mark(axes.path(points), f"line {styles[curve.method]}", curve.method))
+        marks.append(Mark(axes.dots(points), f"dots {styles[curve.method]}"))
+    names = ", ".join(curve.method for curve in curves)
+    description = f"Reliability curves on {curves[0].target.label} of {names}"
+    return Panel(280, 234, description, tuple(marks), tuple(texts))
+
+
+def histogram_panel(band: BandHistogram, number: int, label: str) -> Panel:
+    """A band's histogram as an area, the training domains' as a line over it.
+
+    The height is that of the highest inner bar of the two: bars of saturated pixels at either
+    end may be cut.
+    """
+    ours = _coarse(band.histogram)
+    source = _coarse(band.source) if band.source else ()
+    highest = max((*ours[1:-1], *source[1:-1])) or 1.0
+    axes = Axes((8, 16, 152, 84), (0.0, 1.0), (0.0, highest * 1.05))
+    left, _, right, bottom = axes.box
+    centres = [(index + 0.5) / _HISTOGRAM_BINS for index in range(_HISTOGRAM_BINS)]
+    outline = axes.path(tuple(zip(centres, ours, strict=True)))
+    area = f"{outline}L{axes.x(centres[-1]):.1f} {bottom}L{axes.x(centres[0]):.1f} {bottom}Z"
+    marks = [Mark(area, "area"), Mark(f"M{left} {bottom}H{right}", "axis")]
+    if source:
+        path = axes.path(tuple(zip(centres, source, strict=True)))
+        marks.append(Mark(path, "line source-line"))
+    texts = [
+        Text(left, 11, f"band {number}", "start"),
+        Text(left, bottom + 14, "0", "start"),
+        Text(right, bottom + 14, "1", "end"),
+        Text((left + right) / 2, bottom + 14, "share of range"),
+    ]
+    description = f"Histogram of band {number} of {label}"
+    return Panel(160, 104, description, tuple(marks), tuple(texts))
+
+
+def curve_panels(
+    curves: Sequence[TrainingCurve], styles: dict[str, str]
+) -> tuple[tuple[str, Panel], ...]:
+    """Training loss and validation IoU over steps, one line per run; those that exist."""
+    panels = []
+    for title, field in (("Training loss", "train_loss"), ("Validation IoU", "val_iou")):
+        lines: list[tuple[TrainingCurve, Points]] = [
+            (curve, getattr(curve, field)) for curve in curves if getattr(curve, field)
+        ]
+        if not lines:
+            continue
+        steps = [step for _, points in lines for step, _ in points]
+        values = [value for _, points in lines for _, value in points]
+        axes = Axes((46, 24, 318, 194), (0.0, max(*steps, 1.0)), _padded(values))
+        marks, texts = _frame(axes, "step", title.lower())
+        for curve, points in lines:
+            style = styles[curve.method]
+            shape = f"line {style}" if len(points) > 1 else f"dots {style}"
+            path = axes.path(points) if len(points) > 1 else axes.dots(points)
+            marks.append(Mark(path, shape, f"{curve.method}, {curve.run}, seed {curve.seed}"))
+        description = f"{title} over training steps, {len(lines)} runs"
+        panels.append((title, Panel(332, 234, description, tuple(marks), tuple(texts))))
+    return tuple(panels)
+
+
+def difference_panel(
+    differences: Sequence[Difference], style: str, limits: tuple[float, float]
+) -> Panel:
+    """Bars of one method's mean difference per domain, with a dot for every seed."""
+    bottom = 6 + _BAR_HEIGHT * len(differences)
+    axes = Axes((136, 6, 296, bottom), limits, (0.0, 1.0))
+    zero = axes.x(0.0)
+    marks, texts = [], []
+    for value, label in ticks(*limits, count=3):
+        marks.append(Mark(f"M{axes.x(value):.1f} 6V{bottom}", "grid"))
+        texts.append(Text(axes.x(value), bottom + 15, label))
+    for index, difference in enumerate(differences):
+        middle = 6 + _BAR_HEIGHT * (index + 0.5)
+        end = axes.x(difference.mean)
+        bar = f"M{zero:.1f} {middle - 7}H{end:.1f}V{middle + 7}H{zero:.1f}Z"
+        marks.append(
+            Mark(bar, f"bar {style}", f"{difference.target.label}: {signed(difference.mean)}")
+        )
+        if len(difference.by_seed) > 1:
+            dots = "".join(f"M{axes.x(value):.1f} {middle}h0" for value in difference.by_seed)
+            marks.append(Mark(dots, "seeds"))
+        name = difference.target.label
+        texts.append(Text(128, middle + 4, _shortened(name), "end", name))
+        texts.append(Text(340, middle + 4, signed(difference.mean, 2), "end"))
+    marks.append(Mark(f"M{zero:.1f} 4V{bottom + 2}", "axis"))
+    method = differences[0].method
+    description = f"Difference in IoU of {method} to the baseline, per domain"
+    return Panel(344, bottom + 22, description, tuple(marks), tuple(texts))
+
+
+def difference_limits(differences: Sequence[Difference]) -> tuple[float, float]:
+    """A common range of values with room around zero and around every seed's difference."""
+    values = [value for difference in differences for value in difference.by_seed]
+    low, high = min(*values, 0.0), max(*values, 0.0)
+    pad = max((high - low) * 0.06, 0.005)
+    return low - pad, high + pad
+
+
+def outlines(polygons: Sequence[Polygon], example: Example) -> str:
+    """Polygons as one SVG path in the picture's pixels, kept within its surroundings."""
+    parts = []
+    for ring in (ring for polygon in polygons for ring in polygon):
+        if len(ring) < 3:
+            continue
+        points = (f"{_near(x, example.width):g} {_near(y, example.height):g}" for x, y in ring)
+        parts.append("M" + "L".join(points) + "Z")
+    return "".join(parts)
+
+
+def _frame(axes: Axes, x_label: str, y_label: str) -> tuple[list[Mark], list[Text]]:
+    """Grid lines, tick labels and names of both axes."""
+    left, top, right, bottom = axes.box
+    marks, texts = [], []
+    for value, label in ticks(*axes.x_range):
+        marks.append(Mark(f"M{axes.x(value):.1f} {top}V{bottom}", "grid"))
+        texts.append(Text(axes.x(value), bottom + 15, label))
+    for value, label in ticks(*axes.y_range):
+        marks.append(Mark(f"M{left} {axes.y(value):.1f}H{right}", "grid"))
+        texts.append(Text(left - 6, axes.y(value) + 4, label, "end"))
+    marks.append(Mark(f"M{left} {top}V{bottom}H{right}", "axis"))
+    texts.append(Text((left + right) / 2, bottom + 33, x_label))
+    texts.append(Text(4, top - 10, y_label, "start"))
+    return marks, texts
+
+
+def _share(value: float, limits: tuple[float, float]) -> float:
+    low, high = limits
+    return min(max((value - low) / (high - low), 0.0), 1.0)
+
+
+def _padded(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    pad = (high - low) * 0.05 or max(abs(high) * 0.05, 0.05)
+    return max(low - pad, 0.0) if low >= 0 else low - pad, high + pad
+
+
+def _coarse(histogram: Sequence[float]) -> list[float]:
+    """Fewer, wider bars, as shares of all pixels."""
+    width = len(histogram) // _HISTOGRAM_BINS
+    return [sum(histogram[start : start + width]) for start in range(0, len(histogram), width)]
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LABEL_LENGTH else text[: _LABEL_LENGTH - 1] + "…"
+
+
+def _near(coordinate: float, size: int) -> float:
+    return round(min(max(coordinate, -float(size)), 2.0 * size), 1)

@@ -1,0 +1,355 @@
+"""Runs: the evaluated run folders that a report is made from.
+
+``rhm evaluate`` leaves ``evaluation/scores.json`` in a run folder. :func:`load_run` reads it,
+with the run's training log and configuration beside it, into frozen values. Everything read
+is treated as foreign: types are checked, names are kept printable, and no image outside the
+evaluation folder is touched.
+"""
+
+import base64
+import csv
+import json
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from rhm.errors import ConfigError
+
+FORMAT = 1
+LEVELS = 256
+_LARGEST_NUMBER = 1e15
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+Ring = tuple[tuple[float, float], ...]
+Polygon = tuple[Ring, ...]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A score and its bootstrap interval; ``None`` where it is not defined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class PixelScores:
+    """Scores of pixels, building against background."""
+
+    iou: Interval
+    f1: Interval
+    precision: Interval
+    recall: Interval
+
+
+@dataclass(frozen=True)
+class ObjectScores:
+    """Scores of footprints matched at IoU 0.5."""
+
+    f1: Interval
+    precision: Interval
+    recall: Interval
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+
+
+@dataclass(frozen=True)
+class CalibrationBin:
+    """The pixels whose probability lies in ``[low, high]``."""
+
+    low: float
+    high: float
+    count: int
+    confidence: float | None
+    frequency: float | None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Expected calibration error and the bins it was computed from."""
+
+    ece: float | None
+    bins: tuple[CalibrationBin, ...]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A scored tile: its picture's path and polygons in pixels of that picture, x then y."""
+
+    kind: str
+    name: str
+    iou: float | None
+    image: str
+    width: int
+    height: int
+    truth: tuple[Polygon, ...]
+    prediction: tuple[Polygon, ...]
+
+
+@dataclass(frozen=True)
+class DomainScores:
+    """One run's scores on one domain.
+
+    ``histogram`` holds one list of 256 shares per band; ``distance`` the 1-Wasserstein distance
+    per band to the model's training histogram, as a share of the value range.
+    """
+
+    name: str
+    role: str
+    images: int
+    groups: int
+    gsd_m: float | None
+    shift: str | None
+    pixel: PixelScores
+    object: ObjectScores
+    boundary_iou: Interval
+    calibration: Calibration
+    histogram: tuple[tuple[float, ...], ...] | None
+    distance: tuple[float | None, ...] | None
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What the scored model says about itself."""
+
+    architecture: str
+    encoder: str
+    bands: int
+    gsd_m: float | None
+    sources: tuple[str, ...]
+    split_hash: str | None
+    parameters: int | None
+    rhm_version: str | None
+    training_images: int | None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The content of ``evaluation/scores.json``."""
+
+    run: str
+    method: str
+    seed: int
+    split: str
+    catalog: str
+    created: str
+    threshold: float
+    model: ModelFacts
+    domains: tuple[DomainScores, ...]
+
+
+@dataclass(frozen=True)
+class TrainingLog:
+    """Points (step, value) of the two curves of ``metrics.csv``, in order of the step."""
+
+    train_loss: tuple[tuple[int, float], ...]
+    val_iou: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """An evaluated run: its folder, scores, training log and configuration (as text)."""
+
+    folder: Path
+    scores: Scores
+    log: TrainingLog
+    config: str
+
+
+class _MalformedError(Exception):
+    """A value does not fit its field; ``path`` grows on the way out of the nesting."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.path = ""
+
+
+def load_run(folder: Path) -> Run:
+    """Read an evaluated run folder.
+
+    Args:
+        folder: holds ``evaluation/scores.json`` and, optionally, ``metrics.csv`` and
+            ``config.yaml``.
+
+    Raises:
+        ConfigError: the folder has no scores, they are malformed, or an example's image lies
+            outside the evaluation folder.
+    """
+    folder = Path(folder)
+    scores = _read_scores(folder)
+    for domain in scores.domains:
+        for example in domain.examples:
+            _image_path(folder, example)
+    config = folder / "config.yaml"
+    text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
+    return Run(folder, scores, _read_log(folder / "metrics.csv"), printable(text, keep="\n"))
+
+
+def read_image(folder: Path, example: Example) -> str:
+    """Return an example's PNG as base64.
+
+    Raises:
+        ConfigError: the image is missing, is not a PNG, or lies outside the evaluation folder.
+    """
+    path = _image_path(folder, example)
+    if not path.is_file():
+        raise ConfigError(f"{path} is missing: run `rhm evaluate` on {folder} again")
+    data = path.read_bytes()
+    if not data.startswith(_PNG_SIGNATURE):
+        raise ConfigError(f"{path} is not a PNG image: run `rhm evaluate` on {folder} again")
+    return base64.b64encode(data).decode("ascii")
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Replace what cannot be printed (controls, lone surrogates, direction overrides)."""
+    return "".join(c if c.isprintable() or c in keep else "\ufffd" for c in text)
+
+
+def _image_path(folder: Path, example: Example) -> Path:
+    evaluation = (folder / "evaluation").resolve()
+    path = (evaluation / example.image).resolve()
+    if not path.is_relative_to(evaluation):
+        raise ConfigError(
+            f"{folder}/evaluation/scores.json: image {example.image!r} lies outside the evaluation "
+            "folder: run `rhm evaluate` on this run again"
+        )
+    return path
+
+
+def _read_scores(folder: Path) -> Scores:
+    path = folder / "evaluation" / "scores.json"
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+    except (FileNotFoundError, NotADirectoryError):
+        what = "has no evaluation/scores.json" if folder.is_dir() else "is not a run folder"
+        raise ConfigError(f"{folder} {what}: run `rhm evaluate` on the run first") from None
+    except (OSError, ValueError, RecursionError) as error:
+        problem = str(error).splitlines()[0]
+        raise ConfigError(
+            f"{path} cannot be read ({problem}): run `rhm evaluate` on {folder} again"
+        ) from error
+    try:
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise _MalformedError(f"expected scores of format {FORMAT}")
+        scores: Scores = _decode(Scores, document)
+        _check(scores)
+    except _MalformedError as error:
+        where = f" at {error.path.lstrip('.')}" if error.path else ""
+        raise ConfigError(
+            f"{path} is malformed{where} ({error.problem}): run `rhm evaluate` on {folder} again"
+        ) from None
+    return scores
+
+
+def _check(scores: Scores) -> None:
+    """Check what the types of the fields do not say."""
+    seen = set()
+    bands = set()
+    for domain in scores.domains:
+        if (domain.name, domain.shift) in seen:
+            raise _MalformedError(f"domain {domain.name!r} appears twice")
+        seen.add((domain.name, domain.shift))
+        for band in domain.histogram or ():
+            if len(band) != LEVELS or min(band) < 0:
+                raise _MalformedError(f"expected {LEVELS} shares per band in {domain.name!r}")
+        if domain.histogram:
+            bands.add(len(domain.histogram))
+        if any(min(example.width, example.height) < 1 for example in domain.examples):
+            raise _MalformedError(f"an example of {domain.name!r} has no size")
+    if len(bands) > 1:
+        raise _MalformedError("domains have different numbers of bands")
+    if not scores.model.sources:
+        raise _MalformedError("the model names no sources")
+
+
+def _decode(kind: Any, value: object) -> Any:
+    """Turn parsed JSON into ``kind``: a scalar, ``X | None``, a tuple or a dataclass of these."""
+    origin = get_origin(kind)
+    if origin is UnionType:
+        if value is None:
+            return None
+        return _decode(next(k for k in get_args(kind) if k is not NoneType), value)
+    if origin is tuple:
+        return _decode_tuple(get_args(kind), value)
+    if is_dataclass(kind):
+        return _decode_object(kind, value)
+    if kind is str and isinstance(value, str):
+        return printable(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if kind is float and abs(value) <= _LARGEST_NUMBER:
+            return float(value)
+        if kind is int and isinstance(value, int) and abs(value) <= _LARGEST_NUMBER:
+            return value
+    expected = {str: "text", int: "a whole number", float: "a number"}[kind]
+    raise _MalformedError(f"expected {expected}")
+
+
+def _decode_tuple(kinds: tuple[Any, ...], value: object) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise _MalformedError("expected a list")
+    if kinds[-1] is Ellipsis:
+        kinds = (kinds[0],) * len(value)
+    if len(kinds) != len(value):
+        raise _MalformedError(f"expected {len(kinds)} values")
+    items = []
+    for index, (kind, item) in enumerate(zip(kinds, value, strict=True)):
+        try:
+            items.append(_decode(kind, item))
+        except _MalformedError as error:
+            error.path = f"[{index}]{error.path}"
+            raise
+    return tuple(items)
+
+
+def _decode_object(kind: Any, value: object) -> Any:
+    if not isinstance(value, dict):
+        raise _MalformedError("expected an object")
+    values = {}
+    for name, field_kind in _field_kinds(kind).items():
+        try:
+            if name not in value:
+                raise _MalformedError("missing")
+            values[name] = _decode(field_kind, value[name])
+        except _MalformedError as error:
+            error.path = f".{name}{error.path}"
+            raise
+    return kind(**values)
+
+
+@cache
+def _field_kinds(kind: Any) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in fields(kind)}
+
+
+def _read_log(path: Path) -> TrainingLog:
+    """Read the curves of a Lightning ``metrics.csv``, whose rows are blank in most columns."""
+    if not path.is_file():
+        return TrainingLog((), ())
+    curves: dict[str, dict[int, float]] = {"train_loss": {}, "val_iou": {}}
+    try:
+        with path.open(encoding="utf-8", errors="replace", newline="") as file:
+            for row in csv.DictReader(line.replace("\0", "") for line in file):
+                for name, points in curves.items():
+                    step, value = _number(row.get("step")), _number(row.get(name))
+                    if step is not None and value is not None:
+                        points[int(step)] = value
+    except (OSError, csv.Error) as error:
+        raise ConfigError(
+            f"{path} cannot be read ({error}): move it away or train again"
+        ) from error
+    return TrainingLog(**{name: tuple(sorted(points.items())) for name, points in curves.items()})
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if abs(value) <= _LARGEST_NUMBER else None

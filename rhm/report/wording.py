@@ -1,0 +1,130 @@
+"""Wording: the sentences of the report, computed from its tables, and how it writes numbers."""
+
+from collections.abc import Sequence
+
+from rhm.report.cross_domain import BASELINE, Estimate, Group, Rank, Ranking
+
+MISSING = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+
+_PLACES = {
+    "source": ("its own domain", "its own domains"),
+    "unseen": ("unseen domain", "unseen domains"),
+    "shifted": ("synthetic shift", "synthetic shifts"),
+}
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with fixed decimals, or a dash in its place."""
+    return MISSING if value is None else f"{value:.{digits}f}".replace("-", MINUS)
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """A difference with fixed decimals and its sign, or a dash in its place."""
+    return MISSING if value is None else f"{value:+.{digits}f}".replace("-", MINUS)
+
+
+def count(value: float | None) -> str:
+    """A whole number with its thousands apart, or a dash in its place."""
+    return MISSING if value is None else f"{value:,.0f}"
+
+
+def headlines(rankings: Sequence[Ranking]) -> tuple[str, ...]:
+    """One sentence per ranking of unseen or shifted domains; of own domains if there is no other.
+
+    The best method is named with its mean IoU, and how far it is above the baseline, or above
+    the next method where the baseline is absent or best itself.
+    """
+    result = []
+    for sources in dict.fromkeys(ranking.sources for ranking in rankings):
+        same = [ranking for ranking in rankings if ranking.sources == sources]
+        away = [ranking for ranking in same if ranking.role != "source"]
+        result += [_headline(ranking) for ranking in away or same]
+    return tuple(result)
+
+
+def notes(groups: Sequence[Group]) -> tuple[str, ...]:
+    """What a reader must know before comparing the rows: unequal splits, thresholds, domains."""
+    runs = [run for group in groups for run in group.runs]
+    result = []
+    for sources in dict.fromkeys(group.sources for group in groups):
+        hashes = {
+            run.scores.model.split_hash
+            for group in groups
+            if group.sources == sources
+            for run in group.runs
+        }
+        if len(hashes) > 1:
+            result.append(
+                f"Runs trained on {_listed(sources)} used {len(hashes)} different splits of the "
+                "data: a difference between them may come from the split."
+            )
+    if len({run.scores.split for run in runs}) > 1:
+        result.append("Runs were scored on different splits, and are not comparable.")
+    if len({run.scores.threshold for run in runs}) > 1:
+        result.append("Runs were scored at different thresholds (see the table of runs).")
+    images: dict[str, set[int]] = {}
+    for run in runs:
+        for domain in run.scores.domains:
+            images.setdefault(domain.name, set()).add(domain.images)
+    uneven = [name for name, counts in images.items() if len(counts) > 1]
+    if uneven:
+        result.append(f"Not all runs were scored on the same images of {_listed(sorted(uneven))}.")
+    split_up = [group.label for group in groups if group.label != group.method]
+    if split_up:
+        result.append(
+            f"Runs that share method, training domains and seed are shown one by one: "
+            f"{_listed(split_up)}."
+        )
+    return tuple(result)
+
+
+def _headline(ranking: Ranking) -> str:
+    best = ranking.ranks[0]
+    where = _where(ranking)
+    trained = f"Trained on {_listed(ranking.sources)}"
+    mean = f"mean IoU {_amount(best.iou)}"
+    seeds = f"{best.iou.seeds} seeds" if best.iou.seeds > 1 else "one seed"
+    if len(ranking.ranks) == 1:
+        return f"{trained}, {best.method} reaches {mean} on {where} ({seeds})."
+    rival = _rival(ranking)
+    ahead = (best.iou.mean or 0.0) - (rival.iou.mean or 0.0)
+    if f"{ahead:.3f}" == "0.000":
+        comparison = f"level with {rival.method} ({_amount(rival.iou)})"
+    else:
+        comparison = f"{ahead:.3f} above {rival.method} ({_amount(rival.iou)})"
+    sentence = (
+        f"{trained}, {best.method} is the best of {len(ranking.ranks)} methods on {where}: "
+        f"{mean}, {comparison}; {seeds}."
+    )
+    if min(best.iou.seeds, rival.iou.seeds) == 1:
+        return sentence + " With one seed, a small difference may be chance."
+    if ahead < max(best.iou.sd or 0.0, rival.iou.sd or 0.0):
+        return sentence + " The difference is smaller than the spread between seeds."
+    return sentence
+
+
+def _rival(ranking: Ranking) -> Rank:
+    others = ranking.ranks[1:]
+    return next((rank for rank in others if rank.method == BASELINE), others[0])
+
+
+def _where(ranking: Ranking) -> str:
+    singular, plural = _PLACES[ranking.role]
+    count = len(ranking.targets)
+    if ranking.role == "source":
+        return singular if count == 1 else f"{plural} ({count})"
+    if count == 1:
+        return f"the {singular} {ranking.targets[0].label}"
+    return f"{count} {plural}"
+
+
+def _amount(value: Estimate) -> str:
+    spread = f" ± {value.sd:.3f}" if value.sd is not None else ""
+    return f"{value.mean or 0.0:.3f}{spread}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) < 2:
+        return "".join(names)
+    return ", ".join(names[:-1]) + " and " + names[-1]

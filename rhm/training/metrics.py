@@ -1,0 +1,399 @@
+"""Counts that add up, and the scores that are functions of them.
+
+Every measurement is first a :class:`Counts`: a small frozen value of one image that is added to
+those of others, in any order, on any worker. Scores are pure functions of count vectors of shape
+(..., n): one call scores one total or a thousand bootstrap resamples. A score without denominator
+is nan: precision if nothing is predicted, recall if nothing is true, IoU and F1 if neither is.
+"""
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import cv2
+import numpy as np
+import shapely
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+def precision_score(counts: FloatArray) -> FloatArray:
+    """Return TP / (TP + FP) of (..., n) counts that begin with TP, FP, FN."""
+    return _ratio(counts[..., 0], counts[..., 0] + counts[..., 1])
+
+
+def recall_score(counts: FloatArray) -> FloatArray:
+    """Return TP / (TP + FN) of (..., n) counts that begin with TP, FP, FN."""
+    return _ratio(counts[..., 0], counts[..., 0] + counts[..., 2])
+
+
+def f1_score(counts: FloatArray) -> FloatArray:
+    """Return 2 TP / (2 TP + FP + FN) of (..., n) counts that begin with TP, FP, FN."""
+    return _ratio(2 * counts[..., 0], 2 * counts[..., 0] + counts[..., 1] + counts[..., 2])
+
+
+def jaccard_score(counts: FloatArray) -> FloatArray:
+    """Return the IoU, TP / (TP + FP + FN), of (..., n) counts that begin with TP, FP, FN."""
+    return _ratio(counts[..., 0], counts[..., :3].sum(axis=-1))
+
+
+def boundary_score(counts: FloatArray) -> FloatArray:
+    """Return intersection / union of (..., 2) counts of a :class:`BoundaryCounts`."""
+    return _ratio(counts[..., 0], counts[..., 1])
+
+
+def calibration_error(counts: FloatArray) -> FloatArray:
+    """Return the expected calibration error of (..., 3 * bins) counts of a CalibrationBins.
+
+    The mean over pixels of |mean probability - share of buildings| of their bin (Guo et al.,
+    On Calibration of Modern Neural Networks, ICML 2017).
+    """
+    pixels, probability, buildings = np.split(counts, 3, axis=-1)
+    return _ratio(np.abs(probability - buildings).sum(axis=-1), pixels.sum(axis=-1))
+
+
+@dataclass(frozen=True)
+class Counts:
+    """A value whose fields are sums: of counts, or of equally long arrays of counts."""
+
+    def __add__(self, other: Self) -> Self:
+        """Return what counting both lots together gives.
+
+        Raises:
+            ValueError: the fields are arrays of different lengths.
+        """
+        if self.vector.shape != other.vector.shape:
+            raise ValueError("counts over different bins cannot be added")
+        return type(self)(*map(operator.add, vars(self).values(), vars(other).values()))
+
+    merge = __add__
+
+    @property
+    def vector(self) -> FloatArray:
+        """The fields in order, end to end, as the score functions take them: (n,) float64."""
+        return np.hstack(tuple(vars(self).values())).astype(np.float64)
+
+
+class _DetectionScores(Counts):
+    """The scores of counts that begin with TP, FP, FN."""
+
+    @property
+    def precision(self) -> float:
+        """TP / (TP + FP); nan where nothing is predicted."""
+        return float(precision_score(self.vector))
+
+    @property
+    def recall(self) -> float:
+        """TP / (TP + FN); nan where nothing is true."""
+        return float(recall_score(self.vector))
+
+    @property
+    def f1(self) -> float:
+        """2 TP / (2 TP + FP + FN); nan where nothing is true or predicted."""
+        return float(f1_score(self.vector))
+
+
+@dataclass(frozen=True)
+class ConfusionCounts(_DetectionScores):
+    """Pixels by truth and prediction."""
+
+    true_positives: int = 0
+    false_positives: int = 0
+    false_negatives: int = 0
+    true_negatives: int = 0
+
+    @classmethod
+    def of(cls, truth: ArrayLike, prediction: ArrayLike, valid: ArrayLike | None = None) -> Self:
+        """Count the pixels of two masks (0 or False is background) where ``valid`` is true.
+
+        Raises:
+            ValueError: the shapes differ.
+        """
+        actual, predicted, counted = _masks(truth, prediction, valid)
+        both, positives = _count(actual & predicted & counted), _count(predicted & counted)
+        missed = _count(actual & counted) - both
+        return cls(both, positives - both, missed, _count(counted) - positives - missed)
+
+    @property
+    def iou(self) -> float:
+        """TP / (TP + FP + FN); nan where nothing is true or predicted."""
+        return float(jaccard_score(self.vector))
+
+
+@dataclass(frozen=True)
+class ObjectScores(_DetectionScores):
+    """Buildings found, invented and missed."""
+
+    true_positives: int = 0
+    false_positives: int = 0
+    false_negatives: int = 0
+
+
+@dataclass(frozen=True)
+class BoundaryCounts(Counts):
+    """Pixels near both outlines, and near either."""
+
+    intersection: int = 0
+    union: int = 0
+
+    @property
+    def iou(self) -> float:
+        """Boundary IoU; nan where neither mask has a pixel."""
+        return float(boundary_score(self.vector))
+
+
+def object_scores(
+    truth: Any,
+    predictions: Any,
+    iou: float = 0.5,
+    min_area: float = 0.0,
+    scores: ArrayLike | None = None,
+) -> ObjectScores:
+    """Match predicted buildings to true ones, as SpaceNet's building challenges do.
+
+    Predictions choose by descending confidence, equals in the order given: of the true buildings
+    still free, each takes the one with the highest IoU if that is at least ``iou`` (Van Etten et
+    al., SpaceNet, 2018; the solaris package). Score image by image and add.
+
+    Args:
+        truth: shapely polygons, or a GeoSeries or GeoDataFrame. Invalid ones are mended.
+        predictions: the same; brought to the truth's CRS where both have one.
+        iou: least intersection over union of a match, in (0, 1].
+        min_area: smaller polygons on either side are left out, and those without area always.
+            Square metres for footprints with a CRS, else the square of the coordinates' unit.
+        scores: a confidence per prediction; by default the column ``score``, if there is one.
+
+    Raises:
+        ValueError: ``iou`` is not in (0, 1], the number of scores is not that of predictions,
+            or only one side has a CRS.
+    """
+    if not 0 < iou <= 1:
+        raise ValueError(f"iou must be in (0, 1], not {iou}")
+    if scores is None and "score" in getattr(predictions, "columns", ()):
+        scores = predictions["score"]
+    confidence = np.zeros(len(predictions)) if scores is None else np.asarray(scores, dtype=float)
+    if len(confidence) != len(predictions):
+        raise ValueError(f"{len(confidence)} scores for {len(predictions)} predictions")
+    crs = getattr(truth, "crs", None)
+    if (crs is None) != (getattr(predictions, "crs", None) is None):
+        raise ValueError("truth and predictions must both have a CRS, or neither")
+    if crs is not None:
+        predictions = predictions.to_crs(crs)
+    actual, _ = _objects(truth, min_area)
+    predicted, kept = _objects(predictions, min_area)
+    by_confidence = np.argsort(-confidence[kept], kind="stable")
+    found = _greedy_matches(actual, predicted[by_confidence], iou)
+    return ObjectScores(found, len(predicted) - found, len(actual) - found)
+
+
+def boundary_iou(
+    truth: ArrayLike, prediction: ArrayLike, valid: ArrayLike | None, width_px: int
+) -> BoundaryCounts:
+    """Count the pixels of two (H, W) masks that lie near their outlines, where ``valid``.
+
+    Boundary IoU (Cheng et al., CVPR 2021), with the published program's convention that a mask
+    cut off by the image's edge has an outline there; the edge of nodata counts alike.
+    ``width_px`` is how deep the boundary region reaches, in pixels of chessboard distance; the
+    paper takes 2 % of the image's diagonal.
+
+    Raises:
+        ValueError: the shapes differ, or the width is below 1.
+    """
+    if width_px < 1:
+        raise ValueError(f"width_px must be at least 1, not {width_px}")
+    actual, predicted, counted = _masks(truth, prediction, valid)
+    near_truth = _boundary(actual & counted, width_px)
+    near_prediction = _boundary(predicted & counted, width_px)
+    return BoundaryCounts(
+        _count(near_truth & near_prediction), _count(near_truth | near_prediction)
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationBins(Counts):
+    """Pixels by predicted probability, in bins of equal width; the last one includes 1.
+
+    Attributes:
+        pixels: (bins,) number of pixels.
+        probability_sums: (bins,) sum of their probabilities.
+        buildings: (bins,) number of those that are buildings.
+    """
+
+    pixels: NDArray[np.int64]
+    probability_sums: FloatArray
+    buildings: NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls,
+        probability: NDArray[np.floating[Any]],
+        truth: ArrayLike,
+        valid: ArrayLike | None = None,
+        bins: int = 20,
+    ) -> Self:
+        """Count the pixels of a probability map (floating point in [0, 1] wherever valid).
+
+        20 ``bins`` suit a reliability diagram, 200 the choice of a threshold.
+
+        Raises:
+            ValueError: the shapes differ.
+        """
+        actual, _, counted = _masks(truth, np.zeros(np.shape(probability), bool), valid)
+        chosen, is_building = np.asarray(probability)[counted], actual[counted]
+        # In the map's own precision, so that a pixel is in a bin from k/bins up exactly if
+        # comparing the map with the threshold k/bins says so.
+        edges = (np.arange(1, bins) / bins).astype(chosen.dtype)
+        index = np.searchsorted(edges, chosen, side="right")
+        return cls(
+            np.bincount(index, minlength=bins),
+            np.bincount(index, weights=chosen, minlength=bins).astype(np.float64),
+            np.bincount(index[is_building], minlength=bins),
+        )
+
+    @property
+    def expected_calibration_error(self) -> float:
+        """See :func:`calibration_error`; nan where nothing is counted."""
+        return float(calibration_error(self.vector))
+
+    def reliability(self) -> tuple[FloatArray, FloatArray]:
+        """Return (bins,) mean probabilities and shares of buildings, nan in empty bins."""
+        return _ratio(self.probability_sums, self.pixels), _ratio(self.buildings, self.pixels)
+
+    def threshold_scores(self) -> tuple[FloatArray, FloatArray]:
+        """Return (bins,) thresholds k/bins, and the exact IoU of probability >= threshold."""
+        positives = np.cumsum(self.pixels[::-1])[::-1]
+        hits = np.cumsum(self.buildings[::-1])[::-1]
+        thresholds = np.arange(len(self.pixels)) / len(self.pixels)
+        return thresholds, _ratio(hits, positives + self.buildings.sum() - hits)
+
+    def best_threshold(self) -> float:
+        """Return the threshold of highest IoU, of equals the nearest to 0.5.
+
+        nan where no building is counted: every threshold is then as wrong as the others.
+        """
+        if not self.buildings.any():
+            return float("nan")
+        thresholds, scores = self.threshold_scores()
+        best = thresholds[scores == scores.max()]
+        return float(best[np.argmin(np.abs(best - 0.5))])
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A score with the interval in which resampling leaves it."""
+
+    value: float
+    low: float
+    high: float
+
+
+def bootstrap_interval(
+    counts: Sequence[Counts],
+    groups: Sequence[str],
+    score: Callable[[FloatArray], FloatArray],
+    *,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int,
+) -> Interval:
+    """Return the score of all counts, with its percentile interval under the cluster bootstrap.
+
+    Images of one place are not independent: whole groups are drawn, with replacement (Davison
+    and Hinkley, Bootstrap Methods and Their Application, 1997, section 3.8).
+
+    Args:
+        counts: N values of one kind, one per image.
+        groups: N names of the ground that each image shows.
+        score: one of this module's score functions, (..., n) counts -> (...) scores.
+        resamples: number of draws; those whose score is undefined are left out.
+        level: share of the draws that lie within.
+        seed: the same seed gives the same interval.
+
+    Returns:
+        The interval, its ends nan with fewer than two groups.
+
+    Raises:
+        ValueError: there are no counts, or not one group name for each.
+    """
+    if not counts or len(groups) != len(counts):
+        raise ValueError(f"{len(groups)} group names for {len(counts)} counts")
+    vectors = np.stack([each.vector for each in counts])
+    names, group = np.unique(np.array(list(groups)), return_inverse=True)
+    per_group = np.zeros((len(names), vectors.shape[1]))
+    np.add.at(per_group, group, vectors)
+    value = float(score(per_group.sum(axis=0)))
+    rng = np.random.default_rng(seed)
+    draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
+    resampled = np.asarray(score(draws @ per_group))
+    resampled = resampled[~np.isnan(resampled)]
+    if len(names) < 2 or not resampled.size:
+        return Interval(value, float("nan"), float("nan"))
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(value, float(low), float(high))
+
+
+def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> FloatArray:
+    result = np.full(np.shape(denominator), np.nan)
+    np.divide(numerator, denominator, out=result, where=np.asarray(denominator) > 0)
+    return result
+
+
+def _count(mask: NDArray[np.bool_]) -> int:
+    return int(np.count_nonzero(mask))
+
+
+def _masks(
+    truth: ArrayLike, prediction: ArrayLike, valid: ArrayLike | None
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    actual, predicted = np.asarray(truth, dtype=bool), np.asarray(prediction, dtype=bool)
+    counted = np.ones(actual.shape, bool) if valid is None else np.asarray(valid, dtype=bool)
+    if not actual.shape == predicted.shape == counted.shape:
+        raise ValueError(f"shapes differ: {actual.shape}, {predicted.shape}, {counted.shape}")
+    return actual, predicted, counted
+
+
+def _boundary(mask: NDArray[np.bool_], width_px: int) -> NDArray[np.bool_]:
+    padded = np.pad(mask, 1).astype(np.uint8)
+    eroded = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=width_px)
+    return np.greater(mask, eroded[1:-1, 1:-1])
+
+
+def _objects(footprints: Any, min_area: float) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    """Return mended footprints that are large enough, and the index of each in the input."""
+    series = getattr(footprints, "geometry", footprints)
+    geometries = np.array(list(series), dtype=object)
+    coordinates, owner = shapely.get_coordinates(geometries, return_index=True)
+    geometries[owner[~np.isfinite(coordinates).all(axis=1)]] = None
+    broken = ~shapely.is_valid(geometries)
+    # A buffer of nothing drops the lines and points that mending leaves over.
+    geometries[broken] = shapely.buffer(shapely.make_valid(geometries[broken]), 0)
+    areas = shapely.area(geometries)
+    if getattr(series, "crs", None) is not None and min_area > 0:
+        # Only footprints on a map pay for the mapping libraries.
+        import geopandas as gpd
+
+        from rhm.data.footprints import areas_m2
+
+        areas = np.where(areas > 0, areas_m2(gpd.GeoSeries(geometries, crs=series.crs)), 0)
+    kept = np.flatnonzero((areas > 0) & (areas >= min_area))
+    return geometries[kept], kept
+
+
+def _greedy_matches(truth: NDArray[Any], predictions: NDArray[Any], iou: float) -> int:
+    """Count the predictions that, choosing in order, find a free truth with at least ``iou``."""
+    prediction, candidate = shapely.STRtree(truth).query(predictions, predicate="intersects")
+    common = shapely.area(shapely.intersection(predictions[prediction], truth[candidate]))
+    either = shapely.area(predictions)[prediction] + shapely.area(truth)[candidate] - common
+    overlap = common / either
+    # The best free truth falls short exactly if all free ones do: only good pairs compete.
+    good = np.flatnonzero(overlap >= iou)
+    order = good[np.lexsort((candidate[good], -overlap[good], prediction[good]))]
+    matched: set[int] = set()
+    taken: set[int] = set()
+    for chooser, choice in zip(prediction[order], candidate[order], strict=True):
+        if chooser not in matched and choice not in taken:
+            matched.add(chooser)
+            taken.add(choice)
+    return len(matched)
