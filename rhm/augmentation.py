@@ -70,13 +70,15 @@ class RandomizedHistogramMatching(A.ImageOnlyTransform):
 
         Raises:
             BankError: the bank holds no image of this image's dtype and bands.
+            TypeError: the image is neither uint8 nor uint16.
         """
         image = data["image"]
         valid = valid_pixels(image, self.nodata, data.get(VALID))
+        source = Histogram.of(image, valid=valid)
         target = self.bank.sample(dtype=image.dtype, rng=self.random_generator)
         weight = self.random_generator.uniform(*self.blend)
         return {
-            "table": _blended_match(Histogram.of(image, valid=valid), target, weight),
+            "table": _blended_match(source, target, weight),
             VALID: valid,
         }
 

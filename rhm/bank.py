@@ -206,11 +206,13 @@ class HistogramBank:
         if not Path(path).is_file():
             raise BankError(f"no histogram bank at {path}: build one with `rhm bank build`")
         try:
-            # numpy takes what is no archive for a pickle, and says so to the puzzled user.
-            if not zipfile.is_zipfile(path):
-                raise ValueError("it is damaged or of another kind")
-            with np.load(path, allow_pickle=False) as arrays:
-                return cls._of_arrays(dict(arrays))
+            with Path(path).open("rb") as file:
+                # numpy takes what is no archive for a pickle, and says so to the puzzled user.
+                if not zipfile.is_zipfile(file):
+                    raise ValueError("it is damaged or of another kind")
+                file.seek(0)
+                with np.load(file, allow_pickle=False) as arrays:
+                    return cls._of_arrays(dict(arrays))
         except _UNREADABLE as error:
             raise BankError(
                 f"{path} cannot be read as a histogram bank: {_one_line(error)}; "

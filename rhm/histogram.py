@@ -51,8 +51,9 @@ def valid_pixels(
     known = None if given is None else given.astype(np.bool_)
     if nodata is None:
         return known
-    differs = np.asarray(image != nodata)
-    differs = differs if image.ndim == 2 else differs.any(axis=-1)
+    differs: NDArray[np.bool_] = np.asarray(image != nodata)
+    if image.ndim == 3:
+        differs = np.asarray(differs.any(axis=-1))
     return differs if known is None else differs & known
 
 
@@ -73,8 +74,8 @@ class Histogram:
     def __post_init__(self) -> None:
         counts = np.array(self.counts, dtype=np.int64, order="C")
         levels = levels_of(self.dtype)
-        fitting = counts.ndim == 2 and counts.size > 0 and counts.shape[1] <= levels
-        if not fitting or (levels == 256 and counts.shape[1] != 256):
+        lowest_size = 256 if levels == 256 else 1
+        if counts.ndim != 2 or not counts.size or not lowest_size <= counts.shape[1] <= levels:
             raise ValueError(f"not a histogram of {self.dtype}: counts of shape {counts.shape}")
         totals = counts.sum(axis=1)
         if (counts < 0).any() or (totals != totals[0]).any():
@@ -92,14 +93,14 @@ class Histogram:
         image: NDArray[Any],
         nodata: float | None = None,
         *,
-        valid: NDArray[np.bool_] | None = None,
+        valid: NDArray[Any] | None = None,
     ) -> "Histogram":
         """Count the values of ``image``.
 
         Args:
             image: (H, W) or (H, W, C), uint8 or uint16.
             nodata: pixels all of whose bands equal this are not counted.
-            valid: (H, W) bool; pixels where it is False are not counted.
+            valid: (H, W); pixels where it is zero or False are not counted.
 
         Raises:
             TypeError: the image is neither uint8 nor uint16.
@@ -109,11 +110,11 @@ class Histogram:
         levels = levels_of(image.dtype)
         if image.ndim not in (2, 3) or 0 in image.shape[2:]:
             raise ValueError(f"expected an image (H, W) or (H, W, C), got shape {image.shape}")
-        valid = valid_pixels(image, nodata, valid)
+        known = valid_pixels(image, nodata, valid)
         bands = image[..., None] if image.ndim == 2 else image
         if levels == 256 and bands.shape[-1] <= OPENCV_CHANNELS:
-            return cls(_count_bytes(bands, valid), image.dtype)
-        selected = bands.reshape(-1, bands.shape[-1]) if valid is None else bands[valid]
+            return cls(_count_bytes(bands, known), image.dtype)
+        selected = bands.reshape(-1, bands.shape[-1]) if known is None else bands[known]
         present = 256 if levels == 256 else int(selected.max(initial=0)) + 1
         counts = [np.bincount(band, minlength=present) for band in selected.T]
         return cls(np.stack(counts), image.dtype)

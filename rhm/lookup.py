@@ -189,7 +189,7 @@ class PixelMap:
             )
         return PixelMap(np.take_along_axis(other.tables, self.tables.astype(np.intp), axis=1))
 
-    def apply(self, image: NDArray[Any], *, valid: NDArray[np.bool_] | None = None) -> NDArray[Any]:
+    def apply(self, image: NDArray[Any], *, valid: NDArray[Any] | None = None) -> NDArray[Any]:
         """Map every pixel of ``image``.
 
         Args:

@@ -1,0 +1,107 @@
+"""Laws of atomic writing: all of a file or nothing, and nothing besides."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from rhm.errors import OutputError
+from rhm.files import atomic_path, write_text
+
+
+@contextmanager
+def no_file_larger_than(size: int) -> Iterator[None]:
+    """A disk that is as good as full: the system refuses to let a file grow past ``size``."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "folder" / "scene.tif"
+    with atomic_path(target) as temporary:
+        assert temporary.suffix == ".tif"
+        assert target.parent in temporary.parents
+        temporary.write_bytes(b"half")
+        assert not target.exists()
+        temporary.write_bytes(b"whole")
+    assert target.read_bytes() == b"whole"
+    assert os.listdir(target.parent) == ["scene.tif"]
+
+
+def test_the_old_file_stands_until_then(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with atomic_path(target) as temporary:
+        temporary.write_text("new")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+
+
+@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt, FileNotFoundError])
+def test_a_failed_block_leaves_everything_as_it_was(
+    tmp_path: Path, failure: type[BaseException]
+) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+
+    def fail() -> None:
+        with atomic_path(target) as temporary:
+            temporary.write_text("new")
+            raise failure
+
+    with pytest.raises(failure):
+        fail()
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_side_files_of_a_writer_vanish(tmp_path: Path) -> None:
+    target = tmp_path / "scene.tif"
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(b"pixels")
+        temporary.with_name("scene.tif.aux.xml").write_text("<side/>")
+    assert os.listdir(tmp_path) == ["scene.tif"]
+
+
+def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
+    (tmp_path / "plain.txt").write_text("x")
+    write_text(tmp_path / "atomic.txt", "x")
+    modes = {os.stat(tmp_path / name).st_mode for name in ("plain.txt", "atomic.txt")}
+    assert len(modes) == 1
+
+
+def test_a_full_disk_is_reported_in_one_line_and_keeps_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with no_file_larger_than(100), pytest.raises(OutputError) as caught:
+        write_text(target, "new" * 1000)
+    assert str(caught.value) == f"cannot write {target}: {os.strerror(errno.EFBIG)}"
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_folder_that_cannot_be_made_is_reported_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match=r"^cannot write to .*file/below: ") as caught:
+        write_text(tmp_path / "file" / "below" / "a.txt", "x")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_name_taken_by_a_folder_is_reported_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(OutputError, match=r"^cannot write .*taken: "):
+        write_text(tmp_path / "taken", "x")
+    assert os.listdir(tmp_path) == ["taken"]
+
+
+def test_text_is_utf_8(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "Kraków, 東京\n")
+    assert (tmp_path / "a.txt").read_bytes() == "Kraków, 東京\n".encode()

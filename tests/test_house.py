@@ -1,0 +1,135 @@
+"""The house keeps its rules: light imports, floors, small files, doors that lead into rooms."""
+
+import ast
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "rhm"
+FILES = sorted(PACKAGE.rglob("*.py"))
+PACKAGES = sorted(
+    ".".join(path.parent.relative_to(ROOT).parts) for path in FILES if path.name == "__init__.py"
+)
+HEAVY = {"albumentations", "lightning", "segmentation_models_pytorch", "torch"}
+
+
+def imported(path: Path) -> set[str]:
+    """The top-level packages that a file imports anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def importers(package: str) -> set[str]:
+    """The files of rhm that import ``package``."""
+    return {path.relative_to(ROOT).as_posix() for path in FILES if package in imported(path)}
+
+
+def loaded_after(statements: str) -> set[str]:
+    """The packages that a fresh interpreter holds after running ``statements``."""
+    report = "import sys; print(); print(*{name.partition('.')[0] for name in sys.modules})"
+    finished = subprocess.run(
+        [sys.executable, "-c", f"{statements}\n{report}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return set(finished.stdout.splitlines()[-1].split())
+
+
+def test_importing_rhm_is_light() -> None:
+    loaded = loaded_after("import rhm")
+    assert "rhm" in loaded
+    assert not loaded & (HEAVY | {"cv2", "numpy"})
+
+
+def test_help_is_light() -> None:
+    loaded = loaded_after(
+        "import runpy, sys\n"
+        "sys.argv = ['rhm', '--help']\n"
+        "try:\n"
+        "    runpy.run_module('rhm.cli.main', run_name='__main__')\n"
+        "except SystemExit as exit:\n"
+        "    assert exit.code in (None, 0), exit.code\n"
+    )
+    assert "typer" in loaded
+    assert not loaded & HEAVY
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_file_has_at_most_400_lines(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+@pytest.mark.parametrize("room", ["training", "data", "analysis", "adapters"])
+def test_a_door_leads_into_its_room(room: str) -> None:
+    if not (PACKAGE / room).is_dir():
+        pytest.skip(f"there is no room rhm/{room} yet")
+    door = ROOT / room
+    if door.is_file():
+        pytest.skip(f"this checkout has no symbolic links: {room} is a plain file")
+    assert door.is_symlink()
+    assert Path(os.readlink(door)) == Path("rhm", room)
+    assert door.resolve() == PACKAGE / room
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_name_resolves(package: str) -> None:
+    module = importlib.import_module(package)
+    public = getattr(module, "__all__", [])
+    assert len(set(public)) == len(public)
+    for name in public:
+        assert getattr(module, name) is not None
+
+
+def test_an_unknown_name_of_rhm_is_an_attribute_error() -> None:
+    rhm = importlib.import_module("rhm")
+    assert set(rhm.__all__) <= set(dir(rhm))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = rhm.nothing
+
+
+def test_only_the_augmentation_imports_albumentations() -> None:
+    assert importers("albumentations") == {"rhm/augmentation.py"}
+
+
+def test_only_the_configuration_imports_pydantic() -> None:
+    assert importers("pydantic") == {"rhm/training/config.py"}
+
+
+def test_nothing_unpickles() -> None:
+    assert not importers("pickle") | importers("dill") | importers("joblib")
+
+
+def test_nothing_needs_an_installed_gdal() -> None:
+    assert not importers("osgeo")
+
+
+def test_the_errors_are_one_tree_that_imports_nothing() -> None:
+    assert imported(PACKAGE / "errors.py") == set()
+    errors = importlib.import_module("rhm.errors")
+    raised = [value for value in vars(errors).values() if isinstance(value, type)]
+    assert all(issubclass(error, errors.RhmError) for error in raised)
+    drawn = str(errors.__doc__)
+    assert all(error.__name__ in drawn for error in raised)
+
+
+def test_rooms_import_only_floors_below() -> None:
+    pytest.importorskip("importlinter")
+    command = "from importlinter.cli import lint_imports_command as run; run(['--no-cache'])"
+    finished = subprocess.run(
+        [sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert " kept, 0 broken" in finished.stdout

@@ -1,0 +1,337 @@
+"""Laws of lookup tables; oracles: scikit-image's histogram matching, formulas in float64."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+from skimage.exposure import match_histograms as skimage_match
+
+import rhm
+from rhm.histogram import OPENCV_CHANNELS, Histogram
+from rhm.lookup import PixelMap, match_histograms
+
+Image = NDArray[Any]
+
+KINDS = ("uniform", "few values", "constant", "11 bit", "dark")
+
+
+def drawn(kind: str, dtype: type, shape: tuple[int, ...], *, rng: np.random.Generator) -> Image:
+    """An image of one of the ``KINDS`` of distribution."""
+    highest = int(np.iinfo(dtype).max)
+    if kind == "few values":
+        return rng.choice(rng.integers(0, highest + 1, 4), size=shape).astype(dtype)
+    if kind == "constant":
+        return np.full(shape, rng.integers(0, highest + 1), dtype=dtype)
+    if kind == "dark":
+        return np.minimum(rng.exponential(highest / 40, shape), highest).astype(dtype)
+    return rng.integers(0, min(highest, 2047) if kind == "11 bit" else highest, shape).astype(dtype)
+
+
+def oracle(image: Image, reference: Image) -> Image:
+    """scikit-image's answer in the image's type, to which it truncates arrays with bands itself."""
+    axis = -1 if image.ndim == 3 else None
+    matched: Image = skimage_match(image, reference, channel_axis=axis)
+    return matched.astype(image.dtype)
+
+
+@st.composite
+def images(draw: st.DrawFn, dtype: type, *, bands: int = 2) -> Image:
+    """Small images (H, W, bands), of many values or few."""
+    high = draw(st.sampled_from([2, 60, 255 if dtype is np.uint8 else 2047]))
+    shape = (draw(st.integers(1, 9)), draw(st.integers(1, 9)), bands)
+    return draw(arrays(dtype, shape, elements=st.integers(0, high)))
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> tuple[Image, Image]:
+    """Two images of one type."""
+    dtype = draw(st.sampled_from([np.uint8, np.uint16]))
+    return draw(images(dtype)), draw(images(dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("kind", KINDS)
+def test_matching_is_bit_equal_to_scikit_image(dtype: type, kind: str) -> None:
+    rng = np.random.default_rng([KINDS.index(kind), np.dtype(dtype).itemsize])
+    for case in range(20):
+        bands = () if case % 5 == 0 else (int(rng.integers(1, 9)),)
+        size, other_size = rng.integers(1, 70, 2), rng.integers(1, 70, 2)
+        image = drawn(kind, dtype, (*size, *bands), rng=rng)
+        reference = drawn(str(rng.choice(KINDS)), dtype, (*other_size, *bands), rng=rng)
+        matched = rhm.match_histograms(image, reference)
+        np.testing.assert_array_equal(matched, oracle(image, reference), strict=True)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("nodata", [0, 7])
+def test_nodata_is_excluded_and_untouched(dtype: type, nodata: int) -> None:
+    rng = np.random.default_rng(nodata)
+    drawn_twice: list[Image] = [rng.integers(0, 250, (40, 30, 3)).astype(dtype) for _ in range(2)]
+    image, reference = drawn_twice
+    image[5:15, 3:20] = nodata
+    reference[20:] = nodata
+    image[0, 0] = (nodata, nodata, 200)
+    valid = (image != nodata).any(axis=-1)
+    assert valid[0, 0]
+    matched = match_histograms(image, reference, nodata=nodata)
+    assert (matched[~valid] == nodata).all()
+    used = reference[(reference != nodata).any(axis=-1)]
+    np.testing.assert_array_equal(
+        matched[valid], oracle(image[valid][:, None], used[:, None])[:, 0], strict=True
+    )
+
+
+def test_an_image_without_valid_pixels_is_left_as_it_is() -> None:
+    blank = np.zeros((4, 5, 3), dtype=np.uint8)
+    reference = np.full((2, 2, 3), 9, dtype=np.uint8)
+    np.testing.assert_array_equal(match_histograms(blank, reference, nodata=0), blank)
+    empty = np.zeros((0, 5, 3), dtype=np.uint8)
+    assert match_histograms(empty, reference).shape == empty.shape
+    with pytest.raises(ValueError, match="counted nothing"):
+        match_histograms(reference, blank, nodata=0)
+
+
+@pytest.mark.shared
+def test_matching_real_16_bit_imagery_is_bit_equal_to_scikit_image(shared_data: Any) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    paths = sorted((shared_data / "spacenet2_vegas" / "images").glob("*.tif"))[:2]
+    read = []
+    for path in paths:
+        with rasterio.open(path) as raster:
+            read.append(np.moveaxis(raster.read(), 0, -1))
+    image, reference = read
+    assert image.dtype == np.uint16
+    np.testing.assert_array_equal(
+        match_histograms(image, reference), oracle(image, reference), strict=True
+    )
+
+
+@given(pairs())
+def test_matching_never_swaps_dark_and_bright(pair: tuple[Image, Image]) -> None:
+    tables = PixelMap.matching(*map(Histogram.of, pair)).tables.astype(np.int64)
+    assert (np.diff(tables, axis=1) >= 0).all()
+
+
+@given(pairs())
+def test_the_result_is_distributed_like_the_target(pair: tuple[Image, Image]) -> None:
+    """The result's share up to value x is the target's, to within one source level's share.
+
+    Between its present values the target's cumulative share is the straight line that matching
+    inverts. A result is truncated, so that "at most x" means "below x + 1 before truncation":
+    the share up to x falls short of the line's height at x + 1 by no more than the share of the
+    source's commonest level, and never exceeds it.
+    """
+    image, reference = pair
+    source, target = Histogram.of(image), Histogram.of(reference)
+    result = PixelMap.matching(source, target).push(source)
+    for band in range(source.bands):
+        present = np.flatnonzero(target.counts[band])
+        values = np.arange(present[0], present[-1] + 1)
+        heights = np.cumsum(target.counts[band])[present] / target.pixels
+        line = np.interp(values + 1, present, heights)
+        counts = np.pad(result.counts[band], (0, present[-1] + 1))
+        reached = np.cumsum(counts)[values] / result.pixels
+        commonest = source.counts[band].max() / source.pixels
+        assert (reached <= line + 1e-9).all()
+        assert (reached >= line - commonest - 1e-9).all()
+        assert not counts[: present[0]].any()
+        assert reached[-1] == 1.0
+
+
+@given(pairs(), st.data())
+def test_a_composition_is_its_maps_in_turn(pair: tuple[Image, Image], data: st.DataObject) -> None:
+    image = pair[0]
+    match = PixelMap.matching(*map(Histogram.of, pair))
+    gamma = PixelMap.gamma([0.4, 2.2], image.dtype, 2)
+    shift = PixelMap.gain_offset(data.draw(st.floats(-2, 2)), 17.3, image.dtype, 2)
+    normalize = PixelMap.normalize(
+        (3.0, 0.0), (200.0, 255.0), image.dtype, mean=(0.4, 0.5), std=(0.2, 0.3)
+    )
+    composed = match.then(gamma).then(shift)
+    in_turn = shift.apply(gamma.apply(match.apply(image)))
+    np.testing.assert_array_equal(composed.apply(image), in_turn, strict=True)
+    to_network = composed.then(normalize).apply(image)
+    np.testing.assert_array_equal(to_network, normalize.apply(in_turn), strict=True)
+    assert to_network.dtype == np.float32
+
+
+@given(pairs())
+def test_push_is_the_histogram_of_the_mapped_image(pair: tuple[Image, Image]) -> None:
+    image, reference = pair
+    source = Histogram.of(image)
+    match = PixelMap.matching(source, Histogram.of(reference))
+    to_bytes = PixelMap(match.tables.astype(np.uint8))
+    for table in (match, PixelMap.gamma([0.3, 3.0], image.dtype, 2), to_bytes):
+        pushed, counted = table.push(source), Histogram.of(table.apply(image))
+        assert pushed.dtype == counted.dtype
+        np.testing.assert_array_equal(pushed.counts, counted.counts)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("bands", [1, 4, 8, OPENCV_CHANNELS, OPENCV_CHANNELS + 1, 240])
+def test_any_number_of_bands(dtype: type, bands: int) -> None:
+    rng = np.random.default_rng(bands)
+    image: Image = rng.integers(0, 256, (6, 7, bands)).astype(dtype)
+    table = PixelMap.gain_offset(rng.uniform(0.2, 2.0, bands), 3.0, dtype, bands)
+    by_numpy = np.stack([table.tables[b][image[..., b]] for b in range(bands)], axis=-1)
+    np.testing.assert_array_equal(table.apply(image), by_numpy, strict=True)
+
+
+@pytest.mark.parametrize("shape", [(31, 17), (31, 17, 1), (31, 17, 3), (1, 1, 3), (1, 40, 5)])
+@pytest.mark.parametrize("result", [np.uint8, np.uint16, np.float32])
+def test_without_opencv_5_numpy_gives_the_same(
+    shape: tuple[int, ...], result: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(3)
+    bands = 1 if len(shape) == 2 else shape[-1]
+    table = PixelMap(rng.integers(0, 250, (bands, 65536)).astype(result))
+    image = rng.integers(0, 65536, shape).astype(np.uint16)
+    by_opencv = table.apply(image)
+    monkeypatch.setattr("rhm.lookup._OPENCV_LOOKS_UP_UINT16", False)
+    np.testing.assert_array_equal(table.apply(image), by_opencv, strict=True)
+
+
+@pytest.mark.parametrize("result", ["int64", "uint32", "uint64", "float16", "int32", "float64"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_result_is_of_the_tables_type(dtype: type, result: str) -> None:
+    levels = int(np.iinfo(dtype).max) + 1
+    table = PixelMap(np.linspace(0, 60000, levels).astype(result)[None])
+    image: Image = np.arange(64, dtype=dtype).reshape(8, 8)
+    np.testing.assert_array_equal(table.apply(image), table.tables[0][image], strict=True)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_views_map_like_their_copies(dtype: type) -> None:
+    image: Image = np.random.default_rng(0).integers(0, 200, (30, 40, 4)).astype(dtype)
+    image.flags.writeable = False
+    before = image.copy()
+    for view in (image[::2, 3:-1], image.transpose(1, 0, 2), image[..., ::2], image[::-1, :, 1]):
+        bands = 1 if view.ndim == 2 else view.shape[-1]
+        table = PixelMap.gain_offset(1.5, 3.0, dtype, bands)
+        copied = table.apply(np.ascontiguousarray(view))
+        np.testing.assert_array_equal(table.apply(view), copied, strict=True)
+    np.testing.assert_array_equal(image, before)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(0, 5, 2), (5, 0, 2)])
+def test_an_empty_image_stays_empty(dtype: type, shape: tuple[int, ...]) -> None:
+    table = PixelMap.normalize((0.0, 0.0), (255.0, 255.0), dtype)
+    mapped = table.apply(np.zeros(shape, dtype=dtype))
+    assert mapped.shape == shape
+    assert mapped.dtype == np.float32
+
+
+@given(images(np.uint8), st.data())
+def test_invalid_pixels_keep_their_values(image: Image, data: st.DataObject) -> None:
+    valid = data.draw(arrays(np.bool_, image.shape[:2]))
+    table = PixelMap.gain_offset(-1.0, 255.0, np.uint8, 2)
+    expected = np.where(valid[..., None], 255 - image, image)
+    for given_valid in (valid, valid.astype(np.uint8) * 255):
+        np.testing.assert_array_equal(table.apply(image, valid=given_valid), expected)
+
+
+@given(images(np.uint16))
+def test_identity_changes_nothing_and_is_neutral(image: Image) -> None:
+    identity = PixelMap.identity(np.uint16, 2)
+    np.testing.assert_array_equal(identity.apply(image), image, strict=True)
+    other = PixelMap.gamma(2.0, np.uint16, 2)
+    for composed in (identity.then(other), other.then(identity)):
+        np.testing.assert_array_equal(composed.tables, other.tables)
+
+
+def test_gamma_is_its_formula() -> None:
+    values = np.arange(65536, dtype=np.float64)
+    table = PixelMap.gamma([0.5, 3.0], np.uint16, 2, high=2047).tables
+    for band, exponent in enumerate((0.5, 3.0)):
+        expected = np.rint(2047 * np.minimum(values / 2047, 1.0) ** exponent)
+        np.testing.assert_array_equal(table[band], expected)
+
+
+def test_gain_and_offset_are_clipped_to_the_imagerys_range() -> None:
+    table = PixelMap.gain_offset([2.0, 1.0], [-100.0, 0.0], np.uint16, 2, high=2047).tables
+    assert table[0, [0, 50, 51, 1073, 1074, 65535]].tolist() == [0, 0, 2, 2046, 2047, 2047]
+    assert table[1, [0, 2047, 2048]].tolist() == [0, 2047, 2047]
+    assert PixelMap.gain_offset(3.0, 0.0, np.uint8, 1).tables[0, 255] == 255
+
+
+def test_a_piecewise_map_goes_through_its_knots() -> None:
+    table = PixelMap.through([[0.0, 0.5, 0.6], [0.2, 0.2, 1.0]], np.uint8, high=100.0).tables
+    assert table[:, [0, 25, 50, 100, 255]].tolist() == [[0, 25, 50, 60, 60], [20, 20, 20, 100, 100]]
+
+
+def test_normalisation_is_its_formula() -> None:
+    table = PixelMap.normalize((10.0, 0.0), (210.0, 255.0), np.uint8, mean=(0.5,), std=(0.25,))
+    values = np.arange(256, dtype=np.float64)
+    for band, (low, high) in enumerate(((10.0, 210.0), (0.0, 255.0))):
+        shares = np.clip((values - low) / (high - low), 0.0, 1.0)
+        np.testing.assert_allclose(table.tables[band], (shares - 0.5) / 0.25, rtol=1e-6, atol=1e-7)
+    with pytest.raises(ValueError, match="high must be above low"):
+        PixelMap.normalize((5.0,), (5.0,), np.uint8)
+
+
+@pytest.mark.parametrize("high", [65536.0, 1e9])
+def test_white_above_the_type_is_the_types_largest_value(high: float) -> None:
+    values = np.arange(65536)
+    for table in (
+        PixelMap.gamma(1.0, np.uint16, 1, high=high),
+        PixelMap.gain_offset(1.0, 0.0, np.uint16, 1, high=high),
+        PixelMap.through([[0.0, 1.0]], np.uint16, high=high),
+    ):
+        np.testing.assert_array_equal(table.tables[0], values)
+    for table in (
+        PixelMap.gamma(1 / 3, np.uint16, 1, high=high),
+        PixelMap.gain_offset(2.0, 0.0, np.uint16, 1, high=high),
+        PixelMap.through([[0.5, 1.0]], np.uint16, high=high),
+    ):
+        assert table.tables[0, -1] == table.tables.max() == 65535
+    with pytest.raises(ValueError, match="white must be above 0"):
+        PixelMap.gamma(1.0, np.uint16, 1, high=0)
+
+
+def test_a_map_keeps_its_own_tables() -> None:
+    tables = np.arange(256, dtype=np.uint8)[None]
+    table = PixelMap(tables)
+    tables[:] = 0
+    assert table.apply(np.full((1, 1), 9, dtype=np.uint8)).item() == 9
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    colour = PixelMap.identity(np.uint8, 3)
+    for image in (
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 2), np.uint8),
+        np.zeros((4, 4, 3), np.uint16),
+        np.zeros((2, 4, 4, 3), np.uint8),
+        np.zeros(3, np.uint8),
+    ):
+        with pytest.raises(ValueError, match="does not take"):
+            colour.apply(image)
+    with pytest.raises(ValueError, match="valid of shape"):
+        colour.apply(np.zeros((4, 5, 3), np.uint8), valid=np.ones((4, 4), np.bool_))
+    to_float = PixelMap.normalize((0.0,) * 3, (255.0,) * 3, np.uint8)
+    with pytest.raises(ValueError, match="another dtype"):
+        to_float.apply(np.zeros((4, 4, 3), np.uint8), valid=np.ones((4, 4), np.bool_))
+    with pytest.raises(ValueError, match="cannot be followed"):
+        to_float.then(colour)
+    with pytest.raises(ValueError, match="cannot be followed"):
+        colour.then(PixelMap.identity(np.uint8, 1))
+    with pytest.raises(ValueError, match="expected tables"):
+        PixelMap(np.zeros((1, 255), np.uint8))
+    with pytest.raises(ValueError, match="does not take 1 x uint8"):
+        colour.push(Histogram.of(np.zeros((2, 2), np.uint8)))
+    with pytest.raises(TypeError, match="got float32"):
+        to_float.push(Histogram.of(np.zeros((2, 2, 3), np.uint8)))
+
+
+def test_images_that_cannot_be_matched_are_refused() -> None:
+    image = np.zeros((4, 4, 3), np.uint8)
+    for reference in (image.astype(np.uint16), image[..., :2], image[..., 0]):
+        with pytest.raises(ValueError, match=r"cannot match|differ in bands"):
+            match_histograms(image, reference)
+    with pytest.raises(TypeError, match="expected uint8 or uint16"):
+        match_histograms(image.astype(np.float32), image.astype(np.float32))
