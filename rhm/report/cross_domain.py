@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from rhm.errors import ConfigError
-from rhm.report.runs import DomainScores, Interval, Run
+from rhm.report.runs import DomainScores, Interval, Run, Shift
 
 BASELINE = "none"
 
@@ -29,19 +29,21 @@ METRICS: dict[str, Callable[[DomainScores], Interval]] = {
 }
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Target:
     """A domain that runs are scored on, as it is or seen through a synthetic shift."""
 
     name: str
-    shift: str | None = None
+    shift: Shift | None = None
 
     @property
     def label(self) -> str:
-        """The name, with the shift unless the name tells it already."""
-        if self.shift is None or self.shift in self.name:
+        """The name, with what it does not tell about the shift."""
+        if self.shift is None:
             return self.name
-        return f"{self.name} ({self.shift})"
+        family = "" if self.shift.family in self.name else f" ({self.shift.family} shift)"
+        seed = f", seed {self.shift.seed}" if self.shift.seed else ""
+        return f"{self.name}{family}{seed}"
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ for the gallery.
 """
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from operator import sub
 
 from rhm.report.cross_domain import (
     BASELINE,
@@ -17,7 +18,7 @@ from rhm.report.cross_domain import (
     find_domain,
     role_of,
 )
-from rhm.report.runs import LEVELS, DomainScores, Example, Run
+from rhm.report.runs import LEVELS, Example, Histogram, Run
 
 _CURVE_POINTS = 200
 
@@ -47,8 +48,8 @@ class Reliability:
 class BandHistogram:
     """One band: shares of 256 levels, and levels at 5, 50, 95 % as shares of the value range.
 
-    ``source`` is the histogram of the training domains' scored images (``None`` if these were
-    not scored); ``distance`` the 1-Wasserstein distance to the model's training histogram.
+    ``source`` is the histogram of the nearest training domain, ``None`` if the model does not
+    know it; ``distance`` the 1-Wasserstein distance to it.
     """
 
     histogram: tuple[float, ...]
@@ -59,11 +60,12 @@ class BandHistogram:
 
 @dataclass(frozen=True)
 class DomainHistogram:
-    """A target's bands against what models of the same sources were trained on."""
+    """A target's bands against the nearest of the domains that a model was trained on."""
 
     sources: tuple[str, ...]
     target: Target
     role: str
+    nearest: str | None
     bands: tuple[BandHistogram, ...]
 
 
@@ -129,7 +131,7 @@ def reliability(groups: Sequence[Group], targets: tuple[Target, ...]) -> tuple[R
 
 
 def histograms(groups: Sequence[Group], targets: tuple[Target, ...]) -> tuple[DomainHistogram, ...]:
-    """Histograms of every target against the sources', from the first run that has them."""
+    """Histograms of every target against the nearest source's, from the first run that has them."""
     result = []
     for sources in dict.fromkeys(group.sources for group in groups):
         runs = [run for group in groups if group.sources == sources for run in group.runs]
@@ -138,7 +140,8 @@ def histograms(groups: Sequence[Group], targets: tuple[Target, ...]) -> tuple[Do
             run, domain = next(((r, d) for r, d in scored if d and d.histogram), (None, None))
             if run is None or domain is None or domain.histogram is None:
                 continue
-            source = _source_histogram(run) if role_of(domain) != "source" else None
+            nearest = _nearest(domain.histogram, run.scores.model.histograms)
+            source = run.scores.model.histograms[nearest] if nearest is not None else None
             distances = domain.distance or ()
             bands = tuple(
                 BandHistogram(
@@ -149,7 +152,7 @@ def histograms(groups: Sequence[Group], targets: tuple[Target, ...]) -> tuple[Do
                 )
                 for index, histogram in enumerate(domain.histogram)
             )
-            result.append(DomainHistogram(sources, target, role_of(domain), bands))
+            result.append(DomainHistogram(sources, target, role_of(domain), nearest, bands))
     return tuple(result)
 
 
@@ -210,20 +213,16 @@ def _pool(points: list[tuple[float, float, int]]) -> ReliabilityBin:
     return ReliabilityBin(confidence, frequency, total)
 
 
-def _source_histogram(run: Run) -> tuple[tuple[float, ...], ...] | None:
-    """Mean histogram of the run's training domains, weighted by their images."""
-    sources: list[DomainScores] = [d for d in run.scores.domains if role_of(d) == "source"]
-    known = [(d.histogram, max(d.images, 1)) for d in sources if d.histogram]
-    if not known:
-        return None
-    total = sum(weight for _, weight in known)
-    return tuple(
-        tuple(
-            sum(histogram[band][level] * weight for histogram, weight in known) / total
-            for level in range(LEVELS)
+def _nearest(histogram: Histogram, sources: Mapping[str, Histogram]) -> str | None:
+    """The training domain at the least 1-Wasserstein distance, mean over bands."""
+
+    def distance(name: str) -> float:
+        return sum(
+            sum(abs(difference) for difference in accumulate(map(sub, ours, theirs)))
+            for ours, theirs in zip(histogram, sources[name], strict=True)
         )
-        for band in range(len(known[0][0]))
-    )
+
+    return min(sorted(sources), key=distance, default=None)
 
 
 def _quantiles(histogram: tuple[float, ...]) -> tuple[float, float, float]:

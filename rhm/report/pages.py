@@ -180,6 +180,7 @@ def _run_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
     for group in groups:
         for run in group.runs:
             row = asdict(run.scores.model) | {"config": run.config, "sources": group.sources}
+            del row["histograms"]  # with the domains they are compared with
             for name in ("run", "method", "seed", "split", "catalog", "created", "threshold"):
                 row[name] = getattr(run.scores, name)
             rows.append(row)

@@ -9,21 +9,19 @@ evaluation folder is touched.
 import base64
 import csv
 import json
-from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
 
 from rhm.errors import ConfigError
+from rhm.report.decoding import LARGEST_NUMBER, MalformedError, decode, printable
 
 FORMAT = 1
 LEVELS = 256
-_LARGEST_NUMBER = 1e15
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 Ring = tuple[tuple[float, float], ...]
 Polygon = tuple[Ring, ...]
+Histogram = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -91,11 +89,19 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Shift:
+    """A random pixel-wise shift under which images were scored."""
+
+    family: str
+    seed: int
+
+
+@dataclass(frozen=True)
 class DomainScores:
     """One run's scores on one domain.
 
-    ``histogram`` holds one list of 256 shares per band; ``distance`` the 1-Wasserstein distance
-    per band to the model's training histogram, as a share of the value range.
+    ``histogram`` holds 256 shares per band; ``distance`` the 1-Wasserstein distance per band to
+    the nearest of the model's training domains, as a share of the value range.
     """
 
     name: str
@@ -103,19 +109,19 @@ class DomainScores:
     images: int
     groups: int
     gsd_m: float | None
-    shift: str | None
+    shift: Shift | None
     pixel: PixelScores
     object: ObjectScores
     boundary_iou: Interval
     calibration: Calibration
-    histogram: tuple[tuple[float, ...], ...] | None
+    histogram: Histogram | None
     distance: tuple[float | None, ...] | None
     examples: tuple[Example, ...]
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What the scored model says about itself."""
+    """What the scored model says about itself; ``histograms`` are of its training domains."""
 
     architecture: str
     encoder: str
@@ -126,6 +132,7 @@ class ModelFacts:
     parameters: int | None
     rhm_version: str | None
     training_images: int | None
+    histograms: dict[str, Histogram]
 
 
 @dataclass(frozen=True)
@@ -159,15 +166,6 @@ class Run:
     scores: Scores
     log: TrainingLog
     config: str
-
-
-class _MalformedError(Exception):
-    """A value does not fit its field; ``path`` grows on the way out of the nesting."""
-
-    def __init__(self, problem: str) -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.path = ""
 
 
 def load_run(folder: Path) -> Run:
@@ -206,11 +204,6 @@ def read_image(folder: Path, example: Example) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def printable(text: str, keep: str = "") -> str:
-    """Replace what cannot be printed (controls, lone surrogates, direction overrides)."""
-    return "".join(c if c.isprintable() or c in keep else "\ufffd" for c in text)
-
-
 def _image_path(folder: Path, example: Example) -> Path:
     evaluation = (folder / "evaluation").resolve()
     path = (evaluation / example.image).resolve()
@@ -236,10 +229,10 @@ def _read_scores(folder: Path) -> Scores:
         ) from error
     try:
         if not isinstance(document, dict) or document.get("format") != FORMAT:
-            raise _MalformedError(f"expected scores of format {FORMAT}")
-        scores: Scores = _decode(Scores, document)
+            raise MalformedError(f"expected scores of format {FORMAT}")
+        scores: Scores = decode(Scores, document)
         _check(scores)
-    except _MalformedError as error:
+    except MalformedError as error:
         where = f" at {error.path.lstrip('.')}" if error.path else ""
         raise ConfigError(
             f"{path} is malformed{where} ({error.problem}): run `rhm evaluate` on {folder} again"
@@ -249,83 +242,20 @@ def _read_scores(folder: Path) -> Scores:
 
 def _check(scores: Scores) -> None:
     """Check what the types of the fields do not say."""
-    seen = set()
-    bands = set()
-    for domain in scores.domains:
-        if (domain.name, domain.shift) in seen:
-            raise _MalformedError(f"domain {domain.name!r} appears twice")
-        seen.add((domain.name, domain.shift))
-        for band in domain.histogram or ():
-            if len(band) != LEVELS or min(band) < 0:
-                raise _MalformedError(f"expected {LEVELS} shares per band in {domain.name!r}")
-        if domain.histogram:
-            bands.add(len(domain.histogram))
-        if any(min(example.width, example.height) < 1 for example in domain.examples):
-            raise _MalformedError(f"an example of {domain.name!r} has no size")
-    if len(bands) > 1:
-        raise _MalformedError("domains have different numbers of bands")
+    targets = [(domain.name, domain.shift) for domain in scores.domains]
+    if len(set(targets)) < len(targets):
+        raise MalformedError("a domain appears twice")
+    histograms = [domain.histogram for domain in scores.domains if domain.histogram]
+    for histogram in (*histograms, *scores.model.histograms.values()):
+        if len(histogram) != scores.model.bands:
+            raise MalformedError(f"expected histograms of {scores.model.bands} bands")
+        if any(len(band) != LEVELS or min(band) < 0 for band in histogram):
+            raise MalformedError(f"expected histograms of {LEVELS} shares")
+    examples = [example for domain in scores.domains for example in domain.examples]
+    if any(min(example.width, example.height) < 1 for example in examples):
+        raise MalformedError("an example has no size")
     if not scores.model.sources:
-        raise _MalformedError("the model names no sources")
-
-
-def _decode(kind: Any, value: object) -> Any:
-    """Turn parsed JSON into ``kind``: a scalar, ``X | None``, a tuple or a dataclass of these."""
-    origin = get_origin(kind)
-    if origin is UnionType:
-        if value is None:
-            return None
-        return _decode(next(k for k in get_args(kind) if k is not NoneType), value)
-    if origin is tuple:
-        return _decode_tuple(get_args(kind), value)
-    if is_dataclass(kind):
-        return _decode_object(kind, value)
-    if kind is str and isinstance(value, str):
-        return printable(value)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        if kind is float and abs(value) <= _LARGEST_NUMBER:
-            return float(value)
-        if kind is int and isinstance(value, int) and abs(value) <= _LARGEST_NUMBER:
-            return value
-    expected = {str: "text", int: "a whole number", float: "a number"}[kind]
-    raise _MalformedError(f"expected {expected}")
-
-
-def _decode_tuple(kinds: tuple[Any, ...], value: object) -> tuple[Any, ...]:
-    if not isinstance(value, list):
-        raise _MalformedError("expected a list")
-    if kinds[-1] is Ellipsis:
-        kinds = (kinds[0],) * len(value)
-    if len(kinds) != len(value):
-        raise _MalformedError(f"expected {len(kinds)} values")
-    items = []
-    for index, (kind, item) in enumerate(zip(kinds, value, strict=True)):
-        try:
-            items.append(_decode(kind, item))
-        except _MalformedError as error:
-            error.path = f"[{index}]{error.path}"
-            raise
-    return tuple(items)
-
-
-def _decode_object(kind: Any, value: object) -> Any:
-    if not isinstance(value, dict):
-        raise _MalformedError("expected an object")
-    values = {}
-    for name, field_kind in _field_kinds(kind).items():
-        try:
-            if name not in value:
-                raise _MalformedError("missing")
-            values[name] = _decode(field_kind, value[name])
-        except _MalformedError as error:
-            error.path = f".{name}{error.path}"
-            raise
-    return kind(**values)
-
-
-@cache
-def _field_kinds(kind: Any) -> dict[str, Any]:
-    hints = get_type_hints(kind)
-    return {field.name: hints[field.name] for field in fields(kind)}
+        raise MalformedError("the model names no sources")
 
 
 def _read_log(path: Path) -> TrainingLog:
@@ -352,4 +282,4 @@ def _number(text: str | None) -> float | None:
         value = float(text or "")
     except ValueError:
         return None
-    return value if abs(value) <= _LARGEST_NUMBER else None
+    return value if abs(value) <= LARGEST_NUMBER else None

@@ -154,11 +154,11 @@ def _run_texts(run: Mapping[str, Any]) -> dict[str, str]:
         "model": f"{run['architecture']}, {run['encoder']}",
         "parameters": count(run["parameters"]),
         "bands": str(run["bands"]),
-        "gsd_m": MISSING if run["gsd_m"] is None else f"{run['gsd_m']:g}",
+        "gsd_m": MISSING if run["gsd_m"] is None else f"{run['gsd_m']:.3g}",
         "training_images": count(run["training_images"]),
         "split_hash": (run["split_hash"] or MISSING)[:12],
         "rhm_version": run["rhm_version"] or MISSING,
         "threshold": f"{run['threshold']:g}",
-        "scored_on": f"{run['split']} of {run['catalog']}",
+        "scored_on": " of ".join(filter(None, (run["split"], run["catalog"]))),
         "created": run["created"],
     }

@@ -1,8 +1,9 @@
 """Wording: the sentences of the report, computed from its tables, and how it writes numbers."""
 
+from collections import Counter
 from collections.abc import Sequence
 
-from rhm.report.cross_domain import BASELINE, Estimate, Group, Rank, Ranking
+from rhm.report.cross_domain import BASELINE, Estimate, Group, Rank, Ranking, target_of
 
 MISSING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
@@ -70,6 +71,12 @@ def notes(groups: Sequence[Group]) -> tuple[str, ...]:
     uneven = [name for name, counts in images.items() if len(counts) > 1]
     if uneven:
         result.append(f"Not all runs were scored on the same images of {_listed(sorted(uneven))}.")
+    partial = _partly_scored(groups)
+    if partial:
+        result.append(
+            "Means leave out domains that not all runs of the same training domains have a score "
+            f"on: {_listed(partial)}."
+        )
     split_up = [group.label for group in groups if group.label != group.method]
     if split_up:
         result.append(
@@ -77,6 +84,21 @@ def notes(groups: Sequence[Group]) -> tuple[str, ...]:
             f"{_listed(split_up)}."
         )
     return tuple(result)
+
+
+def _partly_scored(groups: Sequence[Group]) -> list[str]:
+    """Labels of targets that some, but not all, runs of the same sources have an IoU on."""
+    partial = set()
+    for sources in {group.sources for group in groups}:
+        runs = [run for group in groups if group.sources == sources for run in group.runs]
+        scored = Counter(
+            target_of(domain)
+            for run in runs
+            for domain in run.scores.domains
+            if domain.pixel.iou.value is not None
+        )
+        partial |= {target.label for target, times in scored.items() if times < len(runs)}
+    return sorted(partial)
 
 
 def _headline(ranking: Ranking) -> str:

@@ -1,0 +1,132 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rhm.errors import ConfigError
+from rhm.report.decoding import MalformedError, decode, printable
+from rhm.report.runs import Scores, TrainingLog, load_run, read_image
+from tests.report.conftest import MakeRun
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+def edit(run: Path, change: Any) -> None:
+    path = run / "evaluation" / "scores.json"
+    scores = json.loads(path.read_text())
+    change(scores)
+    path.write_text(json.dumps(scores))
+
+
+def test_a_written_run_is_read_back(make_run: MakeRun) -> None:
+    run = load_run(make_run("a", {"town": 0.6, "city": None}, method="rhm", seed=3))
+    assert (run.scores.method, run.scores.seed) == ("rhm", 3)
+    town, city = run.scores.domains
+    assert (town.pixel.iou.value, city.pixel.iou.value) == (0.6, None)
+    assert town.histogram is not None
+    assert town.histogram[0][100] == 1.0
+    assert run.log == TrainingLog((), ())
+
+
+def test_missing_scores_name_the_folder_and_the_command(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with pytest.raises(ConfigError, match=r"run has no evaluation/scores\.json.*`rhm evaluate`"):
+        load_run(tmp_path / "run")
+    with pytest.raises(ConfigError, match="is not a run folder"):
+        load_run(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"format": 2}', '{"format": 1}', "[" * 100_000, "\x00"]
+)
+def test_malformed_scores_are_one_line(make_run: MakeRun, text: str) -> None:
+    run = make_run("a", {"town": 0.6})
+    (run / "evaluation" / "scores.json").write_text(text)
+    with pytest.raises(ConfigError, match="`rhm evaluate`") as caught:
+        load_run(run)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_place_of_a_wrong_value_is_told(make_run: MakeRun) -> None:
+    run = make_run("a", {"town": 0.6, "city": 0.3})
+    edit(run, lambda scores: scores["domains"][1]["pixel"]["iou"].update(value="high"))
+    with pytest.raises(ConfigError, match=r"domains\[1\]\.pixel\.iou\.value \(expected a number\)"):
+        load_run(run)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda s: s["domains"].append(s["domains"][0]), "twice"),
+        (lambda s: s["domains"][0].update(histogram=[[1.0]]), "256 shares"),
+        (lambda s: s["domains"][0].update(histogram=[[1.0]] * 2), "1 bands"),
+        (lambda s: s["domains"][0]["examples"][0].update(width=0), "no size"),
+        (lambda s: s["model"].update(sources=[]), "no sources"),
+        (lambda s: s.update(seed=10**400), "whole number"),
+        (lambda s: s.update(threshold=10**400), "expected a number"),
+    ],
+)
+def test_impossible_values_are_refused(make_run: MakeRun, change: Any, problem: str) -> None:
+    run = make_run("a", {"town": 0.6})
+    edit(run, change)
+    with pytest.raises(ConfigError, match=problem):
+        load_run(run)
+
+
+@pytest.mark.parametrize("image", ["../../b.png", "/etc/passwd", "examples/../../a.png"])
+def test_an_image_outside_the_evaluation_is_refused(make_run: MakeRun, image: str) -> None:
+    run = make_run("a", {"town": 0.6})
+    edit(run, lambda scores: scores["domains"][0]["examples"][0].update(image=image))
+    with pytest.raises(ConfigError, match="outside the evaluation folder"):
+        load_run(run)
+
+
+def test_an_image_behind_a_link_outside_is_refused(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run("a", {"town": 0.6})
+    picture = run / "evaluation" / "examples" / "a.png"
+    picture.rename(tmp_path / "secret.png")
+    picture.symlink_to(tmp_path / "secret.png")
+    with pytest.raises(ConfigError, match="outside the evaluation folder"):
+        load_run(run)
+
+
+def test_only_png_is_embedded(make_run: MakeRun) -> None:
+    run = make_run("a", {"town": 0.6})
+    example = load_run(run).scores.domains[0].examples[0]
+    assert read_image(run, example).startswith("iVBORw0KGgo")
+    picture = run / "evaluation" / "examples" / "a.png"
+    picture.write_bytes(b"<svg onload='alert(1)'/>")
+    with pytest.raises(ConfigError, match="not a PNG"):
+        read_image(run, example)
+    picture.unlink()
+    with pytest.raises(ConfigError, match="is missing"):
+        read_image(run, example)
+
+
+def test_the_log_skips_blank_columns(make_run: MakeRun) -> None:
+    run = make_run("a", {"town": 0.6})
+    (run / "metrics.csv").write_text(
+        "epoch,lr,step,train_loss,val_iou\n,0.1,9,,\n0,,9,1.5,\n0,,19,,0.25\n0,,19,1.25,\n0,,29,nan,\n"
+    )
+    assert load_run(run).log == TrainingLog(((9, 1.5), (19, 1.25)), ((19, 0.25),))
+
+
+@given(JSON)
+def test_any_json_is_decoded_or_refused(value: object) -> None:
+    with pytest.raises(MalformedError):
+        decode(Scores, value)
+
+
+@given(st.text(st.characters()))
+def test_printable_text_can_be_written_and_keeps_its_length(text: str) -> None:
+    shown = printable(text)
+    assert len(shown) == len(text)
+    assert shown.isprintable()
+    shown.encode("utf-8")
