@@ -28,3 +28,35 @@ def shared_oracles() -> Path:
     if not folder.is_dir():
         pytest.skip(f"oracles not found at {folder}; set RHM_DATA to the folder beside them")
     return folder
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small sample world: 4 domains of 6 tiles of 96 pixels, and a scene of 160."""
+    from rhm.data.samples import write_sample_world
+
+    folder = tmp_path_factory.mktemp("world")
+    write_sample_world(folder, tile_size=96, tiles_per_domain=6, scene_size=160, seed=3)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def catalog_path(world: Path) -> Path:
+    """The small world's catalog, with splits."""
+    from rhm.data import Catalog, index_folder
+
+    sources = index_folder(world, group_pattern=r"(\d+)$")
+    path = world / "catalog.parquet"
+    Catalog.build(sources).assign_splits({"val": 0.2, "test": 0.2}).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def bank_path(world: Path, catalog_path: Path) -> Path:
+    """The bank of the small world's satellite, which stores 16 bit."""
+    from rhm.data import Catalog
+    from rhm.data.radiometry import bank_of
+
+    path = world / "satellite.bank"
+    bank_of(Catalog.load(catalog_path).select(domains=["birch_satellite"]).tiles).save(path)
+    return path

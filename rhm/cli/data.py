@@ -39,6 +39,7 @@ def index(
         float | None, typer.Option(help="Metres per pixel where files do not say (folder).")
     ] = None,
     black_is_nodata: BlackIsNodata = False,
+    workers: Annotated[int, typer.Option(min=1, help="Files opened at once.")] = 1,
     json: Json = False,
 ) -> None:
     """Find images and labels, check them, and write a catalog.
@@ -49,7 +50,7 @@ def index(
 
     sources = _sources(kind, folder, domain, csv, group_pattern, gsd, black_is_nodata)
     with progress("indexing", len(sources)) as advance:
-        catalog = Catalog.build(sources, on_progress=lambda: advance(1))
+        catalog = Catalog.build(sources, workers=workers, on_progress=lambda: advance(1))
     catalog = catalog.assign_splits({"val": val, "test": test}, seed=seed)
     catalog.save(output)
     rows = _domain_rows(catalog.frame)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -58,7 +58,7 @@ def demo(
     """
     from rhm.cli.evaluate import score_lines
     from rhm.data.catalog import Catalog
-    from rhm.evaluation.evaluate import evaluate_model
+    from rhm.evaluation.evaluate import evaluate_model, picks_of
     from rhm.evaluation.tiles import Shift
     from rhm.inference.scenes import PolygonConfig, predict_raster
     from rhm.models.file import load_model
@@ -68,7 +68,8 @@ def demo(
     catalog = Catalog.load(story.catalog)
     say(f"train on {story.source}, predict {', '.join(story.targets)}")
     bank = _bank(catalog, story, output / "target.bank")
-    runs, results = [], []
+    runs: list[Run] = []
+    results: list[dict[str, Any]] = []
     for method in METHODS:
         run = _train(method, story, bank, output, steps=steps, seed=seed)
         runs.append(run)
@@ -82,6 +83,7 @@ def demo(
                 catalog_path=str(story.catalog),
                 domains=[story.source, *story.targets],
                 shifts=[Shift("monotone", seed)],
+                picks=picks_of(results[0]) if results else None,
             )
         )
     predictions = []

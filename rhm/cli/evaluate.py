@@ -26,13 +26,13 @@ def evaluate(
 ) -> None:
     """Score models on labelled images, domain by domain.
 
-    With `--shift`, the domains that a model was trained on are also scored under random
-    pixel-wise shifts.
+    Models that are scored together show the same images in the report. With `--shift`, the
+    domains that a model was trained on are also scored under random pixel-wise shifts.
 
     Example: `rhm evaluate runs/inria-none runs/inria-rhm catalog.parquet`
     """
     from rhm.data.catalog import SPLITS, Catalog
-    from rhm.evaluation.evaluate import amount_of_work, evaluate_model
+    from rhm.evaluation.evaluate import amount_of_work, evaluate_model, picks_of
     from rhm.evaluation.tiles import Shift
     from rhm.inference.backends import on_device
     from rhm.models.file import load_model
@@ -50,7 +50,7 @@ def evaluate(
         "domains": domains,
         "shifts": [Shift(shift, shift_seed)] if shift else [],
     }
-    results = []
+    results: list[dict[str, Any]] = []
     for path in models:
         model = on_device(load_model(path), device)
         run = path if path.is_dir() else path.parent
@@ -62,6 +62,7 @@ def evaluate(
                     output or run / "evaluation",
                     name=run.name,
                     catalog_path=str(catalog),
+                    picks=picks_of(results[0]) if results else None,
                     on_progress=partial(advance, 1),
                     **chosen,
                 )

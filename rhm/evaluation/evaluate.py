@@ -4,7 +4,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,6 +53,7 @@ def evaluate_model(
     domains: Sequence[str] | None = None,
     shifts: Sequence[Shift] = (),
     tiling: Tiling | None = None,
+    picks: Mapping[str, Mapping[str, str]] | None = None,
     seed: int = 0,
     on_progress: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
@@ -70,6 +71,8 @@ def evaluate_model(
         domains: to score; all by default.
         shifts: under which the domains that the model was trained on are scored as well.
         tiling: how images are cut.
+        picks: by domain, the image to show as best, median and worst, as ``picks_of`` returns
+            them: models shown side by side want the same images. By default this model's own.
         seed: of the bootstrap.
         on_progress: called after each image.
 
@@ -86,7 +89,7 @@ def evaluate_model(
     work = _work(chosen, model.spec, split, shifts)
     if not work:
         raise CatalogError(f"no labelled image in split '{split}' to evaluate on")
-    tiling = tiling or Tiling(tile=256, overlap=64)
+    tiling = tiling or Tiling()
     results = []
     for domain, tiles, shift in work:
         scored = []
@@ -95,7 +98,11 @@ def evaluate_model(
             scored.append(count(seen, tile, model.spec.threshold))
             if on_progress is not None:
                 on_progress()
-        results.append(_domain(model, domain, scored, shift, tiling, seed))
+        name_of_domain = _name(domain, shift)
+        examples = choose_examples(
+            model, scored, shift, tiling, picks=(picks or {}).get(name_of_domain)
+        )
+        results.append(_domain(model.spec, name_of_domain, scored, shift, examples, seed))
     values = {
         "format": FORMAT,
         "run": name,
@@ -142,12 +149,24 @@ def _work(
     return work
 
 
+def picks_of(values: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Return, by domain, the images that an evaluation shows as best, median and worst."""
+    return {
+        domain["name"]: {example["kind"]: example["name"] for example in domain["examples"]}
+        for domain in values["domains"]
+    }
+
+
+def _name(domain: str, shift: Shift | None) -> str:
+    return domain if shift is None else f"{domain} ({shift.family} shift)"
+
+
 def _domain(
-    model: SegmentationModel,
-    domain: str,
+    spec: ModelSpec,
+    name: str,
     scored: list[TileScores],
     shift: Shift | None,
-    tiling: Tiling,
+    examples: list[Example],
     seed: int,
 ) -> DomainScores:
     groups = [each.tile.group for each in scored]
@@ -161,11 +180,10 @@ def _domain(
     total = sum(objects[1:], start=objects[0])
     calibration = sum((each.calibration for each in scored[1:]), start=scored[0].calibration)
     histogram = pooled_histogram(scored).distribution()
-    examples = choose_examples(model, scored, shift, tiling)
     values = {
-        "name": domain if shift is None else f"{domain} ({shift.family} shift)",
-        "role": "source" if domain in model.spec.sources and shift is None else "target",
-        "shift": None if shift is None else {"family": shift.family, "seed": shift.seed},
+        "name": name,
+        "role": "source" if name in spec.sources else "target",
+        "shift": None if shift is None else asdict(shift),
         "images": len(scored),
         "groups": len(set(groups)),
         "gsd_m": _median([each.tile.gsd_m for each in scored]),
@@ -179,7 +197,7 @@ def _domain(
         "boundary_iou": interval([each.boundary for each in scored], metrics.boundary_score),
         "calibration": _calibration(calibration),
         "histogram": histogram.round(6).tolist(),
-        "distance": _distance(model.spec, histogram),
+        "distance": _distance(spec, histogram),
         "examples": [example.to_dict() for example in examples],
     }
     return DomainScores(values, examples)

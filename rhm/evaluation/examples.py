@@ -1,5 +1,6 @@
 """Pictures of the best, the median and the worst image of a domain."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,11 +68,27 @@ def choose_examples(
     scored: list[TileScores],
     shift: Shift | None,
     tiling: Tiling,
+    *,
+    picks: Mapping[str, str] | None = None,
 ) -> list[Example]:
     """Return the images of highest, median and lowest IoU among those with buildings.
 
     They are predicted again, so that an evaluation need not hold every image.
+
+    Args:
+        model: in ``eval`` mode.
+        scored: the images of one domain.
+        shift: under which they were seen.
+        tiling: how they were cut.
+        picks: by kind, the name of the image to show instead.
     """
+    if picks:
+        named = {each.tile.name: each for each in scored}
+        return [
+            _example(model, named[name], kind, shift, tiling)
+            for kind, name in picks.items()
+            if name in named
+        ]
     ranked = sorted(
         (each for each in scored if each.pixels.true_positives + each.pixels.false_negatives),
         key=lambda each: each.pixels.iou,

@@ -1,0 +1,95 @@
+"""Configurations: every mistake is named, with its path, in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from rhm.errors import ConfigError
+from rhm.training.config import parse_config, read_config
+
+GOOD = {"name": "run", "data": {"catalog": "catalog.parquet"}}
+
+
+def test_yaml_round_trip_is_exact(tmp_path: Path) -> None:
+    config = parse_config(
+        GOOD | {"augment": {"colour": "rhm", "bank": "b.bank", "blend": [0.5, 1.0]}, "seed": 4}
+    )
+    path = tmp_path / "config.yaml"
+    path.write_text(config.to_yaml())
+    assert read_config(path) == config
+
+
+def test_overrides_are_read_as_yaml_and_the_last_wins(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("name: run\ndata: {catalog: c.parquet}\n")
+    config = read_config(
+        path,
+        ["optimizer.learning_rate=3e-4", "data.sources=[a, b]", "seed=1", "seed=2"],
+        name="other",
+        augment__bank=None,
+    )
+    assert config.optimizer.learning_rate == pytest.approx(3e-4)
+    assert config.data.sources == ("a", "b")
+    assert (config.seed, config.name) == (2, "other")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"dta": {}}, "dta: unknown key, did you mean 'data'?"),
+        ({"model": {"encodr": "x"}}, "model.encodr: unknown key, did you mean 'encoder'?"),
+        ({"model": {"encoder": "resnet_of_mine"}}, "timm knows no encoder 'resnet_of_mine'"),
+        ({"model": {"architecture": "vnet"}}, "choose unet"),
+        ({"loss": {"name": "l2"}}, "unknown loss 'l2': choose bce"),
+        ({"loss": {"name": "focal", "boundary_weight": 1.0}}, "boundary_weight goes with"),
+        ({"augment": {"colour": "rhm"}}, "colour rhm needs a bank"),
+        ({"augment": {"colour": "sepia"}}, "unknown colour 'sepia'"),
+        ({"trainer": {"steps": "many"}}, "trainer.steps: input should be a valid integer"),
+        ({"trainer": {"steps": 10, "validate_every": 3}}, "multiple of validate_every"),
+        ({"trainer": {"batch_size": 3, "devices": 2}}, "batch_size is a multiple of"),
+        ({"optimizer": {"schedule": "steps"}}, "unknown schedule: choose one-cycle"),
+        ({"data": {"catalog": "c", "chip_px": 100}}, "chip_px is a multiple of 32"),
+        ({"data": {}}, "data.catalog: missing"),
+        ({"name": "../elsewhere"}, "name: string should match"),
+    ],
+)
+def test_a_mistake_is_named_with_its_path(change: dict[str, object], told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(GOOD | change)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_mistakes_are_reported_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(GOOD | {"sed": 1, "loss": {"name": "l2"}, "trainer": {"steps": 0}})
+    told = str(caught.value)
+    assert "sed: unknown key" in told
+    assert "unknown loss" in told
+    assert "steps is at least 1" in told
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("- a\n- b\n", "is not a mapping"),
+        ("name: [", "cannot be read as YAML"),
+        ("name: !!python/object/apply:os.system ['true']\n", "cannot be read as YAML"),
+    ],
+)
+def test_files_that_are_no_configuration(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=told):
+        read_config(path)
+
+
+def test_a_missing_file_and_a_set_without_value(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no configuration at"):
+        read_config(tmp_path / "none.yaml")
+    path = tmp_path / "config.yaml"
+    path.write_text("name: run\ndata: {catalog: c}\n")
+    with pytest.raises(ConfigError, match=r"section\.key=value"):
+        read_config(path, ["seed"])
+    with pytest.raises(ConfigError, match="is not a section"):
+        read_config(path, ["name.first=1"])

@@ -1,0 +1,169 @@
+"""Training: resumed equals uninterrupted, two processes equal one, and a run is a folder."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import pandas
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from rhm.errors import BankError, CatalogError, ConfigError
+from rhm.models.file import load_model
+from rhm.training import fitting
+from rhm.training.config import RunConfig
+from rhm.training.fitting import build_model, fit, gather, loaders
+from rhm.training.module import SegmentationModule
+
+Make = Callable[..., RunConfig]
+
+
+def weights(run: Path) -> dict[str, np.ndarray[Any, Any]]:
+    return load_file(run / "model.safetensors")
+
+
+def largest_difference(first: Path, second: Path) -> float:
+    ours, theirs = weights(first), weights(second)
+    assert ours.keys() == theirs.keys()
+    return max(float(np.abs(ours[name] - theirs[name]).max()) for name in ours)
+
+
+def test_a_run_is_a_folder(tiny: Make, bank_path: Path) -> None:
+    config = tiny("rhm", augment={"colour": "rhm", "bank": str(bank_path)})
+    run = fit(config)
+    assert run.config == config
+    assert "torch" in json.loads((run.folder / "environment.json").read_text())
+    metrics = pandas.read_csv(run.folder / "metrics.csv")
+    assert {"step", "train_loss", "val_iou", "val_loss"} <= set(metrics.columns)
+    assert metrics["val_iou"].notna().sum() == 2
+    assert sorted(p.name for p in run.checkpoints.iterdir()) == ["best.ckpt", "last.ckpt"]
+    spec = load_model(run.folder).spec
+    assert (spec.method, spec.sources, spec.bands) == ("rhm", ("alder_aerial",), 3)
+    assert set(spec.scalings) == {"uint8", "uint16"}
+    assert spec.gsd_m == pytest.approx(0.5, rel=1e-3)
+    assert np.sum(spec.source_histograms["alder_aerial"], axis=1) == pytest.approx(1.0, abs=1e-3)
+    with pytest.raises(ConfigError, match="--resume, or choose another name"):
+        fit(config)
+
+
+class Killed(Exception):
+    """Stands for a power cut."""
+
+
+class PowerCut(lightning.Callback):
+    """Stops the program in the middle of a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer: lightning.Trainer, *rest: Any) -> None:
+        if trainer.global_step == self.step:
+            raise Killed
+
+
+def test_killed_and_resumed_ends_with_the_weights_of_an_uninterrupted_run(
+    tiny: Make, bank_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sections = {
+        "augment": {"colour": "rhm", "bank": str(bank_path)},
+        "trainer": {"steps": 6, "accumulate": 2},
+    }
+    whole = fit(tiny("whole", **sections))
+    broken = tiny("broken", **sections)
+    real = fitting._trainer
+
+    def doomed(*args: Any, **options: Any) -> lightning.Trainer:
+        trainer = real(*args, **options)
+        trainer.callbacks.insert(0, PowerCut(step=3))
+        return trainer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fitting, "_trainer", doomed)
+        with pytest.raises(Killed):
+            fit(broken)
+    assert not (broken.folder / "model.safetensors").exists()
+    resumed = fit(broken, resume=True)
+    assert largest_difference(whole.folder, resumed.folder) <= 1e-6
+    ours = pandas.read_csv(whole.folder / "metrics.csv")
+    theirs = pandas.read_csv(resumed.folder / "metrics.csv")
+    for column in ("val_iou", "val_loss"):
+        np.testing.assert_allclose(ours[column].dropna(), theirs[column].dropna(), atol=1e-5)
+
+
+def test_resume_refuses_another_configuration(tiny: Make) -> None:
+    with pytest.raises(ConfigError, match="no run to resume"):
+        fit(tiny("new"), resume=True)
+    fit(tiny("old", trainer={"steps": 2}))
+    with pytest.raises(ConfigError, match="begun with another 'optimizer'"):
+        fit(tiny("old", trainer={"steps": 2}, optimizer={"learning_rate": 0.5}), resume=True)
+
+
+def test_two_processes_equal_one_with_the_same_global_batch(tiny: Make) -> None:
+    # Batch norms see their process's part of the batch only, so they are frozen here.
+    sections: dict[str, Any] = {"model": {"batch_norm": "frozen"}}
+    one = fit(tiny("one", **sections))
+    two = tiny("two", **sections, trainer={"devices": 2})
+    path = Path(two.output) / "two.yaml"
+    path.write_text(two.to_yaml())
+    command = [sys.executable, "-m", "rhm.cli.main", "train", str(path), "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert largest_difference(one.folder, two.folder) <= 1e-4
+    ours, theirs = load_model(one.folder).spec, load_model(two.folder).spec
+    assert ours == theirs
+
+
+def test_the_loss_falls_on_one_batch(tiny: Make) -> None:
+    config = tiny("learn")
+    material = gather(config)
+    model = build_model(config, material)
+    train, _ = loaders(config, material, model.spec)
+    batch = next(iter(train))
+    module = SegmentationModule(model, torch.nn.Identity(), config.optimizer)
+    loss = fitting.LOSSES["bce-dice"](config.loss)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(12):
+        optimizer.zero_grad()
+        value = loss(module(batch["image"]), batch["mask"])
+        value.backward()
+        optimizer.step()
+        losses.append(value.item())
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_frozen_batch_norm_keeps_its_statistics(tiny: Make) -> None:
+    config = tiny("frozen", model={"batch_norm": "frozen"}, trainer={"steps": 2})
+    before = {
+        name: tensor.clone()
+        for name, tensor in build_model(config, gather(config)).state_dict().items()
+        if "encoder" in name and ("running" in name or "bn" in name)
+    }
+    after = load_model(fit(config).folder).state_dict()
+    assert before
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
+@pytest.mark.parametrize("colour", ["none", "color-jitter", "gamma"])
+def test_every_colour_augmentation_trains(tiny: Make, colour: str) -> None:
+    run = fit(tiny("colour", augment={"colour": colour}, trainer={"steps": 2}))
+    assert load_model(run.folder).spec.method == colour
+
+
+def test_what_cannot_be_trained_on_is_said(tiny: Make, catalog_path: Path, tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="no domain 'atlantis'"):
+        fit(tiny(data={"catalog": str(catalog_path), "sources": ["atlantis"]}))
+    with pytest.raises(CatalogError, match="no catalog at"):
+        fit(tiny(data={"catalog": str(tmp_path / "none.parquet")}))
+    with pytest.raises(BankError, match="no histogram bank at"):
+        fit(tiny(augment={"colour": "rhm", "bank": str(tmp_path / "none.bank")}))
+    with pytest.raises(ConfigError, match="treats 3 bands of uint8"):
+        fit(tiny(data={"sources": ["birch_satellite"]}, augment={"colour": "gamma"}))
+    with pytest.raises(ConfigError, match="only tf_efficientnet_lite0 has bundled weights"):
+        fit(tiny(model={"encoder": "resnet18"}))
