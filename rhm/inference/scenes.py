@@ -1,14 +1,17 @@
 """A scene in, its footprints out."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio.io import DatasetWriter
 
-from rhm.data.raster import Raster, describe, writing_cog
+from rhm.data.raster import Raster, RasterInfo, describe, writing_cog
 from rhm.inference.polygons import polygonize, write_footprints
 from rhm.inference.stream import Band, Network, Tiling, input_table, predict_bands
 from rhm.models.spec import ModelSpec
@@ -118,39 +121,21 @@ def predict_raster(
                 f"the model stores no range for {raster.info.dtype} imagery; this scene's own "
                 "was measured"
             )
-        info = raster.info
-        options = {
-            "height": info.height,
-            "width": info.width,
-            "crs": info.crs,
-            "transform": info.transform,
-        }
-        nodata = FLOAT_NODATA if dtype == "float32" else BYTE_NODATA
-        with (
-            writing_cog(
-                probability,
-                dtype=dtype,
-                nodata=nodata,
-                scale=1.0 if dtype == "float32" else 1.0 / BYTE_WHITE,
-                description="building probability",
-                **options,
-            ) as probabilities,
-            writing_cog(
-                mask,
-                dtype="uint8",
-                nodata=BYTE_NODATA,
-                description="building",
-                overview_resampling="mode",
-                **options,
-            ) as masks,
-        ):
-            for band in predict_bands(
-                model, raster.read, info.height, info.width, table, tiling, on_progress=on_progress
-            ):
-                where = ((band.row, band.row + len(band.valid)), (0, info.width))
+        bands_of_rows = predict_bands(
+            model,
+            raster.read,
+            raster.info.height,
+            raster.info.width,
+            table,
+            tiling,
+            on_progress=on_progress,
+        )
+        with _rasters(probability, mask, raster.info, dtype) as (probabilities, masks):
+            for band in bands_of_rows:
+                rows = ((band.row, band.row + len(band.valid)), (0, raster.info.width))
                 stored = _stored(band, dtype)
-                probabilities.write(stored, 1, window=where)
-                masks.write(_mask(band, polygons.threshold), 1, window=where)
+                probabilities.write(stored, 1, window=rows)
+                masks.write(_mask(stored, band.valid, polygons.threshold), 1, window=rows)
     frame = polygonize(
         probability,
         threshold=polygons.threshold,
@@ -162,6 +147,39 @@ def predict_raster(
     return Prediction(probability, mask, buildings, len(frame), tuple(notes))
 
 
+@contextmanager
+def _rasters(
+    probability: Path, mask: Path, info: RasterInfo, dtype: str
+) -> Iterator[tuple[DatasetWriter, DatasetWriter]]:
+    """Yield the two rasters to write bands of rows into."""
+    grid: dict[str, Any] = {
+        "height": info.height,
+        "width": info.width,
+        "crs": info.crs,
+        "transform": info.transform,
+    }
+    compact = dtype == "uint8"
+    with (
+        writing_cog(
+            probability,
+            dtype=dtype,
+            nodata=BYTE_NODATA if compact else FLOAT_NODATA,
+            scale=1.0 / BYTE_WHITE if compact else 1.0,
+            description="building probability",
+            **grid,
+        ) as probabilities,
+        writing_cog(
+            mask,
+            dtype="uint8",
+            nodata=BYTE_NODATA,
+            description="building",
+            overview_resampling="mode",
+            **grid,
+        ) as masks,
+    ):
+        yield probabilities, masks
+
+
 def _stored(band: Band, dtype: str) -> NDArray[np.float32] | NDArray[np.uint8]:
     if dtype == "float32":
         return np.where(band.valid, band.probability, np.float32(FLOAT_NODATA))
@@ -169,9 +187,12 @@ def _stored(band: Band, dtype: str) -> NDArray[np.float32] | NDArray[np.uint8]:
     return np.where(band.valid, levels, np.uint8(BYTE_NODATA))
 
 
-def _mask(band: Band, threshold: float) -> NDArray[np.uint8]:
-    building = (band.probability >= threshold).astype(np.uint8)
-    return np.where(band.valid, building, np.uint8(BYTE_NODATA))
+def _mask(stored: NDArray[Any], valid: NDArray[np.bool_], threshold: float) -> NDArray[np.uint8]:
+    """Return the mask of what was stored, so that it agrees with the footprints traced from it."""
+    seen = stored
+    if stored.dtype == np.uint8:
+        seen = (stored * np.float64(1.0 / BYTE_WHITE)).astype(np.float32)
+    return np.where(valid, seen >= threshold, np.uint8(BYTE_NODATA)).astype(np.uint8)
 
 
 def _scale(

@@ -19,6 +19,7 @@ from rhm.models.file import load_model
 from rhm.training import fitting
 from rhm.training.config import RunConfig
 from rhm.training.fitting import build_model, fit, gather, loaders
+from rhm.training.losses import LOSSES
 from rhm.training.module import SegmentationModule
 
 Make = Callable[..., RunConfig]
@@ -80,7 +81,7 @@ def test_killed_and_resumed_ends_with_the_weights_of_an_uninterrupted_run(
 
     def doomed(*args: Any, **options: Any) -> lightning.Trainer:
         trainer = real(*args, **options)
-        trainer.callbacks.insert(0, PowerCut(step=3))
+        trainer.callbacks.insert(0, PowerCut(step=3))  # type: ignore[attr-defined]
         return trainer
 
     with monkeypatch.context() as patch:
@@ -126,7 +127,7 @@ def test_the_loss_falls_on_one_batch(tiny: Make) -> None:
     train, _ = loaders(config, material, model.spec)
     batch = next(iter(train))
     module = SegmentationModule(model, torch.nn.Identity(), config.optimizer)
-    loss = fitting.LOSSES["bce-dice"](config.loss)
+    loss = LOSSES["bce-dice"](config.loss)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     losses = []
     for _ in range(12):

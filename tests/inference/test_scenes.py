@@ -1,0 +1,286 @@
+"""Scenes in, footprints out: files, nodata, resolutions, and what cannot be predicted."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import torch
+from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.transform import Affine, from_origin
+from torch import nn
+
+from rhm.data.radiometry import Scaling
+from rhm.errors import ModelFileError, OutputError, RasterError
+from rhm.inference import polygonize, predict_raster
+from rhm.inference.scenes import PolygonConfig
+from rhm.models.spec import ModelSpec
+
+UTM = "EPSG:32633"
+GRID = from_origin(500_000, 5_000_000, 0.5, 0.5)
+
+
+def write_scene(
+    path: Path,
+    pixels: NDArray[Any],
+    *,
+    crs: str | None = UTM,
+    transform: Affine | None = GRID,
+    **profile: Any,
+) -> Path:
+    height, width, bands = pixels.shape
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        dataset = rasterio.open(
+            path,
+            "w",
+            driver="GTiff",
+            height=height,
+            width=width,
+            count=bands,
+            dtype=pixels.dtype,
+            crs=crs,
+            transform=transform,
+            **profile,
+        )
+    with dataset:
+        dataset.write(np.moveaxis(pixels, -1, 0))
+    return path
+
+
+class Bright(nn.Module):
+    """Calls bright pixels building; its spec says what imagery it takes."""
+
+    def __init__(self, spec: ModelSpec | None = None) -> None:
+        super().__init__()
+        if spec is not None:
+            self.spec = spec
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return 20.0 * (images.mean(1, keepdim=True) - 0.5)
+
+
+@pytest.fixture
+def houses() -> NDArray[np.uint8]:
+    """Return two bright houses of 100 and 30 square metres at half a metre, on dark ground."""
+    pixels = np.full((200, 300, 3), 20, np.uint8)
+    pixels[20:40, 30:50] = 230
+    pixels[100:110, 200:212] = 230
+    return pixels
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_a_scene_becomes_probability_mask_and_footprints(
+    houses: NDArray[np.uint8], tmp_path: Path, dtype: str
+) -> None:
+    scene = write_scene(tmp_path / "x.tif", houses)
+    result = predict_raster(Bright(), scene, tmp_path / "out", tile=64, overlap=16, dtype=dtype)
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["x_buildings.gpkg", "x_mask.tif", "x_probability.tif"]
+    with rasterio.open(scene) as source, rasterio.open(result.probability) as probability:
+        assert (probability.crs, probability.transform) == (source.crs, source.transform)
+        assert probability.shape == source.shape
+        assert probability.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        values = probability.read(1) * probability.scales[0]
+        assert values.dtype.kind == "f"
+        assert values[30, 40] > 0.99
+        assert values[0, 0] < 0.01
+    with rasterio.open(result.mask) as mask:
+        assert mask.nodata == 255
+        np.testing.assert_array_equal(mask.read(1), houses[..., 0] == 230)
+    frame = geopandas.read_file(result.buildings, layer="buildings")
+    assert frame.crs == UTM
+    assert sorted(frame["area_m2"].round(1)) == pytest.approx([30.0, 100.0], rel=1e-3)
+    assert frame["score"].between(0.99, 1.0).all()
+    assert frame.geometry.is_valid.all()
+
+
+def test_the_mask_and_the_footprints_agree_at_the_threshold(tmp_path: Path) -> None:
+    ramp = np.arange(256, dtype=np.uint8)[None, :, None].repeat(40, 0).repeat(3, 2)
+    scene = write_scene(tmp_path / "ramp.tif", ramp)
+    for dtype in ("uint8", "float32"):
+        for threshold in (0.5, 0.3, 1 / 254):
+            result = predict_raster(
+                Bright(),
+                scene,
+                tmp_path / dtype,
+                dtype=dtype,
+                polygons=PolygonConfig(threshold=threshold),
+            )
+            with rasterio.open(result.mask) as mask:
+                masked = int(mask.read(1).sum())
+            area = polygonize(result.probability, threshold=threshold)["area_m2"].sum()
+            assert area == pytest.approx(masked * 0.25, rel=1e-3)
+
+
+def test_nodata_in_is_nodata_out(houses: NDArray[np.uint8], tmp_path: Path) -> None:
+    pixels = houses.copy()
+    pixels[:, :35] = 0
+    declared = write_scene(tmp_path / "declared.tif", pixels, nodata=0)
+    result = predict_raster(Bright(), declared, tmp_path, tile=64, overlap=16)
+    with rasterio.open(result.probability) as probability, rasterio.open(result.mask) as mask:
+        nowhere = np.zeros(houses.shape[:2], dtype=bool)
+        nowhere[:, :35] = True
+        np.testing.assert_array_equal(probability.dataset_mask() == 0, nowhere)
+        np.testing.assert_array_equal(mask.read(1) == 255, nowhere)
+    frame = geopandas.read_file(result.buildings)
+    assert frame["area_m2"].max() == pytest.approx(75.0, rel=1e-3)
+    undeclared = write_scene(tmp_path / "undeclared.tif", pixels)
+    black = predict_raster(Bright(), undeclared, tmp_path, black_is_nodata=True)
+    with rasterio.open(black.mask) as mask:
+        np.testing.assert_array_equal(mask.read(1) == 255, nowhere)
+
+
+def test_a_scene_of_nothing_but_nodata_has_no_buildings(tmp_path: Path) -> None:
+    for dtype in (np.uint8, np.uint16):
+        scene = write_scene(
+            tmp_path / f"{np.dtype(dtype)}.tif", np.zeros((70, 50, 3), dtype), nodata=0
+        )
+        result = predict_raster(Bright(), scene, tmp_path, tile=32, overlap=8)
+        assert result.count == 0
+        frame = geopandas.read_file(result.buildings)
+        assert len(frame) == 0
+        assert {"score", "area_m2"} <= set(frame.columns)
+        with rasterio.open(result.mask) as mask:
+            assert (mask.read(1) == 255).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (33, 7), (513, 20)])
+def test_any_size(tmp_path: Path, size: tuple[int, int]) -> None:
+    scene = write_scene(tmp_path / "s.tif", np.full((*size, 3), 200, np.uint8))
+    result = predict_raster(Bright(), scene, tmp_path)
+    with rasterio.open(result.probability) as probability:
+        assert probability.shape == size
+        np.testing.assert_allclose(
+            probability.read(1), 1 / (1 + np.exp(-20 * (200 / 255 - 0.5))), atol=1e-5
+        )
+
+
+def test_a_scene_without_crs_is_measured_in_pixels(
+    houses: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    scene = write_scene(tmp_path / "x.tif", houses, crs=None, transform=None)
+    result = predict_raster(Bright(), scene, tmp_path)
+    frame = geopandas.read_file(result.buildings)
+    assert frame.crs is None
+    assert sorted(frame["area_m2"]) == pytest.approx([120.0, 400.0])
+
+
+def test_degrees_are_measured_in_metres(houses: NDArray[np.uint8], tmp_path: Path) -> None:
+    step = 0.5 / 111_320
+    scene = write_scene(
+        tmp_path / "x.tif",
+        houses,
+        crs="EPSG:4326",
+        transform=from_origin(10.0, 0.001, step, step),
+    )
+    frame = geopandas.read_file(predict_raster(Bright(), scene, tmp_path).buildings)
+    assert frame.crs == "EPSG:4326"
+    assert sorted(frame["area_m2"]) == pytest.approx([30.0, 100.0], rel=0.01)
+
+
+def spec(**changes: Any) -> ModelSpec:
+    values: dict[str, Any] = {
+        "architecture": "unet",
+        "encoder": "resnet18",
+        "bands": 3,
+        "mean": (0.0,),
+        "std": (1.0,),
+        "scalings": {"uint8": Scaling("uint8", (0.0,) * 3, (255.0,) * 3)},
+        "gsd_m": 0.5,
+    }
+    return ModelSpec(**(values | changes))
+
+
+def test_a_stored_range_is_applied_as_it_is(tmp_path: Path) -> None:
+    pixels = np.full((40, 40, 3), 600, np.uint16)
+    pixels[:20] = 400
+    scene = write_scene(tmp_path / "x.tif", pixels)
+    stored = spec(scalings={"uint16": Scaling("uint16", (0.0,) * 3, (1000.0,) * 3)})
+    result = predict_raster(Bright(stored), scene, tmp_path)
+    assert result.notes == ()
+    with rasterio.open(result.probability) as probability:
+        values = probability.read(1)
+    np.testing.assert_allclose(values[30], 1 / (1 + np.exp(-20 * 0.1)), atol=1e-4)
+    np.testing.assert_allclose(values[10], 1 / (1 + np.exp(20 * 0.1)), atol=1e-4)
+    measured = predict_raster(Bright(spec()), scene, tmp_path)
+    assert "this scene's own was measured" in measured.notes[0]
+
+
+def test_a_scene_at_another_resolution_is_said_or_resampled(
+    houses: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    scene = write_scene(tmp_path / "x.tif", houses)
+    model = Bright(spec(gsd_m=1.0))
+    told = predict_raster(model, scene, tmp_path / "told")
+    assert "--resample" in told.notes[0]
+    resampled = predict_raster(model, scene, tmp_path / "resampled", resample=True)
+    assert resampled.notes == ()
+    with rasterio.open(resampled.probability) as probability:
+        assert probability.shape == (100, 150)
+        assert probability.res == pytest.approx((1.0, 1.0))
+    frame = geopandas.read_file(resampled.buildings)
+    assert sorted(frame["area_m2"]) == pytest.approx([30.0, 100.0], rel=1e-3)
+
+
+def test_scenes_that_do_not_fit_are_refused_and_nothing_is_left(
+    houses: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    scene = write_scene(tmp_path / "x.tif", houses)
+    with pytest.raises(ModelFileError, match="has 3 bands, the model takes 4"):
+        predict_raster(Bright(spec(bands=4)), scene, out)
+    with pytest.raises(RasterError, match="no such file"):
+        predict_raster(Bright(), tmp_path / "none.tif", out)
+    text = tmp_path / "text.tif"
+    text.write_text("not a raster")
+    with pytest.raises(RasterError, match="not a raster"):
+        predict_raster(Bright(), text, out)
+    cut = tmp_path / "cut.tif"
+    cut.write_bytes(scene.read_bytes()[:-60_000])
+    with pytest.raises(RasterError, match=r"cut\.tif"):
+        predict_raster(Bright(), cut, out)
+    assert not out.exists() or not list(out.iterdir())
+
+
+def test_a_failure_leaves_earlier_results_alone(houses: NDArray[np.uint8], tmp_path: Path) -> None:
+    scene = write_scene(tmp_path / "x.tif", houses)
+    first = predict_raster(Bright(), scene, tmp_path / "out", tile=64, overlap=16)
+    before = {path.name: path.read_bytes() for path in first.mask.parent.iterdir()}
+
+    def failing(images: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError):
+        predict_raster(failing, scene, tmp_path / "out", tile=64, overlap=16)
+    after = {path.name: path.read_bytes() for path in first.mask.parent.iterdir()}
+    assert before == after
+
+
+def test_an_output_that_cannot_be_written(houses: NDArray[np.uint8], tmp_path: Path) -> None:
+    scene = write_scene(tmp_path / "x.tif", houses)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write to"):
+        predict_raster(Bright(), scene, tmp_path / "file")
+
+
+@pytest.mark.shared
+def test_every_odd_raster_is_predicted_or_refused_in_one_line(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    refused = {}
+    for path in sorted((shared_data / "odd").glob("*.tif")):
+        try:
+            result = predict_raster(Bright(), path, tmp_path, dtype="uint8")
+        except RasterError as error:
+            refused[path.name] = str(error)
+            continue
+        with rasterio.open(path) as scene, rasterio.open(result.mask) as mask:
+            assert mask.shape == scene.shape
+            np.testing.assert_array_equal(mask.dataset_mask() > 0, scene.dataset_mask() > 0)
+    assert set(refused) == {"corrupt.tif", "float_nan.tif"}
+    assert all("\n" not in told for told in refused.values())

@@ -1,0 +1,136 @@
+"""Tiled prediction: a constant stays constant, and a pixel-wise model does not see tiles."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from rhm.data.windows import Window
+from rhm.errors import ModelFileError
+from rhm.inference.stream import Tiling, predict_bands
+from rhm.lookup import PixelMap
+
+TABLE = PixelMap.normalize((0.0,) * 3, (255.0,) * 3, np.uint8)
+
+
+def reader(
+    image: NDArray[np.uint8], valid: NDArray[np.bool_]
+) -> Callable[[Window], tuple[NDArray[Any], NDArray[np.bool_]]]:
+    def read(window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        assert window.row >= 0
+        assert window.col >= 0
+        rows = slice(window.row, window.row + window.height)
+        cols = slice(window.col, window.col + window.width)
+        part = image[rows, cols]
+        assert part.shape[:2] == (window.height, window.width)
+        return part, valid[rows, cols]
+
+    return read
+
+
+def predict(
+    network: Callable[[torch.Tensor], torch.Tensor],
+    image: NDArray[np.uint8],
+    tiling: Tiling,
+    valid: NDArray[np.bool_] | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    height, width = image.shape[:2]
+    inside = np.ones((height, width), dtype=bool) if valid is None else valid
+    bands = list(predict_bands(network, reader(image, inside), height, width, TABLE, tiling))
+    assert [band.row for band in bands] == list(
+        np.cumsum([0, *(len(band.valid) for band in bands[:-1])])
+    )
+    probability = np.concatenate([band.probability for band in bands])
+    assert probability.shape == (height, width)
+    return probability, np.concatenate([band.valid for band in bands])
+
+
+@st.composite
+def cuts(draw: st.DrawFn) -> tuple[int, int, Tiling]:
+    tile = draw(st.integers(1, 40))
+    overlap = draw(st.integers(0, tile - 1))
+    # Tiny steps over a large image would only be slow.
+    step = tile - overlap
+    longest = min(90, tile + 12 * step)
+    height, width = (draw(st.integers(1, longest)) for _ in range(2))
+    return height, width, Tiling(tile, overlap, draw(st.integers(1, 5)))
+
+
+@settings(max_examples=80, deadline=None)
+@given(cut=cuts(), logit=st.floats(-4, 4))
+def test_a_constant_model_gives_a_constant_image(
+    cut: tuple[int, int, Tiling], logit: float
+) -> None:
+    height, width, tiling = cut
+    image = np.zeros((height, width, 3), np.uint8)
+    probability, _ = predict(lambda x: torch.full_like(x[:, :1], logit), image, tiling)
+    assert np.abs(probability - 1 / (1 + np.exp(-logit))).max() < 1e-5
+
+
+@settings(max_examples=80, deadline=None)
+@given(cut=cuts(), seed=st.integers(0, 1000))
+def test_a_model_without_spatial_support_does_not_see_tiles(
+    cut: tuple[int, int, Tiling], seed: int
+) -> None:
+    height, width, tiling = cut
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
+    weights = torch.tensor([3.0, -2.0, 1.0]).reshape(1, 3, 1, 1)
+    probability, _ = predict(lambda x: (x * weights).sum(1, keepdim=True), image, tiling)
+    logits = (image / 255.0) @ np.array([3.0, -2.0, 1.0])
+    np.testing.assert_allclose(probability, 1 / (1 + np.exp(-logits)), atol=1e-5)
+
+
+def test_batches_do_not_change_the_result() -> None:
+    rng = np.random.default_rng(1)
+    image = rng.integers(0, 256, (100, 120, 3)).astype(np.uint8)
+    torch.manual_seed(0)
+    network = torch.nn.Conv2d(3, 1, 5, padding=2).eval()
+    one, _ = predict(network, image, Tiling(32, 8, 1))
+    many, _ = predict(network, image, Tiling(32, 8, 7))
+    np.testing.assert_allclose(one, many, atol=1e-6)
+
+
+def test_small_images_are_mirrored_to_a_full_tile() -> None:
+    seen: list[torch.Tensor] = []
+
+    def network(images: torch.Tensor) -> torch.Tensor:
+        seen.append(images)
+        return images[:, :1]
+
+    image = np.arange(12, dtype=np.uint8).reshape(3, 4, 1).repeat(3, axis=2)
+    predict(network, image, Tiling(8, 2, 1))
+    expected = np.pad(image[..., 0], ((0, 5), (0, 4)), mode="reflect") / 255.0
+    np.testing.assert_allclose(seen[0][0, 0].numpy(), expected, atol=1e-6)
+
+
+def test_tiles_without_data_do_not_reach_the_network() -> None:
+    seen = 0
+
+    def network(images: torch.Tensor) -> torch.Tensor:
+        nonlocal seen
+        seen += len(images)
+        return images[:, :1]
+
+    image = np.zeros((64, 64, 3), np.uint8)
+    valid = np.zeros((64, 64), dtype=bool)
+    valid[:10, :10] = True
+    _, returned = predict(network, image, Tiling(16, 0, 4), valid)
+    assert seen == 1
+    np.testing.assert_array_equal(returned, valid)
+
+
+def test_a_model_of_the_wrong_shape_is_named() -> None:
+    image = np.zeros((8, 8, 3), np.uint8)
+    with pytest.raises(ModelFileError, match=r"shape \(1, 3, 8, 8\)"):
+        predict(lambda images: images, image, Tiling(8, 0, 1))
+
+
+def test_impossible_tilings_are_refused() -> None:
+    with pytest.raises(ValueError, match="overlap"):
+        Tiling(tile=8, overlap=8)
