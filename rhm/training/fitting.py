@@ -79,6 +79,8 @@ def fit(config: RunConfig, *, resume: bool = False, progress: bool = False) -> R
         CatalogError: the catalog has no image to train on.
         BankError: the bank cannot be read or does not fit the imagery.
     """
+    # Lightning's hints on devices and loggers are for those who write the loop.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     lightning.seed_everything(config.seed, verbose=False)
     material = gather(config)
     model = build_model(config, material)
@@ -92,7 +94,8 @@ def fit(config: RunConfig, *, resume: bool = False, progress: bool = False) -> R
         freeze_batch_norm=config.model.batch_norm == "frozen",
     )
     with warnings.catch_warnings():
-        _silence_lightning()
+        # Its advice on workers too.
+        warnings.filterwarnings("ignore", module="lightning")
         trainer.fit(
             module,
             train,
@@ -317,9 +320,3 @@ def _unit_histograms(material: Material) -> dict[str, list[list[float]]]:
         unit = material.scalings[dtype].bytes_table().push(histogram)
         pooled[domain] = pooled[domain].merge(unit) if domain in pooled else unit
     return {domain: h.distribution().round(6).tolist() for domain, h in pooled.items()}
-
-
-def _silence_lightning() -> None:
-    # Its advice on workers and devices is for those who write the loop; ours is configured.
-    warnings.filterwarnings("ignore", module="lightning")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

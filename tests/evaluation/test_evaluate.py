@@ -1,0 +1,197 @@
+"""Evaluation: counts equal torchmetrics', every score is in the file, examples are pictures."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torchmetrics.classification import BinaryJaccardIndex
+
+from rhm.data import Catalog
+from rhm.data.labels import IGNORE
+from rhm.data.radiometry import Scaling
+from rhm.errors import CatalogError
+from rhm.evaluation.evaluate import amount_of_work, evaluate_model, picks_of
+from rhm.evaluation.tiles import Shift, count, see
+from rhm.inference.stream import Tiling
+from rhm.models.build import SegmentationModel
+from rhm.models.spec import ModelSpec
+
+TILING = Tiling(tile=96, overlap=0)
+
+
+class Bright(nn.Module):
+    """Calls bright pixels building."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return 6.0 * images.mean(1, keepdim=True)
+
+
+@pytest.fixture(scope="module")
+def model() -> SegmentationModel:
+    spec = ModelSpec(
+        "unet",
+        "tf_efficientnet_lite0",
+        3,
+        scalings={"uint8": Scaling("uint8", (0.0,) * 3, (255.0,) * 3)},
+        sources=("alder_aerial",),
+        source_histograms={"alder_aerial": [[1 / 256] * 256] * 3},
+        method="none",
+    )
+    built = SegmentationModel(spec)
+    built.network = Bright()
+    return built.eval()
+
+
+@pytest.fixture(scope="module")
+def catalog(catalog_path: Path) -> Catalog:
+    return Catalog.load(catalog_path)
+
+
+def test_pixel_iou_is_torchmetrics_with_an_ignore_mask(
+    model: SegmentationModel, catalog: Catalog
+) -> None:
+    oracle = BinaryJaccardIndex(ignore_index=IGNORE)
+    total = None
+    rng = np.random.default_rng(0)
+    for tile in catalog.select(domains=["alder_aerial"]).tiles:
+        seen = see(model, tile, shift=None, tiling=TILING)
+        seen.valid[rng.random(seen.valid.shape) < 0.1] = False
+        counted = count(seen, tile, 0.5).pixels
+        total = counted if total is None else total + counted
+        target = np.where(seen.valid, seen.truth, IGNORE)
+        oracle.update(torch.from_numpy(seen.probability), torch.from_numpy(target).long())
+    assert total is not None
+    assert 0 < total.iou < 1
+    assert total.iou == pytest.approx(float(oracle.compute()), abs=1e-6)
+
+
+def test_a_shift_changes_the_picture_and_not_the_truth(
+    model: SegmentationModel, catalog: Catalog
+) -> None:
+    tile = catalog.select(domains=["alder_aerial"]).tiles[0]
+    plain = see(model, tile, shift=None, tiling=TILING)
+    shifted = see(model, tile, shift=Shift("monotone", 1), tiling=TILING)
+    again = see(model, tile, shift=Shift("monotone", 1), tiling=TILING)
+    other = see(model, tile, shift=Shift("monotone", 2), tiling=TILING)
+    np.testing.assert_array_equal(plain.truth, shifted.truth)
+    np.testing.assert_array_equal(shifted.pixels, again.pixels)
+    assert not np.array_equal(plain.pixels, shifted.pixels)
+    assert not np.array_equal(other.pixels, shifted.pixels)
+
+
+def test_perfect_prediction_scores_one(model: SegmentationModel, catalog: Catalog) -> None:
+    tile = catalog.select(domains=["birch_aerial"]).tiles[0]
+    seen = see(model, tile, shift=None, tiling=TILING)
+    perfect = type(seen)(
+        seen.pixels,
+        seen.valid,
+        seen.truth,
+        seen.truth.astype(np.float32),
+        seen.true_objects,
+        seen.true_objects,
+        np.ones(len(seen.true_objects)),
+    )
+    scores = count(perfect, tile, 0.5)
+    assert scores.pixels.iou == scores.objects.f1 == scores.boundary.iou == 1.0
+    assert scores.objects.true_positives > 0
+    assert scores.calibration.expected_calibration_error == 0.0
+
+
+@pytest.fixture(scope="module")
+def result(
+    model: SegmentationModel, catalog: Catalog, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("evaluation")
+    values = evaluate_model(
+        model, catalog, folder, name="run", shifts=[Shift("gamma", 5)], tiling=TILING
+    )
+    return folder, values
+
+
+def test_every_domain_is_scored_and_the_source_under_the_shift_too(
+    result: tuple[Path, dict[str, Any]], catalog: Catalog
+) -> None:
+    folder, values = result
+    assert json.loads((folder / "scores.json").read_text()) == values
+    names = [domain["name"] for domain in values["domains"]]
+    assert names == [
+        "alder_aerial",
+        "alder_aerial (gamma shift)",
+        "alder_satellite",
+        "birch_aerial",
+        "birch_satellite",
+    ]
+    roles = [domain["role"] for domain in values["domains"]]
+    assert roles == ["source", *["target"] * 4]
+    test_images = len(catalog.select(domains=["alder_aerial"], split="test"))
+    assert values["domains"][0]["images"] == test_images
+    for domain in values["domains"]:
+        assert np.sum(domain["histogram"], axis=1) == pytest.approx(1.0, abs=1e-3)
+        assert len(domain["distance"]) == 3
+        assert sum(b["count"] for b in domain["calibration"]["bins"]) == 96 * 96 * domain["images"]
+
+
+def test_examples_are_pictures_with_outlines(result: tuple[Path, dict[str, Any]]) -> None:
+    folder, values = result
+    for domain in values["domains"]:
+        assert domain["examples"]
+        for example in domain["examples"]:
+            picture = cv2.imread(str(folder / example["image"]))
+            assert picture is not None
+            assert picture.shape == (example["height"], example["width"], 3)
+            assert example["truth"]
+            points = np.concatenate(
+                [np.array(ring) for rings in example["truth"] for ring in rings]
+            )
+            assert points.min() >= 0
+            assert points.max() <= 96
+
+
+def test_picks_show_the_same_images_again(
+    result: tuple[Path, dict[str, Any]],
+    model: SegmentationModel,
+    catalog: Catalog,
+    tmp_path: Path,
+) -> None:
+    _, values = result
+    wanted = {
+        "birch_aerial": {
+            "best": catalog.select(domains=["birch_aerial"], split="test").tiles[0].name
+        }
+    }
+    again = evaluate_model(
+        model,
+        catalog,
+        tmp_path,
+        name="run",
+        domains=["birch_aerial"],
+        tiling=TILING,
+        picks=wanted,
+    )
+    assert picks_of(again) == wanted
+    assert set(picks_of(values)) == {domain["name"] for domain in values["domains"]}
+
+
+def test_what_cannot_be_evaluated_is_said(
+    model: SegmentationModel, catalog: Catalog, tmp_path: Path
+) -> None:
+    bare = Catalog(catalog.frame.assign(label=""))
+    with pytest.raises(CatalogError, match="no labelled image"):
+        evaluate_model(model, bare, tmp_path, name="run")
+    with pytest.raises(CatalogError, match="no domain 'atlantis'"):
+        evaluate_model(model, catalog, tmp_path, name="run", domains=["atlantis"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unseen_domains_without_the_split_are_scored_whole(
+    model: SegmentationModel, catalog: Catalog
+) -> None:
+    whole = Catalog(catalog.frame.assign(split="train"))
+    asked: dict[str, Any] = {"split": "test", "domains": None, "shifts": []}
+    assert amount_of_work(whole, model.spec, **asked) == 18
+    assert amount_of_work(whole, model.spec, **(asked | {"split": None})) == 24
