@@ -7,9 +7,11 @@ After it no step asks which dataset an image came from.
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +19,18 @@ import geopandas
 import numpy as np
 import pandas
 import shapely
-from pyproj import Transformer
-from rasterio.transform import array_bounds
 
+from rhm.data.ground import outline
 from rhm.data.labels import Label
-from rhm.data.raster import Raster, RasterInfo
-from rhm.data.windows import grid
+from rhm.data.raster import Raster
+from rhm.data.windows import partition
 from rhm.errors import CatalogError
 from rhm.files import atomic_path
 
 SPLITS = ("train", "val", "test")
 """Names of the splits; an empty name is an image that is in none yet."""
+
+_TEXTS = ("image", "label", "domain", "group", "split", "dtype", "crs")
 
 
 @dataclass(frozen=True)
@@ -111,10 +114,15 @@ class Catalog:
         cls,
         sources: Iterable[Source],
         *,
-        threads: int = 4,
+        workers: int = 1,
         on_progress: Callable[[], None] | None = None,
     ) -> "Catalog":
         """Open every source, check its label, and tabulate.
+
+        Args:
+            sources: what an indexer found.
+            workers: processes that open files at once.
+            on_progress: called after each image.
 
         Raises:
             CatalogError: there is no source.
@@ -125,14 +133,12 @@ class Catalog:
         if not listed:
             raise CatalogError("no images to catalogue")
 
-        def opened(source: Source) -> tuple[Tile, shapely.Geometry]:
-            row = _open(source)
-            if on_progress is not None:
-                on_progress()
-            return row
-
-        with ThreadPoolExecutor(threads) as pool:
-            rows = list(pool.map(opened, listed))
+        rows = []
+        with _mapping(workers) as mapping:
+            for row in mapping(_open, listed):
+                rows.append(row)
+                if on_progress is not None:
+                    on_progress()
         return cls._of(rows)
 
     @classmethod
@@ -148,15 +154,25 @@ class Catalog:
         try:
             frame = geopandas.read_parquet(path)
         except (ValueError, OSError, KeyError) as error:
-            raise CatalogError(f"{path} is not a catalog (GeoParquet): {error}") from error
+            reason = " ".join(str(error).split())
+            raise CatalogError(f"{path} is not a catalog (GeoParquet): {reason}") from error
         missing = [field.name for field in fields(Tile) if field.name not in frame.columns]
         if missing:
             raise CatalogError(f"{path} is not a catalog: it has no column '{missing[0]}'")
         if frame.empty:
             raise CatalogError(f"{path} lists no images")
+        for column in _TEXTS:
+            # Other programs write what is empty as missing.
+            frame[column] = frame[column].fillna("").astype(str)
+        folder = path.resolve().parent
         for column in ("image", "label"):
-            frame[column] = [str(path.parent / each) if each else "" for each in frame[column]]
-        return cls(frame)
+            frame[column] = [str(folder / each) if each else "" for each in frame[column]]
+        catalog = cls(frame)
+        try:
+            _ = catalog.tiles
+        except (TypeError, ValueError) as error:
+            raise CatalogError(f"{path} is not a catalog: {error}") from error
+        return catalog
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the catalog as GeoParquet, complete or not at all.
@@ -167,7 +183,7 @@ class Catalog:
         Raises:
             OutputError: the file cannot be written.
         """
-        folder = Path(path).resolve().parent
+        folder = Path(path).parent.resolve()
         frame = self.frame.copy()
         for column in ("image", "label"):
             frame[column] = [_relative(each, folder) for each in frame[column]]
@@ -228,9 +244,16 @@ class Catalog:
         Args:
             shares: share in [0, 1] of ``val`` and ``test``.
             seed: of the order in which groups are dealt.
+
+        Raises:
+            CatalogError: the shares are not of splits, or do not add up.
         """
-        if sum(shares.values()) > 1.0 or not set(shares) <= set(SPLITS):
-            raise CatalogError(f"split shares must be of {SPLITS} and sum to at most 1")
+        fitting = all(share >= 0.0 for share in shares.values()) and sum(shares.values()) <= 1.0
+        if not fitting or not set(shares) <= set(SPLITS):
+            raise CatalogError(
+                f"split shares must be of {', '.join(SPLITS)}, at least 0, and sum to at most 1: "
+                f"got {dict(shares)}"
+            )
         frame = self.frame.copy()
         has_split = frame[frame["split"] != ""]
         dealt: dict[str, str] = dict(zip(has_split["group"], has_split["split"], strict=True))
@@ -267,6 +290,19 @@ class Catalog:
         return cls(geopandas.GeoDataFrame(columns, geometry=outlines, crs="EPSG:4326"))
 
 
+@contextmanager
+def _mapping(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """Yield a ``map`` that keeps order, over this process or several.
+
+    Processes, because GDAL's rasteriser warns at random of lost georeferences among threads.
+    """
+    if workers < 2:
+        yield map
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield pool.map
+
+
 def _open(source: Source) -> tuple[Tile, shapely.Geometry]:
     with Raster(source.image, black_is_nodata=source.black_is_nodata) as raster:
         info = raster.info
@@ -287,28 +323,17 @@ def _open(source: Source) -> tuple[Tile, shapely.Geometry]:
         nodata=info.nodata,
         building_fraction=fraction,
     )
-    return tile, _outline(info)
+    return tile, outline(info.crs, info.transform, info.height, info.width)
 
 
 def _building_fraction(label: Path, raster: Raster) -> float:
     buildings = valid_pixels = 0
     with Label(label, raster) as truth:
-        for window in grid(raster.info.height, raster.info.width, 2048):
+        for window in partition(raster.info.height, raster.info.width, 2048):
             _, valid = raster.read(window)
             buildings += int(np.count_nonzero(truth.read(window).astype(bool) & valid))
             valid_pixels += int(np.count_nonzero(valid))
     return buildings / max(1, valid_pixels)
-
-
-def _outline(info: RasterInfo) -> shapely.Geometry:
-    if info.crs is None:
-        return shapely.Polygon()
-    outline = shapely.box(*array_bounds(info.height, info.width, info.transform)).segmentize(1e9)
-    to_degrees = Transformer.from_crs(info.crs.to_wkt(), "EPSG:4326", always_xy=True)
-    degrees = shapely.transform(
-        outline, lambda xy: np.column_stack(to_degrees.transform(xy[:, 0], xy[:, 1]))
-    )
-    return degrees if np.isfinite(shapely.get_coordinates(degrees)).all() else shapely.Polygon()
 
 
 def _tile(row: dict[str, Any]) -> Tile:
@@ -323,7 +348,7 @@ def _tile(row: dict[str, Any]) -> Tile:
 
 def _relative(path: str, folder: Path) -> str:
     if path and Path(path).is_relative_to(folder):
-        return str(Path(path).relative_to(folder))
+        return Path(path).relative_to(folder).as_posix()
     return path
 
 

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, Sampler
 from rhm.data.catalog import Tile
 from rhm.data.labels import IGNORE, Label
 from rhm.data.raster import Raster
-from rhm.data.windows import Window, random_window
+from rhm.data.windows import Window, partition, random_window
 from rhm.lookup import PixelMap
 
 _OPEN_TILES = 16
@@ -106,10 +106,10 @@ class _OpenTiles:
             # GDAL's handles do not survive a fork: a loader's worker opens its own.
             self._open, self._process = OrderedDict(), os.getpid()
         if tile not in self._open:
-            scale = tile.scale_to(self._gsd_m)
-            raster = tile.open(scale)
             if tile.label is None:
                 raise ValueError(f"{tile.image} has no label")
+            scale = tile.scale_to(self._gsd_m)
+            raster = tile.open(scale)
             self._open[tile] = (raster, Label(tile.label, raster, scale=scale))
             if len(self._open) > _OPEN_TILES:
                 _, (old_raster, old_label) = self._open.popitem(last=False)
@@ -126,8 +126,8 @@ class TrainingChips(Dataset[Chip]):
     """Random chips: the sample with a given index is always the same.
 
     The index alone (with the seed) decides image, place and augmentation, so that any number of
-    workers, processes or resumed runs see the same samples. Every pixel of the imagery is
-    equally likely to be seen, but for the share of chips that must show a building.
+    workers, processes or resumed runs see the same samples. Images are drawn by their area,
+    those with buildings for the share of chips that should show one.
 
     Args:
         tiles: labelled images.
@@ -159,12 +159,15 @@ class TrainingChips(Dataset[Chip]):
             [t.width * t.height * t.scale_to(preparation.gsd_m) ** 2 for t in self._tiles]
         )
         self._chance = pixels / pixels.sum()
+        built = pixels * [t.building_fraction != 0.0 for t in self._tiles]
+        self._built_chance = built / built.sum() if built.any() else self._chance
 
     def __getitem__(self, index: int) -> Chip:
         rng = np.random.default_rng([self._seed, index])
-        tile = self._tiles[int(rng.choice(len(self._tiles), p=self._chance))]
-        raster, label = self._files.get(tile)
-        window, mask = self._place(raster, label, rng=rng)
+        built = rng.random() < self._balance
+        chance = self._built_chance if built else self._chance
+        raster, label = self._files.get(self._tiles[int(rng.choice(len(chance), p=chance))])
+        window, mask = self._place(raster, label, _BALANCING_TRIES if built else 1, rng=rng)
         pixels, valid = raster.read(window)
         augment = self._augmentations[pixels.dtype.name]
         augment.set_random_seed(int(rng.integers(1 << 31)))
@@ -172,9 +175,8 @@ class TrainingChips(Dataset[Chip]):
         return _chip(self._preparation, seen["image"], seen["mask"], seen["valid"])
 
     def _place(
-        self, raster: Raster, label: Label, *, rng: np.random.Generator
+        self, raster: Raster, label: Label, tries: int, *, rng: np.random.Generator
     ) -> tuple[Window, NDArray[np.uint8]]:
-        tries = _BALANCING_TRIES if rng.random() < self._balance else 1
         for _ in range(tries):
             window = random_window(raster.info.height, raster.info.width, self._size, rng=rng)
             mask = label.read(window)
@@ -199,7 +201,10 @@ class GridChips(Dataset[Chip]):
         for tile in tiles:
             scale = tile.scale_to(preparation.gsd_m)
             height, width = max(1, round(tile.height * scale)), max(1, round(tile.width * scale))
-            self._windows += [(tile, window) for window in _partition(height, width, size)]
+            self._windows += [
+                (tile, Window(row, col, size, size))
+                for row, col, *_ in partition(height, width, size)
+            ]
 
     def __len__(self) -> int:
         return len(self._windows)
@@ -251,10 +256,3 @@ def _chip(
 ) -> Chip:
     known = np.where(valid > 0, mask, IGNORE).astype(np.int64)
     return Chip(image=preparation.tensor(pixels), mask=torch.from_numpy(known)[None])
-
-
-def _partition(height: int, width: int, size: int) -> Iterator[Window]:
-    """Yield windows that cover every pixel once; the last of a row or column reach beyond."""
-    for row in range(0, height, size):
-        for col in range(0, width, size):
-            yield Window(row, col, size, size)

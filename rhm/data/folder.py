@@ -8,12 +8,11 @@ or a table (CSV) of columns ``image``, ``label`` (or ``mask``), and as many of `
 ``group``, ``split``, ``gsd_m`` as are known.
 """
 
+import csv
 import math
 import os
 import re
 from pathlib import Path
-
-import pandas
 
 from rhm.data.catalog import SPLITS, Source
 from rhm.data.labels import VECTOR_SUFFIXES
@@ -22,6 +21,7 @@ from rhm.errors import CatalogError
 IMAGE_SUFFIXES = frozenset({".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".vrt"})
 _MASK_FOLDERS = ("masks", "labels", "gt")
 _VECTOR_FOLDERS = ("footprints", "labels", "vectors")
+_SURPLUS = "surplus cells"
 
 
 def index_folder(
@@ -83,7 +83,7 @@ def images_in(path: str | os.PathLike[str]) -> list[Path]:
     """
     named = Path(path)
     if named.is_dir():
-        found = sorted(p for p in named.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        found = _files(named, IMAGE_SUFFIXES)
         if not found:
             raise CatalogError(f"no images in {named}")
         return found
@@ -101,27 +101,27 @@ def _of_folders(root: Path) -> list[Source]:
         folder = city / "images"
         if not folder.is_dir():
             continue
-        label_of = _Labels(city)
-        for image in folder.iterdir():
-            if image.suffix.lower() in IMAGE_SUFFIXES:
-                sources.append(Source(image, label_of(image), city.resolve().name, image.stem))
+        images = _files(folder, IMAGE_SUFFIXES)
+        label_of = _Labels(city, {image.stem for image in images})
+        sources += [
+            Source(image, label_of(image), city.resolve().name, image.stem) for image in images
+        ]
     return sources
 
 
 class _Labels:
     """Finds the label of each image of one city."""
 
-    def __init__(self, city: Path) -> None:
-        self._masks = _files(city, _MASK_FOLDERS, IMAGE_SUFFIXES)
-        self._vectors = _files(city, _VECTOR_FOLDERS, VECTOR_SUFFIXES)
-        self._labelled = bool(self._masks or self._vectors)
+    def __init__(self, city: Path, stems: set[str]) -> None:
+        self._masks = _by_stem(city, _MASK_FOLDERS, IMAGE_SUFFIXES)
+        self._vectors = _by_stem(city, _VECTOR_FOLDERS, VECTOR_SUFFIXES)
+        of_all = not self._masks and len(self._vectors) == 1 and not stems & set(self._vectors)
+        self._of_all = next(iter(self._vectors.values())) if of_all else None
 
     def __call__(self, image: Path) -> Path | None:
-        if not self._labelled:
+        if not (self._masks or self._vectors):
             return None
-        label = self._masks.get(image.stem) or self._vectors.get(image.stem)
-        if label is None and not self._masks and len(self._vectors) == 1:
-            label = next(iter(self._vectors.values()))
+        label = self._masks.get(image.stem) or self._vectors.get(image.stem) or self._of_all
         if label is None:
             raise CatalogError(
                 f"{image} has no label of its name: add one, or move it to a folder of "
@@ -130,27 +130,38 @@ class _Labels:
         return label
 
 
-def _files(city: Path, names: tuple[str, ...], suffixes: frozenset[str]) -> dict[str, Path]:
+def _by_stem(city: Path, names: tuple[str, ...], suffixes: frozenset[str]) -> dict[str, Path]:
     return {
         path.stem: path
         for name in names
         if (city / name).is_dir()
-        for path in (city / name).iterdir()
-        if path.suffix.lower() in suffixes
+        for path in _files(city / name, suffixes)
     }
+
+
+def _files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
+    # Hidden ones are what other systems leave beside files, such as "._a.tif".
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in suffixes and not path.name.startswith(".")
+    )
 
 
 def _of_table(root: Path, table: Path) -> list[Source]:
     try:
-        rows = pandas.read_csv(table, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise CatalogError(f"{table} cannot be read as a table: {error}") from error
-    if "image" not in rows.columns:
-        raise CatalogError(f"{table} has no column 'image': its columns are {list(rows.columns)}")
-    return [
-        _of_row(root, table, {str(key): value for key, value in row.items()})
-        for row in rows.to_dict("records")
-    ]
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, restkey=_SURPLUS, restval="", strict=True)
+            rows, columns = list(reader), list(reader.fieldnames or ())
+    except (OSError, ValueError, csv.Error) as error:
+        reason = " ".join(str(error).split())
+        raise CatalogError(f"{table} cannot be read as a table: {reason}") from error
+    if "image" not in columns:
+        raise CatalogError(f"{table} has no column 'image': its columns are {columns}")
+    surplus = next((row for row in rows if any(row.get(_SURPLUS, ()))), None)
+    if surplus is not None:
+        raise CatalogError(f"{table} has more cells than columns in the row of {surplus['image']}")
+    return [_of_row(root, table, row) for row in rows]
 
 
 def _of_row(root: Path, table: Path, row: dict[str, str]) -> Source:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import geopandas
 import numpy as np
+import shapely
 from numpy.typing import NDArray
-from rasterio.transform import Affine, array_bounds
-from shapely.geometry import box
+from rasterio.transform import Affine
+from shapely.affinity import affine_transform
 
 from rhm.data.footprints import burn, read_footprints
 from rhm.data.raster import Raster, describe
@@ -25,8 +26,9 @@ class Label:
     """The truth of one image; use it as a context manager.
 
     Args:
-        path: a mask of the image's size (zero is background, everything else building), or
-            a vector file of footprints in any coordinate reference system.
+        path: a mask of the image's size (background is zero in all bands, or without data;
+            everything else is building), or a vector file of footprints in any coordinate
+            reference system.
         raster: the open image, on the grid in which labels are wanted.
         scale: the raster's ``scale``.
 
@@ -43,7 +45,7 @@ class Label:
             self._footprints = _footprints_over(path, raster)
         else:
             check_mask_size(path, raster.info.path)
-            self._mask = Raster(path, bands=[1], scale=scale, categorical=True)
+            self._mask = Raster(path, scale=scale, categorical=True)
 
     def __enter__(self) -> "Label":
         return self
@@ -70,17 +72,16 @@ class Label:
         """
         window = window or Window(0, 0, self._info.height, self._info.width)
         if self._mask is not None:
-            pixels, _ = self._mask.read(window)
-            return (pixels[..., 0] > 0).astype(np.uint8)
-        transform = self._info.transform * Affine.translation(window.col, window.row)
+            pixels, valid = self._mask.read(window)
+            return (pixels.any(axis=-1) & valid).astype(np.uint8)
+        transform = self._info.transform @ Affine.translation(window.col, window.row)
         return burn(self._nearby(window, transform), transform, window.height, window.width)
 
     def _nearby(self, window: Window, transform: Affine) -> geopandas.GeoSeries:
         if self._footprints is None:
             return geopandas.GeoSeries()
-        bounds = array_bounds(window.height, window.width, transform)
         shapes = self._footprints.geometry
-        return shapes.iloc[shapes.sindex.query(box(*bounds))]
+        return shapes.iloc[shapes.sindex.query(_ground(transform, window.height, window.width))]
 
 
 def check_mask_size(mask: str | os.PathLike[str], image: str | os.PathLike[str]) -> None:
@@ -104,4 +105,8 @@ def _footprints_over(path: str | os.PathLike[str], raster: Raster) -> geopandas.
             f"{info.path} has no coordinate reference system, so the footprints of {path} "
             "cannot be laid over it: give the image one, or a mask"
         )
-    return read_footprints(path, info.crs, array_bounds(info.height, info.width, info.transform))
+    return read_footprints(path, info.crs, _ground(info.transform, info.height, info.width).bounds)
+
+
+def _ground(transform: Affine, height: int, width: int) -> shapely.Polygon:
+    return affine_transform(shapely.box(0, 0, width, height), transform.to_shapely())

@@ -14,12 +14,13 @@ import numpy as np
 from rhm.bank import HistogramBank
 from rhm.data.catalog import Source
 from rhm.data.raster import Raster
-from rhm.data.windows import Window, grid
-from rhm.errors import RasterError
+from rhm.data.windows import Window, partition
 from rhm.histogram import Histogram
 from rhm.lookup import PixelMap
 from rhm.shifts import shift_of
 
+_BLOCK_PX = 1024
+_GOLDEN_SHARE = (5**0.5 - 1) / 2
 _TAIL_SHARE = 0.005
 """Share of the pixels that a measured range leaves out at each end."""
 
@@ -79,8 +80,8 @@ class Scaling:
 def histogram_of(raster: Raster, *, max_pixels: int = 1 << 24) -> Histogram:
     """Count a raster's valid pixels, in blocks; memory does not depend on its size.
 
-    Rasters of more than ``max_pixels`` pixels are counted on evenly spread blocks of about
-    that many pixels.
+    Rasters of more than ``max_pixels`` valid pixels are counted on evenly spread blocks, until
+    about that many are counted.
 
     Returns:
         The histogram of its bands; counts nothing when all of it is nodata.
@@ -88,25 +89,28 @@ def histogram_of(raster: Raster, *, max_pixels: int = 1 << 24) -> Histogram:
     Raises:
         RasterError: the type is not uint8 or uint16, or a block cannot be read.
     """
-    tile = 1024
-    windows = list(grid(raster.info.height, raster.info.width, tile))
-    budget = max(1, max_pixels // (tile * tile))
-    chosen = np.linspace(0, len(windows) - 1, min(budget, len(windows))).round().astype(int)
-    total: Histogram | None = None
-    for index in np.unique(chosen):
-        window = windows[index]
-        height = min(tile, raster.info.height - window.row)
-        width = min(tile, raster.info.width - window.col)
-        pixels, valid = raster.read(Window(window.row, window.col, height, width))
-        counted = Histogram.of(pixels, valid=valid)
-        total = counted if total is None else total.merge(counted)
-    if total is None:
-        raise RasterError(f"{raster.info.path} has no pixels")
+    windows = list(partition(raster.info.height, raster.info.width, _BLOCK_PX))
+    # Multiples of the golden ratio, modulo 1, lie evenly however many of them are taken.
+    order = np.argsort(np.arange(len(windows)) * _GOLDEN_SHARE % 1.0)
+    total = _count(raster, windows[order[0]])
+    for index in order[1:]:
+        if total.pixels >= max_pixels:
+            break
+        total = total.merge(_count(raster, windows[index]))
     return total
 
 
+def _count(raster: Raster, window: Window) -> Histogram:
+    pixels, valid = raster.read(window)
+    return Histogram.of(pixels, valid=valid)
+
+
 def measure_scalings(histograms: Iterable[Histogram]) -> dict[str, Scaling]:
-    """Return one scaling per dtype, measured over all pixels of that dtype together."""
+    """Return one scaling per dtype, measured over all pixels of that dtype together.
+
+    Raises:
+        BankError: there is no histogram, or the numbers of bands differ.
+    """
     pooled = HistogramBank(tuple(histograms)).pooled
     return {dtype.name: Scaling.measure(histogram) for dtype, histogram in pooled.items()}
 

@@ -9,7 +9,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from pathlib import Path
 from typing import Any, Self
@@ -18,20 +18,26 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
-from pyproj import Geod, Transformer
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.transform import Affine
 from rasterio.windows import Window as RasterioWindow
 
+from rhm.data.ground import ground_sampling_distance
 from rhm.data.windows import Window
 from rhm.errors import OutputError, RasterError
 from rhm.files import atomic_path
 from rhm.histogram import DTYPES
 
-_WGS84 = Geod(ellps="WGS84")
 _OPENING = threading.Lock()
+
+# GDAL's shortcut for whole PNGs answers truncated ones with noise, unless told at both times.
+_OPENING_AND_READING = {"GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO"}
+
+# GDAL leaves windows of few pixels unresampled, so it is asked for at least this many.
+_RESAMPLED_PX = 128
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,8 @@ class Raster:
         categorical: whether values are classes, which must not be averaged.
 
     Raises:
-        RasterError: the file is missing, not a raster, or lacks a band.
+        RasterError: the file is missing, not a raster, or lacks a band; or its bands differ in
+            type.
     """
 
     def __init__(
@@ -91,33 +98,29 @@ class Raster:
         categorical: bool = False,
     ) -> None:
         self._dataset = _open(path)
-        stored = _describe(self._dataset, path)
-        chosen = tuple(bands) if bands else stored.bands
-        missing = [band for band in chosen if not 1 <= band <= self._dataset.count]
-        if missing:
+        try:
+            stored = _describe(self._dataset, path, bands)
+        except RasterError:
             self.close()
-            raise RasterError(f"{path} has {self._dataset.count} bands, so no band {missing[0]}")
+            raise
         height = max(1, round(stored.height * scale))
         width = max(1, round(stored.width * scale))
         # The file's pixels per pixel of the grid, by axis: what rounding left of 1 / scale.
         self._step = (stored.height / height, stored.width / width)
         self._resampling = _resampling(self._step, categorical)
         self._black_is_nodata = black_is_nodata
-        self.info = RasterInfo(
-            path=stored.path,
+        if stored.overviews and max(self._step) > 1.0:
+            # GDAL would choose an overview window by window, and windows would not join.
+            self.close()
+            self._dataset = _open(path, OVERVIEW_LEVEL="NONE")
+        across = sqrt(self._step[0] * self._step[1])
+        self.info = replace(
+            stored,
             height=height,
             width=width,
-            bands=chosen,
-            dtype=stored.dtype,
-            crs=stored.crs,
-            transform=stored.transform * Affine.scale(self._step[1], self._step[0]),
-            gsd_m=None
-            if stored.gsd_m is None
-            else stored.gsd_m * sqrt(self._step[0] * self._step[1]),
-            nodata=stored.nodata,
+            transform=stored.transform @ Affine.scale(self._step[1], self._step[0]),
+            gsd_m=None if stored.gsd_m is None else stored.gsd_m * across,
             masked=stored.masked or black_is_nodata,
-            block_shape=stored.block_shape,
-            overviews=stored.overviews,
         )
 
     def __enter__(self) -> Self:
@@ -167,6 +170,16 @@ class Raster:
         return pixels, valid
 
     def _read_inside(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        if self._step == (1.0, 1.0):
+            return self._read_grown(window)
+        row, height = _grown(window.row, window.height, self.info.height)
+        col, width = _grown(window.col, window.width, self.info.width)
+        rows = slice(window.row - row, window.row - row + window.height)
+        cols = slice(window.col - col, window.col - col + window.width)
+        pixels, valid = self._read_grown(Window(row, col, height, width))
+        return pixels[rows, cols], valid[rows, cols]
+
+    def _read_grown(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         step_row, step_col = self._step
         source = RasterioWindow(
             window.col * step_col,
@@ -180,8 +193,9 @@ class Raster:
             options["out_shape"] = (len(self.info.bands), *shape)
             options["resampling"] = self._resampling
         try:
-            pixels = self._dataset.read(list(self.info.bands), **options)
-            valid = self._read_mask(source, shape)
+            with rasterio.Env(**_OPENING_AND_READING):
+                pixels = self._dataset.read(list(self.info.bands), **options)
+                valid = self._read_mask(source, shape)
         except (RasterioError, ValueError) as error:
             raise RasterError(
                 f"{self.info.path} cannot be read at row {window.row}, column {window.col}, "
@@ -207,27 +221,6 @@ def describe(path: str | os.PathLike[str]) -> RasterInfo:
     """
     with _open(path) as dataset:
         return _describe(dataset, path)
-
-
-def ground_sampling_distance(crs: CRS, transform: Affine, height: int, width: int) -> float | None:
-    """Return the side in metres of a square of one pixel's ground area, at the raster's centre.
-
-    Measured on the ellipsoid, so that degrees and Web Mercator come out true. None where the
-    centre has no geographic coordinates.
-    """
-    centre = (width / 2, height / 2)
-    corners = [
-        transform @ centre,
-        transform @ (centre[0] + 1, centre[1]),
-        transform @ (centre[0], centre[1] + 1),
-    ]
-    to_degrees = Transformer.from_crs(crs.to_wkt(), "EPSG:4326", always_xy=True)
-    lon, lat = to_degrees.transform([x for x, _ in corners], [y for _, y in corners])
-    if not np.isfinite([*lon, *lat]).all():
-        return None
-    across = _WGS84.inv(lon[0], lat[0], lon[1], lat[1])[2]
-    down = _WGS84.inv(lon[0], lat[0], lon[2], lat[2])[2]
-    return sqrt(across * down) or None
 
 
 @contextmanager
@@ -261,7 +254,7 @@ def writing_cog(
         overview_resampling: GDAL's name of the method that makes the overviews.
 
     Raises:
-        OutputError: the file cannot be written.
+        OutputError: the file cannot be written, or not all of it.
     """
     with atomic_path(path) as temporary:
         plain = temporary.with_name("plain.tif")
@@ -288,20 +281,41 @@ def writing_cog(
                 dataset.set_band_description(1, description)
                 dataset.scales = (scale,)
                 yield dataset
-            with _quiet_about_georeference():
-                rasterio.shutil.copy(
-                    plain,
-                    temporary,
-                    driver="COG",
-                    compress="deflate",
-                    predictor="yes",
-                    bigtiff="if_safer",
-                    overview_resampling=overview_resampling,
-                    num_threads="all_cpus",
-                )
+            _check_complete(plain)
+            rasterio.shutil.copy(
+                plain,
+                temporary,
+                driver="COG",
+                compress="deflate",
+                predictor="yes",
+                bigtiff="if_safer",
+                overview_resampling=overview_resampling,
+                num_threads="all_cpus",
+            )
+            _check_complete(temporary)
             plain.unlink()
-        except RasterioError as error:
-            raise OutputError(f"cannot write {path}: {error}") from error
+        except (RasterioError, CPLE_BaseError, SystemError) as error:
+            # The last two are rasterio's for GDAL's failures inside a copy, known and unknown.
+            reason = " ".join(str(error).split())
+            raise OutputError(f"cannot write {path} (disk full?): {reason}") from error
+
+
+def _check_complete(path: Path) -> None:
+    """Check that every block of a GeoTIFF lies inside its file.
+
+    GDAL writes its last blocks while it closes a file, and says nothing when that fails.
+    """
+    size = path.stat().st_size
+    with _quiet_about_georeference():
+        dataset = rasterio.open(path)
+    with dataset:
+        for (row, col), _ in dataset.block_windows(1):
+            offset, length = (
+                dataset.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", bidx=1)
+                for what in ("OFFSET", "SIZE")
+            )
+            if offset is None or int(offset) + int(length) > size:
+                raise RasterioIOError(f"block {row}, {col} is missing")
 
 
 def _resampling(step: tuple[float, float], categorical: bool) -> Resampling:
@@ -320,27 +334,43 @@ def _quiet_about_georeference() -> Iterator[None]:
         yield
 
 
-def _open(path: str | os.PathLike[str]) -> rasterio.io.DatasetReader:
+def _grown(first: int, length: int, limit: int) -> tuple[int, int]:
+    """Return the first and the number of enough pixels around some, inside of ``limit``."""
+    enough = min(limit, max(length, _RESAMPLED_PX))
+    return min(first, limit - enough), enough
+
+
+def _open(path: str | os.PathLike[str], **options: str) -> rasterio.io.DatasetReader:
     name = os.fspath(path)
     local = not name.startswith("/vsi") and "://" not in name
-    if local and not Path(name).exists():
+    if local and not os.path.exists(name):
         raise RasterError(f"no such file: {name}")
     try:
-        with _quiet_about_georeference():
-            return rasterio.open(name)
+        with _quiet_about_georeference(), rasterio.Env(**_OPENING_AND_READING):
+            return rasterio.open(name, **options)
     except RasterioError as error:
         raise RasterError(f"{name} is not a raster that GDAL can open") from error
 
 
-def _describe(dataset: rasterio.io.DatasetReader, path: str | os.PathLike[str]) -> RasterInfo:
-    interpretations = dataset.colorinterp
-    bands = tuple(
+def _describe(
+    dataset: rasterio.io.DatasetReader,
+    path: str | os.PathLike[str],
+    chosen: Sequence[int] | None = None,
+) -> RasterInfo:
+    imagery = (
         index
-        for index, meaning in enumerate(interpretations, start=1)
+        for index, meaning in enumerate(dataset.colorinterp, start=1)
         if meaning is not ColorInterp.alpha
     )
+    bands = tuple(chosen or imagery)
     if not bands:
         raise RasterError(f"{path} has no band of imagery")
+    missing = [band for band in bands if not 1 <= band <= dataset.count]
+    if missing:
+        raise RasterError(f"{path} has {dataset.count} bands, so no band {missing[0]}")
+    dtypes = {dataset.dtypes[band - 1] for band in bands}
+    if len(dtypes) > 1:
+        raise RasterError(f"{path} has bands of {', '.join(sorted(dtypes))}: choose bands of one")
     flags = dataset.mask_flag_enums
     rows, cols = dataset.block_shapes[0]
     crs = dataset.crs if dataset.crs else None

@@ -3,7 +3,9 @@
 SN1 ``3band/3band_AOI_1_RIO_img1.tif`` with ``vectordata/geojson/Geo_AOI_1_RIO_img1.geojson``,
 or ``3band_013022223130_Public_img1.tif`` with ``013022223130_Public_img1_Geo.geojson``;
 SN2 ``RGB-PanSharpen/RGB-PanSharpen_AOI_2_Vegas_img802.tif`` with
-``geojson/buildings/buildings_AOI_2_Vegas_img802.geojson``;
+``geojson/buildings/buildings_AOI_2_Vegas_img802.geojson``, or
+``PS-RGB/SN2_buildings_train_AOI_2_Vegas_PS-RGB_img802.tif`` with
+``geojson_buildings/SN2_buildings_train_AOI_2_Vegas_geojson_buildings_img802.geojson``;
 SN7 ``L15-…/images_masked/global_monthly_2018_01_mosaic_L15-….tif`` with
 ``labels/global_monthly_2018_01_mosaic_L15-…_Buildings.geojson``.
 
@@ -20,9 +22,9 @@ from rhm.data.catalog import Source
 from rhm.errors import CatalogError
 
 PRODUCTS = ("RGB-PanSharpen", "PS-RGB", "3band", "global_monthly")
-"""Beginnings of the names of the three-band images, by dataset."""
+"""Products, as images' names spell them, of three bands."""
 
-_CHIP = re.compile(r"(?P<area>AOI_\d+_[A-Za-z]+|\d{12})(?:_Public)?_img(?P<number>\d+)")
+_CHIP = re.compile(r"(?P<area>AOI_\d+_[A-Za-z]+|\d{12})(?:_[\w-]+)?_img(?P<number>\d+)")
 _MONTH = re.compile(
     r"global_monthly_(?P<month>\d{4}_\d{2})_mosaic_(?P<area>L15-[\w-]+?_\d+_\d+_\d+)"
 )
@@ -38,8 +40,7 @@ def index_spacenet(
 
     Args:
         folder: of one download, or of several.
-        products: beginnings of the names of the images wanted, for example
-            ``["MUL-PanSharpen"]``.
+        products: those of the images wanted, for example ``["MUL-PanSharpen"]``.
 
     Returns:
         One source per image, sorted. SN1 and SN2: the domain is the area (``AOI_2_Vegas``),
@@ -47,10 +48,11 @@ def index_spacenet(
         show the same ground. Images without a GeoJSON are unlabelled.
 
     Raises:
-        CatalogError: no image has an official name, or two labels claim one image.
+        CatalogError: no image has an official name, or two files claim to be the same image
+            or label.
     """
     root = Path(folder)
-    images = _images(root, tuple(products))
+    images = _images(root, products)
     if not images:
         raise CatalogError(
             f"no SpaceNet images under {folder}: expected names such as "
@@ -78,32 +80,37 @@ def _key(stem: str) -> _Key | None:
     return None
 
 
-def _images(root: Path, products: tuple[str, ...]) -> dict[_Key, Path]:
+def _images(root: Path, products: Sequence[str]) -> dict[_Key, Path]:
+    wanted = [
+        path
+        for path in root.rglob("*.tif")
+        if any(f"_{product}_" in f"_{path.stem}" for product in products)
+        and not path.stem.endswith("_UDM")
+    ]
     # SN7 offers each month twice; the masked image declares its clouds.
-    found: dict[_Key, Path] = {}
-    for path in sorted(root.rglob("*.tif"), key=lambda path: path.parent.name == "images_masked"):
-        key = _key(path.stem)
-        if key is not None and path.stem.startswith(products):
-            found[key] = path
-    return found
+    masked = [path for path in wanted if path.parent.name == "images_masked"]
+    others = [path for path in wanted if path.parent.name != "images_masked"]
+    return _by_key(others) | _by_key(masked)
 
 
 def _labels(root: Path) -> dict[_Key, Path]:
+    return _by_key(
+        path
+        for path in root.rglob("*.geojson")
+        # SN7's masks of unusable ground, its labels matched over time, and roads.
+        if not path.stem.endswith("_UDM")
+        and not path.parent.name.startswith("labels_match")
+        and "roads" not in path.stem
+    )
+
+
+def _by_key(paths: Iterable[Path]) -> dict[_Key, Path]:
     found: dict[_Key, Path] = {}
-    for path in _building_files(root.rglob("*.geojson")):
+    for path in sorted(paths):
         key = _key(path.stem)
-        if key is None:
+        if key is None or path.name.startswith("."):
             continue
         if key in found:
-            raise CatalogError(f"{found[key]} and {path} both label the same image: keep one")
+            raise CatalogError(f"{found[key]} and {path} both belong to the same tile: keep one")
         found[key] = path
     return found
-
-
-def _building_files(paths: Iterable[Path]) -> list[Path]:
-    """Leave out SN7's masks of unusable ground and its labels matched over time."""
-    return sorted(
-        path
-        for path in paths
-        if not path.stem.endswith("_UDM") and not path.parent.name.startswith("labels_match")
-    )

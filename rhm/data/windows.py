@@ -42,6 +42,16 @@ def grid(height: int, width: int, tile: int, overlap: int = 0) -> Iterator[Windo
             yield Window(row, col, tile, tile)
 
 
+def partition(height: int, width: int, size: int) -> Iterator[Window]:
+    """Yield windows of at most (size, size) that hold each pixel of an image exactly once.
+
+    Those of the last row and column are as small as what remains.
+    """
+    for row in range(0, height, size):
+        for col in range(0, width, size):
+            yield Window(row, col, min(size, height - row), min(size, width - col))
+
+
 def random_window(height: int, width: int, size: int, *, rng: np.random.Generator) -> Window:
     """Draw a window (size, size), uniform among those inside an image of (height, width).
 
@@ -57,8 +67,9 @@ def random_window(height: int, width: int, size: int, *, rng: np.random.Generato
 def blend_weights(tile: int, overlap: int) -> NDArray[np.float32]:
     """Return the weight of each pixel of a tile where tiles overlap, (tile, tile) float32.
 
-    A raised cosine rises across the overlap and is never zero, so that the sum over tiles
-    can be divided by everywhere, the image's outermost pixels included.
+    A raised cosine rises across the overlap, or half the tile if that is less, to a largest
+    weight of 1. It is never zero, so that the sum over tiles can be divided by everywhere, the
+    image's outermost pixels included.
     """
     ramp = np.ones(tile, dtype=np.float64)
     reach = min(overlap, tile // 2)
@@ -67,5 +78,5 @@ def blend_weights(tile: int, overlap: int) -> NDArray[np.float32]:
         ramp[:reach] = rising
         ramp[-reach:] = rising[::-1]
     # Far below any probability's resolution, yet safe to divide by in float32.
-    ramp = np.maximum(ramp, 1e-3)
+    ramp = np.maximum(ramp / ramp.max(), 1e-3)
     return np.outer(ramp, ramp).astype(np.float32)

@@ -1,0 +1,72 @@
+"""Where pixels lie on the Earth, and how much ground each of them shows."""
+
+from math import isfinite, sqrt
+
+import numpy as np
+import shapely
+from numpy.typing import ArrayLike, NDArray
+from pyproj import Geod, Transformer
+from pyproj.exceptions import ProjError
+from rasterio.crs import CRS
+from rasterio.transform import Affine
+from shapely.affinity import affine_transform
+
+_WGS84 = Geod(ellps="WGS84")
+_PIECES_PER_EDGE = 8
+
+
+def to_degrees(crs: CRS, x: ArrayLike, y: ArrayLike) -> NDArray[np.float64] | None:
+    """Return longitudes and latitudes (N, 2) in EPSG:4326 of coordinates (N,) and (N,).
+
+    None where one of them has no place on Earth, as in a local system.
+    """
+    try:
+        transformer = Transformer.from_crs(crs.to_wkt(), "EPSG:4326", always_xy=True)
+    except ProjError:
+        return None
+    lon, lat = transformer.transform(np.asarray(x), np.asarray(y))
+    placed = np.isfinite(lon).all() and np.isfinite(lat).all() and (np.abs(lat) <= 90.0).all()
+    return np.column_stack([lon, lat]) if placed else None
+
+
+def ground_sampling_distance(crs: CRS, transform: Affine, height: int, width: int) -> float | None:
+    """Return the side in metres of a square of one pixel's ground area, at the raster's centre.
+
+    Measured on the ellipsoid, so that degrees and Web Mercator come out true. None where the
+    centre has no place on Earth.
+
+    Args:
+        crs: of the raster.
+        transform: pixel (col, row) to coordinates.
+        height: rows.
+        width: columns.
+    """
+    row, col = height / 2, width / 2
+    pixel = affine_transform(
+        shapely.LineString([(col + 1, row), (col, row), (col, row + 1)]), transform.to_shapely()
+    )
+    places = to_degrees(crs, *np.transpose(pixel.coords))
+    if places is None:
+        return None
+    azimuth_across, _, across = _WGS84.inv(*places[1], *places[0])
+    azimuth_down, _, down = _WGS84.inv(*places[1], *places[2])
+    area = across * down * abs(np.sin(np.radians(azimuth_across - azimuth_down)))
+    return sqrt(area) if isfinite(area) and area > 0 else None
+
+
+def outline(crs: CRS | None, transform: Affine, height: int, width: int) -> shapely.Polygon:
+    """Return a raster's outline in EPSG:4326; empty where it has no place on Earth.
+
+    Args:
+        crs: of the raster, or None.
+        transform: pixel (col, row) to coordinates.
+        height: rows.
+        width: columns.
+    """
+    if crs is None:
+        return shapely.Polygon()
+    # Straight edges bend on the way to degrees.
+    pixels = shapely.box(0, 0, width, height).segmentize(max(height, width) / _PIECES_PER_EDGE)
+    ring = affine_transform(pixels, transform.to_shapely()).exterior.coords
+    places = to_degrees(crs, *np.transpose(ring))
+    return shapely.Polygon() if places is None else shapely.Polygon(places)

@@ -1,0 +1,176 @@
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pytest
+import shapely
+from rasterio.transform import Affine
+from shapely.affinity import affine_transform
+
+from rhm.data.labels import Label
+from rhm.data.raster import Raster
+from rhm.data.windows import Window, partition
+from rhm.errors import RasterError, VectorError
+from tests.data.imagery import HALF_METRE, UTM, noise, write_raster
+
+TRUTH = np.zeros((60, 80), dtype=np.uint8)
+TRUTH[5:25, 10:40] = 1
+TRUTH[31:52, 60:80] = 1
+BOXES = [shapely.box(10, 5, 40, 25), shapely.box(60, 31, 95, 52), shapely.box(200, 5, 210, 9)]
+SUFFIXES = [".geojson", ".gpkg", ".shp", ".fgb", ".parquet"]
+
+
+def _image(folder: Path, **options: Any) -> Path:
+    return write_raster(folder / "image.tif", noise(60, 80), **options)
+
+
+def _vectors(path: Path, transform: Affine = HALF_METRE, crs: str = UTM) -> Path:
+    placed = [affine_transform(each, transform.to_shapely()) for each in BOXES]
+    frame = geopandas.GeoDataFrame(geometry=placed, crs=UTM).to_crs(crs)
+    if path.suffix == ".parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_file(path)
+    return path
+
+
+def _truth(image: Path, label: Path, scale: float = 1.0) -> Any:
+    with Raster(image, scale=scale) as raster, Label(label, raster, scale=scale) as truth:
+        return truth.read()
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [TRUTH, TRUTH * 255, TRUTH * 3000.0, np.dstack([TRUTH * 0, TRUTH * 0, TRUTH * 90])],
+    ids=["0/1", "0/255", "16 bit", "blue"],
+)
+def test_everything_but_zero_is_building(tmp_path: Path, mask: Any) -> None:
+    stored = mask.astype(np.uint16) if mask.dtype == float else mask
+    label = write_raster(tmp_path / "label.png", stored, crs=None)
+    truth = _truth(_image(tmp_path), label)
+    assert truth.dtype == np.uint8
+    np.testing.assert_array_equal(truth, TRUTH)
+
+
+@pytest.mark.parametrize("nodata", [0, 255])
+def test_where_a_mask_has_no_data_there_is_no_building(tmp_path: Path, nodata: int) -> None:
+    mask = TRUTH.copy()
+    mask[40:] = nodata
+    expected = TRUTH.copy()
+    expected[40:] = 0
+    label = write_raster(tmp_path / "label.tif", mask, nodata=nodata)
+    np.testing.assert_array_equal(_truth(_image(tmp_path), label), expected)
+
+
+def test_alpha_is_not_a_building(tmp_path: Path) -> None:
+    mask = np.dstack([TRUTH * 255, np.full_like(TRUTH, 255)])
+    label = write_raster(tmp_path / "label.tif", mask, alpha=True)
+    np.testing.assert_array_equal(_truth(_image(tmp_path), label), TRUTH)
+
+
+def test_a_mask_of_another_size_is_refused_by_both_names(tmp_path: Path) -> None:
+    label = write_raster(tmp_path / "label.png", TRUTH[:, :-1], crs=None)
+    image = _image(tmp_path)
+    with pytest.raises(RasterError) as error:
+        _truth(image, label)
+    assert str(error.value) == f"label {label} is 79 x 60 pixels, its image {image} 80 x 60"
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("crs", [UTM, "EPSG:4326", "EPSG:3857"])
+def test_footprints_in_any_crs_are_laid_over_the_image(
+    tmp_path: Path, suffix: str, crs: str
+) -> None:
+    label = _vectors(tmp_path / f"label{suffix}", crs=crs)
+    image = _image(tmp_path)
+    np.testing.assert_array_equal(_truth(image, label), TRUTH)
+    with Raster(image) as raster, Label(label, raster) as truth:
+        assert truth.footprints is not None
+        assert truth.footprints.crs == UTM
+        assert len(truth.footprints) == 2
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        HALF_METRE @ Affine.scale(1, -1),
+        HALF_METRE @ Affine.scale(-1, 1),
+        HALF_METRE @ Affine.rotation(30),
+    ],
+    ids=["south up", "mirrored", "rotated"],
+)
+def test_images_lie_any_way_round(tmp_path: Path, transform: Affine) -> None:
+    label = _vectors(tmp_path / "label.gpkg", transform, "EPSG:4326")
+    np.testing.assert_array_equal(_truth(_image(tmp_path, transform=transform), label), TRUTH)
+
+
+def test_footprints_want_an_image_with_a_crs(tmp_path: Path) -> None:
+    label = _vectors(tmp_path / "label.gpkg")
+    image = _image(tmp_path, crs=None)
+    with pytest.raises(VectorError, match="has no coordinate reference system") as error:
+        _truth(image, label)
+    assert str(image) in str(error.value)
+    assert str(label) in str(error.value)
+
+
+def test_an_empty_geojson_is_no_buildings(tmp_path: Path) -> None:
+    label = tmp_path / "label.geojson"
+    label.write_text('{"type": "FeatureCollection", "features": []}')
+    image = _image(tmp_path)
+    assert not _truth(image, label).any()
+    with Raster(image) as raster, Label(label, raster) as truth:
+        assert not truth.read(Window(-5, -5, 20, 20)).any()
+
+
+@pytest.mark.parametrize("name", ["label.gpkg", "label.png"])
+def test_a_missing_label_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises((VectorError, RasterError), match=name) as error:
+        _truth(_image(tmp_path), tmp_path / name)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5, 0.7, 1.6])
+@pytest.mark.parametrize("kind", ["mask", "vector"])
+def test_windows_show_what_the_whole_shows(tmp_path: Path, kind: str, scale: float) -> None:
+    label = (
+        _vectors(tmp_path / "label.gpkg", crs="EPSG:4326")
+        if kind == "vector"
+        else write_raster(tmp_path / "label.png", TRUTH * 255, crs=None)
+    )
+    with (
+        Raster(_image(tmp_path), scale=scale) as raster,
+        Label(label, raster, scale=scale) as truth,
+    ):
+        whole = truth.read()
+        assert whole.shape == (raster.info.height, raster.info.width)
+        for window in partition(*whole.shape, 17):
+            part = whole[window.row :, window.col :][: window.height, : window.width]
+            np.testing.assert_array_equal(truth.read(window), part)
+        beyond = truth.read(Window(-3, -4, 10, 10))
+        assert not beyond[:3].any()
+        assert not beyond[:, :4].any()
+        np.testing.assert_array_equal(beyond[3:, 4:], whole[:7, :6])
+
+
+@pytest.mark.parametrize("high", [1, 255])
+@pytest.mark.parametrize("kind", ["mask", "vector"])
+def test_halved_labels_are_what_most_of_a_pixel_shows(tmp_path: Path, kind: str, high: int) -> None:
+    even = np.zeros((60, 80), dtype=np.uint8)
+    even[6:26, 10:40] = 1
+    label = tmp_path / ("label.gpkg" if kind == "vector" else "label.png")
+    if kind == "vector":
+        placed = affine_transform(shapely.box(10, 6, 40, 26), HALF_METRE.to_shapely())
+        geopandas.GeoDataFrame(geometry=[placed], crs=UTM).to_file(label)
+    else:
+        write_raster(label, even * high, crs=None)
+    np.testing.assert_array_equal(_truth(_image(tmp_path), label, scale=0.5), even[::2, ::2])
+
+
+@pytest.mark.shared
+def test_real_footprints_agree_with_real_masks(shared_data: Path) -> None:
+    folder = shared_data / "spacenet2_vegas"
+    for label in sorted((folder / "footprints").glob("*.geojson")):
+        image = folder / "images" / f"{label.stem}.tif"
+        burnt, mask = _truth(image, label), _truth(image, folder / "masks" / f"{label.stem}.png")
+        assert (burnt != mask).mean() < 0.01, label.name
