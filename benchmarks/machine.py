@@ -1,0 +1,30 @@
+"""What every benchmark shares: a machine line, and medians of paired runs."""
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+
+
+def machine(*packages: str) -> str:
+    """Return one line on the machine and the versions that matter."""
+    versions = ", ".join(f"{package} {version(package)}" for package in packages)
+    python = platform.python_version()
+    return f"{os.cpu_count()} cores, {platform.machine()}, Python {python}, {versions}"
+
+
+def medians_ms(candidates: Mapping[str, Callable[[], object]], runs: int = 50) -> dict[str, float]:
+    """Return each candidate's median time in milliseconds.
+
+    Candidates take turns, so that a machine whose speed drifts is fair to all.
+    """
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    for run in range(runs + 2):
+        for name, call in candidates.items():
+            start = time.perf_counter()
+            call()
+            if run >= 2:
+                times[name].append(1000.0 * (time.perf_counter() - start))
+    return {name: statistics.median(measured) for name, measured in times.items()}

@@ -1,0 +1,57 @@
+"""What the README shows works: its Python runs, its commands and links exist."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from rhm.cli.main import app
+from rhm.training.config import read_config
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^ {4}(rhm .+)$", README, flags=re.MULTILINE)
+
+
+def options_of(words: list[str]) -> set[str]:
+    """Return the option names that the command in ``words`` takes."""
+    import typer.main
+
+    command = typer.main.get_command(app)
+    for word in words[1:]:
+        inner = getattr(command, "commands", {}).get(word)
+        if inner is None:
+            break
+        command = inner
+    return {name for parameter in command.params for name in parameter.opts}
+
+
+def test_it_opens_with_the_two_commands() -> None:
+    shown = [line.split("#")[0].strip() for line in README.splitlines() if line.startswith("    ")]
+    assert shown[:2] == ["make demo", "make test"]
+
+
+def test_its_first_python_example_runs() -> None:
+    example = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)[0]
+    assert "assert" in example
+    exec(compile(example, "README.md", "exec"), {})  # noqa: S102 - it is our own README
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_its_commands_and_options_exist(line: str) -> None:
+    words = shlex.split(line)
+    known = options_of(words)
+    assert known, line
+    for word in words:
+        if word.startswith("-"):
+            assert word in known, f"{word} in: {line}"
+        if word.startswith("configs/"):
+            read_config(ROOT / word)
+
+
+def test_its_links_lead_somewhere() -> None:
+    targets = re.findall(r"\]\(([^)#]+)\)", README)
+    local = [target for target in targets if not target.startswith("https://")]
+    assert local
+    assert [target for target in local if not (ROOT / target).exists()] == []
