@@ -34,6 +34,9 @@ def predict(
     dtype: Annotated[
         str, typer.Option(help="Of the probability raster: uint8 or float32.")
     ] = "uint8",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Skip scenes whose results are all there.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     json: Json = False,
 ) -> None:
@@ -58,6 +61,7 @@ def predict(
     if overlap >= tile or tile % 32:
         raise typer.BadParameter("--tile is a multiple of 32 and larger than --overlap")
     files = [image for scene in scenes for image in images_in(scene)]
+    _check_names(files)
     network = on_device(load_model(model), device)
     polygons = PolygonConfig(
         threshold=network.spec.threshold if threshold is None else threshold,
@@ -77,6 +81,7 @@ def predict(
                 tile=tile,
                 overlap=overlap,
                 batch_size=batch_size,
+                resume=resume,
                 bands=band_numbers(bands),
                 black_is_nodata=black_is_nodata,
                 resample=resample,
@@ -89,3 +94,21 @@ def predict(
         results.append({"scene": str(file), **asdict(result)})
     lines = [f"{each['count']} buildings in {each['buildings']}" for each in results]
     emit({"scenes": results}, lines, as_json=json)
+
+
+def _check_names(files: list[Path]) -> None:
+    """Check that no two scenes would write the same files.
+
+    Raises:
+        ConfigError: two have the same name.
+    """
+    from rhm.errors import ConfigError
+
+    seen: dict[str, Path] = {}
+    for file in files:
+        other = seen.setdefault(file.stem, file)
+        if other is not file:
+            raise ConfigError(
+                f"{other} and {file} would write the same files: predict them into different "
+                "folders"
+            )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyogrio
 from numpy.typing import NDArray
 from rasterio.io import DatasetWriter
 
@@ -72,6 +73,7 @@ def predict_raster(
     tile: int = 512,
     overlap: int = 64,
     batch_size: int = 4,
+    resume: bool = False,
     bands: Sequence[int] | None = None,
     black_is_nodata: bool = False,
     resample: bool = False,
@@ -92,6 +94,8 @@ def predict_raster(
         tile: side of a tile in pixels.
         overlap: pixels that neighbouring tiles share.
         batch_size: tiles that go through the model at once.
+        resume: leave a scene alone whose results are all there; results are only ever complete,
+            so an interrupted batch of scenes goes on where it stopped.
         bands: 1-based indices of the bands to use; all but alpha by default.
         black_is_nodata: whether pixels that are zero in all bands have no data.
         resample: predict on a grid of the model's ground sampling distance.
@@ -113,6 +117,9 @@ def predict_raster(
     probability = folder / f"{stem}_probability.tif"
     mask = folder / f"{stem}_mask.tif"
     buildings = folder / f"{stem}_buildings{polygons.suffix}"
+    if resume and all(path.is_file() for path in (probability, mask, buildings)):
+        count = int(pyogrio.read_info(buildings)["features"])
+        return Prediction(probability, mask, buildings, count, ("was there already",))
     scale, notes = _scale(describe(src).gsd_m, spec, resample=resample)
     with Raster(src, bands=bands, black_is_nodata=black_is_nodata, scale=scale) as raster:
         table, measured = input_table(raster, spec)

@@ -65,6 +65,8 @@ class ModelConfig:
         weights: ``bundled`` (ImageNet, installed with rhm, for ``tf_efficientnet_lite0``),
             ``none``, a file (.safetensors or a plain PyTorch state dict), or a name of timm's
             pretrained weights, which are downloaded.
+        threshold: probability from which a pixel is called building; null chooses the one of
+            best IoU on the validation chips, which wants many of them.
         batch_norm: ``train`` or ``frozen`` (running statistics and no updates; for very
             small batches).
     """
@@ -74,6 +76,7 @@ class ModelConfig:
     architecture: str = "unet"
     encoder: str = BUNDLED_ENCODER
     weights: str = "bundled"
+    threshold: float | None = 0.5
     batch_norm: str = "train"
 
     def __post_init__(self) -> None:
@@ -82,6 +85,8 @@ class ModelConfig:
         if not timm.is_model(self.encoder):
             near = timm.list_models(f"*{self.encoder.split('_')[0]}*")[:4]
             raise ValueError(f"timm knows no encoder '{self.encoder}'; near: {', '.join(near)}")
+        if self.threshold is not None and not 0.0 < self.threshold < 1.0:
+            raise ValueError("threshold is a probability between 0 and 1")
         if self.batch_norm not in ("train", "frozen"):
             raise ValueError("batch_norm is train or frozen")
 

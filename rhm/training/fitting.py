@@ -106,7 +106,7 @@ def fit(config: RunConfig, *, resume: bool = False, progress: bool = False) -> R
     if trainer.interrupted:
         raise KeyboardInterrupt
     if trainer.is_global_zero:
-        finish(run, model, val if material.val else None)
+        finish(run, model, config, val if material.val else None)
     return run
 
 
@@ -214,8 +214,10 @@ def loaders(
     )
 
 
-def finish(run: Run, model: SegmentationModel, val: DataLoader[Chip] | None) -> None:
-    """Take the best checkpoint, choose the threshold on validation chips, write the model."""
+def finish(
+    run: Run, model: SegmentationModel, config: RunConfig, val: DataLoader[Chip] | None
+) -> None:
+    """Take the best checkpoint, settle the threshold, write the model and the metrics."""
     best = run.checkpoints / "best.ckpt"
     if val is not None and best.is_file():
         state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
@@ -223,8 +225,10 @@ def finish(run: Run, model: SegmentationModel, val: DataLoader[Chip] | None) -> 
         model.load_state_dict(
             {name[len(prefix) :]: t for name, t in state.items() if name.startswith(prefix)}
         )
-    if val is not None:
-        model.spec = replace(model.spec, threshold=choose_threshold(model, val))
+    threshold = config.model.threshold
+    if threshold is None:
+        threshold = 0.5 if val is None else choose_threshold(model, val)
+    model.spec = replace(model.spec, threshold=threshold)
     save_model(model, run.model)
     run.collect_metrics()
 

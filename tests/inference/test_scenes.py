@@ -261,6 +261,19 @@ def test_a_failure_leaves_earlier_results_alone(houses: NDArray[np.uint8], tmp_p
     assert before == after
 
 
+def test_resume_leaves_complete_scenes_alone(houses: NDArray[np.uint8], tmp_path: Path) -> None:
+    scene = write_scene(tmp_path / "x.tif", houses)
+    first = predict_raster(Bright(), scene, tmp_path / "out", resume=True)
+    before = first.mask.stat().st_mtime_ns
+    again = predict_raster(Bright(), scene, tmp_path / "out", resume=True)
+    assert again.count == first.count == 2
+    assert first.mask.stat().st_mtime_ns == before
+    first.buildings.unlink()
+    predict_raster(Bright(), scene, tmp_path / "out", resume=True)
+    assert first.buildings.is_file()
+    assert first.mask.stat().st_mtime_ns > before
+
+
 def test_an_output_that_cannot_be_written(houses: NDArray[np.uint8], tmp_path: Path) -> None:
     scene = write_scene(tmp_path / "x.tif", houses)
     (tmp_path / "file").write_text("")

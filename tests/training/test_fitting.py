@@ -139,6 +139,24 @@ def test_the_loss_falls_on_one_batch(tiny: Make) -> None:
     assert losses[-1] < 0.6 * losses[0]
 
 
+def test_the_threshold_is_the_configurations_or_chosen_on_validation_chips(tiny: Make) -> None:
+    fixed = tiny("fixed", model={"threshold": 0.3}, trainer={"steps": 2})
+    assert load_model(fit(fixed).folder).spec.threshold == 0.3
+    chosen = tiny("chosen", model={"threshold": None}, trainer={"steps": 2})
+    model = load_model(fit(chosen).folder)
+    material = gather(chosen)
+    _, val = loaders(chosen, material, model.spec)
+    logits = [(model(chip["image"]).sigmoid(), chip["mask"]) for chip in val]
+
+    def iou(threshold: float) -> float:
+        hits = sum(int(((p >= threshold) & (m == 1)).sum()) for p, m in logits)
+        union = sum(int((((p >= threshold) | (m == 1)) & (m != 255)).sum()) for p, m in logits)
+        return hits / union
+
+    best = max(iou(k / 200) for k in range(200))
+    assert iou(model.spec.threshold) == pytest.approx(best)
+
+
 def test_frozen_batch_norm_keeps_its_statistics(tiny: Make) -> None:
     config = tiny("frozen", model={"batch_norm": "frozen"}, trainer={"steps": 2})
     before = {
