@@ -3,7 +3,7 @@
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,35 +14,51 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 @contextmanager
-def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside ``target`` that takes its name on success.
+def staged_paths(targets: Sequence[Path]) -> Iterator[list[Path]]:
+    """Yield temporary paths that take the targets' names, all of them, on success.
 
-    The temporary file keeps the target's suffix, because several writers choose their format
-    by it. If the block raises, the temporary file is removed and whatever stood under the
-    target's name before is untouched.
+    The targets lie in one folder. Temporary files keep their target's suffix, because several
+    writers choose their format by it, and otherwise have plain names, because some writers
+    misread odd ones. If the block raises, the temporary files are removed and whatever stood
+    under the targets' names before is untouched.
 
     Raises:
         OutputError: the folder cannot be created or written to, or the disk is full.
     """
-    target = Path(target)
+    folder = targets[0].parent
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         # A folder of its own, on the same file system, so that writers may add side files.
-        scratch = tempfile.TemporaryDirectory(prefix=f".{target.stem[:40]}.", dir=target.parent)
+        scratch = tempfile.TemporaryDirectory(prefix=".rhm.", dir=folder)
     except OSError as error:
-        raise OutputError(f"cannot write to {target.parent}: {error.strerror or error}") from error
-    with scratch as folder:
-        temporary = Path(folder) / target.name
+        raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from error
+    with scratch as name:
+        temporary = [Path(name) / f"part{n}{path.suffix}" for n, path in enumerate(targets)]
         try:
             yield temporary
         except OSError as error:
             if error.errno in _NO_ROOM:
-                raise OutputError(f"cannot write {target}: {error.strerror}") from error
+                raise OutputError(f"cannot write {targets[0]}: {error.strerror}") from error
             raise
-        try:
-            os.replace(temporary, target)
-        except OSError as error:
-            raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
+        blocked = [target for target in targets if target.is_dir()]
+        if blocked:
+            raise OutputError(f"cannot write {blocked[0]}: it is a folder")
+        for source, target in zip(temporary, targets, strict=True):
+            try:
+                os.replace(source, target)
+            except OSError as error:
+                raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+@contextmanager
+def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path that takes ``target``'s name on success; see ``staged_paths``.
+
+    Raises:
+        OutputError: the folder cannot be created or written to, or the disk is full.
+    """
+    with staged_paths([Path(target)]) as (temporary,):
+        yield temporary
 
 
 def write_text(target: str | os.PathLike[str], text: str) -> None:

@@ -43,8 +43,11 @@ def build(
     Example: `rhm bank build /data/kampala/images -o kampala.bank`
     """
     from rhm.bank import HistogramBank
+    from rhm.data.catalog import SPLITS
     from rhm.data.radiometry import bank_of
 
+    if split not in (None, *SPLITS):
+        raise typer.BadParameter(f"unknown split '{split}': choose {', '.join(SPLITS)}")
     known = HistogramBank.load(add) if add else None
     sources = _sources(images, domains, split, black_is_nodata)
     with progress("counting", len(sources)) as advance:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rhm.cli.options import BlackIsNodata, Json
-from rhm.cli.output import emit, progress, table
+from rhm.cli.options import Bands, BlackIsNodata, Json, band_numbers
+from rhm.cli.output import emit, progress, say, table
 
 if TYPE_CHECKING:
     from rhm.data.catalog import Source
@@ -27,7 +27,7 @@ def index(
     ),
     val: Annotated[float, typer.Option(help="Share of each domain for validation.")] = 0.1,
     test: Annotated[float, typer.Option(help="Share of each domain for testing.")] = 0.2,
-    seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the split.")] = 0,
     domain: Annotated[str | None, typer.Option(help="Name of the one domain (folder).")] = None,
     csv: Annotated[
         Path | None, typer.Option("--table", help="CSV that lists images and labels (folder).")
@@ -36,7 +36,8 @@ def index(
         str | None, typer.Option(help="Regular expression of the group in a name (folder).")
     ] = None,
     gsd: Annotated[
-        float | None, typer.Option(help="Metres per pixel where files do not say (folder).")
+        float | None,
+        typer.Option(min=0.001, help="Metres per pixel where files do not say (folder)."),
     ] = None,
     black_is_nodata: BlackIsNodata = False,
     workers: Annotated[int, typer.Option(min=1, help="Files opened at once.")] = 1,
@@ -57,6 +58,9 @@ def index(
     values = {"catalog": str(output), "split_hash": catalog.split_hash(), "domains": rows}
     header = ["domain", "images", "labelled", "train", "val", "test", "gsd_m", "buildings"]
     lines = table(header, [[row[name] for name in header] for row in rows])
+    for row in rows:
+        if row["labelled"] and not row["buildings"]:
+            say(f"{row['domain']}: no label shows a building; do labels and images fit together?")
     emit(values, [*lines, f"{len(catalog)} images in {output}"], as_json=json)
 
 
@@ -66,6 +70,7 @@ def inspect(
     model: Annotated[
         Path | None, typer.Option(help="A model: how far are the images from its training?")
     ] = None,
+    bands: Bands = None,
     black_is_nodata: BlackIsNodata = False,
     json: Json = False,
 ) -> None:
@@ -77,7 +82,10 @@ def inspect(
     from rhm.models.inspect import inspect_raster
 
     spec = load_spec(model) if model else None
-    found = [inspect_raster(path, spec, black_is_nodata=black_is_nodata) for path in files]
+    chosen = band_numbers(bands)
+    found = [
+        inspect_raster(path, spec, bands=chosen, black_is_nodata=black_is_nodata) for path in files
+    ]
     lines = [line for each in found for line in [*_facts(each), ""]]
     emit({"rasters": found}, lines[:-1], as_json=json)
 

@@ -179,6 +179,7 @@ def _train(method: str, story: Story, bank: Path, output: Path, *, steps: int, s
 
     from rhm.training.config import parse_config
     from rhm.training.fitting import fit
+    from rhm.training.run import Run
 
     config = parse_config(
         {
@@ -195,5 +196,11 @@ def _train(method: str, story: Story, bank: Path, output: Path, *, steps: int, s
             "trainer": {"steps": steps, "validate_every": steps},
         }
     )
+    # A demonstration that was interrupted goes on, and one that is repeated is not trained again.
+    begun = (config.folder / "config.yaml").is_file()
+    run = Run.resume(config) if begun else Run(config.folder)
+    if run.model.is_file():
+        say(f"{config.name} is trained already")
+        return run
     say(f"training {config.name}, {steps} steps")
-    return fit(config, progress=sys.stderr.isatty())
+    return fit(config, resume=begun, progress=sys.stderr.isatty())

@@ -67,7 +67,7 @@ def run(arguments: list[str] | None = None) -> int:
         say(f"rhm: {' '.join(str(error).split())}")
         return 2
     except _UsageError as error:
-        error.show()
+        say(f"rhm: {error.format_message()} (see --help)")
         return 2
     except (typer.Abort, KeyboardInterrupt):
         say("rhm: interrupted")

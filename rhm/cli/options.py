@@ -21,7 +21,7 @@ ShiftFamily = Annotated[
     str | None,
     typer.Option("--shift", help="Random pixel-wise shift: affine, gamma or monotone."),
 ]
-ShiftSeed = Annotated[int, typer.Option("--shift-seed", help="Seed of the shift.")]
+ShiftSeed = Annotated[int, typer.Option("--shift-seed", min=0, help="Seed of the shift.")]
 CatalogFile = Annotated[Path, typer.Argument(help="Catalog, as `rhm data index` writes it.")]
 
 

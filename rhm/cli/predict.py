@@ -12,7 +12,7 @@ from rhm.cli.output import emit, progress, say
 
 def predict(
     model: Annotated[Path, typer.Argument(help="Model file, or folder of a run.")],
-    scenes: Annotated[list[Path], typer.Argument(help="Scenes, or folders of scenes.")],
+    scenes: Annotated[list[str], typer.Argument(help="Scenes, or folders of scenes.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the results.")],
     tile: Annotated[int, typer.Option(min=32, help="Side of a tile in pixels.")] = 512,
     overlap: Annotated[int, typer.Option(min=0, help="Overlap of tiles in pixels.")] = 64,
@@ -44,7 +44,6 @@ def predict(
 
     Example: `rhm predict runs/inria-rhm scene.tif -o predicted --resample`
     """
-    from rhm.data.folder import images_in
     from rhm.data.raster import describe
     from rhm.inference.backends import on_device
     from rhm.inference.polygons import FORMATS
@@ -60,8 +59,7 @@ def predict(
         raise typer.BadParameter(f"dtype is uint8 or float32, not '{dtype}'")
     if overlap >= tile or tile % 32:
         raise typer.BadParameter("--tile is a multiple of 32 and larger than --overlap")
-    files = [image for scene in scenes for image in images_in(scene)]
-    _check_names(files)
+    files = _files(scenes)
     network = on_device(load_model(model), device)
     polygons = PolygonConfig(
         threshold=network.spec.threshold if threshold is None else threshold,
@@ -73,7 +71,7 @@ def predict(
     results = []
     for file in files:
         info = describe(file)
-        with progress(file.name, info.height * info.width, quiet=json) as advance:
+        with progress(Path(file).name, info.height * info.width, quiet=json) as advance:
             result = predict_raster(
                 network,
                 file,
@@ -90,25 +88,32 @@ def predict(
                 on_progress=advance,
             )
         for note in result.notes:
-            say(f"{file.name}: {note}")
+            say(f"{Path(file).name}: {note}")
         results.append({"scene": str(file), **asdict(result)})
     lines = [f"{each['count']} buildings in {each['buildings']}" for each in results]
     emit({"scenes": results}, lines, as_json=json)
 
 
-def _check_names(files: list[Path]) -> None:
-    """Check that no two scenes would write the same files.
+def _files(scenes: list[str]) -> list[str]:
+    """Return the scenes named, each once; of folders, what is not a prediction itself.
 
     Raises:
-        ConfigError: two have the same name.
+        CatalogError: a file or folder does not exist.
+        ConfigError: two scenes would write the same files.
     """
+    from rhm.data.folder import images_in
     from rhm.errors import ConfigError
 
-    seen: dict[str, Path] = {}
-    for file in files:
-        other = seen.setdefault(file.stem, file)
-        if other is not file:
-            raise ConfigError(
-                f"{other} and {file} would write the same files: predict them into different "
-                "folders"
-            )
+    seen: dict[str, str] = {}
+    for scene in scenes:
+        remote = "://" in scene or scene.startswith("/vsi")
+        for file in [scene] if remote else map(str, images_in(scene)):
+            stem = Path(file).stem
+            if Path(scene).is_dir() and stem.endswith(("_probability", "_mask")):
+                continue
+            if seen.setdefault(stem, file) != file:
+                raise ConfigError(
+                    f"{seen[stem]} and {file} would write the same files: predict them into "
+                    "different folders"
+                )
+    return list(seen.values())

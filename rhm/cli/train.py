@@ -22,6 +22,10 @@ def train(
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of runs.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="Processes on this machine, one per device.")
+    ] = None,
+    num_nodes: Annotated[int | None, typer.Option(min=1, help="Machines.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run from its last checkpoint.")
     ] = False,
@@ -32,6 +36,7 @@ def train(
 
     Example: `rhm train configs/inria.yaml --bank kampala.bank --set trainer.steps=4000`
     """
+    import os
     import sys
 
     from rhm.training.config import read_config
@@ -43,9 +48,13 @@ def train(
         name=name,
         seed=seed,
         output=None if output is None else str(output),
+        trainer__devices=devices,
+        trainer__num_nodes=num_nodes,
         augment__bank=None if bank is None else str(bank),
         augment__colour=None if bank is None else "rhm",
     )
     run = fit(read, resume=resume, progress=not (quiet or json) and sys.stderr.isatty())
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return  # the process that launched this one speaks for all
     values = {"run": str(run.folder), "model": str(run.model)}
     emit(values, [f"model in {run.model}"], as_json=json)

@@ -20,8 +20,8 @@ import numpy as np
 import pandas
 import shapely
 
-from rhm.data.ground import outline
-from rhm.data.labels import Label
+from rhm.data.ground import outline, scale_between
+from rhm.data.labels import IGNORE, Label
 from rhm.data.raster import Raster
 from rhm.data.windows import partition
 from rhm.errors import CatalogError
@@ -87,15 +87,25 @@ class Tile(Source):
     nodata: float | None = None
     building_fraction: float | None = None
 
+    def check(self, raster: Raster) -> None:
+        """Check that the image is still what the catalog says.
+
+        Raises:
+            CatalogError: its bands or dtype have changed.
+        """
+        found = (len(raster.info.bands), raster.info.dtype)
+        if found != (self.bands, self.dtype):
+            raise CatalogError(
+                f"{self.image} has {found[0]} bands of {found[1]}, the catalog says {self.bands} "
+                f"of {self.dtype}: make it anew with `rhm data index`"
+            )
+
     def scale_to(self, gsd_m: float | None) -> float:
         """Return the ``Raster`` scale that shows this image at ``gsd_m`` metres per pixel.
 
         1 where either distance is unknown, or within a hundredth of the other.
         """
-        if gsd_m is None or self.gsd_m is None:
-            return 1.0
-        scale = self.gsd_m / gsd_m
-        return 1.0 if abs(scale - 1.0) < 0.01 else scale
+        return scale_between(self.gsd_m, gsd_m)
 
 
 @dataclass(frozen=True, eq=False)
@@ -331,8 +341,9 @@ def _building_fraction(label: Path, raster: Raster) -> float:
     with Label(label, raster) as truth:
         for window in partition(raster.info.height, raster.info.width, 2048):
             _, valid = raster.read(window)
-            buildings += int(np.count_nonzero(truth.read(window).astype(bool) & valid))
-            valid_pixels += int(np.count_nonzero(valid))
+            mask = truth.read(window)
+            buildings += int(np.count_nonzero((mask == 1) & valid))
+            valid_pixels += int(np.count_nonzero((mask != IGNORE) & valid))
     return buildings / max(1, valid_pixels)
 
 

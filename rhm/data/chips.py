@@ -69,8 +69,8 @@ class DataConfig:
             raise ValueError("chip_px is a multiple of 32")
         if not 0.0 <= self.balance <= 1.0:
             raise ValueError("balance is a share in [0, 1]")
-        if self.gsd_m is not None and self.gsd_m <= 0:
-            raise ValueError("gsd_m is a positive number of metres")
+        if self.gsd_m is not None and not 0.01 <= self.gsd_m <= 1000:
+            raise ValueError("gsd_m is between 0.01 and 1000 metres")
         if self.workers < 0:
             raise ValueError("workers is 0 or more")
 
@@ -110,6 +110,7 @@ class _OpenTiles:
                 raise ValueError(f"{tile.image} has no label")
             scale = tile.scale_to(self._gsd_m)
             raster = tile.open(scale)
+            tile.check(raster)
             self._open[tile] = (raster, Label(tile.label, raster, scale=scale))
             if len(self._open) > _OPEN_TILES:
                 _, (old_raster, old_label) = self._open.popitem(last=False)
@@ -180,7 +181,7 @@ class TrainingChips(Dataset[Chip]):
         for _ in range(tries):
             window = random_window(raster.info.height, raster.info.width, self._size, rng=rng)
             mask = label.read(window)
-            if mask.any():
+            if (mask == 1).any():
                 break
         return window, mask
 

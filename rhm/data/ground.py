@@ -54,6 +54,16 @@ def ground_sampling_distance(crs: CRS, transform: Affine, height: int, width: in
     return sqrt(area) if isfinite(area) and area > 0 else None
 
 
+def scale_between(gsd_m: float | None, wanted_m: float | None) -> float:
+    """Return the ``Raster`` scale that shows an image of ``gsd_m`` metres at ``wanted_m``.
+
+    1 where either distance is unknown, or within a hundredth of the other.
+    """
+    if gsd_m is None or wanted_m is None or abs(gsd_m / wanted_m - 1.0) < 0.01:
+        return 1.0
+    return gsd_m / wanted_m
+
+
 def outline(crs: CRS | None, transform: Affine, height: int, width: int) -> shapely.Polygon:
     """Return a raster's outline in EPSG:4326; empty where it has no place on Earth.
 

@@ -26,9 +26,9 @@ class Label:
     """The truth of one image; use it as a context manager.
 
     Args:
-        path: a mask of the image's size (background is zero in all bands, or without data;
-            everything else is building), or a vector file of footprints in any coordinate
-            reference system.
+        path: a mask of the image's size, or a vector file of footprints in any coordinate
+            reference system. In a mask, background is zero in all bands or transparent, a
+            declared nodata value other than zero is ``IGNORE``, everything else is building.
         raster: the open image, on the grid in which labels are wanted.
         scale: the raster's ``scale``.
 
@@ -66,6 +66,8 @@ class Label:
     def read(self, window: Window | None = None) -> NDArray[np.uint8]:
         """Return 1 where there is a building and 0 elsewhere, (height, width) uint8.
 
+        ``IGNORE`` where a mask declares that it does not know.
+
         Args:
             window: in the raster's grid, the whole raster by default. Beyond the image there
                 are no buildings.
@@ -73,9 +75,18 @@ class Label:
         window = window or Window(0, 0, self._info.height, self._info.width)
         if self._mask is not None:
             pixels, valid = self._mask.read(window)
-            return (pixels.any(axis=-1) & valid).astype(np.uint8)
+            building = (pixels.any(axis=-1) & valid).astype(np.uint8)
+            if self._mask.info.nodata:
+                building[~valid & self._inside(window)] = IGNORE
+            return building
         transform = self._info.transform @ Affine.translation(window.col, window.row)
         return burn(self._nearby(window, transform), transform, window.height, window.width)
+
+    def _inside(self, window: Window) -> NDArray[np.bool_]:
+        rows = np.arange(window.row, window.row + window.height)
+        cols = np.arange(window.col, window.col + window.width)
+        row_inside = (rows >= 0) & (rows < self._info.height)
+        return row_inside[:, None] & (cols >= 0) & (cols < self._info.width)
 
     def _nearby(self, window: Window, transform: Affine) -> geopandas.GeoSeries:
         if self._footprints is None:

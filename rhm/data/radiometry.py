@@ -15,7 +15,7 @@ from rhm.bank import HistogramBank
 from rhm.data.catalog import Source
 from rhm.data.raster import Raster
 from rhm.data.windows import Window, partition
-from rhm.histogram import Histogram
+from rhm.histogram import DTYPES, Histogram
 from rhm.lookup import PixelMap
 from rhm.shifts import shift_of
 
@@ -38,6 +38,15 @@ class Scaling:
     dtype: str
     low: tuple[float, ...]
     high: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if np.dtype(self.dtype) not in DTYPES:
+            raise ValueError(f"no scaling of {self.dtype}: only of uint8 and uint16")
+        if len(self.low) != len(self.high) or not all(
+            np.isfinite([low, high]).all() and low < high
+            for low, high in zip(self.low, self.high, strict=True)
+        ):
+            raise ValueError(f"black {self.low} is not below white {self.high} in every band")
 
     @classmethod
     def measure(cls, histogram: Histogram) -> "Scaling":

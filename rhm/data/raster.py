@@ -275,7 +275,7 @@ def writing_cog(
             "bigtiff": "if_safer",
         }
         try:
-            with _quiet_about_georeference():
+            with quiet_about_georeference():
                 dataset = rasterio.open(plain, "w", **profile)
             with dataset:
                 dataset.set_band_description(1, description)
@@ -306,7 +306,7 @@ def _check_complete(path: Path) -> None:
     GDAL writes its last blocks while it closes a file, and says nothing when that fails.
     """
     size = path.stat().st_size
-    with _quiet_about_georeference():
+    with quiet_about_georeference():
         dataset = rasterio.open(path)
     with dataset:
         for (row, col), _ in dataset.block_windows(1):
@@ -326,7 +326,8 @@ def _resampling(step: tuple[float, float], categorical: bool) -> Resampling:
 
 
 @contextmanager
-def _quiet_about_georeference() -> Iterator[None]:
+def quiet_about_georeference() -> Iterator[None]:
+    """Keep rasterio from warning of rasters without georeference; open them in this block."""
     # A raster without georeference is ordinary here, and said so in RasterInfo. Warning filters
     # belong to the process, so threads that open rasters take turns.
     with _OPENING, warnings.catch_warnings():
@@ -346,7 +347,7 @@ def _open(path: str | os.PathLike[str], **options: str) -> rasterio.io.DatasetRe
     if local and not os.path.exists(name):
         raise RasterError(f"no such file: {name}")
     try:
-        with _quiet_about_georeference(), rasterio.Env(**_OPENING_AND_READING):
+        with quiet_about_georeference(), rasterio.Env(**_OPENING_AND_READING):
             return rasterio.open(name, **options)
     except RasterioError as error:
         raise RasterError(f"{name} is not a raster that GDAL can open") from error

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-import shutil
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -62,8 +62,8 @@ def evaluate_model(
     Args:
         model: in ``eval`` mode.
         catalog: of labelled images.
-        folder: receives ``scores.json`` and ``examples/``; what was there is replaced when
-            the evaluation is complete.
+        folder: receives ``scores.json`` and ``examples/``; an earlier evaluation there is
+            replaced when this one is complete.
         name: of the run.
         catalog_path: where the catalog came from, for the record.
         split: images to score; None scores all. Domains that the model has not seen are scored
@@ -256,8 +256,20 @@ def _number(value: float) -> float | None:
 
 
 def _write(folder: Path, values: dict[str, Any], examples: list[Example]) -> None:
-    pictures = folder / "examples"
-    shutil.rmtree(pictures, ignore_errors=True)
+    scores = folder / "scores.json"
+    before = _pictures_named_in(scores)
     for example in examples:
         example.save(folder)
-    write_text(folder / "scores.json", json.dumps(values, indent=1, allow_nan=False) + "\n")
+    write_text(scores, json.dumps(values, indent=1, allow_nan=False) + "\n")
+    for stale in before - {example.image for example in examples}:
+        (folder / stale).unlink(missing_ok=True)
+
+
+def _pictures_named_in(scores: Path) -> set[str]:
+    """Return the pictures of an earlier evaluation: only they may be removed."""
+    try:
+        values = json.loads(scores.read_text(encoding="utf-8"))
+        named = [each["image"] for domain in values["domains"] for each in domain["examples"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    return {name for name in named if re.fullmatch(r"examples/[\w-]+\.png", str(name))}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rasterio.transform import Affine
 
 from rhm.data.catalog import Tile
-from rhm.data.labels import Label
+from rhm.data.labels import IGNORE, Label
 from rhm.data.radiometry import Scaling, histogram_of, shift_for
 from rhm.data.raster import Raster
 from rhm.data.windows import Window
@@ -106,6 +106,7 @@ def see(model: SegmentationModel, tile: Tile, *, shift: Shift | None, tiling: Ti
         raise CatalogError(f"{tile.image} has no label to compare with")
     scale = tile.scale_to(model.spec.gsd_m)
     with tile.open(scale) as raster, Label(tile.label, raster, scale=scale) as label:
+        tile.check(raster)
         table, _ = input_table(raster, model.spec)
         histogram = histogram_of(raster)
         moved = _shift_map(histogram, shift, tile)
@@ -114,7 +115,8 @@ def see(model: SegmentationModel, tile: Tile, *, shift: Shift | None, tiling: Ti
             pixels = moved.apply(pixels, valid=valid)
         probability = _predict(model, pixels, valid, table, tiling)
         truth = label.read()
-        true_objects = _true_objects(label, truth, raster)
+        valid &= truth != IGNORE
+        true_objects = _true_objects(label, truth, valid, raster)
         scaling = model.spec.scalings.get(raster.info.dtype) or Scaling.measure(histogram)
     objects, confidences = trace(probability, valid, threshold=model.spec.threshold)
     shown = scaling.bytes_table().apply(pixels)
@@ -165,12 +167,22 @@ def _predict(
     return np.concatenate([band.probability for band in bands])
 
 
-def _true_objects(label: Label, truth: NDArray[np.uint8], raster: Raster) -> NDArray[Any]:
-    """Return the buildings as the label has them: footprints as drawn, or a mask's patches."""
+def _true_objects(
+    label: Label, truth: NDArray[np.uint8], valid: NDArray[np.bool_], raster: Raster
+) -> NDArray[Any]:
+    """Return the buildings as the label has them: footprints as drawn, or a mask's patches.
+
+    Buildings of which the image shows less than half cannot be asked for.
+    """
     footprints = label.footprints
     if footprints is None:
-        return trace(truth.astype(np.float32), np.ones(truth.shape, dtype=bool))[0]
-    return _in_pixels(footprints, raster)
+        return trace((truth == 1).astype(np.float32), valid)[0]
+    drawn = _in_pixels(footprints, raster)
+    if valid.all() or not len(drawn):
+        return drawn
+    blank = shapely.union_all(trace((~valid).astype(np.float32), np.ones_like(valid))[0])
+    hidden = shapely.area(shapely.intersection(drawn, blank)) / shapely.area(drawn)
+    return np.asarray(drawn[hidden < 0.5])
 
 
 def _in_pixels(footprints: geopandas.GeoDataFrame, raster: Raster) -> NDArray[Any]:

@@ -1,5 +1,7 @@
 """Where a network runs."""
 
+import re
+
 import torch
 
 from rhm.errors import ConfigError
@@ -18,11 +20,10 @@ def on_device(model: SegmentationModel, device: str) -> SegmentationModel:
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        wanted = torch.device(device)
-    except RuntimeError as error:
-        raise ConfigError(f"unknown device '{device}': choose auto, cpu or cuda") from error
-    if wanted.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("no CUDA device is available: use --device cpu")
-    model.to(wanted, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    named = re.fullmatch(r"cpu|cuda(?::(\d{1,3}))?", device)
+    if named is None:
+        raise ConfigError(f"unknown device '{device}': choose auto, cpu, cuda or cuda:N")
+    if device != "cpu" and int(named[1] or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"no device '{device}' on this machine: use --device cpu")
+    model.to(torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model

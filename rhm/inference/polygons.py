@@ -13,6 +13,8 @@ from typing import Any
 import cv2
 import geopandas as gpd
 import numpy as np
+import pyarrow.parquet
+import pyogrio
 import pyogrio.errors
 import rasterio
 import shapely
@@ -22,6 +24,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.features import shapes
 
 from rhm.data.footprints import areas_m2, metric_crs, polygon_parts
+from rhm.data.ground import to_degrees
 from rhm.errors import ConfigError, OutputError, RasterError
 from rhm.files import atomic_path
 
@@ -42,8 +45,9 @@ def polygonize(
 ) -> gpd.GeoDataFrame:
     """Trace the buildings of a probability raster as scored polygons.
 
-    A raster without CRS is measured in pixels: ``area_m2``, ``min_area_m2`` and ``simplify_m``
-    then count pixels; the geometry is in the coordinates of the raster's transform all the same.
+    A raster without CRS, or without a place on Earth, is measured in pixels: ``area_m2``,
+    ``min_area_m2`` and ``simplify_m`` then count pixels; the geometry is in the coordinates of
+    the raster's transform all the same.
 
     Args:
         probability: raster with one band of probabilities in [0, 1], after its scale and offset
@@ -146,6 +150,13 @@ def write_footprints(frame: gpd.GeoDataFrame, path: str | os.PathLike[str]) -> N
             raise OutputError(f"cannot write {path}: {reason}") from error
 
 
+def count_footprints(path: str | os.PathLike[str]) -> int:
+    """Return how many footprints a file of :func:`write_footprints` holds."""
+    if Path(path).suffix == ".parquet":
+        return int(pyarrow.parquet.read_metadata(path).num_rows)
+    return int(pyogrio.read_info(path, force_feature_count=True)["features"])
+
+
 def _write(frame: gpd.GeoDataFrame, path: Path, driver: str) -> None:
     if driver == "Parquet":
         frame.to_parquet(path, index=False)
@@ -221,7 +232,7 @@ def _measured(
     source = np.arange(len(pixel_outlines))
     if not source.size:
         return pixel_outlines, np.empty(0), source
-    if crs is None:
+    if crs is None or not _is_on_earth(crs, transform):
         if simplify_m > 0:
             pixel_outlines, source = polygon_parts(shapely.simplify(pixel_outlines, simplify_m))
         return _placed(pixel_outlines, transform), shapely.area(pixel_outlines), source
@@ -233,6 +244,10 @@ def _measured(
         parts, source = polygon_parts(on_ground.to_numpy())
         ground = gpd.GeoSeries(parts, crs=ground.crs)
     return ground.to_numpy(), areas_m2(ground), source
+
+
+def _is_on_earth(crs: Any, transform: Affine) -> bool:
+    return to_degrees(crs, [transform.c], [transform.f]) is not None
 
 
 def _placed(geometries: NDArray[Any], transform: Affine) -> NDArray[Any]:

@@ -1,25 +1,33 @@
 """A scene in, its footprints out."""
 
+import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyogrio
+import rasterio
 from numpy.typing import NDArray
+from rasterio.errors import RasterioError
 from rasterio.io import DatasetWriter
+from torch import nn
 
-from rhm.data.raster import Raster, RasterInfo, describe, writing_cog
-from rhm.inference.polygons import polygonize, write_footprints
+from rhm.data.ground import scale_between
+from rhm.data.raster import Raster, RasterInfo, describe, quiet_about_georeference, writing_cog
+from rhm.errors import OutputError
+from rhm.files import staged_paths
+from rhm.inference.polygons import count_footprints, polygonize, write_footprints
 from rhm.inference.stream import Band, Network, Tiling, input_table, predict_bands
 from rhm.models.spec import ModelSpec
 
 BYTE_NODATA = 255
 BYTE_WHITE = 254
 """A probability raster of bytes holds 0 to 254 for 0 to 1; 255 is nodata."""
+
+_FINGERPRINT = "RHM_FINGERPRINT"
 
 FLOAT_NODATA = -1.0
 """Nodata of a probability raster of float32."""
@@ -94,8 +102,8 @@ def predict_raster(
         tile: side of a tile in pixels.
         overlap: pixels that neighbouring tiles share.
         batch_size: tiles that go through the model at once.
-        resume: leave a scene alone whose results are all there; results are only ever complete,
-            so an interrupted batch of scenes goes on where it stopped.
+        resume: leave a scene alone whose results are there, made of the same file, model and
+            settings: an interrupted batch of scenes goes on where it stopped.
         bands: 1-based indices of the bands to use; all but alpha by default.
         black_is_nodata: whether pixels that are zero in all bands have no data.
         resample: predict on a grid of the model's ground sampling distance.
@@ -117,46 +125,110 @@ def predict_raster(
     probability = folder / f"{stem}_probability.tif"
     mask = folder / f"{stem}_mask.tif"
     buildings = folder / f"{stem}_buildings{polygons.suffix}"
-    if resume and all(path.is_file() for path in (probability, mask, buildings)):
-        count = int(pyogrio.read_info(buildings)["features"])
+    settings = (tile, overlap, bands, black_is_nodata, resample, dtype, polygons)
+    fingerprint = _fingerprint(model, src, settings)
+    if resume and buildings.is_file() and _fingerprint_of(mask) == fingerprint:
+        count = count_footprints(buildings)
         return Prediction(probability, mask, buildings, count, ("was there already",))
-    scale, notes = _scale(describe(src).gsd_m, spec, resample=resample)
+    scale, notes = _scale(describe(src), spec, resample=resample)
     with Raster(src, bands=bands, black_is_nodata=black_is_nodata, scale=scale) as raster:
+        if polygons.suffix == ".geojson" and raster.info.crs is None:
+            raise OutputError(
+                f"{raster.info.path} has no coordinate reference system, which GeoJSON needs: "
+                "choose another format"
+            )
         table, measured = input_table(raster, spec)
         if measured and spec is not None:
             notes.append(
                 f"the model stores no range for {raster.info.dtype} imagery; this scene's own "
                 "was measured"
             )
-        bands_of_rows = predict_bands(
-            model,
-            raster.read,
-            raster.info.height,
-            raster.info.width,
-            table,
-            tiling,
-            on_progress=on_progress,
-        )
-        with _rasters(probability, mask, raster.info, dtype) as (probabilities, masks):
-            for band in bands_of_rows:
-                rows = ((band.row, band.row + len(band.valid)), (0, raster.info.width))
-                stored = _stored(band, dtype)
-                probabilities.write(stored, 1, window=rows)
-                masks.write(_mask(stored, band.valid, polygons.threshold), 1, window=rows)
-    frame = polygonize(
-        probability,
-        threshold=polygons.threshold,
-        min_area_m2=polygons.min_area_m2,
-        simplify_m=polygons.simplify_m,
-        min_score=polygons.min_score,
-    )
-    write_footprints(frame, buildings)
+        with staged_paths([probability, mask, buildings]) as staged:
+            with (
+                _rasters(staged[0], staged[1], raster.info, dtype, fingerprint) as rasters,
+                _evaluating(model),
+            ):
+                bands_of_rows = predict_bands(
+                    model,
+                    raster.read,
+                    raster.info.height,
+                    raster.info.width,
+                    table,
+                    tiling,
+                    on_progress=on_progress,
+                )
+                _write(bands_of_rows, rasters, dtype, polygons.threshold)
+            frame = polygonize(
+                staged[0],
+                threshold=polygons.threshold,
+                min_area_m2=polygons.min_area_m2,
+                simplify_m=polygons.simplify_m,
+                min_score=polygons.min_score,
+            )
+            write_footprints(frame, staged[2])
     return Prediction(probability, mask, buildings, len(frame), tuple(notes))
 
 
 @contextmanager
+def _evaluating(model: Network) -> Iterator[None]:
+    """Put a module into ``eval`` mode, in which it has no memory, and back again."""
+    if not isinstance(model, nn.Module):
+        yield
+        return
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def _write(
+    bands: Iterable[Band],
+    rasters: tuple[DatasetWriter, DatasetWriter],
+    dtype: str,
+    threshold: float,
+) -> None:
+    probabilities, masks = rasters
+    for band in bands:
+        rows = ((band.row, band.row + len(band.valid)), (0, band.valid.shape[1]))
+        stored = _stored(band, dtype)
+        probabilities.write(stored, 1, window=rows)
+        masks.write(_mask(stored, band.valid, threshold), 1, window=rows)
+
+
+def _fingerprint(model: Network, src: str | os.PathLike[str], settings: tuple[Any, ...]) -> str:
+    """Return a hash of all that decides a prediction: scene, model and settings."""
+    digest = hashlib.sha256(repr(settings).encode())
+    path = Path(src)
+    state = path.stat() if path.is_file() else None
+    digest.update(
+        repr((str(path.absolute()), state and (state.st_size, state.st_mtime_ns))).encode()
+    )
+    if isinstance(model, nn.Module):
+        for name, tensor in sorted(model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    else:
+        digest.update(repr(getattr(model, "__qualname__", type(model))).encode())
+    return digest.hexdigest()
+
+
+def _fingerprint_of(mask: Path) -> str | None:
+    """Return the fingerprint of the prediction that wrote a mask, or None."""
+    try:
+        with quiet_about_georeference():
+            dataset = rasterio.open(mask)
+        with dataset:
+            found = dataset.tags().get(_FINGERPRINT)
+    except RasterioError:
+        return None
+    return None if found is None else str(found)
+
+
+@contextmanager
 def _rasters(
-    probability: Path, mask: Path, info: RasterInfo, dtype: str
+    probability: Path, mask: Path, info: RasterInfo, dtype: str, fingerprint: str
 ) -> Iterator[tuple[DatasetWriter, DatasetWriter]]:
     """Yield the two rasters to write bands of rows into."""
     grid: dict[str, Any] = {
@@ -184,6 +256,7 @@ def _rasters(
             **grid,
         ) as masks,
     ):
+        masks.update_tags(**{_FINGERPRINT: fingerprint})
         yield probabilities, masks
 
 
@@ -202,22 +275,26 @@ def _mask(stored: NDArray[Any], valid: NDArray[np.bool_], threshold: float) -> N
     return np.where(valid, seen >= threshold, np.uint8(BYTE_NODATA)).astype(np.uint8)
 
 
-def _scale(
-    gsd_m: float | None, spec: ModelSpec | None, *, resample: bool
-) -> tuple[float, list[str]]:
-    """Return the raster's scale, and what to say about its resolution."""
+def _scale(info: RasterInfo, spec: ModelSpec | None, *, resample: bool) -> tuple[float, list[str]]:
+    """Return the raster's scale, and what to say about its place and resolution."""
+    notes = []
+    if info.crs is None:
+        notes.append("the scene has no coordinate reference system: areas are in square pixels")
+    elif info.gsd_m is None:
+        notes.append(
+            "the scene's coordinates have no place on Earth (a wrong coordinate reference "
+            "system?): areas are in square pixels"
+        )
     if spec is None or spec.gsd_m is None:
-        return 1.0, []
-    if gsd_m is None:
-        note = f"the scene does not say its resolution; the model expects {spec.gsd_m:.2g} m"
-        return 1.0, [note]
-    ratio = gsd_m / spec.gsd_m
+        return 1.0, notes
+    if info.gsd_m is None:
+        expects = f"the model expects {spec.gsd_m:.2g} m per pixel; the scene does not say its own"
+        return 1.0, [*notes, expects]
     if resample:
-        return ratio, []
-    if not 1 / 1.2 <= ratio <= 1.2:
-        note = (
-            f"the scene has {gsd_m:.2g} m per pixel, the model expects {spec.gsd_m:.2g} m: "
+        return scale_between(info.gsd_m, spec.gsd_m), notes
+    if not 1 / 1.2 <= info.gsd_m / spec.gsd_m <= 1.2:
+        notes.append(
+            f"the scene has {info.gsd_m:.2g} m per pixel, the model expects {spec.gsd_m:.2g} m: "
             "--resample predicts at the model's"
         )
-        return 1.0, [note]
-    return 1.0, []
+    return 1.0, notes

@@ -165,6 +165,8 @@ def _predicted(
                 f"{tuple(images.shape)}: expected one channel of the same size"
             )
         probabilities = logits.float().sigmoid().cpu().numpy()
+    if not np.isfinite(probabilities).all():
+        raise ModelFileError("the model gave logits that are not numbers: its training diverged")
     for (col, _), probability in zip(waiting, probabilities, strict=True):
         yield col, probability[0]
 

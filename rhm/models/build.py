@@ -97,12 +97,21 @@ class SegmentationModel(nn.Module):
     Attributes:
         spec: what the model is and what it was trained on.
         network: the module from ``segmentation_models_pytorch``.
+
+    Raises:
+        ModelFileError: there is no such network.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.network = _network(spec)
+        try:
+            self.network = _network(spec)
+        except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ModelFileError(
+                f"a {spec.architecture} cannot be built on the encoder {spec.encoder}: {reason}"
+            ) from error
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, classes, H, W) of normalised images (N, bands, H, W) float32.

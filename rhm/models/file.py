@@ -1,10 +1,14 @@
 """The one file that is a model: safetensors whose header holds the description."""
 
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from rhm.errors import ModelFileError
 from rhm.files import atomic_path
@@ -18,9 +22,11 @@ def save_model(model: SegmentationModel, path: str | os.PathLike[str]) -> None:
     """Write weights and description to one file, complete or not at all.
 
     Raises:
+        ModelFileError: a weight is not finite.
         OutputError: the file cannot be written.
     """
     tensors = {name: each.detach().contiguous() for name, each in model.state_dict().items()}
+    _check_finite(tensors, path)
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={_KEY: model.spec.to_json()})
 
@@ -35,15 +41,10 @@ def load_model(path: str | os.PathLike[str]) -> SegmentationModel:
         ModelFileError: the file is missing, damaged, or not a model of a version known here.
     """
     file = _file(path)
-    try:
-        with safe_open(file, framework="pt") as archive:
-            metadata = archive.metadata() or {}
-            tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ModelFileError(f"{file} is not a model file: {error}") from error
-    if _KEY not in metadata:
-        raise ModelFileError(f"{file} holds tensors but no description: rhm did not write it")
-    model = SegmentationModel(ModelSpec.from_json(metadata[_KEY]))
+    with _opened(file) as archive:
+        model = SegmentationModel(_spec(archive, file))
+        tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
+    _check_finite(tensors, file)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
@@ -58,14 +59,36 @@ def load_spec(path: str | os.PathLike[str]) -> ModelSpec:
         ModelFileError: the file is missing, damaged, or not a model of a version known here.
     """
     file = _file(path)
+    with _opened(file) as archive:
+        return _spec(archive, file)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
     try:
-        with safe_open(file, framework="numpy") as archive:
-            metadata = archive.metadata() or {}
+        with safe_open(file, framework="pt") as archive:
+            yield archive
     except (SafetensorError, OSError) as error:
         raise ModelFileError(f"{file} is not a model file: {error}") from error
+
+
+def _spec(archive: Any, file: Path) -> ModelSpec:
+    metadata = archive.metadata() or {}
     if _KEY not in metadata:
         raise ModelFileError(f"{file} holds tensors but no description: rhm did not write it")
-    return ModelSpec.from_json(metadata[_KEY])
+    try:
+        return ModelSpec.from_json(metadata[_KEY])
+    except ModelFileError as error:
+        raise ModelFileError(f"{file}: {error}") from error
+
+
+def _check_finite(tensors: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
+    broken = [name for name, each in tensors.items() if not each.isfinite().all()]
+    if broken:
+        raise ModelFileError(
+            f"{path}: {len(broken)} of {len(tensors)} tensors are not finite, first {broken[0]}: "
+            "training diverged"
+        )
 
 
 def _file(path: str | os.PathLike[str]) -> Path:

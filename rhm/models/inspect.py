@@ -1,6 +1,7 @@
 """What a raster says of itself, and how far it is from what a model was trained on."""
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from rhm.data.radiometry import Scaling, histogram_of
@@ -11,18 +12,22 @@ from rhm.models.spec import ModelSpec
 FAR = 0.1
 """Mean distance, as a share of the range, from which an image is called unlike the training."""
 
-_THUMBNAIL_PX = 1024
 _SHARES = (0.0, 0.02, 0.5, 0.98, 1.0)
 
 
 def inspect_raster(
-    path: str | os.PathLike[str], spec: ModelSpec | None = None, *, black_is_nodata: bool = False
+    path: str | os.PathLike[str],
+    spec: ModelSpec | None = None,
+    *,
+    bands: Sequence[int] | None = None,
+    black_is_nodata: bool = False,
 ) -> dict[str, Any]:
     """Return the facts of a raster, JSON-ready.
 
     Args:
         path: of the raster.
         spec: of a model to compare with.
+        bands: 1-based indices of the bands to look at; all but alpha by default.
         black_is_nodata: whether pixels that are zero in all bands have no data.
 
     Raises:
@@ -30,7 +35,7 @@ def inspect_raster(
         ModelFileError: it has other bands than the model takes, or the model does not record
             its training imagery.
     """
-    with Raster(path, black_is_nodata=black_is_nodata) as raster:
+    with Raster(path, bands=bands, black_is_nodata=black_is_nodata) as raster:
         info = raster.info
         facts: dict[str, Any] = {
             "file": info.path,
@@ -47,21 +52,14 @@ def inspect_raster(
         if raster.dtype not in DTYPES:
             return facts
         histogram = histogram_of(raster)
-    facts["valid_share"] = _valid_share(path, info, black_is_nodata=black_is_nodata)
+    # Counted on at most so many pixels, spread over the raster.
+    facts["pixels_counted"] = histogram.pixels
     facts["values (min 2% 50% 98% max)"] = [
         " ".join(str(value) for value in band) for band in histogram.quantile(_SHARES).tolist()
     ]
     if spec is not None and histogram.pixels:
         facts |= _compared(spec, histogram, info)
     return facts
-
-
-def _valid_share(path: str | os.PathLike[str], info: RasterInfo, *, black_is_nodata: bool) -> float:
-    # A thumbnail is enough, and comes from the overviews where there are some.
-    scale = min(1.0, _THUMBNAIL_PX / max(info.height, info.width))
-    with Raster(path, black_is_nodata=black_is_nodata, scale=scale) as thumbnail:
-        _, valid = thumbnail.read()
-    return float(valid.mean())
 
 
 def _compared(spec: ModelSpec, histogram: Histogram, info: RasterInfo) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What a model is and what it was trained on: everything needed to use it correctly."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
@@ -55,6 +56,32 @@ class ModelSpec:
     split_hash: str = ""
     seed: int = 0
     rhm_version: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.bands, int) or self.bands < 1:
+            raise ValueError("bands is a number from 1")
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if len(values) not in (1, self.bands) or not all(map(_is_finite, values)):
+                raise ValueError(f"{name} is one number, or one per band")
+        if min(self.std) <= 0:
+            raise ValueError("std is above 0")
+        self._check_imagery()
+
+    def _check_imagery(self) -> None:
+        for dtype, scaling in self.scalings.items():
+            if dtype != scaling.dtype or len(scaling.low) != self.bands:
+                raise ValueError(f"the scaling of {dtype} is not one of {self.bands} bands")
+        if not _is_finite(self.threshold) or not 0 <= self.threshold <= 1:
+            raise ValueError("threshold is a probability")
+        if self.gsd_m is not None and not (_is_finite(self.gsd_m) and self.gsd_m > 0):
+            raise ValueError("gsd_m is a positive number, or null")
+        for shares in self.source_histograms.values():
+            if np.asarray(shares, dtype=np.float64).shape != (self.bands, 256):
+                raise ValueError("source_histograms have 256 levels per band")
+        for text in (self.architecture, self.encoder, *self.classes, *self.sources):
+            if not isinstance(text, str):
+                raise ValueError(f"{text!r} is not a name")
 
     def to_json(self) -> str:
         """Return the description as JSON text."""
@@ -119,3 +146,7 @@ class ModelSpec:
         }
         nearest = min(distances, key=lambda name: float(distances[name].mean()))
         return nearest, distances[nearest]
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

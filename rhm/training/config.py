@@ -21,6 +21,12 @@ from rhm.models.build import ModelConfig
 from rhm.training.losses import LossConfig
 from rhm.training.module import OptimizerConfig
 
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
+"""Arithmetic by the name that a configuration and Lightning give it."""
+
+ACCELERATORS = ("auto", "cpu", "gpu")
+"""What to train on, by the name that a configuration and Lightning give it."""
+
 
 @dataclass(frozen=True)
 class TrainerConfig:
@@ -32,8 +38,8 @@ class TrainerConfig:
         accumulate: batches whose gradients make one step.
         validate_every: steps between validations and checkpoints; divides ``steps``.
         patience: validations without improvement after which training stops; 0 never stops.
-        precision: Lightning's, for example ``32-true`` or ``16-mixed``.
-        accelerator: ``auto``, ``cpu`` or ``gpu``.
+        precision: one of ``PRECISIONS``.
+        accelerator: one of ``ACCELERATORS``.
         devices: processes on this machine, each on one device.
         num_nodes: machines.
     """
@@ -51,6 +57,12 @@ class TrainerConfig:
     num_nodes: int = 1
 
     def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"unknown precision: choose {', '.join(PRECISIONS)}")
+        if self.accelerator not in ACCELERATORS:
+            raise ValueError(f"unknown accelerator: choose {', '.join(ACCELERATORS)}")
+        if self.patience < 0:
+            raise ValueError("patience is at least 0")
         for name in ("steps", "batch_size", "accumulate", "validate_every", "devices", "num_nodes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is at least 1")
@@ -84,7 +96,7 @@ class RunConfig(BaseModel):
 
     name: str = Field(pattern=r"^[\w][\w.+-]*$")
     output: str = "runs"
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=1 << 32)
     data: DataConfig
     model: ModelConfig = Field(default_factory=ModelConfig)
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
@@ -157,6 +169,8 @@ def parse_config(tree: Mapping[str, Any], *, origin: str = "configuration") -> R
 
 def _put(tree: dict[str, Any], name: str, value: Any) -> None:
     *sections, key = name.split(".")
+    if not all((*sections, key)):
+        raise ConfigError(f"--set wants section.key=value, got '{name}='")
     for section in sections:
         inner = tree.setdefault(section, {})
         if not isinstance(inner, dict):

@@ -26,7 +26,7 @@ from rhm.data.catalog import Catalog, Tile
 from rhm.data.chips import Chip, GridChips, Preparation, SeededSampler, TrainingChips
 from rhm.data.labels import IGNORE
 from rhm.data.radiometry import Scaling, harmonize, histogram_of, measure_scalings
-from rhm.errors import CatalogError, ConfigError
+from rhm.errors import CatalogError, ConfigError, ModelFileError
 from rhm.histogram import Histogram
 from rhm.models.build import SegmentationModel, input_statistics, load_encoder_weights
 from rhm.models.file import save_model
@@ -82,6 +82,8 @@ def fit(config: RunConfig, *, resume: bool = False, progress: bool = False) -> R
     # Lightning's hints on devices and loggers are for those who write the loop.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     lightning.seed_everything(config.seed, verbose=False)
+    if not resume:
+        Run.refuse_existing(config)
     material = gather(config)
     model = build_model(config, material)
     trainer = _trainer(config, validated=bool(material.val), progress=progress)
@@ -92,19 +94,22 @@ def fit(config: RunConfig, *, resume: bool = False, progress: bool = False) -> R
         LOSSES[config.loss.name](config.loss),
         config.optimizer,
         freeze_batch_norm=config.model.batch_norm == "frozen",
+        seed=config.seed,
     )
     with warnings.catch_warnings():
         # Its advice on workers too.
         warnings.filterwarnings("ignore", module="lightning")
-        trainer.fit(
-            module,
-            train,
-            val if material.val else None,
-            ckpt_path=run.last_checkpoint() if resume else None,
-            weights_only=True,
-        )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        try:
+            trainer.fit(
+                module,
+                train,
+                val if material.val else None,
+                ckpt_path=run.last_checkpoint() if resume else None,
+                weights_only=True,
+            )
+        except SystemExit as error:
+            # What Lightning makes of an interrupt (with code 1) and of SIGTERM (without one).
+            raise KeyboardInterrupt from error
     if trainer.is_global_zero:
         finish(run, model, config, val if material.val else None)
     return run
@@ -132,7 +137,11 @@ def gather(config: RunConfig) -> Material:
     if bank is not None and bank.bands not in bands:
         raise ConfigError(f"augment.bank has {bank.bands} bands, the training images {bands.pop()}")
     histograms = _training_histograms(train)
-    measured = measure_scalings([*histograms.values(), *(bank.histograms if bank else ())])
+    # The bank must not move the range of imagery that there are labels of: runs with and
+    # without it then differ in their augmentation only.
+    of_bank = measure_scalings(bank.histograms) if bank else {}
+    measured = of_bank | measure_scalings(histograms.values())
+    _check_resolution(config, train)
     return Material(catalog, train, val, bank, measured, histograms)
 
 
@@ -140,7 +149,8 @@ def build_model(config: RunConfig, material: Material) -> SegmentationModel:
     """Build the network and describe it.
 
     Raises:
-        ConfigError: the encoder's weights are not there or do not fit.
+        ConfigError: there is no such network, or the encoder's weights are not there or do
+            not fit.
     """
     bands = material.train[0].bands
     mean, std = input_statistics(config.model.encoder, bands)
@@ -161,7 +171,10 @@ def build_model(config: RunConfig, material: Material) -> SegmentationModel:
         seed=config.seed,
         rhm_version=rhm.__version__,
     )
-    model = SegmentationModel(spec)
+    try:
+        model = SegmentationModel(spec)
+    except ModelFileError as error:
+        raise ConfigError(f"model: {error}") from error
     load_encoder_weights(model, config.model.weights)
     if config.model.batch_norm == "frozen":
         freeze_batch_norm(model)
@@ -305,6 +318,15 @@ def _loggers(run: Run) -> list[Logger]:
         CSVLogger(run.folder / "logs", name="", version=f"attempt_{attempt}"),
         TensorBoardLogger(run.folder / "logs", name="tensorboard", version=f"attempt_{attempt}"),
     ]
+
+
+def _check_resolution(config: RunConfig, tiles: Sequence[Tile]) -> None:
+    known = [tile.gsd_m for tile in tiles if tile.gsd_m is not None]
+    if config.data.gsd_m is None and known and max(known) > 1.2 * min(known):
+        raise ConfigError(
+            f"training images have {min(known):.2g} to {max(known):.2g} metres per pixel: choose "
+            "one with data.gsd_m"
+        )
 
 
 def _training_histograms(tiles: Sequence[Tile]) -> dict[tuple[str, str], Histogram]:

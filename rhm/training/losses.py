@@ -40,7 +40,11 @@ class LossConfig:
     def __post_init__(self) -> None:
         if self.name not in LOSSES:
             raise ValueError(f"unknown loss '{self.name}': choose {', '.join(LOSSES)}")
-        if self.boundary_weight < 0 or self.boundary_px < 1:
+        if not 0 <= self.tversky_alpha <= 1:
+            raise ValueError("tversky_alpha is a share in [0, 1]")
+        if not 0 <= self.focal_gamma <= 100:
+            raise ValueError("focal_gamma is in [0, 100]")
+        if not 0 <= self.boundary_weight < 1e6 or self.boundary_px < 1:
             raise ValueError("boundary_weight is at least 0 and boundary_px at least 1")
         if self.boundary_weight and not self.name.startswith("bce"):
             raise ValueError("boundary_weight goes with the losses bce and bce-dice")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torchmetrics.classification import BinaryJaccardIndex
 
 from rhm.data.chips import Chip
 from rhm.data.labels import IGNORE
+from rhm.errors import ConfigError
 from rhm.models.build import SegmentationModel
 
 SCHEDULES = ("one-cycle", "cosine", "constant")
@@ -39,8 +41,10 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
             raise ValueError(f"unknown schedule: choose {', '.join(SCHEDULES)}")
-        if self.learning_rate <= 0 or self.weight_decay < 0 or self.clip_norm < 0:
-            raise ValueError("learning_rate is above 0, weight_decay and clip_norm at least 0")
+        if not 0 < self.learning_rate < 10:
+            raise ValueError("learning_rate is a number between 0 and 10")
+        if not (0 <= self.weight_decay < 10 and 0 <= self.clip_norm < math.inf):
+            raise ValueError("weight_decay and clip_norm are finite and at least 0")
 
 
 class SegmentationModule(lightning.LightningModule):
@@ -54,6 +58,7 @@ class SegmentationModule(lightning.LightningModule):
         loss: of logits and targets, see ``rhm.training.losses``.
         optimizer: its settings.
         freeze_batch_norm: whether batch norms keep their statistics and parameters.
+        seed: of what the network draws at random, as dropout does.
     """
 
     def __init__(
@@ -63,12 +68,14 @@ class SegmentationModule(lightning.LightningModule):
         optimizer: OptimizerConfig,
         *,
         freeze_batch_norm: bool = False,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.model = model
         self.loss = loss
         self.settings = optimizer
         self.freeze_batch_norm = freeze_batch_norm
+        self.seed = seed
         self.val_iou = BinaryJaccardIndex(ignore_index=IGNORE)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -81,17 +88,27 @@ class SegmentationModule(lightning.LightningModule):
         if self.freeze_batch_norm:
             freeze_batch_norm(self.model)
 
+    def on_train_batch_start(self, batch: Chip, batch_index: int) -> None:
+        """Seed dropout by the batch, so that a resumed run draws what it would have drawn."""
+        place = [self.seed, self.current_epoch, batch_index, self.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+
     def training_step(self, batch: Chip, batch_index: int) -> Tensor:
         """Return the loss of the global batch."""
         logits, target = self._gathered(self(batch["image"]), batch["mask"])
-        loss: Tensor = self.loss(logits, target)
+        loss: Tensor = self.loss(logits.float(), target)
+        if not torch.isfinite(loss):
+            raise ConfigError(
+                f"training diverged at step {self.global_step} (the loss is {loss.item()}): "
+                "lower optimizer.learning_rate, or use trainer.precision=32-true"
+            )
         self.log("train_loss", loss.detach(), prog_bar=True, on_step=True, on_epoch=False)
         return loss
 
     def validation_step(self, batch: Chip, batch_index: int) -> None:
         """Score one batch of validation chips."""
         logits = self(batch["image"])
-        loss = self.loss(logits, batch["mask"])
+        loss = self.loss(logits.float(), batch["mask"])
         self.val_iou(logits.sigmoid(), batch["mask"])
         options: dict[str, Any] = {"on_step": False, "on_epoch": True, "prog_bar": True}
         self.log("val_loss", loss, batch_size=len(logits), sync_dist=True, **options)

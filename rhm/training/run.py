@@ -10,6 +10,7 @@ runs/NAME/evaluation/          scores and examples, when it has been evaluated
 """
 
 import json
+import os
 import platform
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -72,14 +73,25 @@ class Run:
             ConfigError: a run of this name exists.
             OutputError: the folder cannot be written.
         """
+        cls.refuse_existing(config)
         run = cls(config.folder)
-        if (run.folder / "config.yaml").exists():
-            raise ConfigError(
-                f"a run lies at {run.folder}: continue it with --resume, or choose another name"
-            )
         write_text(run.folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
         write_text(run.folder / "config.yaml", config.to_yaml())
         return run
+
+    @classmethod
+    def refuse_existing(cls, config: RunConfig) -> None:
+        """Check that there is no run of this name.
+
+        Raises:
+            ConfigError: there is one.
+        """
+        # Processes launched by the first one find the folder that it has just made.
+        launched = os.environ.get("LOCAL_RANK", "0") != "0"
+        if not launched and (config.folder / "config.yaml").exists():
+            raise ConfigError(
+                f"a run lies at {config.folder}: continue it with --resume, or choose another name"
+            )
 
     @classmethod
     def resume(cls, config: RunConfig) -> "Run":

@@ -291,7 +291,7 @@ def test_a_rotated_image_and_its_mask_are_read_alike(tmp_path: Path) -> None:
         ({"chip_px": 100}, "multiple of 32"),
         ({"chip_px": 0}, "multiple of 32"),
         ({"balance": 1.5}, "share in"),
-        ({"gsd_m": 0.0}, "positive number of metres"),
+        ({"gsd_m": 0.0}, "between 0.01 and 1000 metres"),
         ({"workers": -1}, "0 or more"),
     ],
 )

@@ -8,7 +8,7 @@ import shapely
 from rasterio.transform import Affine
 from shapely.affinity import affine_transform
 
-from rhm.data.labels import Label
+from rhm.data.labels import IGNORE, Label
 from rhm.data.raster import Raster
 from rhm.data.windows import Window, partition
 from rhm.errors import RasterError, VectorError
@@ -53,12 +53,14 @@ def test_everything_but_zero_is_building(tmp_path: Path, mask: Any) -> None:
     np.testing.assert_array_equal(truth, TRUTH)
 
 
-@pytest.mark.parametrize("nodata", [0, 255])
-def test_where_a_mask_has_no_data_there_is_no_building(tmp_path: Path, nodata: int) -> None:
+@pytest.mark.parametrize(("nodata", "unknown"), [(0, 0), (255, IGNORE), (7, IGNORE)])
+def test_a_mask_may_declare_what_it_does_not_know(
+    tmp_path: Path, nodata: int, unknown: int
+) -> None:
     mask = TRUTH.copy()
     mask[40:] = nodata
     expected = TRUTH.copy()
-    expected[40:] = 0
+    expected[40:] = unknown
     label = write_raster(tmp_path / "label.tif", mask, nodata=nodata)
     np.testing.assert_array_equal(_truth(_image(tmp_path), label), expected)
 

@@ -1,12 +1,15 @@
 """Evaluation: counts equal torchmetrics', every score is in the file, examples are pictures."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import rasterio
+import shapely
 import torch
 from torch import nn
 from torchmetrics.classification import BinaryJaccardIndex
@@ -150,6 +153,45 @@ def test_examples_are_pictures_with_outlines(result: tuple[Path, dict[str, Any]]
             )
             assert points.min() >= 0
             assert points.max() <= 96
+
+
+def test_nothing_but_an_earlier_evaluation_is_replaced(
+    model: SegmentationModel, catalog: Catalog, tmp_path: Path
+) -> None:
+    precious = tmp_path / "examples" / "precious.png"
+    precious.parent.mkdir()
+    precious.write_text("not ours")
+
+    def pictures(**options: Any) -> set[str]:
+        values = evaluate_model(
+            model, catalog, tmp_path, name="run", domains=["alder_aerial"], tiling=TILING, **options
+        )
+        named = {each["image"] for d in values["domains"] for each in d["examples"]}
+        there = {str(path.relative_to(tmp_path)) for path in tmp_path.glob("examples/*")}
+        assert there == named | {"examples/precious.png"}
+        return named
+
+    assert pictures(shifts=[Shift("gamma", 1)]) > pictures()
+
+
+def test_buildings_where_the_image_has_no_data_are_not_asked_for(
+    model: SegmentationModel, catalog: Catalog, tmp_path: Path
+) -> None:
+    tile = catalog.select(domains=["alder_aerial"]).tiles[0]
+    with rasterio.open(tile.image) as source:
+        profile, pixels = source.profile, source.read()
+    pixels[:, :, :48] = 0
+    with rasterio.open(tmp_path / "half.tif", "w", **(profile | {"nodata": 0})) as target:
+        target.write(pixels)
+    half = replace(tile, image=tmp_path / "half.tif")
+    whole = see(model, tile, shift=None, tiling=TILING)
+    seen = see(model, half, shift=None, tiling=TILING)
+    assert not seen.valid[:, :48].any()
+    kept = {polygon.wkt for polygon in seen.true_objects}
+    for polygon in whole.true_objects:
+        hidden = polygon.intersection(shapely.box(0, 0, 48, 96)).area / polygon.area
+        assert (polygon.wkt in kept) == (hidden < 0.5)
+    assert 0 < len(kept) < len(whole.true_objects)
 
 
 def test_picks_show_the_same_images_again(

@@ -233,7 +233,7 @@ def test_scenes_that_do_not_fit_are_refused_and_nothing_is_left(
     out = tmp_path / "out"
     scene = write_scene(tmp_path / "x.tif", houses)
     with pytest.raises(ModelFileError, match="has 3 bands, the model takes 4"):
-        predict_raster(Bright(spec(bands=4)), scene, out)
+        predict_raster(Bright(spec(bands=4, scalings={})), scene, out)
     with pytest.raises(RasterError, match="no such file"):
         predict_raster(Bright(), tmp_path / "none.tif", out)
     text = tmp_path / "text.tif"
@@ -259,6 +259,86 @@ def test_a_failure_leaves_earlier_results_alone(houses: NDArray[np.uint8], tmp_p
         predict_raster(failing, scene, tmp_path / "out", tile=64, overlap=16)
     after = {path.name: path.read_bytes() for path in first.mask.parent.iterdir()}
     assert before == after
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".parquet", ".fgb"])
+def test_resume_does_a_scene_again_when_anything_changed(
+    houses: NDArray[np.uint8], tmp_path: Path, suffix: str
+) -> None:
+    scene = write_scene(tmp_path / "x.tif", houses)
+    options: dict[str, Any] = {"resume": True, "polygons": PolygonConfig(suffix=suffix)}
+
+    def again(**changes: Any) -> bool:
+        result = predict_raster(Bright(), scene, tmp_path / "out", **(options | changes))
+        assert result.count > 0
+        return "was there already" not in result.notes
+
+    assert again()
+    assert not again()
+    assert again(polygons=PolygonConfig(threshold=0.4, suffix=suffix))
+    assert again(tile=96)
+    houses[150:170, 150:170] = 230
+    write_scene(scene, houses)
+    assert again(tile=96)
+    assert not again(tile=96)
+    (tmp_path / "out" / "x_mask.tif").write_bytes(b"")
+    assert again(tile=96)
+
+
+def test_a_place_off_the_earth_is_measured_in_pixels_and_said(
+    houses: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    scene = write_scene(tmp_path / "x.tif", houses, crs="EPSG:4326")  # but metres of UTM
+    result = predict_raster(Bright(), scene, tmp_path)
+    assert "no place on Earth" in result.notes[0]
+    assert sorted(geopandas.read_file(result.buildings)["area_m2"]) == [120.0, 400.0]
+
+
+def test_what_geojson_cannot_hold_is_said_before_predicting(
+    houses: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    scene = write_scene(tmp_path / "x.tif", houses, crs=None, transform=None)
+    options = {"polygons": PolygonConfig(suffix=".geojson")}
+    with pytest.raises(OutputError, match="GeoJSON needs"):
+        predict_raster(Bright(), scene, tmp_path / "out", **options)  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_blocked_result_leaves_none_of_the_three(
+    houses: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    scene = write_scene(tmp_path / "x.tif", houses)
+    (tmp_path / "out" / "x_buildings.gpkg").mkdir(parents=True)
+    with pytest.raises(OutputError, match="it is a folder"):
+        predict_raster(Bright(), scene, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["x_buildings.gpkg"]
+
+
+def test_odd_names_are_written(houses: NDArray[np.uint8], tmp_path: Path) -> None:
+    scene = write_scene(tmp_path / "a;b'c%d é.tif", houses)
+    result = predict_raster(Bright(), scene, tmp_path / "out")
+    assert result.buildings.name == "a;b'c%d é_buildings.gpkg"
+    # GDAL itself would misread the name.
+    plain = result.buildings.rename(tmp_path / "plain.gpkg")
+    assert len(geopandas.read_file(plain)) == 2
+
+
+def test_a_module_is_left_in_its_mode_with_its_statistics(
+    houses: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 1, 1)).train()
+    before = model.state_dict()["0.running_mean"].clone()
+    predict_raster(model, write_scene(tmp_path / "x.tif", houses), tmp_path)
+    assert model.training
+    assert torch.equal(model.state_dict()["0.running_mean"], before)
+
+
+def test_a_model_that_gives_no_numbers_is_refused(
+    houses: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    scene = write_scene(tmp_path / "x.tif", houses)
+    with pytest.raises(ModelFileError, match="not numbers"):
+        predict_raster(lambda x: x[:, :1] * torch.nan, scene, tmp_path / "out")
 
 
 def test_resume_leaves_complete_scenes_alone(houses: NDArray[np.uint8], tmp_path: Path) -> None:

@@ -137,13 +137,53 @@ def test_files_that_are_no_model_are_refused(model: SegmentationModel, tmp_path:
 
 @pytest.mark.parametrize(
     "change",
-    [{"format": 99}, {"bands": None, "shoes": 2}, {"scalings": 3}, {"format": "x"}],
+    [
+        {"format": 99},
+        {"format": "x"},
+        {"shoes": 2},
+        {"bands": "three"},
+        {"bands": 4},
+        {"scalings": 3},
+        {"scalings": {"uint16": {"dtype": "uint16", "low": [5] * 3, "high": [5] * 3}}},
+        {"scalings": {"float32": {"dtype": "float32", "low": [0] * 3, "high": [1] * 3}}},
+        {"threshold": None},
+        {"threshold": 2},
+        {"gsd_m": 0},
+        {"std": [0.0]},
+        {"mean": ["a"]},
+        {"mean": [0.5, 0.5]},
+        {"architecture": ["unet"]},
+        {"source_histograms": {"here": [[1.0]]}},
+    ],
 )
 def test_descriptions_that_are_none_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(ModelFileError, match="not a model description"):
         ModelSpec.from_json(json.dumps(json.loads(SPEC.to_json()) | change))
     with pytest.raises(ModelFileError, match="not a model description"):
         ModelSpec.from_json("[1, 2]")
+
+
+@pytest.mark.parametrize("change", [{"architecture": "vnet"}, {"encoder": "no_such_net"}])
+def test_descriptions_of_no_network_are_refused(
+    model: SegmentationModel, tmp_path: Path, change: dict[str, object]
+) -> None:
+    text = json.dumps(json.loads(SPEC.to_json()) | change)
+    save_file(model.state_dict(), tmp_path / "a.safetensors", metadata={"rhm": text})
+    with pytest.raises(
+        ModelFileError, match=r"cannot be built on the encoder|unknown architecture"
+    ):
+        load_model(tmp_path / "a.safetensors")
+
+
+def test_a_diverged_model_is_neither_saved_nor_loaded(tmp_path: Path) -> None:
+    model = SegmentationModel(SPEC)
+    next(model.parameters()).data[0] = torch.nan
+    with pytest.raises(ModelFileError, match="not finite"):
+        save_model(model, tmp_path / "a.safetensors")
+    assert list(tmp_path.iterdir()) == []
+    save_file(model.state_dict(), tmp_path / "b.safetensors", metadata={"rhm": SPEC.to_json()})
+    with pytest.raises(ModelFileError, match="not finite"):
+        load_model(tmp_path / "b.safetensors")
 
 
 def test_saving_where_nothing_can_be_written(model: SegmentationModel, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from rhm.errors import BankError, CatalogError, ConfigError
+from rhm.data import Catalog
+from rhm.errors import BankError, CatalogError, ConfigError, ModelFileError
 from rhm.models.file import load_model
 from rhm.training import fitting
 from rhm.training.config import RunConfig
@@ -68,11 +69,14 @@ class PowerCut(lightning.Callback):
             raise Killed
 
 
+# A pyramid network draws dropout, which must not depend on what was drawn before.
+@pytest.mark.parametrize("architecture", ["unet", "fpn"])
 def test_killed_and_resumed_ends_with_the_weights_of_an_uninterrupted_run(
-    tiny: Make, bank_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Make, bank_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str
 ) -> None:
     sections = {
         "augment": {"colour": "rhm", "bank": str(bank_path)},
+        "model": {"architecture": architecture},
         "trainer": {"steps": 6, "accumulate": 2},
     }
     whole = fit(tiny("whole", **sections))
@@ -118,6 +122,32 @@ def test_two_processes_equal_one_with_the_same_global_batch(tiny: Make) -> None:
     assert largest_difference(one.folder, two.folder) <= 1e-4
     ours, theirs = load_model(one.folder).spec, load_model(two.folder).spec
     assert ours == theirs
+
+
+def test_diverged_training_is_said_and_leaves_no_model(tiny: Make) -> None:
+    config = tiny("diverged", optimizer={"learning_rate": 9.0, "clip_norm": 0.0})
+    with pytest.raises((ConfigError, ModelFileError), match="diverged"):
+        fit(config)
+    assert not (config.folder / "model.safetensors").exists()
+
+
+def test_images_of_mixed_resolution_want_one_to_be_chosen(
+    tiny: Make, catalog_path: Path, tmp_path: Path
+) -> None:
+    catalog = Catalog.load(catalog_path)
+    gsd = catalog.frame["gsd_m"].to_numpy(copy=True)
+    gsd[::2] = 2.0
+    Catalog(catalog.frame.assign(gsd_m=gsd)).save(tmp_path / "mixed.parquet")
+    with pytest.raises(ConfigError, match=r"choose one with data\.gsd_m"):
+        gather(tiny(data={"catalog": str(tmp_path / "mixed.parquet")}))
+
+
+def test_the_bank_does_not_move_the_range_of_labelled_imagery(tiny: Make, bank_path: Path) -> None:
+    plain = tiny(data={"sources": ["alder_satellite"]})
+    matched = tiny(
+        data={"sources": ["alder_satellite"]}, augment={"colour": "rhm", "bank": str(bank_path)}
+    )
+    assert gather(plain).scalings["uint16"] == gather(matched).scalings["uint16"]
 
 
 def test_the_loss_falls_on_one_batch(tiny: Make) -> None:
