@@ -3,8 +3,7 @@
 import logging
 import math
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import lightning
 import numpy as np
@@ -20,46 +19,19 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
 import rhm
-from rhm.augmentation import training_transform
-from rhm.bank import HistogramBank
-from rhm.data.catalog import Catalog, Tile
-from rhm.data.chips import Chip, GridChips, Preparation, SeededSampler, TrainingChips
+from rhm.data.chips import Chip
 from rhm.data.labels import IGNORE
-from rhm.data.radiometry import Scaling, harmonize, histogram_of, measure_scalings
-from rhm.errors import CatalogError, ConfigError, ModelFileError
-from rhm.histogram import Histogram
+from rhm.errors import ConfigError, ModelFileError
 from rhm.models.build import SegmentationModel, input_statistics, load_encoder_weights
 from rhm.models.file import save_model
 from rhm.models.spec import ModelSpec
 from rhm.training.config import RunConfig, TrainerConfig
+from rhm.training.datamodule import ChipDataModule
 from rhm.training.losses import LOSSES
+from rhm.training.material import Material, gather
 from rhm.training.metrics import CalibrationBins
 from rhm.training.module import SegmentationModule, freeze_batch_norm
 from rhm.training.run import Run
-
-_PIXELS_PER_TILE = 1 << 22
-"""Pixels of each training image that are counted to measure its radiometry."""
-
-
-@dataclass(frozen=True)
-class Material:
-    """What a run trains on.
-
-    Attributes:
-        catalog: of all imagery.
-        train: labelled training images.
-        val: labelled validation images; may be empty.
-        bank: the target domain's histograms, or None.
-        scalings: range by dtype of training imagery and bank.
-        histograms: by domain and dtype, the training pixels together.
-    """
-
-    catalog: Catalog
-    train: Sequence[Tile]
-    val: Sequence[Tile]
-    bank: HistogramBank | None
-    scalings: Mapping[str, Scaling]
-    histograms: Mapping[tuple[str, str], Histogram]
 
 
 def fit(config: RunConfig, *, resume: bool = False, progress: bool = False) -> Run:
@@ -88,7 +60,7 @@ def fit(config: RunConfig, *, resume: bool = False, progress: bool = False) -> R
     model = build_model(config, material)
     trainer = _trainer(config, validated=bool(material.val), progress=progress)
     run = _folder(config, resume=resume) if trainer.is_global_zero else Run(config.folder)
-    train, val = loaders(config, material, model.spec, rank=trainer.global_rank)
+    chips = ChipDataModule(config, material, model.spec)
     module = SegmentationModule(
         model,
         LOSSES[config.loss.name](config.loss),
@@ -102,8 +74,7 @@ def fit(config: RunConfig, *, resume: bool = False, progress: bool = False) -> R
         try:
             trainer.fit(
                 module,
-                train,
-                val if material.val else None,
+                datamodule=chips,
                 ckpt_path=run.last_checkpoint() if resume else None,
                 weights_only=True,
             )
@@ -111,38 +82,8 @@ def fit(config: RunConfig, *, resume: bool = False, progress: bool = False) -> R
             # What Lightning makes of an interrupt (with code 1) and of SIGTERM (without one).
             raise KeyboardInterrupt from error
     if trainer.is_global_zero:
-        finish(run, model, config, val if material.val else None)
+        finish(run, model, config, chips.val_dataloader() if material.val else None)
     return run
-
-
-def gather(config: RunConfig) -> Material:
-    """Select the images of a run, read its bank and measure the radiometry of both.
-
-    Raises:
-        CatalogError: there is no labelled training image, or they differ in bands.
-        BankError: the bank cannot be read or has other bands.
-    """
-    catalog = Catalog.load(config.data.catalog)
-    chosen = catalog.select(domains=config.data.sources or None, labelled=True)
-    train, val = (chosen.select(split=split).tiles for split in ("train", "val"))
-    if not train:
-        raise CatalogError(
-            f"{config.data.catalog} has no labelled image in split 'train' of "
-            f"{', '.join(config.data.sources) or 'any domain'}"
-        )
-    bands = {tile.bands for tile in train}
-    if len(bands) > 1:
-        raise CatalogError(f"training images have {sorted(bands)} bands: train on one number only")
-    bank = HistogramBank.load(config.augment.bank) if config.augment.bank else None
-    if bank is not None and bank.bands not in bands:
-        raise ConfigError(f"augment.bank has {bank.bands} bands, the training images {bands.pop()}")
-    histograms = _training_histograms(train)
-    # The bank must not move the range of imagery that there are labels of: runs with and
-    # without it then differ in their augmentation only.
-    of_bank = measure_scalings(bank.histograms) if bank else {}
-    measured = of_bank | measure_scalings(histograms.values())
-    _check_resolution(config, train)
-    return Material(catalog, train, val, bank, measured, histograms)
 
 
 def build_model(config: RunConfig, material: Material) -> SegmentationModel:
@@ -165,7 +106,7 @@ def build_model(config: RunConfig, material: Material) -> SegmentationModel:
         gsd_m=config.data.gsd_m or (float(np.median(distances)) if distances else None),
         method=config.augment.colour,
         sources=tuple(dict.fromkeys(tile.domain for tile in material.train)),
-        source_histograms=_unit_histograms(material),
+        source_histograms=material.unit_histograms(),
         training_images=len(material.train),
         split_hash=material.catalog.split_hash(),
         seed=config.seed,
@@ -179,52 +120,6 @@ def build_model(config: RunConfig, material: Material) -> SegmentationModel:
     if config.model.batch_norm == "frozen":
         freeze_batch_norm(model)
     return model.to(memory_format=torch.channels_last)
-
-
-def loaders(
-    config: RunConfig, material: Material, spec: ModelSpec, *, rank: int = 0
-) -> tuple[DataLoader[Chip], DataLoader[Chip]]:
-    """Return the loaders of training and validation chips for the process of this rank."""
-    preparation = Preparation(spec.tables(), config.data.gsd_m)
-    augmentations = {
-        dtype: training_transform(
-            config.augment,
-            dtype=np.dtype(dtype),
-            bands=spec.bands,
-            bank=harmonize(material.bank, dtype, spec.scalings) if material.bank else None,
-        )
-        for dtype in {tile.dtype for tile in material.train}
-    }
-    size = config.data.chip_px
-    training = TrainingChips(
-        material.train,
-        size=size,
-        preparation=preparation,
-        augmentations=augmentations,
-        balance=config.data.balance,
-        seed=config.seed,
-    )
-    validation = GridChips(material.val, size=size, preparation=preparation)
-    settings = config.trainer
-    world_size = settings.devices * settings.num_nodes
-    sampler = SeededSampler(
-        settings.epoch_steps * settings.batch_size,
-        rank=rank,
-        world_size=world_size,
-    )
-    batch = settings.batch_size // (world_size * settings.accumulate)
-    workers = config.data.workers
-    return (
-        DataLoader(
-            training,
-            batch_size=batch,
-            sampler=sampler,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        ),
-        DataLoader(validation, batch_size=batch, num_workers=min(workers, 1)),
-    )
 
 
 def finish(
@@ -318,31 +213,3 @@ def _loggers(run: Run) -> list[Logger]:
         CSVLogger(run.folder / "logs", name="", version=f"attempt_{attempt}"),
         TensorBoardLogger(run.folder / "logs", name="tensorboard", version=f"attempt_{attempt}"),
     ]
-
-
-def _check_resolution(config: RunConfig, tiles: Sequence[Tile]) -> None:
-    known = [tile.gsd_m for tile in tiles if tile.gsd_m is not None]
-    if config.data.gsd_m is None and known and max(known) > 1.2 * min(known):
-        raise ConfigError(
-            f"training images have {min(known):.2g} to {max(known):.2g} metres per pixel: choose "
-            "one with data.gsd_m"
-        )
-
-
-def _training_histograms(tiles: Sequence[Tile]) -> dict[tuple[str, str], Histogram]:
-    pooled: dict[tuple[str, str], Histogram] = {}
-    for tile in tiles:
-        with tile.open() as raster:
-            counted = histogram_of(raster, max_pixels=_PIXELS_PER_TILE)
-        key = (tile.domain, tile.dtype)
-        pooled[key] = pooled[key].merge(counted) if key in pooled else counted
-    return pooled
-
-
-def _unit_histograms(material: Material) -> dict[str, list[list[float]]]:
-    """Return each training domain's histogram on 256 levels from black to white."""
-    pooled: dict[str, Histogram] = {}
-    for (domain, dtype), histogram in material.histograms.items():
-        unit = material.scalings[dtype].bytes_table().push(histogram)
-        pooled[domain] = pooled[domain].merge(unit) if domain in pooled else unit
-    return {domain: h.distribution().round(6).tolist() for domain, h in pooled.items()}

@@ -19,8 +19,10 @@ from rhm.errors import BankError, CatalogError, ConfigError, ModelFileError
 from rhm.models.file import load_model
 from rhm.training import fitting
 from rhm.training.config import RunConfig
-from rhm.training.fitting import build_model, fit, gather, loaders
+from rhm.training.datamodule import ChipDataModule
+from rhm.training.fitting import build_model, fit
 from rhm.training.losses import LOSSES
+from rhm.training.material import gather
 from rhm.training.module import SegmentationModule
 
 Make = Callable[..., RunConfig]
@@ -154,8 +156,8 @@ def test_the_loss_falls_on_one_batch(tiny: Make) -> None:
     config = tiny("learn")
     material = gather(config)
     model = build_model(config, material)
-    train, _ = loaders(config, material, model.spec)
-    batch = next(iter(train))
+    chips = ChipDataModule(config, material, model.spec)
+    batch = next(iter(chips.train_dataloader()))
     module = SegmentationModule(model, torch.nn.Identity(), config.optimizer)
     loss = LOSSES["bce-dice"](config.loss)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
@@ -175,7 +177,7 @@ def test_the_threshold_is_the_configurations_or_chosen_on_validation_chips(tiny:
     chosen = tiny("chosen", model={"threshold": None}, trainer={"steps": 2})
     model = load_model(fit(chosen).folder)
     material = gather(chosen)
-    _, val = loaders(chosen, material, model.spec)
+    val = ChipDataModule(chosen, material, model.spec).val_dataloader()
     logits = [(model(chip["image"]).sigmoid(), chip["mask"]) for chip in val]
 
     def iou(threshold: float) -> float:
@@ -185,6 +187,16 @@ def test_the_threshold_is_the_configurations_or_chosen_on_validation_chips(tiny:
 
     best = max(iou(k / 200) for k in range(200))
     assert iou(model.spec.threshold) == pytest.approx(best)
+
+
+def test_a_catalog_without_validation_images_trains(
+    tiny: Make, catalog_path: Path, tmp_path: Path
+) -> None:
+    catalog = Catalog.load(catalog_path)
+    Catalog(catalog.frame.assign(split="train")).save(tmp_path / "all.parquet")
+    run = fit(tiny(data={"catalog": str(tmp_path / "all.parquet")}, trainer={"steps": 2}))
+    assert load_model(run.folder).spec.training_images == 6
+    assert "val_iou" not in pandas.read_csv(run.folder / "metrics.csv").columns
 
 
 def test_frozen_batch_norm_keeps_its_statistics(tiny: Make) -> None:

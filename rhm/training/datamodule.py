@@ -1,0 +1,82 @@
+"""The chips of a run, as Lightning asks for them."""
+
+import lightning
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from rhm.augmentation import training_transform
+from rhm.data.chips import Augmentation, Chip, GridChips, Preparation, SeededSampler, TrainingChips
+from rhm.data.radiometry import harmonize
+from rhm.models.spec import ModelSpec
+from rhm.training.config import RunConfig
+from rhm.training.material import Material
+
+
+class ChipDataModule(lightning.LightningDataModule):
+    """Training chips drawn at random, validation chips that cover their images once.
+
+    The same seed gives the same samples for any number of workers, and the same global batches
+    for any number of processes.
+
+    Args:
+        config: of the run.
+        material: images and bank.
+        spec: of the model that sees the chips.
+    """
+
+    def __init__(self, config: RunConfig, material: Material, spec: ModelSpec) -> None:
+        super().__init__()
+        self.config = config
+        self.material = material
+        self.spec = spec
+        self.preparation = Preparation(spec.tables(), config.data.gsd_m)
+
+    def train_dataloader(self) -> DataLoader[Chip]:
+        """Return this process's share of the training chips."""
+        data, settings = self.config.data, self.config.trainer
+        world_size = settings.devices * settings.num_nodes
+        chips = TrainingChips(
+            self.material.train,
+            size=data.chip_px,
+            preparation=self.preparation,
+            augmentations={dtype: self._augmentation(dtype) for dtype in self._dtypes()},
+            balance=data.balance,
+            seed=self.config.seed,
+        )
+        sampler = SeededSampler(
+            settings.epoch_steps * settings.batch_size,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            world_size=world_size,
+        )
+        return DataLoader(
+            chips,
+            batch_size=self._batch_size(),
+            sampler=sampler,
+            num_workers=data.workers,
+            persistent_workers=data.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def val_dataloader(self) -> DataLoader[Chip]:
+        """Return the validation chips; none where there are no validation images."""
+        data = self.config.data
+        chips = GridChips(self.material.val, size=data.chip_px, preparation=self.preparation)
+        return DataLoader(chips, batch_size=self._batch_size(), num_workers=min(data.workers, 1))
+
+    def _augmentation(self, dtype: str) -> Augmentation:
+        bank = self.material.bank
+        made: Augmentation = training_transform(
+            self.config.augment,
+            dtype=np.dtype(dtype),
+            bands=self.spec.bands,
+            bank=None if bank is None else harmonize(bank, dtype, self.spec.scalings),
+        )
+        return made
+
+    def _dtypes(self) -> set[str]:
+        return {tile.dtype for tile in self.material.train}
+
+    def _batch_size(self) -> int:
+        settings = self.config.trainer
+        return settings.batch_size // (settings.devices * settings.num_nodes * settings.accumulate)
