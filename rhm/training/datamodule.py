@@ -23,6 +23,9 @@ class ChipDataModule(lightning.LightningDataModule):
         config: of the run.
         material: images and bank.
         spec: of the model that sees the chips.
+
+    Raises:
+        ConfigError: the augmentation cannot treat the imagery.
     """
 
     def __init__(self, config: RunConfig, material: Material, spec: ModelSpec) -> None:
@@ -31,6 +34,9 @@ class ChipDataModule(lightning.LightningDataModule):
         self.material = material
         self.spec = spec
         self.preparation = Preparation(spec.tables(), config.data.gsd_m)
+        self.augmentations = {
+            dtype: self._augmentation(dtype) for dtype in {tile.dtype for tile in material.train}
+        }
 
     def train_dataloader(self) -> DataLoader[Chip]:
         """Return this process's share of the training chips."""
@@ -40,7 +46,7 @@ class ChipDataModule(lightning.LightningDataModule):
             self.material.train,
             size=data.chip_px,
             preparation=self.preparation,
-            augmentations={dtype: self._augmentation(dtype) for dtype in self._dtypes()},
+            augmentations=self.augmentations,
             balance=data.balance,
             seed=self.config.seed,
         )
@@ -73,9 +79,6 @@ class ChipDataModule(lightning.LightningDataModule):
             bank=None if bank is None else harmonize(bank, dtype, self.spec.scalings),
         )
         return made
-
-    def _dtypes(self) -> set[str]:
-        return {tile.dtype for tile in self.material.train}
 
     def _batch_size(self) -> int:
         settings = self.config.trainer

@@ -58,9 +58,9 @@ def fit(config: RunConfig, *, resume: bool = False, progress: bool = False) -> R
         Run.refuse_existing(config)
     material = gather(config)
     model = build_model(config, material)
+    chips = ChipDataModule(config, material, model.spec)
     trainer = _trainer(config, validated=bool(material.val), progress=progress)
     run = _folder(config, resume=resume) if trainer.is_global_zero else Run(config.folder)
-    chips = ChipDataModule(config, material, model.spec)
     module = SegmentationModule(
         model,
         LOSSES[config.loss.name](config.loss),

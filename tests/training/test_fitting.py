@@ -11,11 +11,12 @@ import lightning
 import numpy as np
 import pandas
 import pytest
+import timm
 import torch
 from safetensors.numpy import load_file
 
 from rhm.data import Catalog
-from rhm.errors import BankError, CatalogError, ConfigError, ModelFileError
+from rhm.errors import BankError, CatalogError, ConfigError
 from rhm.models.file import load_model
 from rhm.training import fitting
 from rhm.training.config import RunConfig
@@ -126,9 +127,14 @@ def test_two_processes_equal_one_with_the_same_global_batch(tiny: Make) -> None:
     assert ours == theirs
 
 
-def test_diverged_training_is_said_and_leaves_no_model(tiny: Make) -> None:
-    config = tiny("diverged", optimizer={"learning_rate": 9.0, "clip_norm": 0.0})
-    with pytest.raises((ConfigError, ModelFileError), match="diverged"):
+def test_diverged_training_is_said_and_leaves_no_model(tiny: Make, tmp_path: Path) -> None:
+    # Weights that are no numbers make the first loss none.
+    state = timm.create_model("resnet18", pretrained=False).state_dict()
+    state["conv1.weight"][:] = torch.nan
+    torch.save(state, tmp_path / "broken.pth")
+    model = {"encoder": "resnet18", "weights": str(tmp_path / "broken.pth")}
+    config = tiny("diverged", model=model)
+    with pytest.raises(ConfigError, match=r"training diverged at step 0"):
         fit(config)
     assert not (config.folder / "model.safetensors").exists()
 
@@ -228,3 +234,6 @@ def test_what_cannot_be_trained_on_is_said(tiny: Make, catalog_path: Path, tmp_p
         fit(tiny(data={"sources": ["birch_satellite"]}, augment={"colour": "gamma"}))
     with pytest.raises(ConfigError, match="only tf_efficientnet_lite0 has bundled weights"):
         fit(tiny(model={"encoder": "resnet18"}))
+    with pytest.raises(ConfigError, match="vit_tiny_patch16_224"):
+        fit(tiny(model={"encoder": "vit_tiny_patch16_224", "weights": "none"}))
+    assert not (tmp_path / "runs").exists()
