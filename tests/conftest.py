@@ -43,11 +43,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def catalog_path(world: Path) -> Path:
     """The small world's catalog, with splits."""
-    from rhm.data import Catalog, index_folder
+    from rhm.data import index_folder
 
-    sources = index_folder(world, group_pattern=r"(\d+)$")
     path = world / "catalog.parquet"
-    Catalog.build(sources).assign_splits({"val": 0.2, "test": 0.2}).save(path)
+    catalog = index_folder(world, group_pattern=r"(\d+)$")
+    catalog.assign_splits({"val": 0.2, "test": 0.2}).save(path)
     return path
 
 

@@ -15,8 +15,6 @@ app = typer.Typer(
     help="Catalogs of imagery, and what a raster says of itself.", no_args_is_help=True
 )
 
-KINDS = ("inria", "spacenet", "folder")
-
 
 @app.command()
 def index(
@@ -99,25 +97,16 @@ def _sources(
     gsd: float | None,
     black_is_nodata: bool,
 ) -> "list[Source]":
-    from rhm.data.folder import index_folder
-    from rhm.data.inria import index_inria
-    from rhm.data.spacenet import index_spacenet
+    from rhm.data.indexers import INDEXERS
 
-    if kind not in KINDS:
-        raise typer.BadParameter(f"unknown layout '{kind}': choose {', '.join(KINDS)}")
+    if kind not in INDEXERS:
+        raise typer.BadParameter(f"unknown layout '{kind}': choose {', '.join(INDEXERS)}")
+    options = {"domain": domain, "table": csv, "group_pattern": group_pattern, "gsd_m": gsd}
     if kind == "folder":
-        return index_folder(
-            folder,
-            table=csv,
-            domain=domain,
-            group_pattern=group_pattern,
-            gsd_m=gsd,
-            black_is_nodata=black_is_nodata,
-        )
-    if domain or csv or group_pattern or gsd:
+        return INDEXERS[kind](folder, black_is_nodata=black_is_nodata, **options)
+    if any(value is not None for value in options.values()):
         raise typer.BadParameter("--domain, --table, --group-pattern and --gsd go with 'folder'")
-    found = index_inria(folder) if kind == "inria" else index_spacenet(folder)
-    return [_with_nodata(source, black_is_nodata) for source in found]
+    return [_with_nodata(source, black_is_nodata) for source in INDEXERS[kind](folder)]
 
 
 def _with_nodata(source: "Source", black_is_nodata: bool) -> "Source":

@@ -155,9 +155,9 @@ def _index(
     folder: Path, output: Path, table: Path | None, group_pattern: str | None, seed: int
 ) -> Path:
     from rhm.data.catalog import Catalog
-    from rhm.data.folder import index_folder
+    from rhm.data.folder import find_in_folder
 
-    sources = index_folder(folder, table=table, group_pattern=group_pattern)
+    sources = find_in_folder(folder, table=table, group_pattern=group_pattern)
     with progress("indexing", len(sources)) as advance:
         catalog = Catalog.build(sources, on_progress=lambda: advance(1))
     path = output / "catalog.parquet"

@@ -5,17 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rhm.data.catalog import Catalog
-    from rhm.data.folder import index_folder
-    from rhm.data.inria import index_inria
+    from rhm.data.indexers import index_folder, index_inria, index_spacenet
     from rhm.data.raster import Raster
-    from rhm.data.spacenet import index_spacenet
 
 _HOMES = {
     "Catalog": "rhm.data.catalog",
     "Raster": "rhm.data.raster",
-    "index_folder": "rhm.data.folder",
-    "index_inria": "rhm.data.inria",
-    "index_spacenet": "rhm.data.spacenet",
+    "index_folder": "rhm.data.indexers",
+    "index_inria": "rhm.data.indexers",
+    "index_spacenet": "rhm.data.indexers",
 }
 
 __all__ = ["Catalog", "Raster", "index_folder", "index_inria", "index_spacenet"]

@@ -24,7 +24,7 @@ _VECTOR_FOLDERS = ("footprints", "labels", "vectors")
 _SURPLUS = "surplus cells"
 
 
-def index_folder(
+def find_in_folder(
     folder: str | os.PathLike[str],
     *,
     table: str | os.PathLike[str] | None = None,

@@ -19,7 +19,7 @@ _VALIDATION_TILES = range(1, 6)
 _GSD_M = 0.3
 
 
-def index_inria(folder: str | os.PathLike[str]) -> list[Source]:
+def find_inria(folder: str | os.PathLike[str]) -> list[Source]:
     """Find the dataset's tiles.
 
     Args:

@@ -33,7 +33,7 @@ _AREAS = {"013022223130": "AOI_1_RIO", "013022223132": "AOI_1_RIO", "01302222313
 _Key = tuple[str, str]
 
 
-def index_spacenet(
+def find_spacenet(
     folder: str | os.PathLike[str], *, products: Sequence[str] = PRODUCTS
 ) -> list[Source]:
     """Find images and labels anywhere below ``folder``.

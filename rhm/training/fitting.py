@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import warnings
 from dataclasses import replace
 
@@ -25,7 +26,7 @@ from rhm.errors import ConfigError, ModelFileError
 from rhm.models.build import SegmentationModel, input_statistics, load_encoder_weights
 from rhm.models.file import save_model
 from rhm.models.spec import ModelSpec
-from rhm.training.config import RunConfig, TrainerConfig
+from rhm.training.config import RunConfig, TrainerConfig, read_config
 from rhm.training.datamodule import ChipDataModule
 from rhm.training.losses import LOSSES
 from rhm.training.material import Material, gather
@@ -34,14 +35,16 @@ from rhm.training.module import SegmentationModule, freeze_batch_norm
 from rhm.training.run import Run
 
 
-def fit(config: RunConfig, *, resume: bool = False, progress: bool = False) -> Run:
+def fit(
+    config: RunConfig | str | os.PathLike[str], *, resume: bool = False, progress: bool = False
+) -> Run:
     """Train a model.
 
     The run's folder holds everything that came of it. A run that was killed goes on from its
     last checkpoint with ``resume`` and ends with the weights it would have had.
 
     Args:
-        config: of the run.
+        config: of the run, or the path of its YAML file.
         resume: continue the run of this name.
         progress: show a progress bar.
 
@@ -51,6 +54,8 @@ def fit(config: RunConfig, *, resume: bool = False, progress: bool = False) -> R
         CatalogError: the catalog has no image to train on.
         BankError: the bank cannot be read or does not fit the imagery.
     """
+    if not isinstance(config, RunConfig):
+        config = read_config(config)
     # Lightning's hints on devices and loggers are for those who write the loop.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     lightning.seed_everything(config.seed, verbose=False)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from rhm.data.catalog import Catalog
-from rhm.data.folder import images_in, index_folder
+from rhm.data.folder import find_in_folder, images_in
 from rhm.errors import CatalogError
 
 
@@ -25,7 +25,7 @@ def test_one_domain_of_images_and_masks(tmp_path: Path, masks: str) -> None:
     town = tmp_path / "town"
     _files(town, "images/b.TIF", "images/a.png", f"{masks}/a.png", f"{masks}/b.tif")
     _files(town, "images/._a.png", f"{masks}/._a.png", "images/a.png.aux.xml", "images/notes.txt")
-    first, second = index_folder(town, gsd_m=0.3, black_is_nodata=True)
+    first, second = find_in_folder(town, gsd_m=0.3, black_is_nodata=True)
     assert (first.image, first.label) == (town / "images/a.png", town / masks / "a.png")
     assert (second.image, second.label) == (town / "images/b.TIF", town / masks / "b.tif")
     assert (first.domain, first.group, first.split) == ("town", "a", "")
@@ -36,19 +36,19 @@ def test_a_domain_per_city(tmp_path: Path) -> None:
     _files(tmp_path, "north/images/a.tif", "north/masks/a.png", "north/masks/unused.png")
     _files(tmp_path, "south/images/a.tif", "south/footprints/a.gpkg", "notes/readme.txt")
     _files(tmp_path, "west/images/a.tif")
-    found = [(source.domain, source.label) for source in index_folder(tmp_path)]
+    found = [(source.domain, source.label) for source in find_in_folder(tmp_path)]
     assert found == [
         ("north", tmp_path / "north/masks/a.png"),
         ("south", tmp_path / "south/footprints/a.gpkg"),
         ("west", None),
     ]
-    assert {source.domain for source in index_folder(tmp_path, domain="all")} == {"all"}
+    assert {source.domain for source in find_in_folder(tmp_path, domain="all")} == {"all"}
 
 
 @pytest.mark.parametrize("vectors", ["footprints", "labels", "vectors"])
 def test_one_vector_file_for_all_images(tmp_path: Path, vectors: str) -> None:
     _files(tmp_path, "images/a.tif", "images/b.tif", f"{vectors}/all.geojson")
-    assert [source.label for source in index_folder(tmp_path)] == [
+    assert [source.label for source in find_in_folder(tmp_path)] == [
         tmp_path / vectors / "all.geojson"
     ] * 2
 
@@ -58,7 +58,7 @@ def test_an_image_whose_label_is_missing_is_named(tmp_path: Path, label: str) ->
     # A label named after one image says nothing of the other.
     _files(tmp_path, "images/a.tif", "images/b.tif", label)
     with pytest.raises(CatalogError, match="has no label of its name") as error:
-        index_folder(tmp_path)
+        find_in_folder(tmp_path)
     assert str(tmp_path / "images" / "b.tif") in str(error.value)
 
 
@@ -66,14 +66,14 @@ def test_an_image_whose_label_is_missing_is_named(tmp_path: Path, label: str) ->
 def test_a_folder_without_images_is_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
     _files(tmp_path, *names)
     with pytest.raises(CatalogError, match="no images under"):
-        index_folder(tmp_path)
+        find_in_folder(tmp_path)
     with pytest.raises(CatalogError, match="no folder at"):
-        index_folder(tmp_path / "none")
+        find_in_folder(tmp_path / "none")
 
 
 def test_groups_come_from_the_pattern(tmp_path: Path) -> None:
     _files(tmp_path, "images/t1_0_0.tif", "images/t1_0_1.tif", "images/t2_0_0.tif")
-    sources = index_folder(tmp_path, group_pattern=r"^(t\d+)_")
+    sources = find_in_folder(tmp_path, group_pattern=r"^(t\d+)_")
     assert [source.group for source in sources] == ["t1", "t1", "t2"]
 
 
@@ -91,7 +91,7 @@ def test_a_pattern_that_gives_no_group_is_refused(
 ) -> None:
     _files(tmp_path, "images/t1.tif")
     with pytest.raises(CatalogError, match=message) as error:
-        index_folder(tmp_path, group_pattern=pattern)
+        find_in_folder(tmp_path, group_pattern=pattern)
     assert "\n" not in str(error.value)
 
 
@@ -104,13 +104,13 @@ def test_a_table_says_what_it_knows(tmp_path: Path) -> None:
         "x/a.tif,y/a.png,south,g2,val,0.5\n"
         f"{tmp_path}/x/c.tif\n",
     )
-    a, b, c = index_folder(tmp_path, table=table)
+    a, b, c = find_in_folder(tmp_path, table=table)
     assert (a.label, a.domain, a.group, a.split, a.gsd_m) == (
         tmp_path / "y/a.png", "south", "g2", "val", 0.5,
     )  # fmt: skip
     assert (b.label, b.domain, b.group, b.split, b.gsd_m) == (None, "north", "g1", "test", None)
     assert (c.label, c.domain, c.group, c.split, c.gsd_m) == (None, tmp_path.name, "c", "", None)
-    a, b, _ = index_folder(tmp_path, table=table, domain="x", gsd_m=2.0, group_pattern="(.)")
+    a, b, _ = find_in_folder(tmp_path, table=table, domain="x", gsd_m=2.0, group_pattern="(.)")
     assert (a.domain, a.group, a.gsd_m, b.gsd_m) == ("x", "a", 0.5, 2.0)
 
 
@@ -133,13 +133,13 @@ def test_a_table_that_does_not_fit_is_refused_in_one_line(
 ) -> None:
     _files(tmp_path, "a.tif")
     with pytest.raises(CatalogError, match=message) as error:
-        index_folder(tmp_path, table=_table(tmp_path, text))
+        find_in_folder(tmp_path, table=_table(tmp_path, text))
     assert "\n" not in str(error.value)
 
 
 def test_a_missing_table_is_named(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match=r"none\.csv cannot be read as a table"):
-        index_folder(tmp_path, table=tmp_path / "none.csv")
+        find_in_folder(tmp_path, table=tmp_path / "none.csv")
 
 
 def test_images_of_a_path(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_images_of_a_path(tmp_path: Path) -> None:
 
 @pytest.mark.shared
 def test_the_table_of_the_real_imagery(shared_data: Path) -> None:
-    catalog = Catalog.build(index_folder(shared_data, table=shared_data / "manifest.csv"))
+    catalog = Catalog.build(find_in_folder(shared_data, table=shared_data / "manifest.csv"))
     assert len(catalog) == 270
     assert len(catalog.domains) == 8
     with (shared_data / "manifest.csv").open() as file:

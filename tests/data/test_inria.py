@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from rhm.data.catalog import Catalog
-from rhm.data.inria import index_inria
+from rhm.data.inria import find_inria
 from rhm.errors import CatalogError
 from tests.data.imagery import noise, write_raster
 
@@ -25,7 +25,7 @@ def dataset(tmp_path: Path) -> Path:
 
 
 def test_the_official_layout_and_split(dataset: Path) -> None:
-    sources = index_inria(dataset)
+    sources = find_inria(dataset)
     assert [source.name for source in sources] == [*TRAINING, *TESTING]
     splits = {source.name: source.split for source in sources}
     assert [name for name, split in splits.items() if split == "val"] == [
@@ -45,16 +45,16 @@ def test_the_official_layout_and_split(dataset: Path) -> None:
 
 
 def test_the_parent_and_a_part_alone_are_found_too(dataset: Path) -> None:
-    assert index_inria(dataset.parent) == index_inria(dataset)
+    assert find_inria(dataset.parent) == find_inria(dataset)
     (dataset / "test").rename(dataset.parent / "elsewhere")
-    assert [source.name for source in index_inria(dataset)] == TRAINING
+    assert [source.name for source in find_inria(dataset)] == TRAINING
 
 
 def test_a_training_tile_without_label_is_named(dataset: Path) -> None:
     label = dataset / "train" / "gt" / "austin6.tif"
     label.unlink()
     with pytest.raises(CatalogError) as error:
-        index_inria(dataset)
+        find_inria(dataset)
     assert str(label) in str(error.value)
 
 
@@ -63,14 +63,14 @@ def test_another_layout_is_refused_with_a_hint(tmp_path: Path, name: str) -> Non
     (tmp_path / "here" / "train" / "images").mkdir(parents=True)
     (tmp_path / "here" / "train" / "images" / "Austin 1.tif").touch()
     with pytest.raises(CatalogError, match="rhm data index folder") as error:
-        index_inria(tmp_path / name)
+        find_inria(tmp_path / name)
     assert "\n" not in str(error.value)
 
 
 def test_the_sources_make_a_catalog(tmp_path: Path) -> None:
     for part, pixels in (("images", noise(16, 16)), ("gt", noise(16, 16, 1) // 128 * 255)):
         write_raster(tmp_path / "train" / part / "vienna7.tif", pixels, crs=None)
-    (tile,) = Catalog.build(index_inria(tmp_path)).tiles
+    (tile,) = Catalog.build(find_inria(tmp_path)).tiles
     assert (tile.domain, tile.split, tile.gsd_m) == ("vienna", "train", 0.3)
     assert tile.building_fraction is not None
     assert 0.3 < tile.building_fraction < 0.7

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from rhm.data.catalog import Catalog
-from rhm.data.spacenet import index_spacenet
+from rhm.data.spacenet import find_spacenet
 from rhm.errors import CatalogError
 from tests.data.imagery import noise, write_raster
 
@@ -52,7 +52,7 @@ def _files(folder: Path, *names: str) -> None:
 def test_official_namings(tmp_path: Path, names: tuple[str, str], domain: str, group: str) -> None:
     image, label = names
     _files(tmp_path, image, label)
-    (source,) = index_spacenet(tmp_path)
+    (source,) = find_spacenet(tmp_path)
     assert source.image == tmp_path / image
     assert source.label == tmp_path / label
     assert (source.domain, source.group, source.split) == (domain, group, "")
@@ -62,7 +62,7 @@ def test_numbers_and_areas_are_not_confused(tmp_path: Path) -> None:
     stems = [f"{area}_img{number}" for area in ("AOI_2_Vegas", "AOI_3_Paris") for number in (1, 11)]
     _files(tmp_path, *(f"RGB-PanSharpen/RGB-PanSharpen_{stem}.tif" for stem in stems))
     _files(tmp_path, *(f"geojson/buildings_{stem}.geojson" for stem in stems[1:]))
-    sources = index_spacenet(tmp_path)
+    sources = find_spacenet(tmp_path)
     assert [source.group for source in sources] == stems
     assert [source.label and source.label.stem for source in sources] == [
         None,
@@ -83,7 +83,7 @@ def test_the_months_of_an_area_are_one_group(tmp_path: Path) -> None:
         f"train/{AREA}/labels_match/{later}_Buildings.geojson",
         f"train/{AREA}/labels_match_pix/{later}_Buildings.geojson",
     )
-    first, second = index_spacenet(tmp_path)
+    first, second = find_spacenet(tmp_path)
     # Where there is a masked image it is taken; masks of unusable ground are not images.
     assert first.image == tmp_path / SN7[0]
     assert second.image == tmp_path / f"train/{AREA}/images/{later}.tif"
@@ -96,25 +96,25 @@ def test_other_products_are_chosen_by_name(tmp_path: Path) -> None:
     products = ("RGB-PanSharpen", "MUL-PanSharpen", "MUL", "PAN")
     _files(tmp_path, *(f"{product}/{product}_{stem}.tif" for product in products))
     for product in products:
-        (source,) = index_spacenet(tmp_path, products=[product])
+        (source,) = find_spacenet(tmp_path, products=[product])
         assert source.image.parent.name == product
 
 
 def test_two_files_of_one_tile_are_refused(tmp_path: Path) -> None:
     _files(tmp_path, *SN2, "copy/buildings_AOI_2_Vegas_img802.geojson")
     with pytest.raises(CatalogError, match="both belong to the same tile") as error:
-        index_spacenet(tmp_path)
+        find_spacenet(tmp_path)
     assert "copy/buildings_AOI_2_Vegas_img802.geojson" in str(error.value)
     _files(tmp_path / "images", SN2[0], SN2_LATER[0])
     with pytest.raises(CatalogError, match="both belong to the same tile"):
-        index_spacenet(tmp_path / "images")
+        find_spacenet(tmp_path / "images")
 
 
 @pytest.mark.parametrize("names", [(), ("RGB-PanSharpen/photo.tif",), SN2[1:]])
 def test_other_names_are_refused_with_a_hint(tmp_path: Path, names: tuple[str, ...]) -> None:
     _files(tmp_path, *names)
     with pytest.raises(CatalogError, match="rhm data index folder"):
-        index_spacenet(tmp_path)
+        find_spacenet(tmp_path)
 
 
 def test_an_empty_geojson_is_a_tile_without_buildings(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_an_empty_geojson_is_a_tile_without_buildings(tmp_path: Path) -> None:
     write_raster(tmp_path / SN2[0], noise(9, 9, dtype="uint16"))
     unlabelled = tmp_path / "RGB-PanSharpen_AOI_2_Vegas_img9.tif"
     write_raster(unlabelled, noise(9, 9, dtype="uint16"))
-    labelled, plain = Catalog.build(index_spacenet(tmp_path)).tiles
+    labelled, plain = Catalog.build(find_spacenet(tmp_path)).tiles
     assert labelled.building_fraction == 0.0
     assert plain.building_fraction is None
 
@@ -133,7 +133,7 @@ def test_an_empty_geojson_is_a_tile_without_buildings(tmp_path: Path) -> None:
     [("spacenet1_rio", "AOI_1_RIO", 25, 10), ("spacenet2_vegas", "AOI_2_Vegas", 10, 10)],
 )
 def test_real_tiles(shared_data: Path, name: str, domain: str, images: int, labels: int) -> None:
-    catalog = Catalog.build(index_spacenet(shared_data / name))
+    catalog = Catalog.build(find_spacenet(shared_data / name))
     assert catalog.domains == [domain]
     assert len(catalog) == images
     labelled = catalog.select(labelled=True).tiles

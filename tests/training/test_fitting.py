@@ -104,6 +104,12 @@ def test_killed_and_resumed_ends_with_the_weights_of_an_uninterrupted_run(
         np.testing.assert_allclose(ours[column].dropna(), theirs[column].dropna(), atol=1e-5)
 
 
+def test_a_configuration_may_be_given_as_its_file(tiny: Make, tmp_path: Path) -> None:
+    config = tiny("file", trainer={"steps": 2})
+    (tmp_path / "run.yaml").write_text(config.to_yaml())
+    assert fit(tmp_path / "run.yaml").config == config
+
+
 def test_resume_refuses_another_configuration(tiny: Make) -> None:
     with pytest.raises(ConfigError, match="no run to resume"):
         fit(tiny("new"), resume=True)
