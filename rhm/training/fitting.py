@@ -86,6 +86,11 @@ def fit(
         except SystemExit as error:
             # What Lightning makes of an interrupt (with code 1) and of SIGTERM (without one).
             raise KeyboardInterrupt from error
+        except RuntimeError as error:
+            # A scheduler's SIGTERM reaches the loader's workers as well, often first.
+            if "is killed by signal: Terminated" in str(error):
+                raise KeyboardInterrupt from error
+            raise
     if trainer.is_global_zero:
         finish(run, model, config, chips.val_dataloader() if material.val else None)
     return run
