@@ -54,6 +54,12 @@ def test_importing_rhm_is_light() -> None:
     assert not loaded & (HEAVY | {"cv2", "numpy"})
 
 
+def test_prediction_does_not_load_the_training_framework() -> None:
+    loaded = loaded_after("import rhm.inference.scenes, rhm.models.file")
+    assert "torch" in loaded
+    assert not loaded & {"lightning", "albumentations", "pydantic"}
+
+
 def test_help_is_light() -> None:
     loaded = loaded_after(
         "import runpy, sys\n"

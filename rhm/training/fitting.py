@@ -176,6 +176,11 @@ def _folder(config: RunConfig, *, resume: bool) -> Run:
 def _trainer(config: RunConfig, *, validated: bool, progress: bool) -> lightning.Trainer:
     run = Run(config.folder)
     settings = config.trainer
+    if settings.accelerator == "gpu" and torch.cuda.device_count() < settings.devices:
+        raise ConfigError(
+            f"trainer.accelerator is gpu, and {torch.cuda.device_count()} of "
+            f"{settings.devices} are there: use cpu or auto"
+        )
     callbacks: list[Callback] = [
         ModelCheckpoint(
             run.checkpoints,
