@@ -91,7 +91,8 @@ def predict_raster(
 ) -> Prediction:
     """Predict a scene ``x.tif`` into ``x_probability.tif``, ``x_mask.tif``, ``x_buildings.gpkg``.
 
-    Every file appears under its name only when it is complete.
+    Every file appears under its name only when it is complete. An earlier prediction is replaced,
+    a raster that no prediction wrote is not.
 
     Args:
         model: gives logits (N, 1, H, W) of normalised images (N, bands, H, W) float32. If it
@@ -130,6 +131,7 @@ def predict_raster(
     if resume and buildings.is_file() and _fingerprint_of(mask) == fingerprint:
         count = count_footprints(buildings)
         return Prediction(probability, mask, buildings, count, ("was there already",))
+    _refuse_foreign(probability, mask)
     scale, notes = _scale(describe(src), spec, resample=resample)
     with Raster(src, bands=bands, black_is_nodata=black_is_nodata, scale=scale) as raster:
         if polygons.suffix == ".geojson" and raster.info.crs is None:
@@ -214,16 +216,31 @@ def _fingerprint(model: Network, src: str | os.PathLike[str], settings: tuple[An
     return digest.hexdigest()
 
 
-def _fingerprint_of(mask: Path) -> str | None:
-    """Return the fingerprint of the prediction that wrote a mask, or None."""
+def _fingerprint_of(raster: Path) -> str | None:
+    """Return the fingerprint of the prediction that wrote a raster.
+
+    Empty for a raster that no prediction wrote, None where there is no raster.
+    """
     try:
         with quiet_about_georeference():
-            dataset = rasterio.open(mask)
+            dataset = rasterio.open(raster)
         with dataset:
-            found = dataset.tags().get(_FINGERPRINT)
+            return str(dataset.tags().get(_FINGERPRINT, ""))
     except RasterioError:
         return None
-    return None if found is None else str(found)
+
+
+def _refuse_foreign(*targets: Path) -> None:
+    """Check that no raster of the user's own stands where a result is to be written.
+
+    Raises:
+        OutputError: one does.
+    """
+    for target in targets:
+        if _fingerprint_of(target) == "":
+            raise OutputError(
+                f"{target} is there and is no prediction: choose another folder, or move it"
+            )
 
 
 @contextmanager
@@ -256,7 +273,8 @@ def _rasters(
             **grid,
         ) as masks,
     ):
-        masks.update_tags(**{_FINGERPRINT: fingerprint})
+        for raster in (probabilities, masks):
+            raster.update_tags(**{_FINGERPRINT: fingerprint})
         yield probabilities, masks
 
 

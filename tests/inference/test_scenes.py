@@ -341,6 +341,21 @@ def test_a_model_that_gives_no_numbers_is_refused(
         predict_raster(lambda x: x[:, :1] * torch.nan, scene, tmp_path / "out")
 
 
+def test_rasters_that_no_prediction_wrote_are_not_replaced(
+    houses: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    scene = write_scene(tmp_path / "x.tif", houses)
+    precious = write_scene(tmp_path / "x_mask.tif", houses)
+    before = precious.read_bytes()
+    with pytest.raises(OutputError, match="is no prediction"):
+        predict_raster(Bright(), scene, tmp_path)
+    assert precious.read_bytes() == before
+    assert not (tmp_path / "x_probability.tif").exists()
+    precious.unlink()
+    predict_raster(Bright(), scene, tmp_path)
+    predict_raster(Bright(), scene, tmp_path)
+
+
 def test_resume_leaves_complete_scenes_alone(houses: NDArray[np.uint8], tmp_path: Path) -> None:
     scene = write_scene(tmp_path / "x.tif", houses)
     first = predict_raster(Bright(), scene, tmp_path / "out", resume=True)
