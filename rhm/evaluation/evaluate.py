@@ -5,7 +5,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,14 +32,6 @@ _PIXEL_SCORES = {
     "recall": metrics.recall_score,
 }
 _OBJECT_SCORES = {name: _PIXEL_SCORES[name] for name in ("f1", "precision", "recall")}
-
-
-@dataclass(frozen=True)
-class DomainScores:
-    """What was found in one domain, as ``scores.json`` has it, and its examples."""
-
-    values: dict[str, Any]
-    examples: list[Example]
 
 
 def evaluate_model(
@@ -90,7 +82,8 @@ def evaluate_model(
     if not work:
         raise CatalogError(f"no labelled image in split '{split}' to evaluate on")
     tiling = tiling or Tiling()
-    results = []
+    results: list[dict[str, Any]] = []
+    shown: list[Example] = []
     for domain, tiles, shift in work:
         scored = []
         for tile in tiles:
@@ -102,6 +95,7 @@ def evaluate_model(
         examples = choose_examples(
             model, scored, shift, tiling, picks=(picks or {}).get(name_of_domain)
         )
+        shown += examples
         results.append(_domain(model.spec, name_of_domain, scored, shift, examples, seed))
     values = {
         "format": FORMAT,
@@ -113,9 +107,9 @@ def evaluate_model(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "threshold": model.spec.threshold,
         "model": _model(model),
-        "domains": [each.values for each in results],
+        "domains": results,
     }
-    _write(Path(folder), values, [example for each in results for example in each.examples])
+    _write(Path(folder), values, shown)
     return values
 
 
@@ -168,7 +162,8 @@ def _domain(
     shift: Shift | None,
     examples: list[Example],
     seed: int,
-) -> DomainScores:
+) -> dict[str, Any]:
+    """Return what was found in one domain, as ``scores.json`` has it."""
     groups = [each.tile.group for each in scored]
 
     def interval(counts: list[Any], score: Callable[..., Any]) -> dict[str, float | None]:
@@ -180,7 +175,7 @@ def _domain(
     total = sum(objects[1:], start=objects[0])
     calibration = sum((each.calibration for each in scored[1:]), start=scored[0].calibration)
     histogram = pooled_histogram(scored).distribution()
-    values = {
+    return {
         "name": name,
         "role": "source" if name in spec.sources else "target",
         "shift": None if shift is None else asdict(shift),
@@ -200,7 +195,6 @@ def _domain(
         "distance": _distance(spec, histogram),
         "examples": [example.to_dict() for example in examples],
     }
-    return DomainScores(values, examples)
 
 
 def _calibration(bins: metrics.CalibrationBins) -> dict[str, Any]:

@@ -12,13 +12,13 @@ from rasterio.transform import Affine
 
 from rhm.data.catalog import Tile
 from rhm.data.labels import IGNORE, Label
-from rhm.data.radiometry import Scaling, histogram_of, shift_for
+from rhm.data.radiometry import shift_for
 from rhm.data.raster import Raster
 from rhm.data.windows import Window
 from rhm.errors import CatalogError
 from rhm.histogram import Histogram
 from rhm.inference.polygons import trace
-from rhm.inference.stream import Tiling, input_table, predict_bands
+from rhm.inference.stream import Tiling, input_scaling, predict_bands
 from rhm.lookup import PixelMap
 from rhm.models.build import SegmentationModel
 from rhm.training.metrics import (
@@ -107,17 +107,17 @@ def see(model: SegmentationModel, tile: Tile, *, shift: Shift | None, tiling: Ti
     scale = tile.scale_to(model.spec.gsd_m)
     with tile.open(scale) as raster, Label(tile.label, raster, scale=scale) as label:
         tile.check(raster)
-        table, _ = input_table(raster, model.spec)
-        histogram = histogram_of(raster)
-        moved = _shift_map(histogram, shift, tile)
+        scaling, _ = input_scaling(raster, model.spec)
+        table = scaling.table(model.spec.mean, model.spec.std)
         pixels, valid = raster.read()
-        if moved is not None:
+        if shift is not None and valid.any():
+            histogram = Histogram.of(pixels, valid=valid)
+            moved = shift_for(histogram, shift.family, tile.name, seed=shift.seed)
             pixels = moved.apply(pixels, valid=valid)
         probability = _predict(model, pixels, valid, table, tiling)
         truth = label.read()
         valid &= truth != IGNORE
         true_objects = _true_objects(label, truth, valid, raster)
-        scaling = model.spec.scalings.get(raster.info.dtype) or Scaling.measure(histogram)
     objects, confidences = trace(probability, valid, threshold=model.spec.threshold)
     shown = scaling.bytes_table().apply(pixels)
     return Seen(shown, valid, truth, probability, true_objects, objects, confidences)
@@ -142,12 +142,6 @@ def count(seen: Seen, tile: Tile, threshold: float) -> TileScores:
 def pooled_histogram(scores: list[TileScores]) -> Histogram:
     """Return the histogram of several images together."""
     return reduce(Histogram.merge, (each.histogram for each in scores))
-
-
-def _shift_map(histogram: Histogram, shift: Shift | None, tile: Tile) -> PixelMap | None:
-    if shift is None or not histogram.pixels:
-        return None
-    return shift_for(histogram, shift.family, tile.name, seed=shift.seed)
 
 
 def _predict(

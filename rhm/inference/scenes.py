@@ -20,7 +20,7 @@ from rhm.data.raster import Raster, RasterInfo, describe, quiet_about_georeferen
 from rhm.errors import OutputError
 from rhm.files import staged_paths
 from rhm.inference.polygons import count_footprints, polygonize, write_footprints
-from rhm.inference.stream import Band, Network, Tiling, input_table, predict_bands
+from rhm.inference.stream import Band, Network, Tiling, input_scaling, predict_bands
 from rhm.models.spec import ModelSpec
 
 BYTE_NODATA = 255
@@ -139,7 +139,8 @@ def predict_raster(
                 f"{raster.info.path} has no coordinate reference system, which GeoJSON needs: "
                 "choose another format"
             )
-        table, measured = input_table(raster, spec)
+        scaling, measured = input_scaling(raster, spec)
+        table = scaling.table(spec.mean, spec.std) if spec else scaling.table()
         if measured and spec is not None:
             notes.append(
                 f"the model stores no range for {raster.info.dtype} imagery; this scene's own "

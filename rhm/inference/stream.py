@@ -188,8 +188,8 @@ def _moved_up(rows: NDArray[Any], by: int) -> NDArray[Any]:
     return moved
 
 
-def input_table(raster: Raster, spec: ModelSpec | None) -> tuple[PixelMap, bool]:
-    """Return the map from a raster's stored values to the input of a model.
+def input_scaling(raster: Raster, spec: ModelSpec | None) -> tuple[Scaling, bool]:
+    """Return the range, black to white, in which a model sees a raster.
 
     A range that the model stores for the raster's dtype is applied as it is. For another dtype
     the raster's own range is measured: all that can be done, and worth saying.
@@ -199,17 +199,15 @@ def input_table(raster: Raster, spec: ModelSpec | None) -> tuple[PixelMap, bool]
         spec: the model's description; None for a network that wants shares of the range.
 
     Returns:
-        The map, and whether the range was measured on this raster.
+        The range, and whether it was measured on this raster.
 
     Raises:
         ModelFileError: the raster has another number of bands than the model takes.
         RasterError: the raster cannot be read.
     """
-    mean, std = ((0.0,), (1.0,)) if spec is None else (spec.mean, spec.std)
     if spec is not None:
         spec.check_bands(len(raster.info.bands), raster.info.path)
         stored = spec.scalings.get(raster.info.dtype)
         if stored is not None:
-            return stored.table(mean, std), False
-    scaling = Scaling.measure(histogram_of(raster))
-    return scaling.table(mean, std), raster.info.dtype != "uint8"
+            return stored, False
+    return Scaling.measure(histogram_of(raster)), raster.info.dtype != "uint8"
