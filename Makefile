@@ -24,6 +24,9 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/matching.py
+	$(BIN)/python benchmarks/augmentation.py
+	$(BIN)/python benchmarks/batched.py
+	$(BIN)/python benchmarks/loader.py
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rhm.augmentation import RandomizedHistogramMatching
     from rhm.bank import HistogramBank
+    from rhm.batched import BatchedHistogramMatching
     from rhm.errors import RhmError
     from rhm.histogram import Histogram
     from rhm.lookup import PixelMap, match_histograms
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BatchedHistogramMatching": "rhm.batched",
     "Histogram": "rhm.histogram",
     "HistogramBank": "rhm.bank",
     "PixelMap": "rhm.lookup",
@@ -26,6 +28,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "BatchedHistogramMatching",
     "Histogram",
     "HistogramBank",
     "PixelMap",

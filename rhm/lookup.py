@@ -1,8 +1,9 @@
-"""Pixel-wise maps of integer imagery, as lookup tables.
+"""Pixel-wise maps of imagery, as lookup tables.
 
 A map that treats every pixel by its value alone *is* a table per band, whatever formula it came
 from. Tables compose: histogram matching, gamma, gain and offset, and a network's normalisation
-to float32 become one table that touches each pixel once.
+to float32 become one table that touches each pixel once. A table has an entry per level
+(``rhm.levels``): for integers that is an entry per value, for floats one per bin.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from rhm.histogram import OPENCV_CHANNELS, Histogram, levels_of, valid_pixels
+from rhm.histogram import OPENCV_CHANNELS, Histogram, valid_pixels
+from rhm.levels import levels_of, to_levels, values_of
 
 _OPENCV_LOOKS_UP_UINT16 = int(cv2.__version__.split(".")[0]) >= 5
 
@@ -27,29 +29,31 @@ class PixelMap:
     """One lookup table per band.
 
     Attributes:
-        tables: (bands, levels); ``tables[b, v]`` is what value ``v`` of band ``b`` becomes.
-            256 levels map uint8 images, 65536 levels uint16 images. The tables' own dtype is
-            the result's.
+        tables: (bands, levels); ``tables[b, l]`` is what a pixel of level ``l`` in band ``b``
+            becomes. The tables' own dtype is the result's.
+        input_dtype: of the images that the map takes; by default uint8 for tables of 256
+            levels and uint16 for those of 65536.
     """
 
     tables: NDArray[Any]
+    input_dtype: np.dtype[Any] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         tables = np.array(self.tables, order="C")
         if tables.ndim != 2 or tables.shape[1] not in (256, 65536):
             raise ValueError(f"expected tables (bands, 256 or 65536), got shape {tables.shape}")
         tables.flags.writeable = False
+        by_size = np.uint8 if tables.shape[1] == 256 else np.uint16
+        dtype = np.dtype(by_size if self.input_dtype is None else self.input_dtype)
+        if levels_of(dtype) != tables.shape[1]:
+            raise ValueError(f"{tables.shape[1]} levels are not those of {dtype}")
         object.__setattr__(self, "tables", tables)
+        object.__setattr__(self, "input_dtype", dtype)
 
     @property
     def bands(self) -> int:
         """The number of bands."""
         return int(self.tables.shape[0])
-
-    @property
-    def input_dtype(self) -> np.dtype[Any]:
-        """The dtype of the images that the map takes."""
-        return np.dtype(np.uint8 if self.tables.shape[1] == 256 else np.uint16)
 
     @property
     def output_dtype(self) -> np.dtype[Any]:
@@ -58,9 +62,8 @@ class PixelMap:
 
     @classmethod
     def identity(cls, dtype: DTypeLike, bands: int) -> "PixelMap":
-        """Return the map that changes nothing."""
-        dtype = np.dtype(dtype)
-        return cls(np.tile(np.arange(levels_of(dtype), dtype=dtype), (bands, 1)))
+        """Return the map that changes nothing; floats it rounds to their bins."""
+        return cls(np.tile(values_of(dtype), (bands, 1)), np.dtype(dtype))
 
     @classmethod
     def matching(cls, source: Histogram, target: Histogram) -> "PixelMap":
@@ -83,28 +86,28 @@ class PixelMap:
         if not source.pixels:
             return cls.identity(source.dtype, source.bands)
         tables = np.empty((source.bands, levels_of(source.dtype)), dtype=target.dtype)
-        known = source.counts.shape[1]
+        first, last = source.first, source.first + source.counts.shape[1] - 1
         source_shares = np.cumsum(source.counts, axis=1) / source.pixels
-        for band, counts in enumerate(target.counts):
-            present = np.flatnonzero(counts)
-            target_shares = np.cumsum(counts[present]) / target.pixels
-            tables[band, :known] = np.interp(source_shares[band], target_shares, present)
-            # Values above all that the source holds cannot occur; the map stays monotone.
-            tables[band, known:] = tables[band, known - 1]
-        return cls(tables)
+        for band, (values, shares) in enumerate(target.steps):
+            tables[band, first : last + 1] = np.interp(source_shares[band], shares, values)
+        # Levels that the source does not have cannot occur; the map stays monotone.
+        tables[:, :first] = tables[:, first, None]
+        tables[:, last:] = tables[:, last, None]
+        return cls(tables, source.dtype)
 
     @classmethod
     def gamma(
         cls, gamma: ArrayLike, dtype: DTypeLike, bands: int, *, high: float | None = None
     ) -> "PixelMap":
-        """Return ``v -> high * (v / high) ** gamma``, rounded; ``gamma`` one or one per band.
+        """Return ``v -> high * (v / high) ** gamma``; ``gamma`` one or one per band.
 
-        ``high`` is the imagery's white, by default and at most the type's largest value; an
-        11-bit image in uint16 wants 2047. Values above it are mapped to it.
+        ``high`` is the imagery's white: by default 1 for floats, and for integers the type's
+        largest value; an 11-bit image in uint16 wants 2047. Values beyond 0 and ``high`` are
+        mapped to them; integers are rounded.
         """
         white, shares = _unit_shares(dtype, high)
         exponents = np.broadcast_to(np.asarray(gamma, dtype=np.float64), (bands,))
-        return cls(np.rint(white * shares ** exponents[:, None]).astype(dtype))
+        return cls._rounded(white * shares ** exponents[:, None], dtype)
 
     @classmethod
     def gain_offset(
@@ -116,16 +119,17 @@ class PixelMap:
         *,
         high: float | None = None,
     ) -> "PixelMap":
-        """Return ``v -> gain * v + offset``, clipped to [0, high] and rounded.
+        """Return ``v -> gain * v + offset``, clipped to [0, high]; integers are rounded.
 
         ``gain`` and ``offset`` are one number or one per band, the offset in value units.
-        ``high`` is the imagery's white, by default and at most the type's largest value.
+        ``high`` is the imagery's white: by default 1 for floats, and for integers the type's
+        largest value.
         """
         white, _ = _unit_shares(dtype, high)
-        values = np.arange(levels_of(np.dtype(dtype)), dtype=np.float64)
+        values = values_of(dtype).astype(np.float64)
         gains = np.broadcast_to(np.asarray(gain, dtype=np.float64), (bands,))[:, None]
         offsets = np.broadcast_to(np.asarray(offset, dtype=np.float64), (bands,))[:, None]
-        return cls(np.rint(np.clip(gains * values + offsets, 0.0, white)).astype(dtype))
+        return cls._rounded(np.clip(gains * values + offsets, 0.0, white), dtype)
 
     @classmethod
     def through(
@@ -139,16 +143,15 @@ class PixelMap:
 
         Args:
             knots: (bands, K) shares in [0, 1] that the K evenly spaced values from 0 to
-                ``high`` are mapped to; rounded to the type.
-            dtype: uint8 or uint16.
-            high: the imagery's white, by default and at most the type's largest value.
+                ``high`` are mapped to; integers are rounded.
+            dtype: of the imagery.
+            high: the imagery's white: by default 1 for floats, and for integers the type's
+                largest value.
         """
         heights = np.atleast_2d(np.asarray(knots, dtype=np.float64))
         white, shares = _unit_shares(dtype, high)
         at = np.linspace(0.0, 1.0, heights.shape[1])
-        return cls(
-            np.stack([np.rint(white * np.interp(shares, at, h)) for h in heights]).astype(dtype)
-        )
+        return cls._rounded(white * np.stack([np.interp(shares, at, h) for h in heights]), dtype)
 
     @classmethod
     def normalize(
@@ -171,13 +174,31 @@ class PixelMap:
         lows, highs = (np.asarray(ends, dtype=np.float64)[:, None] for ends in (low, high))
         if not (highs > lows).all():
             raise ValueError(f"high must be above low in every band, got {low} and {high}")
-        values = np.arange(levels_of(np.dtype(dtype)), dtype=np.float64)
+        values = values_of(dtype).astype(np.float64)
         shares = np.clip((values - lows) / (highs - lows), 0.0, 1.0)
         means, stds = (np.asarray(each, dtype=np.float64)[:, None] for each in (mean, std))
-        return cls(((shares - means) / stds).astype(np.float32))
+        return cls(((shares - means) / stds).astype(np.float32), np.dtype(dtype))
+
+    def blend(self, weight: float) -> "PixelMap":
+        """Return the mean of this map, weighted ``weight``, and of the identity; rounded.
+
+        Raises:
+            ValueError: the map's result is of another dtype than its input, or the weight is
+                not in [0, 1].
+        """
+        if self.output_dtype != self.input_dtype or not 0.0 <= weight <= 1.0:
+            raise ValueError(
+                f"no blend of weight {weight} between {self.input_dtype} and {self.output_dtype}"
+            )
+        if weight == 1.0:
+            return self
+        same = values_of(self.input_dtype)
+        return self._rounded(weight * self.tables + (1.0 - weight) * same, self.input_dtype)
 
     def then(self, other: "PixelMap") -> "PixelMap":
         """Return the one map that equals this map followed by ``other``; exact.
+
+        Floats between the two are rounded to their bins, as ``other`` would round them.
 
         Raises:
             ValueError: this map's result is not what ``other`` takes.
@@ -187,23 +208,35 @@ class PixelMap:
                 f"a map to {self.bands} x {self.output_dtype} cannot be followed by one of "
                 f"{other.bands} x {other.input_dtype}"
             )
-        return PixelMap(np.take_along_axis(other.tables, self.tables.astype(np.intp), axis=1))
+        between = to_levels(self.tables)
+        # Band by band: numpy's take_along_axis is several times slower on short arrays.
+        tables = np.empty(self.tables.shape, dtype=other.output_dtype)
+        for band in range(self.bands):
+            tables[band] = other.tables[band].take(between[band])
+        return PixelMap(tables, self.input_dtype)
 
-    def apply(self, image: NDArray[Any], *, valid: NDArray[Any] | None = None) -> NDArray[Any]:
+    def apply(
+        self,
+        image: NDArray[Any],
+        *,
+        valid: NDArray[Any] | None = None,
+        elsewhere: "PixelMap | None" = None,
+    ) -> NDArray[Any]:
         """Map every pixel of ``image``.
 
         Args:
             image: (H, W) or (H, W, bands) of the map's input dtype; an (H, W) image needs a
                 map of one band.
-            valid: (H, W); pixels where it is zero or False keep their values (only for a map
-                whose result has the image's dtype).
+            valid: (H, W); where it is zero or False, ``elsewhere`` maps the pixels.
+            elsewhere: a map between the same dtypes; by default such pixels keep their values.
 
         Returns:
             A new array of the image's shape and the map's output dtype.
 
         Raises:
             ValueError: the image's shape, dtype or bands are not the map's, or ``valid`` is not
-                of its height and width.
+                of its height and width, or pixels cannot keep their values because the result
+                is of another dtype.
         """
         bands = 1 if image.ndim == 2 else image.shape[-1]
         if image.ndim not in (2, 3) or image.dtype != self.input_dtype or bands != self.bands:
@@ -211,12 +244,15 @@ class PixelMap:
                 f"a map of {self.bands} x {self.input_dtype} does not take "
                 f"{image.dtype} of shape {image.shape}"
             )
-        keep = valid_pixels(image, given=valid)
+        if valid is not None and valid.shape != image.shape[:2]:
+            raise ValueError(f"valid of shape {valid.shape} is not of the image {image.shape}")
         mapped = self._look_up(image) if image.size else np.empty(image.shape, self.output_dtype)
-        if keep is not None:
-            if self.output_dtype != self.input_dtype:
+        if valid is not None and not valid.all():
+            others = valid == 0
+            kept = elsewhere.apply(image) if elsewhere is not None else image
+            if kept.dtype != mapped.dtype:
                 raise ValueError("pixels cannot keep their values under a map to another dtype")
-            mapped[~keep] = image[~keep]
+            mapped[others] = kept[others]
         return mapped
 
     def push(self, histogram: Histogram) -> Histogram:
@@ -231,24 +267,42 @@ class PixelMap:
                 f"a map of {self.bands} x {self.input_dtype} does not take "
                 f"{histogram.bands} x {histogram.dtype}"
             )
-        counts = np.zeros((self.bands, levels_of(self.output_dtype)), dtype=np.int64)
-        known = histogram.counts.shape[1]
-        for band, table in enumerate(self.tables):
-            np.add.at(counts[band], table[:known], histogram.counts[band])
-        return Histogram(counts, self.output_dtype)
+        between = to_levels(self.tables[:, histogram.first :][:, : histogram.counts.shape[1]])
+        first, last = int(between.min()), int(between.max())
+        if self.output_dtype == np.uint8:
+            first, last = 0, 255
+        counts = np.zeros((self.bands, last - first + 1), dtype=np.int64)
+        for band, level in enumerate(between.astype(np.int64) - first):
+            np.add.at(counts[band], level, histogram.counts[band])
+        return Histogram(counts, self.output_dtype, first)
+
+    @classmethod
+    def _rounded(cls, values: NDArray[np.float64], dtype: DTypeLike) -> "PixelMap":
+        dtype = np.dtype(dtype)
+        return cls((values if dtype.kind == "f" else np.rint(values)).astype(dtype), dtype)
 
     @cached_property
     def _interleaved(self) -> NDArray[Any]:
-        # The layout cv2.LUT reads: one row of levels, bands as channels.
-        return np.ascontiguousarray(self.tables.T)[None]
+        # The layout cv2.LUT reads: one row of levels, bands as channels. OpenCV interleaves
+        # long tables ten times as fast as numpy.
+        merged: NDArray[Any] = cv2.merge([table[None] for table in self.tables])
+        return merged.reshape(1, -1, self.bands)
 
     def _look_up(self, image: NDArray[Any]) -> NDArray[Any]:
-        readable = image.dtype == np.uint8 or _OPENCV_LOOKS_UP_UINT16
+        levels = to_levels(image)
+        if self.output_dtype == self.input_dtype == np.uint8 and 1 < self.bands < OPENCV_CHANNELS:
+            # OpenCV maps planes of bytes so much faster that it pays to take them apart.
+            planes = cv2.split(image)
+            for plane, table in zip(planes, self.tables, strict=True):
+                cv2.LUT(plane, table, plane)
+            merged: NDArray[Any] = cv2.merge(planes)
+            return merged
+        readable = levels.dtype == np.uint8 or _OPENCV_LOOKS_UP_UINT16
         if readable and self.output_dtype.name in _OPENCV_RESULTS and self.bands <= OPENCV_CHANNELS:
-            looked_up: NDArray[Any] = cv2.LUT(np.ascontiguousarray(image), self._interleaved)
+            looked_up: NDArray[Any] = cv2.LUT(np.ascontiguousarray(levels), self._interleaved)
             return looked_up.reshape(image.shape)
-        bands = image[..., None] if image.ndim == 2 else image
-        columns = [table[bands[..., band]] for band, table in enumerate(self.tables)]
+        bands = levels[..., None] if image.ndim == 2 else levels
+        columns = [table.take(bands[..., band]) for band, table in enumerate(self.tables)]
         return np.stack(columns, axis=-1).reshape(image.shape)
 
 
@@ -257,34 +311,58 @@ def match_histograms(
 ) -> NDArray[Any]:
     """Give ``image`` the histogram of ``reference``, band by band.
 
-    Equals ``skimage.exposure.match_histograms`` (with ``channel_axis=-1`` for (H, W, C)) on
-    uint8 and uint16 images, and leaves nodata out: it is excluded from both histograms and
-    keeps its value.
+    Equals ``skimage.exposure.match_histograms`` (with ``channel_axis=-1`` for (H, W, C)), and
+    leaves nodata out: it is excluded from both histograms and keeps its value. Floats are
+    sorted here, not binned.
 
     Args:
-        image: (H, W) or (H, W, C), uint8 or uint16.
+        image: (H, W) or (H, W, C), uint8, uint16, int16 or float32.
         reference: an image of the same dtype and bands; any size.
-        nodata: pixels all of whose bands equal this are nodata, in both images.
+        nodata: pixels all of whose bands equal this are nodata, in both images; so are floats
+            that are no finite numbers.
 
     Returns:
         A new array of the image's shape and dtype.
 
     Raises:
-        TypeError: the images are neither uint8 nor uint16.
+        TypeError: the images are of another type.
         ValueError: they differ in dtype or bands, or the reference is all nodata.
     """
     if image.ndim != reference.ndim:
         raise ValueError(f"image {image.shape} and reference {reference.shape} differ in bands")
     valid = valid_pixels(image, nodata)
-    table = PixelMap.matching(
-        Histogram.of(image, valid=valid), Histogram.of(reference, nodata=nodata)
-    )
+    source, target = Histogram.of(image, valid=valid), Histogram.of(reference, nodata=nodata)
+    table = PixelMap.matching(source, target)
+    if image.dtype.kind == "f" and source.pixels:
+        return _match_sorted(image, reference, valid, valid_pixels(reference, nodata))
     return table.apply(image, valid=valid)
 
 
+def _match_sorted(
+    image: NDArray[Any],
+    reference: NDArray[Any],
+    valid: NDArray[np.bool_] | None,
+    reference_valid: NDArray[np.bool_] | None,
+) -> NDArray[Any]:
+    from skimage.exposure import match_histograms as match_one_band
+
+    matched = image.copy()
+    bands = matched[..., None] if image.ndim == 2 else matched
+    known = np.ones(image.shape[:2], dtype=bool) if valid is None else valid
+    targets = reference.reshape(*reference.shape[:2], -1)
+    targets = targets[... if reference_valid is None else reference_valid]
+    for band in range(bands.shape[-1]):
+        wanted = targets[..., band].ravel()
+        bands[known, band] = match_one_band(bands[known, band], wanted)
+    return matched
+
+
 def _unit_shares(dtype: DTypeLike, high: float | None) -> tuple[float, NDArray[np.float64]]:
-    levels = levels_of(np.dtype(dtype))
-    white = float(levels - 1 if high is None else min(high, levels - 1))
+    """Return white, and each level's share of the range from 0 to it, in [0, 1]."""
+    values = values_of(dtype).astype(np.float64)
+    largest = values[-1]
+    usual = 1.0 if np.dtype(dtype).kind == "f" else largest
+    white = float(usual if high is None else min(high, largest))
     if not white > 0.0:
         raise ValueError(f"white must be above 0, got {high}")
-    return white, np.minimum(np.arange(levels, dtype=np.float64) / white, 1.0)
+    return white, np.clip(values / white, 0.0, 1.0)

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# Networks this small are slower on many threads, and stall where other work wants the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

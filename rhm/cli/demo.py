@@ -178,7 +178,7 @@ def _train(method: str, story: Story, bank: Path, output: Path, *, steps: int, s
     import sys
 
     from rhm.training.config import parse_config
-    from rhm.training.fitting import fit
+    from rhm.training.fitting import fit_once
     from rhm.training.run import Run
 
     config = parse_config(
@@ -196,11 +196,6 @@ def _train(method: str, story: Story, bank: Path, output: Path, *, steps: int, s
             "trainer": {"steps": steps, "validate_every": steps},
         }
     )
-    # A demonstration that was interrupted goes on, and one that is repeated is not trained again.
-    begun = (config.folder / "config.yaml").is_file()
-    run = Run.resume(config) if begun else Run(config.folder)
-    if run.model.is_file():
-        say(f"{config.name} is trained already")
-        return run
-    say(f"training {config.name}, {steps} steps")
-    return fit(config, resume=begun, progress=sys.stderr.isatty())
+    done = Run(config.folder).model.is_file()
+    say(f"{config.name} is trained already" if done else f"training {config.name}, {steps} steps")
+    return fit_once(config, progress=sys.stderr.isatty())

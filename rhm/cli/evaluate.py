@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rhm.cli.options import CatalogFile, Domains, Json, ShiftFamily, ShiftSeed
+from rhm.cli.options import CatalogFile, Domains, Json, ShiftFamily, ShiftSeed, Views
 from rhm.cli.output import emit, progress, table
 
 
@@ -17,6 +17,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
     shift: ShiftFamily = None,
     shift_seed: ShiftSeed = 0,
+    views: Views = False,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="By default `evaluation` in the run's folder."),
@@ -35,6 +36,7 @@ def evaluate(
     from rhm.evaluation.evaluate import amount_of_work, evaluate_model, picks_of
     from rhm.evaluation.tiles import Shift
     from rhm.inference.backends import on_device
+    from rhm.inference.stream import Tiling
     from rhm.models.file import load_model
     from rhm.shifts import SHIFTS
 
@@ -63,6 +65,7 @@ def evaluate(
                     name=run.name,
                     catalog_path=str(catalog),
                     picks=picks_of(results[0]) if results else None,
+                    tiling=Tiling(views=views),
                     on_progress=partial(advance, 1),
                     **chosen,
                 )

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 import rhm
-from rhm.cli import bank, data, demo, evaluate, predict, report, train
+from rhm.cli import bank, data, demo, evaluate, lab, predict, report, train
 from rhm.cli.output import say
 from rhm.errors import RhmError
 
@@ -30,6 +30,7 @@ app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("report")(report.report)
 app.command("demo")(demo.demo)
+app.add_typer(lab.app, name="lab")
 
 # The class that typer's own usage errors share, whichever click typer brings along.
 _UsageError: type[Any] = typer.BadParameter.__mro__[1]

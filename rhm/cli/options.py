@@ -21,6 +21,10 @@ ShiftFamily = Annotated[
     str | None,
     typer.Option("--shift", help="Random pixel-wise shift: affine, gamma or monotone."),
 ]
+Views = Annotated[
+    bool,
+    typer.Option("--views", help="Average over turned and mirrored views: eight predictions."),
+]
 ShiftSeed = Annotated[int, typer.Option("--shift-seed", min=0, help="Seed of the shift.")]
 CatalogFile = Annotated[Path, typer.Argument(help="Catalog, as `rhm data index` writes it.")]
 

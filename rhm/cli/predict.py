@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rhm.cli.options import Bands, BlackIsNodata, Json, band_numbers
+from rhm.cli.options import Bands, BlackIsNodata, Json, Views, band_numbers
 from rhm.cli.output import emit, progress, say
 
 
@@ -31,6 +31,7 @@ def predict(
     resample: Annotated[
         bool, typer.Option("--resample", help="Predict at the model's metres per pixel.")
     ] = False,
+    views: Views = False,
     dtype: Annotated[
         str, typer.Option(help="Of the probability raster: uint8 or float32.")
     ] = "uint8",
@@ -83,6 +84,7 @@ def predict(
                 bands=band_numbers(bands),
                 black_is_nodata=black_is_nodata,
                 resample=resample,
+                views=views,
                 dtype=dtype,
                 polygons=polygons,
                 on_progress=advance,

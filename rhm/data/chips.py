@@ -1,9 +1,7 @@
 """Chips: the windows of labelled imagery that a network is trained and validated on."""
 
-import os
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypedDict
 
 import numpy as np
@@ -12,24 +10,34 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from rhm.alternatives import STANDARDIZE, Ends, standardized
 from rhm.data.catalog import Tile
-from rhm.data.labels import IGNORE, Label
-from rhm.data.raster import Raster
+from rhm.data.labels import IGNORE
+from rhm.data.open_tiles import OpenTiles
+from rhm.data.streams import SampleStreams
 from rhm.data.windows import Window, partition, random_window
+from rhm.histogram import Histogram
 from rhm.lookup import PixelMap
+from rhm.packing import PackedHistogram
 
-_OPEN_TILES = 16
 _BALANCING_TRIES = 10
 
 
 class Augmentation(Protocol):
-    """What an albumentations pipeline offers here."""
+    """What varies a training chip, see ``rhm.augmentation.ChipAugmentation``."""
 
-    def set_random_seed(self, seed: int) -> None:
-        """Start the random stream of the next call."""
-
-    def __call__(self, **targets: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Return the targets ``image``, ``mask`` and ``valid``, transformed."""
+    def __call__(
+        self,
+        image: NDArray[Any],
+        mask: NDArray[np.uint8],
+        valid: NDArray[np.uint8],
+        *,
+        normalize: PixelMap,
+        rng: np.random.Generator,
+        scene: Histogram | None,
+        reference: NDArray[np.uint8] | None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return normalised image, mask and validity of a chip, varied at random."""
 
 
 class Chip(TypedDict):
@@ -82,45 +90,61 @@ class Preparation:
     Attributes:
         tables: by dtype, the map from stored values to normalised float32.
         gsd_m: metres per pixel to read at, or None for each image's own.
+        standardize: one of ``rhm.alternatives.STANDARDIZE``.
+        ranges: by dtype, black and white of each band; only for a standardisation.
+        scenes: by the tiles' images, their histograms; of all tiles for a standardisation or
+            for an augmentation that wants a scene's statistics, otherwise of none.
     """
 
     tables: Mapping[str, PixelMap]
     gsd_m: float | None = None
+    standardize: str = "none"
+    ranges: Mapping[str, tuple[Ends, Ends]] = field(default_factory=dict)
+    scenes: Mapping[str, PackedHistogram] = field(default_factory=dict)
 
-    def tensor(self, pixels: NDArray[Any]) -> Tensor:
-        """Return stored pixels (H, W, bands) as a network's input (bands, H, W) float32."""
-        mapped = self.tables[pixels.dtype.name].apply(pixels)
-        return torch.from_numpy(np.ascontiguousarray(np.moveaxis(mapped, -1, 0)))
+    def scene(self, tile: Tile) -> Histogram | None:
+        """Return the histogram of a tile's image, where it is kept."""
+        packed = self.scenes.get(str(tile.image))
+        return None if packed is None else packed.unpack()
+
+    def table(self, dtype: str, scene: Histogram | None) -> PixelMap:
+        """Return the map from the stored values of an image to a network's input."""
+        table = self.tables[dtype]
+        if STANDARDIZE[self.standardize] is None or scene is None:
+            return table
+        return standardized(self.standardize, scene, *self.ranges[dtype]).then(table)
 
 
-class _OpenTiles:
-    """Tiles kept open, image and label together, the longest unused closed first."""
+class References:
+    """Windows of the target domain's images, in 8 bit from black to white.
 
-    def __init__(self, gsd_m: float | None) -> None:
+    Args:
+        tiles: images; labels are not looked at.
+        size: side of a window in pixels.
+        gsd_m: metres per pixel to read at, or None for each image's own.
+        to_bytes: by dtype, the map to 8 bit.
+    """
+
+    def __init__(
+        self,
+        tiles: Sequence[Tile],
+        *,
+        size: int,
+        gsd_m: float | None,
+        to_bytes: Mapping[str, PixelMap],
+    ) -> None:
+        self._tiles = list(tiles)
+        self._size = size
         self._gsd_m = gsd_m
-        self._process = os.getpid()
-        self._open: OrderedDict[Tile, tuple[Raster, Label]] = OrderedDict()
+        self._to_bytes = to_bytes
 
-    def get(self, tile: Tile) -> tuple[Raster, Label]:
-        if os.getpid() != self._process:
-            # GDAL's handles do not survive a fork: a loader's worker opens its own.
-            self._open, self._process = OrderedDict(), os.getpid()
-        if tile not in self._open:
-            if tile.label is None:
-                raise ValueError(f"{tile.image} has no label")
-            scale = tile.scale_to(self._gsd_m)
-            raster = tile.open(scale)
-            tile.check(raster)
-            self._open[tile] = (raster, Label(tile.label, raster, scale=scale))
-            if len(self._open) > _OPEN_TILES:
-                _, (old_raster, old_label) = self._open.popitem(last=False)
-                old_raster.close()
-                old_label.close()
-        self._open.move_to_end(tile)
-        return self._open[tile]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_gsd_m": self._gsd_m, "_process": -1, "_open": OrderedDict()}
+    def draw(self, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """Return a random window of a random image, (size, size, bands) uint8."""
+        tile = self._tiles[int(rng.integers(len(self._tiles)))]
+        with tile.open(tile.scale_to(self._gsd_m)) as raster:
+            window = random_window(raster.info.height, raster.info.width, self._size, rng=rng)
+            pixels, _ = raster.read(window)
+        return self._to_bytes[pixels.dtype.name].apply(pixels)
 
 
 class TrainingChips(Dataset[Chip]):
@@ -137,6 +161,7 @@ class TrainingChips(Dataset[Chip]):
         augmentations: by dtype, what happens to image, mask and validity before that.
         balance: share of chips drawn so that they show a building.
         seed: of the run.
+        references: of the target domain, for augmentations that borrow from its pixels.
     """
 
     def __init__(
@@ -148,42 +173,64 @@ class TrainingChips(Dataset[Chip]):
         augmentations: Mapping[str, Augmentation],
         balance: float,
         seed: int,
+        references: References | None = None,
     ) -> None:
         self._tiles = list(tiles)
         self._size = size
         self._preparation = preparation
         self._augmentations = augmentations
         self._balance = balance
-        self._seed = seed
-        self._files = _OpenTiles(preparation.gsd_m)
+        self._streams = SampleStreams(seed)
+        self._references = references
+        self._files = OpenTiles(self._tiles, preparation.gsd_m)
         pixels = np.array(
             [t.width * t.height * t.scale_to(preparation.gsd_m) ** 2 for t in self._tiles]
         )
-        self._chance = pixels / pixels.sum()
         built = pixels * [t.building_fraction != 0.0 for t in self._tiles]
-        self._built_chance = built / built.sum() if built.any() else self._chance
+        self._shares = _cumulative_shares(pixels)
+        self._built_shares = _cumulative_shares(built) if built.any() else self._shares
 
     def __getitem__(self, index: int) -> Chip:
-        rng = np.random.default_rng([self._seed, index])
-        built = rng.random() < self._balance
-        chance = self._built_chance if built else self._chance
-        raster, label = self._files.get(self._tiles[int(rng.choice(len(chance), p=chance))])
-        window, mask = self._place(raster, label, _BALANCING_TRIES if built else 1, rng=rng)
-        pixels, valid = raster.read(window)
-        augment = self._augmentations[pixels.dtype.name]
-        augment.set_random_seed(int(rng.integers(1 << 31)))
-        seen = augment(image=pixels, mask=mask, valid=valid.astype(np.uint8))
-        return _chip(self._preparation, seen["image"], seen["mask"], seen["valid"])
+        rng = self._streams[index]
+        number, pixels, mask, valid = self.read(rng=rng)
+        dtype, scene = pixels.dtype.name, self._preparation.scene(self._tiles[number])
+        varied = self._augmentations[dtype](
+            pixels,
+            mask,
+            valid.astype(np.uint8),
+            normalize=self._preparation.table(dtype, scene),
+            rng=rng,
+            scene=scene,
+            reference=None if self._references is None else self._references.draw(rng),
+        )
+        return _chip(*varied)
 
-    def _place(
-        self, raster: Raster, label: Label, tries: int, *, rng: np.random.Generator
-    ) -> tuple[Window, NDArray[np.uint8]]:
-        for _ in range(tries):
+    def read(
+        self, *, rng: np.random.Generator
+    ) -> tuple[int, NDArray[Any], NDArray[np.uint8], NDArray[np.bool_]]:
+        """Read a chip as it is stored, where ``draw`` says.
+
+        Returns:
+            The image's number among the tiles, pixels (size, size, bands) of its dtype, mask
+            (size, size) uint8 as of ``Label.read``, and valid (size, size) bool.
+        """
+        number, window, mask = self.draw(rng=rng)
+        raster, _ = self._files.get(number)
+        pixels, valid = raster.read(window)
+        return number, pixels, mask, valid
+
+    def draw(self, *, rng: np.random.Generator) -> tuple[int, Window, NDArray[np.uint8]]:
+        """Draw an image, by its number among the tiles, and a window of it, and read its mask."""
+        built = rng.random() < self._balance
+        shares = self._built_shares if built else self._shares
+        number = int(shares.searchsorted(rng.random(), side="right"))
+        raster, label = self._files.get(number)
+        for _ in range(_BALANCING_TRIES if built else 1):
             window = random_window(raster.info.height, raster.info.width, self._size, rng=rng)
             mask = label.read(window)
             if (mask == 1).any():
                 break
-        return window, mask
+        return number, window, mask
 
 
 class GridChips(Dataset[Chip]):
@@ -196,14 +243,15 @@ class GridChips(Dataset[Chip]):
     """
 
     def __init__(self, tiles: Sequence[Tile], *, size: int, preparation: Preparation) -> None:
+        self._tiles = list(tiles)
         self._preparation = preparation
-        self._files = _OpenTiles(preparation.gsd_m)
-        self._windows: list[tuple[Tile, Window]] = []
-        for tile in tiles:
+        self._files = OpenTiles(self._tiles, preparation.gsd_m)
+        self._windows: list[tuple[int, Window]] = []
+        for number, tile in enumerate(tiles):
             scale = tile.scale_to(preparation.gsd_m)
             height, width = max(1, round(tile.height * scale)), max(1, round(tile.width * scale))
             self._windows += [
-                (tile, Window(row, col, size, size))
+                (number, Window(row, col, size, size))
                 for row, col, *_ in partition(height, width, size)
             ]
 
@@ -211,10 +259,13 @@ class GridChips(Dataset[Chip]):
         return len(self._windows)
 
     def __getitem__(self, index: int) -> Chip:
-        tile, window = self._windows[index]
-        raster, label = self._files.get(tile)
+        number, window = self._windows[index]
+        raster, label = self._files.get(number)
         pixels, valid = raster.read(window)
-        return _chip(self._preparation, pixels, label.read(window), valid)
+        table = self._preparation.table(
+            pixels.dtype.name, self._preparation.scene(self._tiles[number])
+        )
+        return _chip(table.apply(pixels), label.read(window), valid)
 
 
 class SeededSampler(Sampler[int]):
@@ -249,11 +300,13 @@ class SeededSampler(Sampler[int]):
         return iter(range(first + self._rank, first + self._samples, self._world_size))
 
 
-def _chip(
-    preparation: Preparation,
-    pixels: NDArray[Any],
-    mask: NDArray[Any],
-    valid: NDArray[Any],
-) -> Chip:
+def _chip(image: NDArray[np.float32], mask: NDArray[Any], valid: NDArray[Any]) -> Chip:
     known = np.where(valid > 0, mask, IGNORE).astype(np.int64)
-    return Chip(image=preparation.tensor(pixels), mask=torch.from_numpy(known)[None])
+    bands_first = np.ascontiguousarray(np.moveaxis(image, -1, 0))
+    return Chip(image=torch.from_numpy(bands_first), mask=torch.from_numpy(known)[None])
+
+
+def _cumulative_shares(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    reached = np.cumsum(weights)
+    # Exactly 1 at the end, so that no draw below 1 falls behind the last.
+    return np.asarray(reached / reached[-1])

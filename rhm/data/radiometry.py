@@ -1,13 +1,16 @@
 """Radiometry: from stored values to shares of the imagery's range, measured once.
 
 8-bit imagery fills its type and is taken as it is. 16-bit imagery holds 11, 12 or 14 bits
-somewhere in its type, so its range is measured from histograms, stored with the model, and
-applied identically ever after.
+somewhere in its type, and floats are in whatever unit, so their range is measured from
+histograms, stored with the model, and applied identically ever after.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,11 +18,15 @@ from rhm.bank import HistogramBank
 from rhm.data.catalog import Source
 from rhm.data.raster import Raster
 from rhm.data.windows import Window, partition
-from rhm.histogram import DTYPES, Histogram
+from rhm.errors import BankError, ConfigError
+from rhm.histogram import Histogram
+from rhm.levels import DTYPES
 from rhm.lookup import PixelMap
-from rhm.shifts import shift_of
+from rhm.packing import PackedHistogram
+from rhm.shifts import HsvShift, shift_of
 
 _BLOCK_PX = 1024
+_DECIMATED_PX = 1 << 22
 _GOLDEN_SHARE = (5**0.5 - 1) / 2
 _TAIL_SHARE = 0.005
 """Share of the pixels that a measured range leaves out at each end."""
@@ -41,7 +48,7 @@ class Scaling:
 
     def __post_init__(self) -> None:
         if np.dtype(self.dtype) not in DTYPES:
-            raise ValueError(f"no scaling of {self.dtype}: only of uint8 and uint16")
+            raise ValueError(f"no scaling of {self.dtype}: only of {', '.join(map(str, DTYPES))}")
         if len(self.low) != len(self.high) or not all(
             np.isfinite([low, high]).all() and low < high
             for low, high in zip(self.low, self.high, strict=True)
@@ -52,14 +59,15 @@ class Scaling:
     def measure(cls, histogram: Histogram) -> "Scaling":
         """Return the scaling of imagery with this histogram.
 
-        8-bit: the whole type. 16-bit: all but half a percent of the pixels at either end.
+        8-bit: the whole type. Other types: all but half a percent of the pixels at either end;
+        a band that is constant in between spans one unit.
         """
         bands = histogram.bands
         if histogram.dtype == np.uint8:
             return cls("uint8", (0.0,) * bands, (255.0,) * bands)
         ends = histogram.quantile([_TAIL_SHARE, 1.0 - _TAIL_SHARE]).astype(np.float64)
         lows = ends[:, 0]
-        highs = np.maximum(ends[:, 1], lows + 1.0)
+        highs = np.where(ends[:, 1] > lows, ends[:, 1], lows + 1.0)
         return cls(histogram.dtype.name, tuple(lows.tolist()), tuple(highs.tolist()))
 
     def table(self, mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,)) -> PixelMap:
@@ -74,7 +82,10 @@ class Scaling:
         """Return the map from this imagery's values to those of ``other``'s, black to black."""
         shares = self.table().tables.astype(np.float64)
         low, high = (np.asarray(ends)[:, None] for ends in (other.low, other.high))
-        return PixelMap(np.rint(low + shares * (high - low)).astype(other.dtype))
+        values = low + shares * (high - low)
+        dtype = np.dtype(other.dtype)
+        tables = values if dtype.kind == "f" else np.rint(values)
+        return PixelMap(tables.astype(dtype), np.dtype(self.dtype))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the scaling as JSON-ready values."""
@@ -86,18 +97,27 @@ class Scaling:
         return cls(str(values["dtype"]), tuple(values["low"]), tuple(values["high"]))
 
 
-def histogram_of(raster: Raster, *, max_pixels: int = 1 << 24) -> Histogram:
-    """Count a raster's valid pixels, in blocks; memory does not depend on its size.
+def histogram_of(
+    raster: Raster, *, max_pixels: int = 1 << 24, decimated: bool = False
+) -> Histogram:
+    """Count a raster's valid pixels; memory does not depend on its size.
 
-    Rasters of more than ``max_pixels`` valid pixels are counted on evenly spread blocks, until
-    about that many are counted.
+    Args:
+        raster: of any size.
+        max_pixels: rasters of more valid pixels are counted on evenly spread blocks, until
+            about that many are counted.
+        decimated: count instead at most ``max_pixels`` single pixels, evenly spread, through
+            overviews where the file has some.
 
     Returns:
         The histogram of its bands; counts nothing when all of it is nodata.
 
     Raises:
-        RasterError: the type is not uint8 or uint16, or a block cannot be read.
+        RasterError: the type is none of ``rhm.levels.DTYPES``, or a block cannot be read.
     """
+    if decimated:
+        pixels, valid = raster.read_decimated(max_pixels)
+        return Histogram.of(pixels, valid=valid)
     windows = list(partition(raster.info.height, raster.info.width, _BLOCK_PX))
     # Multiples of the golden ratio, modulo 1, lie evenly however many of them are taken.
     order = np.argsort(np.arange(len(windows)) * _GOLDEN_SHARE % 1.0)
@@ -120,14 +140,22 @@ def measure_scalings(histograms: Iterable[Histogram]) -> dict[str, Scaling]:
     Raises:
         BankError: there is no histogram, or the numbers of bands differ.
     """
-    pooled = HistogramBank(tuple(histograms)).pooled
-    return {dtype.name: Scaling.measure(histogram) for dtype, histogram in pooled.items()}
+    pooled: dict[str, Histogram] = {}
+    for histogram in histograms:
+        name = histogram.dtype.name
+        if any(other.bands != histogram.bands for other in pooled.values()):
+            raise BankError("images of different numbers of bands have no range in common")
+        pooled[name] = pooled[name].merge(histogram) if name in pooled else histogram
+    if not pooled:
+        raise BankError("no range can be measured without at least one image")
+    return {name: Scaling.measure(histogram) for name, histogram in pooled.items()}
 
 
 def harmonize(bank: HistogramBank, dtype: str, scalings: Mapping[str, Scaling]) -> HistogramBank:
     """Return the bank with every entry brought to ``dtype``, black to black, white to white.
 
     With it 8-bit training imagery can be matched to 16-bit targets and the other way round.
+    Names and weights stay.
 
     Args:
         bank: may mix dtypes.
@@ -135,14 +163,15 @@ def harmonize(bank: HistogramBank, dtype: str, scalings: Mapping[str, Scaling]) 
         scalings: one for ``dtype`` and one for each dtype in the bank.
     """
     maps = {name: scaling.into(scalings[dtype]) for name, scaling in scalings.items()}
-    brought = tuple(
-        h if h.dtype.name == dtype else maps[h.dtype.name].push(h) for h in bank.histograms
+    brought = (
+        entry if entry.dtype == dtype else maps[entry.dtype.name].push(entry.unpack())
+        for entry in bank.entries
     )
-    return HistogramBank(brought, bank.names)
+    return HistogramBank(brought, bank.names, weights=bank.weights)
 
 
-def shift_for(histogram: Histogram, family: str, name: str, *, seed: int) -> PixelMap:
-    """Return the random pixel-wise shift of an image, within the range that it uses.
+def shift_for(histogram: Histogram, family: str, name: str, *, seed: int) -> PixelMap | HsvShift:
+    """Return the random pixel-wise shift of an image, between 0 and the most that it uses.
 
     Args:
         histogram: of the image.
@@ -151,9 +180,11 @@ def shift_for(histogram: Histogram, family: str, name: str, *, seed: int) -> Pix
         seed: of the experiment.
 
     Raises:
-        ConfigError: the family is unknown.
+        ConfigError: the family is unknown, or all values of the image are below 0.
     """
     white = max(Scaling.measure(histogram).high)
+    if not white > 0.0:
+        raise ConfigError(f"no shift of {name}: its values are not above 0")
     return shift_of(
         family, name, dtype=histogram.dtype, bands=histogram.bands, high=white, seed=seed
     )
@@ -165,31 +196,85 @@ def bank_of(
     bands: Sequence[int] | None = None,
     shift: str | None = None,
     seed: int = 0,
+    decimated: bool = False,
+    workers: int | None = None,
     on_progress: Callable[[], None] | None = None,
 ) -> HistogramBank:
-    """Build a bank of images, one at a time; labels are not looked at.
+    """Build a bank of images; labels are not looked at.
+
+    Images are packed as soon as they are counted, so that memory grows with ``workers`` and by
+    some kilobytes an image. The bank is the same for any number of workers.
 
     Args:
         sources: images of the target domain, catalogued or not.
         bands: 1-based indices of the bands to count; all but alpha by default.
         shift: family of random pixel-wise shifts under which the images are seen, if any.
         seed: of the shifts.
+        decimated: count some four million single pixels of an image, through its overviews
+            where it has some, instead of up to sixteen million in blocks.
+        workers: threads that read and count; by default one per core.
         on_progress: called after each image.
 
     Raises:
         BankError: no image has valid pixels, or the numbers of bands differ.
+        ConfigError: the shift is unknown, or impossible for an image.
         RasterError: an image cannot be read.
     """
-    histograms, names = [], []
-    for source in sources:
+
+    def count(source: Source) -> tuple[str, PackedHistogram | None]:
         with source.open(bands=bands) as raster:
-            histogram = histogram_of(raster)
+            histogram = (
+                histogram_of(raster, max_pixels=_DECIMATED_PX, decimated=True)
+                if decimated
+                else histogram_of(raster)
+            )
+        if histogram.pixels and shift is not None:
+            moved = shift_for(histogram, shift, source.name, seed=seed)
+            if not isinstance(moved, PixelMap):
+                raise ConfigError(
+                    f"shift '{shift}' mixes bands, which histograms of single bands cannot "
+                    "follow: choose affine, gamma or monotone"
+                )
+            histogram = moved.push(histogram)
+        packed = PackedHistogram.of(histogram) if histogram.pixels else None
+        return f"{source.domain}/{source.name}", packed
+
+    entries, names = [], []
+    for name, packed in _in_order(count, sources, workers or _usable_cores()):
         if on_progress is not None:
             on_progress()
-        if not histogram.pixels:
-            continue
-        if shift is not None:
-            histogram = shift_for(histogram, shift, source.name, seed=seed).push(histogram)
-        histograms.append(histogram)
-        names.append(f"{source.domain}/{source.name}")
-    return HistogramBank(tuple(histograms), tuple(names))
+        if packed is not None:
+            entries.append(packed)
+            names.append(name)
+    return HistogramBank(entries, names)
+
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def _in_order(
+    task: Callable[[_Item], _Result], items: Iterable[_Item], workers: int
+) -> Iterator[_Result]:
+    """Yield the results in the items' order, at most twice as many as workers ahead.
+
+    The first item that fails, in their order, ends it; what has not begun by then never does.
+    """
+    waiting: deque[Future[_Result]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(task, item))
+                if len(waiting) >= 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

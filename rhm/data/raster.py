@@ -5,36 +5,28 @@ windows and sizes are then in that grid's pixels, and nothing else needs to know
 """
 
 import os
-import threading
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import sqrt
-from pathlib import Path
 from typing import Any, Self
 
+import cv2
 import numpy as np
-import rasterio
-import rasterio.shutil
 from numpy.typing import NDArray
-from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp, MaskFlags, Resampling
-from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
+from rasterio.enums import ColorInterp, Interleaving, MaskFlags, Resampling
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
 from rasterio.transform import Affine
 from rasterio.windows import Window as RasterioWindow
 
 from rhm.data.ground import ground_sampling_distance
+from rhm.data.opening import mappable, open_dataset, reading
 from rhm.data.windows import Window
-from rhm.errors import OutputError, RasterError
-from rhm.files import atomic_path
-from rhm.histogram import DTYPES
-
-_OPENING = threading.Lock()
-
-# GDAL's shortcut for whole PNGs answers truncated ones with noise, unless told at both times.
-_OPENING_AND_READING = {"GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO"}
+from rhm.errors import RasterError
+from rhm.histogram import OPENCV_CHANNELS
+from rhm.levels import DTYPES
 
 # GDAL leaves windows of few pixels unresampled, so it is asked for at least this many.
 _RESAMPLED_PX = 128
@@ -52,7 +44,6 @@ class RasterInfo:
         dtype: the bands' type, by numpy's name.
         crs: coordinate reference system, or None.
         transform: pixel (col, row) to coordinates; the identity where the file has none.
-        gsd_m: ground sampling distance in metres at the centre, or None without a CRS.
         nodata: the declared nodata value, or None.
         masked: whether the file declares nodata by a value, a mask or an alpha band.
         block_shape: (rows, columns) of a stored block.
@@ -66,11 +57,18 @@ class RasterInfo:
     dtype: str
     crs: CRS | None
     transform: Affine
-    gsd_m: float | None
     nodata: float | None
     masked: bool
     block_shape: tuple[int, int]
     overviews: tuple[int, ...]
+
+    @cached_property
+    def gsd_m(self) -> float | None:
+        """Ground sampling distance in metres at the centre, or None without a place on Earth."""
+        # Measured when asked for: it takes longer than opening the file.
+        if self.crs is None:
+            return None
+        return ground_sampling_distance(self.crs, self.transform, self.height, self.width)
 
 
 class Raster:
@@ -97,7 +95,7 @@ class Raster:
         scale: float = 1.0,
         categorical: bool = False,
     ) -> None:
-        self._dataset = _open(path)
+        self._dataset = open_dataset(path, mapped=scale == 1.0)
         try:
             stored = _describe(self._dataset, path, bands)
         except RasterError:
@@ -109,17 +107,20 @@ class Raster:
         self._step = (stored.height / height, stored.width / width)
         self._resampling = _resampling(self._step, categorical)
         self._black_is_nodata = black_is_nodata
+        self._stored = stored
+        self._dtype = np.dtype(stored.dtype)
+        self._nodata = _comparable_nodata(self._dataset, stored)
+        mapped = scale == 1.0 and mappable(self._dataset)
+        self._pixel_by_pixel = mapped and _together_and_rising(self._dataset, stored.bands)
         if stored.overviews and max(self._step) > 1.0:
             # GDAL would choose an overview window by window, and windows would not join.
             self.close()
-            self._dataset = _open(path, OVERVIEW_LEVEL="NONE")
-        across = sqrt(self._step[0] * self._step[1])
+            self._dataset = open_dataset(path, overviews=False)
         self.info = replace(
             stored,
             height=height,
             width=width,
             transform=stored.transform @ Affine.scale(self._step[1], self._step[0]),
-            gsd_m=None if stored.gsd_m is None else stored.gsd_m * across,
             masked=stored.masked or black_is_nodata,
         )
 
@@ -136,7 +137,17 @@ class Raster:
     @property
     def dtype(self) -> np.dtype[Any]:
         """The pixels' type."""
-        return np.dtype(self.info.dtype)
+        return self._dtype
+
+    @property
+    def resampled(self) -> bool:
+        """Whether the grid is another than the file's."""
+        return self._step != (1.0, 1.0)
+
+    @property
+    def stored_shape(self) -> tuple[int, int]:
+        """Rows and columns of the file, whatever the scale."""
+        return self._stored.height, self._stored.width
 
     def read(self, window: Window | None = None) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Read a window's pixels and where they hold data.
@@ -146,71 +157,115 @@ class Raster:
                 edges is zero and without data.
 
         Returns:
-            pixels (height, width, bands) of the file's dtype, and valid (height, width) bool.
+            pixels (height, width, bands) of the file's dtype, contiguous, and valid
+            (height, width) bool. Floating-point pixels that are not finite in all bands are
+            not valid.
 
         Raises:
-            RasterError: the type is not uint8 or uint16, or a block cannot be read.
+            RasterError: the type is none of ``rhm.levels.DTYPES``, or a block cannot be read.
         """
         info = self.info
-        if self.dtype not in DTYPES:
-            raise RasterError(
-                f"{info.path} is {info.dtype}: rhm reads uint8 and uint16 imagery; convert it first"
-            )
         window = window or Window(0, 0, info.height, info.width)
+        inside = _clipped(window, info.height, info.width)
+        if inside == window:
+            return self._read_inside(window)
         pixels = np.zeros((window.height, window.width, len(info.bands)), dtype=self.dtype)
         valid = np.zeros((window.height, window.width), dtype=bool)
-        top, left = max(0, window.row), max(0, window.col)
-        bottom = min(info.height, window.row + window.height)
-        right = min(info.width, window.col + window.width)
-        if top < bottom and left < right:
-            inside = Window(top, left, bottom - top, right - left)
-            rows = slice(top - window.row, bottom - window.row)
-            cols = slice(left - window.col, right - window.col)
-            pixels[rows, cols], valid[rows, cols] = self._read_inside(inside)
+        if inside.height > 0 and inside.width > 0:
+            top, left = inside.row - window.row, inside.col - window.col
+            place = np.s_[top : top + inside.height, left : left + inside.width]
+            pixels[place], valid[place] = self._read_inside(inside)
         return pixels, valid
+
+    def read_decimated(self, max_pixels: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Read few, evenly spread pixels of the whole raster: enough for a histogram.
+
+        They come from the overviews where there are some, which bounds the time that a file of
+        any size takes; without them every block is decoded. Values are never mixed here, but
+        overviews that were made by averaging lack the file's extremes.
+
+        Args:
+            max_pixels: about the number of pixels returned, at most.
+
+        Returns:
+            pixels (rows, columns, bands) of the file's dtype, and valid (rows, columns) bool,
+            as by ``read``.
+
+        Raises:
+            RasterError: the type is none of ``rhm.levels.DTYPES``, or a block cannot be read.
+        """
+        height, width = self.stored_shape
+        rows = max(1, min(height, round(height * sqrt(max_pixels / (height * width)))))
+        cols = max(1, min(width, max_pixels // rows))
+        rows = max(1, min(rows, max_pixels // cols))
+        whole = Window(0, 0, height, width)
+        with open_dataset(self.info.path) as dataset:
+            return self._read(dataset, whole, (rows, cols), Resampling.nearest)
 
     def _read_inside(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        if self._step == (1.0, 1.0):
-            return self._read_grown(window)
+        shape = (window.height, window.width)
+        if not self.resampled:
+            return self._read(self._dataset, window, shape, self._resampling)
         row, height = _grown(window.row, window.height, self.info.height)
         col, width = _grown(window.col, window.width, self.info.width)
-        rows = slice(window.row - row, window.row - row + window.height)
-        cols = slice(window.col - col, window.col - col + window.width)
-        pixels, valid = self._read_grown(Window(row, col, height, width))
-        return pixels[rows, cols], valid[rows, cols]
-
-    def _read_grown(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         step_row, step_col = self._step
-        source = RasterioWindow(
-            window.col * step_col,
-            window.row * step_row,
-            window.width * step_col,
-            window.height * step_row,
-        )
-        shape = (window.height, window.width)
-        options: dict[str, Any] = {"window": source}
-        if self._step != (1.0, 1.0):
-            options["out_shape"] = (len(self.info.bands), *shape)
-            options["resampling"] = self._resampling
+        source = (row * step_row, col * step_col, height * step_row, width * step_col)
+        pixels, valid = self._read(self._dataset, source, (height, width), self._resampling)
+        top, left = window.row - row, window.col - col
+        place = np.s_[top : top + window.height, left : left + window.width]
+        return np.ascontiguousarray(pixels[place]), valid[place]
+
+    def _read(
+        self,
+        dataset: DatasetReader,
+        source: tuple[float, float, float, float],
+        shape: tuple[int, int],
+        resampling: Resampling,
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Read a part of the file, (row, column, height, width) of it, into ``shape``."""
+        info = self.info
+        if self._dtype not in DTYPES:
+            known = ", ".join(each.name for each in DTYPES)
+            raise RasterError(
+                f"{info.path} is {info.dtype}: rhm reads {known} imagery; convert it first"
+            )
+        row, col, height, width = source
+        window = RasterioWindow(col, row, width, height)
+        if self._pixel_by_pixel:
+            planes = np.empty((*shape, len(info.bands)), self._dtype).transpose(2, 0, 1)
+        else:
+            planes = np.empty((len(info.bands), *shape), self._dtype)
         try:
-            with rasterio.Env(**_OPENING_AND_READING):
-                pixels = self._dataset.read(list(self.info.bands), **options)
-                valid = self._read_mask(source, shape)
+            with reading(dataset):
+                dataset.read(list(info.bands), window=window, out=planes, resampling=resampling)
+                valid = self._valid(dataset, window, planes, resampling)
         except (RasterioError, ValueError) as error:
             raise RasterError(
-                f"{self.info.path} cannot be read at row {window.row}, column {window.col}, "
-                f"{window.height} x {window.width} pixels (a damaged or truncated file?)"
+                f"{info.path} cannot be read at row {row:.0f}, column {col:.0f}, "
+                f"{height:.0f} x {width:.0f} pixels (a damaged or truncated file?)"
             ) from error
-        pixels = np.moveaxis(pixels, 0, -1)
-        if self._black_is_nodata:
-            valid &= pixels.any(axis=-1)
-        return pixels, valid
+        return _bands_last(planes), valid
 
-    def _read_mask(self, source: RasterioWindow, shape: tuple[int, int]) -> NDArray[np.bool_]:
-        if all(MaskFlags.all_valid in flags for flags in self._dataset.mask_flag_enums):
-            return np.ones(shape, dtype=bool)
-        mask = self._dataset.dataset_mask(window=source, out_shape=shape)
-        return np.asarray(mask > 0)
+    def _valid(
+        self,
+        dataset: DatasetReader,
+        window: RasterioWindow,
+        planes: NDArray[Any],
+        resampling: Resampling,
+    ) -> NDArray[np.bool_]:
+        """Return where pixels that were read, (bands, H, W), hold data."""
+        shape = planes.shape[1:]
+        if not self._stored.masked:
+            valid = np.ones(shape, dtype=bool)
+        elif self._nodata is not None and resampling is Resampling.nearest:
+            valid = _any_differs(planes, self._nodata)
+        else:
+            valid = dataset.dataset_mask(window=window, out_shape=shape) > 0
+        if self._black_is_nodata:
+            valid &= _any_differs(planes, 0)
+        if self._dtype.kind == "f":
+            valid &= np.isfinite(planes).all(axis=0)
+        return valid
 
 
 def describe(path: str | os.PathLike[str]) -> RasterInfo:
@@ -219,120 +274,64 @@ def describe(path: str | os.PathLike[str]) -> RasterInfo:
     Raises:
         RasterError: the file is missing or not a raster.
     """
-    with _open(path) as dataset:
+    with open_dataset(path) as dataset:
         return _describe(dataset, path)
 
 
-@contextmanager
-def writing_cog(
-    path: str | os.PathLike[str],
-    *,
-    height: int,
-    width: int,
-    dtype: str,
-    nodata: float,
-    crs: CRS | None,
-    transform: Affine,
-    scale: float = 1.0,
-    description: str = "",
-    overview_resampling: str = "average",
-) -> Iterator[rasterio.io.DatasetWriter]:
-    """Yield a one-band dataset to write windows into; it becomes a cloud-optimised GeoTIFF.
-
-    The file appears under its name, with overviews, only when the block ends well.
-
-    Args:
-        path: of the result.
-        height: rows.
-        width: columns.
-        dtype: numpy's name of the pixels' type.
-        nodata: the value of pixels without data.
-        crs: coordinate reference system, or None.
-        transform: pixel (col, row) to coordinates.
-        scale: what to multiply stored values by; written as the band's GDAL scale.
-        description: the band's name.
-        overview_resampling: GDAL's name of the method that makes the overviews.
-
-    Raises:
-        OutputError: the file cannot be written, or not all of it.
-    """
-    with atomic_path(path) as temporary:
-        plain = temporary.with_name("plain.tif")
-        profile = {
-            "driver": "GTiff",
-            "height": height,
-            "width": width,
-            "count": 1,
-            "dtype": dtype,
-            "nodata": nodata,
-            "crs": crs,
-            "transform": transform,
-            "tiled": True,
-            "blockxsize": 512,
-            "blockysize": 512,
-            "compress": "deflate",
-            "zlevel": 1,
-            "bigtiff": "if_safer",
-        }
-        try:
-            with quiet_about_georeference():
-                dataset = rasterio.open(plain, "w", **profile)
-            with dataset:
-                dataset.set_band_description(1, description)
-                dataset.scales = (scale,)
-                yield dataset
-            _check_complete(plain)
-            rasterio.shutil.copy(
-                plain,
-                temporary,
-                driver="COG",
-                compress="deflate",
-                predictor="yes",
-                bigtiff="if_safer",
-                overview_resampling=overview_resampling,
-                num_threads="all_cpus",
-            )
-            _check_complete(temporary)
-            plain.unlink()
-        except (RasterioError, CPLE_BaseError, SystemError) as error:
-            # The last two are rasterio's for GDAL's failures inside a copy, known and unknown.
-            reason = " ".join(str(error).split())
-            raise OutputError(f"cannot write {path} (disk full?): {reason}") from error
-
-
-def _check_complete(path: Path) -> None:
-    """Check that every block of a GeoTIFF lies inside its file.
-
-    GDAL writes its last blocks while it closes a file, and says nothing when that fails.
-    """
-    size = path.stat().st_size
-    with quiet_about_georeference():
-        dataset = rasterio.open(path)
-    with dataset:
-        for (row, col), _ in dataset.block_windows(1):
-            offset, length = (
-                dataset.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", bidx=1)
-                for what in ("OFFSET", "SIZE")
-            )
-            if offset is None or int(offset) + int(length) > size:
-                raise RasterioIOError(f"block {row}, {col} is missing")
-
-
 def _resampling(step: tuple[float, float], categorical: bool) -> Resampling:
+    if step == (1.0, 1.0):
+        return Resampling.nearest
     shrinking = step[0] * step[1] > 1.0
     if categorical:
         return Resampling.mode if shrinking else Resampling.nearest
     return Resampling.average if shrinking else Resampling.bilinear
 
 
-@contextmanager
-def quiet_about_georeference() -> Iterator[None]:
-    """Keep rasterio from warning of rasters without georeference; open them in this block."""
-    # A raster without georeference is ordinary here, and said so in RasterInfo. Warning filters
-    # belong to the process, so threads that open rasters take turns.
-    with _OPENING, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        yield
+def _comparable_nodata(dataset: DatasetReader, info: RasterInfo) -> int | None:
+    """Return the nodata value if comparing the bands read with it makes the dataset's mask."""
+    flags = dataset.mask_flag_enums
+    if any(each != [MaskFlags.nodata] for each in flags) or info.nodata is None:
+        return None
+    all_bands = sorted(info.bands) == list(range(1, dataset.count + 1))
+    one_value = set(dataset.nodatavals) == {info.nodata}
+    integers = np.dtype(info.dtype).kind in "iu" and float(info.nodata).is_integer()
+    return int(info.nodata) if all_bands and one_value and integers else None
+
+
+def _together_and_rising(dataset: DatasetReader, bands: tuple[int, ...]) -> bool:
+    """Return whether to let GDAL fill arrays pixel by pixel, not band by band.
+
+    It copies fastest to the layout that it copies from; its cache of blocks is by band. GDAL 3.10
+    mistakes the order of bands when all are read in another than theirs.
+    """
+    rising = list(bands) == sorted(set(bands))
+    return rising and dataset.interleaving is Interleaving.pixel
+
+
+def _any_differs(planes: NDArray[Any], value: int) -> NDArray[np.bool_]:
+    """Return where a pixel differs from ``value`` in some band, of (bands, H, W) -> (H, W)."""
+    # Much faster than any(axis=...) over a few bands.
+    differs = planes[0] != value
+    for plane in planes[1:]:
+        differs |= plane != value
+    return np.asarray(differs)
+
+
+def _bands_last(planes: NDArray[Any]) -> NDArray[Any]:
+    """Return (bands, H, W) as a contiguous (H, W, bands)."""
+    pixels = planes.transpose(1, 2, 0)
+    if pixels.flags.c_contiguous or not 1 < len(planes) <= OPENCV_CHANNELS:
+        return np.ascontiguousarray(pixels)
+    # Ten times as fast as numpy's copy.
+    return np.asarray(cv2.merge(tuple(planes)))
+
+
+def _clipped(window: Window, height: int, width: int) -> Window:
+    """Return what of a window lies inside; of no height or width, or less, where nothing does."""
+    row, col = max(0, window.row), max(0, window.col)
+    bottom = min(height, window.row + window.height)
+    right = min(width, window.col + window.width)
+    return Window(row, col, bottom - row, right - col)
 
 
 def _grown(first: int, length: int, limit: int) -> tuple[int, int]:
@@ -341,20 +340,8 @@ def _grown(first: int, length: int, limit: int) -> tuple[int, int]:
     return min(first, limit - enough), enough
 
 
-def _open(path: str | os.PathLike[str], **options: str) -> rasterio.io.DatasetReader:
-    name = os.fspath(path)
-    local = not name.startswith("/vsi") and "://" not in name
-    if local and not os.path.exists(name):
-        raise RasterError(f"no such file: {name}")
-    try:
-        with quiet_about_georeference(), rasterio.Env(**_OPENING_AND_READING):
-            return rasterio.open(name, **options)
-    except RasterioError as error:
-        raise RasterError(f"{name} is not a raster that GDAL can open") from error
-
-
 def _describe(
-    dataset: rasterio.io.DatasetReader,
+    dataset: DatasetReader,
     path: str | os.PathLike[str],
     chosen: Sequence[int] | None = None,
 ) -> RasterInfo:
@@ -375,7 +362,6 @@ def _describe(
     flags = dataset.mask_flag_enums
     rows, cols = dataset.block_shapes[0]
     crs = dataset.crs if dataset.crs else None
-    size = (dataset.height, dataset.width)
     return RasterInfo(
         path=os.fspath(path),
         height=dataset.height,
@@ -384,7 +370,6 @@ def _describe(
         dtype=dataset.dtypes[bands[0] - 1],
         crs=crs,
         transform=dataset.transform,
-        gsd_m=ground_sampling_distance(crs, dataset.transform, *size) if crs else None,
         nodata=dataset.nodatavals[bands[0] - 1],
         masked=not all(MaskFlags.all_valid in each for each in flags),
         block_shape=(rows, cols),

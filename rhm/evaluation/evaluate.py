@@ -106,6 +106,7 @@ def evaluate_model(
         "catalog": catalog_path,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "threshold": model.spec.threshold,
+        "views": tiling.views,
         "model": _model(model),
         "domains": results,
     }

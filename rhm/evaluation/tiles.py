@@ -19,7 +19,6 @@ from rhm.errors import CatalogError
 from rhm.histogram import Histogram
 from rhm.inference.polygons import trace
 from rhm.inference.stream import Tiling, input_scaling, predict_bands
-from rhm.lookup import PixelMap
 from rhm.models.build import SegmentationModel
 from rhm.training.metrics import (
     BoundaryCounts,
@@ -48,6 +47,14 @@ class Shift:
 
     family: str
     seed: int
+
+    def apply(self, name: str, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[Any]:
+        """Return the pixels (H, W, bands) of the image of this name under the shift."""
+        if not valid.any():
+            return pixels
+        histogram = Histogram.of(pixels, valid=valid)
+        moved = shift_for(histogram, self.family, name, seed=self.seed)
+        return moved.apply(pixels, valid=valid)
 
 
 @dataclass(frozen=True)
@@ -108,13 +115,9 @@ def see(model: SegmentationModel, tile: Tile, *, shift: Shift | None, tiling: Ti
     with tile.open(scale) as raster, Label(tile.label, raster, scale=scale) as label:
         tile.check(raster)
         scaling, _ = input_scaling(raster, model.spec)
-        table = scaling.table(model.spec.mean, model.spec.std)
-        pixels, valid = raster.read()
-        if shift is not None and valid.any():
-            histogram = Histogram.of(pixels, valid=valid)
-            moved = shift_for(histogram, shift.family, tile.name, seed=shift.seed)
-            pixels = moved.apply(pixels, valid=valid)
-        probability = _predict(model, pixels, valid, table, tiling)
+        pixels, valid, probability = predict_image(
+            model, raster, tile.name, shift=shift, tiling=tiling
+        )
         truth = label.read()
         valid &= truth != IGNORE
         true_objects = _true_objects(label, truth, valid, raster)
@@ -144,13 +147,34 @@ def pooled_histogram(scores: list[TileScores]) -> Histogram:
     return reduce(Histogram.merge, (each.histogram for each in scores))
 
 
-def _predict(
-    model: SegmentationModel,
-    pixels: NDArray[Any],
-    valid: NDArray[np.bool_],
-    table: PixelMap,
-    tiling: Tiling,
-) -> NDArray[np.float32]:
+def predict_image(
+    model: SegmentationModel, raster: Raster, name: str, *, shift: Shift | None, tiling: Tiling
+) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.float32]]:
+    """Predict a whole image, as it is or under a shift.
+
+    Args:
+        model: in ``eval`` mode.
+        raster: the image, open on the model's grid.
+        name: of the image, which with the shift's seed decides the shift.
+        shift: under which it is seen, or None.
+        tiling: tiles, overlap and batch.
+
+    Returns:
+        pixels (H, W, bands) as the model was shown them, valid (H, W), and probability (H, W).
+
+    Raises:
+        RasterError: the image cannot be read.
+        ModelFileError: it does not have the bands that the model takes.
+    """
+    scaling, _ = input_scaling(raster, model.spec)
+    pixels, valid = raster.read()
+    if shift is not None:
+        pixels = shift.apply(name, pixels, valid)
+    standardizes = model.spec.standardize != "none"
+    table = model.spec.input_table(
+        scaling, Histogram.of(pixels, valid=valid) if standardizes else None
+    )
+
     def read(window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         rows = slice(window.row, window.row + window.height)
         cols = slice(window.col, window.col + window.width)
@@ -158,7 +182,7 @@ def _predict(
 
     height, width = valid.shape
     bands = predict_bands(model, read, height, width, table, tiling)
-    return np.concatenate([band.probability for band in bands])
+    return pixels, valid, np.concatenate([band.probability for band in bands])
 
 
 def _true_objects(

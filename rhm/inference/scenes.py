@@ -15,12 +15,17 @@ from rasterio.errors import RasterioError
 from rasterio.io import DatasetWriter
 from torch import nn
 
+from rhm.data.cog import writing_cog
 from rhm.data.ground import scale_between
-from rhm.data.raster import Raster, RasterInfo, describe, quiet_about_georeference, writing_cog
+from rhm.data.opening import quiet_about_georeference
+from rhm.data.radiometry import Scaling, histogram_of
+from rhm.data.raster import Raster, RasterInfo, describe
 from rhm.errors import OutputError
 from rhm.files import staged_paths
 from rhm.inference.polygons import count_footprints, polygonize, write_footprints
-from rhm.inference.stream import Band, Network, Tiling, input_scaling, predict_bands
+from rhm.inference.stream import Band, Tiling, input_scaling, predict_bands
+from rhm.inference.views import Network
+from rhm.lookup import PixelMap
 from rhm.models.spec import ModelSpec
 
 BYTE_NODATA = 255
@@ -85,6 +90,7 @@ def predict_raster(
     bands: Sequence[int] | None = None,
     black_is_nodata: bool = False,
     resample: bool = False,
+    views: bool = False,
     dtype: str = "float32",
     polygons: PolygonConfig | None = None,
     on_progress: Callable[[int], None] | None = None,
@@ -108,6 +114,8 @@ def predict_raster(
         bands: 1-based indices of the bands to use; all but alpha by default.
         black_is_nodata: whether pixels that are zero in all bands have no data.
         resample: predict on a grid of the model's ground sampling distance.
+        views: average over the eight turned and mirrored views of every tile, which costs
+            eight predictions.
         dtype: of the probability raster: ``float32``, or ``uint8`` with scale 1/254.
         polygons: how footprints are made; by default at the model's threshold.
         on_progress: called with the number of pixels just finished.
@@ -121,12 +129,12 @@ def predict_raster(
         raise ValueError(f"dtype is one of {PROBABILITY_DTYPES}, got '{dtype}'")
     spec = getattr(model, "spec", None)
     polygons = polygons or PolygonConfig(threshold=spec.threshold if spec else 0.5)
-    tiling = Tiling(tile, overlap, batch_size)
+    tiling = Tiling(tile, overlap, batch_size, views)
     folder, stem = Path(dst), Path(src).stem
     probability = folder / f"{stem}_probability.tif"
     mask = folder / f"{stem}_mask.tif"
     buildings = folder / f"{stem}_buildings{polygons.suffix}"
-    settings = (tile, overlap, bands, black_is_nodata, resample, dtype, polygons)
+    settings = (tile, overlap, bands, black_is_nodata, resample, views, dtype, polygons)
     fingerprint = _fingerprint(model, src, settings)
     if resume and buildings.is_file() and _fingerprint_of(mask) == fingerprint:
         count = count_footprints(buildings)
@@ -140,7 +148,7 @@ def predict_raster(
                 "choose another format"
             )
         scaling, measured = input_scaling(raster, spec)
-        table = scaling.table(spec.mean, spec.std) if spec else scaling.table()
+        table = _input_table(raster, scaling, spec)
         if measured and spec is not None:
             notes.append(
                 f"the model stores no range for {raster.info.dtype} imagery; this scene's own "
@@ -170,6 +178,13 @@ def predict_raster(
             )
             write_footprints(frame, staged[2])
     return Prediction(probability, mask, buildings, len(frame), tuple(notes))
+
+
+def _input_table(raster: Raster, scaling: Scaling, spec: ModelSpec | None) -> PixelMap:
+    if spec is None:
+        return scaling.table()
+    standardizes = spec.standardize != "none"
+    return spec.input_table(scaling, histogram_of(raster) if standardizes else None)
 
 
 @contextmanager
@@ -208,6 +223,7 @@ def _fingerprint(model: Network, src: str | os.PathLike[str], settings: tuple[An
     digest.update(
         repr((str(path.absolute()), state and (state.st_size, state.st_mtime_ns))).encode()
     )
+    digest.update(repr(getattr(model, "spec", None)).encode())
     if isinstance(model, nn.Module):
         for name, tensor in sorted(model.state_dict().items()):
             digest.update(name.encode())

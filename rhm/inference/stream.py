@@ -4,8 +4,9 @@ Overlapping tiles are blended with smooth weights. Because the grid of tiles is 
 axes, the weights' sum is known in advance, and only one row of tiles is in memory.
 """
 
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,16 @@ from rhm.data.radiometry import Scaling, histogram_of
 from rhm.data.raster import Raster
 from rhm.data.windows import Window, blend_weights, starts
 from rhm.errors import ModelFileError
+from rhm.inference.views import Network, averaged_over_views
 from rhm.lookup import PixelMap
 from rhm.models.spec import ModelSpec
 
+# What encoders halve five times, and what is left of it for those that pool.
+_STRIDE = 32
+_SMALLEST_TILE = 64
+
 Reader = Callable[[Window], tuple[NDArray[Any], NDArray[np.bool_]]]
 """Returns the pixels (H, W, bands) of a window, and where they hold data (H, W)."""
-
-Network = Callable[[Tensor], Tensor]
-"""Returns logits (N, 1, H, W) of normalised images (N, bands, H, W) float32."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +53,23 @@ class Tiling:
         tile: side of a tile in pixels; for most networks a multiple of 32.
         overlap: pixels that neighbouring tiles share.
         batch_size: tiles that go through the network at once.
+        views: whether probabilities are averaged over the eight turned and mirrored views of a
+            tile, which costs eight predictions.
     """
 
     tile: int = 512
     overlap: int = 64
     batch_size: int = 4
+    views: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < self.tile or self.batch_size < 1:
             raise ValueError(f"overlap must be in [0, tile) and batch_size at least 1: {self}")
+
+    def for_image(self, height: int, width: int) -> "Tiling":
+        """Return tiles no larger than an image asks for, which would be predicted in vain."""
+        side = max(_SMALLEST_TILE, _STRIDE * math.ceil(max(height, width) / _STRIDE))
+        return self if side >= self.tile else replace(self, tile=side, overlap=0)
 
 
 def predict_bands(
@@ -86,6 +97,9 @@ def predict_bands(
         Bands of rows that together cover the image once. Tiles without valid pixels do not go
         through the network.
     """
+    tiling = tiling.for_image(height, width)
+    if tiling.views:
+        network = averaged_over_views(network)
     rows, cols = (starts(length, tiling.tile, tiling.overlap) for length in (height, width))
     weights = blend_weights(tiling.tile, tiling.overlap)
     row_sum, col_sum = (

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
+from rhm.alternatives import STANDARDIZE
 from rhm.errors import ConfigError, ModelFileError
 from rhm.models.spec import ModelSpec
 
@@ -69,6 +70,8 @@ class ModelConfig:
             best IoU on the validation chips, which wants many of them.
         batch_norm: ``train`` or ``frozen`` (running statistics and no updates; for very
             small batches).
+        standardize: one of ``rhm.alternatives.STANDARDIZE``: an appearance that every scene is
+            brought to, in training and in prediction.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -78,6 +81,7 @@ class ModelConfig:
     weights: str = "bundled"
     threshold: float | None = 0.5
     batch_norm: str = "train"
+    standardize: str = "none"
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
@@ -87,6 +91,8 @@ class ModelConfig:
             raise ValueError(f"timm knows no encoder '{self.encoder}'; near: {', '.join(near)}")
         if self.threshold is not None and not 0.0 < self.threshold < 1.0:
             raise ValueError("threshold is a probability between 0 and 1")
+        if self.standardize not in STANDARDIZE:
+            raise ValueError(f"unknown standardize: choose {', '.join(STANDARDIZE)}")
         if self.batch_norm not in ("train", "frozen"):
             raise ValueError("batch_norm is train or frozen")
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from rhm.data.radiometry import Scaling, histogram_of
 from rhm.data.raster import Raster, RasterInfo
-from rhm.histogram import DTYPES, Histogram
+from rhm.histogram import Histogram
+from rhm.levels import DTYPES
 from rhm.models.spec import ModelSpec
 
 FAR = 0.1

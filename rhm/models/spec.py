@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from rhm.alternatives import STANDARDIZE, standardized
 from rhm.data.radiometry import Scaling
 from rhm.errors import ModelFileError
+from rhm.histogram import Histogram
 from rhm.lookup import PixelMap
 
 FORMAT = 1
@@ -30,6 +32,7 @@ class ModelSpec:
         classes: what each output channel means.
         gsd_m: metres per pixel that the model was trained at, or None where unknown.
         threshold: probability above which a pixel is building, chosen on validation data.
+        standardize: one of ``rhm.alternatives.STANDARDIZE``, applied to every scene first.
         method: name of the colour augmentation.
         sources: domains trained on.
         source_histograms: by domain, the share of each of 256 levels from black to white, per
@@ -49,6 +52,7 @@ class ModelSpec:
     classes: tuple[str, ...] = ("building",)
     gsd_m: float | None = None
     threshold: float = 0.5
+    standardize: str = "none"
     method: str = "none"
     sources: tuple[str, ...] = ()
     source_histograms: Mapping[str, list[list[float]]] = field(default_factory=dict)
@@ -64,6 +68,8 @@ class ModelSpec:
             values = getattr(self, name)
             if len(values) not in (1, self.bands) or not all(map(_is_finite, values)):
                 raise ValueError(f"{name} is one number, or one per band")
+        if self.standardize not in STANDARDIZE:
+            raise ValueError(f"standardize is one of {', '.join(STANDARDIZE)}")
         if min(self.std) <= 0:
             raise ValueError("std is above 0")
         self._check_imagery()
@@ -114,6 +120,23 @@ class ModelSpec:
         return {
             dtype: scaling.table(self.mean, self.std) for dtype, scaling in self.scalings.items()
         }
+
+    def input_table(self, scaling: Scaling, scene: Histogram | None = None) -> PixelMap:
+        """Return the map from a scene's stored values to the network's normalised input.
+
+        Args:
+            scaling: the scene's range, black to white.
+            scene: its histogram, which a standardisation needs.
+
+        Raises:
+            ValueError: the model standardises scenes, and the histogram is missing.
+        """
+        table = scaling.table(self.mean, self.std)
+        if self.standardize == "none":
+            return table
+        if scene is None:
+            raise ValueError(f"standardisation '{self.standardize}' needs the scene's histogram")
+        return standardized(self.standardize, scene, scaling.low, scaling.high).then(table)
 
     def check_bands(self, bands: int, image: str) -> None:
         """Check that an image has as many bands as the model wants.

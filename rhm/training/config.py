@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rhm.augmentation import AugmentConfig
 from rhm.data.chips import DataConfig
@@ -104,6 +104,14 @@ class RunConfig(BaseModel):
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
     trainer: TrainerConfig = Field(default_factory=TrainerConfig)
 
+    @model_validator(mode="after")
+    def _check_colour(self) -> Self:
+        if self.model.standardize != "none" and self.augment.colour != "none":
+            raise ValueError(
+                "model.standardize undoes what augment.colour varies: choose one of the two"
+            )
+        return self
+
     @property
     def folder(self) -> Path:
         """The run's folder."""
@@ -181,6 +189,8 @@ def _put(tree: dict[str, Any], name: str, value: Any) -> None:
 
 def _sentence(problem: dict[str, Any]) -> str:
     path = [str(part) for part in problem["loc"]]
+    if not path:
+        return str(problem["msg"]).removeprefix("Value error, ")
     name = ".".join(path)
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         near = difflib.get_close_matches(path[-1], _known(path[:-1]), n=1)

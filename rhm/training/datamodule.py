@@ -1,13 +1,24 @@
 """The chips of a run, as Lightning asks for them."""
 
+from functools import reduce
+
 import lightning
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from rhm.augmentation import training_transform
-from rhm.data.chips import Augmentation, Chip, GridChips, Preparation, SeededSampler, TrainingChips
+from rhm.augmentation import ChipAugmentation
+from rhm.data.chips import (
+    Augmentation,
+    Chip,
+    GridChips,
+    Preparation,
+    References,
+    SeededSampler,
+    TrainingChips,
+)
 from rhm.data.radiometry import harmonize
+from rhm.histogram import Histogram
 from rhm.models.spec import ModelSpec
 from rhm.training.config import RunConfig
 from rhm.training.material import Material
@@ -33,7 +44,10 @@ class ChipDataModule(lightning.LightningDataModule):
         self.config = config
         self.material = material
         self.spec = spec
-        self.preparation = Preparation(spec.tables(), config.data.gsd_m)
+        ranges = {dtype: (each.low, each.high) for dtype, each in spec.scalings.items()}
+        self.preparation = Preparation(
+            spec.tables(), config.data.gsd_m, spec.standardize, ranges, material.scenes
+        )
         self.augmentations = {
             dtype: self._augmentation(dtype) for dtype in {tile.dtype for tile in material.train}
         }
@@ -49,6 +63,7 @@ class ChipDataModule(lightning.LightningDataModule):
             augmentations=self.augmentations,
             balance=data.balance,
             seed=self.config.seed,
+            references=self._references(),
         )
         sampler = SeededSampler(
             settings.epoch_steps * settings.batch_size,
@@ -71,14 +86,27 @@ class ChipDataModule(lightning.LightningDataModule):
         return DataLoader(chips, batch_size=self._batch_size(), num_workers=min(data.workers, 1))
 
     def _augmentation(self, dtype: str) -> Augmentation:
+        config, scaling = self.config.augment, self.spec.scalings[dtype]
         bank = self.material.bank
-        made: Augmentation = training_transform(
-            self.config.augment,
-            dtype=np.dtype(dtype),
-            bands=self.spec.bands,
-            bank=None if bank is None else harmonize(bank, dtype, self.spec.scalings),
+        if bank is not None:
+            bank = harmonize(bank, dtype, self.spec.scalings)
+            pooled = [h for (_, kind), h in self.material.histograms.items() if kind == dtype]
+            bank = bank.weighted(config.sampling, reduce(Histogram.merge, pooled))
+        return ChipAugmentation(
+            config, dtype=np.dtype(dtype), low=scaling.low, high=scaling.high, bank=bank
         )
-        return made
+
+    def _references(self) -> References | None:
+        if not self.material.references:
+            return None
+        data = self.config.data
+        dtypes = {tile.dtype for tile in self.material.references}
+        return References(
+            self.material.references,
+            size=data.chip_px,
+            gsd_m=data.gsd_m,
+            to_bytes={dtype: self.material.range_of(dtype).bytes_table() for dtype in dtypes},
+        )
 
     def _batch_size(self) -> int:
         settings = self.config.trainer

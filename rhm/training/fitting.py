@@ -96,6 +96,17 @@ def fit(
     return run
 
 
+def fit_once(config: RunConfig, *, progress: bool = False) -> Run:
+    """Train a model unless that is done: begin, go on from the last checkpoint, or do nothing.
+
+    Raises:
+        ConfigError: as ``fit``; also if the run of this name was begun with other settings.
+    """
+    begun = (config.folder / "config.yaml").is_file()
+    run = Run.resume(config) if begun else Run(config.folder)
+    return run if run.model.is_file() else fit(config, resume=begun, progress=progress)
+
+
 def build_model(config: RunConfig, material: Material) -> SegmentationModel:
     """Build the network and describe it.
 
@@ -114,7 +125,8 @@ def build_model(config: RunConfig, material: Material) -> SegmentationModel:
         std=std,
         scalings=material.scalings,
         gsd_m=config.data.gsd_m or (float(np.median(distances)) if distances else None),
-        method=config.augment.colour,
+        standardize=config.model.standardize,
+        method=_method(config),
         sources=tuple(dict.fromkeys(tile.domain for tile in material.train)),
         source_histograms=material.unit_histograms(),
         training_images=len(material.train),
@@ -130,6 +142,12 @@ def build_model(config: RunConfig, material: Material) -> SegmentationModel:
     if config.model.batch_norm == "frozen":
         freeze_batch_norm(model)
     return model.to(memory_format=torch.channels_last)
+
+
+def _method(config: RunConfig) -> str:
+    """Return the name under which a report compares the run with others."""
+    standardized = config.model.standardize
+    return config.augment.colour if standardized == "none" else standardized
 
 
 def finish(

@@ -1,13 +1,15 @@
 """What a run trains on: images, bank, and the radiometry of both."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from rhm.augmentation import SOURCES_BANK
 from rhm.bank import HistogramBank
 from rhm.data.catalog import Catalog, Tile
 from rhm.data.radiometry import Scaling, histogram_of, measure_scalings
 from rhm.errors import CatalogError, ConfigError
 from rhm.histogram import Histogram
+from rhm.packing import PackedHistogram
 from rhm.training.config import RunConfig
 
 _PIXELS_PER_TILE = 1 << 22
@@ -25,6 +27,9 @@ class Material:
         bank: the target domain's histograms, or None.
         scalings: range by dtype of training imagery and bank.
         histograms: by domain and dtype, the training pixels together.
+        scenes: by image, the histogram of each training and validation image, where the run
+            needs them.
+        references: images of the target domain, where the run borrows from their pixels.
     """
 
     catalog: Catalog
@@ -33,6 +38,15 @@ class Material:
     bank: HistogramBank | None
     scalings: Mapping[str, Scaling]
     histograms: Mapping[tuple[str, str], Histogram]
+    scenes: Mapping[str, PackedHistogram] = field(default_factory=dict)
+    references: Sequence[Tile] = ()
+
+    def range_of(self, dtype: str) -> Scaling:
+        """Return the range of imagery of ``dtype``, measured on the references if need be."""
+        if dtype in self.scalings:
+            return self.scalings[dtype]
+        images = [tile for tile in self.references if tile.dtype == dtype]
+        return measure_scalings(each.unpack() for each in _counted(images).values())[dtype]
 
     def unit_histograms(self) -> dict[str, list[list[float]]]:
         """Return each training domain's shares on 256 levels from black to white, per band."""
@@ -47,8 +61,10 @@ def gather(config: RunConfig) -> Material:
     """Select the images of a run, read its bank and measure the radiometry of both.
 
     Raises:
-        CatalogError: there is no labelled training image, or they differ in bands.
-        BankError: the bank cannot be read or has other bands.
+        CatalogError: there is no labelled training image, or they differ in bands, or a
+            validation image is of another kind.
+        ConfigError: the bank or the target images have other bands, or there is no such target.
+        BankError: the bank cannot be read.
     """
     catalog = Catalog.load(config.data.catalog)
     chosen = catalog.select(domains=config.data.sources or None, labelled=True)
@@ -61,16 +77,56 @@ def gather(config: RunConfig) -> Material:
     bands = {tile.bands for tile in train}
     if len(bands) > 1:
         raise CatalogError(f"training images have {sorted(bands)} bands: train on one number only")
-    bank = HistogramBank.load(config.augment.bank) if config.augment.bank else None
+    counted = _counted(train)
+    if not counted:
+        raise CatalogError(f"{config.data.catalog}: no training image has valid pixels")
+    # Chips of an image without data teach nothing.
+    train = [tile for tile in train if str(tile.image) in counted]
+    bank = _bank(config, train, counted)
     if bank is not None and bank.bands not in bands:
         raise ConfigError(f"augment.bank has {bank.bands} bands, the training images {bands.pop()}")
-    histograms = _training_histograms(train)
+    histograms = _by_domain(train, counted)
     # The bank must not move the range of imagery that there are labels of: runs with and
     # without it then differ in their augmentation only.
-    of_bank = measure_scalings(bank.histograms) if bank else {}
+    of_bank = measure_scalings(bank.pooled.values()) if bank else {}
     measured = of_bank | measure_scalings(histograms.values())
     _check_resolution(config, train)
-    return Material(catalog, train, val, bank, measured, histograms)
+    _check_validation(val, bands=train[0].bands, dtypes=measured.keys())
+    scenes = {}
+    if config.model.standardize != "none" or config.augment.statistics == "scene":
+        scenes = counted | _counted(val)
+    references = _references(config, catalog, train[0].bands)
+    return Material(catalog, train, val, bank, measured, histograms, scenes, references)
+
+
+def _bank(
+    config: RunConfig, train: Sequence[Tile], counted: Mapping[str, PackedHistogram]
+) -> HistogramBank | None:
+    if config.augment.bank is None:
+        return None
+    if config.augment.bank != SOURCES_BANK:
+        return HistogramBank.load(config.augment.bank)
+    entries = [counted[str(tile.image)] for tile in train]
+    return HistogramBank(entries, [f"{tile.domain}/{tile.name}" for tile in train])
+
+
+def _references(config: RunConfig, catalog: Catalog, bands: int) -> Sequence[Tile]:
+    domains = config.augment.targets
+    if config.augment.colour != "fda":
+        return ()
+    unknown = sorted(set(domains) - set(catalog.domains))
+    if unknown:
+        raise ConfigError(
+            f"augment.targets: the catalog has no domain {', '.join(unknown)}: choose of "
+            f"{', '.join(catalog.domains)}"
+        )
+    tiles = catalog.select(domains=domains).tiles
+    others = sorted({tile.bands for tile in tiles} - {bands})
+    if others:
+        raise ConfigError(
+            f"augment.targets have images of {others} bands, the training images {bands}"
+        )
+    return tiles
 
 
 def _check_resolution(config: RunConfig, tiles: Sequence[Tile]) -> None:
@@ -82,11 +138,31 @@ def _check_resolution(config: RunConfig, tiles: Sequence[Tile]) -> None:
         )
 
 
-def _training_histograms(tiles: Sequence[Tile]) -> dict[tuple[str, str], Histogram]:
-    pooled: dict[tuple[str, str], Histogram] = {}
+def _check_validation(tiles: Sequence[Tile], *, bands: int, dtypes: Collection[str]) -> None:
+    for tile in tiles:
+        if tile.bands != bands or tile.dtype not in dtypes:
+            raise CatalogError(
+                f"{tile.image} has {tile.bands} bands of {tile.dtype}, the training images {bands} "
+                f"of {', '.join(sorted(dtypes))}: choose like images to validate on"
+            )
+
+
+def _counted(tiles: Sequence[Tile]) -> dict[str, PackedHistogram]:
+    """Return the histogram of each image that has valid pixels, by its path."""
+    counted = {}
     for tile in tiles:
         with tile.open() as raster:
-            counted = histogram_of(raster, max_pixels=_PIXELS_PER_TILE)
-        key = (tile.domain, tile.dtype)
-        pooled[key] = pooled[key].merge(counted) if key in pooled else counted
+            histogram = histogram_of(raster, max_pixels=_PIXELS_PER_TILE)
+        if histogram.pixels:
+            counted[str(tile.image)] = PackedHistogram.of(histogram)
+    return counted
+
+
+def _by_domain(
+    tiles: Sequence[Tile], counted: Mapping[str, PackedHistogram]
+) -> dict[tuple[str, str], Histogram]:
+    pooled: dict[tuple[str, str], Histogram] = {}
+    for tile in tiles:
+        key, histogram = (tile.domain, tile.dtype), counted[str(tile.image)].unpack()
+        pooled[key] = pooled[key].merge(histogram) if key in pooled else histogram
     return pooled

@@ -24,6 +24,7 @@ def write_raster(
     mask: NDArray[np.bool_] | None = None,
     alpha: bool = False,
     overviews: tuple[int, ...] = (),
+    resampling: str = "average",
     **profile: Any,
 ) -> Path:
     """Write pixels (H, W) or (H, W, bands); the suffix chooses the format.
@@ -55,7 +56,7 @@ def write_raster(
                 dataset.write_mask(mask)
         if overviews:
             with rasterio.open(path, "r+") as dataset:
-                dataset.build_overviews(overviews, rasterio.enums.Resampling.average)
+                dataset.build_overviews(overviews, rasterio.enums.Resampling[resampling])
     path.with_name(f"{path.name}.aux.xml").unlink(missing_ok=True)
     return path
 

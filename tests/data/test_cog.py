@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
-from rhm.data.raster import writing_cog
+from rhm.data.cog import writing_cog
 from rhm.errors import OutputError
 from tests.data.imagery import HALF_METRE, UTM
 

@@ -20,9 +20,11 @@ from rhm.data.radiometry import Scaling
 from rhm.errors import CatalogError
 from rhm.evaluation.evaluate import amount_of_work, evaluate_model, picks_of
 from rhm.evaluation.tiles import Shift, count, see
+from rhm.histogram import Histogram
 from rhm.inference.stream import Tiling
 from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
+from rhm.shifts import SHIFTS
 
 TILING = Tiling(tile=96, overlap=0)
 
@@ -73,18 +75,60 @@ def test_pixel_iou_is_torchmetrics_with_an_ignore_mask(
     assert total.iou == pytest.approx(float(oracle.compute()), abs=1e-6)
 
 
+@pytest.mark.parametrize("family", sorted(SHIFTS))
 def test_a_shift_changes_the_picture_and_not_the_truth(
-    model: SegmentationModel, catalog: Catalog
+    model: SegmentationModel, catalog: Catalog, family: str
 ) -> None:
     tile = catalog.select(domains=["alder_aerial"]).tiles[0]
     plain = see(model, tile, shift=None, tiling=TILING)
-    shifted = see(model, tile, shift=Shift("monotone", 1), tiling=TILING)
-    again = see(model, tile, shift=Shift("monotone", 1), tiling=TILING)
-    other = see(model, tile, shift=Shift("monotone", 2), tiling=TILING)
+    shifted = see(model, tile, shift=Shift(family, 1), tiling=TILING)
+    again = see(model, tile, shift=Shift(family, 1), tiling=TILING)
+    other = see(model, tile, shift=Shift(family, 2), tiling=TILING)
     np.testing.assert_array_equal(plain.truth, shifted.truth)
     np.testing.assert_array_equal(shifted.pixels, again.pixels)
     assert not np.array_equal(plain.pixels, shifted.pixels)
     assert not np.array_equal(other.pixels, shifted.pixels)
+
+
+@pytest.mark.parametrize("standardize", ["equalize", "gray-world"])
+def test_a_standardising_model_is_shown_the_standard_of_what_the_shift_left(
+    model: SegmentationModel, catalog: Catalog, standardize: str
+) -> None:
+    spec = replace(model.spec, standardize=standardize)
+    standard = SegmentationModel(spec)
+    standard.network = Bright()
+    tile = catalog.select(domains=["alder_aerial"]).tiles[0]
+    shift = Shift("gamma", 1)
+    seen = see(standard, tile, shift=shift, tiling=TILING)
+    with tile.open() as raster:
+        pixels, valid = raster.read()
+    pixels = shift.apply(tile.name, pixels, valid)
+    table = spec.input_table(spec.scalings["uint8"], Histogram.of(pixels, valid=valid))
+    logits = 6.0 * table.apply(pixels).mean(axis=-1)
+    np.testing.assert_allclose(seen.probability, 1.0 / (1.0 + np.exp(-logits)), atol=1e-5)
+    plain = see(model, tile, shift=shift, tiling=TILING)
+    assert np.abs(plain.probability - seen.probability).max() > 0.02
+    np.testing.assert_array_equal(plain.pixels, seen.pixels)
+
+
+def test_views_of_a_network_that_sees_single_pixels_are_all_alike(
+    model: SegmentationModel, catalog: Catalog, tmp_path: Path
+) -> None:
+    tile = catalog.select(domains=["birch_aerial"]).tiles[0]
+    plain, averaged = (
+        see(model, tile, shift=None, tiling=replace(TILING, views=views)) for views in (False, True)
+    )
+    np.testing.assert_allclose(plain.probability, averaged.probability, atol=1e-6)
+    for views in (False, True):
+        values = evaluate_model(
+            model,
+            catalog,
+            tmp_path,
+            name="run",
+            domains=["birch_aerial"],
+            tiling=replace(TILING, views=views),
+        )
+        assert values["views"] is views
 
 
 def test_perfect_prediction_scores_one(model: SegmentationModel, catalog: Catalog) -> None:

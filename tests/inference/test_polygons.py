@@ -17,8 +17,8 @@ from rasterio.errors import NotGeoreferencedWarning
 from shapely import box
 from skimage.measure import label, regionprops
 
+from rhm.data.cog import writing_cog
 from rhm.data.footprints import burn
-from rhm.data.raster import writing_cog
 from rhm.errors import ConfigError, OutputError, RasterError
 from rhm.inference.polygons import polygonize, trace, write_footprints
 

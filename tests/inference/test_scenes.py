@@ -4,6 +4,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import cv2
 import geopandas
 import numpy as np
 import pytest
@@ -211,6 +212,38 @@ def test_a_stored_range_is_applied_as_it_is(tmp_path: Path) -> None:
     assert "this scene's own was measured" in measured.notes[0]
 
 
+def test_a_standardising_model_sees_the_scene_equalised(tmp_path: Path) -> None:
+    """Oracle: OpenCV's equalisation, of the pixels that hold data."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(60, 120, (96, 160, 3)).astype(np.uint8)
+    pixels[:, 110:] = 0
+    scene = write_scene(tmp_path / "x.tif", pixels, nodata=0)
+    model = Bright(spec(standardize="equalize"))
+    result = predict_raster(model, scene, tmp_path, tile=64, overlap=16)
+    known = pixels[:, :110]
+    equalized = [cv2.equalizeHist(np.ascontiguousarray(known[..., band])) for band in range(3)]
+    logits = 20.0 * (np.mean(equalized, axis=0) / 255.0 - 0.5)
+    with rasterio.open(result.probability) as raster:
+        seen = raster.read(1)
+    np.testing.assert_allclose(seen[:, :110], 1.0 / (1.0 + np.exp(-logits)), atol=1e-5)
+    assert (seen[:, 110:] == -1.0).all()
+
+
+@pytest.mark.parametrize("standardize", ["equalize", "gray-world"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+def test_scenes_without_data_and_of_one_colour_are_standardised_too(
+    tmp_path: Path, standardize: str, dtype: str
+) -> None:
+    pixels = np.zeros((40, 50, 3), dtype)
+    for name, nodata in (("blank", 0), ("flat", None)):
+        scene = write_scene(tmp_path / f"{name}.tif", pixels, nodata=nodata)
+        model = Bright(spec(standardize=standardize))
+        with rasterio.open(predict_raster(model, scene, tmp_path).probability) as raster:
+            seen = raster.read(1)
+        assert np.unique(seen).size == 1
+        assert (seen[0, 0] == -1.0) == (nodata == 0)
+
+
 def test_a_scene_at_another_resolution_is_said_or_resampled(
     houses: NDArray[np.uint8], tmp_path: Path
 ) -> None:
@@ -281,8 +314,22 @@ def test_resume_does_a_scene_again_when_anything_changed(
     write_scene(scene, houses)
     assert again(tile=96)
     assert not again(tile=96)
+    assert again(tile=96, views=True)
+    assert not again(tile=96, views=True)
+    assert again(tile=96)
     (tmp_path / "out" / "x_mask.tif").write_bytes(b"")
     assert again(tile=96)
+
+
+def test_resume_does_a_scene_again_for_another_description_of_the_model(
+    houses: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    scene = write_scene(tmp_path / "x.tif", houses)
+    wider = {"uint8": Scaling("uint8", (0.0,) * 3, (300.0,) * 3)}
+    for changes in ({}, {"standardize": "gray-world"}, {"scalings": wider}):
+        for notes in ((), ("was there already",)):
+            model = Bright(spec(**changes))
+            assert predict_raster(model, scene, tmp_path, resume=True).notes == notes
 
 
 def test_a_place_off_the_earth_is_measured_in_pixels_and_said(
@@ -390,5 +437,5 @@ def test_every_odd_raster_is_predicted_or_refused_in_one_line(
         with rasterio.open(path) as scene, rasterio.open(result.mask) as mask:
             assert mask.shape == scene.shape
             np.testing.assert_array_equal(mask.dataset_mask() > 0, scene.dataset_mask() > 0)
-    assert set(refused) == {"corrupt.tif", "float_nan.tif"}
+    assert set(refused) == {"corrupt.tif"}
     assert all("\n" not in told for told in refused.values())

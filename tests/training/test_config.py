@@ -11,12 +11,25 @@ GOOD = {"name": "run", "data": {"catalog": "catalog.parquet"}}
 
 
 def test_yaml_round_trip_is_exact(tmp_path: Path) -> None:
-    config = parse_config(
-        GOOD | {"augment": {"colour": "rhm", "bank": "b.bank", "blend": [0.5, 1.0]}, "seed": 4}
-    )
+    augment = {
+        "colour": "rhm",
+        "bank": "b.bank",
+        "blend": [0.5, 1.0],
+        "per_band": False,
+        "statistics": "scene",
+        "sampling": "distance",
+        "gamma": [0.5, 2.0],
+        "gain": [0.9, 1.1],
+        "offset": [-0.1, 0.1],
+        "targets": ["a", "b"],
+    }
+    config = parse_config(GOOD | {"augment": augment, "seed": 4})
     path = tmp_path / "config.yaml"
     path.write_text(config.to_yaml())
     assert read_config(path) == config
+    standard = parse_config(GOOD | {"model": {"standardize": "gray-world"}})
+    path.write_text(standard.to_yaml())
+    assert read_config(path) == standard != config
 
 
 def test_overrides_are_read_as_yaml_and_the_last_wins(tmp_path: Path) -> None:
@@ -43,7 +56,19 @@ def test_overrides_are_read_as_yaml_and_the_last_wins(tmp_path: Path) -> None:
         ({"loss": {"name": "l2"}}, "unknown loss 'l2': choose bce"),
         ({"loss": {"name": "focal", "boundary_weight": 1.0}}, "boundary_weight goes with"),
         ({"augment": {"colour": "rhm"}}, "colour rhm needs a bank"),
-        ({"augment": {"colour": "sepia"}}, "unknown colour 'sepia'"),
+        ({"augment": {"colour": "sepia"}}, "augment: unknown colour 'sepia': choose none, rhm"),
+        ({"augment": {"colour": "mean-std"}}, "colour mean-std needs a bank"),
+        ({"augment": {"colour": "fda"}}, "needs images of the target: give augment.targets"),
+        ({"augment": {"sampling": "best"}}, "choose uniform, domain, distance"),
+        ({"augment": {"statistics": "world"}}, "choose chip, scene"),
+        ({"augment": {"gamma": [0.5, 2]}}, "augment: colour none varies nothing"),
+        ({"augment": {"colour": "jitter", "gain": [2, 1]}}, "gain is a rising pair from 0"),
+        ({"augment": {"gama": [0.5, 2]}}, "augment.gama: unknown key, did you mean 'gamma'?"),
+        ({"model": {"standardize": "sepia"}}, "choose none, equalize, gray-world"),
+        (
+            {"model": {"standardize": "equalize"}, "augment": {"colour": "gamma"}},
+            "model.standardize undoes what augment.colour varies: choose one of the two",
+        ),
         ({"trainer": {"steps": "many"}}, "trainer.steps: input should be a valid integer"),
         ({"trainer": {"steps": 10, "validate_every": 3}}, "multiple of validate_every"),
         ({"trainer": {"batch_size": 3, "devices": 2}}, "batch_size is a multiple of"),

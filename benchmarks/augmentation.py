@@ -1,0 +1,104 @@
+"""What each augmentation costs in the loader, as a share of a training step on this machine.
+
+    python benchmarks/augmentation.py
+
+A chip of 256 x 256 x 3 (uint8, and 11 bit in uint16) goes through flips, colour and normalisation,
+single-threaded; a step trains the default network on eight such chips.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from machine import machine, medians_ms
+
+from rhm.augmentation import AugmentConfig, ChipAugmentation
+from rhm.bank import HistogramBank
+from rhm.histogram import Histogram
+from rhm.lookup import PixelMap
+from rhm.models.build import SegmentationModel, load_encoder_weights
+from rhm.models.spec import ModelSpec
+
+SIDE = 256
+BATCH = 8
+STEPS = 9
+
+
+def chips(dtype: type, top: int) -> np.ndarray:
+    """Return sixteen chips of different brightness."""
+    rng = np.random.default_rng(0)
+    brightness = rng.uniform(0.3, 1.0, (16, 1, 1, 1)) * top
+    return (rng.beta(2, 5, (16, SIDE, SIDE, 3)) * brightness).astype(dtype)
+
+
+def step_seconds() -> float:
+    """Return the median time of a training step of the default network."""
+    torch.manual_seed(0)
+    model = SegmentationModel(ModelSpec("unet", "tf_efficientnet_lite0", 3))
+    load_encoder_weights(model, "bundled")
+    model = model.to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    images = torch.randn(BATCH, 3, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
+    times = []
+    for _ in range(STEPS):
+        begun = time.perf_counter()
+        loss = model(images).square().mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        times.append(time.perf_counter() - begun)
+    return statistics.median(times[1:])
+
+
+def chip_costs_ms(dtype: type, top: int) -> dict[str, float]:
+    """Return the median time of a chip under each augmentation that treats this type."""
+    images, rng = chips(dtype, top), np.random.default_rng(0)
+    bank = HistogramBank(map(Histogram.of, chips(dtype, top // 2)))
+    low, high = (0.0,) * 3, (float(top),) * 3
+    normalize = PixelMap.normalize(low, high, dtype, mean=(0.5,), std=(0.5,))
+    mask, valid = np.zeros((SIDE, SIDE), np.uint8), np.ones((SIDE, SIDE), np.uint8)
+    scene = Histogram.of(images[0])
+
+    def through(**settings: Any) -> Callable[[], object]:
+        config = AugmentConfig(bank="a bank", p=1.0, **settings)
+        augment = ChipAugmentation(config, dtype=np.dtype(dtype), low=low, high=high, bank=bank)
+        return lambda: augment(
+            images[int(rng.integers(16))], mask, valid, normalize=normalize, rng=rng, scene=scene
+        )
+
+    jitter = {"gamma": (0.7, 1.4), "gain": (0.8, 1.2), "offset": (-0.1, 0.1)}
+    candidates = {
+        "none": through(),
+        "rhm": through(colour="rhm"),
+        "rhm, statistics of the scene": through(colour="rhm", statistics="scene"),
+        "rhm + gamma, gain, offset": through(colour="rhm", **jitter),
+        "mean-std": through(colour="mean-std"),
+    }
+    if dtype is np.uint8:
+        candidates |= {name: through(colour=name) for name in ("color-jitter", "hsv")}
+    return medians_ms(candidates, runs=100)
+
+
+def main() -> None:
+    """Print the table."""
+    cv2.setNumThreads(1)
+    print(machine("torch", "numpy", "opencv-python-headless", "albumentations"))
+    step = step_seconds()
+    per_chip_ms = 1000.0 * step / BATCH
+    print(f"training step, {BATCH} chips of {SIDE} px: {step:.2f} s, {per_chip_ms:.0f} ms a chip")
+    for dtype, top in ((np.uint8, 255), (np.uint16, 2047)):
+        measured = chip_costs_ms(dtype, top)
+        for name, milliseconds in measured.items():
+            over = milliseconds - measured["none"]
+            print(
+                f"{np.dtype(dtype).name:<7} {name:<30} {milliseconds:6.2f} ms a chip, "
+                f"{over:+6.2f} ms over none: {over / per_chip_ms:+.2%} of a step"
+            )
+
+
+if __name__ == "__main__":
+    main()

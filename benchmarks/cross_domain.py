@@ -1,0 +1,347 @@
+"""Train on one place, test on the others, with every augmentation; then print what it came to.
+
+    python benchmarks/cross_domain.py --work /tmp/cross
+
+The two experiments of Yaras et al. (JSTARS 17, 2024), on real imagery (``--data``, by default
+that of ``RHM_DATA`` or ``../shared/data``): (b) cross-domain, each place as source and the others
+as target, without labels of the target; (a) controlled shifts, the models of the largest source
+under families of random pixel-wise maps. What is finished lies in ``--work`` as one JSON file a
+run, and a run that is there is not repeated: interrupt and start again as you like, add seeds or
+augmentations later. ``--table`` only prints.
+"""
+
+import argparse
+import itertools
+import json
+import math
+import os
+import re
+import shutil
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from machine import machine
+
+from rhm.data.catalog import Catalog, Tile
+from rhm.data.indexers import index_folder
+from rhm.data.radiometry import bank_of
+from rhm.evaluation.controlled import pixel_iou, shifted_bank
+from rhm.evaluation.tiles import Shift
+from rhm.files import write_text
+from rhm.inference.stream import Tiling
+from rhm.models.file import load_model
+from rhm.shifts import SHIFTS
+from rhm.training.config import parse_config
+from rhm.training.fitting import fit
+
+PLACES = {
+    "massachusetts": ("massachusetts",),
+    "inria": ("inria_austin", "inria_chicago"),
+    "dubai": ("dubai",),
+    "vegas": ("spacenet2_vegas",),
+}
+"""Sources and targets: the domains of each."""
+
+SHIFTED_SOURCE = "massachusetts"
+SHIFT_SEED = 7
+GSD_M = 1.0
+TEST_SHARE = 0.4
+TEST_PIXELS = 6e6
+"""About so many pixels a place are tested on: where there are more, evenly spaced images."""
+
+TILING = Tiling(tile=576)
+
+AUGMENTATIONS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "rhm": {"augment": {"colour": "rhm", "p": 1.0, "sampling": "domain"}},
+    "rhm (sources)": {"augment": {"colour": "rhm", "p": 1.0, "bank": "sources"}},
+    "color-jitter": {"augment": {"colour": "color-jitter", "p": 1.0}},
+    "hsv": {"augment": {"colour": "hsv", "p": 1.0}},
+    "gamma": {"augment": {"colour": "gamma", "p": 1.0}},
+    "mean-std": {"augment": {"colour": "mean-std", "p": 1.0, "sampling": "domain"}},
+    "fda": {"augment": {"colour": "fda", "p": 1.0}},
+    "equalize": {"model": {"standardize": "equalize"}},
+    "gray-world": {"model": {"standardize": "gray-world"}},
+    # Variants of the method.
+    "rhm p=0.5": {"augment": {"colour": "rhm", "p": 0.5, "sampling": "domain"}},
+    "rhm uniform": {"augment": {"colour": "rhm", "p": 1.0}},
+    "rhm distance": {"augment": {"colour": "rhm", "p": 1.0, "sampling": "distance"}},
+    "rhm blend": {
+        "augment": {"colour": "rhm", "p": 1.0, "sampling": "domain", "blend": [0.0, 1.0]}
+    },
+    "rhm scene": {
+        "augment": {"colour": "rhm", "p": 1.0, "sampling": "domain", "statistics": "scene"}
+    },
+    "rhm one map": {
+        "augment": {"colour": "rhm", "p": 1.0, "sampling": "domain", "per_band": False}
+    },
+    "rhm + jitter": {
+        "augment": {
+            "colour": "rhm",
+            "p": 1.0,
+            "sampling": "domain",
+            "gamma": [0.67, 1.5],
+            "gain": [0.8, 1.2],
+            "offset": [-0.1, 0.1],
+        }
+    },
+}
+"""Sections of the configuration by the name of the augmentation in the tables."""
+
+COMPARED = tuple(AUGMENTATIONS)[:10]
+VARIANTS = ("none", "rhm", *tuple(AUGMENTATIONS)[10:])
+AUGMENTED = ("none", "gamma", "color-jitter", "hsv", "mean-std", "rhm")
+"""Those that experiment (a) compares."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Sizes of the experiment.
+
+    Attributes:
+        work: folder of catalog, banks, runs and results.
+        steps: of each run.
+        chip_px: side of a chip.
+        batch_size: chips a step.
+    """
+
+    work: Path
+    steps: int
+    chip_px: int
+    batch_size: int
+
+
+def main() -> None:
+    """Train and test what is missing, then print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    data = Path(os.environ.get("RHM_DATA", "../shared/data"))
+    parser.add_argument("--data", type=Path, default=data)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--chip-px", type=int, default=96)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--sources", nargs="+", default=list(PLACES), choices=list(PLACES))
+    parser.add_argument(
+        "--augmentations", nargs="+", default=list(COMPARED), choices=list(AUGMENTATIONS)
+    )
+    parser.add_argument("--controlled", action="store_true", help="experiment (a) instead of (b)")
+    parser.add_argument("--table", action="store_true", help="only print what is there")
+    asked = parser.parse_args()
+    setting = Setting(asked.work, asked.steps, asked.chip_px, asked.batch_size)
+    if not asked.table:
+        catalog = prepare(setting, asked.data)
+        sources = [SHIFTED_SOURCE] if asked.controlled else asked.sources
+        names = AUGMENTED if asked.controlled else asked.augmentations
+        cells = itertools.product(range(asked.seeds), names, sources)
+        for seed, name, source in cells:
+            run_cell(setting, catalog, source, name, seed, controlled=asked.controlled)
+    found = results(setting)
+    packages = ("torch", "segmentation-models-pytorch", "timm")
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    print(f"{machine(*packages)}, {device}")
+    for line in (*cross_domain_table(found), "", *shift_table(found)):
+        print(line)
+
+
+def prepare(setting: Setting, data: Path) -> Catalog:
+    """Return the catalog of the four places, split by group, with the banks beside it."""
+    path = setting.work / "catalog.parquet"
+    if not path.is_file():
+        catalog = index_folder(data, table=data / "manifest.csv")
+        wanted = [domain for domains in PLACES.values() for domain in domains]
+        catalog.select(domains=wanted).assign_splits({"test": TEST_SHARE}).save(path)
+    catalog = Catalog.load(path)
+    for source in PLACES:
+        bank = setting.work / f"not-{source}.bank"
+        if not bank.is_file():
+            targets = [d for place, domains in PLACES.items() if place != source for d in domains]
+            bank_of(catalog.select(domains=targets).tiles).save(bank)
+    shifted = setting.work / "shifted.bank"
+    if not shifted.is_file():
+        tiles = catalog.select(domains=PLACES[SHIFTED_SOURCE], split="test").tiles
+        shifted_bank(tiles, tuple(SHIFTS), SHIFT_SEED).save(shifted)
+    return catalog
+
+
+def run_cell(
+    setting: Setting, catalog: Catalog, source: str, name: str, seed: int, *, controlled: bool
+) -> None:
+    """Train one model, test it everywhere, and keep the result."""
+    kind = "shift" if controlled else "cross"
+    result = setting.work / "results" / f"{kind}.{source}.{name}.{seed}.json"
+    if result.is_file():
+        return
+    # A run that does not look at a target is the same in both experiments.
+    looks = AUGMENTATIONS[name].get("augment", {}).get("colour") in ("rhm", "mean-std")
+    words = re.sub(r"[^\w.=-]+", "_", name)
+    trained = f"{source}.{words}.{seed}{'.shift' if controlled and looks else ''}"
+    model = setting.work / "models" / f"{trained}.safetensors"
+    seconds = 0.0
+    if not model.is_file():
+        begun = time.perf_counter()
+        train(setting, source, name, seed, model, controlled=controlled)
+        seconds = time.perf_counter() - begun
+    scores = dict(tested(model, catalog, source, controlled=controlled))
+    values = {
+        "experiment": kind,
+        "source": source,
+        "augmentation": name,
+        "seed": seed,
+        "steps": setting.steps,
+        "chip_px": setting.chip_px,
+        "batch_size": setting.batch_size,
+        "seconds": round(seconds, 1),
+        "iou": scores,
+    }
+    write_text(result, json.dumps(values, indent=1) + "\n")
+    shown = ", ".join(f"{target} {iou:.3f}" for target, iou in scores.items())
+    print(f"{kind} {source} {name} seed {seed}: {shown} ({seconds:.0f} s)", flush=True)
+
+
+def train(
+    setting: Setting, source: str, name: str, seed: int, model: Path, *, controlled: bool
+) -> None:
+    """Train one model and keep its file."""
+    sections = {key: dict(values) for key, values in AUGMENTATIONS[name].items()}
+    augment = sections.setdefault("augment", {})
+    if augment.get("colour") in ("rhm", "mean-std"):
+        bank = "shifted" if controlled else f"not-{source}"
+        augment.setdefault("bank", str(setting.work / f"{bank}.bank"))
+    if augment.get("colour") == "fda":
+        augment["targets"] = [d for p, domains in PLACES.items() if p != source for d in domains]
+    scratch = setting.work / "runs"
+    config = parse_config(
+        {
+            "name": model.stem.replace("=", ""),
+            "output": str(scratch),
+            "seed": seed,
+            "data": {
+                "catalog": str(setting.work / "catalog.parquet"),
+                "sources": list(PLACES[source]),
+                "chip_px": setting.chip_px,
+                "gsd_m": GSD_M,
+                "workers": 1,
+            },
+            "trainer": {
+                "steps": setting.steps,
+                "validate_every": setting.steps,
+                "batch_size": setting.batch_size,
+            },
+            **sections,
+        }
+    )
+    shutil.rmtree(config.folder, ignore_errors=True)
+    run = fit(config)
+    model.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(run.model, model)
+    shutil.rmtree(config.folder)
+
+
+def tested(
+    path: Path, catalog: Catalog, source: str, *, controlled: bool
+) -> Iterator[tuple[str, float]]:
+    """Yield pixel IoU on each place's test images, or on the source's under each shift."""
+    model = load_model(path)
+    if torch.cuda.is_available():
+        model = model.cuda()
+    if not controlled:
+        for place in PLACES:
+            yield place, pixel_iou(model, test_tiles(catalog, place), tiling=TILING)
+        return
+    tiles = test_tiles(catalog, source)
+    yield "as it is", pixel_iou(model, tiles, tiling=TILING)
+    for family in SHIFTS:
+        yield family, pixel_iou(model, tiles, Shift(family, SHIFT_SEED), tiling=TILING)
+
+
+def test_tiles(catalog: Catalog, place: str) -> Sequence[Tile]:
+    """Return the test images of a place, thinned out where they are many."""
+    tiles = catalog.select(domains=PLACES[place], split="test").tiles
+    pixels = sum(tile.width * tile.height for tile in tiles)
+    return tiles[:: max(1, math.ceil(pixels / TEST_PIXELS))]
+
+
+def results(setting: Setting) -> list[dict[str, Any]]:
+    """Return what was found at these sizes."""
+    found = [json.loads(path.read_text()) for path in setting.work.glob("results/*.json")]
+    sizes = (setting.steps, setting.chip_px, setting.batch_size)
+    return [each for each in found if (each["steps"], each["chip_px"], each["batch_size"]) == sizes]
+
+
+def cross_domain_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Yield experiment (b) as Markdown: a row per augmentation, a column per pair."""
+    cross = [each for each in found if each["experiment"] == "cross"]
+    pairs = list(itertools.permutations(PLACES, 2))
+    iou = {
+        (each["augmentation"], each["source"], target, each["seed"]): value
+        for each in cross
+        for target, value in each["iou"].items()
+    }
+    yield (
+        "| augmentation | seeds | at home | "
+        + " | ".join(f"{a} to {b}" for a, b in pairs)
+        + (" | mean of pairs | over none | wins | gap closed |")
+    )
+    yield "|---" * (len(pairs) + 7) + "|"
+    for name in AUGMENTATIONS:
+        seeds = sorted({key[3] for key in iou if key[0] == name})
+        seeds = [s for s in seeds if all((name, a, b, s) in iou for a, b in pairs)]
+        if not seeds:
+            continue
+        home = [iou[name, place, place, s] for place in PLACES for s in seeds]
+        cells = [_mean_and_spread([iou[name, a, b, s] for s in seeds]) for a, b in pairs]
+        means = [statistics.mean(iou[name, a, b, s] for a, b in pairs) for s in seeds]
+        yield (
+            f"| {name} | {len(seeds)} | {statistics.mean(home):.3f} | {' | '.join(cells)} | "
+            f"{_mean_and_spread(means)} | {' | '.join(_against_none(iou, name, pairs, seeds))} |"
+        )
+
+
+def _against_none(
+    iou: dict[tuple[str, str, str, int], float],
+    name: str,
+    pairs: Sequence[tuple[str, str]],
+    seeds: Sequence[int],
+) -> tuple[str, str, str]:
+    """Return the paired difference, the share of pairs won, and the part of the gap closed."""
+    common = [s for s in seeds if all(("none", a, b, s) in iou for a, b in pairs)]
+    gains = {(a, b, s): iou[name, a, b, s] - iou["none", a, b, s] for a, b in pairs for s in common}
+    if not gains or name == "none":
+        return "", "", ""
+    by_seed = [statistics.mean(gains[a, b, s] for a, b in pairs) for s in common]
+    won = sum(gain > 0 for gain in gains.values())
+    gap = sum(iou["none", b, b, s] - iou["none", a, b, s] for a, b, s in gains)
+    return (
+        _mean_and_spread(by_seed, sign="+"),
+        f"{won} of {len(gains)}",
+        f"{sum(gains.values()) / gap:.0%}" if gap > 0 else "",
+    )
+
+
+def shift_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Yield experiment (a) as Markdown: a row per augmentation, a column per family."""
+    columns = ("as it is", *SHIFTS)
+    yield f"| augmentation | seeds | {' | '.join(columns)} |"
+    yield "|---" * (len(columns) + 2) + "|"
+    for name in AUGMENTATIONS:
+        runs = [e for e in found if e["experiment"] == "shift" and e["augmentation"] == name]
+        if runs:
+            cells = [_mean_and_spread([run["iou"][each] for run in runs]) for each in columns]
+            yield f"| {name} | {len(runs)} | {' | '.join(cells)} |"
+
+
+def _mean_and_spread(values: Sequence[float], sign: str = "") -> str:
+    spread = np.std(values, ddof=1) if len(values) > 1 else float("nan")
+    shown = f"{statistics.mean(values):{sign}.3f}"
+    return shown if np.isnan(spread) else f"{shown} ± {spread:.3f}"
+
+
+if __name__ == "__main__":
+    main()

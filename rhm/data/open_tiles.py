@@ -1,0 +1,195 @@
+"""Tiles kept open and decoded, so that their many chips cost one opening and one decoding."""
+
+import os
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
+from math import ceil
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.env import get_gdal_config, set_gdal_config
+from torch.utils.data import get_worker_info
+
+from rhm.data.blocks import Block, BlockCache, Blocks
+from rhm.data.catalog import Tile
+from rhm.data.labels import Label
+from rhm.data.raster import Raster
+from rhm.data.windows import Window
+
+try:
+    import resource
+except ImportError:  # Windows, where thousands of files may be open.
+    _MOST_FILES = 4096
+else:
+    _MOST_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+OPEN_TILES = max(8, min(192, _MOST_FILES // 5))
+"""Tiles that a process keeps open, two files each: fewer where the system allows few files."""
+
+CACHE_MB = 1024
+"""Megabytes of decoded pixels that a process keeps, unless GDAL_CACHEMAX says otherwise."""
+
+_MB = 1 << 20
+_GDAL_MB = 64
+_BLOCK_PX = 2048
+
+
+class CachedRaster:
+    """A raster that is read by windows, through a cache of decoded blocks.
+
+    Args:
+        raster: open.
+        cache: to keep blocks in.
+        key: tells this raster's blocks from others in the cache.
+    """
+
+    def __init__(self, raster: Raster, *, cache: BlockCache, key: Hashable) -> None:
+        self._raster = raster
+        self.info = raster.info
+        self._blocks = Blocks(
+            self._load,
+            shape=(raster.info.height, raster.info.width, len(raster.info.bands)),
+            dtype=raster.dtype,
+            block_shape=block_shape(raster),
+            cache=cache,
+            key=key,
+        )
+
+    def close(self) -> None:
+        """Close the file; its blocks stay in the cache."""
+        self._raster.close()
+
+    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Return a window's pixels and where they hold data, as ``Raster.read`` does."""
+        pixels, valid = self._blocks.read(window)
+        return pixels, np.ones(pixels.shape[:2], dtype=bool) if valid is None else valid
+
+    def _load(self, window: Window) -> Block:
+        pixels, valid = self._raster.read(window)
+        return Block(pixels, None if valid.all() else valid)
+
+
+class CachedLabel:
+    """A label that is read by windows, through a cache of decoded or rasterised blocks.
+
+    Args:
+        label: open.
+        raster: the image that it belongs to, open.
+        cache: to keep blocks in.
+        key: tells this label's blocks from others in the cache.
+    """
+
+    def __init__(self, label: Label, raster: Raster, *, cache: BlockCache, key: Hashable) -> None:
+        self._label = label
+        self._blocks = Blocks(
+            lambda window: Block(label.read(window), None),
+            shape=(raster.info.height, raster.info.width),
+            dtype=np.dtype(np.uint8),
+            block_shape=block_shape(label.mask),
+            cache=cache,
+            key=key,
+        )
+
+    def close(self) -> None:
+        """Close the file; its blocks stay in the cache."""
+        self._label.close()
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        """Return a window's truth, as ``Label.read`` does."""
+        return self._blocks.read(window).pixels
+
+
+_Pair = tuple[Raster | CachedRaster, Label | CachedLabel]
+
+
+class OpenTiles:
+    """Images and their labels, opened when asked for; the longest unused are closed.
+
+    If all of them fit into memory, what has been decoded, resampled or rasterised stays as it
+    is handed out. Otherwise GDAL's cache keeps of it what it can, except of uncompressed
+    GeoTIFFs, which are read in place from the system's file cache that all processes share.
+
+    Memory of a process: ``OPEN_TILES`` open tiles of up to 0.6 MB each for scenes of 5000 x 5000
+    pixels (120 MB), the footprints of vector labels, and ``CACHE_MB`` of decoded pixels: or what
+    the environment variable GDAL_CACHEMAX says, or a twentieth of the machine's memory if that
+    is less. The workers of a loader cut GDAL's own cache down to 64 MB where they do not need
+    it, so that each adds at most 1.2 GB.
+
+    Args:
+        tiles: labelled images.
+        gsd_m: metres per pixel to read at, or None for each image's own.
+    """
+
+    def __init__(self, tiles: Sequence[Tile], gsd_m: float | None) -> None:
+        self._tiles = list(tiles)
+        self._gsd_m = gsd_m
+        self._process = -1
+        self._cache: BlockCache | None = None
+        self._open: OrderedDict[int, _Pair] = OrderedDict()
+
+    def get(self, number: int) -> _Pair:
+        """Return the image and the label of the tile of this number, open.
+
+        Raises:
+            RasterError: a file cannot be opened, or the two differ in size.
+            VectorError: footprints cannot be read.
+            CatalogError: the image is no longer what the catalog says.
+        """
+        if self._process != os.getpid():
+            # GDAL's handles do not survive a fork: a loader's worker opens its own.
+            self._open, self._process = OrderedDict(), os.getpid()
+            self._cache = self._cache_of_all()
+        found = self._open.get(number)
+        if found is not None:
+            self._open.move_to_end(number)
+            return found
+        opened = self._open[number] = self._opened(number)
+        if len(self._open) > OPEN_TILES:
+            for each in self._open.popitem(last=False)[1]:
+                each.close()
+        return opened
+
+    def _opened(self, number: int) -> _Pair:
+        tile = self._tiles[number]
+        if tile.label is None:
+            raise ValueError(f"{tile.image} has no label")
+        scale = tile.scale_to(self._gsd_m)
+        raster = tile.open(scale)
+        tile.check(raster)
+        label = Label(tile.label, raster, scale=scale)
+        if self._cache is None:
+            return raster, label
+        return (
+            CachedRaster(raster, cache=self._cache, key=(number, "image")),
+            CachedLabel(label, raster, cache=self._cache, key=(number, "label")),
+        )
+
+    def _cache_of_all(self) -> BlockCache | None:
+        """Return room for all tiles, or None where they take more than there is."""
+        limit = int(get_gdal_config("GDAL_CACHEMAX"))
+        if "GDAL_CACHEMAX" not in os.environ:
+            limit = min(limit, CACHE_MB * _MB)
+        fit = sum(map(self._decoded_bytes, self._tiles)) <= limit
+        if get_worker_info() is not None:
+            set_gdal_config("GDAL_CACHEMAX", min(limit, _GDAL_MB * _MB) if fit else limit)
+        return BlockCache(limit) if fit else None
+
+    def _decoded_bytes(self, tile: Tile) -> float:
+        pixels = tile.width * tile.height * tile.scale_to(self._gsd_m) ** 2
+        return pixels * (tile.bands * np.dtype(tile.dtype).itemsize + 1)
+
+    def __getstate__(self) -> dict[str, Any]:
+        closed: dict[str, Any] = {"_process": -1, "_cache": None, "_open": OrderedDict()}
+        return self.__dict__ | closed
+
+
+def block_shape(raster: Raster | None) -> tuple[int, int]:
+    """Return the rows and columns of the blocks in which to keep a raster; None: footprints.
+
+    Whole stored tiles or strips, so many together that a window seldom meets two.
+    """
+    if raster is None or raster.resampled:
+        return _BLOCK_PX, _BLOCK_PX
+    rows, cols = raster.info.block_shape
+    return rows * ceil(_BLOCK_PX / rows), cols * ceil(_BLOCK_PX / cols)
