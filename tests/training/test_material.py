@@ -154,7 +154,7 @@ def test_targets_and_banks_of_other_bands_are_refused(
         gather(tiny(augment={"colour": "mean-std", "bank": str(tmp_path / "none.bank")}))
 
 
-@pytest.mark.parametrize(("dtype", "bands"), [("uint16", 3), ("uint8", 4)])
+@pytest.mark.parametrize(("dtype", "bands"), [("uint16", 3), ("uint8", 5)])
 def test_validation_images_of_another_kind_are_refused(
     tiny: Make, catalog_path: Path, tmp_path: Path, dtype: str, bands: int
 ) -> None:
