@@ -43,7 +43,6 @@ from rhm.data.chips import Preparation, TrainingChips
 from rhm.data.footprints import burn
 from rhm.data.radiometry import Scaling
 from rhm.data.samples import SENSORS
-from rhm.data.streams import SampleStreams
 from rhm.data.town import TOWNS
 from rhm.data.town_plan import lay_out
 from rhm.data.town_view import render
@@ -118,6 +117,11 @@ def training_chips(tiles: list[Tile], size: int) -> TrainingChips:
     )
 
 
+def rng_of(index: int) -> np.random.Generator:
+    """Return the source of a sample's draws, as ``TrainingChips`` makes it."""
+    return np.random.default_rng([0, index])
+
+
 def open_read_close(tile: Tile, window: RasterioWindow) -> tuple[np.ndarray, np.ndarray]:
     """Read image and mask as a script does."""
     with rasterio.open(tile.image) as image:
@@ -135,8 +139,7 @@ def in_turn(read: Callable[[int], object]) -> Callable[[], object]:
 def crops_per_second(tiles: list[Tile], size: int) -> dict[str, float]:
     """Measure each way of reading crops of ``size`` pixels."""
     chips, whole = training_chips(tiles, size), training_chips(tiles, size)
-    streams = SampleStreams(0)
-    drawn = [chips.draw(rng=streams[index])[:2] for index in range(CROPS)]
+    drawn = [chips.draw(rng=rng_of(index))[:2] for index in range(CROPS)]
     windows = [RasterioWindow(w.col, w.row, w.width, w.height) for _, w in drawn]
     with ExitStack() as stack:
         datasets = [
@@ -150,7 +153,7 @@ def crops_per_second(tiles: list[Tile], size: int) -> dict[str, float]:
 
         for index in range(CROPS):
             pixels, truth = bound(index)
-            _, ours, mask, valid = chips.read(rng=streams[index])
+            _, ours, mask, valid = chips.read(rng=rng_of(index))
             np.testing.assert_array_equal(np.moveaxis(pixels, 0, -1), ours)
             np.testing.assert_array_equal(truth == 255, mask == 1)
             assert valid.all()
@@ -162,7 +165,7 @@ def crops_per_second(tiles: list[Tile], size: int) -> dict[str, float]:
                 ),
                 "bound": in_turn(bound),
                 "whole sample": in_turn(lambda index: whole[index]),
-                "rhm": in_turn(lambda index: chips.read(rng=streams[index])),
+                "rhm": in_turn(lambda index: chips.read(rng=rng_of(index))),
             },
             runs=CROPS,
         )

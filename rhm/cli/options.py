@@ -19,7 +19,7 @@ Domains = Annotated[
 ]
 ShiftFamily = Annotated[
     str | None,
-    typer.Option("--shift", help="Random pixel-wise shift: affine, gamma or monotone."),
+    typer.Option("--shift", help="Random pixel-wise shift: affine, gamma, monotone or hsv."),
 ]
 Views = Annotated[
     bool,

@@ -14,7 +14,6 @@ from rhm.alternatives import STANDARDIZE, Ends, standardized
 from rhm.data.catalog import Tile
 from rhm.data.labels import IGNORE
 from rhm.data.open_tiles import OpenTiles
-from rhm.data.streams import SampleStreams
 from rhm.data.windows import Window, partition, random_window
 from rhm.histogram import Histogram
 from rhm.lookup import PixelMap
@@ -180,7 +179,7 @@ class TrainingChips(Dataset[Chip]):
         self._preparation = preparation
         self._augmentations = augmentations
         self._balance = balance
-        self._streams = SampleStreams(seed)
+        self._seed = seed
         self._references = references
         self._files = OpenTiles(self._tiles, preparation.gsd_m)
         pixels = np.array(
@@ -191,7 +190,7 @@ class TrainingChips(Dataset[Chip]):
         self._built_shares = _cumulative_shares(built) if built.any() else self._shares
 
     def __getitem__(self, index: int) -> Chip:
-        rng = self._streams[index]
+        rng = np.random.default_rng([self._seed, index])
         number, pixels, mask, valid = self.read(rng=rng)
         dtype, scene = pixels.dtype.name, self._preparation.scene(self._tiles[number])
         varied = self._augmentations[dtype](
