@@ -134,3 +134,18 @@ def test_a_model_of_the_wrong_shape_is_named() -> None:
 def test_impossible_tilings_are_refused() -> None:
     with pytest.raises(ValueError, match="overlap"):
         Tiling(tile=8, overlap=8)
+
+
+@pytest.mark.parametrize(
+    ("size", "side"),
+    [((1, 1), 64), ((64, 20), 64), ((65, 3), 96), ((96, 96), 96), ((480, 480), 480)],
+)
+def test_tiles_are_no_larger_than_an_image_asks_for(size: tuple[int, int], side: int) -> None:
+    fitted = Tiling(tile=512, overlap=64, batch_size=3).for_image(*size)
+    assert fitted == Tiling(tile=side, overlap=0, batch_size=3)
+
+
+@pytest.mark.parametrize("size", [(481, 10), (512, 512), (20, 9000)])
+def test_images_as_large_as_a_tile_are_cut_as_asked(size: tuple[int, int]) -> None:
+    tiling = Tiling(tile=512, overlap=64)
+    assert tiling.for_image(*size) == tiling
