@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from machine import machine, medians_ms
 
-from rhm.augmentation import AugmentConfig, ChipAugmentation
+from rhm.augmentation import FROM_BANK, AugmentConfig, ChipAugmentation
 from rhm.bank import HistogramBank
 from rhm.histogram import Histogram
 from rhm.lookup import PixelMap
@@ -64,7 +64,8 @@ def chip_costs_ms(dtype: type, top: int) -> dict[str, float]:
     scene = Histogram.of(images[0])
 
     def through(**settings: Any) -> Callable[[], object]:
-        config = AugmentConfig(bank="a bank", p=1.0, **settings)
+        needs_bank = settings.get("colour") in FROM_BANK
+        config = AugmentConfig(bank="a bank" if needs_bank else None, p=1.0, **settings)
         augment = ChipAugmentation(config, dtype=np.dtype(dtype), low=low, high=high, bank=bank)
         return lambda: augment(
             images[int(rng.integers(16))], mask, valid, normalize=normalize, rng=rng, scene=scene

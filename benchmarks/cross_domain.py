@@ -5,9 +5,12 @@
 The two experiments of Yaras et al. (JSTARS 17, 2024), on real imagery (``--data``, by default
 that of ``RHM_DATA`` or ``../shared/data``): (b) cross-domain, each place as source and the others
 as target, without labels of the target; (a) controlled shifts, the models of the largest source
-under families of random pixel-wise maps. What is finished lies in ``--work`` as one JSON file a
-run, and a run that is there is not repeated: interrupt and start again as you like, add seeds or
-augmentations later. ``--table`` only prints.
+under families of random pixel-wise maps. Banks hold the histograms of the target's images, those
+that are tested on included: unlabelled imagery of the target is what the method asks for.
+
+What is finished lies in ``--work`` as one JSON file a run, and a run that is there is not
+repeated: interrupt and start again as you like, add seeds or augmentations later. ``--table``
+only prints.
 """
 
 import argparse
@@ -96,7 +99,16 @@ AUGMENTATIONS: dict[str, dict[str, Any]] = {
 
 COMPARED = tuple(AUGMENTATIONS)[:10]
 VARIANTS = ("none", "rhm", *tuple(AUGMENTATIONS)[10:])
-AUGMENTED = ("none", "gamma", "color-jitter", "hsv", "mean-std", "rhm")
+AUGMENTED = (
+    "none",
+    "rhm",
+    "equalize",
+    "gray-world",
+    "mean-std",
+    "gamma",
+    "color-jitter",
+    "hsv",
+)
 """Those that experiment (a) compares."""
 
 
@@ -134,7 +146,8 @@ def main() -> None:
     parser.add_argument("--controlled", action="store_true", help="experiment (a) instead of (b)")
     parser.add_argument("--table", action="store_true", help="only print what is there")
     asked = parser.parse_args()
-    setting = Setting(asked.work, asked.steps, asked.chip_px, asked.batch_size)
+    sizes = f"{asked.steps}x{asked.batch_size}x{asked.chip_px}"
+    setting = Setting(asked.work / sizes, asked.steps, asked.chip_px, asked.batch_size)
     if not asked.table:
         catalog = prepare(setting, asked.data)
         sources = [SHIFTED_SOURCE] if asked.controlled else asked.sources
@@ -270,9 +283,7 @@ def test_tiles(catalog: Catalog, place: str) -> Sequence[Tile]:
 
 def results(setting: Setting) -> list[dict[str, Any]]:
     """Return what was found at these sizes."""
-    found = [json.loads(path.read_text()) for path in setting.work.glob("results/*.json")]
-    sizes = (setting.steps, setting.chip_px, setting.batch_size)
-    return [each for each in found if (each["steps"], each["chip_px"], each["batch_size"]) == sizes]
+    return [json.loads(path.read_text()) for path in setting.work.glob("results/*.json")]
 
 
 def cross_domain_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:

@@ -17,7 +17,7 @@ import albumentations as A
 import numpy as np
 from numpy.typing import NDArray
 
-from rhm.alternatives import jitter, mean_std
+from rhm.alternatives import bytes_tables, jitter, mean_std
 from rhm.bank import SAMPLING, HistogramBank
 from rhm.errors import BankError, ConfigError
 from rhm.histogram import Histogram, valid_pixels
@@ -46,7 +46,7 @@ class RandomizedHistogramMatching(A.ImageOnlyTransform):
             0 the image as it was, between them the mean of both weighted so.
         nodata: pixels all of whose bands equal this are nodata.
         per_band: match each band to its own (the paper's way); otherwise one map for all
-            bands, from the values of all together, which changes brightness and keeps hue.
+            bands, from the values of all together.
 
     Targets:
         image
@@ -193,6 +193,8 @@ class AugmentConfig:
                 raise ValueError(
                     f"unknown {name} '{getattr(self, name)}': choose {', '.join(choices)}"
                 )
+        if self.bank and self.colour not in FROM_BANK:
+            raise ValueError(f"a bank is for colour {' or '.join(FROM_BANK)}, not {self.colour}")
         if self.colour in FROM_BANK and not self.bank:
             raise ValueError(f"colour {self.colour} needs a bank: give augment.bank or --bank FILE")
         if self.colour == "fda" and not self.targets:
@@ -250,11 +252,13 @@ class ChipAugmentation:
         turns = [A.HorizontalFlip(p=0.5), A.RandomRotate90(p=1.0)]
         self._turns = A.Compose(turns, additional_targets={VALID: "mask"})
         self._mixing = _mixing_bands(config)
-        if self._mixing is not None and (dtype != np.uint8 or len(self._low) != 3):
+        if self._mixing is not None and len(self._low) != 3:
             raise ConfigError(
-                f"augment.colour '{config.colour}' treats 3 bands of uint8, not "
-                f"{len(self._low)} of {dtype}: choose rhm, mean-std, jitter or none"
+                f"augment.colour '{config.colour}' treats 3 bands, not {len(self._low)}: "
+                "choose rhm, mean-std, jitter or none"
             )
+        # albumentations mixes the bands of bytes.
+        self._to_bytes, self._from_bytes = bytes_tables(dtype, low, high)
 
     def __call__(
         self,
@@ -287,8 +291,8 @@ class ChipAugmentation:
         if self._mixing is not None:
             self._mixing.set_random_seed(int(rng.integers(1 << 31)))
             borrowed = {} if reference is None else {_REFERENCES: [reference]}
-            mixed = self._mixing(image=image, **borrowed)["image"]
-            image = np.where(known[..., None] > 0, mixed, image)
+            mixed = self._mixing(image=self._to_bytes.apply(image), **borrowed)["image"]
+            image = np.where(known[..., None] > 0, self._from_bytes.apply(mixed), image)
         table = self._draw(image, known, scene, rng)
         if table is None:
             return normalize.apply(image), seen["mask"], known

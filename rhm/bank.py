@@ -5,6 +5,7 @@ becomes a file of a few kilobytes an image, which can be shared where the imager
 """
 
 import os
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rhm.errors import BankError
+from rhm.errors import BankError, OutputError
 from rhm.files import atomic_path
 from rhm.histogram import Histogram
 from rhm.packing import (
@@ -311,6 +312,8 @@ class HistogramBank:
         Raises:
             OutputError: the file cannot be written.
         """
+        if Path(path).is_file() and not zipfile.is_zipfile(path):
+            raise OutputError(f"{path} is there and no bank: choose another name")
         with atomic_path(path) as temporary:
             write_archive(temporary, self._arrays(), self.summary())
 

@@ -195,9 +195,10 @@ class BatchedHistogramMatching(nn.Module):
         every = _LEVELS[_KINDS[images.dtype]]
         levels = min(self.levels, every)
         index = images.to(torch.int64).flatten(2)
+        # Before values are clamped: nodata may be none that uint16 has.
+        keeps = self._keeps(images, index, valid)
         if images.dtype == torch.int32:
             index = index.clamp_(0, every - 1)
-        keeps = self._keeps(images, index, valid)
         if levels == every:
             return (index, False) if keeps is None else (index.add_(keeps, alpha=levels), True)
         if keeps is None:

@@ -3,9 +3,9 @@
 Levels are numbered by rising value, so that a pixel-wise map of any supported imagery is a table
 with an entry per level. The levels of uint8 and uint16 are their values, those of int16 its
 values from -32768 up. float32 imagery is binned: a pixel's level is its value rounded to half
-precision (IEEE 754 binary16: 11 significant bits, a step of at most 1/1024 of the value), which
-needs no range to be known beforehand. Values beyond +-65504 belong to the outermost bins, and
-what is no number belongs to the lowest.
+precision (IEEE 754 binary16: 11 significant bits, a step of at most 1/1024 of values from 6e-5
+up), which needs no range to be known beforehand. Values beyond +-65504 belong to the outermost
+bins, and what is no number belongs to the lowest.
 """
 
 from functools import lru_cache

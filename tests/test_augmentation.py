@@ -503,13 +503,31 @@ def test_nothing_links_the_turn_of_a_chip_with_its_colours() -> None:
 
 
 @pytest.mark.parametrize("colour", ["color-jitter", "hsv", "fda"])
-@pytest.mark.parametrize(("dtype", "bands"), [("uint16", 3), ("uint8", 4), ("uint8", 1)])
+@pytest.mark.parametrize(("dtype", "bands"), [("uint16", 4), ("uint8", 4), ("uint8", 1)])
 def test_augmentations_that_mix_the_bands_of_photographs_refuse_other_imagery(
     colour: str, dtype: str, bands: int
 ) -> None:
-    with pytest.raises(ConfigError, match="treats 3 bands of uint8") as caught:
+    with pytest.raises(ConfigError, match=f"treats 3 bands, not {bands}") as caught:
         augmentation(colour, dtype, bands)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("colour", ["color-jitter", "hsv"])
+def test_11_bit_imagery_has_its_bands_mixed_like_8_bit(colour: str) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    mask, valid = np.zeros((16, 16), np.uint8), np.ones((16, 16), np.uint8)
+    results = []
+    for dtype, white in ((np.uint8, 255), (np.uint16, 2040)):
+        augment = ChipAugmentation(
+            configured(colour), dtype=np.dtype(dtype), low=[0] * 3, high=[white] * 3
+        )
+        scaled = (image.astype(np.int64) * (white // 255)).astype(dtype)
+        normalize = PixelMap.normalize([0] * 3, [white] * 3, dtype)
+        rng = np.random.default_rng(1)
+        results.append(augment(scaled, mask, valid, normalize=normalize, rng=rng)[0])
+    np.testing.assert_allclose(results[1], results[0], atol=1e-6)
+    plain = PixelMap.normalize([0] * 3, [255] * 3, np.uint8).apply(image)
+    assert sorted(results[0].ravel().tolist()) != sorted(plain.ravel().tolist())
 
 
 @pytest.mark.parametrize("colour", FROM_BANK)

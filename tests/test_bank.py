@@ -627,3 +627,14 @@ def test_imagery_of_any_depth_stays_small(tmp_path: Path, dtype: str) -> None:
     images = (rng.normal(0, 9000, (500, 400, 3)).clip(0, 32767).astype(dtype) for _ in range(3))
     HistogramBank.from_images(images).save(tmp_path / "target.bank")
     assert (tmp_path / "target.bank").stat().st_size <= 3 * 8000
+
+
+def test_a_file_that_is_no_bank_is_not_replaced(tmp_path: Path) -> None:
+    image = tmp_path / "scene.tif"
+    image.write_bytes(b"II*\0 pixels")
+    bank = HistogramBank.from_images(imagery())
+    with pytest.raises(OutputError, match="is there and no bank"):
+        bank.save(image)
+    assert image.read_bytes() == b"II*\0 pixels"
+    bank.save(tmp_path / "a.bank")
+    bank.save(tmp_path / "a.bank")

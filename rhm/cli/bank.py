@@ -233,6 +233,10 @@ def _sources(
     for path in paths:
         if path.suffix == ".parquet":
             sources += Catalog.load(path).select(domains=domains, split=split).tiles
+        elif domains or split:
+            raise typer.BadParameter(
+                f"--domain and --split choose from catalogs, and {path} is none"
+            )
         else:
             sources += [
                 Source(image, None, _domain(image), image.stem, black_is_nodata=black_is_nodata)

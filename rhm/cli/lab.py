@@ -28,7 +28,8 @@ def shift(
     """Shift a town's colours under control, and see which training withstands it.
 
     Trains on a synthetic town with several augmentations and tests under families of random
-    pixel-wise maps: the first experiment of the paper on randomized histogram matching.
+    pixel-wise maps: the first experiment of the paper on randomized histogram matching, whose
+    bank holds the histograms of the shifted test images, as unlabelled imagery of the target.
 
     Example: `rhm lab shift -o lab-shift`
     """

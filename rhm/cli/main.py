@@ -65,7 +65,9 @@ def run(arguments: list[str] | None = None) -> int:
     try:
         code = app(arguments, standalone_mode=False)
     except RhmError as error:
-        say(f"rhm: {' '.join(str(error).split())}")
+        from rhm.report.decoding import printable
+
+        say(f"rhm: {printable(' '.join(str(error).split()))}")
         return 2
     except _UsageError as error:
         say(f"rhm: {error.format_message()} (see --help)")

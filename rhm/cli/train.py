@@ -13,7 +13,9 @@ def train(
     config: Annotated[Path, typer.Argument(help="Configuration (YAML).")],
     bank: Annotated[
         Path | None,
-        typer.Option(help="Bank of the target domain; turns on histogram matching."),
+        typer.Option(
+            help="Bank of the target domain; without another augment.colour it turns on rhm."
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -51,7 +53,7 @@ def train(
         trainer__devices=devices,
         trainer__num_nodes=num_nodes,
         augment__bank=None if bank is None else str(bank),
-        augment__colour=None if bank is None else "rhm",
+        colour_with_bank="rhm",
     )
     run = fit(read, resume=resume, progress=not (quiet or json) and sys.stderr.isatty())
     if os.environ.get("LOCAL_RANK", "0") != "0":

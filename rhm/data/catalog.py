@@ -60,9 +60,17 @@ class Source:
         """The image's file name without suffix."""
         return self.image.stem
 
-    def open(self, scale: float = 1.0, *, bands: Sequence[int] | None = None) -> Raster:
-        """Open the image, on a grid of ``scale`` times its resolution."""
-        return Raster(self.image, bands=bands, black_is_nodata=self.black_is_nodata, scale=scale)
+    def open(
+        self, scale: float = 1.0, *, bands: Sequence[int] | None = None, mapped: bool = False
+    ) -> Raster:
+        """Open the image, on a grid of ``scale`` times its resolution; see ``Raster``."""
+        return Raster(
+            self.image,
+            bands=bands,
+            black_is_nodata=self.black_is_nodata,
+            scale=scale,
+            mapped=mapped,
+        )
 
 
 @dataclass(frozen=True)

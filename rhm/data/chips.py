@@ -17,7 +17,6 @@ from rhm.data.open_tiles import OpenTiles
 from rhm.data.windows import Window, partition, random_window
 from rhm.histogram import Histogram
 from rhm.lookup import PixelMap
-from rhm.packing import PackedHistogram
 
 _BALANCING_TRIES = 10
 
@@ -99,12 +98,11 @@ class Preparation:
     gsd_m: float | None = None
     standardize: str = "none"
     ranges: Mapping[str, tuple[Ends, Ends]] = field(default_factory=dict)
-    scenes: Mapping[str, PackedHistogram] = field(default_factory=dict)
+    scenes: Mapping[str, Histogram] = field(default_factory=dict)
 
     def scene(self, tile: Tile) -> Histogram | None:
         """Return the histogram of a tile's image, where it is kept."""
-        packed = self.scenes.get(str(tile.image))
-        return None if packed is None else packed.unpack()
+        return self.scenes.get(str(tile.image))
 
     def table(self, dtype: str, scene: Histogram | None) -> PixelMap:
         """Return the map from the stored values of an image to a network's input."""

@@ -39,7 +39,14 @@ class Label:
         VectorError: the vectors cannot be read, or cannot be laid over the image.
     """
 
-    def __init__(self, path: str | os.PathLike[str], raster: Raster, *, scale: float = 1.0) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        raster: Raster,
+        *,
+        scale: float = 1.0,
+        mapped: bool = False,
+    ) -> None:
         self._info = raster.info
         self._mask: Raster | None = None
         self._footprints: geopandas.GeoDataFrame | None = None
@@ -48,7 +55,7 @@ class Label:
             self._shapes = self._footprints.geometry.to_numpy()
             self._tree = shapely.STRtree(self._shapes)
         else:
-            self._mask = Raster(path, scale=scale, categorical=True)
+            self._mask = Raster(path, scale=scale, categorical=True, mapped=mapped)
             _check_size(self._mask, raster)
 
     def __enter__(self) -> "Label":

@@ -155,9 +155,9 @@ class OpenTiles:
         if tile.label is None:
             raise ValueError(f"{tile.image} has no label")
         scale = tile.scale_to(self._gsd_m)
-        raster = tile.open(scale)
+        raster = tile.open(scale, mapped=True)
         tile.check(raster)
-        label = Label(tile.label, raster, scale=scale)
+        label = Label(tile.label, raster, scale=scale, mapped=True)
         if self._cache is None:
             return raster, label
         return (

@@ -44,7 +44,7 @@ def open_dataset(
     try:
         with quiet_about_georeference(), rasterio.Env(**config):
             return rasterio.open(name, **options)
-    except RasterioError as error:
+    except (RasterioError, UnicodeEncodeError) as error:
         raise RasterError(f"{name} is not a raster that GDAL can open") from error
 
 

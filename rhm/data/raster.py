@@ -80,6 +80,8 @@ class Raster:
         black_is_nodata: whether pixels that are zero in all read bands have no data.
         scale: pixels of the grid to read on per pixel of the file, along an axis.
         categorical: whether values are classes, which must not be averaged.
+        mapped: whether to read an uncompressed GeoTIFF straight from the system's file cache.
+            Faster, but a file that is cut short while it is open then ends the process.
 
     Raises:
         RasterError: the file is missing, not a raster, or lacks a band; or its bands differ in
@@ -94,8 +96,10 @@ class Raster:
         black_is_nodata: bool = False,
         scale: float = 1.0,
         categorical: bool = False,
+        mapped: bool = False,
     ) -> None:
-        self._dataset = open_dataset(path, mapped=scale == 1.0)
+        mapped = mapped and scale == 1.0
+        self._dataset = open_dataset(path, mapped=mapped)
         try:
             stored = _describe(self._dataset, path, bands)
         except RasterError:
@@ -110,7 +114,7 @@ class Raster:
         self._stored = stored
         self._dtype = np.dtype(stored.dtype)
         self._nodata = _comparable_nodata(self._dataset, stored)
-        mapped = scale == 1.0 and mappable(self._dataset)
+        mapped = mapped and mappable(self._dataset)
         self._pixel_by_pixel = mapped and _together_and_rising(self._dataset, stored.bands)
         if stored.overviews and max(self._step) > 1.0:
             # GDAL would choose an overview window by window, and windows would not join.

@@ -1,7 +1,9 @@
 """Controlled shifts: what a known family of pixel-wise maps does to models, and what helps.
 
 The first experiment of Yaras et al. (IEEE JSTARS 17, 2024): imagery of one place is shown under
-random maps of known families to models that were trained there with several augmentations.
+random maps of known families to models that were trained there with several augmentations. The
+bank of histogram matching holds the histograms, not the labels, of the shifted test images: the
+method's setting, unlabelled imagery of the target, and not that of a shift never seen.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

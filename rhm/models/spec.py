@@ -14,7 +14,7 @@ from rhm.errors import ModelFileError
 from rhm.histogram import Histogram
 from rhm.lookup import PixelMap
 
-FORMAT = 1
+FORMAT = 2
 """Version of the description; a reader refuses versions above its own."""
 
 
@@ -112,7 +112,14 @@ class ModelSpec:
                 **values,
                 scalings={dtype: Scaling.from_dict(each) for dtype, each in scalings.items()},
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise ModelFileError(f"not a model description: {error}") from error
 
     def tables(self) -> dict[str, PixelMap]:

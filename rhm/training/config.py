@@ -127,13 +127,18 @@ class RunConfig(BaseModel):
 
 
 def read_config(
-    path: str | os.PathLike[str], overrides: Iterable[str] = (), **values: Any
+    path: str | os.PathLike[str],
+    overrides: Iterable[str] = (),
+    *,
+    colour_with_bank: str | None = None,
+    **values: Any,
 ) -> RunConfig:
     """Read a configuration.
 
     Args:
         path: YAML file.
         overrides: ``section.key=value`` texts, each value read as YAML; the last one wins.
+        colour_with_bank: ``augment.colour`` where there is a bank and no colour is chosen.
         values: further settings by dotted name with ``__`` for the dot; None is no setting.
 
     Raises:
@@ -159,6 +164,9 @@ def read_config(
     for name, value in values.items():
         if value is not None:
             _put(tree, name.replace("__", "."), value)
+    augment = tree.get("augment")
+    if colour_with_bank and isinstance(augment, dict) and augment.get("bank"):
+        augment.setdefault("colour", colour_with_bank)
     return parse_config(tree, origin=str(path))
 
 

@@ -9,8 +9,10 @@ from rhm.data.catalog import Catalog, Tile
 from rhm.data.radiometry import Scaling, histogram_of, measure_scalings
 from rhm.errors import CatalogError, ConfigError
 from rhm.histogram import Histogram
-from rhm.packing import PackedHistogram
 from rhm.training.config import RunConfig
+
+_MOST_OUTSIDE = 0.5
+"""Share of a bank's pixels that may be darker or brighter than nearly all training pixels."""
 
 _PIXELS_PER_TILE = 1 << 22
 """Pixels of each training image that are counted to measure its radiometry."""
@@ -38,7 +40,7 @@ class Material:
     bank: HistogramBank | None
     scalings: Mapping[str, Scaling]
     histograms: Mapping[tuple[str, str], Histogram]
-    scenes: Mapping[str, PackedHistogram] = field(default_factory=dict)
+    scenes: Mapping[str, Histogram] = field(default_factory=dict)
     references: Sequence[Tile] = ()
 
     def range_of(self, dtype: str) -> Scaling:
@@ -46,7 +48,7 @@ class Material:
         if dtype in self.scalings:
             return self.scalings[dtype]
         images = [tile for tile in self.references if tile.dtype == dtype]
-        return measure_scalings(each.unpack() for each in _counted(images).values())[dtype]
+        return measure_scalings(_counted(images).values())[dtype]
 
     def unit_histograms(self) -> dict[str, list[list[float]]]:
         """Return each training domain's shares on 256 levels from black to white, per band."""
@@ -90,6 +92,8 @@ def gather(config: RunConfig) -> Material:
     # without it then differ in their augmentation only.
     of_bank = measure_scalings(bank.pooled.values()) if bank else {}
     measured = of_bank | measure_scalings(histograms.values())
+    if bank is not None:
+        _check_range(bank, measured)
     _check_resolution(config, train)
     _check_validation(val, bands=train[0].bands, dtypes=measured.keys())
     scenes = {}
@@ -100,7 +104,7 @@ def gather(config: RunConfig) -> Material:
 
 
 def _bank(
-    config: RunConfig, train: Sequence[Tile], counted: Mapping[str, PackedHistogram]
+    config: RunConfig, train: Sequence[Tile], counted: Mapping[str, Histogram]
 ) -> HistogramBank | None:
     if config.augment.bank is None:
         return None
@@ -129,6 +133,23 @@ def _references(config: RunConfig, catalog: Catalog, bands: int) -> Sequence[Til
     return tiles
 
 
+def _check_range(bank: HistogramBank, scalings: Mapping[str, Scaling]) -> None:
+    """Refuse a bank whose imagery is scaled unlike the training imagery of its type."""
+    for dtype, histogram in bank.pooled.items():
+        scaling = scalings[dtype.name]
+        ends = zip(histogram.distribution(), scaling.low, scaling.high, strict=True)
+        values = histogram.values
+        outside = max(
+            float(shares[(values < low) | (values > high)].sum()) for shares, low, high in ends
+        )
+        if outside > _MOST_OUTSIDE:
+            raise ConfigError(
+                f"augment.bank: {outside:.0%} of its {dtype} pixels lie outside the range "
+                f"{scaling.low} to {scaling.high} of the training imagery, which is scaled "
+                "otherwise: bring both to one scale"
+            )
+
+
 def _check_resolution(config: RunConfig, tiles: Sequence[Tile]) -> None:
     known = [tile.gsd_m for tile in tiles if tile.gsd_m is not None]
     if config.data.gsd_m is None and known and max(known) > 1.2 * min(known):
@@ -147,22 +168,22 @@ def _check_validation(tiles: Sequence[Tile], *, bands: int, dtypes: Collection[s
             )
 
 
-def _counted(tiles: Sequence[Tile]) -> dict[str, PackedHistogram]:
+def _counted(tiles: Sequence[Tile]) -> dict[str, Histogram]:
     """Return the histogram of each image that has valid pixels, by its path."""
     counted = {}
     for tile in tiles:
         with tile.open() as raster:
             histogram = histogram_of(raster, max_pixels=_PIXELS_PER_TILE)
         if histogram.pixels:
-            counted[str(tile.image)] = PackedHistogram.of(histogram)
+            counted[str(tile.image)] = histogram
     return counted
 
 
 def _by_domain(
-    tiles: Sequence[Tile], counted: Mapping[str, PackedHistogram]
+    tiles: Sequence[Tile], counted: Mapping[str, Histogram]
 ) -> dict[tuple[str, str], Histogram]:
     pooled: dict[tuple[str, str], Histogram] = {}
     for tile in tiles:
-        key, histogram = (tile.domain, tile.dtype), counted[str(tile.image)].unpack()
+        key, histogram = (tile.domain, tile.dtype), counted[str(tile.image)]
         pooled[key] = pooled[key].merge(histogram) if key in pooled else histogram
     return pooled

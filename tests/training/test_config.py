@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from rhm.errors import ConfigError
 from rhm.training.config import parse_config, read_config
@@ -118,3 +119,24 @@ def test_a_missing_file_and_a_set_without_value(tmp_path: Path) -> None:
         read_config(path, ["seed"])
     with pytest.raises(ConfigError, match="is not a section"):
         read_config(path, ["name.first=1"])
+
+
+@pytest.mark.parametrize(
+    ("augment", "colour"),
+    [({}, None), ({"bank": "a"}, "rhm"), ({"bank": "a", "colour": "mean-std"}, "mean-std")],
+)
+def test_a_bank_turns_matching_on_where_no_colour_is_chosen(
+    tmp_path: Path, augment: dict[str, str], colour: str | None
+) -> None:
+    path = tmp_path / "run.yaml"
+    tree = {"name": "a", "data": {"catalog": "c"}, "augment": augment}
+    path.write_text(yaml.safe_dump(tree))
+    config = read_config(path, colour_with_bank="rhm")
+    assert config.augment.colour == (colour or "none")
+
+
+def test_a_bank_that_nothing_uses_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump({"name": "a", "data": {"catalog": "c"}}))
+    with pytest.raises(ConfigError, match="a bank is for colour rhm or mean-std, not none"):
+        read_config(path, ["augment.bank=x"])

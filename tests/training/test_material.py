@@ -81,7 +81,7 @@ def test_scenes_are_counted_where_they_are_wanted(tiny: Make) -> None:
         tiles = [*material.train, *material.val]
         assert set(material.scenes) == {str(tile.image) for tile in tiles}
         for tile in tiles:
-            assert_same_histogram(material.scenes[str(tile.image)].unpack(), counted(tile))
+            assert_same_histogram(material.scenes[str(tile.image)], counted(tile))
 
 
 def test_a_training_image_without_data_is_left_out(
