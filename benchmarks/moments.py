@@ -12,6 +12,7 @@ record a network's features at every validation, with the default settings of bo
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -83,6 +84,10 @@ def grown_mb(samples: int) -> float:
     return peak_growth_mb(lambda: [moments.update(*drawn(BATCH, seed)) for seed in batches])
 
 
+def _gram(rows: np.ndarray) -> np.ndarray:
+    return rows.T @ rows
+
+
 def recording() -> str:
     """Return what recording features costs, as a share of the training between validations."""
     model = SegmentationModel(ModelSpec("unet", BUNDLED_ENCODER, 3))
@@ -136,6 +141,7 @@ def main() -> None:
             "rhm, traces only": lambda: streamed(features, labels, covariance=False),
             "two passes, float64": lambda: two_passes(features, labels, torch.float64),
             "two passes, float32": lambda: two_passes(features, labels, torch.float32),
+            "the float64 product alone": partial(_gram, features.double().numpy()),
             "NC1, C_l, D_l and ranks of moments": lambda: (collapse(whole), separation(whole)),
         }
     )

@@ -94,8 +94,6 @@ def attach(
     """
     if attachment_of(model) is not None:
         raise ConfigError("the network has an adapter already: merge or detach it first")
-    if batch_norm not in BATCH_NORM:
-        raise ConfigError(f"unknown batch_norm '{batch_norm}': choose {', '.join(BATCH_NORM)}")
     layers = layers_to_adapt(model, adapter, targets, but=trained)
     gradients: Mapping[str, Tensor] = {}
     if gradient_batch is not None and isinstance(adapter, DeepLoRA):
@@ -129,8 +127,10 @@ def put_on(
         trained: globs of modules that are trained in full besides.
 
     Raises:
-        ConfigError: no module matches a glob.
+        ConfigError: no module matches a glob, or there is no such ``batch_norm``.
     """
+    if batch_norm not in BATCH_NORM:
+        raise ConfigError(f"unknown batch_norm '{batch_norm}': choose {', '.join(BATCH_NORM)}")
     besides = dict(_trained_besides(model, batch_norm, trained))
     total = sum(each.numel() for each in model.parameters())
     for parameter in model.parameters():
@@ -160,17 +160,21 @@ def attachment_of(model: nn.Module) -> Attachment | None:
 def merge(model: nn.Module) -> None:
     """Make the updates part of the weights: a network as any other, that gives the same.
 
+    All its parameters can be trained then.
+
     Raises:
-        ConfigError: there is no adapter.
+        ConfigError: there is no adapter, or an adapted layer has another parametrisation too.
     """
     _remove(model, merged=True)
 
 
 def detach(model: nn.Module) -> None:
-    """Take the adapter away: a network that is bit for bit what it was before.
+    """Take the adapter away: a network whose weights are bit for bit what they were before.
+
+    All its parameters can be trained then.
 
     Raises:
-        ConfigError: there is no adapter.
+        ConfigError: there is no adapter, or an adapted layer has another parametrisation too.
     """
     saved = _attached(model).saved
     _remove(model, merged=False)
@@ -280,8 +284,13 @@ def _attached(model: nn.Module) -> Attachment:
 
 
 def _remove(model: nn.Module, *, merged: bool) -> None:
-    for layer in _attached(model).layers:
-        _restore(model.get_submodule(layer.name), merged=merged)
+    layers = [model.get_submodule(layer.name) for layer in _attached(model).layers]
+    for layer in layers:
+        lists = list(layer.get_submodule("parametrizations").children())
+        if len(lists) > 1 or len(list(lists[0].children())) > 1:
+            raise ConfigError("an adapted layer has another parametrisation too: remove it first")
+    for layer in layers:
+        _restore(layer, merged=merged)
     delattr(model, _RECORD)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
@@ -289,13 +298,10 @@ def _remove(model: nn.Module, *, merged: bool) -> None:
 
 def _restore(layer: nn.Module, *, merged: bool) -> None:
     """Give a layer back its plain weight, updated or as it was."""
-    lists = layer.get_submodule("parametrizations")
     updated = layer.get_parameter("parametrizations.weight.original")
     if merged:
         with torch.no_grad():
             updated.copy_(layer.weight)  # type: ignore[arg-type]
-    if len(list(lists.children())) > 1 or len(list(lists.get_submodule("weight").children())) > 1:
-        raise ConfigError("another parametrisation was put on an adapted layer: remove it first")
     # torch's own removal takes the property off the class, which a deep copy of the network
     # shares: the copy could not be merged any more.
     layer.__class__ = type(layer).__mro__[1]

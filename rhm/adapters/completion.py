@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rhm.adapters.descent import descend, losses, residual_of
 from rhm.adapters.subspace import top_singular_pairs
-from rhm.adapters.weights import compress_weights, first_gradient, orthogonal_weights
+from rhm.adapters.weights import chain, compress_weights, first_gradient, orthogonal_weights
 from rhm.errors import ConfigError
 
 METHODS = ("full", "compressed", "narrow")
@@ -46,10 +46,7 @@ class Completion:
 
     def product(self) -> Tensor:
         """Return the completed matrix, of the target's shape and dtype."""
-        product = self.factors[0]
-        for factor in self.factors[1:]:
-            product = factor @ product
-        return product
+        return chain(self.factors)
 
     @property
     def seconds_per_step(self) -> float:
@@ -249,10 +246,7 @@ def _given_weights(matrix: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
 def _compressed(
     weights: Sequence[Tensor], matrix: Tensor, known: Tensor, rank: int
 ) -> list[Tensor]:
-    product = weights[0]
-    for weight in weights[1:]:
-        product = weight @ product
-    residual = torch.where(known, product - matrix, torch.zeros_like(matrix))
+    residual = torch.where(known, chain(weights) - matrix, torch.zeros_like(matrix))
     right, inner, left = compress_weights(weights, first_gradient(weights, residual), rank)
     return [right.T.contiguous(), *inner, left.contiguous()]
 

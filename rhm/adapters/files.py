@@ -141,6 +141,8 @@ def _update(
     if isinstance(adapter, LoRA):
         update = LoRAUpdate(rows, columns, tensors[f"{name}/a"].shape[0], adapter.scale)
     else:
+        if tensors[f"{name}/inner"].shape[0] != adapter.depth:
+            raise ValueError(f"{name}/inner has another shape")
         update = DeepLoRAUpdate(tensors[f"{name}/left"], tensors[f"{name}/right"], adapter)
     parts = {part: tensors[f"{name}/{part}"] for part, _ in update.named_parameters()}
     with torch.no_grad():

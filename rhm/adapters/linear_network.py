@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rhm.adapters.completion import Completion, complete_matrix
 from rhm.adapters.subspace import active_subspace
-from rhm.adapters.weights import compress_weights, orthogonal_weights
+from rhm.adapters.weights import chain, compress_weights, orthogonal_weights
 
 __all__ = ["Completion", "DeepLinearNetwork", "active_subspace", "complete_matrix", "compress"]
 
@@ -97,11 +97,7 @@ class DeepLinearNetwork(nn.Module):
 
     def product(self) -> Tensor:
         """Return the end-to-end matrix (outputs, inputs)."""
-        factors = self.factors()
-        product = factors[0]
-        for factor in factors[1:]:
-            product = factor @ product
-        return product
+        return chain(self.factors())
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map ``inputs`` (..., inputs) to (..., outputs), factor by factor."""

@@ -49,6 +49,14 @@ def orthogonal_weights(
     return weights
 
 
+def chain(factors: Sequence[Tensor]) -> Tensor:
+    """Return ``F_m ... F_1`` of ``F_1`` to ``F_m``, multiplied in the order of application."""
+    product = factors[0]
+    for factor in factors[1:]:
+        product = factor @ product
+    return product
+
+
 def first_gradient(weights: Sequence[Tensor], residual: Tensor) -> Tensor:
     """Return the gradient with respect to ``W_1``, up to a factor, of a loss of the product.
 

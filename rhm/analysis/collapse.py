@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rhm.analysis.moments import ClassMoments
+from rhm.analysis.sphere import simplex_etf
 from rhm.errors import AnalysisError
 
 _NOISE = 100.0 * float(np.finfo(np.float64).eps)
@@ -81,12 +82,10 @@ def simplex(num_classes: int) -> NDArray[np.float64]:
     ``sqrt(1 / (K - 1)) (I - 1 1^T / K)``.
 
     Raises:
-        ValueError: fewer than two classes.
+        ConfigError: fewer than two classes.
     """
-    if num_classes < 2:
-        raise ValueError("a simplex has at least two classes")
-    gram = np.eye(num_classes) - 1.0 / num_classes
-    return np.asarray(gram / np.sqrt(num_classes - 1.0))
+    gram = simplex_etf(num_classes)
+    return np.asarray(gram / np.linalg.norm(gram))
 
 
 def class_means(moments: ClassMoments) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rhm.adapters.descent import DenseResidual, descend
-from rhm.adapters.weights import orthogonal_weights
+from rhm.adapters.weights import chain, orthogonal_weights
 from rhm.analysis.hybrid_networks import TrainedNetwork, train_network
 from rhm.analysis.layer_statistics import LayerStatistics, layer_statistics
 from rhm.errors import ConfigError
@@ -216,7 +216,7 @@ def _train(
     steps = [0.0, *[step_size / samples] * len(weights)]
     taken = 0
     while True:
-        errors = _product([inputs, *weights]) - truth
+        errors = chain([inputs, *weights]) - truth
         loss = float(0.5 * errors.square().sum() / samples)
         if not math.isfinite(loss):
             raise ConfigError(f"the descent diverged by step {taken}: choose a smaller step_size")
@@ -229,7 +229,7 @@ def _train(
 
 def _minimum_norm_residual(weights: Sequence[Tensor], inputs: Tensor, truth: Tensor) -> float:
     least: Tensor = truth @ torch.linalg.pinv(inputs)
-    return float(torch.linalg.norm(_product(weights) - least) / torch.linalg.norm(least))
+    return float(torch.linalg.norm(chain(weights) - least) / torch.linalg.norm(least))
 
 
 def _imbalance(weights: Sequence[Tensor]) -> NDArray[np.float64]:
@@ -248,10 +248,3 @@ def _middle_spread(weights: Sequence[Tensor], classes: int) -> NDArray[np.float6
         return np.full(len(values), np.nan)
     spreads: NDArray[np.float64] = values[:, : 2 * classes + 1] - values[:, count - 1 :]
     return np.asarray(spreads.min(axis=1))
-
-
-def _product(factors: Sequence[Tensor]) -> Tensor:
-    product = factors[0]
-    for factor in factors[1:]:
-        product = factor @ product
-    return product

@@ -136,10 +136,7 @@ class ClassMoments:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the moments as named tensors, copied."""
-        state = {"counts": self.counts, "means": self.means, "spreads": self.spreads}
-        if self.scatter is not None:
-            state["scatter"] = self.scatter
-        return {name: tensor.detach().clone() for name, tensor in state.items()}
+        return {name: tensor.clone() for name, tensor in self._tensors().items()}
 
     @classmethod
     def from_state_dict(

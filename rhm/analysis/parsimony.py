@@ -16,7 +16,7 @@ from torch import Tensor
 from rhm.adapters.descent import DenseResidual, descend
 from rhm.adapters.linear_network import DeepLinearNetwork, compress
 from rhm.adapters.subspace import principal_angles
-from rhm.adapters.weights import first_gradient
+from rhm.adapters.weights import chain, first_gradient
 from rhm.errors import ConfigError
 
 
@@ -169,14 +169,14 @@ def _train(
     """Train both networks in place; return steps, weights (R, L, d, d), products (R, 2r, 2r)."""
     residual = DenseResidual(target, torch.ones_like(target, dtype=torch.bool))
     frozen = [0.0, *[step_size] * len(weights), 0.0]
-    at, wide, inner = [0], [torch.stack(weights)], [_product(factors[1:-1])]
+    at, wide, inner = [0], [torch.stack(weights)], [chain(factors[1:-1])]
     for taken in range(1, steps + 1):
         descend(weights, residual, [step_size] * len(weights))
         descend(factors, residual, frozen)
         if taken % record_every == 0 or taken == steps:
             at.append(taken)
             wide.append(torch.stack(weights))
-            inner.append(_product(factors[1:-1]))
+            inner.append(chain(factors[1:-1]))
     if not torch.isfinite(wide[-1]).all():
         raise ConfigError(f"the descent diverged: choose a step_size below {step_size}")
     return at, torch.stack(wide), torch.stack(inner)
@@ -186,7 +186,7 @@ def _watch(
     at: list[int], wide: Tensor, small: Tensor, active: Tensor, target: Tensor, rank: int
 ) -> Parsimony:
     """Look at weights (R, L, d, d) and the small network's ``U W_L ... W_1`` (R, d, 2r)."""
-    products = _product(list(wide.unbind(1)))
+    products = chain(list(wide.unbind(1)))
     on_active = products @ active
     lefts, values, rights_t = torch.linalg.svd(wide)
     rights = rights_t.mT
@@ -245,10 +245,3 @@ def _angles_after(start: Tensor, vectors: Tensor) -> NDArray[np.float64]:
 
 def _half_squares(residuals: Tensor) -> NDArray[np.float64]:
     return (0.5 * residuals.square().sum((-2, -1))).numpy()
-
-
-def _product(factors: list[Tensor]) -> Tensor:
-    product = factors[0]
-    for factor in factors[1:]:
-        product = factor @ product
-    return product

@@ -256,8 +256,8 @@ def matrix_completion(
 ) -> None:
     """Complete a low-rank matrix with deep factors: as wide as it, or compressed to 2r.
 
-    Yaras et al. (arXiv 2306.01154): the same loss in a fraction of the time, and no harm when
-    more rank is asked for than there is.
+    Yaras et al. (arXiv 2306.01154): the same loss in a fraction of the time, and at depth
+    3 no harm when more rank is asked for than there is.
 
     Example: `rhm lab matrix-completion -o lab-matrix-completion`
     """

@@ -58,7 +58,7 @@ class CellSampling:
             )
         if not 0.5 < self.purity <= 1.0 or not 0.0 <= self.boundary_px <= self.window_px:
             raise ValueError(f"purity is in (0.5, 1], boundary_px from 0: {self}")
-        if self.ground_px < 1 or self.window_px % self.ground_px or 32 % self.ground_px:
+        if self.ground_px < 1 or 32 % self.ground_px:
             raise ValueError(f"ground_px is 1, 2, 4, 8, 16 or 32: {self}")
 
     @property

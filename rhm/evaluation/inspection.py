@@ -108,6 +108,7 @@ def inspect_model(
         if absent and not stages:
             left_out.append(f"{domain} shows no {' and no '.join(absent)} in the images looked at")
             del collected[domain]
+    domains_left_out = len(left_out)
     found = _Found([], [], {})
     for number, stage in enumerate(names):
         of_stage = {domain: collected[domain][stage] for domain in collected}
@@ -122,8 +123,8 @@ def inspect_model(
             found.add(name, stage, number, present, trained_on, sampling)
         except AnalysisError as error:
             left_out.append(f"{stage}: {error}")
-    if left_out and (stages or not found.stages):
-        raise AnalysisError(f"{name}: {left_out[0]}")
+    if not found.stages or (stages and len(left_out) > domains_left_out):
+        raise AnalysisError(f"{name}: {left_out[-1 if stages else 0]}")
     return Inspection(
         model=name,
         method=model.spec.method,

@@ -1,8 +1,7 @@
 """Figures of the experiments on deep linear networks, as PNG files."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -18,7 +17,7 @@ from rhm.analysis.layer_statistics import LayerStatistics
 from rhm.analysis.linear_separation import DeepLinearSeparation, LinearSeparation
 from rhm.analysis.matrix_completion import CompletionComparison, CompletionRun
 from rhm.analysis.parsimony import Parsimony
-from rhm.files import atomic_path
+from rhm.report.png import saved_png
 
 _COLOURS = ("#1b7837", "#2166ac", "#e08214", "#8c6bb1")
 _GREY = "#9e9e9e"
@@ -33,7 +32,7 @@ def draw_parsimony(result: Parsimony, path: str | os.PathLike[str]) -> None:
     """
     layers = result.singular_values.shape[1]
     figure = plt.figure(figsize=(max(8.0, 3.4 * layers), 8.6), layout="constrained")
-    with _saved(figure, path):
+    with saved_png(figure, path):
         grid = figure.add_gridspec(3, layers)
         first: list[Any] = [None, None]
         for layer in range(layers):
@@ -57,7 +56,7 @@ def draw_linear_separation(result: LinearSeparation, path: str | os.PathLike[str
         OutputError: the file cannot be written.
     """
     figure, axes = plt.subplots(2, 3, figsize=(13.5, 7.6), layout="constrained")
-    with _saved(figure, path):
+    with saved_png(figure, path):
         for colour, network in zip(_COLOURS, result.linear, strict=False):
             statistics = network.statistics
             slope = statistics.compression_fit.slope
@@ -85,7 +84,7 @@ def draw_matrix_completion(result: CompletionComparison, path: str | os.PathLike
         OutputError: the file cannot be written.
     """
     figure, axes = plt.subplots(2, 2, figsize=(11.5, 8.2), layout="constrained")
-    with _saved(figure, path):
+    with saved_png(figure, path):
         compared = result.select(depth=3, rank=result.rank)
         for colour, run in zip(_COLOURS, compared, strict=False):
             _draw_losses(axes[0, 0], run, colour, run.completion.steps, run.name)
@@ -259,14 +258,3 @@ def _tidy(axes: Iterable[Any]) -> None:
     for each in axes:
         each.spines[["top", "right"]].set_visible(False)
         each.legend(frameon=False, fontsize=8)
-
-
-@contextmanager
-def _saved(figure: Any, path: str | os.PathLike[str]) -> Iterator[None]:
-    """Write the figure after it has been drawn, and close it whatever happens."""
-    try:
-        yield
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=150)
-    finally:
-        plt.close(figure)

@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt
 
 from rhm.analysis.landscape import Landscape, SphereExperiment
 from rhm.analysis.sphere import UnconstrainedFeatureModel, UnconstrainedFeatures
-from rhm.files import atomic_path
+from rhm.report.png import saved_png
 
 _COLOURS = ("#8c6bb1", "#e08214", "#1b7837", "#2166ac", "#b2182b", "#7f7f7f")
 _GATE = 1e-3
@@ -28,7 +28,7 @@ def draw_sphere(result: SphereExperiment, path: str | os.PathLike[str]) -> None:
         OutputError: the file cannot be written.
     """
     figure, panels = plt.subplots(2, 3, figsize=(15, 8.6), layout="constrained")
-    try:
+    with saved_png(figure, path):
         _draw_curves(panels[0, 0], panels[0, 1], result)
         _draw_vectors(panels[0, 2], result)
         _draw_cosines(panels[1, 0], result)
@@ -36,10 +36,6 @@ def draw_sphere(result: SphereExperiment, path: str | os.PathLike[str]) -> None:
         _draw_escapes(panels[1, 2], max(result.landscapes, key=lambda each: len(each.saddles)))
         for axes in panels.flat:
             axes.spines[["top", "right"]].set_visible(False)
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=150)
-    finally:
-        plt.close(figure)
 
 
 def _name(model: UnconstrainedFeatureModel) -> str:

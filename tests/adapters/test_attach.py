@@ -9,6 +9,7 @@ import segmentation_models_pytorch as smp
 import timm
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from rhm.adapters import (
     DeepLoRA,
@@ -324,6 +325,20 @@ def test_what_is_impossible_is_one_line(call: Callable[[nn.Module], object], tol
     with pytest.raises(ConfigError, match=told) as error:
         call(model)
     assert "\n" not in str(error.value)
+
+
+def test_a_layer_with_another_parametrisation_is_left_as_it_is() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    attach(model, LoRA(2))
+    stirred(model)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    parametrize.register_parametrization(model[1], "weight", nn.Identity())
+    for remove in (merge, detach):
+        with pytest.raises(ConfigError, match="another parametrisation too"):
+            remove(model)
+    now = model.state_dict()
+    assert all(torch.equal(tensor, now[name]) for name, tensor in before.items())
+    assert len(list(updates(model))) == 2
 
 
 def test_without_a_gradient_factors_are_random_and_orthonormal() -> None:

@@ -123,6 +123,11 @@ def test_what_is_no_adapter_of_this_network_is_refused(tmp_path: Path) -> None:
         (lambda v, t: v.update(format=99), "later version"),
         (lambda v, t: v.update(kind="rank-one"), "not an adapter of this network"),
         (lambda v, t: v.update(settings={"rank": -1}), "not an adapter of this network"),
+        (lambda v, t: v.update(batch_norm="melted"), "choose frozen, statistics, affine"),
+        (
+            lambda v, t: v.update(kind="deep-lora", settings={"rank": 2, "depth": 10**12}),
+            "not an adapter of this network",
+        ),
         (lambda v, t: v.update(layers=["nothing"]), "not an adapter of this network"),
         (lambda v, t: t.update({"0/a": torch.ones(2, 5)}), "another shape"),
         (lambda v, t: t.update({"0/b": torch.full((8, 2), torch.nan)}), "is not finite"),

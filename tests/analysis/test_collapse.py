@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rhm.analysis import ClassMoments, collapse, separation
 from rhm.analysis.collapse import Disagreement, nearest_mean_disagreement, simplex
-from rhm.errors import AnalysisError
+from rhm.errors import AnalysisError, ConfigError
 
 Array = NDArray[Any]
 
@@ -248,5 +248,5 @@ def test_what_cannot_be_compared_is_said_in_one_line() -> None:
         separation(moments, weighting="pixels")
     with pytest.raises(ValueError, match="expected logits"):
         nearest_mean_disagreement(moments, rows, lambda h: h)
-    with pytest.raises(ValueError, match="at least two"):
+    with pytest.raises(ConfigError, match="at least 2 classes"):
         simplex(1)

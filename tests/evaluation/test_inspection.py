@@ -242,6 +242,8 @@ def test_what_cannot_be_compared_is_left_out_with_its_cause(
     assert "features do not vary" in said
     assert "encoder[0]" in {each.stage for each in found.stages}
     lines = left_out([found, replace(found, model="b", left_out=found.left_out[:1])])
+    named = inspect_model(model, images, SAMPLING, name="m", stages=["encoder[1]"])
+    assert len(named.left_out) == 1
     assert lines[0].endswith("to test")
     assert lines[1].endswith("(dead)")
 
