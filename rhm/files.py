@@ -43,8 +43,12 @@ def staged_paths(targets: Sequence[Path]) -> Iterator[list[Path]]:
         blocked = [target for target in targets if target.is_dir()]
         if blocked:
             raise OutputError(f"cannot write {blocked[0]}: it is a folder")
+        probe = Path(name) / "mode"
+        probe.touch()
         for source, target in zip(temporary, targets, strict=True):
             try:
+                # Some writers make files that none but their owner can read.
+                source.chmod(probe.stat().st_mode)
                 os.replace(source, target)
             except OSError as error:
                 raise OutputError(f"cannot write {target}: {error.strerror or error}") from error

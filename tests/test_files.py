@@ -74,8 +74,10 @@ def test_side_files_of_a_writer_vanish(tmp_path: Path) -> None:
 def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
     (tmp_path / "plain.txt").write_text("x")
     write_text(tmp_path / "atomic.txt", "x")
-    modes = {os.stat(tmp_path / name).st_mode for name in ("plain.txt", "atomic.txt")}
-    assert len(modes) == 1
+    with atomic_path(tmp_path / "private.txt") as temporary:
+        temporary.touch(mode=0o600)  # as safetensors does
+    names = ("plain.txt", "atomic.txt", "private.txt")
+    assert len({os.stat(tmp_path / name).st_mode for name in names}) == 1
 
 
 def test_a_full_disk_is_reported_in_one_line_and_keeps_the_old_file(tmp_path: Path) -> None:

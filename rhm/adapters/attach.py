@@ -43,15 +43,15 @@ class Attachment:
     """What was attached to a network.
 
     Attributes:
-        adapter: the kind of update.
+        adapter: the kind of update, or None where there are no updates.
         layers: where.
         batch_norm: one of ``BATCH_NORM``.
-        trained: globs of modules that are trained in full besides.
+        trained: globs of modules and parameters that are trained in full besides.
         saved: tensors of the network as they were, of all that training may change.
         total: parameters of the network without the updates.
     """
 
-    adapter: Adapter
+    adapter: Adapter | None
     layers: tuple[AttachedLayer, ...]
     batch_norm: str
     trained: tuple[str, ...]
@@ -66,7 +66,7 @@ class Attachment:
 
 def attach(
     model: nn.Module,
-    adapter: Adapter,
+    adapter: Adapter | None,
     targets: Targets = "all",
     gradient_batch: LossOf | Sequence[LossOf] | None = None,
     *,
@@ -78,22 +78,24 @@ def attach(
 
     Args:
         model: with its weights loaded.
-        adapter: the kind of update.
+        adapter: the kind of update, or None: then only what ``trained`` names is trained.
         targets: which layers, see ``rhm.adapters.targets``. A preset gives a layer that is too
             small for the rank its full one; a layer that is named must be large enough.
         gradient_batch: gives the loss of a batch, or several of which the mean counts; from its
             gradient Deep LoRA takes its outer factors. Without it they are random.
         batch_norm: one of ``BATCH_NORM``.
-        trained: globs of modules that are trained in full besides, and are no targets, such as
-            ``*segmentation_head``.
+        trained: globs of modules or parameters that are trained in full besides, and are no
+            targets, such as ``*segmentation_head`` or ``*.bias``.
         seed: of random factors.
 
     Raises:
         ConfigError: no layer is a target, the rank is above that of a layer that is named, the
-            network has an adapter already, or a gradient is not finite.
+            network has an adapter already, a gradient is not finite, or nothing is left to train.
     """
     if attachment_of(model) is not None:
         raise ConfigError("the network has an adapter already: merge or detach it first")
+    if adapter is None:
+        return put_on(model, None, {}, batch_norm=batch_norm, trained=trained)
     layers = layers_to_adapt(model, adapter, targets, but=trained)
     gradients: Mapping[str, Tensor] = {}
     if gradient_batch is not None and isinstance(adapter, DeepLoRA):
@@ -111,7 +113,7 @@ def attach(
 
 def put_on(
     model: nn.Module,
-    adapter: Adapter,
+    adapter: Adapter | None,
     updates: Mapping[str, LowRankUpdate],
     *,
     batch_norm: str,
@@ -121,17 +123,20 @@ def put_on(
 
     Args:
         model: without an adapter.
-        adapter: what the updates are.
+        adapter: what the updates are, or None where there are none.
         updates: by the names of their layers.
         batch_norm: one of ``BATCH_NORM``.
-        trained: globs of modules that are trained in full besides.
+        trained: globs of modules and parameters that are trained in full besides.
 
     Raises:
-        ConfigError: no module matches a glob, or there is no such ``batch_norm``.
+        ConfigError: nothing matches a glob, there is no such ``batch_norm``, or nothing is left
+            to train.
     """
     if batch_norm not in BATCH_NORM:
         raise ConfigError(f"unknown batch_norm '{batch_norm}': choose {', '.join(BATCH_NORM)}")
     besides = dict(_trained_besides(model, batch_norm, trained))
+    if not updates and not any(isinstance(each, nn.Parameter) for each in besides.values()):
+        raise ConfigError("nothing would be trained: choose an adapter, or name what to train")
     total = sum(each.numel() for each in model.parameters())
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -198,8 +203,8 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Return what is trained, as groups that any optimiser takes: the discrepant learning rate.
 
-    The outer factors of Deep LoRA learn at ``outer_lr_ratio`` times the rate of all else, and
-    low-rank factors are not decayed.
+    The outer factors of Deep LoRA learn at ``outer_lr_ratio`` times the rate of all else.
+    Low-rank factors, biases and norms are not decayed.
 
     Raises:
         ConfigError: there is no adapter.
@@ -210,6 +215,7 @@ def parameter_groups(
     outer = {id(each) for update in found for each in update.outer()}
     factors = {id(each) for update in found for each in update.parameters()}
     wanted = [each for each in model.parameters() if each.requires_grad]
+    besides = [each for each in wanted if id(each) not in factors]
     groups: list[dict[str, Any]] = [
         {
             "params": [each for each in wanted if id(each) in factors - outer],
@@ -222,9 +228,14 @@ def parameter_groups(
             "weight_decay": 0.0,
         },
         {
-            "params": [each for each in wanted if id(each) not in factors],
+            "params": [each for each in besides if each.ndim > 1],
             "lr": learning_rate,
             "weight_decay": weight_decay,
+        },
+        {
+            "params": [each for each in besides if each.ndim <= 1],
+            "lr": learning_rate,
+            "weight_decay": 0.0,
         },
     ]
     return [group for group in groups if group["params"]]

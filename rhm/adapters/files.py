@@ -30,10 +30,17 @@ _BESIDES = "besides/"
 _ORIGINAL = ".parametrizations.weight.original"
 
 
-def save_adapter(model: nn.Module, path: str | os.PathLike[str]) -> None:
+def save_adapter(
+    model: nn.Module, path: str | os.PathLike[str], *, notes: Mapping[str, str] | None = None
+) -> None:
     """Write what is attached to a network, and what was trained besides, to one file.
 
     The file names its base model by a hash of the base's weights.
+
+    Args:
+        model: with an adapter.
+        path: of the file, by custom ``.safetensors``.
+        notes: texts to go with it, for ``adapter_notes``.
 
     Raises:
         ConfigError: the network has no adapter.
@@ -55,12 +62,12 @@ def save_adapter(model: nn.Module, path: str | os.PathLike[str]) -> None:
     _check_finite(tensors, path)
     values = {
         "format": FORMAT,
-        "kind": next(name for name, kind in KINDS.items() if isinstance(attachment.adapter, kind)),
-        "settings": asdict(attachment.adapter),
+        **_described(attachment.adapter),
         "layers": [layer.name for layer in attachment.layers],
         "batch_norm": attachment.batch_norm,
         "trained": list(attachment.trained),
         "base": base_hash(model),
+        "notes": dict(notes or {}),
     }
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={_KEY: json.dumps(values, sort_keys=True)})
@@ -88,8 +95,10 @@ def load_adapter(model: nn.Module, path: str | os.PathLike[str]) -> Attachment:
             raise ModelFileError(
                 f"{path} was made for another base model: its weights are not those of this one"
             )
-        adapter = KINDS[values["kind"]](**values["settings"])
-        found = {name: _update(model, name, adapter, tensors) for name in values["layers"]}
+        adapter, found = None, {}
+        if values["kind"] is not None:
+            adapter = KINDS[values["kind"]](**values["settings"])
+            found = {name: _update(model, name, adapter, tensors) for name in values["layers"]}
         besides = {
             n.removeprefix(_BESIDES): t for n, t in tensors.items() if n.startswith(_BESIDES)
         }
@@ -107,6 +116,18 @@ def load_adapter(model: nn.Module, path: str | os.PathLike[str]) -> Attachment:
     return attachment
 
 
+def adapter_notes(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Return the texts that ``save_adapter`` was given to go with an adapter.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, or no adapter of a version known here.
+    """
+    notes = _read(Path(path))[0].get("notes", {})
+    if not isinstance(notes, dict) or not all(isinstance(each, str) for each in notes.values()):
+        raise ModelFileError(f"{path} cannot be read as an adapter: its notes are not texts")
+    return notes
+
+
 def base_hash(model: nn.Module) -> str:
     """Return a hash of a network's weights, as they are without its adapter.
 
@@ -121,6 +142,13 @@ def base_hash(model: nn.Module) -> str:
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _described(adapter: Adapter | None) -> dict[str, Any]:
+    if adapter is None:
+        return {"kind": None, "settings": {}}
+    kind = next(name for name, kind in KINDS.items() if isinstance(adapter, kind))
+    return {"kind": kind, "settings": asdict(adapter)}
 
 
 def _plain_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -57,10 +57,12 @@ def analyze(
     Example: `rhm analyze runs/inria-none runs/inria-rhm catalog.parquet -o features`
     """
     from rhm.data.catalog import SPLITS, Catalog
+    from rhm.evaluation.adaptation import inspect_adaptation
     from rhm.evaluation.features import CellSampling
     from rhm.evaluation.inspection import images_to_inspect, inspect_model
     from rhm.inference.backends import on_device
     from rhm.models.file import load_model
+    from rhm.report.adaptation_plots import adaptation_sentence
     from rhm.report.analysis import left_out, tap_sentence, write_analysis
 
     if split not in (*SPLITS, "all"):
@@ -98,17 +100,29 @@ def analyze(
                     on_image=partial(advance, 1),
                 )
             )
-    page, numbers, *tables = write_analysis(inspections, sampling, output)
+    adaptations = [
+        change
+        for path, name in zip(models, names, strict=True)
+        if (change := inspect_adaptation(_run_of(path), name)) is not None
+    ]
+    page, numbers, *tables = write_analysis(inspections, sampling, output, adaptations)
     lines = [f"left out: {line}" for line in left_out(inspections)]
     lines += [tap_sentence(each.best) for each in inspections if each.best]
+    lines += [adaptation_sentence(each) for each in adaptations]
     values = {
         "page": str(page),
         "numbers": str(numbers),
         "tables": [str(each) for each in tables],
         "models": [each.to_dict() for each in inspections],
+        "adaptations": [each.to_dict() for each in adaptations],
     }
     shown = [*_last_stages(inspections), *lines, f"page: {page}"]
     emit(values, shown, as_json=json)
+
+
+def _run_of(model: Path) -> Path:
+    """Return the folder of the run that a model came of; of another file one that is none."""
+    return model.parent if model.name == "model.safetensors" else model
 
 
 def _names(models: list[Path]) -> list[str]:

@@ -14,6 +14,9 @@ def predict(
     model: Annotated[Path, typer.Argument(help="Model file, or folder of a run.")],
     scenes: Annotated[list[str], typer.Argument(help="Scenes, or folders of scenes.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the results.")],
+    adapter: Annotated[
+        Path | None, typer.Option(help="Adapter of this model, as `rhm adapt` writes it.")
+    ] = None,
     tile: Annotated[int, typer.Option(min=32, help="Side of a tile in pixels.")] = 512,
     overlap: Annotated[int, typer.Option(min=0, help="Overlap of tiles in pixels.")] = 64,
     batch_size: Annotated[int, typer.Option(min=1, help="Tiles at once.")] = 4,
@@ -61,7 +64,7 @@ def predict(
     if overlap >= tile or tile % 32:
         raise typer.BadParameter("--tile is a multiple of 32 and larger than --overlap")
     files = _files(scenes)
-    network = on_device(load_model(model), device)
+    network = on_device(load_model(model, adapter=adapter), device)
     polygons = PolygonConfig(
         threshold=network.spec.threshold if threshold is None else threshold,
         min_area_m2=min_area_m2,

@@ -10,6 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from rhm.adapters import load_adapter, merge, save_adapter
+from rhm.adapters.files import adapter_notes
 from rhm.errors import ModelFileError
 from rhm.files import atomic_path
 from rhm.models.build import SegmentationModel
@@ -31,16 +33,42 @@ def save_model(model: SegmentationModel, path: str | os.PathLike[str]) -> None:
         save_file(tensors, temporary, metadata={_KEY: model.spec.to_json()})
 
 
-def load_model(path: str | os.PathLike[str]) -> SegmentationModel:
+def save_adapted(model: SegmentationModel, path: str | os.PathLike[str]) -> None:
+    """Write a model's adapter and description, without the weights of its base.
+
+    Raises:
+        ConfigError: the model has no adapter.
+        ModelFileError: a number is not finite.
+        OutputError: the file cannot be written.
+    """
+    save_adapter(model, path, notes={_KEY: model.spec.to_json()})
+
+
+def load_model(
+    path: str | os.PathLike[str], *, adapter: str | os.PathLike[str] | None = None
+) -> SegmentationModel:
     """Read a model file, ready for inference (``eval`` mode, on the CPU).
 
     Args:
         path: the file, or the folder of a run that holds ``model.safetensors``.
+        adapter: of ``save_adapted``, merged into the model's weights.
 
     Raises:
-        ModelFileError: the file is missing, damaged, or not a model of a version known here.
+        ModelFileError: a file is missing, damaged, or of no version known here, or the adapter
+            was made for another model.
     """
-    file = _file(path)
+    model = _load(_file(path))
+    if adapter is None:
+        return model
+    load_adapter(model, adapter)
+    merge(model)
+    notes = adapter_notes(adapter)
+    if _KEY in notes:
+        model.spec = _adapted_spec(model.spec, notes[_KEY], adapter)
+    return model.eval()
+
+
+def _load(file: Path) -> SegmentationModel:
     with _opened(file) as archive:
         model = SegmentationModel(_spec(archive, file))
         tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
@@ -80,6 +108,18 @@ def _spec(archive: Any, file: Path) -> ModelSpec:
         return ModelSpec.from_json(metadata[_KEY])
     except ModelFileError as error:
         raise ModelFileError(f"{file}: {error}") from error
+
+
+def _adapted_spec(base: ModelSpec, text: str, path: str | os.PathLike[str]) -> ModelSpec:
+    """Return the description of an adapted model, if it is one of this network."""
+    try:
+        spec = ModelSpec.from_json(text)
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}") from error
+    for name in ("architecture", "encoder", "bands", "classes", "head", "mean", "std"):
+        if getattr(spec, name) != getattr(base, name):
+            raise ModelFileError(f"{path} describes another network: its {name} is not the model's")
+    return spec
 
 
 def _check_finite(tensors: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:

@@ -27,8 +27,10 @@ class CosineClassifier(nn.Module):
 
     Attributes:
         weight: (K, D, 1, 1), of any length.
-        temperature: a scalar.
+        temperature: a scalar, a parameter where it is learned.
     """
+
+    temperature: Tensor
 
     def __init__(
         self,
@@ -40,7 +42,12 @@ class CosineClassifier(nn.Module):
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(classes, channels, 1, 1))
-        self.temperature = nn.Parameter(torch.tensor(float(temperature)), requires_grad=learned)
+        value = torch.tensor(float(temperature))
+        # A fixed one is no parameter: whatever trains all of a network leaves it alone.
+        if learned:
+            self.temperature = nn.Parameter(value)
+        else:
+            self.register_buffer("temperature", value)
         nn.init.normal_(self.weight, std=1.0 / math.sqrt(channels))
 
     def forward(self, features: Tensor) -> Tensor:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from rhm.evaluation.adaptation import Adaptation
 from rhm.evaluation.features import CellSampling
 from rhm.evaluation.findings import BestTap, Inspection, StageStatistics
 from rhm.files import staged_paths
+from rhm.report.adaptation_plots import ADAPTATION_LEGEND, adaptation_blocks
 from rhm.report.pages import environment
 from rhm.report.plots import Panel
 from rhm.report.stage_plots import (
@@ -42,7 +44,10 @@ class Quantity:
 
 
 def write_analysis(
-    inspections: Sequence[Inspection], sampling: CellSampling, folder: Path
+    inspections: Sequence[Inspection],
+    sampling: CellSampling,
+    folder: Path,
+    adaptations: Sequence[Adaptation] = (),
 ) -> tuple[Path, ...]:
     """Write page, numbers and tables of the inspection of one or several models.
 
@@ -50,6 +55,7 @@ def write_analysis(
         inspections: of models that looked at the same images.
         sampling: what they looked at.
         folder: receives ``FILES``, all of them or none.
+        adaptations: what was changed in those of the models that were adapted.
 
     Returns:
         The paths of the files.
@@ -62,10 +68,11 @@ def write_analysis(
         "format": FORMAT,
         "sampling": asdict(sampling),
         "models": [each.to_dict() for each in inspections],
+        "adaptations": [each.to_dict() for each in adaptations],
     }
     targets = [Path(folder) / name for name in FILES]
     with staged_paths(targets) as (page, numbers, csv, parquet):
-        page.write_text(render(inspections, sampling), encoding="utf-8")
+        page.write_text(render(inspections, sampling, adaptations), encoding="utf-8")
         numbers.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         table.to_csv(csv, index=False)
         table.to_parquet(parquet, index=False)
@@ -148,7 +155,11 @@ def quantities(classes: Sequence[str]) -> list[Quantity]:
     return found
 
 
-def render(inspections: Sequence[Inspection], sampling: CellSampling) -> str:
+def render(
+    inspections: Sequence[Inspection],
+    sampling: CellSampling,
+    adaptations: Sequence[Adaptation] = (),
+) -> str:
     """Return the page, as HTML that needs nothing beside itself."""
     domains = list(dict.fromkeys(each.domain for i in inspections for each in i.stages))
     homes: dict[str, list[str]] = {domain: [] for domain in domains}
@@ -180,6 +191,8 @@ def render(inspections: Sequence[Inspection], sampling: CellSampling) -> str:
             variance_legend=[(part, f"key {style}") for part, style in VARIANCE_STYLES.items()],
             stages=_stages(inspections),
             taps=[tap_sentence(each.best) for each in inspections if each.best],
+            adaptations=adaptation_blocks(adaptations),
+            adaptation_legend=ADAPTATION_LEGEND,
             files=FILES,
         )
     )

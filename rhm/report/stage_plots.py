@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from rhm.evaluation.findings import StageVariance
 from rhm.report.plots import SERIES, Axes, Mark, Panel, Ticks, frame, padded, ticks
@@ -12,7 +13,7 @@ _MOST_NUMBERS = 14
 
 @dataclass(frozen=True)
 class StageLine:
-    """One domain's values: ``points`` are the number of a stage and its value."""
+    """One line: ``points`` are the number of a stage, or of what else is followed, and a value."""
 
     domain: str
     style: str
@@ -38,9 +39,10 @@ def stage_panel(
     numbers: Sequence[int],
     limits: tuple[float, float],
     logarithmic: bool = False,
+    over: str = "stage",
     description: str,
 ) -> Panel:
-    """A quantity over the stages, one line per domain.
+    """A quantity over the stages, or over other numbers, one line per domain.
 
     Args:
         lines: the domains' values, above 0 for a logarithmic axis.
@@ -48,6 +50,7 @@ def stage_panel(
         numbers: of the stages that are shown.
         limits: lowest and highest value, shared by charts that are compared.
         logarithmic: whether the axis of values is.
+        over: what the numbers are of.
         description: read out in the chart's place.
     """
     low, high = limits
@@ -55,25 +58,27 @@ def stage_panel(
     if logarithmic:
         y_range = math.log10(low) - 0.05, math.log10(high) + 0.05
         y_ticks = log_ticks(*y_range)
-    axes = Axes((46, 24, 318, 194), (min(numbers) - 0.3, max(numbers) + 0.3), y_range)
+    room = 0.02 * (max(numbers) - min(numbers)) + 0.2
+    axes = Axes((46, 24, 318, 194), (min(numbers) - room, max(numbers) + room), y_range)
     step = math.ceil(len(numbers) / _MOST_NUMBERS)
     x_ticks = [(float(each), str(each)) for each in numbers[::step]]
-    marks, texts = frame(axes, "stage", label, x_ticks=x_ticks, y_ticks=y_ticks)
+    marks, texts = frame(axes, over, label, x_ticks=x_ticks, y_ticks=y_ticks)
     for line in lines:
         points = tuple((x, math.log10(y) if logarithmic else y) for x, y in line.points)
-        for run in _unbroken(points):
+        for run in _unbroken(points, numbers):
             marks.append(Mark(axes.path(run), f"line {line.style}", line.domain))
         marks.append(Mark(axes.dots(points), f"dots {line.style}", line.domain))
     return Panel(332, 234, description, tuple(marks), tuple(texts))
 
 
 def _unbroken(
-    points: tuple[tuple[float, float], ...],
+    points: tuple[tuple[float, float], ...], numbers: Sequence[int]
 ) -> list[tuple[tuple[float, float], ...]]:
-    """Return the runs of points without a stage missing between them."""
+    """Return the runs of points without one of the numbers missing between them."""
+    after = dict(pairwise(numbers))
     runs: list[list[tuple[float, float]]] = []
     for point in points:
-        if not runs or point[0] != runs[-1][-1][0] + 1:
+        if not runs or point[0] != after.get(int(runs[-1][-1][0])):
             runs.append([])
         runs[-1].append(point)
     return [tuple(run) for run in runs if len(run) > 1]

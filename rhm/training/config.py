@@ -18,6 +18,7 @@ from rhm.colour import AugmentConfig
 from rhm.data.chips import DataConfig
 from rhm.errors import ConfigError
 from rhm.models.build import ModelConfig
+from rhm.training.adaptation import AdapterConfig
 from rhm.training.losses import LossConfig
 from rhm.training.module import OptimizerConfig
 from rhm.training.monitor import AnalysisConfig
@@ -87,6 +88,7 @@ class RunConfig(BaseModel):
         seed: of weights, samples and augmentations.
         data: chips.
         model: network.
+        adapter: a finished model to start from, and what of it is trained.
         augment: augmentation.
         loss: loss.
         optimizer: optimiser.
@@ -101,6 +103,7 @@ class RunConfig(BaseModel):
     seed: int = Field(default=0, ge=0, lt=1 << 32)
     data: DataConfig
     model: ModelConfig = Field(default_factory=ModelConfig)
+    adapter: AdapterConfig = Field(default_factory=AdapterConfig)
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
     loss: LossConfig = Field(default_factory=LossConfig)
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
@@ -151,6 +154,19 @@ def read_config(
         raise ConfigError(f"{path} cannot be read as YAML: {reason}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} is not a mapping of settings")
+    put_settings(tree, overrides)
+    for name, value in values.items():
+        if value is not None:
+            _put(tree, name.replace("__", "."), value)
+    return parse_config(tree, origin=str(path))
+
+
+def put_settings(tree: dict[str, Any], overrides: Iterable[str]) -> None:
+    """Put ``section.key=value`` texts into a tree of settings; the last one wins.
+
+    Raises:
+        ConfigError: a text is none, or its value is no YAML.
+    """
     for override in overrides:
         name, equals, text = override.partition("=")
         if not equals:
@@ -159,21 +175,17 @@ def read_config(
             _put(tree, name.strip(), yaml.safe_load(text))
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {name}: '{text}' is not a YAML value") from error
-    for name, value in values.items():
-        if value is not None:
-            _put(tree, name.replace("__", "."), value)
-    augment = tree.get("augment")
-    if isinstance(augment, dict) and augment.get("bank"):
-        augment.setdefault("colour", "rhm")
-    return parse_config(tree, origin=str(path))
 
 
 def parse_config(tree: Mapping[str, Any], *, origin: str = "configuration") -> RunConfig:
-    """Check a tree of settings.
+    """Check a tree of settings; a bank turns on histogram matching where no colour is chosen.
 
     Raises:
         ConfigError: names every wrong key and value, with its path.
     """
+    augment = tree.get("augment")
+    if isinstance(augment, Mapping) and augment.get("bank"):
+        tree = {**tree, "augment": {"colour": "rhm", **augment}}
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:

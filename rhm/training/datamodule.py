@@ -1,6 +1,7 @@
 """The chips of a run, as Lightning asks for them."""
 
 from functools import reduce
+from itertools import islice
 
 import lightning
 import numpy as np
@@ -54,6 +55,19 @@ class ChipDataModule(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Chip]:
         """Return this process's share of the training chips."""
+        return self._train_loader(self.config.data.workers)
+
+    def first_batches(self, count: int) -> list[Chip]:
+        """Return the first process's first batches of training chips."""
+        return list(islice(self._train_loader(workers=0), count))
+
+    def val_dataloader(self) -> DataLoader[Chip]:
+        """Return the validation chips; none where there are no validation images."""
+        data = self.config.data
+        chips = GridChips(self.material.val, size=data.chip_px, preparation=self.preparation)
+        return DataLoader(chips, batch_size=self._batch_size(), num_workers=min(data.workers, 1))
+
+    def _train_loader(self, workers: int) -> DataLoader[Chip]:
         data, settings = self.config.data, self.config.trainer
         world_size = settings.devices * settings.num_nodes
         chips = TrainingChips(
@@ -74,16 +88,10 @@ class ChipDataModule(lightning.LightningDataModule):
             chips,
             batch_size=self._batch_size(),
             sampler=sampler,
-            num_workers=data.workers,
-            persistent_workers=data.workers > 0,
+            num_workers=workers,
+            persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
-
-    def val_dataloader(self) -> DataLoader[Chip]:
-        """Return the validation chips; none where there are no validation images."""
-        data = self.config.data
-        chips = GridChips(self.material.val, size=data.chip_px, preparation=self.preparation)
-        return DataLoader(chips, batch_size=self._batch_size(), num_workers=min(data.workers, 1))
 
     def _augmentation(self, dtype: str) -> Augmentation:
         config, scaling = self.config.augment, self.spec.scalings[dtype]

@@ -20,12 +20,17 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
 import rhm
+from rhm.adapters import attachment_of, merge
+from rhm.adapters.spectra import save_snapshot, take_snapshot
 from rhm.data.chips import Chip
 from rhm.data.labels import IGNORE
 from rhm.errors import ConfigError, ModelFileError
+from rhm.files import atomic_path
 from rhm.models.build import SegmentationModel, input_statistics, load_encoder_weights
-from rhm.models.file import save_model
+from rhm.models.file import save_adapted, save_model
 from rhm.models.spec import ModelSpec
+from rhm.training.adaptation import adapt_network, trained_table
+from rhm.training.base import base_model, with_base
 from rhm.training.config import RunConfig, TrainerConfig, read_config
 from rhm.training.datamodule import ChipDataModule
 from rhm.training.losses import LOSSES
@@ -34,6 +39,7 @@ from rhm.training.metrics import CalibrationBins
 from rhm.training.module import SegmentationModule, freeze_batch_norm
 from rhm.training.monitor import FeatureMonitor
 from rhm.training.run import Run
+from rhm.training.updates import FINAL, UpdateRecorder
 
 
 def fit(
@@ -60,16 +66,23 @@ def fit(
     # Lightning's hints on devices and loggers are for those who write the loop.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     lightning.seed_everything(config.seed, verbose=False)
+    config = with_base(config)
     if not resume:
         Run.refuse_existing(config)
     material = gather(config)
     model = build_model(config, material)
     chips = ChipDataModule(config, material, model.spec)
+    loss = LOSSES[config.loss.name](config.loss)
+    if config.adapter.base is not None:
+        adapt_network(model, config.adapter, loss, chips.first_batches, seed=config.seed)
     trainer = _trainer(config, validated=bool(material.val), progress=progress)
     run = _folder(config, resume=resume) if trainer.is_global_zero else Run(config.folder)
+    if trainer.is_global_zero and attachment_of(model) is not None:
+        with atomic_path(run.folder / "trained.csv") as temporary:
+            trained_table(model).to_csv(temporary, index=False)
     module = SegmentationModule(
         model,
-        LOSSES[config.loss.name](config.loss),
+        loss,
         config.optimizer,
         freeze_batch_norm=config.model.batch_norm == "frozen",
         seed=config.seed,
@@ -103,18 +116,22 @@ def fit_once(config: RunConfig, *, progress: bool = False) -> Run:
     Raises:
         ConfigError: as ``fit``; also if the run of this name was begun with other settings.
     """
+    config = with_base(config)
     begun = (config.folder / "config.yaml").is_file()
     run = Run.resume(config) if begun else Run(config.folder)
     return run if run.model.is_file() else fit(config, resume=begun, progress=progress)
 
 
 def build_model(config: RunConfig, material: Material) -> SegmentationModel:
-    """Build the network and describe it.
+    """Build the network and describe it; of an adaptation, load its base.
 
     Raises:
         ConfigError: there is no such network, or the encoder's weights are not there or do
             not fit.
+        ModelFileError: there is no such base.
     """
+    if config.adapter.base is not None:
+        return base_model(config, material)
     bands = material.train[0].bands
     mean, std = input_statistics(config.model.encoder, bands)
     distances = [tile.gsd_m for tile in material.train if tile.gsd_m is not None]
@@ -159,7 +176,10 @@ def _method(config: RunConfig) -> str:
 def finish(
     run: Run, model: SegmentationModel, config: RunConfig, val: DataLoader[Chip] | None
 ) -> None:
-    """Take the best checkpoint, settle the threshold, write the model and the metrics."""
+    """Take the best checkpoint, settle the threshold, write the model and the metrics.
+
+    An adapted model is written twice: its adapter, and merged with its base.
+    """
     best = run.checkpoints / "best.ckpt"
     if val is not None and best.is_file():
         state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
@@ -171,6 +191,13 @@ def finish(
     if threshold is None:
         threshold = 0.5 if val is None else choose_threshold(model, val)
     model.spec = replace(model.spec, threshold=threshold)
+    if attachment_of(model) is not None:
+        if config.adapter.method != "full":
+            save_adapted(model, run.adapter)
+        if config.adapter.update() is not None:
+            steps = config.trainer.steps
+            save_snapshot(take_snapshot(model, steps), run.updates / FINAL)
+        merge(model)
     save_model(model, run.model)
     run.collect_metrics()
 
@@ -216,6 +243,8 @@ def _trainer(config: RunConfig, *, validated: bool, progress: bool) -> lightning
         ),
         LearningRateMonitor("step"),
     ]
+    if config.adapter.base is not None and config.adapter.update() is not None:
+        callbacks.append(UpdateRecorder(run.updates))
     if config.analysis.every and validated:
         callbacks.append(FeatureMonitor(config.analysis, seed=config.seed))
     if settings.patience and validated:

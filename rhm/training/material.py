@@ -9,6 +9,7 @@ from rhm.data.catalog import Catalog, Tile
 from rhm.data.radiometry import Scaling, histogram_of, measure_scalings
 from rhm.errors import CatalogError, ConfigError
 from rhm.histogram import Histogram
+from rhm.models.file import load_spec
 from rhm.training.config import RunConfig
 
 _MOST_OUTSIDE = 0.5
@@ -67,6 +68,7 @@ def gather(config: RunConfig) -> Material:
             validation image is of another kind.
         ConfigError: the bank or the target images have other bands, or there is no such target.
         BankError: the bank cannot be read.
+        ModelFileError: the model to be adapted cannot be read.
     """
     catalog = Catalog.load(config.data.catalog)
     chosen = catalog.select(domains=config.data.sources or None, labelled=True)
@@ -91,7 +93,7 @@ def gather(config: RunConfig) -> Material:
     # The bank must not move the range of imagery that there are labels of: runs with and
     # without it then differ in their augmentation only.
     of_bank = measure_scalings(bank.pooled.values()) if bank else {}
-    measured = of_bank | measure_scalings(histograms.values())
+    measured = of_bank | measure_scalings(histograms.values()) | _fixed_scalings(config)
     if bank is not None:
         _check_range(bank, measured)
     _check_resolution(config, train)
@@ -101,6 +103,11 @@ def gather(config: RunConfig) -> Material:
         scenes = counted | _counted(val)
     references = _references(config, catalog, train[0].bands)
     return Material(catalog, train, val, bank, measured, histograms, scenes, references)
+
+
+def _fixed_scalings(config: RunConfig) -> dict[str, Scaling]:
+    """Return the ranges that a model to be adapted has known from its own training on."""
+    return {} if config.adapter.base is None else dict(load_spec(config.adapter.base).scalings)
 
 
 def _bank(

@@ -11,6 +11,8 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics.classification import BinaryJaccardIndex
 
+from rhm.adapters import attachment_of, hold_batch_norm
+from rhm.adapters import parameter_groups as adapter_groups
 from rhm.data.chips import Chip
 from rhm.data.labels import IGNORE
 from rhm.errors import ConfigError
@@ -85,7 +87,9 @@ class SegmentationModule(lightning.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Freeze batch norms again: every epoch begins with all modules in training mode."""
-        if self.freeze_batch_norm:
+        if attachment_of(self.model) is not None:
+            hold_batch_norm(self.model)
+        elif self.freeze_batch_norm:
             freeze_batch_norm(self.model)
 
     def on_train_batch_start(self, batch: Chip, batch_index: int) -> None:
@@ -115,10 +119,13 @@ class SegmentationModule(lightning.LightningModule):
         self.log("val_iou", self.val_iou, **options)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return AdamW over two groups, and the schedule over all steps of the run."""
-        optimizer = torch.optim.AdamW(
-            parameter_groups(self.model, self.settings.weight_decay), lr=self.settings.learning_rate
-        )
+        """Return AdamW over groups of parameters, and the schedule over all steps of the run."""
+        rate, decay = self.settings.learning_rate, self.settings.weight_decay
+        if attachment_of(self.model) is not None:
+            groups = adapter_groups(self.model, rate, weight_decay=decay)
+        else:
+            groups = parameter_groups(self.model, decay)
+        optimizer = torch.optim.AdamW(groups, lr=rate)
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = _schedule(optimizer, self.settings, steps)
         return {
@@ -157,8 +164,9 @@ def _schedule(
     optimizer: torch.optim.Optimizer, settings: OptimizerConfig, steps: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
     if settings.schedule == "one-cycle":
+        rates = [group["lr"] for group in optimizer.param_groups]
         return torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, settings.learning_rate, total_steps=steps + 1, pct_start=0.25
+            optimizer, rates, total_steps=steps + 1, pct_start=0.25
         )
     if settings.schedule == "cosine":
         return torch.optim.lr_scheduler.LambdaLR(

@@ -6,6 +6,9 @@ runs/NAME/metrics.csv          losses and scores by step, over all attempts
 runs/NAME/logs/                one folder per attempt, and TensorBoard's
 runs/NAME/checkpoints/         best.ckpt and last.ckpt
 runs/NAME/model.safetensors    the model, when training has ended
+runs/NAME/adapter.safetensors  of an adapted model: what was trained, without its base
+runs/NAME/trained.csv          of an adapted model: the layers and parameters that were trained
+runs/NAME/updates/             of an adapted model: its updates at every validation
 runs/NAME/evaluation/          scores and examples, when it has been evaluated
 """
 
@@ -49,6 +52,16 @@ class Run:
     def model(self) -> Path:
         """Path of the finished model."""
         return self.folder / "model.safetensors"
+
+    @property
+    def adapter(self) -> Path:
+        """Path of the adapter that came of an adaptation."""
+        return self.folder / "adapter.safetensors"
+
+    @property
+    def updates(self) -> Path:
+        """Folder of an adaptation's updates on the way."""
+        return self.folder / "updates"
 
     @property
     def checkpoints(self) -> Path:

@@ -156,10 +156,10 @@ def test_the_outer_factors_learn_at_their_own_rate() -> None:
     model = nn.Sequential(nn.Linear(12, 20), nn.Linear(20, 10))
     attach(model, DeepLoRA(4, outer_lr_ratio=0.01), trained=["1"])
     groups = parameter_groups(model, 0.1, weight_decay=0.2)
-    assert [group["lr"] for group in groups] == [0.1, pytest.approx(0.001), 0.1]
-    assert [group["weight_decay"] for group in groups] == [0.0, 0.0, 0.2]
+    assert [group["lr"] for group in groups] == [0.1, pytest.approx(0.001), 0.1, 0.1]
+    assert [group["weight_decay"] for group in groups] == [0.0, 0.0, 0.2, 0.0]
     shapes = [sorted(tuple(p.shape) for p in group["params"]) for group in groups]
-    assert shapes == [[(3, 4, 4)], [(12, 4), (20, 4)], [(10,), (10, 20)]]
+    assert shapes == [[(3, 4, 4)], [(12, 4), (20, 4)], [(10, 20)], [(10,)]]
     frozen = nn.Sequential(nn.Linear(12, 20))
     attach(frozen, DeepLoRA(4, outer_lr_ratio=0.0))
     assert len(parameter_groups(frozen, 0.1)) == 1
@@ -339,6 +339,25 @@ def test_a_layer_with_another_parametrisation_is_left_as_it_is() -> None:
     now = model.state_dict()
     assert all(torch.equal(tensor, now[name]) for name, tensor in before.items())
     assert len(list(updates(model))) == 2
+
+
+def test_without_an_adapter_only_what_is_named_is_trained() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    attachment = attach(model, None, trained=["*.bias"])
+    assert (attachment.adapter, attachment.layers, attachment.parameters) == (None, (), 0)
+    wanted = [name for name, each in model.named_parameters() if each.requires_grad]
+    assert wanted == ["0.bias", "1.bias", "2.bias"]
+    (group,) = parameter_groups(model, 0.1, weight_decay=0.2)
+    assert group["weight_decay"] == 0.0
+    stirred(model)
+    detach(model)
+    now = model.state_dict()
+    assert all(torch.equal(tensor, now[name]) for name, tensor in before.items())
+    with pytest.raises(ConfigError, match="nothing would be trained"):
+        attach(model, None, batch_norm="statistics")
+    attach(model, None, batch_norm="affine")
+    merge(model)
 
 
 def test_without_a_gradient_factors_are_random_and_orthonormal() -> None:

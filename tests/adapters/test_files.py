@@ -21,7 +21,7 @@ from rhm.adapters import (
     save_adapter,
 )
 from rhm.adapters.attach import updates
-from rhm.adapters.files import base_hash
+from rhm.adapters.files import adapter_notes, base_hash
 from rhm.adapters.lowrank import Adapter
 from rhm.errors import ConfigError, ModelFileError
 
@@ -105,6 +105,20 @@ def rewritten(path: Path, change: Change) -> None:
         tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
     change(values, tensors)
     save_file(tensors, path, metadata={"rhm_adapter": json.dumps(values)})
+
+
+def test_what_was_trained_without_updates_comes_back_with_its_notes(tmp_path: Path) -> None:
+    model, path = network(), tmp_path / "head.safetensors"
+    attach(model, None, trained=["3"])
+    trained(model, 1)
+    save_adapter(model, path, notes={"where": "Kampala"})
+    again = network()
+    assert load_adapter(again, path).adapter is None
+    assert adapter_notes(path) == {"where": "Kampala"}
+    merge(again)
+    merge(model)
+    now = again.state_dict()
+    assert all(torch.equal(each, now[name]) for name, each in model.state_dict().items())
 
 
 def test_what_is_no_adapter_of_this_network_is_refused(tmp_path: Path) -> None:

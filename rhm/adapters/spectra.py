@@ -1,0 +1,197 @@
+"""What low-rank updates have become: their spectra, and when their directions settled.
+
+Yaras et al. (ICML 2024) ask this of Deep LoRA: are the updates that were learned of low rank, and
+how early do their singular subspaces come to rest? All from the factors alone: an update is never
+formed.
+"""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from rhm.adapters.attach import updates
+from rhm.adapters.subspace import principal_angles
+from rhm.errors import ModelFileError
+from rhm.files import atomic_path
+
+ENERGY = 0.95
+"""Share of the sum of squared singular values that the effective rank holds."""
+
+_PARTS = ("left", "right", "weight_norm")
+_STEP = "step"
+
+
+@dataclass(frozen=True)
+class LayerFactors:
+    """The update of one layer at one moment.
+
+    Attributes:
+        left: (rows, r).
+        right: (r, columns); their product is the update.
+        weight_norm: Frobenius norm of the frozen weight.
+    """
+
+    left: Tensor
+    right: Tensor
+    weight_norm: float
+
+
+@dataclass(frozen=True)
+class UpdateSnapshot:
+    """All updates of a network at one moment.
+
+    Attributes:
+        step: optimiser steps taken until then.
+        layers: by name.
+    """
+
+    step: int
+    layers: Mapping[str, LayerFactors]
+
+
+@dataclass(frozen=True)
+class UpdateSpectrum:
+    """What the update of one layer is.
+
+    Attributes:
+        layer: its name.
+        rows: of the weight as a matrix.
+        columns: of it.
+        singular_values: of the update, descending, as many as it can have.
+        relative_norm: Frobenius norm of the update by that of the frozen weight.
+        effective_rank: fewest directions with ``ENERGY`` of the update; 0 where it is zero.
+        stable_rank: squared Frobenius norm by squared spectral norm; 0 where it is zero.
+    """
+
+    layer: str
+    rows: int
+    columns: int
+    singular_values: tuple[float, ...]
+    relative_norm: float
+    effective_rank: int
+    stable_rank: float
+
+
+def take_snapshot(model: nn.Module, step: int) -> UpdateSnapshot:
+    """Return a copy of the factors of a network's updates, on the CPU; none without an adapter."""
+    layers = {}
+    for name, update in updates(model):
+        left, right = (each.detach().float().cpu().clone() for each in update.factors())
+        weight = model.get_parameter(f"{name}.parametrizations.weight.original")
+        layers[name] = LayerFactors(left, right, float(torch.linalg.norm(weight.detach())))
+    return UpdateSnapshot(step, layers)
+
+
+def save_snapshot(snapshot: UpdateSnapshot, path: str | os.PathLike[str]) -> None:
+    """Write a snapshot to one file (safetensors), complete or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    tensors: dict[str, Tensor] = {}
+    for name, layer in snapshot.layers.items():
+        parts = (layer.left, layer.right, torch.tensor(layer.weight_norm))
+        tensors |= {
+            f"{name}/{part}": each.contiguous() for part, each in zip(_PARTS, parts, strict=True)
+        }
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={_STEP: str(snapshot.step)})
+
+
+def load_snapshot(path: str | os.PathLike[str]) -> UpdateSnapshot:
+    """Read what ``save_snapshot`` wrote.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, or something else.
+    """
+    try:
+        with safe_open(Path(path), "pt") as archive:
+            step = int((archive.metadata() or {})[_STEP])
+            tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
+        layers = {}
+        for name in sorted({key.rpartition("/")[0] for key in tensors}):
+            left, right, norm = (tensors[f"{name}/{part}"] for part in _PARTS)
+            layers[name] = _checked(LayerFactors(left, right, float(norm)))
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        raise ModelFileError(f"{path} cannot be read as updates: {error}") from error
+    return UpdateSnapshot(step, layers)
+
+
+def spectra(snapshot: UpdateSnapshot) -> list[UpdateSpectrum]:
+    """Return the spectrum of every update."""
+    found = []
+    for name, layer in snapshot.layers.items():
+        _, values, _ = _svd(layer)
+        energy = values.square()
+        total = float(energy.sum())
+        shares = energy.cumsum(0) / total if total else energy
+        found.append(
+            UpdateSpectrum(
+                layer=name,
+                rows=layer.left.shape[0],
+                columns=layer.right.shape[1],
+                singular_values=tuple(values.tolist()),
+                relative_norm=math.sqrt(total) / layer.weight_norm if layer.weight_norm else 0.0,
+                effective_rank=int((shares < ENERGY).sum()) + 1 if total else 0,
+                stable_rank=total / float(energy[0]) if total else 0.0,
+            )
+        )
+    return found
+
+
+def angles_to_final(
+    snapshots: Sequence[UpdateSnapshot], final: UpdateSnapshot
+) -> dict[str, list[float | None]]:
+    """Return how far each layer's directions were from where they ended, snapshot by snapshot.
+
+    Compared are the spaces of as many leading singular vectors as the final update has effective
+    rank, on the left and on the right.
+
+    Returns:
+        By layer, the largest principal angle of the two spaces in degrees, for each snapshot; None
+        where the update was zero. Layers whose final update is zero are left out.
+    """
+    ranks = {each.layer: each.effective_rank for each in spectra(final)}
+    found: dict[str, list[float | None]] = {}
+    for name, rank in ranks.items():
+        if rank:
+            left, _, right = _svd(final.layers[name])
+            ends = left[:, :rank], right[:, :rank]
+            found[name] = [_angle(each.layers.get(name), ends, rank) for each in snapshots]
+    return found
+
+
+def _angle(layer: LayerFactors | None, ends: tuple[Tensor, Tensor], rank: int) -> float | None:
+    if layer is None:
+        return None
+    left, values, right = _svd(layer)
+    if not float(values[0]):
+        return None
+    spaces = zip((left[:, :rank], right[:, :rank]), ends, strict=True)
+    return math.degrees(max(float(principal_angles(*pair).max()) for pair in spaces))
+
+
+def _svd(layer: LayerFactors) -> tuple[Tensor, Tensor, Tensor]:
+    """Return U (rows, r), s (r,) and V (columns, r) of the update, from two thin QRs."""
+    left, left_core = torch.linalg.qr(layer.left.double())
+    right, right_core = torch.linalg.qr(layer.right.T.double())
+    turned, values, back = torch.linalg.svd(left_core @ right_core.T)
+    return left @ turned, values, right @ back.T
+
+
+def _checked(layer: LayerFactors) -> LayerFactors:
+    left, right = layer.left, layer.right
+    if left.ndim != 2 or right.ndim != 2 or left.shape[1] != right.shape[0] or not left.shape[1]:
+        raise ValueError("factors that cannot be multiplied")
+    if left.shape[1] > min(left.shape[0], right.shape[1]):
+        raise ValueError("factors of more rank than the layer has")
+    if not (bool(left.isfinite().all() and right.isfinite().all()) and layer.weight_norm >= 0.0):
+        raise ValueError("factors that are not finite")
+    return layer

@@ -1,0 +1,56 @@
+"""What becomes of low-rank updates while they are trained."""
+
+from pathlib import Path
+
+import lightning
+from lightning.pytorch.callbacks import Callback
+
+from rhm.adapters.spectra import UpdateSnapshot, load_snapshot, save_snapshot, take_snapshot
+
+FINAL = "final.safetensors"
+"""The updates of the finished model, which may be those of an earlier step."""
+
+
+class UpdateRecorder(Callback):
+    """Saves the factors of a network's updates at the start and after every epoch.
+
+    Args:
+        folder: receives a file of a few hundred kilobytes each.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def on_train_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Save them as they begin; a resumed run has done so."""
+        if trainer.global_step == 0:
+            self._save(trainer, pl_module)
+
+    def on_train_epoch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Save them as they are."""
+        self._save(trainer, pl_module)
+
+    def _save(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        snapshot = take_snapshot(module.get_submodule("model"), trainer.global_step)
+        save_snapshot(snapshot, self._folder / f"step_{trainer.global_step:07d}.safetensors")
+
+
+def recorded_updates(folder: Path) -> tuple[list[UpdateSnapshot], UpdateSnapshot] | None:
+    """Return what was recorded on the way, in order, and of the finished model.
+
+    None where nothing was: the model is not adapted, or by a method without updates.
+
+    Raises:
+        ModelFileError: a file is damaged.
+    """
+    final = folder / FINAL
+    if not final.is_file():
+        return None
+    return [load_snapshot(path) for path in sorted(folder.glob("step_*"))], load_snapshot(final)
