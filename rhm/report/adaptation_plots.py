@@ -76,6 +76,7 @@ def _angle_panel(found: Adaptation) -> list[Panel]:
         numbers=found.steps,
         limits=(0.0, 90.0),
         over="step",
+        spacing=found.steps[-1] // max(len(found.steps) - 1, 1),
         description=f"Angle of the updates of {found.model} to their end",
     )
     return [panel]

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from rhm.evaluation.findings import StageVariance
 from rhm.report.plots import SERIES, Axes, Mark, Panel, Ticks, frame, padded, ticks
@@ -40,6 +39,7 @@ def stage_panel(
     limits: tuple[float, float],
     logarithmic: bool = False,
     over: str = "stage",
+    spacing: int = 1,
     description: str,
 ) -> Panel:
     """A quantity over the stages, or over other numbers, one line per domain.
@@ -51,6 +51,7 @@ def stage_panel(
         limits: lowest and highest value, shared by charts that are compared.
         logarithmic: whether the axis of values is.
         over: what the numbers are of.
+        spacing: of neighbouring numbers; a line breaks where one is missing.
         description: read out in the chart's place.
     """
     low, high = limits
@@ -65,20 +66,19 @@ def stage_panel(
     marks, texts = frame(axes, over, label, x_ticks=x_ticks, y_ticks=y_ticks)
     for line in lines:
         points = tuple((x, math.log10(y) if logarithmic else y) for x, y in line.points)
-        for run in _unbroken(points, numbers):
+        for run in _unbroken(points, spacing):
             marks.append(Mark(axes.path(run), f"line {line.style}", line.domain))
         marks.append(Mark(axes.dots(points), f"dots {line.style}", line.domain))
     return Panel(332, 234, description, tuple(marks), tuple(texts))
 
 
 def _unbroken(
-    points: tuple[tuple[float, float], ...], numbers: Sequence[int]
+    points: tuple[tuple[float, float], ...], spacing: int
 ) -> list[tuple[tuple[float, float], ...]]:
-    """Return the runs of points without one of the numbers missing between them."""
-    after = dict(pairwise(numbers))
+    """Return the runs of points without one missing between them."""
     runs: list[list[tuple[float, float]]] = []
     for point in points:
-        if not runs or point[0] != after.get(int(runs[-1][-1][0])):
+        if not runs or point[0] != runs[-1][-1][0] + spacing:
             runs.append([])
         runs[-1].append(point)
     return [tuple(run) for run in runs if len(run) > 1]
