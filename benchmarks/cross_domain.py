@@ -16,7 +16,6 @@ only prints.
 import argparse
 import itertools
 import json
-import math
 import os
 import re
 import shutil
@@ -27,9 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from machine import machine
+from machine import machine, mean_and_spread, thinned
 
 from rhm.data.catalog import Catalog, Tile
 from rhm.data.indexers import index_folder
@@ -276,9 +274,7 @@ def tested(
 
 def test_tiles(catalog: Catalog, place: str) -> Sequence[Tile]:
     """Return the test images of a place, thinned out where they are many."""
-    tiles = catalog.select(domains=PLACES[place], split="test").tiles
-    pixels = sum(tile.width * tile.height for tile in tiles)
-    return tiles[:: max(1, math.ceil(pixels / TEST_PIXELS))]
+    return thinned(catalog.select(domains=PLACES[place], split="test").tiles, TEST_PIXELS)
 
 
 def results(setting: Setting) -> list[dict[str, Any]]:
@@ -307,11 +303,11 @@ def cross_domain_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
         if not seeds:
             continue
         home = [iou[name, place, place, s] for place in PLACES for s in seeds]
-        cells = [_mean_and_spread([iou[name, a, b, s] for s in seeds]) for a, b in pairs]
+        cells = [mean_and_spread([iou[name, a, b, s] for s in seeds]) for a, b in pairs]
         means = [statistics.mean(iou[name, a, b, s] for a, b in pairs) for s in seeds]
         yield (
             f"| {name} | {len(seeds)} | {statistics.mean(home):.3f} | {' | '.join(cells)} | "
-            f"{_mean_and_spread(means)} | {' | '.join(_against_none(iou, name, pairs, seeds))} |"
+            f"{mean_and_spread(means)} | {' | '.join(_against_none(iou, name, pairs, seeds))} |"
         )
 
 
@@ -330,7 +326,7 @@ def _against_none(
     won = sum(gain > 0 for gain in gains.values())
     gap = sum(iou["none", b, b, s] - iou["none", a, b, s] for a, b, s in gains)
     return (
-        _mean_and_spread(by_seed, sign="+"),
+        mean_and_spread(by_seed, sign="+"),
         f"{won} of {len(gains)}",
         f"{sum(gains.values()) / gap:.0%}" if gap > 0 else "",
     )
@@ -344,14 +340,8 @@ def shift_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
     for name in AUGMENTATIONS:
         runs = [e for e in found if e["experiment"] == "shift" and e["augmentation"] == name]
         if runs:
-            cells = [_mean_and_spread([run["iou"][each] for run in runs]) for each in columns]
+            cells = [mean_and_spread([run["iou"][each] for run in runs]) for each in columns]
             yield f"| {name} | {len(runs)} | {' | '.join(cells)} |"
-
-
-def _mean_and_spread(values: Sequence[float], sign: str = "") -> str:
-    spread = np.std(values, ddof=1) if len(values) > 1 else float("nan")
-    shown = f"{statistics.mean(values):{sign}.3f}"
-    return shown if np.isnan(spread) else f"{shown} ± {spread:.3f}"
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
-"""What every benchmark shares: a machine line, and medians of paired runs."""
+"""What benchmarks share: a machine line, medians of paired runs, means with their spread."""
 
+import math
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+
+from rhm.data.catalog import Tile
 
 
 def machine(*packages: str) -> str:
@@ -29,6 +32,18 @@ def medians_ms(candidates: Mapping[str, Callable[[], object]], runs: int = 50) -
             if run >= 2:
                 times[name].append(1000.0 * (time.perf_counter() - start))
     return {name: statistics.median(measured) for name, measured in times.items()}
+
+
+def mean_and_spread(values: Sequence[float], sign: str = "") -> str:
+    """Return a mean and, of several values, their standard deviation, as a table shows them."""
+    shown = f"{statistics.mean(values):{sign}.3f}"
+    return shown if len(values) < 2 else f"{shown} ± {statistics.stdev(values):.3f}"
+
+
+def thinned(tiles: Sequence[Tile], pixels: float) -> Sequence[Tile]:
+    """Return evenly spaced images of about so many pixels together; all where they are fewer."""
+    total = sum(tile.width * tile.height for tile in tiles)
+    return tiles[:: max(1, math.ceil(total / pixels))]
 
 
 def peak_growth_mb(call: Callable[[], object]) -> float:

@@ -3,6 +3,7 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,8 @@ from rhm.training.config import read_config
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^ {4}(rhm .+)$", README, flags=re.MULTILINE)
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
+COMMANDS = re.findall(r"^ {4}(rhm .+)$", "\n".join([README, *PAGES.values()]), flags=re.MULTILINE)
 
 
 def options_of(words: list[str]) -> set[str]:
@@ -39,12 +41,25 @@ def test_its_first_python_example_runs() -> None:
 
 
 def test_the_example_of_the_page_on_analysis_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    page = (ROOT / "docs" / "inside.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    (example,) = re.findall(r"```python\n(.*?)```", PAGES["inside.md"], flags=re.DOTALL)
     exec(compile(example, "inside.md", "exec"), {})  # noqa: S102 - it is our own page
     compressions, nc1 = capsys.readouterr().out.splitlines()
     assert compressions.count(",") == 1
     assert float(nc1) > 0.0
+
+
+def test_the_examples_of_the_page_on_adapting_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    network, clouds = re.findall(r"```python\n(.*?)```", PAGES["adapting.md"], flags=re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(network, "adapting.md", "exec"), names)  # noqa: S102 - it is our own page
+    assert (tmp_path / "city.safetensors").stat().st_size < 1e6
+    assert not [name for name in names["model"].state_dict() if "parametrizations" in name]
+    exec(compile(clouds, "adapting.md", "exec"), {})  # noqa: S102
+    other, completed = (float(line.split()[-1]) for line in capsys.readouterr().out.splitlines())
+    assert completed < 0.8 * other
 
 
 @pytest.mark.parametrize("line", COMMANDS)
@@ -59,8 +74,10 @@ def test_its_commands_and_options_exist(line: str) -> None:
             read_config(ROOT / word)
 
 
-def test_its_links_lead_somewhere() -> None:
-    targets = re.findall(r"\]\(([^)#]+)\)", README)
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{name}" for name in PAGES)])
+def test_its_links_lead_somewhere(page: str) -> None:
+    text, folder = (ROOT / page).read_text(encoding="utf-8"), (ROOT / page).parent
+    targets = re.findall(r"\]\(([^)#]+)\)", text)
     local = [target for target in targets if not target.startswith("https://")]
-    assert local
-    assert [target for target in local if not (ROOT / target).exists()] == []
+    assert local or page != "README.md"
+    assert [target for target in local if not (folder / target).exists()] == []

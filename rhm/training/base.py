@@ -60,6 +60,7 @@ def base_model(config: RunConfig, material: Material) -> SegmentationModel:
     model.spec = replace(
         spec,
         scalings=dict(material.scalings),
+        gsd_m=config.data.gsd_m,
         method=f"{spec.method}, {config.adapter.method}",
         sources=tuple(dict.fromkeys([*spec.sources, *domains])),
         source_histograms={**spec.source_histograms, **material.unit_histograms()},

@@ -1,0 +1,357 @@
+"""Adapt one model to few chips of another place, by every method; then print what it came to.
+
+    python benchmarks/few_shot.py --work /tmp/few
+
+The model is trained on Massachusetts with randomized histogram matching, and adapted to Dubai, to
+Las Vegas (SpaceNet 2) and to Banepa, with 4 chips, with 16 and with all there are. Every method
+has the same steps, batches and chips. Its learning rate is chosen on yet another place (``--tune``:
+Austin and Chicago) with other seeds. ``--ranks`` asks whether the rank matters.
+
+What is finished lies in ``--work`` as one JSON file a run, and a run that is there is not
+repeated: interrupt and start again as you like. ``--table`` only prints.
+"""
+
+import argparse
+import itertools
+import json
+import math
+import os
+import shutil
+import statistics
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import rasterio
+from machine import machine, mean_and_spread, thinned
+from rasterio.transform import from_origin
+
+from rhm.data.catalog import Catalog, Tile
+from rhm.data.indexers import index_folder
+from rhm.data.labels import Label
+from rhm.data.radiometry import bank_of
+from rhm.data.windows import Window
+from rhm.evaluation.controlled import pixel_iou
+from rhm.files import atomic_path, write_text
+from rhm.inference.stream import Tiling
+from rhm.models.file import load_model
+from rhm.training.config import parse_config, read_config
+from rhm.training.fitting import fit, fit_once
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a model is adapted to.
+
+    Attributes:
+        domains: of the imagery.
+        gsd_m: metres per pixel that it is seen at; None where the images do not say.
+    """
+
+    domains: tuple[str, ...]
+    gsd_m: float | None
+
+
+SOURCE = "massachusetts"
+TARGETS = {
+    "dubai": Place(("dubai",), None),
+    "vegas": Place(("spacenet2_vegas",), 1.0),
+    "banepa": Place(("oam_banepa",), 0.65),
+}
+TUNED_ON = "inria"
+PLACES = {**TARGETS, TUNED_ON: Place(("inria_austin", "inria_chicago"), 0.8)}
+
+METHODS = ("head", "full", "lora", "deep-lora")
+RATES = {
+    "head": (1e-3, 1e-2, 1e-1),
+    "full": (1e-5, 1e-4, 1e-3),
+    "lora": (1e-4, 1e-3, 1e-2),
+    "deep-lora": (3e-3, 1e-2, 3e-2),
+}
+"""Learning rates to choose from."""
+
+SHOTS = (4, 16, 64)
+"""Chips; of the last number, as many as there are."""
+
+RANK = 8
+RANKS = (4, 16, 32, 64)
+RANKED_SHOTS = 16
+TUNING_SEEDS = (100, 101)
+CHIP_PX = 96
+LEAST_BUILT = 0.01
+TEST_SHARE = 0.4
+TEST_PIXELS = 3e6
+TILING = Tiling(tile=576)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One adaptation."""
+
+    place: str
+    method: str
+    rank: int
+    shots: int
+    seed: int
+    rate: float
+
+    @property
+    def name(self) -> str:
+        """A name that says all."""
+        parts = (self.place, self.method, self.rank, self.shots, self.seed, f"{self.rate:g}")
+        return ".".join(map(str, parts))
+
+
+def main() -> None:
+    """Adapt and test what is missing, then print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    data = Path(os.environ.get("RHM_DATA", "../shared/data"))
+    parser.add_argument("--data", type=Path, default=data)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--places", nargs="+", default=list(TARGETS), choices=list(TARGETS))
+    parser.add_argument("--tune", action="store_true", help="choose the learning rates")
+    parser.add_argument("--ranks", action="store_true", help="vary the rank")
+    parser.add_argument("--table", action="store_true", help="only print what is there")
+    asked = parser.parse_args()
+    work = asked.work / f"{asked.steps}x{CHIP_PX}"
+    if not asked.table:
+        source = prepare(asked.work, asked.data)
+        for run in runs(work, asked.places, asked.seeds, tune=asked.tune, ranks=asked.ranks):
+            run_cell(asked.work, work, source, run, asked.steps)
+    found = [json.loads(path.read_text()) for path in sorted(work.glob("results/*.json"))]
+    print(machine("torch", "segmentation-models-pytorch", "timm"))
+    for line in (*tuning_table(found), "", *method_table(found), "", *rank_table(found)):
+        print(line)
+
+
+def runs(
+    work: Path, places: Sequence[str], seeds: int, *, tune: bool, ranks: bool
+) -> Iterator[Run]:
+    """Yield what is asked for, seed by seed."""
+    if tune:
+        for seed, method in itertools.product(TUNING_SEEDS, METHODS):
+            for rate in RATES[method]:
+                yield Run(TUNED_ON, method, RANK, 16, seed, rate)
+        return
+    found = [json.loads(path.read_text()) for path in work.glob("results/*.json")]
+    rates = chosen_rates(found)
+    if set(rates) != set(METHODS):
+        raise SystemExit("choose the learning rates first, with --tune")
+    for seed, place in itertools.product(range(seeds), places):
+        if ranks:
+            for rank, method in itertools.product(RANKS, ("lora", "deep-lora")):
+                yield Run(place, method, rank, RANKED_SHOTS, seed, rates[method])
+            continue
+        for shots, method in itertools.product(SHOTS, METHODS):
+            yield Run(place, method, RANK, shots, seed, rates[method])
+
+
+def prepare(work: Path, data: Path) -> Path:
+    """Train the model that is adapted, and cut the chips; return the model's path."""
+    catalog_path = work / "catalog.parquet"
+    if not catalog_path.is_file():
+        catalog = index_folder(data, table=data / "manifest.csv")
+        wanted = [SOURCE, *(d for place in PLACES.values() for d in place.domains)]
+        catalog.select(domains=wanted).assign_splits({"test": TEST_SHARE}).save(catalog_path)
+    catalog = Catalog.load(catalog_path)
+    for name, place in PLACES.items():
+        if not (work / "chips" / name / "catalog.parquet").is_file():
+            cut(catalog, place, work / "chips" / name)
+    bank = work / f"not-{SOURCE}.bank"
+    if not bank.is_file():
+        domains = [d for place in TARGETS.values() for d in place.domains]
+        bank_of(catalog.select(domains=domains).tiles).save(bank)
+    config = read_config(
+        Path(__file__).resolve().parent.parent / "configs" / f"{SOURCE}.yaml",
+        name="source",
+        output=str(work),
+        data__catalog=str(catalog_path),
+        augment__bank=str(bank),
+    )
+    return fit_once(config).model
+
+
+def cut(catalog: Catalog, place: Place, folder: Path) -> None:
+    """Cut a place's training images into chips that show buildings, files of their own."""
+    # Images without a place on earth are cut into chips without one.
+    warnings.filterwarnings("ignore", category=rasterio.errors.NotGeoreferencedWarning)
+    count = 0
+    for tile in catalog.select(domains=place.domains, split="train", labelled=True).tiles:
+        scale = tile.scale_to(place.gsd_m)
+        with tile.open(scale) as raster, Label(str(tile.label), raster, scale=scale) as label:
+            height, width = raster.info.height, raster.info.width
+            for row, col in itertools.product(_starts(height), _starts(width)):
+                window = Window(row, col, min(CHIP_PX, height), min(CHIP_PX, width))
+                pixels, _ = raster.read(window)
+                mask = label.read(window)
+                if (mask == 1).mean() < LEAST_BUILT:
+                    continue
+                name = f"{count:04d}.tif"
+                _write(folder / "place" / "images" / name, pixels.transpose(2, 0, 1), place.gsd_m)
+                _write(folder / "place" / "masks" / name, 255 * (mask == 1)[None], place.gsd_m)
+                count += 1
+    chips = index_folder(folder)
+    chips.frame["split"] = "train"
+    chips.save(folder / "catalog.parquet")
+
+
+def _starts(length: int) -> list[int]:
+    """Return where chips begin so that they cover a side, evenly spaced."""
+    count = max(1, math.ceil(length / CHIP_PX - 0.1))
+    return [round(each) for each in np.linspace(0, max(length - CHIP_PX, 0), count)]
+
+
+def _write(path: Path, planes: np.ndarray[Any, Any], gsd_m: float | None) -> None:
+    count, height, width = planes.shape
+    dtype = "uint8" if planes.dtype not in (np.uint8, np.uint16) else planes.dtype.name
+    where: dict[str, Any] = {}
+    if gsd_m is not None:
+        where = {"crs": "EPSG:32633", "transform": from_origin(5e5, 5e6, gsd_m, gsd_m)}
+    with atomic_path(path) as temporary:
+        profile = {"count": count, "height": height, "width": width, "dtype": dtype, **where}
+        with rasterio.open(temporary, "w", driver="GTiff", **profile) as file:
+            file.write(planes.astype(dtype))
+
+
+def run_cell(top: Path, work: Path, source: Path, run: Run, steps: int) -> None:
+    """Adapt the model once, test it, and keep the result."""
+    result = work / "results" / f"{run.name}.json"
+    if result.is_file():
+        return
+    place = PLACES[run.place]
+    tests = thinned(
+        Catalog.load(top / "catalog.parquet").select(domains=place.domains, split="test").tiles,
+        TEST_PIXELS,
+    )
+    before = unadapted(top, source, run.place, tests)
+    begun = time.perf_counter()
+    catalog, chips = drawn(top / "chips" / run.place, run.shots, run.seed)
+    config = parse_config(
+        {
+            "name": run.name,
+            "output": str(work / "runs"),
+            "seed": run.seed,
+            "data": {
+                "catalog": str(catalog),
+                "chip_px": CHIP_PX,
+                "gsd_m": place.gsd_m,
+                "workers": 0,
+            },
+            "adapter": {"base": str(source), "method": run.method, "rank": run.rank},
+            "trainer": {"steps": steps, "validate_every": steps, "batch_size": 8},
+            "optimizer": {"learning_rate": run.rate},
+        }
+    )
+    shutil.rmtree(config.folder, ignore_errors=True)
+    model = load_model(fit(config).model)
+    seconds = time.perf_counter() - begun
+    shutil.rmtree(config.folder)
+    catalog.unlink()
+    values = {**vars(run), "chips": chips, "steps": steps, "before": before}
+    values |= {"iou": pixel_iou(model, tests, tiling=TILING), "seconds": round(seconds, 1)}
+    write_text(result, json.dumps(values, indent=1) + "\n")
+    print(f"{run.name}: {before:.3f} to {values['iou']:.3f} ({seconds:.0f} s)", flush=True)
+
+
+def unadapted(top: Path, source: Path, name: str, tests: Sequence[Tile]) -> float:
+    """Return the pixel IoU of the model as it is."""
+    path = top / f"before-{name}.json"
+    if not path.is_file():
+        model = load_model(source)
+        model.spec = replace(model.spec, gsd_m=PLACES[name].gsd_m or model.spec.gsd_m)
+        write_text(path, json.dumps(pixel_iou(model, tests, tiling=TILING)) + "\n")
+    return float(json.loads(path.read_text()))
+
+
+def drawn(folder: Path, shots: int, seed: int) -> tuple[Path, int]:
+    """Return a catalog of so many chips, the first of a random order, and how many they are."""
+    frame = geopandas.read_parquet(folder / "catalog.parquet")
+    frame = frame.sample(frac=1.0, random_state=seed).head(shots)
+    # Several processes draw the same chips for different methods.
+    path = folder / f"few.{shots}.{seed}.{os.getpid()}.parquet"
+    frame.to_parquet(path)
+    return path, len(frame)
+
+
+def chosen_rates(found: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Return the learning rate of each method that was best on the place to tune on."""
+    means: dict[str, dict[float, float]] = {}
+    for method, rate in {(e["method"], e["rate"]) for e in found if e["place"] == TUNED_ON}:
+        means.setdefault(method, {})[rate] = statistics.mean(_tuned(found, method, rate))
+    return {method: max(of, key=lambda rate: of[rate]) for method, of in means.items()}
+
+
+def _tuned(found: Sequence[dict[str, Any]], method: str, rate: float) -> list[float]:
+    key = (TUNED_ON, method, rate)
+    return [e["iou"] for e in found if (e["place"], e["method"], e["rate"]) == key]
+
+
+def tuning_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Yield the learning rates that were tried, as Markdown."""
+    yield "| method | learning rates tried on Austin and Chicago: IoU | chosen |"
+    yield "|---|---|---|"
+    for method, chosen in sorted(chosen_rates(found).items()):
+        rates = sorted({e["rate"] for e in found if e["method"] == method})
+        tried = [
+            f"{rate:g}: {mean_and_spread(values)}"
+            for rate in rates
+            if (values := _tuned(found, method, rate))
+        ]
+        yield f"| {method} | {', '.join(tried)} | {chosen:g} |"
+
+
+def method_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Yield the comparison of methods as Markdown: a row per place and number of chips."""
+    cells = {
+        (e["place"], e["shots"], e["method"], e["seed"]): e
+        for e in found
+        if e["rank"] == RANK and e["place"] in TARGETS
+    }
+    yield "| place | chips | seeds | before | " + " | ".join(METHODS) + " | deep-lora over lora |"
+    yield "|---" * (len(METHODS) + 5) + "|"
+    for place, shots in itertools.product(TARGETS, SHOTS):
+        seeds = sorted({key[3] for key in cells if key[:2] == (place, shots)})
+        seeds = [s for s in seeds if all((place, shots, m, s) in cells for m in METHODS)]
+        if not seeds:
+            continue
+        iou = {m: [cells[place, shots, m, s]["iou"] for s in seeds] for m in METHODS}
+        first = cells[place, shots, METHODS[0], seeds[0]]
+        gains = [a - b for a, b in zip(iou["deep-lora"], iou["lora"], strict=True)]
+        shown = " | ".join(mean_and_spread(iou[m]) for m in METHODS)
+        yield (
+            f"| {place} | {first['chips']} | {len(seeds)} | {first['before']:.3f} | {shown} | "
+            f"{mean_and_spread(gains, sign='+')} |"
+        )
+
+
+def rank_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Yield IoU by rank as Markdown: a row per place and method."""
+    ranks = sorted({RANK, *RANKS})
+    of_shots = [e for e in found if e["shots"] == RANKED_SHOTS and e["place"] in TARGETS]
+    yield (
+        f"| place, {RANKED_SHOTS} chips | method | " + " | ".join(f"rank {r}" for r in ranks) + " |"
+    )
+    yield "|---" * (len(ranks) + 2) + "|"
+    for place, method in itertools.product(TARGETS, ("lora", "deep-lora")):
+        by_rank = {
+            rank: [
+                e["iou"]
+                for e in of_shots
+                if (e["place"], e["method"], e["rank"]) == (place, method, rank)
+            ]
+            for rank in ranks
+        }
+        if any(by_rank.values()):
+            cells = [mean_and_spread(v) if v else "" for v in by_rank.values()]
+            yield f"| {place} | {method} | {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()
