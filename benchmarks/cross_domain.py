@@ -26,13 +26,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from machine import machine, mean_and_spread, thinned
 
 from rhm.data.catalog import Catalog, Tile
 from rhm.data.indexers import index_folder
 from rhm.data.radiometry import bank_of
-from rhm.evaluation.controlled import pixel_iou, shifted_bank
+from rhm.evaluation.controlled import pixel_iou, pixels_by_probability, shifted_bank
 from rhm.evaluation.tiles import Shift
 from rhm.files import write_text
 from rhm.inference.stream import Tiling
@@ -142,6 +143,9 @@ def main() -> None:
         "--augmentations", nargs="+", default=list(COMPARED), choices=list(AUGMENTATIONS)
     )
     parser.add_argument("--controlled", action="store_true", help="experiment (a) instead of (b)")
+    parser.add_argument(
+        "--thresholds", action="store_true", help="test what is trained at every threshold"
+    )
     parser.add_argument("--table", action="store_true", help="only print what is there")
     asked = parser.parse_args()
     sizes = f"{asked.steps}x{asked.batch_size}x{asked.chip_px}"
@@ -152,13 +156,17 @@ def main() -> None:
         names = AUGMENTED if asked.controlled else asked.augmentations
         cells = itertools.product(range(asked.seeds), names, sources)
         for seed, name, source in cells:
-            run_cell(setting, catalog, source, name, seed, controlled=asked.controlled)
+            if asked.thresholds:
+                search_thresholds(setting, catalog, source, name, seed)
+            else:
+                run_cell(setting, catalog, source, name, seed, controlled=asked.controlled)
     found = results(setting)
     packages = ("torch", "segmentation-models-pytorch", "timm")
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     print(f"{machine(*packages)}, {device}")
-    for line in (*cross_domain_table(found), "", *shift_table(found)):
-        print(line)
+    tables = (cross_domain_table(found), threshold_table(found), shift_table(found))
+    for table in tables:
+        print("\n".join(table), end="\n\n")
 
 
 def prepare(setting: Setting, data: Path) -> Catalog:
@@ -189,11 +197,7 @@ def run_cell(
     result = setting.work / "results" / f"{kind}.{source}.{name}.{seed}.json"
     if result.is_file():
         return
-    # A run that does not look at a target is the same in both experiments.
-    looks = AUGMENTATIONS[name].get("augment", {}).get("colour") in ("rhm", "mean-std")
-    words = re.sub(r"[^\w.=-]+", "_", name)
-    trained = f"{source}.{words}.{seed}{'.shift' if controlled and looks else ''}"
-    model = setting.work / "models" / f"{trained}.safetensors"
+    model = _model_file(setting, source, name, seed, controlled=controlled)
     seconds = 0.0
     if not model.is_file():
         begun = time.perf_counter()
@@ -214,6 +218,16 @@ def run_cell(
     write_text(result, json.dumps(values, indent=1) + "\n")
     shown = ", ".join(f"{target} {iou:.3f}" for target, iou in scores.items())
     print(f"{kind} {source} {name} seed {seed}: {shown} ({seconds:.0f} s)", flush=True)
+
+
+def _model_file(
+    setting: Setting, source: str, name: str, seed: int, *, controlled: bool = False
+) -> Path:
+    # A run that does not look at a target is the same in both experiments.
+    looks = AUGMENTATIONS[name].get("augment", {}).get("colour") in ("rhm", "mean-std")
+    words = re.sub(r"[^\w.=-]+", "_", name)
+    trained = f"{source}.{words}.{seed}{'.shift' if controlled and looks else ''}"
+    return setting.work / "models" / f"{trained}.safetensors"
 
 
 def train(
@@ -270,6 +284,32 @@ def tested(
     yield "as it is", pixel_iou(model, tiles, tiling=TILING)
     for family in SHIFTS:
         yield family, pixel_iou(model, tiles, Shift(family, SHIFT_SEED), tiling=TILING)
+
+
+def search_thresholds(
+    setting: Setting, catalog: Catalog, source: str, name: str, seed: int
+) -> None:
+    """Find each target's best threshold for a model, with the target's labels; keep both IoUs."""
+    result = setting.work / "results" / f"thresholds.{source}.{name}.{seed}.json"
+    model_file = _model_file(setting, source, name, seed)
+    if result.is_file() or not model_file.is_file():
+        return
+    model = load_model(model_file)
+    scores = {}
+    for place in PLACES:
+        bins = pixels_by_probability(model, test_tiles(catalog, place), tiling=TILING)
+        thresholds, iou = bins.threshold_scores()
+        at_half = float(iou[thresholds == 0.5][0])
+        scores[place] = {
+            "iou": at_half,
+            "best_iou": float(np.nanmax(iou)),
+            "best_threshold": bins.best_threshold(),
+            "predicted_share": float(bins.probability_sums.sum() / bins.pixels.sum()),
+            "building_share": float(bins.buildings.sum() / bins.pixels.sum()),
+        }
+    values = {"experiment": "thresholds", "source": source, "augmentation": name, "seed": seed}
+    write_text(result, json.dumps({**values, "scores": scores}, indent=1) + "\n")
+    print(f"thresholds {source} {name} seed {seed}", flush=True)
 
 
 def test_tiles(catalog: Catalog, place: str) -> Sequence[Tile]:
@@ -330,6 +370,29 @@ def _against_none(
         f"{won} of {len(gains)}",
         f"{sum(gains.values()) / gap:.0%}" if gap > 0 else "",
     )
+
+
+def threshold_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Yield what a threshold chosen with the target's labels would give, as Markdown."""
+    runs = [each for each in found if each["experiment"] == "thresholds"]
+    yield (
+        "| source | augmentation | seeds | IoU away at 0.5 | at the best threshold | "
+        "called building | building |"
+    )
+    yield "|---" * 7 + "|"
+    for source, name in itertools.product(PLACES, AUGMENTATIONS):
+        of_both = [e["scores"] for e in runs if (e["source"], e["augmentation"]) == (source, name)]
+        if not of_both:
+            continue
+        cells = []
+        for key in ("iou", "best_iou", "predicted_share", "building_share"):
+            away = [
+                statistics.mean(values[key] for place, values in scores.items() if place != source)
+                for scores in of_both
+            ]
+            spread = key.endswith("iou")
+            cells.append(mean_and_spread(away) if spread else f"{statistics.mean(away):.3f}")
+        yield f"| {source} | {name} | {len(of_both)} | {' | '.join(cells)} |"
 
 
 def shift_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:

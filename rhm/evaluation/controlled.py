@@ -6,10 +6,15 @@ bank of histogram matching holds the histograms, not the labels, of the shifted 
 method's setting, unlabelled imagery of the target, and not that of a shift never seen.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rhm.bank import HistogramBank
 from rhm.data.catalog import Catalog, Tile
@@ -26,7 +31,7 @@ from rhm.packing import PackedHistogram
 from rhm.shifts import SHIFTS
 from rhm.training.config import parse_config
 from rhm.training.fitting import fit_once
-from rhm.training.metrics import ConfusionCounts
+from rhm.training.metrics import CalibrationBins, ConfusionCounts
 
 AUGMENTATIONS: dict[str, dict[str, Any]] = {
     "none": {},
@@ -35,6 +40,8 @@ AUGMENTATIONS: dict[str, dict[str, Any]] = {
     "rhm": {"colour": "rhm", "p": 1.0},
 }
 """What the sample experiment compares: the section ``augment`` by name."""
+
+_BINS = 200
 
 SAMPLE_DOMAIN = "alder_aerial"
 """The town and sensor of the sample experiment."""
@@ -75,6 +82,36 @@ def pixel_iou(
         ModelFileError: an image does not have the bands that the model takes.
     """
     total = ConfusionCounts()
+    for probability, truth, valid in _predicted(model, tiles, shift, tiling):
+        total += ConfusionCounts.of(truth, probability >= model.spec.threshold, valid)
+    return total.iou
+
+
+def pixels_by_probability(
+    model: SegmentationModel, tiles: Iterable[Tile], *, tiling: Tiling | None = None
+) -> CalibrationBins:
+    """Return the pixels of all images together in 200 bins: their scores at every threshold.
+
+    Args:
+        model: in ``eval`` mode.
+        tiles: labelled images, one at least.
+        tiling: tiles, overlap and batch.
+
+    Raises:
+        RasterError: an image or mask cannot be read.
+        ModelFileError: an image does not have the bands that the model takes.
+    """
+    counted = (
+        CalibrationBins.of(probability, truth, valid, bins=_BINS)
+        for probability, truth, valid in _predicted(model, tiles, None, tiling)
+    )
+    return reduce(operator.add, counted)
+
+
+def _predicted(
+    model: SegmentationModel, tiles: Iterable[Tile], shift: Shift | None, tiling: Tiling | None
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Yield each labelled image's probabilities, truth, and where both are known, (H, W) each."""
     for tile in tiles:
         if tile.label is None:
             continue
@@ -85,9 +122,7 @@ def pixel_iou(
                 model, raster, tile.name, scaling=scaling, shift=shift, tiling=tiling or Tiling()
             )
             truth = label.read()
-        predicted = probability >= model.spec.threshold
-        total += ConfusionCounts.of(truth == 1, predicted, valid & (truth != IGNORE))
-    return total.iou
+        yield probability, truth == 1, valid & (truth != IGNORE)
 
 
 def shifted_bank(tiles: Iterable[Tile], families: Sequence[str], seed: int) -> HistogramBank:

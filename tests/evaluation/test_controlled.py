@@ -1,5 +1,6 @@
 """Controlled shifts: the experiment end to end on a small town, and its parts against oracles."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from rhm.data import Catalog
 from rhm.errors import CatalogError
 from rhm.evaluation.controlled import (
     AUGMENTATIONS,
+    pixel_iou,
+    pixels_by_probability,
     run_controlled_shifts,
     sample_town,
     shifted_bank,
@@ -44,6 +47,13 @@ def test_the_experiment_compares_every_augmentation_under_every_shift(
     by_name = {each["name"]: each["pixel"]["iou"]["value"] for each in scores["domains"]}
     assert by_name["alder_aerial"] == pytest.approx(result.iou["rhm"]["none"])
     assert by_name["alder_aerial (gamma shift)"] == pytest.approx(result.iou["rhm"]["gamma"])
+
+    tiles = Catalog.load(catalog_path).select(domains=["alder_aerial"], split="test").tiles
+    thresholds, iou = pixels_by_probability(model, tiles).threshold_scores()
+    for threshold in (0.25, 0.5, 0.75):
+        model.spec = replace(model.spec, threshold=threshold)
+        (found,) = iou[thresholds == threshold]
+        assert pixel_iou(model, tiles) == pytest.approx(found, nan_ok=True)
 
     before = (tmp_path / "runs" / "rhm" / "model.safetensors").stat().st_mtime_ns
     again = run_controlled_shifts(catalog_path, "alder_aerial", tmp_path, steps=2, chip_px=32)
