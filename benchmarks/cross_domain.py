@@ -50,6 +50,8 @@ PLACES = {
 }
 """Sources and targets: the domains of each."""
 
+PAIRS = tuple(itertools.permutations(PLACES, 2))
+
 SHIFTED_SOURCE = "massachusetts"
 SHIFT_SEED = 7
 GSD_M = 1.0
@@ -164,9 +166,9 @@ def main() -> None:
     packages = ("torch", "segmentation-models-pytorch", "timm")
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     print(f"{machine(*packages)}, {device}")
-    tables = (cross_domain_table(found), threshold_table(found), shift_table(found))
+    tables = (cross_domain_table, pair_table, variant_table, threshold_table, shift_table)
     for table in tables:
-        print("\n".join(table), end="\n\n")
+        print("\n".join(table(found)), end="\n\n")
 
 
 def prepare(setting: Setting, data: Path) -> Catalog:
@@ -323,46 +325,64 @@ def results(setting: Setting) -> list[dict[str, Any]]:
 
 
 def cross_domain_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Yield experiment (b) as Markdown: a row per augmentation, a column per pair."""
-    cross = [each for each in found if each["experiment"] == "cross"]
-    pairs = list(itertools.permutations(PLACES, 2))
-    iou = {
-        (each["augmentation"], each["source"], target, each["seed"]): value
-        for each in cross
-        for target, value in each["iou"].items()
-    }
-    yield (
-        "| augmentation | seeds | at home | "
-        + " | ".join(f"{a} to {b}" for a, b in pairs)
-        + (" | mean of pairs | over none | wins | gap closed |")
-    )
-    yield "|---" * (len(pairs) + 7) + "|"
+    """Yield what experiment (b) came to as Markdown: a row per augmentation."""
+    iou = _cross_domain(found)
+    yield "| augmentation | seeds | at home | mean of pairs | over none | wins | gap closed |"
+    yield "|---" * 7 + "|"
     for name in AUGMENTATIONS:
-        seeds = sorted({key[3] for key in iou if key[0] == name})
-        seeds = [s for s in seeds if all((name, a, b, s) in iou for a, b in pairs)]
+        seeds = _complete_seeds(iou, name)
         if not seeds:
             continue
-        home = [iou[name, place, place, s] for place in PLACES for s in seeds]
-        cells = [mean_and_spread([iou[name, a, b, s] for s in seeds]) for a, b in pairs]
-        means = [statistics.mean(iou[name, a, b, s] for a, b in pairs) for s in seeds]
+        home = [statistics.mean(iou[name, place, place, s] for place in PLACES) for s in seeds]
+        away = [statistics.mean(iou[name, a, b, s] for a, b in PAIRS) for s in seeds]
         yield (
-            f"| {name} | {len(seeds)} | {statistics.mean(home):.3f} | {' | '.join(cells)} | "
-            f"{mean_and_spread(means)} | {' | '.join(_against_none(iou, name, pairs, seeds))} |"
+            f"| {name} | {len(seeds)} | {mean_and_spread(home)} | {mean_and_spread(away)} | "
+            f"{' | '.join(_against_none(iou, name, seeds))} |"
         )
+
+
+def pair_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Yield experiment (b) pair by pair as Markdown; the last column was trained on the target."""
+    iou = _cross_domain(found)
+    seeds = {name: _complete_seeds(iou, name) for name in AUGMENTATIONS}
+    names = [name for name in AUGMENTATIONS if seeds[name]]
+    if "none" not in names:
+        return
+    yield f"| source | target | {' | '.join(names)} | on the target |"
+    yield "|---" * (len(names) + 3) + "|"
+    for a, b in PAIRS:
+        cells = [mean_and_spread([iou[name, a, b, s] for s in seeds[name]]) for name in names]
+        bound = mean_and_spread([iou["none", b, b, s] for s in seeds["none"]])
+        yield f"| {a} | {b} | {' | '.join(cells)} | {bound} |"
+
+
+def _cross_domain(found: Sequence[dict[str, Any]]) -> dict[tuple[str, str, str, int], float]:
+    """Return the IoU by augmentation, source, target and seed."""
+    return {
+        (each["augmentation"], each["source"], target, each["seed"]): value
+        for each in found
+        if each["experiment"] == "cross"
+        for target, value in each["iou"].items()
+    }
+
+
+def _complete_seeds(iou: dict[tuple[str, str, str, int], float], name: str) -> list[int]:
+    """Return the seeds of an augmentation that all pairs are there of."""
+    seeds = sorted({key[3] for key in iou if key[0] == name})
+    return [s for s in seeds if all((name, a, b, s) in iou for a, b in PAIRS)]
 
 
 def _against_none(
     iou: dict[tuple[str, str, str, int], float],
     name: str,
-    pairs: Sequence[tuple[str, str]],
     seeds: Sequence[int],
 ) -> tuple[str, str, str]:
     """Return the paired difference, the share of pairs won, and the part of the gap closed."""
-    common = [s for s in seeds if all(("none", a, b, s) in iou for a, b in pairs)]
-    gains = {(a, b, s): iou[name, a, b, s] - iou["none", a, b, s] for a, b in pairs for s in common}
+    common = [s for s in seeds if all(("none", a, b, s) in iou for a, b in PAIRS)]
+    gains = {(a, b, s): iou[name, a, b, s] - iou["none", a, b, s] for a, b in PAIRS for s in common}
     if not gains or name == "none":
         return "", "", ""
-    by_seed = [statistics.mean(gains[a, b, s] for a, b in pairs) for s in common]
+    by_seed = [statistics.mean(gains[a, b, s] for a, b in PAIRS) for s in common]
     won = sum(gain > 0 for gain in gains.values())
     gap = sum(iou["none", b, b, s] - iou["none", a, b, s] for a, b, s in gains)
     return (
@@ -370,6 +390,32 @@ def _against_none(
         f"{won} of {len(gains)}",
         f"{sum(gains.values()) / gap:.0%}" if gap > 0 else "",
     )
+
+
+def variant_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Yield the variants of the method on the largest source as Markdown."""
+    iou, source = _cross_domain(found), SHIFTED_SOURCE
+    others = [place for place in PLACES if place != source]
+    yield f"| from {source} | seeds | at home | {' | '.join(others)} | mean | over rhm |"
+    yield "|---" * (len(others) + 5) + "|"
+    for name in VARIANTS:
+        seeds = [s for s in range(100) if all((name, source, b, s) in iou for b in PLACES)]
+        if not seeds:
+            continue
+        by_place = [mean_and_spread([iou[name, source, b, s] for s in seeds]) for b in others]
+        means = {s: statistics.mean(iou[name, source, b, s] for b in others) for s in seeds}
+        plain = {
+            s: statistics.mean(iou["rhm", source, b, s] for b in others)
+            for s in seeds
+            if ("rhm", source, others[0], s) in iou
+        }
+        gains = [means[s] - plain[s] for s in plain]
+        yield (
+            f"| {name} | {len(seeds)} | "
+            f"{mean_and_spread([iou[name, source, source, s] for s in seeds])} | "
+            f"{' | '.join(by_place)} | {mean_and_spread(list(means.values()))} | "
+            f"{mean_and_spread(gains, sign='+') if gains and name != 'rhm' else ''} |"
+        )
 
 
 def threshold_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
