@@ -193,9 +193,9 @@ def cut(catalog: Catalog, place: Place, folder: Path) -> None:
                 mask = label.read(window)
                 if (mask == 1).mean() < LEAST_BUILT:
                     continue
-                name = f"{count:04d}.tif"
-                _write(folder / folder.name / "images" / name, pixels.transpose(2, 0, 1), place.gsd_m)
-                _write(folder / folder.name / "masks" / name, 255 * (mask == 1)[None], place.gsd_m)
+                domain, name = folder / folder.name, f"{count:04d}.tif"
+                _write(domain / "images" / name, pixels.transpose(2, 0, 1), place.gsd_m)
+                _write(domain / "masks" / name, 255 * (mask == 1)[None], place.gsd_m)
                 count += 1
     chips = index_folder(folder)
     chips.frame["split"] = "train"
