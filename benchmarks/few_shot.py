@@ -39,7 +39,7 @@ from rhm.data.windows import Window
 from rhm.evaluation.controlled import pixel_iou
 from rhm.files import atomic_path, write_text
 from rhm.inference.stream import Tiling
-from rhm.models.file import load_model
+from rhm.models.file import load_model, load_spec
 from rhm.training.config import parse_config, read_config
 from rhm.training.fitting import fit, fit_once
 
@@ -244,6 +244,7 @@ def run_cell(top: Path, work: Path, source: Path, run: Run, steps: int) -> None:
                 "gsd_m": place.gsd_m,
                 "workers": 0,
             },
+            "model": {"threshold": load_spec(source).threshold},
             "adapter": {"base": str(source), "method": run.method, "rank": run.rank},
             "trainer": {"steps": steps, "validate_every": steps, "batch_size": 8},
             "optimizer": {"learning_rate": run.rate},

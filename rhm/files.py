@@ -48,7 +48,7 @@ def staged_paths(targets: Sequence[Path]) -> Iterator[list[Path]]:
         for source, target in zip(temporary, targets, strict=True):
             try:
                 # Some writers make files that none but their owner can read.
-                source.chmod(probe.stat().st_mode)
+                source.chmod((target if target.exists() else probe).stat().st_mode)
                 os.replace(source, target)
             except OSError as error:
                 raise OutputError(f"cannot write {target}: {error.strerror or error}") from error

@@ -28,7 +28,7 @@ class AttachedLayer:
         kind: ``Linear``, ``Conv2d``, ...
         shape: of the weight.
         rank: of the update.
-        parameters: how many the update has.
+        parameters: how many of the update are trained.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Attachment:
 
     @property
     def parameters(self) -> int:
-        """How many parameters the updates have together."""
+        """How many parameters of the updates are trained."""
         return sum(layer.parameters for layer in self.layers)
 
 
@@ -132,9 +132,7 @@ def put_on(
         ConfigError: nothing matches a glob, there is no such ``batch_norm``, or nothing is left
             to train.
     """
-    if batch_norm not in BATCH_NORM:
-        raise ConfigError(f"unknown batch_norm '{batch_norm}': choose {', '.join(BATCH_NORM)}")
-    besides = dict(_trained_besides(model, batch_norm, trained))
+    besides = trained_besides(model, batch_norm, trained)
     if not updates and not any(isinstance(each, nn.Parameter) for each in besides.values()):
         raise ConfigError("nothing would be trained: choose an adapter, or name what to train")
     total = sum(each.numel() for each in model.parameters())
@@ -144,7 +142,8 @@ def put_on(
     for name, update in updates.items():
         layer = model.get_submodule(name)
         shape = tuple(layer.get_parameter("weight").shape)
-        kind, size = type(layer).__name__, sum(each.numel() for each in update.parameters())
+        kind = type(layer).__name__
+        size = sum(each.numel() for each in update.parameters() if each.requires_grad)
         parametrize.register_parametrization(layer, "weight", update, unsafe=True)
         rows.append(AttachedLayer(name, kind, shape, update.rank, size))
     for tensor in besides.values():
@@ -187,6 +186,33 @@ def detach(model: nn.Module) -> None:
         state = model.state_dict(keep_vars=True)
         for name, tensor in saved.items():
             state[name].copy_(tensor)
+
+
+def trained_besides(model: nn.Module, batch_norm: str, trained: Sequence[str]) -> dict[str, Tensor]:
+    """Return the tensors of a network itself that training may change, by name.
+
+    Args:
+        model: without an adapter.
+        batch_norm: one of ``BATCH_NORM``.
+        trained: globs of modules and parameters.
+
+    Raises:
+        ConfigError: nothing matches a glob, or there is no such ``batch_norm``.
+    """
+    if batch_norm not in BATCH_NORM:
+        raise ConfigError(f"unknown batch_norm '{batch_norm}': choose {', '.join(BATCH_NORM)}")
+    found: dict[str, Tensor] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and batch_norm != "frozen":
+            found |= dict(module.named_buffers(prefix=name, recurse=False))
+            if batch_norm == "affine":
+                found |= dict(module.named_parameters(prefix=name, recurse=False))
+    for glob in trained:
+        named = {n: each for n, each in model.named_parameters() if matches(n, [glob])}
+        if not named:
+            raise ConfigError(f"no module or parameter of the network is '{glob}'")
+        found |= named
+    return found
 
 
 def updates(model: nn.Module) -> Iterator[tuple[str, LowRankUpdate]]:
@@ -268,23 +294,6 @@ def _update(
     else:
         left, right = gradient_factors(matrix_of(gradient), rank, seed=seed)
     return DeepLoRAUpdate(left, right, adapter)
-
-
-def _trained_besides(
-    model: nn.Module, batch_norm: str, trained: Sequence[str]
-) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors of the network itself that training may change, by name."""
-    for name, module in model.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and batch_norm != "frozen":
-            yield from module.named_buffers(prefix=name, recurse=False)
-            if batch_norm == "affine":
-                yield from module.named_parameters(prefix=name, recurse=False)
-    for glob in trained:
-        names = [name for name, _ in model.named_parameters() if matches(name, [glob])]
-        if not names:
-            raise ConfigError(f"no module of the network is '{glob}'")
-        for name in names:
-            yield name, model.get_parameter(name)
 
 
 def _attached(model: nn.Module) -> Attachment:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from rhm.adapters.attach import Attachment, attachment_of, put_on, updates
+from rhm.adapters.attach import Attachment, attachment_of, put_on, trained_besides, updates
 from rhm.adapters.lowrank import Adapter, DeepLoRA, DeepLoRAUpdate, LoRA, LoRAUpdate, LowRankUpdate
 from rhm.adapters.targets import matrix_of
 from rhm.errors import ConfigError, ModelFileError
@@ -99,16 +99,16 @@ def load_adapter(model: nn.Module, path: str | os.PathLike[str]) -> Attachment:
         if values["kind"] is not None:
             adapter = KINDS[values["kind"]](**values["settings"])
             found = {name: _update(model, name, adapter, tensors) for name in values["layers"]}
-        besides = {
-            n.removeprefix(_BESIDES): t for n, t in tensors.items() if n.startswith(_BESIDES)
-        }
-        state = model.state_dict(keep_vars=True)
-        if any(state[name].shape != tensor.shape for name, tensor in besides.items()):
-            raise ValueError("tensors of other shapes")
-        attachment = put_on(
-            model, adapter, found, batch_norm=values["batch_norm"], trained=values["trained"]
-        )
-    except (AttributeError, KeyError, TypeError, ValueError, ConfigError) as error:
+        policy: dict[str, Any] = {k: values[k] for k in ("batch_norm", "trained")}
+        state = trained_besides(model, **policy)
+        besides = {name: tensors[f"{_BESIDES}{name}"] for name in state}
+        for name, tensor in besides.items():
+            _check_like(name, tensor, state[name].shape, state[name].dtype)
+        parts = sum(len(list(update.parameters())) for update in found.values())
+        if len(tensors) != parts + len(besides):
+            raise ValueError("it holds more than its layers have")
+        attachment = put_on(model, adapter, found, **policy)
+    except (AttributeError, LookupError, TypeError, ValueError, ConfigError) as error:
         raise ModelFileError(f"{path} is not an adapter of this network: {error}") from error
     with torch.no_grad():
         for name, tensor in besides.items():
@@ -165,22 +165,33 @@ def _update(
 ) -> LowRankUpdate:
     weight = model.get_submodule(name).get_parameter("weight")
     rows, columns = matrix_of(weight).shape
+    names = ("a", "b") if isinstance(adapter, LoRA) else ("left", "inner", "right")
+    parts = {part: tensors[f"{name}/{part}"] for part in names}
+    rank = min([*parts[names[0]].shape, rows, columns])
+    shapes: dict[str, tuple[int, ...]]
+    if isinstance(adapter, LoRA):
+        shapes = {"a": (rank, columns), "b": (rows, rank)}
+    else:
+        inner = (adapter.depth, rank, rank)
+        shapes = {"left": (rows, rank), "inner": inner, "right": (columns, rank)}
+    for part, tensor in parts.items():
+        _check_like(f"{name}/{part}", tensor, shapes[part], weight.dtype)
     update: LowRankUpdate
     if isinstance(adapter, LoRA):
-        update = LoRAUpdate(rows, columns, tensors[f"{name}/a"].shape[0], adapter.scale)
+        update = LoRAUpdate(rows, columns, rank, adapter.scale)
     else:
-        if tensors[f"{name}/inner"].shape[0] != adapter.depth:
-            raise ValueError(f"{name}/inner has another shape")
-        update = DeepLoRAUpdate(tensors[f"{name}/left"], tensors[f"{name}/right"], adapter)
-    parts = {part: tensors[f"{name}/{part}"] for part, _ in update.named_parameters()}
+        update = DeepLoRAUpdate(parts["left"], parts["right"], adapter)
     with torch.no_grad():
         for part, parameter in update.named_parameters():
-            if parameter.shape != parts[part].shape:
-                raise ValueError(f"{name}/{part} has another shape")
             parameter.copy_(parts[part])
-    if update.update().shape != (rows, columns):
-        raise ValueError(f"the update of {name} has another shape")
     return update.to(weight)
+
+
+def _check_like(name: str, tensor: Tensor, shape: Sequence[int], dtype: torch.dtype) -> None:
+    if tuple(tensor.shape) != tuple(shape) or not tensor.numel():
+        raise ValueError(f"{name} has another shape")
+    if tensor.dtype != dtype:
+        raise ValueError(f"{name} has another type")
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -192,7 +203,10 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             if not isinstance(values, dict) or int(values["format"]) > FORMAT:
                 raise ValueError("written by a later version")
             tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+    except (
+        *(SafetensorError, OSError, ArithmeticError, LookupError),
+        *(TypeError, ValueError, RecursionError, RuntimeError),
+    ) as error:
         raise ModelFileError(f"{path} cannot be read as an adapter: {error}") from error
     _check_finite(tensors, path)
     return values, tensors

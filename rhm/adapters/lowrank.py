@@ -109,9 +109,11 @@ class LowRankUpdate(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the updated weight, of the weight's shape and dtype."""
-        left, right = (each.to(weight.dtype) for each in self.factors())
-        # In one pass over the weight, where sum and product would take two.
-        return torch.addmm(weight.reshape(len(left), -1), left, right).view_as(weight)
+        # Half precision has no number for what Deep LoRA begins with.
+        with torch.autocast(weight.device.type, enabled=False):
+            left, right = (each.to(weight.dtype) for each in self.factors())
+            # In one pass over the weight, where sum and product would take two.
+            return torch.addmm(weight.reshape(len(left), -1), left, right).view_as(weight)
 
 
 class LoRAUpdate(LowRankUpdate):

@@ -24,6 +24,12 @@ from rhm.files import atomic_path
 ENERGY = 0.95
 """Share of the sum of squared singular values that the effective rank holds."""
 
+_GAP = 1e-3
+"""By how much leading singular values are larger than the rest where directions are compared."""
+
+_LARGEST = 1e9
+"""Of numbers and steps that a file of updates may hold; training diverged far below."""
+
 _PARTS = ("left", "right", "weight_norm")
 _STEP = "step"
 
@@ -113,13 +119,15 @@ def load_snapshot(path: str | os.PathLike[str]) -> UpdateSnapshot:
     """
     try:
         with safe_open(Path(path), "pt") as archive:
-            step = int((archive.metadata() or {})[_STEP])
+            step = int((archive.metadata() or {})[_STEP][:12])
             tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
         layers = {}
         for name in sorted({key.rpartition("/")[0] for key in tensors}):
             left, right, norm = (tensors[f"{name}/{part}"] for part in _PARTS)
-            layers[name] = _checked(LayerFactors(left, right, float(norm)))
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+            layers[name] = _checked(LayerFactors(left.float(), right.float(), float(norm)))
+        if not layers or not 0 <= step <= _LARGEST:
+            raise ValueError("no updates of a step")
+    except (SafetensorError, OSError, LookupError, ValueError, RuntimeError) as error:
         raise ModelFileError(f"{path} cannot be read as updates: {error}") from error
     return UpdateSnapshot(step, layers)
 
@@ -156,7 +164,11 @@ def angles_to_final(
 
     Returns:
         By layer, the largest principal angle of the two spaces in degrees, for each snapshot; None
-        where the update was zero. Layers whose final update is zero are left out.
+        where the update was zero, or its leading directions were no larger than the others, as
+        those of Deep LoRA at the start. Layers whose final update is zero are left out.
+
+    Raises:
+        ModelFileError: a snapshot is of layers of other sizes.
     """
     ranks = {each.layer: each.effective_rank for each in spectra(final)}
     found: dict[str, list[float | None]] = {}
@@ -171,8 +183,11 @@ def angles_to_final(
 def _angle(layer: LayerFactors | None, ends: tuple[Tensor, Tensor], rank: int) -> float | None:
     if layer is None:
         return None
+    if (len(layer.left), layer.right.shape[1]) != tuple(map(len, ends)):
+        raise ModelFileError("the updates on the way are not those of the finished model's layers")
     left, values, right = _svd(layer)
-    if not float(values[0]):
+    rest = values[rank] if rank < len(values) else 0.0
+    if not float(values[rank - 1]) > (1.0 + _GAP) * float(rest):
         return None
     spaces = zip((left[:, :rank], right[:, :rank]), ends, strict=True)
     return math.degrees(max(float(principal_angles(*pair).max()) for pair in spaces))
@@ -192,6 +207,7 @@ def _checked(layer: LayerFactors) -> LayerFactors:
         raise ValueError("factors that cannot be multiplied")
     if left.shape[1] > min(left.shape[0], right.shape[1]):
         raise ValueError("factors of more rank than the layer has")
-    if not (bool(left.isfinite().all() and right.isfinite().all()) and layer.weight_norm >= 0.0):
+    numbers = torch.cat([left.abs().flatten(), right.abs().flatten()])
+    if not (bool((numbers <= _LARGEST).all()) and 0.0 <= layer.weight_norm <= _LARGEST):
         raise ValueError("factors that are not finite")
     return layer

@@ -1,7 +1,7 @@
 """Which layers of a network an adapter is attached to."""
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ Predicate = Callable[[str, nn.Module], bool]
 """Says yes to the name of a module and the module."""
 
 Targets = str | Sequence[str] | Predicate
-"""A preset of ``PRESETS``, a glob of module names or several, or a predicate."""
+"""A preset of ``PRESETS``, a glob of module names, several of either, or a predicate."""
 
 _ATTENTION = ("attn", "attention", "self_attn")
 
@@ -25,35 +25,60 @@ def layers_to_adapt(
 
     Args:
         model: the network.
-        adapter: decides the rank that a layer takes. A preset leaves out layers that take none;
-            a layer that is named must be large enough for the whole rank.
+        adapter: decides the rank that a layer takes. A preset leaves out layers that take none,
+            and needs one that takes all; a layer that is named must be large enough for the
+            whole rank.
         targets: which layers.
         but: globs of modules that are no targets.
 
     Raises:
-        ConfigError: no layer is a target, or the rank is above that of a layer that is named.
+        ConfigError: no layer is one of the targets, or the rank is above that of a layer that
+            is named, or of all of a preset.
     """
     supported = {
         name: module
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d) and not matches(name, but)
     }
-    wanted, named = _predicate(targets)
     found: dict[str, nn.Module] = {}
+    for target in [targets] if callable(targets) or isinstance(targets, str) else targets:
+        found |= _layers_of(target, supported, adapter)
+    if not found:
+        raise ConfigError("no layer of the network is a target")
+    # In the order of the network, whatever that of the targets is.
+    return {name: module for name, module in supported.items() if name in found}
+
+
+def _layers_of(
+    target: str | Predicate, supported: Mapping[str, nn.Module], adapter: Adapter
+) -> dict[str, nn.Module]:
+    """Return the layers that are one target."""
+    preset = PRESETS.get(target) if isinstance(target, str) else None
+    if callable(target):
+        wanted = target
+    else:
+        wanted = preset or (lambda name, module: fnmatchcase(name, target))
+    found: dict[str, nn.Module] = {}
+    largest = 0
     for name, module in supported.items():
         if not wanted(name, module):
             continue
-        rows, columns = matrix_of(module.weight).shape
+        rows, columns = matrix_of(module.get_parameter("weight")).shape
         rank = adapter.fit(rows, columns)
-        if named and rank < adapter.rank:
+        if preset is None and rank < adapter.rank:
             raise ConfigError(
                 f"rank {adapter.rank} is above that of {name}, a matrix of {rows} x {columns}: "
                 f"choose {min(rows, columns)} or less"
             )
+        largest = max(largest, rank)
         if rank:
             found[name] = module
-    if not found:
-        raise ConfigError(_no_target(targets, list(supported)))
+    if not found and isinstance(target, str):
+        raise ConfigError(_no_target(target, list(supported)))
+    if found and largest < adapter.rank:
+        raise ConfigError(
+            f"rank {adapter.rank} is above that of every layer: choose {largest} or less"
+        )
     return found
 
 
@@ -89,20 +114,7 @@ PRESETS: dict[str, Predicate] = {
 attention, and convolutions of 1 x 1 with linear layers."""
 
 
-def _predicate(targets: Targets) -> tuple[Predicate, bool]:
-    """Return what says yes, and whether it names layers one by one."""
-    if callable(targets):
-        return targets, True
-    if isinstance(targets, str) and targets in PRESETS:
-        return PRESETS[targets], False
-    globs = [targets] if isinstance(targets, str) else list(targets)
-    return (lambda name, module: any(fnmatchcase(name, glob) for glob in globs)), True
-
-
-def _no_target(targets: Targets, known: Sequence[str]) -> str:
-    if callable(targets) or not targets:
-        return "no layer of the network is a target"
-    first = targets if isinstance(targets, str) else targets[0]
-    near = difflib.get_close_matches(first, [*PRESETS, *known], n=4, cutoff=0.3)
+def _no_target(target: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(target, [*PRESETS, *known], n=4, cutoff=0.3)
     said = near or [*PRESETS, *known[:2]]
-    return f"no layer of the network is a target '{first}': the nearest are {', '.join(said)}"
+    return f"no layer of the network is a target '{target}': the nearest are {', '.join(said)}"

@@ -1,5 +1,6 @@
 """``rhm adapt`` and ``rhm merge``."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     import pandas
 
 _VALIDATIONS = 6
-"""How often ``rhm adapt`` validates, about."""
 
 
 def adapt(
@@ -71,37 +71,34 @@ def adapt(
 
     import pandas
 
-    from rhm.models.file import load_spec
-    from rhm.training.adaptation import LEARNING_RATES, METHODS
+    from rhm.training.adaptation import METHODS
     from rhm.training.config import parse_config, put_settings
     from rhm.training.fitting import fit
 
     if method not in METHODS:
         raise typer.BadParameter(f"unknown method '{method}': choose {', '.join(METHODS)}")
-    base = load_spec(model)
     tree: dict[str, Any] = {
-        "name": name or "-".join([_name_of(model), *(domains or ()), method]),
         "output": str(output),
         "seed": seed,
         "data": {"catalog": str(catalog), "sources": domains or [], "chip_px": chip},
-        "model": {"threshold": base.threshold},
         "adapter": {"base": str(model), "method": method, "rank": rank},
-        "trainer": {
-            "steps": steps,
-            "batch_size": batch_size,
-            "validate_every": _divisor(steps, steps // _VALIDATIONS),
-        },
-        "optimizer": {
-            "learning_rate": LEARNING_RATES[method] if learning_rate is None else learning_rate
-        },
+        "trainer": {"steps": steps, "batch_size": batch_size},
     }
+    if name is not None:
+        tree["name"] = name
+    if learning_rate is not None:
+        tree["optimizer"] = {"learning_rate": learning_rate}
     if targets:
         tree["adapter"]["targets"] = targets[0] if len(targets) == 1 else targets
     if bank is not None:
         tree["augment"] = {"bank": str(bank)}
     put_settings(tree, settings or ())
+    _complete(tree, model)
+    config = parse_config(tree, origin="rhm adapt")
+    if config.adapter.base != str(model):
+        raise typer.BadParameter("adapter.base is the model that the command names")
     run = fit(
-        parse_config(tree, origin="rhm adapt"),
+        config,
         resume=resume,
         progress=not (quiet or json) and sys.stderr.isatty(),
     )
@@ -132,6 +129,9 @@ def merge(
     """
     from rhm.models.file import load_model, save_model
 
+    for given in (model, model / "model.safetensors", adapter):
+        if given.resolve() == output.resolve():
+            raise typer.BadParameter(f"--output would overwrite {given}, which is still needed")
     save_model(load_model(model, adapter=adapter), output)
     emit({"model": str(output)}, [_said("model", output)], as_json=json)
 
@@ -144,9 +144,30 @@ def _name_of(model: Path) -> str:
     return path.parent.name if path.stem == "model" else path.stem
 
 
-def _divisor(number: int, most: int) -> int:
-    """Return the largest divisor of a number that is at most ``most``, and 1 at least."""
-    return max((each for each in range(1, most + 1) if number % each == 0), default=1)
+def _complete(tree: dict[str, Any], model: Path) -> None:
+    """Put in what depends on other settings and was not set."""
+    from rhm.models.file import load_spec
+    from rhm.training.adaptation import LEARNING_RATES
+
+    adapter, data = tree["adapter"], tree["data"]
+    sections = [tree.setdefault(name, {}) for name in ("model", "optimizer", "trainer")]
+    if not all(isinstance(each, dict) for each in (adapter, data, *sections)):
+        return  # it will be said that they are no sections
+    network, optimizer, trainer = sections
+    method = adapter.get("method")
+    network.setdefault("threshold", load_spec(model).threshold)
+    if method in LEARNING_RATES:
+        optimizer.setdefault("learning_rate", LEARNING_RATES[method])
+    if isinstance(trainer.get("steps"), int):
+        trainer.setdefault("validate_every", _validate_every(trainer["steps"]))
+    words = [_name_of(model), *(data.get("sources") or ()), str(method)]
+    tree.setdefault("name", re.sub(r"[^\w.+-]+", "_", "-".join(map(str, words))).lstrip(".+-"))
+
+
+def _validate_every(steps: int) -> int:
+    """Return the steps between validations: about six of them, evenly spaced to the end."""
+    counts = [each for each in range(1, 2 * _VALIDATIONS + 1) if steps % each == 0]
+    return steps // min(counts, key=lambda count: abs(count - _VALIDATIONS))
 
 
 def _summary(trained: "pandas.DataFrame") -> str:

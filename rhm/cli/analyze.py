@@ -82,6 +82,11 @@ def analyze(
     )
     names = _names(models)
     listed = Catalog.load(catalog)
+    adaptations = [
+        change
+        for path, name in zip(models, names, strict=True)
+        if (change := inspect_adaptation(_run_of(path), name)) is not None
+    ]
     inspections = []
     for path, name in zip(models, names, strict=True):
         model = on_device(load_model(path), device)
@@ -100,11 +105,6 @@ def analyze(
                     on_image=partial(advance, 1),
                 )
             )
-    adaptations = [
-        change
-        for path, name in zip(models, names, strict=True)
-        if (change := inspect_adaptation(_run_of(path), name)) is not None
-    ]
     page, numbers, *tables = write_analysis(inspections, sampling, output, adaptations)
     lines = [f"left out: {line}" for line in left_out(inspections)]
     lines += [tap_sentence(each.best) for each in inspections if each.best]

@@ -51,7 +51,8 @@ def load_model(
 
     Args:
         path: the file, or the folder of a run that holds ``model.safetensors``.
-        adapter: of ``save_adapted``, merged into the model's weights.
+        adapter: of ``save_adapted``, or the folder of a run that holds ``adapter.safetensors``;
+            merged into the model's weights.
 
     Raises:
         ModelFileError: a file is missing, damaged, or of no version known here, or the adapter
@@ -60,6 +61,8 @@ def load_model(
     model = _load(_file(path))
     if adapter is None:
         return model
+    if Path(adapter).is_dir():
+        adapter = Path(adapter) / "adapter.safetensors"
     load_adapter(model, adapter)
     merge(model)
     notes = adapter_notes(adapter)

@@ -87,7 +87,8 @@ class ModelSpec:
         for shares in self.source_histograms.values():
             if np.asarray(shares, dtype=np.float64).shape != (self.bands, 256):
                 raise ValueError("source_histograms have 256 levels per band")
-        for text in (self.architecture, self.encoder, *self.classes, *self.sources):
+        names = (self.architecture, self.encoder, self.method, self.split_hash, self.rhm_version)
+        for text in (*names, *self.classes, *self.sources):
             if not isinstance(text, str):
                 raise ValueError(f"{text!r} is not a name")
 

@@ -50,9 +50,11 @@ class AdapterConfig:
             inner ones; 0 freezes them.
         targets: layers with updates: a preset (``all``, ``encoder``, ``attention``,
             ``pointwise``), a glob of names, or several globs.
-        trained: globs of what is trained in full; null takes those of the method.
-        batch_norm: ``frozen``, ``statistics`` (they follow the new imagery) or ``affine`` (scale
-            and offset are trained, too); ``model.batch_norm`` is of models trained anew.
+        trained: globs of what is trained in full; null takes those of the method. The scale
+            and offset of batch norms are among it where a glob names them. A cosine head keeps
+            its temperature.
+        batch_norm: ``frozen`` statistics, ``statistics`` that follow the new imagery, or
+            ``affine``: scale and offset are trained, too, whatever is named.
         gradient_batches: of Deep LoRA: batches whose mean gradient gives its outer factors; 0
             draws them at random.
     """

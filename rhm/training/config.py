@@ -118,6 +118,12 @@ class RunConfig(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_adapter(self) -> Self:
+        if self.adapter.base is None and self.adapter != AdapterConfig():
+            raise ValueError("adapter.base is missing: the model to be adapted")
+        return self
+
     @property
     def folder(self) -> Path:
         """The run's folder."""

@@ -1,7 +1,6 @@
 """The chips of a run, as Lightning asks for them."""
 
 from functools import reduce
-from itertools import islice
 
 import lightning
 import numpy as np
@@ -55,11 +54,26 @@ class ChipDataModule(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Chip]:
         """Return this process's share of the training chips."""
-        return self._train_loader(self.config.data.workers)
+        data, settings = self.config.data, self.config.trainer
+        sampler = SeededSampler(
+            settings.epoch_steps * settings.batch_size,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            world_size=settings.devices * settings.num_nodes,
+        )
+        return DataLoader(
+            self._training_chips(),
+            batch_size=self._batch_size(),
+            sampler=sampler,
+            num_workers=data.workers,
+            persistent_workers=data.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
 
     def first_batches(self, count: int) -> list[Chip]:
-        """Return the first process's first batches of training chips."""
-        return list(islice(self._train_loader(workers=0), count))
+        """Return the first global batches of training chips, whatever the number of processes."""
+        size = self.config.trainer.batch_size
+        sampler = SeededSampler(count * size)
+        return list(DataLoader(self._training_chips(), batch_size=size, sampler=sampler))
 
     def val_dataloader(self) -> DataLoader[Chip]:
         """Return the validation chips; none where there are no validation images."""
@@ -67,10 +81,9 @@ class ChipDataModule(lightning.LightningDataModule):
         chips = GridChips(self.material.val, size=data.chip_px, preparation=self.preparation)
         return DataLoader(chips, batch_size=self._batch_size(), num_workers=min(data.workers, 1))
 
-    def _train_loader(self, workers: int) -> DataLoader[Chip]:
-        data, settings = self.config.data, self.config.trainer
-        world_size = settings.devices * settings.num_nodes
-        chips = TrainingChips(
+    def _training_chips(self) -> TrainingChips:
+        data = self.config.data
+        return TrainingChips(
             self.material.train,
             size=data.chip_px,
             preparation=self.preparation,
@@ -78,19 +91,6 @@ class ChipDataModule(lightning.LightningDataModule):
             balance=data.balance,
             seed=self.config.seed,
             references=self._references(),
-        )
-        sampler = SeededSampler(
-            settings.epoch_steps * settings.batch_size,
-            rank=self.trainer.global_rank if self.trainer else 0,
-            world_size=world_size,
-        )
-        return DataLoader(
-            chips,
-            batch_size=self._batch_size(),
-            sampler=sampler,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
         )
 
     def _augmentation(self, dtype: str) -> Augmentation:

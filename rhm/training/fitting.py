@@ -7,7 +7,6 @@ import warnings
 from dataclasses import replace
 
 import lightning
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import (
     Callback,
@@ -30,7 +29,7 @@ from rhm.models.build import SegmentationModel, input_statistics, load_encoder_w
 from rhm.models.file import save_adapted, save_model
 from rhm.models.spec import ModelSpec
 from rhm.training.adaptation import adapt_network, trained_table
-from rhm.training.base import base_model, with_base
+from rhm.training.base import base_model, check_base, remember_base, with_base
 from rhm.training.config import RunConfig, TrainerConfig, read_config
 from rhm.training.datamodule import ChipDataModule
 from rhm.training.losses import LOSSES
@@ -67,7 +66,9 @@ def fit(
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     lightning.seed_everything(config.seed, verbose=False)
     config = with_base(config)
-    if not resume:
+    if resume:
+        check_base(Run.resume(config))
+    else:
         Run.refuse_existing(config)
     material = gather(config)
     model = build_model(config, material)
@@ -77,7 +78,8 @@ def fit(
         adapt_network(model, config.adapter, loss, chips.first_batches, seed=config.seed)
     trainer = _trainer(config, validated=bool(material.val), progress=progress)
     run = _folder(config, resume=resume) if trainer.is_global_zero else Run(config.folder)
-    if trainer.is_global_zero and attachment_of(model) is not None:
+    if trainer.is_global_zero and attachment_of(model) is not None and not resume:
+        remember_base(run, model)
         with atomic_path(run.folder / "trained.csv") as temporary:
             trained_table(model).to_csv(temporary, index=False)
     module = SegmentationModule(
@@ -119,6 +121,8 @@ def fit_once(config: RunConfig, *, progress: bool = False) -> Run:
     config = with_base(config)
     begun = (config.folder / "config.yaml").is_file()
     run = Run.resume(config) if begun else Run(config.folder)
+    if begun:
+        check_base(run)
     return run if run.model.is_file() else fit(config, resume=begun, progress=progress)
 
 
@@ -134,7 +138,6 @@ def build_model(config: RunConfig, material: Material) -> SegmentationModel:
         return base_model(config, material)
     bands = material.train[0].bands
     mean, std = input_statistics(config.model.encoder, bands)
-    distances = [tile.gsd_m for tile in material.train if tile.gsd_m is not None]
     spec = ModelSpec(
         architecture=config.model.architecture,
         encoder=config.model.encoder,
@@ -142,7 +145,7 @@ def build_model(config: RunConfig, material: Material) -> SegmentationModel:
         mean=mean,
         std=std,
         scalings=material.scalings,
-        gsd_m=config.data.gsd_m or (float(np.median(distances)) if distances else None),
+        gsd_m=config.data.gsd_m or material.gsd_m,
         standardize=config.model.standardize,
         head=config.model.head,
         method=_method(config),
@@ -180,9 +183,10 @@ def finish(
 
     An adapted model is written twice: its adapter, and merged with its base.
     """
-    best = run.checkpoints / "best.ckpt"
+    best, step = run.checkpoints / "best.ckpt", config.trainer.steps
     if val is not None and best.is_file():
-        state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
+        checkpoint = torch.load(best, map_location="cpu", weights_only=True)
+        state, step = checkpoint["state_dict"], int(checkpoint["global_step"])
         prefix = "model."
         model.load_state_dict(
             {name[len(prefix) :]: t for name, t in state.items() if name.startswith(prefix)}
@@ -195,8 +199,7 @@ def finish(
         if config.adapter.method != "full":
             save_adapted(model, run.adapter)
         if config.adapter.update() is not None:
-            steps = config.trainer.steps
-            save_snapshot(take_snapshot(model, steps), run.updates / FINAL)
+            save_snapshot(take_snapshot(model, step), run.updates / FINAL)
         merge(model)
     save_model(model, run.model)
     run.collect_metrics()

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from rhm.bank import HistogramBank
 from rhm.colour import SOURCES_BANK
 from rhm.data.catalog import Catalog, Tile
@@ -43,6 +45,12 @@ class Material:
     histograms: Mapping[tuple[str, str], Histogram]
     scenes: Mapping[str, Histogram] = field(default_factory=dict)
     references: Sequence[Tile] = ()
+
+    @property
+    def gsd_m(self) -> float | None:
+        """Median metres per pixel of the training images; None where none says."""
+        known = [tile.gsd_m for tile in self.train if tile.gsd_m is not None]
+        return float(np.median(known)) if known else None
 
     def range_of(self, dtype: str) -> Scaling:
         """Return the range of imagery of ``dtype``, measured on the references if need be."""
@@ -91,11 +99,16 @@ def gather(config: RunConfig) -> Material:
         raise ConfigError(f"augment.bank has {bank.bands} bands, the training images {bands.pop()}")
     histograms = _by_domain(train, counted)
     # The bank must not move the range of imagery that there are labels of: runs with and
-    # without it then differ in their augmentation only.
+    # without it then differ in their augmentation only. A model to be adapted has its own.
     of_bank = measure_scalings(bank.pooled.values()) if bank else {}
-    measured = of_bank | measure_scalings(histograms.values()) | _fixed_scalings(config)
+    of_base = _scalings_of_base(config, train[0].bands)
+    measured = of_bank | measure_scalings(histograms.values()) | of_base
     if bank is not None:
-        _check_range(bank, measured)
+        for dtype, pooled in bank.pooled.items():
+            _check_range("augment.bank", pooled, measured[dtype.name], "the training imagery")
+    for (domain, name), pooled in histograms.items():
+        if name in of_base:
+            _check_range(domain, pooled, of_base[name], "what the model was trained on")
     _check_resolution(config, train)
     _check_validation(val, bands=train[0].bands, dtypes=measured.keys())
     scenes = {}
@@ -105,9 +118,16 @@ def gather(config: RunConfig) -> Material:
     return Material(catalog, train, val, bank, measured, histograms, scenes, references)
 
 
-def _fixed_scalings(config: RunConfig) -> dict[str, Scaling]:
-    """Return the ranges that a model to be adapted has known from its own training on."""
-    return {} if config.adapter.base is None else dict(load_spec(config.adapter.base).scalings)
+def _scalings_of_base(config: RunConfig, bands: int) -> dict[str, Scaling]:
+    """Return the ranges that a model to be adapted knows from its own training."""
+    if config.adapter.base is None:
+        return {}
+    spec = load_spec(config.adapter.base)
+    if spec.bands != bands:
+        raise ConfigError(
+            f"the training images have {bands} bands, and adapter.base takes {spec.bands}"
+        )
+    return dict(spec.scalings)
 
 
 def _bank(
@@ -140,21 +160,19 @@ def _references(config: RunConfig, catalog: Catalog, bands: int) -> Sequence[Til
     return tiles
 
 
-def _check_range(bank: HistogramBank, scalings: Mapping[str, Scaling]) -> None:
-    """Refuse a bank whose imagery is scaled unlike the training imagery of its type."""
-    for dtype, histogram in bank.pooled.items():
-        scaling = scalings[dtype.name]
-        ends = zip(histogram.distribution(), scaling.low, scaling.high, strict=True)
-        values = histogram.values
-        outside = max(
-            float(shares[(values < low) | (values > high)].sum()) for shares, low, high in ends
+def _check_range(what: str, histogram: Histogram, scaling: Scaling, known: str) -> None:
+    """Refuse imagery that is scaled unlike the imagery of its type that a range is known of."""
+    ends = zip(histogram.distribution(), scaling.low, scaling.high, strict=True)
+    values = histogram.values
+    outside = max(
+        float(shares[(values < low) | (values > high)].sum()) for shares, low, high in ends
+    )
+    if outside > _MOST_OUTSIDE:
+        raise ConfigError(
+            f"{what}: {outside:.0%} of its {scaling.dtype} pixels lie outside the range "
+            f"{scaling.low} to {scaling.high} of {known}, which is scaled otherwise: bring both "
+            "to one scale"
         )
-        if outside > _MOST_OUTSIDE:
-            raise ConfigError(
-                f"augment.bank: {outside:.0%} of its {dtype} pixels lie outside the range "
-                f"{scaling.low} to {scaling.high} of the training imagery, which is scaled "
-                "otherwise: bring both to one scale"
-            )
 
 
 def _check_resolution(config: RunConfig, tiles: Sequence[Tile]) -> None:

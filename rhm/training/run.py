@@ -7,6 +7,7 @@ runs/NAME/logs/                one folder per attempt, and TensorBoard's
 runs/NAME/checkpoints/         best.ckpt and last.ckpt
 runs/NAME/model.safetensors    the model, when training has ended
 runs/NAME/adapter.safetensors  of an adapted model: what was trained, without its base
+runs/NAME/base.sha256          of an adapted model: hash of the weights that it began with
 runs/NAME/trained.csv          of an adapted model: the layers and parameters that were trained
 runs/NAME/updates/             of an adapted model: its updates at every validation
 runs/NAME/evaluation/          scores and examples, when it has been evaluated
@@ -52,6 +53,11 @@ class Run:
     def model(self) -> Path:
         """Path of the finished model."""
         return self.folder / "model.safetensors"
+
+    @property
+    def base(self) -> Path:
+        """Path of the hash of the model that an adaptation begins with."""
+        return self.folder / "base.sha256"
 
     @property
     def adapter(self) -> Path:

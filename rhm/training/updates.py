@@ -15,7 +15,7 @@ class UpdateRecorder(Callback):
     """Saves the factors of a network's updates at the start and after every epoch.
 
     Args:
-        folder: receives a file of a few hundred kilobytes each.
+        folder: receives a file each, of the size of the adapter.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -257,12 +257,38 @@ def test_globs_and_predicates_choose_layers() -> None:
 
 def test_a_small_layer_takes_its_full_rank_from_a_preset() -> None:
     model = nn.Sequential(nn.Conv2d(32, 32, 3, groups=32), nn.Conv2d(32, 1, 3), nn.Linear(5, 40))
-    assert [each.rank for each in attach(model, LoRA(16)).layers] == [9, 1, 5]
+    assert [each.rank for each in attach(model, LoRA(9)).layers] == [9, 1, 5]
     detach(model)
-    assert [(each.name, each.rank) for each in attach(model, DeepLoRA(16)).layers] == [
+    assert [(each.name, each.rank) for each in attach(model, DeepLoRA(8)).layers] == [
         ("0", 8),
         ("2", 4),
     ]
+    detach(model)
+    with pytest.raises(ConfigError, match="rank 16 is above that of every layer: choose 9 or less"):
+        attach(model, LoRA(16))
+
+
+def test_every_one_of_several_targets_must_be_there() -> None:
+    model = nn.Sequential()
+    model.add_module("encoder", nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8)))
+    model.add_module("head", nn.Linear(8, 8))
+    both = attach(model, LoRA(2), targets=["head", "encoder"])
+    assert [layer.name for layer in both.layers] == ["encoder.0", "encoder.1", "head"]
+    detach(model)
+    with pytest.raises(ConfigError, match="a target 'haed': the nearest are head"):
+        attach(model, LoRA(2), targets=["encoder", "haed"])
+
+
+def test_half_precision_does_not_lose_the_start() -> None:
+    model = nn.Sequential(nn.Linear(8, 8, bias=False))
+    attach(model, DeepLoRA(4, init_scale=1e-3))
+    ((_, update),) = updates(model)
+    plain = update(torch.zeros(8, 8))
+    with torch.autocast("cpu", dtype=torch.float16):
+        formed = update(torch.zeros(8, 8))
+    assert formed.dtype == torch.float32
+    assert bool(formed.any())
+    assert torch.equal(formed, plain)
 
 
 class Normed(nn.Module):
@@ -299,7 +325,10 @@ def bad_settings() -> Iterator[tuple[Callable[[nn.Module], object], str]]:
     yield lambda m: attach(m, LoRA(2), "encodr"), "the nearest are encoder"
     yield lambda m: attach(m, LoRA(2), lambda n, _: False), "no layer of the network is a target"
     yield lambda m: attach(m, LoRA(2), batch_norm="melted"), "choose frozen, statistics, affine"
-    yield lambda m: attach(m, LoRA(2), trained=["head"]), "no module of the network is 'head'"
+    yield (
+        lambda m: attach(m, LoRA(2), trained=["head"]),
+        "no module or parameter of the network is 'head'",
+    )
     yield lambda m: (attach(m, LoRA(2)), attach(m, LoRA(2))), "has an adapter already"
     yield merge, "has no adapter"
     yield detach, "has no adapter"

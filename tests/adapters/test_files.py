@@ -1,6 +1,7 @@
 """Adapter files: exact round trips, and refusal of what was made for another base."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -146,7 +147,16 @@ def test_what_is_no_adapter_of_this_network_is_refused(tmp_path: Path) -> None:
         (lambda v, t: t.update({"0/a": torch.ones(2, 5)}), "another shape"),
         (lambda v, t: t.update({"0/b": torch.full((8, 2), torch.nan)}), "is not finite"),
         (lambda v, t: t.pop("0/a"), "not an adapter of this network"),
-        (lambda v, t: t.update({"besides/none": torch.ones(2)}), "not an adapter of this network"),
+        (lambda v, t: t.update({"besides/none": torch.ones(2)}), "more than its layers have"),
+        (lambda v, t: t.update({"besides/0.bias": torch.ones(8)}), "more than its layers have"),
+        (lambda v, t: v.update(kind=None), "more than its layers have"),
+        (lambda v, t: v.update(trained=["0"]), "not an adapter of this network"),
+        (lambda v, t: v.update(format=math.inf), "cannot be read as an adapter"),
+        (lambda v, t: t.update({"0/a": torch.ones(())}), "another shape"),
+        (lambda v, t: t.update({"0/a": torch.ones(0, 27), "0/b": torch.ones(8, 0)}), "shape"),
+        (lambda v, t: t.update({"0/a": torch.ones(2, 27).int()}), "another type"),
+        (lambda v, t: t.update({"0/a": torch.ones(2, 27).double()}), "another type"),
+        (lambda v, t: t.update({"0/b": torch.ones(8, 3)}), "another shape"),
     ]
     for change, told in changes:
         save_adapter(model, path)

@@ -91,6 +91,24 @@ def test_angles_fall_to_zero_at_the_end() -> None:
     assert angles[3] == pytest.approx(0.0, abs=1e-5)
 
 
+def test_directions_are_compared_on_both_sides_and_only_where_they_lead() -> None:
+    left, right = orthonormal(9, 4, 0), orthonormal(7, 7, 1)
+    values = [3.0, 0.1, 0.0, 0.0]
+    final = snapshot(3, left, values, right[:, :4])
+    turned = right[:, :4].clone()
+    turned[:, 0] = math.cos(0.7) * right[:, 0] + math.sin(0.7) * right[:, 6]
+    on_the_way = [
+        snapshot(0, left, [1e-9] * 4, right[:, :4]),  # as Deep LoRA begins
+        snapshot(1, left, values, turned),
+    ]
+    (angles,) = angles_to_final(on_the_way, final).values()
+    assert angles[0] is None
+    assert angles[1] == pytest.approx(math.degrees(0.7), abs=1e-2)
+    other = snapshot(1, orthonormal(8, 4, 0), values, right[:, :4])
+    with pytest.raises(ModelFileError, match="not those of the finished model"):
+        angles_to_final([other], final)
+
+
 def test_nothing_learned_is_no_direction() -> None:
     zero = snapshot(0, orthonormal(5, 2, 0), [0.0, 0.0], orthonormal(5, 2, 1))
     (found,) = spectra(zero)
@@ -109,7 +127,13 @@ def test_nothing_learned_is_no_direction() -> None:
             "a/right": torch.ones(1, 4),
             "a/weight_norm": torch.ones(()),
         },
+        {
+            "a/left": torch.full((4, 1), 1e200, dtype=torch.float64),
+            "a/right": torch.ones(1, 4),
+            "a/weight_norm": torch.ones(()),
+        },
         {"a/left": torch.ones(4, 2)},
+        {},
     ],
 )
 def test_what_is_no_snapshot_is_refused(tmp_path: Path, tensors: dict[str, Tensor]) -> None:
@@ -117,6 +141,8 @@ def test_what_is_no_snapshot_is_refused(tmp_path: Path, tensors: dict[str, Tenso
     save_file(tensors, path, metadata={"step": "1"})
     with pytest.raises(ModelFileError, match="cannot be read as updates"):
         load_snapshot(path)
-    save_file({"b": torch.ones(2)}, path)
+    good = {"a/left": torch.ones(4, 1), "a/right": torch.ones(1, 4)}
+    good["a/weight_norm"] = torch.ones(())
+    save_file(good, path, metadata={"step": "9" * 401})
     with pytest.raises(ModelFileError, match="cannot be read as updates"):
         load_snapshot(path)

@@ -3,12 +3,15 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import rasterio
 import torch
 
+from rhm.cli.adapt import _complete, _validate_every
 from rhm.models.file import load_model
+from rhm.training.adaptation import LEARNING_RATES
 
 Rhm = Callable[..., tuple[int, str, str]]
 SMALL = ("--domain", "birch_satellite", "--steps", 4, "--batch-size", 2, "--chip", 64)
@@ -58,15 +61,17 @@ def test_a_scene_is_predicted_with_an_adapter(
     for name, model in (
         ("plain", [trained]),
         ("adapted", [trained, "--adapter", adapted / "adapter.safetensors"]),
+        ("folder", [trained, "--adapter", adapted]),
         ("merged", [adapted]),
     ):
         code, _, err = rhm("predict", model[0], scene, *model[1:], *words, "-o", tmp_path / name)
         assert code == 0, err
     read = {}
-    for name in ("plain", "adapted", "merged"):
+    for name in ("plain", "adapted", "folder", "merged"):
         with rasterio.open(tmp_path / name / "birch_satellite_probability.tif") as raster:
             read[name] = raster.read()
     assert (read["adapted"] == read["merged"]).all()
+    assert (read["folder"] == read["merged"]).all()
     assert (read["adapted"] != read["plain"]).any()
 
 
@@ -121,6 +126,36 @@ def test_the_analysis_shows_what_was_changed(
     assert 'id="adaptation"' not in (tmp_path / "plain" / "index.html").read_text()
 
 
+def test_an_input_is_not_overwritten(rhm: Rhm, trained: Path, adapted: Path) -> None:
+    adapter = adapted / "adapter.safetensors"
+    for output in (adapter, trained / "model.safetensors"):
+        before = output.read_bytes()
+        code, _, err = rhm("merge", trained, adapter, "-o", output)
+        assert (code, "would overwrite" in err, err.count("\n")) == (2, True, 1)
+        assert output.read_bytes() == before
+
+
+@pytest.mark.parametrize(("steps", "every"), [(300, 50), (60, 10), (307, 307), (13, 13), (8, 2)])
+def test_validations_are_about_six(steps: int, every: int) -> None:
+    assert _validate_every(steps) == every
+
+
+def test_settings_that_were_not_made_follow_those_that_were(trained: Path) -> None:
+    tree: dict[str, Any] = {
+        "data": {"sources": ["las vegas"]},
+        "adapter": {"method": "lora"},
+        "trainer": {"steps": 9},
+    }
+    _complete(tree, trained)
+    assert tree["name"] == "tiny-las_vegas-lora"
+    assert tree["optimizer"] == {"learning_rate": LEARNING_RATES["lora"]}
+    assert tree["trainer"]["validate_every"] == 3
+    assert tree["model"] == {"threshold": load_model(trained).spec.threshold}
+    broken = {**tree, "optimizer": 3}
+    _complete(broken, trained)
+    assert broken["optimizer"] == 3
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -130,6 +165,12 @@ def test_the_analysis_shows_what_was_changed(
         (["--target", "*conv_dw", "--rank", "64"], "rank 64 is above that of"),
         (["--set", "adapter.ranks=3"], "adapter.ranks: unknown key, did you mean 'rank'"),
         (["--set", "nothing"], "--set wants section.key=value"),
+        (["--set", "adapter.base=null"], "adapter.base is"),
+        (["--set", "adapter.base=other"], "adapter.base is the model that the command names"),
+        (["--set", "optimizer=3"], "optimizer"),
+        (["--set", "trainer.steps=x"], "trainer.steps"),
+        (["--rank", "100000"], "rank 100000 is above that of every layer"),
+        (["--target", "encoder", "--target", "typo*"], "a target 'typo*'"),
         (["--domain", "nowhere"], "nowhere"),
     ],
 )

@@ -1,6 +1,7 @@
 """Adaptation: what is trained and what is not, files that are the model, exact resume."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from rhm.adapters import attachment_of, detach, load_adapter, parameter_groups
+from rhm.adapters import attach, attachment_of, detach, load_adapter, parameter_groups
 from rhm.adapters.spectra import load_snapshot, spectra
+from rhm.data.radiometry import Scaling
 from rhm.errors import ConfigError, ModelFileError
 from rhm.models.build import SegmentationModel
 from rhm.models.file import load_model, save_adapted, save_model
@@ -234,6 +236,62 @@ def test_every_group_keeps_its_share_of_the_rate_through_the_schedule(adapting: 
     )
 
 
+def test_a_run_goes_on_only_with_the_base_that_it_began_with(
+    adapting: Make, base: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.safetensors"
+    model = load_model(base)
+    save_model(model, copy)
+    config = adapting("head", name="moving", adapter={"base": str(copy)})
+    fit(config)
+    with torch.no_grad():
+        next(model.parameters()).add_(1e-3)
+    save_model(model, copy)
+    with pytest.raises(ConfigError, match="not the model any more"):
+        fit(config, resume=True)
+    with pytest.raises(ConfigError, match="not the model any more"):
+        fit_once(config)
+
+
+def test_the_first_batches_are_those_of_any_number_of_batches_a_step(adapting: Make) -> None:
+    plain, parted = (
+        ready(adapting(name="parts", trainer={"accumulate": parts}), 0)[1].first_batches(3)
+        for parts in (1, 2)
+    )
+    assert len(plain) == 3
+    for one, other in zip(plain, parted, strict=True):
+        assert torch.equal(one["image"], other["image"])
+
+
+def test_imagery_of_another_scale_is_refused(adapting: Make, base: Path, tmp_path: Path) -> None:
+    model = load_model(base)
+    dark = Scaling("uint16", (0.0,) * 3, (1.0,) * 3)
+    model.spec = replace(model.spec, scalings={**model.spec.scalings, "uint16": dark})
+    save_model(model, tmp_path / "dark.safetensors")
+    with pytest.raises(ConfigError, match=r"birch_satellite: .* which is scaled otherwise"):
+        fit(adapting(name="dark", adapter={"base": str(tmp_path / "dark.safetensors")}))
+
+
+def test_what_the_base_does_not_know_is_measured(
+    adapting: Make, base: Path, tmp_path: Path
+) -> None:
+    model = load_model(base)
+    known = model.spec.scalings["uint8"]
+    measured = replace(known, low=(3.0,) * 3)
+    model.spec = replace(model.spec, gsd_m=None, scalings={"uint8": measured})
+    save_model(model, tmp_path / "base.safetensors")
+    config = adapting(
+        "head",
+        name="measured",
+        adapter={"base": str(tmp_path / "base.safetensors")},
+        data={"sources": ["alder_aerial", "birch_satellite"]},
+    )
+    spec = load_model(fit(config).folder).spec
+    assert spec.gsd_m == pytest.approx(0.5, rel=1e-3)
+    assert spec.scalings["uint8"] == measured
+    assert "uint16" in spec.scalings
+
+
 def test_several_adapters_of_one_base_are_switched(adapting: Make, base: Path) -> None:
     first, second = (fit(adapting(method, name=f"of-{method}")) for method in ("lora", "head"))
     model = load_model(base)
@@ -252,11 +310,13 @@ def test_several_adapters_of_one_base_are_switched(adapting: Make, base: Path) -
 def test_what_does_not_fit_the_base_is_refused(adapting: Make, base: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"model\.architecture is fpn, and that of adapter\.base"):
         fit(adapting(model={"architecture": "fpn"}))
+    with pytest.raises(ConfigError, match=r"model\.batch_norm is of models that are trained anew"):
+        fit(adapting(model={"batch_norm": "frozen"}))
     with pytest.raises(ModelFileError, match="no model at"):
         fit(adapting(adapter={"base": str(tmp_path / "nothing")}))
     with pytest.raises(ConfigError, match="no layer of the network is a target 'encodr'"):
         fit(adapting(name="t", adapter={"targets": "encodr"}))
-    with pytest.raises(ConfigError, match="no module of the network is"):
+    with pytest.raises(ConfigError, match="no module or parameter of the network is"):
         fit(adapting("head", name="h", adapter={"trained": ["neck"]}))
     assert not (Run(adapting(name="t").folder).folder / "config.yaml").exists()
     other = load_model(base)
@@ -266,8 +326,18 @@ def test_what_does_not_fit_the_base_is_refused(adapting: Make, base: Path, tmp_p
     run = fit(adapting("head", name="foreign"))
     with pytest.raises(ModelFileError, match="made for another base model"):
         load_model(tmp_path / "other.safetensors", adapter=run.adapter)
+    save_adapted_of_another_network(base, tmp_path / "renamed.safetensors")
+    with pytest.raises(ModelFileError, match="describes another network: its encoder"):
+        load_model(base, adapter=tmp_path / "renamed.safetensors")
     with pytest.raises(ConfigError, match="no adapter to save"):
         save_adapted(other, tmp_path / "none.safetensors")
+
+
+def save_adapted_of_another_network(base: Path, path: Path) -> None:
+    model = load_model(base)
+    attach(model, None, trained=["*segmentation_head"])
+    model.spec = replace(model.spec, encoder="resnet18")
+    save_adapted(model, path)
 
 
 @pytest.mark.parametrize(
@@ -281,6 +351,7 @@ def test_what_does_not_fit_the_base_is_refused(adapting: Make, base: Path, tmp_p
         ({"gradient_batches": -1}, "gradient_batches is at least 0"),
         ({"outer_lr_ratio": 2.0}, "outer_lr_ratio is in"),
         ({"ranks": 3}, "unknown key, did you mean 'rank'"),
+        ({"targets": "typo"}, "adapter.base is missing"),
     ],
 )
 def test_impossible_settings_are_named(tiny: Make, settings: dict[str, Any], told: str) -> None:
