@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rhm.cli.options import CatalogFile, Domains, Json
+from rhm.cli.options import CatalogFile, Domains, Json, Quiet, ResumeRun, TargetBank
 from rhm.cli.output import emit
 
 if TYPE_CHECKING:
@@ -37,12 +37,7 @@ def adapt(
     learning_rate: Annotated[
         float | None, typer.Option(min=0.0, help="By default one that suits the method.")
     ] = None,
-    bank: Annotated[
-        Path | None,
-        typer.Option(
-            help="Bank of the target domain; without another augment.colour it turns on rhm."
-        ),
-    ] = None,
+    bank: TargetBank = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="A setting, as adapter.outer_lr_ratio=0; repeatable."),
@@ -52,10 +47,8 @@ def adapt(
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of runs.")] = Path("runs"),
     seed: Annotated[int, typer.Option(min=0, help="Seed of the run.")] = 0,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run from its last checkpoint.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    resume: ResumeRun = False,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Adapt a model to a few labelled images of another place.
@@ -129,7 +122,8 @@ def merge(
     """
     from rhm.models.file import load_model, save_model
 
-    for given in (model, model / "model.safetensors", adapter):
+    inputs = (model, model / "model.safetensors", adapter, adapter / "adapter.safetensors")
+    for given in inputs:
         if given.resolve() == output.resolve():
             raise typer.BadParameter(f"--output would overwrite {given}, which is still needed")
     save_model(load_model(model, adapter=adapter), output)
@@ -160,8 +154,10 @@ def _complete(tree: dict[str, Any], model: Path) -> None:
         optimizer.setdefault("learning_rate", LEARNING_RATES[method])
     if isinstance(trainer.get("steps"), int):
         trainer.setdefault("validate_every", _validate_every(trainer["steps"]))
-    words = [_name_of(model), *(data.get("sources") or ()), str(method)]
-    tree.setdefault("name", re.sub(r"[^\w.+-]+", "_", "-".join(map(str, words))).lstrip(".+-"))
+    sources = data.get("sources")
+    domains = map(str, sources) if isinstance(sources, list) else ()
+    words = "-".join([_name_of(model), *domains, str(method)])
+    tree.setdefault("name", re.sub(r"[^\w.+-]+", "_", words).lstrip(".+-"))
 
 
 def _validate_every(steps: int) -> int:

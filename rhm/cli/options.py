@@ -26,6 +26,14 @@ Views = Annotated[
     typer.Option("--views", help="Average over turned and mirrored views: eight predictions."),
 ]
 ShiftSeed = Annotated[int, typer.Option("--shift-seed", min=0, help="Seed of the shift.")]
+TargetBank = Annotated[
+    Path | None,
+    typer.Option(help="Bank of the target domain; without another augment.colour it turns on rhm."),
+]
+ResumeRun = Annotated[
+    bool, typer.Option("--resume", help="Continue the run from its last checkpoint.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 CatalogFile = Annotated[Path, typer.Argument(help="Catalog, as `rhm data index` writes it.")]
 
 

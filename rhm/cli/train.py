@@ -5,18 +5,13 @@ from typing import Annotated
 
 import typer
 
-from rhm.cli.options import Json
+from rhm.cli.options import Json, Quiet, ResumeRun, TargetBank
 from rhm.cli.output import emit
 
 
 def train(
     config: Annotated[Path, typer.Argument(help="Configuration (YAML).")],
-    bank: Annotated[
-        Path | None,
-        typer.Option(
-            help="Bank of the target domain; without another augment.colour it turns on rhm."
-        ),
-    ] = None,
+    bank: TargetBank = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="A setting, as optimizer.learning_rate=3e-4; repeatable."),
@@ -28,10 +23,8 @@ def train(
         int | None, typer.Option(min=1, help="Processes on this machine, one per device.")
     ] = None,
     num_nodes: Annotated[int | None, typer.Option(min=1, help="Machines.")] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run from its last checkpoint.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    resume: ResumeRun = False,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Train a model.

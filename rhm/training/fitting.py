@@ -78,7 +78,8 @@ def fit(
         adapt_network(model, config.adapter, loss, chips.first_batches, seed=config.seed)
     trainer = _trainer(config, validated=bool(material.val), progress=progress)
     run = _folder(config, resume=resume) if trainer.is_global_zero else Run(config.folder)
-    if trainer.is_global_zero and attachment_of(model) is not None and not resume:
+    if trainer.is_global_zero and attachment_of(model) is not None:
+        # Again on resuming: the run may have been killed before this.
         remember_base(run, model)
         with atomic_path(run.folder / "trained.csv") as temporary:
             trained_table(model).to_csv(temporary, index=False)

@@ -128,9 +128,10 @@ def test_the_analysis_shows_what_was_changed(
 
 def test_an_input_is_not_overwritten(rhm: Rhm, trained: Path, adapted: Path) -> None:
     adapter = adapted / "adapter.safetensors"
-    for output in (adapter, trained / "model.safetensors"):
+    inputs = (adapter, adapter), (trained / "model.safetensors", adapter), (adapter, adapted)
+    for output, given in inputs:
         before = output.read_bytes()
-        code, _, err = rhm("merge", trained, adapter, "-o", output)
+        code, _, err = rhm("merge", trained, given, "-o", output)
         assert (code, "would overwrite" in err, err.count("\n")) == (2, True, 1)
         assert output.read_bytes() == before
 
@@ -151,6 +152,10 @@ def test_settings_that_were_not_made_follow_those_that_were(trained: Path) -> No
     assert tree["optimizer"] == {"learning_rate": LEARNING_RATES["lora"]}
     assert tree["trainer"]["validate_every"] == 3
     assert tree["model"] == {"threshold": load_model(trained).spec.threshold}
+    odd: dict[str, Any] = {**tree, "data": {"sources": 3}}
+    del odd["name"]
+    _complete(odd, trained)
+    assert odd["name"] == "tiny-lora"
     broken = {**tree, "optimizer": 3}
     _complete(broken, trained)
     assert broken["optimizer"] == 3
@@ -168,6 +173,7 @@ def test_settings_that_were_not_made_follow_those_that_were(trained: Path) -> No
         (["--set", "adapter.base=null"], "adapter.base is"),
         (["--set", "adapter.base=other"], "adapter.base is the model that the command names"),
         (["--set", "optimizer=3"], "optimizer"),
+        (["--set", "data.sources=3"], "data.sources"),
         (["--set", "trainer.steps=x"], "trainer.steps"),
         (["--rank", "100000"], "rank 100000 is above that of every layer"),
         (["--target", "encoder", "--target", "typo*"], "a target 'typo*'"),

@@ -142,7 +142,12 @@ def test_a_resumed_adaptation_ends_as_an_uninterrupted_one(
         patch.setattr(fitting, "_trainer", with_power_cut)
         with pytest.raises(Killed):
             fit(adapting(name="cut"))
+    begun = Run(adapting(name="cut").folder)
+    begun.base.unlink()  # as if it had been killed before that was written
+    (begun.folder / "trained.csv").unlink()
     resumed = fit(adapting(name="cut"), resume=True)
+    assert begun.base.read_text() == Run(whole.folder).base.read_text()
+    assert (begun.folder / "trained.csv").is_file()
     assert not changed(whole.folder, resumed.folder)
     steps = sorted(path.name for path in resumed.updates.iterdir())
     assert steps == sorted(path.name for path in whole.updates.iterdir())
