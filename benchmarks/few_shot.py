@@ -68,9 +68,9 @@ PLACES = {**TARGETS, TUNED_ON: Place(("inria_austin", "inria_chicago"), 0.8)}
 
 METHODS = ("head", "full", "lora", "deep-lora")
 RATES = {
-    "head": (1e-3, 1e-2, 1e-1),
-    "full": (1e-5, 1e-4, 1e-3),
-    "lora": (1e-4, 1e-3, 1e-2),
+    "head": (1e-3, 1e-2, 1e-1, 3e-1),
+    "full": (1e-5, 1e-4, 1e-3, 3e-3),
+    "lora": (1e-4, 1e-3, 1e-2, 3e-2),
     "deep-lora": (3e-3, 1e-2, 3e-2),
 }
 """Learning rates to choose from."""
