@@ -14,13 +14,18 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 @contextmanager
-def staged_paths(targets: Sequence[Path]) -> Iterator[list[Path]]:
+def staged_paths(targets: Sequence[Path], *, within: Path | None = None) -> Iterator[list[Path]]:
     """Yield temporary paths that take the targets' names, all of them, on success.
 
     The targets lie in one folder. Temporary files keep their target's suffix, because several
     writers choose their format by it, and otherwise have plain names, because some writers
     misread odd ones. If the block raises, the temporary files are removed and whatever stood
     under the targets' names before is untouched.
+
+    Args:
+        targets: in the order in which they take their names.
+        within: a folder on the same file system to keep the temporary files in; by default the
+            targets'.
 
     Raises:
         OutputError: the folder cannot be created or written to, or the disk is full.
@@ -29,7 +34,7 @@ def staged_paths(targets: Sequence[Path]) -> Iterator[list[Path]]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # A folder of its own, on the same file system, so that writers may add side files.
-        scratch = tempfile.TemporaryDirectory(prefix=".rhm.", dir=folder)
+        scratch = tempfile.TemporaryDirectory(prefix=".rhm.", dir=within or folder)
     except OSError as error:
         raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from error
     with scratch as name:

@@ -60,7 +60,8 @@ def demo(
     from rhm.data.catalog import Catalog
     from rhm.evaluation.evaluate import evaluate_model, picks_of
     from rhm.evaluation.tiles import Shift
-    from rhm.inference.scenes import PolygonConfig, predict_raster
+    from rhm.inference.polygons import PolygonConfig
+    from rhm.inference.scenes import predict_raster
     from rhm.models.file import load_model
     from rhm.report import write_report
 

@@ -38,8 +38,12 @@ def predict(
     dtype: Annotated[
         str, typer.Option(help="Of the probability raster: uint8 or float32.")
     ] = "uint8",
+    compress: Annotated[str, typer.Option(help="Of the rasters: deflate or zstd.")] = "deflate",
+    skip_errors: Annotated[
+        bool, typer.Option("--skip-errors", help="Damaged blocks of a scene are nodata.")
+    ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Skip scenes whose results are all there.")
+        bool, typer.Option("--resume", help="Go on where an earlier run was cut short.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     json: Json = False,
@@ -50,8 +54,9 @@ def predict(
     """
     from rhm.data.raster import describe
     from rhm.inference.backends import on_device
-    from rhm.inference.polygons import FORMATS
-    from rhm.inference.scenes import PROBABILITY_DTYPES, PolygonConfig, predict_raster
+    from rhm.inference.polygons import PolygonConfig
+    from rhm.inference.scenes import predict_raster
+    from rhm.inference.vector_files import FORMATS
     from rhm.models.file import load_model
 
     suffix = f".{footprints}"
@@ -59,8 +64,6 @@ def predict(
         raise typer.BadParameter(
             f"unknown format '{footprints}': choose gpkg, parquet, geojson, fgb"
         )
-    if dtype not in PROBABILITY_DTYPES:
-        raise typer.BadParameter(f"dtype is uint8 or float32, not '{dtype}'")
     if overlap >= tile or tile % 32:
         raise typer.BadParameter("--tile is a multiple of 32 and larger than --overlap")
     files = _files(scenes)
@@ -70,7 +73,6 @@ def predict(
         min_area_m2=min_area_m2,
         simplify_m=simplify_m,
         min_score=min_score,
-        suffix=suffix,
     )
     results = []
     for file in files:
@@ -89,7 +91,10 @@ def predict(
                 resample=resample,
                 views=views,
                 dtype=dtype,
+                skip_errors=skip_errors,
+                compress=compress,
                 polygons=polygons,
+                suffix=suffix,
                 on_progress=advance,
             )
         for note in result.notes:

@@ -1,13 +1,14 @@
 """Writing a raster by windows that ends as a cloud-optimised GeoTIFF (COG), or not at all."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import rasterio
 import rasterio.shutil
 from rasterio._err import CPLE_BaseError
+from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError, RasterioIOError
 from rasterio.transform import Affine
@@ -15,6 +16,12 @@ from rasterio.transform import Affine
 from rhm.data.opening import quiet_about_georeference
 from rhm.errors import OutputError
 from rhm.files import atomic_path
+
+COMPRESSIONS = ("deflate", "zstd")
+"""Lossless compressions that a reader of cloud-optimised GeoTIFFs can be expected to know."""
+
+BLOCK_PX = 512
+"""Rows, and columns, of a block."""
 
 
 @contextmanager
@@ -27,6 +34,8 @@ def writing_cog(
     nodata: float,
     crs: CRS | None,
     transform: Affine,
+    gcps: Sequence[GroundControlPoint] = (),
+    compress: str = "deflate",
     scale: float = 1.0,
     description: str = "",
     overview_resampling: str = "average",
@@ -43,6 +52,8 @@ def writing_cog(
         nodata: the value of pixels without data.
         crs: coordinate reference system, or None.
         transform: pixel (col, row) to coordinates.
+        gcps: ground control points, which are written instead of the transform.
+        compress: one of ``COMPRESSIONS``.
         scale: what to multiply stored values by; written as the band's GDAL scale.
         description: the band's name.
         overview_resampling: GDAL's name of the method that makes the overviews.
@@ -60,14 +71,14 @@ def writing_cog(
             "dtype": dtype,
             "nodata": nodata,
             "crs": crs,
-            "transform": transform,
             "tiled": True,
-            "blockxsize": 512,
-            "blockysize": 512,
+            "blockxsize": BLOCK_PX,
+            "blockysize": BLOCK_PX,
             "compress": "deflate",
             "zlevel": 1,
             "bigtiff": "if_safer",
         }
+        profile |= {"gcps": list(gcps)} if gcps else {"transform": transform}
         try:
             with quiet_about_georeference():
                 dataset = rasterio.open(plain, "w", **profile)
@@ -80,7 +91,7 @@ def writing_cog(
                 plain,
                 temporary,
                 driver="COG",
-                compress="deflate",
+                compress=compress,
                 predictor="yes",
                 bigtiff="if_safer",
                 overview_resampling=overview_resampling,

@@ -14,11 +14,12 @@ from typing import Any, Self
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Interleaving, MaskFlags, Resampling
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
-from rasterio.transform import Affine
+from rasterio.transform import Affine, from_gcps
 from rasterio.windows import Window as RasterioWindow
 
 from rhm.data.ground import ground_sampling_distance
@@ -43,11 +44,13 @@ class RasterInfo:
         bands: 1-based indices of the bands that carry imagery; alpha is not among them.
         dtype: the bands' type, by numpy's name.
         crs: coordinate reference system, or None.
-        transform: pixel (col, row) to coordinates; the identity where the file has none.
+        transform: pixel (col, row) to coordinates; the identity where the file has none, the
+            best fit where it has ground control points instead.
         nodata: the declared nodata value, or None.
         masked: whether the file declares nodata by a value, a mask or an alpha band.
         block_shape: (rows, columns) of a stored block.
         overviews: decimation factors of the stored overviews.
+        gcps: ground control points, of files that have them instead of a transform.
     """
 
     path: str
@@ -61,6 +64,7 @@ class RasterInfo:
     masked: bool
     block_shape: tuple[int, int]
     overviews: tuple[int, ...]
+    gcps: tuple[GroundControlPoint, ...] = ()
 
     @cached_property
     def gsd_m(self) -> float | None:
@@ -79,6 +83,7 @@ class Raster:
         bands: 1-based indices of the bands to read, in this order; all but alpha by default.
         black_is_nodata: whether pixels that are zero in all read bands have no data.
         scale: pixels of the grid to read on per pixel of the file, along an axis.
+        shape: rows and columns of the grid to read on, instead of a scale.
         categorical: whether values are classes, which must not be averaged.
         mapped: whether to read an uncompressed GeoTIFF straight from the system's file cache.
             Faster, but a file that is cut short while it is open then ends the process.
@@ -95,18 +100,21 @@ class Raster:
         bands: Sequence[int] | None = None,
         black_is_nodata: bool = False,
         scale: float = 1.0,
+        shape: tuple[int, int] | None = None,
         categorical: bool = False,
         mapped: bool = False,
     ) -> None:
-        mapped = mapped and scale == 1.0
+        mapped = mapped and scale == 1.0 and shape is None
         self._dataset = open_dataset(path, mapped=mapped)
         try:
             stored = _describe(self._dataset, path, bands)
         except RasterError:
             self.close()
             raise
-        height = max(1, round(stored.height * scale))
-        width = max(1, round(stored.width * scale))
+        height, width = shape or (
+            max(1, round(stored.height * scale)),
+            max(1, round(stored.width * scale)),
+        )
         # The file's pixels per pixel of the grid, by axis: what rounding left of 1 / scale.
         self._step = (stored.height / height, stored.width / width)
         self._resampling = _resampling(self._step, categorical)
@@ -206,6 +214,19 @@ class Raster:
         with open_dataset(self.info.path) as dataset:
             return self._read(dataset, whole, (rows, cols), Resampling.nearest)
 
+    def check_dtype(self) -> None:
+        """Check that the pixels are of a type that can be read here.
+
+        Raises:
+            RasterError: the type is none of ``rhm.levels.DTYPES``.
+        """
+        if self._dtype not in DTYPES:
+            known = ", ".join(each.name for each in DTYPES)
+            raise RasterError(
+                f"{self.info.path} is {self.info.dtype}: rhm reads {known} imagery; "
+                "convert it first"
+            )
+
     def _read_inside(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         shape = (window.height, window.width)
         if not self.resampled:
@@ -227,12 +248,8 @@ class Raster:
         resampling: Resampling,
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Read a part of the file, (row, column, height, width) of it, into ``shape``."""
+        self.check_dtype()
         info = self.info
-        if self._dtype not in DTYPES:
-            known = ", ".join(each.name for each in DTYPES)
-            raise RasterError(
-                f"{info.path} is {info.dtype}: rhm reads {known} imagery; convert it first"
-            )
         row, col, height, width = source
         window = RasterioWindow(col, row, width, height)
         if self._pixel_by_pixel:
@@ -365,7 +382,10 @@ def _describe(
         raise RasterError(f"{path} has bands of {', '.join(sorted(dtypes))}: choose bands of one")
     flags = dataset.mask_flag_enums
     rows, cols = dataset.block_shapes[0]
-    crs = dataset.crs if dataset.crs else None
+    crs, transform = dataset.crs or None, dataset.transform
+    gcps, gcps_crs = dataset.gcps
+    if gcps and transform.is_identity:
+        crs, transform = gcps_crs or crs, from_gcps(gcps)
     return RasterInfo(
         path=os.fspath(path),
         height=dataset.height,
@@ -373,9 +393,10 @@ def _describe(
         bands=bands,
         dtype=dataset.dtypes[bands[0] - 1],
         crs=crs,
-        transform=dataset.transform,
+        transform=transform,
         nodata=dataset.nodatavals[bands[0] - 1],
         masked=not all(MaskFlags.all_valid in each for each in flags),
         block_shape=(rows, cols),
         overviews=tuple(dataset.overviews(1)),
+        gcps=tuple(gcps) if transform is not dataset.transform else (),
     )

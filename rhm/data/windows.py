@@ -15,6 +15,11 @@ class Window(NamedTuple):
     height: int
     width: int
 
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """The rows and columns of an array that is the whole image."""
+        return slice(self.row, self.row + self.height), slice(self.col, self.col + self.width)
+
 
 def starts(length: int, tile: int, overlap: int) -> list[int]:
     """Return where tiles begin along an axis so that they cover it.
@@ -64,19 +69,28 @@ def random_window(height: int, width: int, size: int, *, rng: np.random.Generato
     return Window(row, col, size, size)
 
 
-def blend_weights(tile: int, overlap: int) -> NDArray[np.float32]:
-    """Return the weight of each pixel of a tile where tiles overlap, (tile, tile) float32.
+def blend_weights(length: int, tile: int, overlap: int) -> NDArray[np.float32]:
+    """Return the weights along one axis of the tiles that ``starts`` covers it with.
 
-    A raised cosine rises across the overlap, or half the tile if that is less, to a largest
-    weight of 1. It is never zero, so that the sum over tiles can be divided by everywhere, the
-    image's outermost pixels included.
+    A raised cosine rises across the overlap, or half the tile if that is less. At every pixel of
+    the axis, the first and the last included, the weights of the tiles that cover it add up to
+    1; so do products of two axes' weights.
+
+    Returns:
+        (tiles, tile) float32 in (0, 1]; 0 for what of a tile lies beyond the axis.
     """
-    ramp = np.ones(tile, dtype=np.float64)
+    ramp = np.ones(tile)
     reach = min(overlap, tile // 2)
     if reach:
         rising = np.sin(0.5 * np.pi * (np.arange(reach) + 0.5) / reach) ** 2
         ramp[:reach] = rising
         ramp[-reach:] = rising[::-1]
-    # Far below any probability's resolution, yet safe to divide by in float32.
-    ramp = np.maximum(ramp / ramp.max(), 1e-3)
-    return np.outer(ramp, ramp).astype(np.float32)
+    # Never nothing, so that the outermost pixels, which one tile covers, can be divided.
+    ramp = np.maximum(ramp, 1e-3)
+    firsts = starts(length, tile, overlap)
+    total = np.zeros(max(length, tile))
+    for first in firsts:
+        total[first : first + tile] += ramp
+    weights = np.stack([ramp / total[first : first + tile] for first in firsts])
+    weights[:, length:] = 0.0
+    return weights.astype(np.float32)

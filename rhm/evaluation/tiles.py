@@ -17,8 +17,8 @@ from rhm.data.raster import Raster
 from rhm.data.windows import Window
 from rhm.errors import CatalogError
 from rhm.histogram import Histogram
-from rhm.inference.polygons import trace
-from rhm.inference.stream import Tiling, input_scaling, predict_bands
+from rhm.inference.components import trace
+from rhm.inference.stream import Grid, Tiling, input_scaling, predict_blocks
 from rhm.models.build import SegmentationModel
 from rhm.training.metrics import (
     BoundaryCounts,
@@ -121,9 +121,9 @@ def see(model: SegmentationModel, tile: Tile, *, shift: Shift | None, tiling: Ti
         truth = label.read()
         valid &= truth != IGNORE
         true_objects = _true_objects(label, truth, valid, raster)
-    objects, confidences = trace(probability, valid, threshold=model.spec.threshold)
+    outlines = trace(probability, valid, threshold=model.spec.threshold)
     shown = scaling.bytes_table().apply(pixels)
-    return Seen(shown, valid, truth, probability, true_objects, objects, confidences)
+    return Seen(shown, valid, truth, probability, true_objects, outlines.polygons, outlines.scores)
 
 
 def count(seen: Seen, tile: Tile, threshold: float) -> TileScores:
@@ -181,13 +181,13 @@ def predict_image(
     )
 
     def read(window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        rows = slice(window.row, window.row + window.height)
-        cols = slice(window.col, window.col + window.width)
-        return pixels[rows, cols], valid[rows, cols]
+        return pixels[window.slices], valid[window.slices]
 
     height, width = valid.shape
-    bands = predict_bands(model, read, height, width, table, tiling)
-    return pixels, valid, np.concatenate([band.probability for band in bands])
+    probability = np.empty(valid.shape, dtype=np.float32)
+    for block in predict_blocks(model, read, Grid(height, width, tiling), table):
+        probability[block.window.slices] = block.probability
+    return pixels, valid, probability
 
 
 def _true_objects(
@@ -199,11 +199,11 @@ def _true_objects(
     """
     footprints = label.footprints
     if footprints is None:
-        return trace((truth == 1).astype(np.float32), valid)[0]
+        return trace((truth == 1).astype(np.float32), valid).polygons
     drawn = _in_pixels(footprints, raster)
     if valid.all() or not len(drawn):
         return drawn
-    blank = shapely.union_all(trace((~valid).astype(np.float32), np.ones_like(valid))[0])
+    blank = shapely.union_all(trace((~valid).astype(np.float32), np.ones_like(valid)).polygons)
     hidden = shapely.area(shapely.intersection(drawn, blank)) / shapely.area(drawn)
     return np.asarray(drawn[hidden < 0.5])
 

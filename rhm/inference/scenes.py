@@ -1,8 +1,7 @@
 """A scene in, its footprints out."""
 
-import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,50 +12,22 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetWriter
-from torch import nn
 
-from rhm.data.cog import writing_cog
-from rhm.data.ground import scale_between
+from rhm.data.cog import BLOCK_PX, writing_cog
 from rhm.data.opening import quiet_about_georeference
-from rhm.data.radiometry import Scaling, histogram_of
-from rhm.data.raster import Raster, RasterInfo, describe
 from rhm.errors import OutputError
 from rhm.files import staged_paths
-from rhm.inference.polygons import count_footprints, polygonize, write_footprints
-from rhm.inference.stream import Band, Tiling, input_scaling, predict_bands
+from rhm.inference.parts import Parts
+from rhm.inference.plan import Plan, PredictionConfig, plan_prediction
+from rhm.inference.polygons import BAND_PIXELS, Ground, PolygonConfig, footprints
+from rhm.inference.regrid import Rows, on_scene_grid
+from rhm.inference.storage import MASK_NODATA, STORAGES
+from rhm.inference.stream import Tiling
+from rhm.inference.strips import ThisProcess, Workers
+from rhm.inference.vector_files import count_footprints, write_footprints
 from rhm.inference.views import Network
-from rhm.lookup import PixelMap
-from rhm.models.spec import ModelSpec
-
-BYTE_NODATA = 255
-BYTE_WHITE = 254
-"""A probability raster of bytes holds 0 to 254 for 0 to 1; 255 is nodata."""
 
 _FINGERPRINT = "RHM_FINGERPRINT"
-
-FLOAT_NODATA = -1.0
-"""Nodata of a probability raster of float32."""
-
-PROBABILITY_DTYPES = ("float32", "uint8")
-
-
-@dataclass(frozen=True)
-class PolygonConfig:
-    """How probabilities become footprints.
-
-    Attributes:
-        threshold: probability from which a pixel is building.
-        min_area_m2: footprints smaller than this are dropped.
-        simplify_m: how far a simplified outline may lie from the traced one.
-        min_score: footprints with a lower mean probability are dropped.
-        suffix: of the file of footprints: .gpkg, .parquet, .geojson or .fgb.
-    """
-
-    threshold: float = 0.5
-    min_area_m2: float = 0.0
-    simplify_m: float = 0.0
-    min_score: float = 0.0
-    suffix: str = ".gpkg"
 
 
 @dataclass(frozen=True)
@@ -90,15 +61,21 @@ def predict_raster(
     bands: Sequence[int] | None = None,
     black_is_nodata: bool = False,
     resample: bool = False,
+    skip_errors: bool = False,
     views: bool = False,
     dtype: str = "float32",
+    compress: str = "deflate",
     polygons: PolygonConfig | None = None,
+    suffix: str = ".gpkg",
+    workers: Workers | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Prediction:
     """Predict a scene ``x.tif`` into ``x_probability.tif``, ``x_mask.tif``, ``x_buildings.gpkg``.
 
     Every file appears under its name only when it is complete. An earlier prediction is replaced,
-    a raster that no prediction wrote is not.
+    a raster that no prediction wrote is not. What is finished of a prediction that is cut short
+    is kept in a hidden folder beside the results, where ``resume`` finds it; what comes of it is
+    the same to the last bit.
 
     Args:
         model: gives logits (N, 1, H, W) of normalised images (N, bands, H, W) float32. If it
@@ -109,128 +86,173 @@ def predict_raster(
         tile: side of a tile in pixels.
         overlap: pixels that neighbouring tiles share.
         batch_size: tiles that go through the model at once.
-        resume: leave a scene alone whose results are there, made of the same file, model and
-            settings: an interrupted batch of scenes goes on where it stopped.
+        resume: go on where a prediction of the same file, by the same model and settings, was
+            cut short, and leave a scene alone whose results are there.
         bands: 1-based indices of the bands to use; all but alpha by default.
         black_is_nodata: whether pixels that are zero in all bands have no data.
-        resample: predict on a grid of the model's ground sampling distance.
+        resample: see the scene at the model's ground sampling distance; the results are on the
+            scene's own grid.
+        skip_errors: treat blocks of the scene that cannot be read as nodata.
         views: average over the eight turned and mirrored views of every tile, which costs
             eight predictions.
         dtype: of the probability raster: ``float32``, or ``uint8`` with scale 1/254.
+        compress: of the rasters: ``deflate`` or ``zstd``.
         polygons: how footprints are made; by default at the model's threshold.
+        suffix: of the file of footprints, one of ``rhm.inference.vector_files.FORMATS``.
+        workers: who predicts; by default this process.
         on_progress: called with the number of pixels just finished.
 
     Raises:
         RasterError: the scene cannot be read.
         ModelFileError: the scene does not have the bands that the model takes.
-        OutputError: a result cannot be written.
+        ConfigError: there is no such dtype or compression.
+        OutputError: a result cannot be written, or another run is predicting this scene.
     """
-    if dtype not in PROBABILITY_DTYPES:
-        raise ValueError(f"dtype is one of {PROBABILITY_DTYPES}, got '{dtype}'")
-    spec = getattr(model, "spec", None)
-    polygons = polygons or PolygonConfig(threshold=spec.threshold if spec else 0.5)
-    tiling = Tiling(tile, overlap, batch_size, views)
-    folder, stem = Path(dst), Path(src).stem
-    probability = folder / f"{stem}_probability.tif"
-    mask = folder / f"{stem}_mask.tif"
-    buildings = folder / f"{stem}_buildings{polygons.suffix}"
-    settings = (tile, overlap, bands, black_is_nodata, resample, views, dtype, polygons)
-    fingerprint = _fingerprint(model, src, settings)
-    if resume and buildings.is_file() and _fingerprint_of(mask) == fingerprint:
-        count = count_footprints(buildings)
-        return Prediction(probability, mask, buildings, count, ("was there already",))
-    _refuse_foreign(probability, mask)
-    scale, notes = _scale(describe(src), spec, resample=resample)
-    with Raster(src, bands=bands, black_is_nodata=black_is_nodata, scale=scale) as raster:
-        if polygons.suffix == ".geojson" and raster.info.crs is None:
-            raise OutputError(
-                f"{raster.info.path} has no coordinate reference system, which GeoJSON needs: "
-                "choose another format"
-            )
-        scaling, measured = input_scaling(raster, spec)
-        table = _input_table(raster, scaling, spec)
-        if measured and spec is not None:
-            notes.append(
-                f"the model stores no range for {raster.info.dtype} imagery; this scene's own "
-                "was measured"
-            )
-        with staged_paths([probability, mask, buildings]) as staged:
-            with (
-                _rasters(staged[0], staged[1], raster.info, dtype, fingerprint) as rasters,
-                _evaluating(model),
-            ):
-                bands_of_rows = predict_bands(
-                    model,
-                    raster.read,
-                    raster.info.height,
-                    raster.info.width,
-                    table,
-                    tiling,
-                    on_progress=on_progress,
-                )
-                _write(bands_of_rows, rasters, dtype, polygons.threshold)
-            frame = polygonize(
-                staged[0],
-                threshold=polygons.threshold,
-                min_area_m2=polygons.min_area_m2,
-                simplify_m=polygons.simplify_m,
-                min_score=polygons.min_score,
-            )
-            write_footprints(frame, staged[2])
-    return Prediction(probability, mask, buildings, len(frame), tuple(notes))
+    config = PredictionConfig(
+        tiling=Tiling(tile, overlap, batch_size, views),
+        bands=tuple(bands) if bands else None,
+        black_is_nodata=black_is_nodata,
+        resample=resample,
+        skip_errors=skip_errors,
+        dtype=dtype,
+        compress=compress,
+        polygons=polygons,
+        suffix=suffix,
+    )
+    plan = plan_prediction(model, src, dst, config)
+    if resume and is_finished(plan):
+        count = count_footprints(plan.outputs.buildings)
+        return _prediction(plan, count, ("was there already",))
+    _check_free(plan)
+    advance = on_progress or (lambda _: None)
+    with Parts(
+        plan.outputs.unfinished,
+        plan.task_fingerprint,
+        dtype=dtype,
+        width=plan.grid.width,
+        strips=[plan.grid.strip(index) for index in plan.grid.strips],
+        resume=resume,
+    ) as parts:
+        advance(parts.pixels)
+        for strip in (workers or ThisProcess(model)).predict(plan.task, parts.missing()):
+            parts.store(strip.index, strip.packed, strip.damaged)
+            advance(strip.pixels)
+        count = _finish(plan, parts)
+        return _prediction(plan, count, (*plan.notes, *_about_damage(parts)))
 
 
-def _input_table(raster: Raster, scaling: Scaling, spec: ModelSpec | None) -> PixelMap:
-    if spec is None:
-        return scaling.table()
-    standardizes = spec.standardize != "none"
-    return spec.input_table(scaling, histogram_of(raster) if standardizes else None)
+def is_finished(plan: Plan) -> bool:
+    """Return whether the results of exactly this prediction are there."""
+    outputs = plan.outputs
+    # The mask takes its name last.
+    there = outputs.buildings.is_file() and outputs.probability.is_file()
+    return there and _fingerprint_of(outputs.mask) == plan.fingerprint
+
+
+def _prediction(plan: Plan, count: int, notes: tuple[str, ...]) -> Prediction:
+    outputs = plan.outputs
+    return Prediction(outputs.probability, outputs.mask, outputs.buildings, count, notes)
+
+
+def _about_damage(parts: Parts) -> tuple[str, ...]:
+    if not parts.damaged:
+        return ()
+    row, col, height, width = min(parts.damaged)
+    return (
+        f"{len(parts.damaged)} damaged parts of the scene are nodata, the first at row {row}, "
+        f"column {col}, {height} x {width} pixels",
+    )
+
+
+def _finish(plan: Plan, parts: Parts) -> int:
+    """Write the results of a prediction whose strips are all there; return how many buildings."""
+    outputs, scene = plan.outputs, plan.scene
+    targets = [outputs.buildings, outputs.probability, outputs.mask]
+    path = Path(scene.path)
+    # Among the parts, with which they go if this process is killed.
+    with staged_paths(targets, within=outputs.unfinished) as (buildings, probability, mask):
+        ground = Ground(scene)
+        with _rasters(plan, probability, mask) as rasters:
+            bands = _written(
+                _rows(plan, parts, buildings.with_name("predicted.tif")), rasters, plan
+            )
+            return write_footprints(
+                footprints(bands, scene.width, ground, plan.polygons),
+                scene.crs,
+                buildings,
+                modified=path.stat().st_mtime if path.is_file() else 0.0,
+            )
+
+
+def _rows(plan: Plan, parts: Parts, scratch: Path) -> Rows:
+    """Yield the stored probabilities on the scene's grid, in whole rows of blocks."""
+    scene = plan.scene
+    count = max(1, BAND_PIXELS // scene.width // BLOCK_PX) * BLOCK_PX
+    if plan.task.source.scale == 1.0:
+        yield from parts.rows(count)
+        return
+    shape = (plan.grid.height, plan.grid.width)
+    with plan.task.source.on_own_grid().open() as raster:
+        yield from on_scene_grid(
+            parts.rows(count),
+            raster,
+            STORAGES[plan.config.dtype],
+            scratch,
+            shape=shape,
+            count=count,
+        )
+
+
+def _written(
+    rows: Rows, rasters: tuple[DatasetWriter, DatasetWriter], plan: Plan
+) -> Iterator[tuple[NDArray[np.bool_], NDArray[Any]]]:
+    """Write rows to both rasters; yield where they show building, and the probability there."""
+    probabilities, masks = rasters
+    storage = STORAGES[plan.config.dtype]
+    for first, stored in rows:
+        place = ((first, first + len(stored)), (0, stored.shape[1]))
+        mask = storage.mask(stored, plan.polygons.threshold)
+        probabilities.write(stored, 1, window=place)
+        masks.write(mask, 1, window=place)
+        yield mask == 1, storage.decode(stored)
 
 
 @contextmanager
-def _evaluating(model: Network) -> Iterator[None]:
-    """Put a module into ``eval`` mode, in which it has no memory, and back again."""
-    if not isinstance(model, nn.Module):
-        yield
-        return
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
-
-
-def _write(
-    bands: Iterable[Band],
-    rasters: tuple[DatasetWriter, DatasetWriter],
-    dtype: str,
-    threshold: float,
-) -> None:
-    probabilities, masks = rasters
-    for band in bands:
-        rows = ((band.row, band.row + len(band.valid)), (0, band.valid.shape[1]))
-        stored = _stored(band, dtype)
-        probabilities.write(stored, 1, window=rows)
-        masks.write(_mask(stored, band.valid, threshold), 1, window=rows)
-
-
-def _fingerprint(model: Network, src: str | os.PathLike[str], settings: tuple[Any, ...]) -> str:
-    """Return a hash of all that decides a prediction: scene, model and settings."""
-    digest = hashlib.sha256(repr(settings).encode())
-    path = Path(src)
-    state = path.stat() if path.is_file() else None
-    digest.update(
-        repr((str(path.absolute()), state and (state.st_size, state.st_mtime_ns))).encode()
-    )
-    digest.update(repr(getattr(model, "spec", None)).encode())
-    if isinstance(model, nn.Module):
-        for name, tensor in sorted(model.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    else:
-        digest.update(repr(getattr(model, "__qualname__", type(model))).encode())
-    return digest.hexdigest()
+def _rasters(
+    plan: Plan, probability: Path, mask: Path
+) -> Iterator[tuple[DatasetWriter, DatasetWriter]]:
+    """Yield the two rasters to write rows into."""
+    storage = STORAGES[plan.config.dtype]
+    scene = plan.scene
+    common: dict[str, Any] = {
+        "height": scene.height,
+        "width": scene.width,
+        "crs": scene.crs,
+        "transform": scene.transform,
+        "gcps": scene.gcps,
+        "compress": plan.config.compress,
+    }
+    with (
+        writing_cog(
+            probability,
+            dtype=storage.dtype,
+            nodata=storage.nodata,
+            scale=storage.scale,
+            description="building probability",
+            **common,
+        ) as probabilities,
+        writing_cog(
+            mask,
+            dtype="uint8",
+            nodata=MASK_NODATA,
+            description="building",
+            overview_resampling="mode",
+            **common,
+        ) as masks,
+    ):
+        for raster in (probabilities, masks):
+            raster.update_tags(**{_FINGERPRINT: plan.fingerprint})
+        yield probabilities, masks
 
 
 def _fingerprint_of(raster: Path) -> str | None:
@@ -247,89 +269,18 @@ def _fingerprint_of(raster: Path) -> str | None:
         return None
 
 
-def _refuse_foreign(*targets: Path) -> None:
-    """Check that no raster of the user's own stands where a result is to be written.
+def _check_free(plan: Plan) -> None:
+    """Check that the results can take their names, before hours are spent on them.
 
     Raises:
-        OutputError: one does.
+        OutputError: a folder, or a raster of the user's own, stands there.
     """
-    for target in targets:
+    outputs = plan.outputs
+    for target in (outputs.buildings, outputs.probability, outputs.mask):
+        if target.is_dir():
+            raise OutputError(f"cannot write {target}: it is a folder")
+    for target in (outputs.probability, outputs.mask):
         if _fingerprint_of(target) == "":
             raise OutputError(
                 f"{target} is there and is no prediction: choose another folder, or move it"
             )
-
-
-@contextmanager
-def _rasters(
-    probability: Path, mask: Path, info: RasterInfo, dtype: str, fingerprint: str
-) -> Iterator[tuple[DatasetWriter, DatasetWriter]]:
-    """Yield the two rasters to write bands of rows into."""
-    grid: dict[str, Any] = {
-        "height": info.height,
-        "width": info.width,
-        "crs": info.crs,
-        "transform": info.transform,
-    }
-    compact = dtype == "uint8"
-    with (
-        writing_cog(
-            probability,
-            dtype=dtype,
-            nodata=BYTE_NODATA if compact else FLOAT_NODATA,
-            scale=1.0 / BYTE_WHITE if compact else 1.0,
-            description="building probability",
-            **grid,
-        ) as probabilities,
-        writing_cog(
-            mask,
-            dtype="uint8",
-            nodata=BYTE_NODATA,
-            description="building",
-            overview_resampling="mode",
-            **grid,
-        ) as masks,
-    ):
-        for raster in (probabilities, masks):
-            raster.update_tags(**{_FINGERPRINT: fingerprint})
-        yield probabilities, masks
-
-
-def _stored(band: Band, dtype: str) -> NDArray[np.float32] | NDArray[np.uint8]:
-    if dtype == "float32":
-        return np.where(band.valid, band.probability, np.float32(FLOAT_NODATA))
-    levels = np.rint(band.probability * BYTE_WHITE).astype(np.uint8)
-    return np.where(band.valid, levels, np.uint8(BYTE_NODATA))
-
-
-def _mask(stored: NDArray[Any], valid: NDArray[np.bool_], threshold: float) -> NDArray[np.uint8]:
-    """Return the mask of what was stored, so that it agrees with the footprints traced from it."""
-    seen = stored
-    if stored.dtype == np.uint8:
-        seen = (stored * np.float64(1.0 / BYTE_WHITE)).astype(np.float32)
-    return np.where(valid, seen >= threshold, np.uint8(BYTE_NODATA)).astype(np.uint8)
-
-
-def _scale(info: RasterInfo, spec: ModelSpec | None, *, resample: bool) -> tuple[float, list[str]]:
-    """Return the raster's scale, and what to say about its place and resolution."""
-    notes = []
-    if info.crs is None:
-        notes.append("the scene has no coordinate reference system: areas are in square pixels")
-    elif info.gsd_m is None:
-        notes.append(
-            "the scene's coordinates have no place on Earth (a wrong coordinate reference "
-            "system?): areas are in square pixels"
-        )
-    if spec is None or spec.gsd_m is None:
-        return 1.0, notes
-    if info.gsd_m is None:
-        expects = f"the model expects {spec.gsd_m:.2g} m per pixel; the scene does not say its own"
-        return 1.0, [*notes, expects]
-    if resample:
-        return scale_between(info.gsd_m, spec.gsd_m), notes
-    if not 1 / 1.2 <= info.gsd_m / spec.gsd_m <= 1.2:
-        notes.append(
-            f"the scene has {info.gsd_m:.2g} m per pixel, the model expects {spec.gsd_m:.2g} m: "
-            "--resample predicts at the model's"
-        )
-    return 1.0, notes

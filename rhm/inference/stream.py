@@ -1,11 +1,13 @@
-"""Prediction of rasters of any size, a band of rows at a time.
+"""Prediction of rasters of any size, tile by tile, in memory that does not grow with them.
 
-Overlapping tiles are blended with smooth weights. Because the grid of tiles is a product of two
-axes, the weights' sum is known in advance, and only one row of tiles is in memory.
+Overlapping tiles are blended with smooth weights that add up to one at every pixel. The grid of
+tiles is a product of two axes, so what is finished is known after every tile, and all that is held
+is what the next tiles overlap.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +20,7 @@ from rhm.data.radiometry import Scaling, histogram_of
 from rhm.data.raster import Raster
 from rhm.data.windows import Window, blend_weights, starts
 from rhm.errors import ModelFileError
+from rhm.inference.ahead import ahead
 from rhm.inference.views import Network, averaged_over_views
 from rhm.lookup import PixelMap
 from rhm.models.spec import ModelSpec
@@ -26,21 +29,24 @@ from rhm.models.spec import ModelSpec
 _STRIDE = 32
 _SMALLEST_TILE = 64
 
+# One batch waits while the next is read.
+_BATCHES_AHEAD = 1
+
 Reader = Callable[[Window], tuple[NDArray[Any], NDArray[np.bool_]]]
 """Returns the pixels (H, W, bands) of a window, and where they hold data (H, W)."""
 
 
 @dataclass(frozen=True)
-class Band:
-    """Finished rows of a prediction.
+class Block:
+    """A finished part of a prediction.
 
     Attributes:
-        row: of the first of them in the raster.
-        probability: (rows, width) float32 in [0, 1]; meaningless where not valid.
-        valid: (rows, width) bool.
+        window: that it covers.
+        probability: (height, width) float32 in [0, 1]; meaningless where not valid.
+        valid: (height, width) bool.
     """
 
-    row: int
+    window: Window
     probability: NDArray[np.float32]
     valid: NDArray[np.bool_]
 
@@ -72,94 +78,135 @@ class Tiling:
         return self if side >= self.tile else replace(self, tile=side, overlap=0)
 
 
-def predict_bands(
+class Grid:
+    """The tiles that cover an image, in rows of tiles from top to bottom.
+
+    The rows of pixels that no later row of tiles touches any more are a *strip*; every row of
+    tiles finishes one.
+
+    Args:
+        height: of the image.
+        width: of the image.
+        tiling: tile and overlap; the tile is made no larger than the image asks for.
+    """
+
+    def __init__(self, height: int, width: int, tiling: Tiling) -> None:
+        self.height, self.width = height, width
+        self.tiling = tiling.for_image(height, width)
+        tile, overlap = self.tiling.tile, self.tiling.overlap
+        self.rows, self.cols = (starts(length, tile, overlap) for length in (height, width))
+        self.row_weights, self.col_weights = (
+            blend_weights(length, tile, overlap) for length in (height, width)
+        )
+        # Where each strip, or column of blocks, ends.
+        self.row_ends, self.col_ends = [*self.rows[1:], height], [*self.cols[1:], width]
+
+    @property
+    def strips(self) -> range:
+        """The indices of all strips."""
+        return range(len(self.rows))
+
+    def strip(self, index: int) -> tuple[int, int]:
+        """Return a strip's first row, and the row after its last."""
+        return self.rows[index], self.row_ends[index]
+
+    def window(self, row: int, col: int) -> Window:
+        """Return the part inside the image of the tile in some row and column of tiles."""
+        tile = self.tiling.tile
+        top, left = self.rows[row], self.cols[col]
+        return Window(top, left, min(tile, self.height - top), min(tile, self.width - left))
+
+    def first_touching(self, strip: int) -> int:
+        """Return the first row of tiles that reaches into a strip."""
+        top = self.rows[strip]
+        return next(row for row in self.strips if self.rows[row] + self.tiling.tile > top)
+
+
+def predict_blocks(
     network: Network,
     read: Reader,
-    height: int,
-    width: int,
+    grid: Grid,
     table: PixelMap,
-    tiling: Tiling,
     *,
-    on_progress: Callable[[int], None] | None = None,
-) -> Iterator[Band]:
-    """Predict an image and yield it from top to bottom.
+    strips: range | None = None,
+) -> Generator[Block, None, None]:
+    """Predict an image, or some strips of it, and yield it block by block.
+
+    What is yielded for a strip is the same to the last bit whichever other strips are predicted
+    with it. Tiles without valid pixels do not go through the network. Pixels are read by a
+    thread of its own, ahead of the network.
 
     Args:
         network: gives logits; a module should be in ``eval`` mode.
         read: gives pixels; is asked for windows inside the image only.
-        height: of the image.
-        width: of the image.
+        grid: the tiles.
         table: from stored values to the network's input.
-        tiling: tiles, overlap and batch.
-        on_progress: called with the number of pixels just finished.
+        strips: consecutive strips to predict; all of them by default.
 
     Yields:
-        Bands of rows that together cover the image once. Tiles without valid pixels do not go
-        through the network.
+        Blocks that together cover the strips once, row by row of tiles from top to bottom, each
+        from left to right.
+
+    Raises:
+        ModelFileError: the network gives something else than one finite logit a pixel.
     """
-    tiling = tiling.for_image(height, width)
-    if tiling.views:
+    strips = grid.strips if strips is None else strips
+    if not strips:
+        return
+    if grid.tiling.views:
         network = averaged_over_views(network)
-    rows, cols = (starts(length, tiling.tile, tiling.overlap) for length in (height, width))
-    weights = blend_weights(tiling.tile, tiling.overlap)
-    row_sum, col_sum = (
-        _summed(weights, firsts, length) for firsts, length in ((rows, height), (cols, width))
-    )
-    depth = min(tiling.tile, height)
-    total = np.zeros((depth, width), dtype=np.float32)
-    valid = np.zeros((depth, width), dtype=bool)
-    for row, following in zip(rows, [*rows[1:], height], strict=True):
-        tiles = _Row(row, depth, cols, width, tiling.tile)
-        for col, probability in _row_of_tiles(network, read, table, tiling, tiles, valid):
-            across = min(tiling.tile, width - col)
-            patch = probability[:depth, :across] * weights[:depth, :across]
-            total[:, col : col + across] += patch
-        done = following - row
-        scale = row_sum[row:following, None] * col_sum
-        yield Band(row, total[:done] / scale, valid[:done].copy())
-        if on_progress is not None:
-            on_progress(done * width)
-        total, valid = _moved_up(total, done), _moved_up(valid, done)
+    rows = range(grid.first_touching(strips[0]), strips[-1] + 1)
+    batches = ahead(_batches(read, grid, table, rows), _BATCHES_AHEAD)
+    with closing(batches):
+        yield from _blended(_predicted(network, batches), grid, strips)
 
 
 @dataclass(frozen=True)
-class _Row:
-    """A row of tiles: its first row and depth in the image, its tiles' columns."""
+class _Tile:
+    """A tile: its row and column of tiles, where it is valid, and what the network sees of it.
+
+    A tile without valid pixels has no image.
+    """
 
     row: int
-    depth: int
-    cols: list[int]
-    width: int
-    tile: int
+    col: int
+    valid: NDArray[np.bool_]
+    image: Tensor | None
 
 
-def _row_of_tiles(
-    network: Network,
-    read: Reader,
-    table: PixelMap,
-    tiling: Tiling,
-    tiles: _Row,
-    valid: NDArray[np.bool_],
-) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Predict the tiles of one row; note in ``valid`` where they hold data."""
-    waiting: list[tuple[int, Tensor]] = []
-    for col in tiles.cols:
-        across = min(tiles.tile, tiles.width - col)
-        pixels, inside = read(Window(tiles.row, col, tiles.depth, across))
-        valid[:, col : col + across] = inside
-        if inside.any():
-            waiting.append((col, network_input(pixels, table, tiles.tile)))
-        if len(waiting) == tiling.batch_size:
-            yield from _predicted(network, waiting)
-            waiting = []
-    if waiting:
-        yield from _predicted(network, waiting)
+def _batches(read: Reader, grid: Grid, table: PixelMap, rows: range) -> Iterator[list[_Tile]]:
+    """Read rows of tiles in batches.
+
+    No batch holds tiles of two rows: networks round a little differently in batches of another
+    size, and this way a tile's batch is the same wherever a prediction begins.
+    """
+    size, tile = grid.tiling.batch_size, grid.tiling.tile
+    for row in rows:
+        batch: list[_Tile] = []
+        for col in range(len(grid.cols)):
+            pixels, valid = read(grid.window(row, col))
+            image = network_input(pixels, table, tile) if valid.any() else None
+            batch.append(_Tile(row, col, valid, image))
+            if sum(each.image is not None for each in batch) == size:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
 
 
 def _predicted(
-    network: Network, waiting: list[tuple[int, Tensor]]
-) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    images = torch.stack([image for _, image in waiting])
+    network: Network, batches: Iterable[list[_Tile]]
+) -> Iterator[tuple[_Tile, NDArray[np.float32] | None]]:
+    """Yield every tile with its probabilities, (tile, tile) or None without valid pixels."""
+    for batch in batches:
+        images = [tile.image for tile in batch if tile.image is not None]
+        found = iter(_probabilities(network, torch.stack(images)) if images else ())
+        for tile in batch:
+            yield tile, None if tile.image is None else next(found)
+
+
+def _probabilities(network: Network, images: Tensor) -> NDArray[np.float32]:
+    """Return (N, H, W) probabilities of (N, bands, H, W) images."""
     if isinstance(network, nn.Module):
         parameter = next(network.parameters(), None)
         device = parameter.device if parameter is not None else images.device
@@ -171,28 +218,43 @@ def _predicted(
                 f"the model gave logits of shape {tuple(logits.shape)} for images of shape "
                 f"{tuple(images.shape)}: expected one channel of the same size"
             )
-        probabilities = logits.float().sigmoid().cpu().numpy()
+        probabilities: NDArray[np.float32] = logits[:, 0].float().sigmoid().cpu().numpy()
     if not np.isfinite(probabilities).all():
         raise ModelFileError("the model gave logits that are not numbers: its training diverged")
-    for (col, _), probability in zip(waiting, probabilities, strict=True):
-        yield col, probability[0]
+    return probabilities
 
 
-def _summed(weights: NDArray[np.float32], firsts: list[int], length: int) -> NDArray[np.float32]:
-    """Return the sum of the tiles' weights along one axis."""
-    # The weights are an outer product whose largest factor is 1.
-    profile = weights.max(axis=0)
-    total = np.zeros(length, dtype=np.float32)
-    for first in firsts:
-        across = min(len(profile), length - first)
-        total[first : first + across] += profile[:across]
-    return total
+def _blended(
+    tiles: Iterable[tuple[_Tile, NDArray[np.float32] | None]], grid: Grid, strips: range
+) -> Iterator[Block]:
+    """Add up weighted tiles; yield what no later tile touches.
 
-
-def _moved_up(rows: NDArray[Any], by: int) -> NDArray[Any]:
-    moved = np.zeros_like(rows)
-    moved[: len(rows) - by] = rows[by:]
-    return moved
+    Two sums wait for their next tile: of the tile to the right, as many columns as it shares, and
+    of the row of tiles below, as many rows. Nothing else of the image is held.
+    """
+    above = below = np.zeros((0, grid.width), dtype=np.float32)
+    beside = np.zeros((0, 0), dtype=np.float32)
+    for tile, probability in tiles:
+        window = grid.window(tile.row, tile.col)
+        finished_rows = grid.row_ends[tile.row] - window.row
+        finished_cols = grid.col_ends[tile.col] - window.col
+        if tile.col == 0:
+            above = below
+            below = np.zeros((window.height - finished_rows, grid.width), dtype=np.float32)
+            beside = np.zeros((window.height, 0), dtype=np.float32)
+        total = np.zeros((window.height, window.width), dtype=np.float32)
+        if probability is not None:
+            weights = grid.row_weights[tile.row, : window.height, None]
+            np.multiply(probability[: window.height, : window.width], weights, out=total)
+            total *= grid.col_weights[tile.col, : window.width]
+        total[:, : beside.shape[1]] += beside
+        done, beside = total[:, :finished_cols], total[:, finished_cols:]
+        columns = np.s_[:, window.col : window.col + finished_cols]
+        done[: len(above)] += above[columns]
+        below[columns] = done[finished_rows:]
+        if tile.row in strips:
+            place = Window(window.row, window.col, finished_rows, finished_cols)
+            yield Block(place, done[:finished_rows], tile.valid[:finished_rows, :finished_cols])
 
 
 def network_input(pixels: NDArray[Any], table: PixelMap, side: int) -> Tensor:

@@ -4,7 +4,6 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
-import pyogrio
 import pytest
 import rasterio
 import shapely
@@ -13,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pyproj import Geod
+from rasterio.control import GroundControlPoint
 from rasterio.errors import NotGeoreferencedWarning
 from shapely import box
-from skimage.measure import label, regionprops
 
 from rhm.data.cog import writing_cog
 from rhm.data.footprints import burn
-from rhm.errors import ConfigError, OutputError, RasterError
-from rhm.inference.polygons import polygonize, trace, write_footprints
+from rhm.errors import ConfigError, RasterError
+from rhm.inference.polygons import polygonize
 
 UTM = "EPSG:32633"
 GRID = Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000)
@@ -61,37 +60,6 @@ def _two_houses() -> NDArray[np.float32]:
     probability[4:6, 5:7] = 0.2
     probability[12:14, 20:23] = 0.6
     return probability
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.floats(0.2, 0.8))
-def test_trace_equals_labelled_regions(seed: int, threshold: float) -> None:
-    rng = np.random.default_rng(seed)
-    probability, valid = rng.random((15, 18)), rng.random((15, 18)) < 0.9
-    polygons, scores = trace(probability, valid, threshold=threshold)
-    building = valid & (probability >= threshold)
-    labels = label(building, connectivity=1)  # type: ignore[no-untyped-call]
-    regions = regionprops(labels, intensity_image=probability)  # type: ignore[no-untyped-call]
-    np.testing.assert_allclose(scores, [region.intensity_mean for region in regions])
-    np.testing.assert_allclose(shapely.area(polygons), [region.area for region in regions])
-    assert shapely.is_valid(polygons).all()
-    for polygon, region in zip(polygons, regions, strict=True):
-        own = np.zeros(building.shape, bool)
-        own[tuple(region.coords.T)] = True
-        np.testing.assert_array_equal(burn([polygon], Affine.identity(), 15, 18) > 0, own)
-
-
-def test_trace_ignores_what_lies_under_nodata_even_nan() -> None:
-    probability = np.array([[0.9, np.nan, 0.7], [0.9, 1.0, 0.7]])
-    valid = np.array([[True, False, True], [True, False, True]])
-    polygons, scores = trace(probability, valid, Affine.scale(2.0), threshold=0.5)
-    assert [polygon.bounds for polygon in polygons] == [(0, 0, 2, 4), (4, 0, 6, 4)]
-    np.testing.assert_allclose(scores, [0.9, 0.7])
-
-
-def test_a_pixel_at_the_threshold_is_building() -> None:
-    probability = np.array([[0.3, 0.29999]], np.float32)
-    assert shapely.area(trace(probability, probability > 0, threshold=0.3)[0]).tolist() == [1.0]
 
 
 def test_polygonize_measures_score_and_area(tmp_path: Path) -> None:
@@ -222,13 +190,41 @@ def test_simplification_straightens_a_staircase(tmp_path: Path) -> None:
     np.testing.assert_allclose(frame["area_m2"], frame.area / 0.9996**2, rtol=1e-6)
 
 
-def test_rows_follow_the_first_pixels(tmp_path: Path) -> None:
+def test_rows_follow_the_last_pixels(tmp_path: Path) -> None:
     probability = np.random.default_rng(0).random((60, 60)).astype(np.float32)
     frame = polygonize(_write(tmp_path / "p.tif", probability, transform=Affine.scale(1, 1)))
-    tops = frame.bounds["miny"].to_numpy()
-    assert (np.diff(tops) >= 0).all()
+    bottoms = frame.bounds["maxy"].to_numpy()
+    assert (np.diff(bottoms) >= 0).all()
     again = polygonize(tmp_path / "p.tif")
     assert frame.equals(again)
+
+
+@pytest.mark.parametrize("pixels", [1, 37 * 3, 37 * 16])
+def test_bands_of_any_height_give_the_same_frame(
+    tmp_path: Path, pixels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probability = np.random.default_rng(1).random((50, 37)).astype(np.float32)
+    path = _write(tmp_path / "p.tif", probability)
+    whole = polygonize(path, simplify_m=0.4, min_area_m2=0.5, min_score=0.6)
+    monkeypatch.setattr("rhm.inference.polygons.BAND_PIXELS", pixels)
+    banded = polygonize(path, simplify_m=0.4, min_area_m2=0.5, min_score=0.6)
+    assert banded.equals(whole)
+    assert len(whole) > 20
+
+
+def test_footprints_of_ground_control_points(tmp_path: Path) -> None:
+    """Control points on the corners of a rotated grid place outlines as its transform does."""
+    turned = GRID @ Affine.rotation(30.0)
+    placed = polygonize(_write(tmp_path / "turned.tif", _two_houses(), transform=turned))
+    corners = [(0, 0), (20, 0), (0, 30), (20, 30)]
+    points = [GroundControlPoint(row, col, *(turned @ (col, row))) for row, col in corners]
+    path = _write(tmp_path / "points.tif", _two_houses(), crs=None, transform=Affine.identity())
+    with rasterio.open(path, "r+") as raster:
+        raster.gcps = (points, rasterio.crs.CRS.from_string(UTM))
+    frame = polygonize(path)
+    assert frame.crs == UTM
+    assert frame.geometry.hausdorff_distance(placed.geometry).max() < 1e-3
+    np.testing.assert_allclose(frame["area_m2"], placed["area_m2"], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -260,51 +256,3 @@ def test_unreadable_rasters_are_errors_of_one_line(tmp_path: Path) -> None:
 def test_impossible_options_are_refused(tmp_path: Path, option: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(option))):
         polygonize(tmp_path / "p.tif", **option)
-
-
-@pytest.mark.parametrize("suffix", [".gpkg", ".fgb", ".parquet", ".geojson", ".GPKG"])
-@pytest.mark.parametrize("threshold", [0.5, 0.95])
-def test_footprints_survive_every_format(tmp_path: Path, suffix: str, threshold: float) -> None:
-    frame = polygonize(_write(tmp_path / "p.tif", _two_houses()), threshold=threshold)
-    path = tmp_path / "out" / f"p_buildings{suffix}"
-    write_footprints(frame, path)
-    assert [each.name for each in path.parent.iterdir()] == [path.name]
-    read = gpd.read_parquet if suffix == ".parquet" else gpd.read_file
-    back = read(path)
-    assert back.crs == ("EPSG:4326" if suffix == ".geojson" else UTM)
-    assert len(back) == len(frame) == (2 if threshold == 0.5 else 0)
-    if len(frame):
-        back = back.sort_values("score", ascending=False, ignore_index=True)  # .fgb sorts by place
-        assert set(back.columns) == {"score", "area_m2", "geometry"}
-        np.testing.assert_allclose(back["score"], frame["score"])
-        np.testing.assert_allclose(back["area_m2"], frame["area_m2"])
-        there = back.to_crs(UTM).geometry
-        assert there.hausdorff_distance(frame.geometry).max() < 1e-3
-    if suffix == ".gpkg":
-        assert pyogrio.list_layers(path).tolist() == [["buildings", "Polygon"]]
-
-
-@pytest.mark.parametrize("suffix", [".gpkg", ".fgb", ".parquet"])
-def test_pixel_footprints_are_written_without_crs(tmp_path: Path, suffix: str) -> None:
-    frame = polygonize(_write(tmp_path / "p.tif", _two_houses(), crs=None))
-    path = tmp_path / f"p{suffix}"
-    write_footprints(frame, path)
-    read = gpd.read_parquet if suffix == ".parquet" else gpd.read_file
-    assert len(read(path)) == 2
-    with pytest.raises(OutputError, match=r"choose \.gpkg"):
-        write_footprints(frame, tmp_path / "p.geojson")
-
-
-def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
-    frame = polygonize(_write(tmp_path / "p.tif", _two_houses()))
-    with pytest.raises(OutputError, match=r"\.gpkg, \.fgb, \.geojson, \.parquet"):
-        write_footprints(frame, tmp_path / "p.shp")
-    path = tmp_path / "p.parquet"
-    path.write_text("before")
-    unwritable = frame.assign(score=["high", 0.5])
-    with pytest.raises(TypeError):
-        write_footprints(unwritable, path)
-    assert path.read_text() == "before"
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot write"):
-        write_footprints(frame, tmp_path / "file" / "p.gpkg")

@@ -18,7 +18,7 @@ from torch import nn
 from rhm.data.radiometry import Scaling
 from rhm.errors import ModelFileError, OutputError, RasterError
 from rhm.inference import polygonize, predict_raster
-from rhm.inference.scenes import PolygonConfig
+from rhm.inference.polygons import PolygonConfig
 from rhm.models.spec import ModelSpec
 
 UTM = "EPSG:32633"
@@ -253,11 +253,36 @@ def test_a_scene_at_another_resolution_is_said_or_resampled(
     assert "--resample" in told.notes[0]
     resampled = predict_raster(model, scene, tmp_path / "resampled", resample=True)
     assert resampled.notes == ()
-    with rasterio.open(resampled.probability) as probability:
-        assert probability.shape == (100, 150)
-        assert probability.res == pytest.approx((1.0, 1.0))
+    with rasterio.open(scene) as source, rasterio.open(resampled.probability) as probability:
+        assert (probability.shape, probability.transform) == (source.shape, source.transform)
     frame = geopandas.read_file(resampled.buildings)
-    assert sorted(frame["area_m2"]) == pytest.approx([30.0, 100.0], rel=1e-3)
+    # Interpolation takes the corners off.
+    assert sorted(frame["area_m2"]) == pytest.approx([30.0, 100.0], rel=0.05)
+
+
+@pytest.mark.parametrize("gsd_m", [0.21, 0.8, 1.7])
+def test_a_resampled_prediction_lies_on_the_scene_with_its_nodata(
+    houses: NDArray[np.uint8], tmp_path: Path, gsd_m: float
+) -> None:
+    rng = np.random.default_rng(0)
+    pixels = np.maximum(houses, 1)
+    nowhere = rng.random(pixels.shape[:2]) < 0.02
+    nowhere[60:90, 20:50] = True
+    pixels[nowhere] = 0
+    scene = write_scene(tmp_path / "x.tif", pixels, nodata=0)
+    model = Bright(spec(gsd_m=gsd_m))
+    for dtype in ("float32", "uint8"):
+        result = predict_raster(model, scene, tmp_path / dtype, resample=True, dtype=dtype)
+        with rasterio.open(result.mask) as mask, rasterio.open(result.probability) as probability:
+            seen = mask.read(1)
+            assert (seen[nowhere] == 255).all()
+            assert (probability.dataset_mask()[nowhere] == 0).all()
+        # A pixel of the model's grid that holds no data takes its neighbourhood with it.
+        known = seen != 255
+        assert known.mean() > 0.5
+        house = houses[..., 0] == 230
+        assert (seen == 1)[known & house].mean() > 0.85
+        assert (seen == 1)[known & ~house].mean() < 0.01
 
 
 def test_scenes_that_do_not_fit_are_refused_and_nothing_is_left(
@@ -299,7 +324,7 @@ def test_resume_does_a_scene_again_when_anything_changed(
     houses: NDArray[np.uint8], tmp_path: Path, suffix: str
 ) -> None:
     scene = write_scene(tmp_path / "x.tif", houses)
-    options: dict[str, Any] = {"resume": True, "polygons": PolygonConfig(suffix=suffix)}
+    options: dict[str, Any] = {"resume": True, "suffix": suffix}
 
     def again(**changes: Any) -> bool:
         result = predict_raster(Bright(), scene, tmp_path / "out", **(options | changes))
@@ -308,7 +333,7 @@ def test_resume_does_a_scene_again_when_anything_changed(
 
     assert again()
     assert not again()
-    assert again(polygons=PolygonConfig(threshold=0.4, suffix=suffix))
+    assert again(polygons=PolygonConfig(threshold=0.4))
     assert again(tile=96)
     houses[150:170, 150:170] = 230
     write_scene(scene, houses)
@@ -345,7 +370,7 @@ def test_what_geojson_cannot_hold_is_said_before_predicting(
     houses: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     scene = write_scene(tmp_path / "x.tif", houses, crs=None, transform=None)
-    options = {"polygons": PolygonConfig(suffix=".geojson")}
+    options = {"suffix": ".geojson"}
     with pytest.raises(OutputError, match="GeoJSON needs"):
         predict_raster(Bright(), scene, tmp_path / "out", **options)  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists()

@@ -1,6 +1,7 @@
 """Tiled prediction: a constant stays constant, and a pixel-wise model does not see tiles."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from rhm.data.windows import Window
-from rhm.errors import ModelFileError
-from rhm.inference.stream import Tiling, predict_bands
+from rhm.errors import ModelFileError, RasterError
+from rhm.inference.stream import Block, Grid, Tiling, predict_blocks
 from rhm.lookup import PixelMap
 
 TABLE = PixelMap.normalize((0.0,) * 3, (255.0,) * 3, np.uint8)
@@ -24,11 +25,9 @@ def reader(
     def read(window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         assert window.row >= 0
         assert window.col >= 0
-        rows = slice(window.row, window.row + window.height)
-        cols = slice(window.col, window.col + window.width)
-        part = image[rows, cols]
+        part = image[window.slices]
         assert part.shape[:2] == (window.height, window.width)
-        return part, valid[rows, cols]
+        return part, valid[window.slices]
 
     return read
 
@@ -41,13 +40,22 @@ def predict(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     height, width = image.shape[:2]
     inside = np.ones((height, width), dtype=bool) if valid is None else valid
-    bands = list(predict_bands(network, reader(image, inside), height, width, TABLE, tiling))
-    assert [band.row for band in bands] == list(
-        np.cumsum([0, *(len(band.valid) for band in bands[:-1])])
-    )
-    probability = np.concatenate([band.probability for band in bands])
-    assert probability.shape == (height, width)
-    return probability, np.concatenate([band.valid for band in bands])
+    grid = Grid(height, width, tiling)
+    return assembled(predict_blocks(network, reader(image, inside), grid, TABLE), (height, width))
+
+
+def assembled(
+    blocks: Iterable[Block], shape: tuple[int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Put blocks together, of which each pixel must be in exactly one."""
+    probability, valid = np.full(shape, np.nan, np.float32), np.zeros(shape, dtype=bool)
+    times = np.zeros(shape, dtype=int)
+    for block in blocks:
+        probability[block.window.slices] = block.probability
+        valid[block.window.slices] = block.valid
+        times[block.window.slices] += 1
+    assert (times == 1).all()
+    return probability, valid
 
 
 @st.composite
@@ -84,6 +92,57 @@ def test_a_model_without_spatial_support_does_not_see_tiles(
     probability, _ = predict(lambda x: (x * weights).sum(1, keepdim=True), image, tiling)
     logits = (image / 255.0) @ np.array([3.0, -2.0, 1.0])
     np.testing.assert_allclose(probability, 1 / (1 + np.exp(-logits)), atol=1e-5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(cut=cuts(), seed=st.integers(0, 1000), data=st.data())
+def test_any_strips_are_predicted_as_in_the_whole(
+    cut: tuple[int, int, Tiling], seed: int, data: st.DataObject
+) -> None:
+    height, width, tiling = cut
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
+    valid = rng.random((height, width)) < 0.7
+    grid = Grid(height, width, tiling)
+    first = data.draw(st.integers(0, len(grid.strips) - 1))
+    last = data.draw(st.integers(first, len(grid.strips) - 1))
+    torch.manual_seed(seed)
+    network = torch.nn.Conv2d(3, 1, 3, padding=1).eval()
+    whole = assembled(predict_blocks(network, reader(image, valid), grid, TABLE), (height, width))
+    top, bottom = grid.strip(first)[0], grid.strip(last)[1]
+    some = predict_blocks(network, reader(image, valid), grid, TABLE, strips=range(first, last + 1))
+    moved = (
+        Block(block.window._replace(row=block.window.row - top), block.probability, block.valid)
+        for block in some
+    )
+    for part, full in zip(assembled(moved, (bottom - top, width)), whole, strict=True):
+        np.testing.assert_array_equal(part, full[top:bottom])
+
+
+def test_what_cannot_be_read_is_said_and_the_thread_ends() -> None:
+    def read(window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        if window.row:
+            raise RasterError("damaged at row 24")
+        return np.zeros((32, 32, 3), np.uint8), np.ones((32, 32), dtype=bool)
+
+    blocks = predict_blocks(lambda x: x[:, :1], read, Grid(200, 32, Tiling(32, 8)), TABLE)
+    assert next(blocks).window == Window(0, 0, 24, 32)
+    with pytest.raises(RasterError, match="row 24"):
+        next(blocks)
+    assert "rhm-ahead" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_prediction_may_be_left_early() -> None:
+    image = np.zeros((400, 64, 3), np.uint8)
+    blocks: Iterator[Block] = predict_blocks(
+        lambda x: x[:, :1],
+        reader(image, np.ones((400, 64), dtype=bool)),
+        Grid(400, 64, Tiling(32, 8)),
+        TABLE,
+    )
+    next(blocks)
+    blocks.close()  # type: ignore[attr-defined]
+    assert "rhm-ahead" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_batches_do_not_change_the_result() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from rhm.data.windows import Window
 from rhm.errors import ModelFileError
 from rhm.inference import predict_raster
-from rhm.inference.stream import Tiling, predict_bands
+from rhm.inference.stream import Grid, Tiling, predict_blocks
 from rhm.inference.views import averaged_over_views
 from rhm.lookup import PixelMap
 from tests.data.imagery import noise, write_raster
@@ -126,7 +126,7 @@ def test_what_is_wrong_with_a_network_is_said_of_its_views_too() -> None:
         (lambda x: x[:, :1] * torch.nan, "not numbers"),
     ):
         with pytest.raises(ModelFileError, match=told):
-            list(predict_bands(network, read, 32, 32, table, Tiling(32, 0, views=True)))
+            list(predict_blocks(network, read, Grid(32, 32, Tiling(32, 0, views=True)), table))
 
 
 def test_a_scene_is_predicted_from_all_views(tmp_path: Path) -> None:

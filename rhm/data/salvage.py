@@ -1,0 +1,57 @@
+"""Reading what can be read of a damaged raster."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rhm.data.raster import Raster
+from rhm.data.windows import Window
+from rhm.errors import RasterError
+
+_PIECE_PX = 64
+
+
+class SalvagedRaster(Raster):
+    """A raster whose damaged blocks have no data; otherwise as ``Raster``.
+
+    Attributes:
+        damaged: the windows that could not be read so far.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.damaged: set[Window] = set()
+
+    def read(self, window: Window | None = None) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Read a window as ``Raster.read`` does; blocks that cannot be read are not valid."""
+        self.check_dtype()
+        info = self.info
+        window = window or Window(0, 0, info.height, info.width)
+        try:
+            return super().read(window)
+        except RasterError:
+            return self._read_pieces(window)
+
+    def _read_pieces(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        pixels = np.zeros((window.height, window.width, len(self.info.bands)), dtype=self.dtype)
+        valid = np.zeros((window.height, window.width), dtype=bool)
+        # The pieces of a grid of another resolution than the file's are not the file's blocks.
+        size = (_PIECE_PX, _PIECE_PX) if self.resampled else self.info.block_shape
+        for piece in _pieces(window, *size):
+            place = piece._replace(row=piece.row - window.row, col=piece.col - window.col).slices
+            try:
+                pixels[place], valid[place] = super().read(piece)
+            except RasterError:
+                self.damaged.add(piece)
+        return pixels, valid
+
+
+def _pieces(window: Window, height: int, width: int) -> Iterator[Window]:
+    """Cut a window where the blocks of a grid of (height, width) end."""
+    bottom, right = window.row + window.height, window.col + window.width
+    for top in range(window.row - window.row % height, bottom, height):
+        for left in range(window.col - window.col % width, right, width):
+            row, col = max(top, window.row), max(left, window.col)
+            yield Window(row, col, min(top + height, bottom) - row, min(left + width, right) - col)

@@ -1,0 +1,216 @@
+"""What a prediction will do, found out before anything is predicted."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+import rhm
+from rhm.data.cog import COMPRESSIONS
+from rhm.data.ground import scale_between
+from rhm.data.radiometry import Scaling, histogram_of
+from rhm.data.raster import Raster, RasterInfo, describe
+from rhm.errors import ConfigError
+from rhm.inference.polygons import PolygonConfig
+from rhm.inference.storage import STORAGES
+from rhm.inference.stream import Grid, Tiling, input_scaling
+from rhm.inference.strips import Source, Task
+from rhm.inference.vector_files import check_format
+from rhm.inference.views import Network
+from rhm.lookup import PixelMap
+from rhm.models.spec import ModelSpec
+
+_GSD_TOLERANCE = 1.2
+
+
+@dataclass(frozen=True)
+class PredictionConfig:
+    """How a scene is predicted.
+
+    Attributes:
+        tiling: tiles, overlap and batch.
+        bands: 1-based indices of the bands to use; None for all but alpha.
+        black_is_nodata: whether pixels that are zero in all bands have no data.
+        resample: whether the scene is seen at the model's ground sampling distance.
+        skip_errors: whether blocks that cannot be read have no data.
+        dtype: of the probability raster, one of ``STORAGES``.
+        compress: of both rasters, one of ``COMPRESSIONS``.
+        polygons: how footprints are made; None for the model's threshold and no more.
+        suffix: of the file of footprints.
+
+    Raises:
+        ConfigError: there is no such dtype or compression.
+    """
+
+    tiling: Tiling = field(default_factory=Tiling)
+    bands: tuple[int, ...] | None = None
+    black_is_nodata: bool = False
+    resample: bool = False
+    skip_errors: bool = False
+    dtype: str = "float32"
+    compress: str = "deflate"
+    polygons: PolygonConfig | None = None
+    suffix: str = ".gpkg"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in STORAGES:
+            raise ConfigError(f"unknown dtype '{self.dtype}': choose {' or '.join(STORAGES)}")
+        if self.compress not in COMPRESSIONS:
+            raise ConfigError(
+                f"unknown compression '{self.compress}': choose {' or '.join(COMPRESSIONS)}"
+            )
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The files of a predicted scene.
+
+    Attributes:
+        probability: COG of probabilities, nodata where the scene has none.
+        mask: COG of 0 and 1, nodata 255.
+        buildings: footprints with ``score`` and ``area_m2``.
+    """
+
+    probability: Path
+    mask: Path
+    buildings: Path
+
+    @classmethod
+    def of(cls, src: str | os.PathLike[str], dst: str | os.PathLike[str], suffix: str) -> "Outputs":
+        """Name the files of a scene in a folder."""
+        folder, stem = Path(dst), Path(src).stem
+        return cls(
+            folder / f"{stem}_probability.tif",
+            folder / f"{stem}_mask.tif",
+            folder / f"{stem}_buildings{suffix}",
+        )
+
+    @property
+    def unfinished(self) -> Path:
+        """The hidden folder of what is finished while not all is."""
+        stem = self.mask.name.removesuffix("_mask.tif")
+        return self.mask.with_name(f".{stem}.rhm-parts")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A prediction of a scene, ready to begin.
+
+    Attributes:
+        scene: what the scene says of itself.
+        outputs: where the results will be.
+        task: what is to be predicted.
+        grid: its tiles.
+        config: as given, with the footprints' threshold filled in.
+        polygons: how footprints are made.
+        notes: what the user should know about this scene.
+        task_fingerprint: of all that decides the probabilities.
+        fingerprint: of all that decides the results.
+    """
+
+    scene: RasterInfo
+    outputs: Outputs
+    task: Task
+    grid: Grid
+    config: PredictionConfig
+    polygons: PolygonConfig
+    notes: tuple[str, ...]
+    task_fingerprint: str
+    fingerprint: str
+
+
+def plan_prediction(
+    model: Network,
+    src: str | os.PathLike[str],
+    dst: str | os.PathLike[str],
+    config: PredictionConfig,
+) -> Plan:
+    """Look at a scene and decide how it is predicted.
+
+    Raises:
+        RasterError: the scene cannot be read.
+        ModelFileError: the scene does not have the bands that the model takes.
+        OutputError: the format of the footprints is unknown, or cannot hold this scene's.
+    """
+    spec: ModelSpec | None = getattr(model, "spec", None)
+    scene = describe(src)
+    outputs = Outputs.of(src, dst, config.suffix)
+    check_format(outputs.buildings, scene.crs)
+    scale, notes = _scale(scene, spec, resample=config.resample)
+    source = Source(scene.path, config.bands, config.black_is_nodata, scale, config.skip_errors)
+    with source.open() as raster:
+        scaling, measured = input_scaling(raster, spec)
+        grid = Grid(raster.info.height, raster.info.width, config.tiling)
+        table = _input_table(raster, scaling, spec)
+    if measured and spec is not None:
+        notes.append(
+            f"the model stores no range for {scene.dtype} imagery; this scene's own was measured"
+        )
+    polygons = config.polygons or PolygonConfig(threshold=spec.threshold if spec else 0.5)
+    task = Task(source, table, config.tiling, config.dtype)
+    decides = (source, config.tiling, config.dtype)
+    return Plan(
+        scene,
+        outputs,
+        task,
+        grid,
+        config,
+        polygons,
+        tuple(notes),
+        _fingerprint(model, src, decides),
+        _fingerprint(model, src, (*decides, polygons, config.compress, config.suffix)),
+    )
+
+
+def _input_table(raster: Raster, scaling: Scaling, spec: ModelSpec | None) -> PixelMap:
+    if spec is None:
+        return scaling.table()
+    standardizes = spec.standardize != "none"
+    return spec.input_table(scaling, histogram_of(raster) if standardizes else None)
+
+
+def _scale(info: RasterInfo, spec: ModelSpec | None, *, resample: bool) -> tuple[float, list[str]]:
+    """Return the raster's scale, and what to say about its place and resolution."""
+    notes = []
+    if info.crs is None:
+        notes.append("the scene has no coordinate reference system: areas are in square pixels")
+    elif info.gsd_m is None:
+        notes.append(
+            "the scene's coordinates have no place on Earth (a wrong coordinate reference "
+            "system?): areas are in square pixels"
+        )
+    if spec is None or spec.gsd_m is None:
+        return 1.0, notes
+    if info.gsd_m is None:
+        expects = f"the model expects {spec.gsd_m:.2g} m per pixel; the scene does not say its own"
+        return 1.0, [*notes, expects]
+    if resample:
+        return scale_between(info.gsd_m, spec.gsd_m), notes
+    if not 1 / _GSD_TOLERANCE <= info.gsd_m / spec.gsd_m <= _GSD_TOLERANCE:
+        notes.append(
+            f"the scene has {info.gsd_m:.2g} m per pixel, the model expects {spec.gsd_m:.2g} m: "
+            "--resample predicts at the model's"
+        )
+    return 1.0, notes
+
+
+def _fingerprint(model: Network, src: str | os.PathLike[str], settings: Sequence[Any]) -> str:
+    """Return a hash of all that decides a prediction: program, scene, model and settings."""
+    digest = hashlib.sha256(repr((rhm.__version__, *settings)).encode())
+    path = Path(src)
+    state = path.stat() if path.is_file() else None
+    digest.update(
+        repr((str(path.absolute()), state and (state.st_size, state.st_mtime_ns))).encode()
+    )
+    digest.update(repr(getattr(model, "spec", None)).encode())
+    if isinstance(model, nn.Module):
+        for name, tensor in sorted(model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    else:
+        digest.update(repr(getattr(model, "__qualname__", type(model))).encode())
+    return digest.hexdigest()

@@ -1,0 +1,230 @@
+"""However a prediction ends, going on with it gives the files of one that was not disturbed."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rhm.errors import OutputError
+from rhm.inference import predict_raster
+from rhm.inference.polygons import PolygonConfig
+from tests.data.imagery import noise, write_raster
+
+OPTIONS: dict[str, Any] = {
+    "tile": 64,
+    "overlap": 16,
+    "dtype": "uint8",
+    "polygons": PolygonConfig(threshold=0.5, simplify_m=0.7),
+}
+
+
+class Counting(nn.Module):
+    """A small convolution that counts the tiles it sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.conv = nn.Conv2d(3, 1, 5, padding=2, bias=False)
+        self.conv.weight.data = torch.randn(self.conv.weight.shape, generator=generator)
+        self.seen = 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.seen += len(images)
+        logits: torch.Tensor = self.conv(images)
+        return logits
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    """Write a scene of six strips of four tiles."""
+    return write_raster(tmp_path / "x.tif", noise(290, 190))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+class Killed(BaseException):
+    """Stands for any end of the process."""
+
+
+def interrupted(after: int) -> Any:
+    """Return a progress that ends it all after some strips."""
+    calls = 0
+
+    def progress(pixels: int) -> None:
+        nonlocal calls
+        calls += pixels > 0
+        if calls == after:
+            raise Killed
+
+    return progress
+
+
+@pytest.mark.parametrize("after", range(1, 7))
+def test_what_is_finished_is_not_predicted_again(scene: Path, tmp_path: Path, after: int) -> None:
+    whole = predict_raster(Counting(), scene, tmp_path / "whole", **OPTIONS)
+    out = tmp_path / "out"
+    with pytest.raises(Killed):
+        predict_raster(Counting(), scene, out, on_progress=interrupted(after), **OPTIONS)
+    assert not files(out)
+    model = Counting()
+    done: list[int] = []
+    predict_raster(model, scene, out, resume=True, on_progress=done.append, **OPTIONS)
+    assert files(out) == files(whole.mask.parent)
+    assert sum(done) == 290 * 190
+    rows_of_tiles = 6 - after
+    # The row of tiles above reaches into the first missing strip.
+    assert model.seen == 4 * (rows_of_tiles + 1 if rows_of_tiles else 0)
+    assert sorted(path.name for path in out.iterdir()) == sorted(files(out))
+
+
+def test_it_can_be_cut_short_again_and_again(scene: Path, tmp_path: Path) -> None:
+    whole = predict_raster(Counting(), scene, tmp_path / "whole", **OPTIONS)
+    out = tmp_path / "out"
+    for _ in range(5):
+        with pytest.raises(Killed):
+            predict_raster(
+                Counting(), scene, out, resume=True, on_progress=interrupted(2), **OPTIONS
+            )
+    predict_raster(Counting(), scene, out, resume=True, **OPTIONS)
+    assert files(out) == files(whole.mask.parent)
+
+
+@pytest.mark.parametrize("name", ["_written", "write_footprints"])
+def test_an_end_while_the_results_are_written(
+    scene: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = predict_raster(Counting(), scene, tmp_path / "whole", **OPTIONS)
+
+    def failing(*_: Any, **__: Any) -> Any:
+        raise Killed
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(f"rhm.inference.scenes.{name}", failing)
+        with pytest.raises(Killed):
+            predict_raster(Counting(), scene, out, **OPTIONS)
+    assert not files(out)
+    # As a killed process leaves them.
+    (out / ".x.rhm-parts" / ".rhm.killed").mkdir()
+    model = Counting()
+    predict_raster(model, scene, out, resume=True, **OPTIONS)
+    assert not list(out.glob(".*"))
+    assert model.seen == 0
+    assert files(out) == files(whole.mask.parent)
+
+
+def test_strips_of_another_prediction_are_not_used(scene: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for changes in ({"overlap": 8}, {"views": True}, {"dtype": "float32"}):
+        whole = predict_raster(Counting(), scene, tmp_path / "whole", **OPTIONS | changes)
+        with pytest.raises(Killed):
+            predict_raster(Counting(), scene, out, on_progress=interrupted(3), **OPTIONS)
+        predict_raster(Counting(), scene, out, resume=True, **OPTIONS | changes)
+        assert files(out) == files(whole.mask.parent)
+
+
+def test_without_resume_it_begins_anew(scene: Path, tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        predict_raster(Counting(), scene, tmp_path, on_progress=interrupted(3), **OPTIONS)
+    model = Counting()
+    predict_raster(model, scene, tmp_path, **OPTIONS)
+    assert model.seen == 24
+
+
+def parts_of(scene: Path, out: Path) -> Path:
+    with pytest.raises(Killed):
+        predict_raster(Counting(), scene, out, on_progress=interrupted(4), **OPTIONS)
+    return out / ".x.rhm-parts"
+
+
+def test_strips_that_are_not_whole_are_predicted_again(scene: Path, tmp_path: Path) -> None:
+    whole = predict_raster(Counting(), scene, tmp_path / "whole", **OPTIONS)
+    out = tmp_path / "out"
+    parts = parts_of(scene, out)
+    first, second, third, _ = sorted(parts.glob("strip-*"))
+    first.write_bytes(first.read_bytes()[:-1])
+    second.write_bytes(bytes(len(second.read_bytes())))
+    third.unlink()
+    journal = parts / "journal.jsonl"
+    journal.write_text(journal.read_text()[:-9])  # a line cut off by the end
+    predict_raster(Counting(), scene, out, resume=True, **OPTIONS)
+    assert files(out) == files(whole.mask.parent)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]\n", "nonsense", '{"prediction": 1}\n', "\x00", "null\n{}\n"]
+)
+def test_a_journal_of_nonsense_begins_anew(scene: Path, tmp_path: Path, text: str) -> None:
+    out = tmp_path / "out"
+    (parts_of(scene, out) / "journal.jsonl").write_text(text)
+    model = Counting()
+    predict_raster(model, scene, out, resume=True, **OPTIONS)
+    assert model.seen == 24
+
+
+@pytest.mark.parametrize(
+    "entry", [{"strip": 99}, {"strip": "../x"}, {"strip": 5, "bytes": 1}, {}, {"strip": True}]
+)
+def test_a_journal_with_strange_entries_does_no_harm(
+    scene: Path, tmp_path: Path, entry: dict[str, Any]
+) -> None:
+    whole = predict_raster(Counting(), scene, tmp_path / "whole", **OPTIONS)
+    out = tmp_path / "out"
+    with (parts_of(scene, out) / "journal.jsonl").open("a") as journal:
+        journal.write(json.dumps(entry) + "\n")
+    predict_raster(Counting(), scene, out, resume=True, **OPTIONS)
+    assert files(out) == files(whole.mask.parent)
+
+
+def test_two_runs_do_not_write_the_same_results(scene: Path, tmp_path: Path) -> None:
+    def second(_: int) -> None:
+        with pytest.raises(OutputError, match="another run"):
+            predict_raster(Counting(), scene, tmp_path, resume=True, **OPTIONS)
+
+    predict_raster(Counting(), scene, tmp_path, on_progress=second, **OPTIONS)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_a_failure_before_anything_is_finished_leaves_nothing(scene: Path, tmp_path: Path) -> None:
+    def failing(images: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError):
+        predict_raster(failing, scene, tmp_path / "out", **OPTIONS)
+    assert not list((tmp_path / "out").iterdir())
+
+
+PROGRAM = """
+import sys, time
+from tests.inference.test_resume import OPTIONS, Counting
+from rhm.inference import predict_raster
+print("ready", flush=True)
+predict_raster(Counting(), sys.argv[1], sys.argv[2], resume=True,
+               on_progress=lambda _: time.sleep(0.03), **OPTIONS)
+"""
+
+
+def test_a_killed_process_can_be_gone_on_with(scene: Path, tmp_path: Path) -> None:
+    whole = predict_raster(Counting(), scene, tmp_path / "whole", **OPTIONS)
+    out = tmp_path / "out"
+    rng = np.random.default_rng(0)
+    command = [sys.executable, "-c", PROGRAM, str(scene), str(out)]
+    for _ in range(3):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            time.sleep(rng.uniform(0.0, 0.25))
+            process.send_signal(signal.SIGKILL)
+    predict_raster(Counting(), scene, out, resume=True, **OPTIONS)
+    assert files(out) == files(whole.mask.parent)
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
