@@ -41,18 +41,38 @@ def table(header: list[str], rows: list[list[Any]]) -> list[str]:
 
 
 @contextmanager
-def progress(title: str, total: float, *, quiet: bool = False) -> Iterator[Callable[[float], None]]:
-    """Show a progress bar on a terminal; yields the function that moves it on."""
+def progress(
+    title: str, total: float, *, unit: str = "", per_unit: float = 1.0, quiet: bool = False
+) -> Iterator[Callable[[float], None]]:
+    """Show a progress bar on a terminal, with the time left.
+
+    Args:
+        title: of the bar.
+        total: steps.
+        unit: to tell the speed in, such as ``Mpx``; empty for none.
+        per_unit: steps in a unit.
+        quiet: show nothing.
+
+    Yields:
+        The function that moves it on by some steps.
+    """
     if quiet or not sys.stderr.isatty():
         yield lambda _: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, Task, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Speed(TextColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(f"{speed / per_unit:.2f} {unit}/s" if speed and unit else "")
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
+        Speed(""),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:

@@ -1,18 +1,26 @@
 """``rhm predict``."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rhm.cli.options import Bands, BlackIsNodata, Json, Views, band_numbers
 from rhm.cli.output import emit, progress, say
 
+if TYPE_CHECKING:
+    from rhm.inference.batch import SceneResult
+    from rhm.inference.plan import PredictionConfig
+    from rhm.inference.strips import Workers
+    from rhm.models.build import SegmentationModel
+
 
 def predict(
     model: Annotated[Path, typer.Argument(help="Model file, or folder of a run.")],
-    scenes: Annotated[list[str], typer.Argument(help="Scenes, or folders of scenes.")],
+    scenes: Annotated[list[str], typer.Argument(help="Scenes: files, folders, catalogs...")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the results.")],
     adapter: Annotated[
         Path | None, typer.Option(help="Adapter of this model, as `rhm adapt` writes it.")
@@ -46,84 +54,196 @@ def predict(
         bool, typer.Option("--resume", help="Go on where an earlier run was cut short.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes that predict, on this machine.")
+    ] = 1,
+    dask: Annotated[
+        str | None, typer.Option(help="Dask scheduler, as tcp://head:8786; or local.")
+    ] = None,
+    resources: Annotated[
+        str | None, typer.Option(help="What each Dask job takes of a worker, as GPU=1.")
+    ] = None,
+    asset: Annotated[str | None, typer.Option(help="Of STAC items, which to predict.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done and what it costs.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Predict scenes into probabilities, masks and footprints.
 
+    Scenes are files or anything else that GDAL opens, patterns, folders, catalogs, or STAC items.
+
     Example: `rhm predict runs/inria-rhm scene.tif -o predicted --resample`
     """
-    from rhm.data.raster import describe
     from rhm.inference.backends import on_device
+    from rhm.inference.batch import predict_scenes
+    from rhm.inference.inputs import find_scenes
+    from rhm.inference.plan import PredictionConfig
     from rhm.inference.polygons import PolygonConfig
-    from rhm.inference.scenes import predict_raster
+    from rhm.inference.stream import Tiling
     from rhm.inference.vector_files import FORMATS
     from rhm.models.file import load_model
 
-    suffix = f".{footprints}"
-    if suffix not in FORMATS:
+    if f".{footprints}" not in FORMATS:
         raise typer.BadParameter(
             f"unknown format '{footprints}': choose gpkg, parquet, geojson, fgb"
         )
     if overlap >= tile or tile % 32:
         raise typer.BadParameter("--tile is a multiple of 32 and larger than --overlap")
-    files = _files(scenes)
+    files = find_scenes(scenes, asset=asset)
     network = on_device(load_model(model, adapter=adapter), device)
-    polygons = PolygonConfig(
-        threshold=network.spec.threshold if threshold is None else threshold,
-        min_area_m2=min_area_m2,
-        simplify_m=simplify_m,
-        min_score=min_score,
+    config = PredictionConfig(
+        tiling=Tiling(tile, overlap, batch_size, views),
+        bands=band_numbers(bands),
+        black_is_nodata=black_is_nodata,
+        resample=resample,
+        skip_errors=skip_errors,
+        dtype=dtype,
+        compress=compress,
+        polygons=PolygonConfig(
+            threshold=network.spec.threshold if threshold is None else threshold,
+            min_area_m2=min_area_m2,
+            simplify_m=simplify_m,
+            min_score=min_score,
+        ),
+        suffix=f".{footprints}",
     )
-    results = []
-    for file in files:
-        info = describe(file)
-        with progress(Path(file).name, info.height * info.width, quiet=json) as advance:
-            result = predict_raster(
-                network,
-                file,
-                output,
-                tile=tile,
-                overlap=overlap,
-                batch_size=batch_size,
-                resume=resume,
-                bands=band_numbers(bands),
-                black_is_nodata=black_is_nodata,
-                resample=resample,
-                views=views,
-                dtype=dtype,
-                skip_errors=skip_errors,
-                compress=compress,
-                polygons=polygons,
-                suffix=suffix,
-                on_progress=advance,
-            )
-        for note in result.notes:
-            say(f"{Path(file).name}: {note}")
-        results.append({"scene": str(file), **asdict(result)})
-    lines = [f"{each['count']} buildings in {each['buildings']}" for each in results]
-    emit({"scenes": results}, lines, as_json=json)
+    if dry_run:
+        emit(*_estimates(network, files, output, config), as_json=json)
+        return
+    with (
+        _workers(model, adapter, device, workers, dask, resources) as hands,
+        progress(
+            f"{len(files)} scenes" if len(files) > 1 else Path(files[0]).name,
+            _pixels(files),
+            unit="Mpx",
+            per_unit=1e6,
+            quiet=json,
+        ) as advance,
+    ):
+        results = predict_scenes(
+            network,
+            files,
+            output,
+            config,
+            resume=resume,
+            workers=hands,
+            side_by_side=1 if hands is None else workers + 1,
+            on_progress=advance,
+            on_result=_say,
+        )
+    _report(results, as_json=json)
 
 
-def _files(scenes: list[str]) -> list[str]:
-    """Return the scenes named, each once; of folders, what is not a prediction itself.
+@contextmanager
+def _workers(
+    model: Path,
+    adapter: Path | None,
+    device: str,
+    count: int,
+    dask: str | None,
+    resources: str | None,
+) -> "Iterator[Workers | None]":
+    """Yield who predicts strips; None for this process."""
+    if dask is None and resources is not None:
+        raise typer.BadParameter("--resources are of Dask jobs: give --dask too")
+    if dask is None and count == 1:
+        yield None
+        return
+    from rhm.inference.dask_cluster import DaskCluster
+    from rhm.inference.workers import LocalProcesses, ModelSource
+
+    source = ModelSource.of(model, adapter, device)
+    if dask is None:
+        with LocalProcesses(source, count) as processes:
+            yield processes
+    else:
+        with DaskCluster(source, dask, count=count, resources=_amounts(resources)) as cluster:
+            yield cluster
+
+
+def _amounts(text: str | None) -> dict[str, float] | None:
+    """Read ``GPU=1,MEMORY=4``.
 
     Raises:
-        CatalogError: a file or folder does not exist.
-        ConfigError: two scenes would write the same files.
+        typer.BadParameter: the text is something else.
     """
-    from rhm.data.folder import images_in
-    from rhm.errors import ConfigError
+    if text is None:
+        return None
+    try:
+        pairs = (part.split("=") for part in text.split(","))
+        amounts = {name.strip(): float(amount) for name, amount in pairs}
+    except ValueError:
+        amounts = {}
+    if not amounts or not all(name and amount > 0 for name, amount in amounts.items()):
+        raise typer.BadParameter(f"'{text}' is not a list of resources such as GPU=1")
+    return amounts
 
-    seen: dict[str, str] = {}
+
+def _pixels(scenes: list[str]) -> int:
+    """Return the pixels of the scenes that can be opened; the others are reported later."""
+    from rhm.data.raster import describe
+    from rhm.errors import RasterError
+
+    total = 0
     for scene in scenes:
-        remote = "://" in scene or scene.startswith("/vsi")
-        for file in [scene] if remote else map(str, images_in(scene)):
-            stem = Path(file).stem
-            if Path(scene).is_dir() and stem.endswith(("_probability", "_mask")):
-                continue
-            if seen.setdefault(stem, file) != file:
-                raise ConfigError(
-                    f"{seen[stem]} and {file} would write the same files: predict them into "
-                    "different folders"
-                )
-    return list(seen.values())
+        with suppress(RasterError):
+            info = describe(scene)
+            total += info.height * info.width
+    return total
+
+
+def _say(result: "SceneResult") -> None:
+    if result.prediction is not None:
+        for note in result.prediction.notes:
+            say(f"{Path(result.scene).name}: {note}")
+
+
+def _report(results: "list[SceneResult]", *, as_json: bool) -> None:
+    """Print what came of the scenes; what failed ends with an error, after the others.
+
+    Raises:
+        RhmError: a scene failed.
+    """
+    done = [each for each in results if each.prediction is not None]
+    failed = [each for each in results if each.error is not None]
+    values = [{"scene": each.scene, **asdict(each.prediction)} for each in done if each.prediction]
+    lines = [f"{each['count']} buildings in {each['buildings']}" for each in values]
+    if values:
+        errors = [{"scene": each.scene, "error": str(each.error)} for each in failed]
+        emit({"scenes": values, "failed": errors}, lines, as_json=as_json)
+    if not failed or failed[0].error is None:
+        return
+    if len(results) > 1:
+        from rhm.report.decoding import printable
+
+        for each in failed:
+            say(f"failed: {printable(str(each.error))}")
+        raise type(failed[0].error)(f"{len(failed)} of {len(results)} scenes failed")
+    raise failed[0].error
+
+
+def _estimates(
+    network: "SegmentationModel", scenes: list[str], output: Path, config: "PredictionConfig"
+) -> tuple[dict[str, Any], list[str]]:
+    """Return what each scene would cost, as values and as lines."""
+    from rhm.inference.estimate import estimate
+    from rhm.inference.plan import plan_prediction
+    from rhm.inference.scenes import is_finished
+
+    values, lines = [], []
+    for scene in scenes:
+        plan = plan_prediction(network, scene, output, config)
+        cost = estimate(network, plan)
+        there = is_finished(plan)
+        memory = "unknown" if cost.memory_bytes is None else f"{cost.memory_bytes / 1e9:.1f} GB"
+        size = f"{plan.scene.width} x {plan.scene.height}"
+        lines += [
+            f"{scene}: {size} pixels, {len(plan.grid.strips)} strips, {cost.tiles} tiles of "
+            f"{plan.grid.tiling.tile}: about {cost.seconds / 60:.1f} min, {memory} of memory, at "
+            f"most {cost.disk_bytes / 1e9:.1f} GB of disk"
+            + ("; its results are there already" if there else "")
+        ]
+        lines += [f"  {note}" for note in plan.notes]
+        values.append({"scene": scene, "there": there, "notes": plan.notes, **asdict(cost)})
+    return {"scenes": values}, lines

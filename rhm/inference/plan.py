@@ -15,6 +15,7 @@ from rhm.data.ground import scale_between
 from rhm.data.radiometry import Scaling, histogram_of
 from rhm.data.raster import Raster, RasterInfo, describe
 from rhm.errors import ConfigError
+from rhm.inference.inputs import stem_of
 from rhm.inference.polygons import PolygonConfig
 from rhm.inference.storage import STORAGES
 from rhm.inference.stream import Grid, Tiling, input_scaling
@@ -82,7 +83,7 @@ class Outputs:
     @classmethod
     def of(cls, src: str | os.PathLike[str], dst: str | os.PathLike[str], suffix: str) -> "Outputs":
         """Name the files of a scene in a folder."""
-        folder, stem = Path(dst), Path(src).stem
+        folder, stem = Path(dst), stem_of(os.fspath(src))
         return cls(
             folder / f"{stem}_probability.tif",
             folder / f"{stem}_mask.tif",

@@ -100,7 +100,7 @@ def predict_raster(
         polygons: how footprints are made; by default at the model's threshold.
         suffix: of the file of footprints, one of ``rhm.inference.vector_files.FORMATS``.
         workers: who predicts; by default this process.
-        on_progress: called with the number of pixels just finished.
+        on_progress: called with the number of the scene's pixels just finished.
 
     Raises:
         RasterError: the scene cannot be read.
@@ -119,16 +119,39 @@ def predict_raster(
         polygons=polygons,
         suffix=suffix,
     )
+    return predict_scene(
+        model, src, dst, config, resume=resume, workers=workers, on_progress=on_progress
+    )
+
+
+def predict_scene(
+    model: Network,
+    src: str | os.PathLike[str],
+    dst: str | os.PathLike[str],
+    config: PredictionConfig,
+    *,
+    resume: bool = False,
+    workers: Workers | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> Prediction:
+    """Predict a scene as ``predict_raster`` does, with its options as one value."""
     plan = plan_prediction(model, src, dst, config)
+    scene_pixels = plan.scene.height * plan.scene.width
+    share = scene_pixels / (plan.grid.height * plan.grid.width)
+
+    def advance(pixels: int) -> None:
+        if on_progress is not None:
+            on_progress(round(pixels * share))
+
     if resume and is_finished(plan):
+        advance(plan.grid.height * plan.grid.width)
         count = count_footprints(plan.outputs.buildings)
         return _prediction(plan, count, ("was there already",))
     _check_free(plan)
-    advance = on_progress or (lambda _: None)
     with Parts(
         plan.outputs.unfinished,
         plan.task_fingerprint,
-        dtype=dtype,
+        dtype=config.dtype,
         width=plan.grid.width,
         strips=[plan.grid.strip(index) for index in plan.grid.strips],
         resume=resume,

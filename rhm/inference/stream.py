@@ -200,12 +200,12 @@ def _predicted(
     """Yield every tile with its probabilities, (tile, tile) or None without valid pixels."""
     for batch in batches:
         images = [tile.image for tile in batch if tile.image is not None]
-        found = iter(_probabilities(network, torch.stack(images)) if images else ())
+        found = iter(probabilities(network, torch.stack(images)) if images else ())
         for tile in batch:
             yield tile, None if tile.image is None else next(found)
 
 
-def _probabilities(network: Network, images: Tensor) -> NDArray[np.float32]:
+def probabilities(network: Network, images: Tensor) -> NDArray[np.float32]:
     """Return (N, H, W) probabilities of (N, bands, H, W) images."""
     if isinstance(network, nn.Module):
         parameter = next(network.parameters(), None)
@@ -218,10 +218,10 @@ def _probabilities(network: Network, images: Tensor) -> NDArray[np.float32]:
                 f"the model gave logits of shape {tuple(logits.shape)} for images of shape "
                 f"{tuple(images.shape)}: expected one channel of the same size"
             )
-        probabilities: NDArray[np.float32] = logits[:, 0].float().sigmoid().cpu().numpy()
-    if not np.isfinite(probabilities).all():
+        found: NDArray[np.float32] = logits[:, 0].float().sigmoid().cpu().numpy()
+    if not np.isfinite(found).all():
         raise ModelFileError("the model gave logits that are not numbers: its training diverged")
-    return probabilities
+    return found
 
 
 def _blended(

@@ -2,9 +2,10 @@
 
 import json
 import os
+import sqlite3
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +35,7 @@ _WRITING_FAILED = (
     pyogrio.errors.DataLayerError,
     pyogrio.errors.FeatureError,
     pa.ArrowException,
+    sqlite3.Error,
     RuntimeError,
     OSError,
 )
@@ -169,7 +171,7 @@ def _write_layer(
     modified: float,
 ) -> None:
     options = {"RFC7946": "YES", "COORDINATE_PRECISION": 9} if driver == "GeoJSON" else {}
-    with _dated(modified), warnings.catch_warnings():
+    with warnings.catch_warnings():
         # A scene without CRS gives footprints without CRS: known, and said where it matters.
         warnings.filterwarnings("ignore", message="'crs' was not provided", category=UserWarning)
         pyogrio.write_arrow(
@@ -182,15 +184,13 @@ def _write_layer(
             crs=None if crs is None else crs.to_wkt(),
             layer_options=options,
         )
+    if driver == "GPKG":
+        _date(path, modified)
 
 
-@contextmanager
-def _dated(modified: float) -> Iterator[None]:
-    """Have GDAL write this date, in seconds since 1970, where it would write the current one."""
+def _date(geopackage: Path, modified: float) -> None:
+    """Have a GeoPackage say that it was last changed at this time, in seconds since 1970."""
+    # GDAL can be told the date beforehand, but then of every file of the process.
     date = datetime.fromtimestamp(modified, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
-    before = pyogrio.get_gdal_config_option("OGR_CURRENT_DATE")
-    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": date})
-    try:
-        yield
-    finally:
-        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": before})
+    with closing(sqlite3.connect(geopackage)) as database, database:
+        database.execute("UPDATE gpkg_contents SET last_change = ?", (date,))

@@ -58,11 +58,10 @@ def load_model(
         ModelFileError: a file is missing, damaged, or of no version known here, or the adapter
             was made for another model.
     """
-    model = _load(_file(path))
+    model = _load(model_file(path))
     if adapter is None:
         return model
-    if Path(adapter).is_dir():
-        adapter = Path(adapter) / "adapter.safetensors"
+    adapter = adapter_file(adapter)
     load_adapter(model, adapter)
     merge(model)
     notes = adapter_notes(adapter)
@@ -89,7 +88,7 @@ def load_spec(path: str | os.PathLike[str]) -> ModelSpec:
     Raises:
         ModelFileError: the file is missing, damaged, or not a model of a version known here.
     """
-    file = _file(path)
+    file = model_file(path)
     with _opened(file) as archive:
         return _spec(archive, file)
 
@@ -134,10 +133,20 @@ def _check_finite(tensors: Mapping[str, Tensor], path: str | os.PathLike[str]) -
         )
 
 
-def _file(path: str | os.PathLike[str]) -> Path:
+def model_file(path: str | os.PathLike[str]) -> Path:
+    """Return the model file of a run's folder, or the file itself.
+
+    Raises:
+        ModelFileError: there is none.
+    """
     file = Path(path)
     if file.is_dir():
         file = file / "model.safetensors"
     if not file.is_file():
         raise ModelFileError(f"no model at {path}: train one with `rhm train`")
     return file
+
+
+def adapter_file(path: str | os.PathLike[str]) -> Path:
+    """Return the adapter file of a run's folder, or the file itself."""
+    return Path(path) / "adapter.safetensors" if Path(path).is_dir() else Path(path)

@@ -1,0 +1,113 @@
+"""The scenes that a user names: files, patterns, folders, catalogs and STAC items."""
+
+import json
+from collections.abc import Iterable, Mapping
+from glob import glob, has_magic
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from rhm.data.catalog import Catalog
+from rhm.data.folder import images_in
+from rhm.errors import CatalogError, ConfigError
+
+_WRITTEN = ("_probability", "_mask")
+_PREFERRED_ASSETS = ("visual", "image", "data", "analytic")
+
+
+def find_scenes(named: Iterable[str], *, asset: str | None = None) -> list[str]:
+    """Return the scenes that some words name, each once, in their order.
+
+    A word is a file or anything else that GDAL opens (``/vsizip/...``, ``https://...``); a
+    pattern such as ``tiles/*.tif``; a folder, of whose images those are left out that predictions
+    wrote; a catalog (``.parquet``); or a STAC item or collection of items (``.json``).
+
+    Args:
+        named: the words.
+        asset: of STAC items, which to take; by default the one that shows the image.
+
+    Raises:
+        CatalogError: a file does not exist, a pattern or folder has no images, or an item has no
+            such asset.
+        ConfigError: two scenes would write the same files.
+    """
+    scenes: dict[str, str] = {}
+    for word in named:
+        for scene in _named_by(word, asset):
+            other = scenes.setdefault(stem_of(scene), scene)
+            if other != scene:
+                raise ConfigError(
+                    f"{other} and {scene} would write the same files: predict them into "
+                    "different folders"
+                )
+    return list(scenes.values())
+
+
+def stem_of(scene: str) -> str:
+    """Return the name of a scene, without folder, suffix and what follows a web address."""
+    path = urlsplit(scene).path if "://" in scene else scene
+    return PurePosixPath(path).stem if "://" in scene else Path(path).stem
+
+
+def _named_by(word: str, asset: str | None) -> list[str]:
+    if "://" in word or word.startswith("/vsi"):
+        return [word]
+    path = Path(word)
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        return [str(image) for image in images_in(path) if not image.stem.endswith(_WRITTEN)]
+    if not path.exists() and has_magic(word):
+        matching = sorted(file for file in glob(word, recursive=True) if Path(file).is_file())
+        if not matching:
+            raise CatalogError(f"no file matches {word}")
+        return matching
+    if suffix == ".parquet":
+        return [str(tile.image) for tile in Catalog.load(path).tiles]
+    if suffix in (".json", ".geojson"):
+        return _stac_images(path, asset)
+    return [str(image) for image in images_in(path)]
+
+
+def _stac_images(path: Path, asset: str | None) -> list[str]:
+    """Return the images of a STAC item, or of a collection of items."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CatalogError(f"{path} is not JSON: {error}") from error
+    items = document.get("features", [document]) if isinstance(document, dict) else []
+    if not isinstance(items, list) or not items:
+        raise CatalogError(f"{path} lists no STAC items")
+    return [_stac_image(item, path, asset) for item in items]
+
+
+def _stac_image(item: Any, path: Path, asset: str | None) -> str:
+    assets = item.get("assets") if isinstance(item, dict) else None
+    if not isinstance(assets, dict) or not assets:
+        raise CatalogError(f"{path} is no STAC item: it has no assets")
+    chosen = _chosen(assets, asset)
+    if chosen is None:
+        raise CatalogError(
+            f"{path}: choose the image of item {str(item.get('id'))!r} with --asset: "
+            f"{', '.join(map(str, assets))}"
+        )
+    href = chosen.get("href") if isinstance(chosen, dict) else None
+    if not isinstance(href, str) or not href:
+        raise CatalogError(f"{path}: an asset of item {str(item.get('id'))!r} has no address")
+    # Item addresses may be relative to the file that lists them.
+    return href if "://" in href else str(path.parent / href)
+
+
+def _chosen(assets: Mapping[str, Any], wanted: str | None) -> Any:
+    """Return the asset that shows the image, or None where that is not plain."""
+    if wanted is not None:
+        return assets.get(wanted)
+    images = {name: each for name, each in assets.items() if _is_image(each)}
+    for name in _PREFERRED_ASSETS:
+        if name in images:
+            return images[name]
+    return next(iter(images.values())) if len(images) == 1 else None
+
+
+def _is_image(asset: Any) -> bool:
+    kind = asset.get("type", "") if isinstance(asset, dict) else ""
+    return isinstance(kind, str) and kind.startswith(("image/tiff", "image/jp2", "image/vnd.stac"))

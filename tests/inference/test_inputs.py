@@ -1,0 +1,115 @@
+"""What a user may call a scene."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rhm.data.indexers import index_folder
+from rhm.errors import CatalogError, ConfigError
+from rhm.inference.inputs import find_scenes, stem_of
+from tests.data.imagery import noise, write_raster
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Write a folder of two images and two rasters that a prediction wrote."""
+    root = tmp_path / "town" / "images"
+    root.mkdir(parents=True)
+    for name in ("a", "b", "a_probability", "a_mask"):
+        write_raster(root / f"{name}.tif", noise(8, 8))
+    return root
+
+
+def test_files_folders_and_patterns(folder: Path) -> None:
+    both = [str(folder / "a.tif"), str(folder / "b.tif")]
+    assert find_scenes([str(folder)]) == both
+    assert find_scenes([str(folder / "?.tif")]) == both
+    assert find_scenes([str(folder.parent / "**" / "[ab].tif")]) == both
+    assert find_scenes([both[1], both[0], both[1]]) == both[::-1]
+    odd = folder / "c[1].tif"
+    odd.write_bytes(Path(both[0]).read_bytes())
+    assert find_scenes([str(odd)]) == [str(odd)]
+
+
+def test_a_catalog_names_its_images(folder: Path, tmp_path: Path) -> None:
+    masks = folder.parent / "masks"
+    masks.mkdir()
+    for image in folder.iterdir():
+        write_raster(masks / image.name, np.zeros((8, 8, 1), np.uint8))
+    index_folder(folder.parent).save(tmp_path / "catalog.parquet")
+    found = find_scenes([str(tmp_path / "catalog.parquet")])
+    assert sorted(found) == sorted(map(str, folder.iterdir()))
+
+
+def test_what_is_not_a_local_file_is_left_to_gdal() -> None:
+    named = ["/vsizip/scenes.zip/x.tif", "s3://bucket/y.tif", "https://a.org/z.tif?token=1.2/3"]
+    assert find_scenes(named) == named
+    assert [stem_of(each) for each in named] == ["x", "y", "z"]
+
+
+def item(assets: Any, name: str = "one") -> dict[str, Any]:
+    return {"type": "Feature", "id": name, "assets": assets}
+
+
+TIFF = "image/tiff; application=geotiff; profile=cloud-optimized"
+
+
+def test_stac_items_name_their_image(tmp_path: Path) -> None:
+    path = tmp_path / "items.json"
+    scenes = {
+        "thumbnail": {"href": "./t.png", "type": "image/png"},
+        "visual": {"href": "./a.tif", "type": TIFF},
+        "nir": {"href": "./n.tif", "type": TIFF},
+    }
+    alone = {"B1": {"href": "https://a.org/b.tif", "type": TIFF}}
+    path.write_text(json.dumps({"features": [item(scenes), item(alone, "two")]}))
+    assert find_scenes([str(path)]) == [str(tmp_path / "a.tif"), "https://a.org/b.tif"]
+    path.write_text(json.dumps(item(scenes)))
+    assert find_scenes([str(path)], asset="nir") == [str(tmp_path / "n.tif")]
+    del scenes["visual"]
+    scenes["red"] = {"href": "r.tif", "type": TIFF}
+    path.write_text(json.dumps(item(scenes)))
+    with pytest.raises(CatalogError, match="--asset: thumbnail, nir, red"):
+        find_scenes([str(path)])
+    with pytest.raises(CatalogError, match="--asset"):
+        find_scenes([str(path)], asset="swir")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "3",
+        '"x"',
+        "{}",
+        '{"features": []}',
+        '{"features": 3}',
+        '{"features": [3]}',
+        '{"assets": {}}',
+        '{"assets": {"a": 3}}',
+        '{"assets": {"a": {"type": 3}}}',
+        '{"assets": {"visual": {"type": "image/tiff"}}}',
+        '{"assets": {"visual": {"type": "image/tiff", "href": 3}}}',
+        "[" * 100_000,
+        "\x00",
+    ],
+)
+def test_what_is_no_stac_item_is_said_in_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "items.json"
+    path.write_text(text)
+    with pytest.raises(CatalogError) as caught:
+        find_scenes([str(path)])
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_not_there_is_said(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="no file matches"):
+        find_scenes([str(folder / "z*.tif")])
+    with pytest.raises(CatalogError, match="no such file"):
+        find_scenes([str(folder / "z.tif")])
+    with pytest.raises(ConfigError, match="different folders"):
+        find_scenes([str(folder / "a.tif"), "/vsizip/other.zip/a.tif"])
