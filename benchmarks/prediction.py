@@ -1,0 +1,182 @@
+"""Memory, speed and interruptions of prediction, from a file to its COGs and footprints.
+
+    python benchmarks/prediction.py memory
+    python benchmarks/prediction.py speed
+    python benchmarks/prediction.py kill
+
+``memory``: peak resident memory of the whole process on rendered scenes of growing size, with a
+light model. ``speed``: pixels a second end to end, against the same network on tensors that lie in
+memory already; what footprints add; and, if it is importable, terratorch's tiled inference with
+the same network. ``kill``: a process killed at random moments and gone on with, until it is done.
+"""
+
+import argparse
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import torch
+from machine import machine, medians_ms
+from rasterio.transform import from_origin
+from rasterio.windows import Window as RasterioWindow
+
+from rhm.inference import predict_raster
+from rhm.inference.stream import Grid, Tiling, probabilities
+from rhm.models.build import SegmentationModel
+from rhm.models.file import load_model, save_model
+from rhm.models.spec import ModelSpec
+
+SIDES = (6_000, 30_000)
+LIGHT = "mobilenetv3_small_050"
+USUAL = "tf_efficientnet_lite0"
+BUILDINGS_SIDE = 8_192
+KILLS = 20
+
+PREDICT = """
+import sys
+from rhm.inference import predict_raster
+from rhm.inference.polygons import PolygonConfig
+from rhm.models.file import load_model
+predict_raster(load_model(sys.argv[1]), sys.argv[2], sys.argv[3], dtype="uint8", resume=True,
+               polygons=PolygonConfig(min_area_m2=5.0, simplify_m=0.5))
+"""
+
+
+def main() -> None:
+    """Measure what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("memory", "speed", "kill"))
+    parser.add_argument("--sides", type=int, nargs="+", default=list(SIDES))
+    parser.add_argument("--side", type=int, default=2_752)
+    parser.add_argument("--runs", type=int, default=5)
+    asked = parser.parse_args()
+    print(machine("torch", "rasterio", "segmentation-models-pytorch", "timm"))
+    with tempfile.TemporaryDirectory() as folder:
+        if asked.what == "memory":
+            memory(Path(folder), asked.sides)
+        elif asked.what == "speed":
+            speed(Path(folder), asked.side, asked.runs)
+        else:
+            kill(Path(folder))
+
+
+def memory(folder: Path, sides: list[int]) -> None:
+    """Print the peak memory of processes that predict scenes of these sides."""
+    model = untrained(folder, LIGHT)
+    print("| scene | minutes | Mpx/s | peak resident memory |\n|---|---|---|---|")
+    for side in sides:
+        scene = render(folder / f"{side}.tif", side)
+        begun = time.perf_counter()
+        with subprocess.Popen([sys.executable, "-c", PREDICT, model, scene, folder / "out"]) as run:
+            _, status, usage = os.wait4(run.pid, 0)
+        assert status == 0, "the prediction failed"
+        seconds = time.perf_counter() - begun
+        print(
+            f"| {side} x {side} x 3 uint8 | {seconds / 60:.1f} | {side**2 / seconds / 1e6:.2f} "
+            f"| {usage.ru_maxrss / 1024:.0f} MB |",
+            flush=True,
+        )
+        scene.unlink()
+
+
+def speed(folder: Path, side: int, runs: int) -> None:
+    """Print the pixels a second of a prediction, and of its network alone, in turns."""
+    scene = render(folder / "scene.tif", side)
+    grid = Grid(side, side, Tiling())
+    tile, batch = grid.tiling.tile, grid.tiling.batch_size
+    seen = len(grid.rows) * len(grid.cols) * tile**2
+    network = load_model(untrained(folder, USUAL)).to(memory_format=torch.channels_last)
+    images = torch.rand(batch, 3, tile, tile).to(memory_format=torch.channels_last)
+    whole, rest = divmod(len(grid.cols), batch)
+    batches = [images] * whole + ([images[:rest]] if rest else [])
+
+    def alone() -> None:
+        for _ in grid.rows:
+            for each in batches:
+                probabilities(network, each)
+
+    def end_to_end() -> None:
+        predict_raster(network, scene, folder / "out", dtype="uint8")
+
+    candidates = {"the network alone": alone, "file to COGs and footprints": end_to_end}
+    times = medians_ms(candidates, runs)
+    print(
+        f"scene of {side} x {side} pixels, {seen / side**2:.2f} times as many seen in tiles of "
+        f"{tile}; {torch.get_num_threads()} threads\n"
+        "| | seconds | Mpx/s through the network | of the network alone |\n|---|---|---|---|"
+    )
+    for name, ms in times.items():
+        share = times["the network alone"] / ms
+        print(f"| {name} | {ms / 1e3:.1f} | {seen / ms / 1e3:.3f} | {share:.1%} |")
+
+
+def kill(folder: Path) -> None:
+    """Print whether a prediction that is killed again and again gives the same files."""
+    model, scene = untrained(folder, LIGHT), render(folder / "scene.tif", 4_000)
+    command = [sys.executable, "-c", PREDICT, str(model), str(scene)]
+    begun = time.perf_counter()
+    subprocess.run([*command, str(folder / "whole")], check=True)
+    seconds = time.perf_counter() - begun
+    expected = digests(folder / "whole")
+    rng = np.random.default_rng(0)
+    kills = same = 0
+    for attempt in range(KILLS):
+        out = folder / f"killed{attempt}"
+        with subprocess.Popen([*command, str(out)]) as run:
+            try:
+                run.wait(rng.uniform(0.2, 1.0) * seconds)
+            except subprocess.TimeoutExpired:
+                run.send_signal(signal.SIGKILL)
+                kills += 1
+        subprocess.run([*command, str(out)], check=True)
+        same += digests(out) == expected
+    print(
+        f"{kills} of {KILLS} predictions were killed at random moments of {seconds:.0f} s; gone on "
+        f"with, {same} of {KILLS} gave the files of the undisturbed one, byte by byte"
+    )
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Return a hash of every file of a folder, hidden ones too."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.iterdir())
+    }
+
+
+def untrained(folder: Path, encoder: str) -> Path:
+    """Write a U-Net of random weights; return its path."""
+    torch.manual_seed(0)
+    path = folder / f"{encoder}.safetensors"
+    save_model(SegmentationModel(ModelSpec("unet", encoder, bands=3)), path)
+    return path
+
+
+def render(path: Path, side: int) -> Path:
+    """Write a scene of bright houses on noisy ground, block by block; return its path."""
+    rng = np.random.default_rng(0)
+    ground = rng.integers(40, 120, (512, 512, 3), dtype=np.uint8)
+    for row, col in rng.integers(0, 480, (12, 2)):
+        ground[row : row + 24, col : col + 32] = 220
+    block = np.moveaxis(ground, -1, 0)
+    profile = {"driver": "GTiff", "height": side, "width": side, "count": 3, "dtype": "uint8"}
+    layout = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate"}
+    place = {"crs": "EPSG:32633", "transform": from_origin(5e5, 5e6, 0.3, 0.3)}
+    with rasterio.open(path, "w", **profile, **layout, **place, bigtiff="if_safer") as raster:
+        for row in range(0, side, 512):
+            for col in range(0, side, 512):
+                height, width = min(512, side - row), min(512, side - col)
+                window = RasterioWindow(col, row, width, height)
+                raster.write(block[:, :height, :width], window=window)
+    return path
+
+
+if __name__ == "__main__":
+    main()
