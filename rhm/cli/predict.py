@@ -1,5 +1,6 @@
 """``rhm predict``."""
 
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -42,6 +43,10 @@ def predict(
         bool, typer.Option("--resume", help="Skip scenes whose results are all there.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    runtime: Annotated[
+        str,
+        typer.Option(help="auto, torch or onnx (ONNX Runtime: faster on CPUs)."),
+    ] = "auto",
     json: Json = False,
 ) -> None:
     """Predict scenes into probabilities, masks and footprints.
@@ -49,7 +54,7 @@ def predict(
     Example: `rhm predict runs/inria-rhm scene.tif -o predicted --resample`
     """
     from rhm.data.raster import describe
-    from rhm.inference.backends import on_device
+    from rhm.inference.backends import network_for
     from rhm.inference.polygons import FORMATS
     from rhm.inference.scenes import PROBABILITY_DTYPES, PolygonConfig, predict_raster
     from rhm.models.file import load_model
@@ -64,7 +69,12 @@ def predict(
     if overlap >= tile or tile % 32:
         raise typer.BadParameter("--tile is a multiple of 32 and larger than --overlap")
     files = _files(scenes)
-    network = on_device(load_model(model, adapter=adapter), device)
+    network = network_for(
+        load_model(model, adapter=adapter),
+        device=device,
+        runtime=runtime,
+        pixels=_pixels(files) * (8 if views else 1),
+    )
     polygons = PolygonConfig(
         threshold=network.spec.threshold if threshold is None else threshold,
         min_area_m2=min_area_m2,
@@ -96,7 +106,20 @@ def predict(
             say(f"{Path(file).name}: {note}")
         results.append({"scene": str(file), **asdict(result)})
     lines = [f"{each['count']} buildings in {each['buildings']}" for each in results]
-    emit({"scenes": results}, lines, as_json=json)
+    emit({"runtime": network.runtime, "scenes": results}, lines, as_json=json)
+
+
+def _pixels(files: list[str]) -> int:
+    """Return how many pixels there are to predict, of the scenes that can be read."""
+    from rhm.data.raster import describe
+    from rhm.errors import RasterError
+
+    total = 0
+    for file in files:
+        with suppress(RasterError):  # said when it is that scene's turn
+            info = describe(file)
+            total += info.height * info.width
+    return total
 
 
 def _files(scenes: list[str]) -> list[str]:
