@@ -197,8 +197,8 @@ def _notes(spec: ModelSpec, dtype: str) -> list[str]:
         )
     if spec.scalings and dtype not in spec.scalings:
         notes.append(
-            f"the model was trained on {' and '.join(sorted(spec.scalings))} imagery; {dtype} "
-            "is taken as 0 to 255"
+            f"the model stores the range of {' and '.join(sorted(spec.scalings))} imagery only; "
+            f"{dtype} is taken as 0 to 255"
         )
     return notes
 

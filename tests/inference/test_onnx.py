@@ -196,7 +196,7 @@ def test_what_the_user_should_know_is_noted(tmp_path: Path) -> None:
     assert plugin.read("resolution") is None
     assert plugin.read("rhm_dtype") == "uint16"
     _, note = export_onnx(known, path, tile=64, overlap=0, dtype="uint8").notes
-    assert "trained on uint16 imagery" in note
+    assert "the range of uint16 imagery only; uint8 is taken" in note
     white = np.full((1, 64, 64, 3), 255, np.uint8)
     sixteen = np.full((1, 64, 64, 3), 900, np.uint16)
     bright = Deepness(path).probabilities(white)
