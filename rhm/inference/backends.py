@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rhm.errors import ConfigError, ModelFileError
-from rhm.inference.graph import check_session, graph_of, run, session_of
+from rhm.inference.graph import check_session, graph_of, one_thread, run, session_of
 from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
 
@@ -95,9 +95,12 @@ class OnnxBackend(Backend):
         super().__init__(on_device(model, "cpu"))
         bands = model.spec.bands
         axes = {0: "images", 2: "height", 3: "width"}
-        self._session = session_of(graph_of(model, torch.zeros(1, bands, 64, 64), dynamic=axes))
+        with one_thread():
+            graph = graph_of(model, torch.zeros(1, bands, 64, 64), dynamic=axes)
+        self._session = session_of(graph)
         images = torch.randn(2, bands, 96, 160, generator=torch.Generator().manual_seed(0))
-        check_session(self._session, model, images, logits=True)
+        with one_thread():
+            check_session(self._session, model, images, logits=True)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits on the CPU."""

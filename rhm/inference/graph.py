@@ -178,6 +178,17 @@ def _older_exporter() -> dict[str, Any]:
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch work on one thread: on images as small as a trace's, more only wait for another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
 def _quietly() -> Iterator[None]:
     """Keep the exporter from printing the whole network to standard output when it fails."""
     name = "_jit_set_onnx_log_enabled"
