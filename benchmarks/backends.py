@@ -8,6 +8,7 @@ taken off them. *Building* is all that ONNX Runtime needs before the first tile:
 and test; *pays off* is the number of tiles after which it has won that back.
 """
 
+import os
 import statistics
 import time
 
@@ -57,7 +58,7 @@ def measured(architecture: str, encoder: str, threads: int) -> None:
                 name: (lambda network=network, images=images: probabilities(network, images))
                 for name, network in runtimes.items()
             },
-            runs=9,
+            runs=7,
         )
         ours, theirs = (probabilities(network, images) for network in runtimes.values())
         torch_ms, onnx_ms = (times[name] / count for name in ("torch", "onnx"))
@@ -73,6 +74,7 @@ def measured(architecture: str, encoder: str, threads: int) -> None:
 def main() -> None:
     """Print the table."""
     print(machine("torch", "onnxruntime", "onnx", "timm", "segmentation-models-pytorch"))
+    print(f"processes that wanted a core before: {os.getloadavg()[2]:.1f}")
     print(
         "| network | threads | batch | torch, ms a tile | onnx, ms a tile | ratio "
         "| building, ms | pays off, tiles | largest difference |\n|" + "---|" * 9

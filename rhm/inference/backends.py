@@ -16,7 +16,7 @@ from rhm.models.spec import ModelSpec
 RUNTIMES = ("auto", "torch", "onnx")
 """What ``network_for`` can be asked for."""
 
-WORTHWHILE_PX = 8 * 512 * 512
+WORTHWHILE_PX = 16 * 512 * 512
 """Per thread: with less to predict, ONNX Runtime does not win back what making its graph takes."""
 
 
@@ -28,7 +28,7 @@ class Backend(nn.Module):
 
     Attributes:
         model: as given, in ``eval`` mode.
-        runtime: ``torch``, ``torch-float16`` or ``onnx``: what decides its last digits.
+        runtime: ``torch``, ``torch-float16`` or ``onnx``: what decides their last digits.
     """
 
     runtime: str
@@ -66,7 +66,7 @@ class TorchBackend(Backend):
 
     @torch.inference_mode()
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits on the backend's device."""
+        """Return logits on the model's device."""
         images = images.to(self.device, memory_format=torch.channels_last)
         with torch.autocast(self.device.type, dtype=torch.float16, enabled=self.mixed):
             logits: Tensor = self.model(images)
