@@ -22,7 +22,9 @@ def export(
     overlap: Annotated[int, typer.Option(min=0, help="Overlap of tiles in pixels.")] = 64,
     dtype: Annotated[
         str | None,
-        typer.Option(help="Of the imagery: uint8, uint16 or int16; by default the training's."),
+        typer.Option(
+            help="Of the imagery: uint8, uint16 or int16; by default what was trained on."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
