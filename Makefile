@@ -30,6 +30,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/moments.py
 	$(BIN)/python benchmarks/matrix_completion.py
 	$(BIN)/python benchmarks/adapters.py
+	$(BIN)/python benchmarks/backends.py
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info

@@ -62,6 +62,19 @@ def test_the_examples_of_the_page_on_adapting_run(
     assert completed < 0.8 * other
 
 
+def test_the_examples_of_the_page_on_exporting_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnx", reason="the extra onnx is not installed")
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for example in re.findall(r"```python\n(.*?)```", PAGES["exporting.md"], flags=re.DOTALL):
+        assert "assert" in example
+        exec(compile(example, "exporting.md", "exec"), names)  # noqa: S102 - it is our own page
+    assert names["probability"].std() > 0.0
+
+
 @pytest.mark.parametrize("line", COMMANDS)
 def test_its_commands_and_options_exist(line: str) -> None:
     words = shlex.split(line)

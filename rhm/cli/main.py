@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 import rhm
-from rhm.cli import adapt, analyze, bank, data, demo, evaluate, lab, predict, report, train
+from rhm.cli import adapt, analyze, bank, data, demo, evaluate, export, lab, predict, report, train
 from rhm.cli.output import say
 from rhm.errors import RhmError
 
@@ -32,6 +32,7 @@ app.command("report")(report.report)
 app.command("analyze")(analyze.analyze)
 app.command("adapt")(adapt.adapt)
 app.command("merge")(adapt.merge)
+app.command("export")(export.export)
 app.command("demo")(demo.demo)
 app.add_typer(lab.app, name="lab")
 

@@ -11,7 +11,6 @@ from functools import cached_property
 from math import sqrt
 from typing import Any, Self
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
@@ -24,9 +23,9 @@ from rasterio.windows import Window as RasterioWindow
 
 from rhm.data.ground import ground_sampling_distance
 from rhm.data.opening import mappable, open_dataset, reading
+from rhm.data.planes import any_differs, bands_last
 from rhm.data.windows import Window
 from rhm.errors import RasterError
-from rhm.histogram import OPENCV_CHANNELS
 from rhm.levels import DTYPES
 
 # GDAL leaves windows of few pixels unresampled, so it is asked for at least this many.
@@ -265,7 +264,7 @@ class Raster:
                 f"{info.path} cannot be read at row {row:.0f}, column {col:.0f}, "
                 f"{height:.0f} x {width:.0f} pixels (a damaged or truncated file?)"
             ) from error
-        return _bands_last(planes), valid
+        return bands_last(planes), valid
 
     def _valid(
         self,
@@ -279,11 +278,11 @@ class Raster:
         if not self._stored.masked:
             valid = np.ones(shape, dtype=bool)
         elif self._nodata is not None and resampling is Resampling.nearest:
-            valid = _any_differs(planes, self._nodata)
+            valid = any_differs(planes, self._nodata)
         else:
             valid = dataset.dataset_mask(window=window, out_shape=shape) > 0
         if self._black_is_nodata:
-            valid &= _any_differs(planes, 0)
+            valid &= any_differs(planes, 0)
         if self._dtype.kind == "f":
             valid &= np.isfinite(planes).all(axis=0)
         return valid
@@ -327,24 +326,6 @@ def _together_and_rising(dataset: DatasetReader, bands: tuple[int, ...]) -> bool
     """
     rising = list(bands) == sorted(set(bands))
     return rising and dataset.interleaving is Interleaving.pixel
-
-
-def _any_differs(planes: NDArray[Any], value: int) -> NDArray[np.bool_]:
-    """Return where a pixel differs from ``value`` in some band, of (bands, H, W) -> (H, W)."""
-    # Much faster than any(axis=...) over a few bands.
-    differs = planes[0] != value
-    for plane in planes[1:]:
-        differs |= plane != value
-    return np.asarray(differs)
-
-
-def _bands_last(planes: NDArray[Any]) -> NDArray[Any]:
-    """Return (bands, H, W) as a contiguous (H, W, bands)."""
-    pixels = planes.transpose(1, 2, 0)
-    if pixels.flags.c_contiguous or not 1 < len(planes) <= OPENCV_CHANNELS:
-        return np.ascontiguousarray(pixels)
-    # Ten times as fast as numpy's copy.
-    return np.asarray(cv2.merge(tuple(planes)))
 
 
 def _clipped(window: Window, height: int, width: int) -> Window:

@@ -7,15 +7,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rhm.inference.backends import network_for
+    from rhm.inference.onnx import export_onnx
     from rhm.inference.polygons import polygonize
     from rhm.inference.scenes import predict_raster
 
 _HOMES = {
+    "export_onnx": "rhm.inference.onnx",
+    "network_for": "rhm.inference.backends",
     "polygonize": "rhm.inference.polygons",
     "predict_raster": "rhm.inference.scenes",
 }
 
-__all__ = ["polygonize", "predict_raster"]
+__all__ = ["export_onnx", "network_for", "polygonize", "predict_raster"]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,7 @@ from typing import Self
 import torch
 
 from rhm.errors import ModelFileError, OutputError
-from rhm.inference.backends import on_device
+from rhm.inference.backends import network_for
 from rhm.inference.strips import Strip, Task, predict_strips
 from rhm.inference.views import Network
 from rhm.models.file import adapter_file, load_model, model_file
@@ -30,18 +30,24 @@ class ModelSource:
     Attributes:
         model: the model file, or the folder of its run.
         adapter: an adapter, or the folder of its run, or None.
-        device: see ``on_device``.
+        device: see ``network_for``.
+        runtime: see ``network_for``; the same for all, because their last digits differ.
         digest: of the files, which another process must find the same.
     """
 
     model: str
     adapter: str | None
     device: str
+    runtime: str
     digest: str
 
     @classmethod
     def of(
-        cls, model: str | os.PathLike[str], adapter: str | os.PathLike[str] | None, device: str
+        cls,
+        model: str | os.PathLike[str],
+        adapter: str | os.PathLike[str] | None = None,
+        device: str = "auto",
+        runtime: str = "torch",
     ) -> "ModelSource":
         """Describe the network of some files.
 
@@ -49,7 +55,7 @@ class ModelSource:
             ModelFileError: there is no such file.
         """
         files = os.path.abspath(model), None if adapter is None else os.path.abspath(adapter)
-        return cls(*files, device, _digest(*files))
+        return cls(*files, device, runtime, _digest(*files))
 
     def load(self) -> Network:
         """Return the network.
@@ -60,7 +66,8 @@ class ModelSource:
         """
         if _digest(self.model, self.adapter) != self.digest:
             raise ModelFileError(f"{self.model} has changed, or is another file for this worker")
-        return on_device(load_model(self.model, adapter=self.adapter), self.device)
+        network = load_model(self.model, adapter=self.adapter)
+        return network_for(network, device=self.device, runtime=self.runtime)
 
 
 class LocalProcesses:

@@ -62,7 +62,16 @@ def test_damaged_blocks_may_be_skipped(
 
 
 def test_workers_give_the_same_files(rhm: Rhm, trained: Path, scenes: Path, tmp_path: Path) -> None:
-    named = [scenes / "north.tif", scenes / "south.tif", "--tile", 96, "--device", "cpu"]
+    named = [
+        scenes / "north.tif",
+        scenes / "south.tif",
+        "--tile",
+        96,
+        "--device",
+        "cpu",
+        "--runtime",
+        "torch",
+    ]
     for count in (1, 2):
         words = ["predict", trained, *named, "-o", tmp_path / str(count), "--workers", count]
         assert rhm(*words)[0] == 0

@@ -1,0 +1,30 @@
+"""Models that are built rather than trained: their results depend on every pixel all the same."""
+
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+import torch
+
+from rhm.models.build import SegmentationModel
+from rhm.models.spec import ModelSpec
+
+needs_onnx = pytest.mark.skipif(
+    find_spec("onnx") is None or find_spec("onnxruntime") is None,
+    reason="the extra onnx is not installed",
+)
+
+
+def built(architecture: str = "unet", encoder: str = "resnet18", **spec: Any) -> SegmentationModel:
+    """A model with random weights, the same each time."""
+    torch.manual_seed(0)
+    values: dict[str, Any] = {"bands": 3} | spec
+    model = SegmentationModel(ModelSpec(architecture, encoder, **values)).eval()
+    for module in model.modules():
+        # Running statistics as training leaves them, so that folding them away can go wrong.
+        if isinstance(module, torch.nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.normal_(std=0.1)
+            module.running_var.uniform_(0.8, 1.2)
+    return model
