@@ -75,6 +75,15 @@ def test_the_examples_of_the_page_on_exporting_run(
     assert names["probability"].std() > 0.0
 
 
+def test_the_example_of_the_page_on_predicting_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", PAGES["predicting.md"], flags=re.DOTALL)
+    exec(compile(example, "predicting.md", "exec"), {})  # noqa: S102 - it is our own page
+    assert len(list((tmp_path / "predicted").iterdir())) == 3
+
+
 @pytest.mark.parametrize("line", COMMANDS)
 def test_its_commands_and_options_exist(line: str) -> None:
     words = shlex.split(line)
