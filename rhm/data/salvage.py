@@ -16,8 +16,10 @@ _PIECE_PX = 64
 class SalvagedRaster(Raster):
     """A raster whose damaged blocks have no data; otherwise as ``Raster``.
 
+    On a grid of another resolution some of what lies around a damaged block is lost with it.
+
     Attributes:
-        damaged: the windows that could not be read so far.
+        damaged: the blocks that could not be read so far, as windows.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -39,19 +41,26 @@ class SalvagedRaster(Raster):
         valid = np.zeros((window.height, window.width), dtype=bool)
         # The pieces of a grid of another resolution than the file's are not the file's blocks.
         size = (_PIECE_PX, _PIECE_PX) if self.resampled else self.info.block_shape
-        for piece in _pieces(window, *size):
+        for block in _blocks(window, *size):
+            piece = _common(block, window)
             place = piece._replace(row=piece.row - window.row, col=piece.col - window.col).slices
             try:
                 pixels[place], valid[place] = super().read(piece)
             except RasterError:
-                self.damaged.add(piece)
+                self.damaged.add(_common(block, Window(0, 0, self.info.height, self.info.width)))
         return pixels, valid
 
 
-def _pieces(window: Window, height: int, width: int) -> Iterator[Window]:
-    """Cut a window where the blocks of a grid of (height, width) end."""
-    bottom, right = window.row + window.height, window.col + window.width
-    for top in range(window.row - window.row % height, bottom, height):
-        for left in range(window.col - window.col % width, right, width):
-            row, col = max(top, window.row), max(left, window.col)
-            yield Window(row, col, min(top + height, bottom) - row, min(left + width, right) - col)
+def _blocks(window: Window, height: int, width: int) -> Iterator[Window]:
+    """Yield the blocks of a grid of (height, width) that a window touches."""
+    for row in range(window.row - window.row % height, window.row + window.height, height):
+        for col in range(window.col - window.col % width, window.col + window.width, width):
+            yield Window(row, col, height, width)
+
+
+def _common(one: Window, other: Window) -> Window:
+    """Return where two windows overlap, which they do."""
+    row, col = max(one.row, other.row), max(one.col, other.col)
+    bottom = min(one.row + one.height, other.row + other.height)
+    right = min(one.col + one.width, other.col + other.width)
+    return Window(row, col, bottom - row, right - col)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from rhm.data.catalog import Catalog
 from rhm.data.folder import images_in
 from rhm.errors import CatalogError, ConfigError
+from rhm.inference.storage import fingerprint_of
 
 _WRITTEN = ("_probability", "_mask")
 _PREFERRED_ASSETS = ("visual", "image", "data", "analytic")
@@ -55,7 +56,7 @@ def _named_by(word: str, asset: str | None) -> list[str]:
     path = Path(word)
     suffix = path.suffix.lower()
     if path.is_dir():
-        return [str(image) for image in images_in(path) if not image.stem.endswith(_WRITTEN)]
+        return [str(image) for image in images_in(path) if not _is_result(image)]
     if not path.exists() and has_magic(word):
         matching = sorted(file for file in glob(word, recursive=True) if Path(file).is_file())
         if not matching:
@@ -66,6 +67,10 @@ def _named_by(word: str, asset: str | None) -> list[str]:
     if suffix in (".json", ".geojson"):
         return _stac_images(path, asset)
     return [str(image) for image in images_in(path)]
+
+
+def _is_result(image: Path) -> bool:
+    return image.stem.endswith(_WRITTEN) and bool(fingerprint_of(image))
 
 
 def _stac_images(path: Path, asset: str | None) -> list[str]:

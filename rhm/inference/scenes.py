@@ -8,26 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
-from rasterio.errors import RasterioError
 from rasterio.io import DatasetWriter
 
 from rhm.data.cog import BLOCK_PX, writing_cog
-from rhm.data.opening import quiet_about_georeference
 from rhm.errors import OutputError
 from rhm.files import staged_paths
 from rhm.inference.parts import Parts
 from rhm.inference.plan import Plan, PredictionConfig, plan_prediction
 from rhm.inference.polygons import BAND_PIXELS, Ground, PolygonConfig, footprints
 from rhm.inference.regrid import Rows, on_scene_grid
-from rhm.inference.storage import MASK_NODATA, STORAGES
+from rhm.inference.storage import FINGERPRINT, MASK_NODATA, STORAGES, fingerprint_of
 from rhm.inference.stream import Tiling
 from rhm.inference.strips import ThisProcess, Workers
 from rhm.inference.vector_files import count_footprints, write_footprints
 from rhm.inference.views import Network
-
-_FINGERPRINT = "RHM_FINGERPRINT"
 
 
 @dataclass(frozen=True)
@@ -169,7 +164,7 @@ def is_finished(plan: Plan) -> bool:
     outputs = plan.outputs
     # The mask takes its name last.
     there = outputs.buildings.is_file() and outputs.probability.is_file()
-    return there and _fingerprint_of(outputs.mask) == plan.fingerprint
+    return there and fingerprint_of(outputs.mask) == plan.fingerprint
 
 
 def _prediction(plan: Plan, count: int, notes: tuple[str, ...]) -> Prediction:
@@ -274,22 +269,8 @@ def _rasters(
         ) as masks,
     ):
         for raster in (probabilities, masks):
-            raster.update_tags(**{_FINGERPRINT: plan.fingerprint})
+            raster.update_tags(**{FINGERPRINT: plan.fingerprint})
         yield probabilities, masks
-
-
-def _fingerprint_of(raster: Path) -> str | None:
-    """Return the fingerprint of the prediction that wrote a raster.
-
-    Empty for a raster that no prediction wrote, None where there is no raster.
-    """
-    try:
-        with quiet_about_georeference():
-            dataset = rasterio.open(raster)
-        with dataset:
-            return str(dataset.tags().get(_FINGERPRINT, ""))
-    except RasterioError:
-        return None
 
 
 def _check_free(plan: Plan) -> None:
@@ -303,7 +284,7 @@ def _check_free(plan: Plan) -> None:
         if target.is_dir():
             raise OutputError(f"cannot write {target}: it is a folder")
     for target in (outputs.probability, outputs.mask):
-        if _fingerprint_of(target) == "":
+        if fingerprint_of(target) == "":
             raise OutputError(
                 f"{target} is there and is no prediction: choose another folder, or move it"
             )

@@ -1,10 +1,14 @@
 """How probabilities are stored in a raster, and what is building in one."""
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from rhm.data.opening import open_dataset
+from rhm.errors import RasterError
 
 _BYTE_WHITE = 254
 
@@ -65,3 +69,18 @@ STORAGES = {
     "float32": Storage("float32", nodata=-1.0, scale=1.0),
 }
 """By dtype. A byte holds 0 to 254 for 0 to 1; 255 is nodata."""
+
+FINGERPRINT = "RHM_FINGERPRINT"
+"""The tag of a raster that says which prediction wrote it."""
+
+
+def fingerprint_of(raster: str | os.PathLike[str]) -> str | None:
+    """Return the fingerprint of the prediction that wrote a raster.
+
+    Empty for a raster that no prediction wrote, None where there is no raster.
+    """
+    try:
+        with open_dataset(raster) as dataset:
+            return str(dataset.tags().get(FINGERPRINT, ""))
+    except RasterError:
+        return None

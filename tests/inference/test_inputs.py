@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 
 from rhm.data.indexers import index_folder
 from rhm.errors import CatalogError, ConfigError
 from rhm.inference.inputs import find_scenes, stem_of
+from rhm.inference.storage import FINGERPRINT
 from tests.data.imagery import noise, write_raster
 
 
@@ -19,7 +21,10 @@ def folder(tmp_path: Path) -> Path:
     root = tmp_path / "town" / "images"
     root.mkdir(parents=True)
     for name in ("a", "b", "a_probability", "a_mask"):
-        write_raster(root / f"{name}.tif", noise(8, 8))
+        path = write_raster(root / f"{name}.tif", noise(8, 8))
+        if len(name) > 1:
+            with rasterio.open(path, "r+") as raster:
+                raster.update_tags(**{FINGERPRINT: "of a prediction"})
     return root
 
 
@@ -29,6 +34,8 @@ def test_files_folders_and_patterns(folder: Path) -> None:
     assert find_scenes([str(folder / "?.tif")]) == both
     assert find_scenes([str(folder.parent / "**" / "[ab].tif")]) == both
     assert find_scenes([both[1], both[0], both[1]]) == both[::-1]
+    land = write_raster(folder / "land_mask.tif", noise(8, 8))  # a scene, by its name's leave
+    assert find_scenes([str(folder)]) == [*both, str(land)]
     odd = folder / "c[1].tif"
     odd.write_bytes(Path(both[0]).read_bytes())
     assert find_scenes([str(odd)]) == [str(odd)]
