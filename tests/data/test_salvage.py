@@ -23,7 +23,7 @@ def damaged(tmp_path: Path) -> Path:
         "blockysize": 64,
         "compress": "deflate",
     }
-    path = write_raster(tmp_path / "x.tif", noise(500, 530), **layout)
+    path = write_raster(tmp_path / "x.tif", noise(500, 530), compress="deflate", **layout)
     with rasterio.open(path) as raster:
         offset, size = (
             int(raster.get_tag_item(f"BLOCK_{what}_2_1", "TIFF", bidx=1))
