@@ -17,12 +17,7 @@ from tests.data.imagery import noise, write_raster
 @pytest.fixture
 def damaged(tmp_path: Path) -> Path:
     """Write a scene of 64-pixel blocks, of which the one at row 64, column 128 is noise."""
-    layout: dict[str, Any] = {
-        "tiled": True,
-        "blockxsize": 64,
-        "blockysize": 64,
-        "compress": "deflate",
-    }
+    layout: dict[str, Any] = {"tiled": True, "blockxsize": 64, "blockysize": 64}
     path = write_raster(tmp_path / "x.tif", noise(500, 530), compress="deflate", **layout)
     with rasterio.open(path) as raster:
         offset, size = (
