@@ -47,7 +47,7 @@ from rhm.models.file import load_model
 model = load_model(sys.argv[1])
 def network(images):
     # The work of the model, and the buildings of a good one: those of noise are without number.
-    return 1e-3 * model(images) + 20.0 * (images.mean(1, keepdim=True) - 0.4)
+    return 1e-3 * model(images) + 20.0 * (images.mean(1, keepdim=True) - 0.7)
 predict_raster(network, sys.argv[2], sys.argv[3], dtype="uint8", resume=True,
                polygons=PolygonConfig(min_area_m2=5.0, simplify_m=0.5))
 """
