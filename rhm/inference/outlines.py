@@ -23,7 +23,9 @@ from rhm.inference.rings import (
 )
 
 _SPLIT = 0.75  # farther than this from its chord, an outline turns
-_ROUGHNESS = 0.4  # root mean square distance of a wall's outline from its line
+_ROUGHEST = 0.16  # mean square distance of a wall's outline from its line
+_ROUGHER = 3.0  # how much rougher one line may be than the two it replaces: a step is rougher
+_SMOOTHEST = 0.01  # mean square below which roughness says nothing
 _LEAST_HOLE = 4.0  # square tolerances
 
 
@@ -138,9 +140,12 @@ def _joined(outlines: Outlines, cuts: Integers) -> Integers:
     ring = outlines.ring[cuts]
     while True:
         cost = np.full(len(ring) + 2, np.inf)  # of joining a piece and its next, from index 1
-        before = np.flatnonzero((ring[1:] == ring[:-1]) & (np.bincount(ring)[ring[1:]] > 4))
-        rough = _roughness(sums[before] + sums[before + 1])
-        cost[before + 1] = np.where(rough < _ROUGHNESS, rough, np.inf)
+        pair = np.flatnonzero((ring[1:] == ring[:-1]) & (np.bincount(ring)[ring[1:]] > 4))
+        one, other = sums[pair], sums[pair + 1]
+        rough, both = _roughness(one + other), one[:, 0] + other[:, 0]
+        apart = (one[:, 0] * _roughness(one) + other[:, 0] * _roughness(other)) / both
+        straight = rough < np.minimum(_ROUGHEST, _ROUGHER * (apart + _SMOOTHEST))
+        cost[pair + 1] = np.where(straight, np.sqrt(rough), np.inf)
         here = cost[1:-1]
         best = np.isfinite(here) & (here < cost[:-2] - TIE) & (here <= cost[2:] + TIE)
         joined = np.flatnonzero(best)
@@ -166,8 +171,8 @@ def _sums(outlines: Outlines, cuts: Integers) -> Floats:
 
 
 def _roughness(sums: Floats) -> Floats:
-    """Return the root mean square distance of outlines from their best lines."""
+    """Return the mean square distance of outlines from their best lines."""
     x, y, xx, xy, yy = (sums[:, 1:] / sums[:, :1]).T
     xx, xy, yy = xx - x * x, xy - x * y, yy - y * y
     least: Floats = np.maximum((xx + yy) / 2 - np.hypot((xx - yy) / 2, xy), 0)
-    return np.sqrt(least)
+    return least

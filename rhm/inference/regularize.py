@@ -41,16 +41,17 @@ def regularize(
     polygons: NDArray[Any],
     *,
     tolerance_m: float,
-    angle_tolerance_deg: float = 20.0,
+    angle_tolerance_deg: float = 5.0,
     min_iou: float = 0.75,
 ) -> NDArray[Any]:
     """Give footprints straight walls, at right angles where they nearly are.
 
-    Walls within the angle tolerance of the dominant direction or of its perpendicular, and short
-    ones whose ends that moves by less than two tolerances, follow it exactly; other walls keep the
-    direction that fits them best. Every line balances the area outside of it with that missing
-    inside, so that sizes are kept. Steps and bays less than a tolerance wide, corners cut by less
-    than a tolerance, and holes below four square tolerances disappear. Round buildings become
+    A wall follows the building's dominant direction, or the perpendicular, exactly where it lies
+    within the angle tolerance of it, and where that moves its ends by less than two and a half
+    tolerances against each other. Other walls are oblique, and keep the direction that fits them
+    best. Each line balances the area outside of it with that missing inside, so that sizes are
+    kept. Steps and bays below a tolerance (on long walls, one and a half), corners cut by less
+    than a tolerance and holes below four square tolerances disappear. Round buildings become
     polygons.
 
     Where the result would be invalid, or overlap the original too little, it is the original after
@@ -62,7 +63,7 @@ def regularize(
         tolerance_m: how far an outline may stray from its wall; two or three pixels for outlines
             that were traced. A building smaller than four tolerances by four is given a quarter
             of the root of its area instead.
-        angle_tolerance_deg: at most 45, which leaves no wall oblique.
+        angle_tolerance_deg: how far a long wall may be turned; 45 leaves no wall oblique.
         min_iou: least area common to a result and its original, of the area of both together.
 
     Returns:
@@ -95,7 +96,7 @@ def regularize_frame(
     frame: gpd.GeoDataFrame | gpd.GeoSeries,
     *,
     tolerance_m: float,
-    angle_tolerance_deg: float = 20.0,
+    angle_tolerance_deg: float = 5.0,
     min_iou: float = 0.75,
 ) -> gpd.GeoDataFrame | gpd.GeoSeries:
     """Regularise the polygons of a frame or series in any CRS; see :func:`regularize`.
@@ -178,7 +179,7 @@ def _regular(
     unit = np.minimum(tolerance_m, _SMALL * np.sqrt(shapely.area(polygons)))
     outlines = outlines_of(polygons, middles, unit)
     pieces = cut_into_pieces(outlines, split(outlines))
-    pieces, angles = align(pieces, outlines.polygon, len(polygons))
+    pieces, angles = align(pieces, outlines.polygon, len(polygons), angle_tolerance_deg)
     walls = tidied(first_walls(pieces, angle_tolerance_deg), pieces)
     pieces, walls, more = _settled(pieces, walls, outlines.polygon, len(polygons))
     between = corners(walls, pieces)

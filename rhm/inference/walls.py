@@ -30,9 +30,11 @@ FREE = -1
 AXES = np.array([(1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)])
 
 _TRIM = 0.25  # left out at either end of a wall, where corners are rounded
-_SHIFT = 2.0  # the ends of a piece may move so far against each other to follow an axis
+_SHIFT = 2.5  # the ends of a piece may move so far against each other to follow an axis
 _STEEPEST = 0.3  # slope against its chord that a free wall may have
-_NEAR_DIRECTION = 15.0  # degrees from the dominant direction of pieces that refine it
+_LEAST_VARIANCE = 1e-6
+_LEAST_SPREAD = 0.03  # of a wall, in square tolerances
+_BLUR, _NEAR = 6, 8  # degrees around the mode of directions that are seen as one
 
 
 class Pieces(NamedTuple):
@@ -114,12 +116,14 @@ class Fit(NamedTuple):
     """Lines through parts of outlines, in a frame of each one's beginning and direction.
 
     offset (W,): mean height of the outline to the left of the beginning. covariance, variance
-    (W,): of height and way along the line, and of the way: their quotient is a slope.
+    (W,): of height and way along the line, and of the way: their quotient is a slope. spread
+    (W,): mean square of the heights over the line of that slope.
     """
 
     offset: Floats
     covariance: Floats
     variance: Floats
+    spread: Floats
 
 
 def fit(pieces: Pieces, owners: Integers, begin: Floats, end: Floats, direction: Floats) -> Fit:
@@ -140,7 +144,7 @@ def fit(pieces: Pieces, owners: Integers, begin: Floats, end: Floats, direction:
     start, stop = pieces.points[edges], pieces.points[pieces.following[edges]]
     reach = along(direction, end - begin)
     trim = np.minimum(_TRIM, np.maximum(reach, 0) / 4)
-    weight, way, height = _between(
+    weight, rise, way, height = _between(
         trim[line], (reach - trim)[line], start - begin[line], stop - begin[line], direction[line]
     )
 
@@ -151,34 +155,43 @@ def fit(pieces: Pieces, owners: Integers, begin: Floats, end: Floats, direction:
     seen = length > 1e-6
     length = np.where(seen, length, 1)
     offset, middle = summed(height) / length, summed(way) / length
-    aside = way - middle[line]
-    covariance, variance = summed(aside * (height - offset[line])), summed(aside * aside)
+    aside, above = way - middle[line], height - offset[line]
+    # Along an edge, way and height vary as well.
+    covariance = summed(aside * above + weight * rise / 12)
+    variance = summed(aside**2 + weight**2 / 12)
+    explained = covariance**2 / np.where(variance > _LEAST_VARIANCE, variance, np.inf)
+    spread = np.maximum(summed(above**2 + rise**2 / 12) - explained, 0) / length
     unseen = across(direction, end - begin) / 2
-    return Fit(np.where(seen, offset, unseen), covariance * seen, variance * seen)
+    return Fit(np.where(seen, offset, unseen), covariance * seen, variance * seen, spread)
 
 
 def _between(
     low: Floats, high: Floats, start: Floats, stop: Floats, direction: Floats
-) -> tuple[Floats, Floats, Floats]:
+) -> tuple[Floats, Floats, Floats, Floats]:
     """Cut edges off at two ways along their lines.
 
     Returns:
-        (E,) how far each edge advances between them, and the way and the height of the middle
-        of what is left of it.
+        (E,) how far what is left of each edge advances, how far it rises, and the way and the
+        height of its middle.
     """
     way_start, way_stop = along(direction, start), along(direction, stop)
     inner_start, inner_stop = np.clip(way_start, low, high), np.clip(way_stop, low, high)
     way = (inner_start + inner_stop) / 2
     height, advance = across(direction, start), way_stop - way_start
     level = advance == 0
-    rise = (across(direction, stop) - height) / np.where(level, 1, advance)
-    return inner_stop - inner_start, way, height + np.where(level, 0, rise * (way - way_start))
+    slope = (across(direction, stop) - height) / np.where(level, 1, advance)
+    slope, left = np.where(level, 0, slope), inner_stop - inner_start
+    return left, slope * left, way, height + slope * (way - way_start)
 
 
 def pooled_turn(found: Fit, building: Integers, count: int) -> Floats:
-    """Return the (count,) angles, in radians, that turn buildings onto the lines of (W,) walls."""
-    covariance = totals(building, found.covariance, count)
-    variance = totals(building, found.variance, count)
+    """Return the (count,) angles, in radians, that turn buildings onto the lines of (W,) walls.
+
+    Smooth walls count more than rough ones, or than those with a step in them.
+    """
+    weight = 1 / (found.spread + _LEAST_SPREAD)
+    covariance = totals(building, weight * found.covariance, count)
+    variance = totals(building, weight * found.variance, count)
     return np.arctan2(covariance, np.maximum(variance, 1e-9))
 
 
@@ -201,31 +214,28 @@ def dominant_directions(chords: Floats, building: Integers, count: int) -> Float
     parts = np.stack([weight * (1 - part), weight * part])
     bins = totals(rows.ravel(), parts.ravel(), count * 90).reshape(count, 90)
     smooth = np.zeros_like(bins)
-    for step in range(-11, 12):
-        smooth += (1 - abs(step) / 12) * np.roll(bins, step, axis=1)
+    for step in range(1 - _BLUR, _BLUR):
+        smooth += (1 - abs(step) / _BLUR) * np.roll(bins, step, axis=1)
     top = smooth.max(axis=1, keepdims=True)
     mode: Floats = np.argmax(smooth >= top * (1 - 1e-6), axis=1).astype(np.float64)
     for _ in range(3):
         away = (angle - mode[building] + 45) % 90 - 45
-        near = weight * (np.abs(away) < _NEAR_DIRECTION)
+        near = weight * (np.abs(away) < _NEAR)
         mass = totals(building, near, count)
         mode += totals(building, near * away, count) / np.where(mass > 0, mass, 1)
     return np.radians(mode)
 
 
-def nearest_axes(chords: Floats) -> tuple[Integers, Floats]:
-    """Return the (A,) indices of the axes nearest to vectors, and the (A,) degrees from them."""
-    angle = np.degrees(np.arctan2(chords[:, 1], chords[:, 0]))
-    return np.rint(angle / 90).astype(np.intp) % 4, np.abs((angle + 45) % 90 - 45)
-
-
-def align(pieces: Pieces, building: Integers, count: int) -> tuple[Pieces, Floats]:
+def align(
+    pieces: Pieces, building: Integers, count: int, angle_tolerance_deg: float
+) -> tuple[Pieces, Floats]:
     """Turn pieces so that each building's dominant direction is the first axis.
 
     Args:
         pieces: the outlines.
         building: (R,) the building that each ring is of.
         count: number of buildings.
+        angle_tolerance_deg: pieces within it follow an axis, however long they are.
 
     Returns:
         The pieces in the new axes, and the (count,) angles in radians by which those are turned.
@@ -234,8 +244,8 @@ def align(pieces: Pieces, building: Integers, count: int) -> tuple[Pieces, Float
     angles = dominant_directions(pieces.end - pieces.begin, of_piece, count)
     pieces = pieces.turned(angles[building])
     for _ in range(2):
-        kind, away = nearest_axes(pieces.end - pieces.begin)
-        owners = np.where(away < _NEAR_DIRECTION, np.arange(len(kind)), -1)
+        kind, straight = _nearest_axes(pieces, angle_tolerance_deg)
+        owners = np.where(straight, np.arange(len(kind)), -1)
         found = fit(pieces, owners, pieces.begin, pieces.end, AXES[kind])
         more = pooled_turn(found, of_piece, count)
         pieces, angles = pieces.turned(more[building]), angles + more
@@ -243,24 +253,31 @@ def align(pieces: Pieces, building: Integers, count: int) -> tuple[Pieces, Float
 
 
 def first_walls(pieces: Pieces, angle_tolerance_deg: float) -> Walls:
-    """Return a wall for each piece, along an axis where the piece is nearly so, else free."""
+    """Return a wall for each piece, along an axis where the piece nearly is, else free."""
+    kind, straight = _nearest_axes(pieces, angle_tolerance_deg)
     chords = pieces.end - pieces.begin
     length = lengths(chords)
-    kind, away = nearest_axes(chords)
-    straight = away <= angle_tolerance_deg
-    straight |= length * np.sin(np.radians(away)) <= _SHIFT
     own = chords / np.where(length > 0, length, 1)[:, None]
     index = np.arange(len(kind))
-    direction = np.where(straight[:, None], AXES[kind], own)
     found = fit(pieces, np.where(straight, -1, index), pieces.begin, pieces.end, own)
-    direction = np.where(straight[:, None], direction, sloped(own, found))
+    direction = np.where(straight[:, None], AXES[kind], sloped(own, found))
     kind = np.where(straight, kind, FREE)
     return Walls(pieces.ring, kind, index, index, direction, pieces.begin)
 
 
+def _nearest_axes(pieces: Pieces, angle_tolerance_deg: float) -> tuple[Integers, NDArray[np.bool_]]:
+    """Return the (A,) indices of the axes nearest to pieces, and which pieces follow them."""
+    chords = pieces.end - pieces.begin
+    angle = np.degrees(np.arctan2(chords[:, 1], chords[:, 0]))
+    away = np.abs((angle + 45) % 90 - 45)
+    shift = lengths(chords) * np.sin(np.radians(away))
+    straight = (away <= angle_tolerance_deg) | (shift <= _SHIFT)
+    return np.rint(angle / 90).astype(np.intp) % 4, straight
+
+
 def sloped(direction: Floats, found: Fit) -> Floats:
     """Return (W, 2) directions turned by the slopes that were found in them."""
-    steady = found.variance > 1e-6
+    steady = found.variance > _LEAST_VARIANCE
     slope = np.where(steady, found.covariance, 0) / np.where(steady, found.variance, 1)
     turned_by = np.arctan(np.clip(slope, -_STEEPEST, _STEEPEST))
     return turned(direction, -turned_by)
