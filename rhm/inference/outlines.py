@@ -1,0 +1,178 @@
+"""The outlines of many polygons, cut into pieces that are nearly straight.
+
+Lengths count in tolerances: each polygon is divided by its own.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from rhm.inference.rings import (
+    TIE,
+    Floats,
+    Integers,
+    across,
+    along,
+    first_maxima,
+    lengths,
+    neighbours,
+    runs,
+    totals,
+)
+
+_SPLIT = 0.75  # farther than this from its chord, an outline turns
+_ROUGHEST = 0.16  # mean square distance of a wall's outline from its line
+_ROUGHER = 3.0  # how much rougher one line may be than the two it replaces: a step is rougher
+_SMOOTHEST = 0.01  # mean square below which roughness says nothing
+_LEAST_HOLE = 4.0  # square tolerances
+
+
+class Outlines(NamedTuple):
+    """The rings of N polygons, R in all, without their closing points.
+
+    points (M, 2): in tolerances, from the middle of the polygon's box.
+    ring (M,): which ring a point is of; rings are in the order of their polygons, shells first.
+    polygon (R,): which polygon a ring is of.
+    dropped (N,): area of the holes left out, in square tolerances.
+    """
+
+    points: Floats
+    ring: Integers
+    polygon: Integers
+    dropped: Floats
+
+
+def outlines_of(polygons: NDArray[Any], middles: Floats, tolerances: Floats) -> Outlines:
+    """Lay out rings, without the smallest holes.
+
+    Each begins with its point farthest from its centre; shells turn counter-clockwise, holes
+    clockwise.
+
+    Args:
+        polygons: (N,) valid polygons.
+        middles: (N, 2) where each polygon's frame begins.
+        tolerances: (N,) lengths that are 1 in the frames.
+    """
+    _, places, (ring_ends, polygon_ends) = shapely.to_ragged_array(polygons)
+    sizes = np.diff(ring_ends) - 1
+    polygon = np.repeat(np.arange(len(polygons)), np.diff(polygon_ends))
+    ring = np.repeat(np.arange(len(sizes)), sizes)
+    closing = np.zeros(len(places), dtype=bool)
+    closing[ring_ends[1:] - 1] = True
+    of = polygon[ring]
+    points = (places[~closing, :2] - middles[of]) / tolerances[of, None]
+    areas, centres = _areas_and_centres(points, ring, len(sizes))
+    shell = np.zeros(len(sizes), dtype=bool)
+    shell[polygon_ends[:-1]] = True
+    small = ~shell & (np.abs(areas) <= _LEAST_HOLE)
+    dropped = totals(polygon, np.abs(areas) * small, len(polygons))
+    points = _laid_out(points, ring, centres, (areas > 0) == shell)
+    ring, kept = (np.cumsum(~small) - 1)[ring], ~small[ring]
+    return Outlines(points[kept], ring[kept], polygon[~small], dropped)
+
+
+def split(outlines: Outlines) -> Integers:
+    """Cut rings where they turn.
+
+    Douglas and Peucker's splitting finds the turns of outline and noise alike; adjacent pieces
+    are then joined, the straightest pair first, as long as one line fits them.
+
+    Returns:
+        (A,) indices of the points at which pieces begin, ascending; two or more in a ring.
+    """
+    return _joined(outlines, _turns(outlines))
+
+
+def _areas_and_centres(points: Floats, ring: Integers, count: int) -> tuple[Floats, Floats]:
+    """Return the (R,) areas of rings, negative if clockwise, and their outlines' (R, 2) centres."""
+    edges = points[neighbours(ring)[1]] - points
+    areas = totals(ring, across(points, edges), count) / 2
+    length, middle = lengths(edges), points + edges / 2
+    sums = [totals(ring, length * middle[:, axis], count) for axis in (0, 1)]
+    return areas, np.stack(sums, axis=1) / totals(ring, length, count)[:, None]
+
+
+def _laid_out(
+    points: Floats, ring: Integers, centres: Floats, forward: NDArray[np.bool_]
+) -> Floats:
+    """Roll rings, and reverse some, so that the order of points depends on their shape alone."""
+    begins = runs(ring)
+    sizes = np.diff(begins, append=len(ring))
+    _, farthest = first_maxima(lengths(points - centres[ring]), ring)
+    step = (np.arange(len(ring)) - begins[ring]) * np.where(forward, 1, -1)[ring]
+    laid_out: Floats = points[begins[ring] + ((farthest - begins)[ring] + step) % sizes[ring]]
+    return laid_out
+
+
+def _turns(outlines: Outlines) -> Integers:
+    points, ring = outlines.points, outlines.ring
+    begins = runs(ring)
+    cut = np.zeros(len(points), dtype=bool)
+    cut[begins] = True
+    cut[first_maxima(lengths(points - points[begins[ring]]), ring)[1]] = True
+    open_points = np.arange(len(points))
+    while open_points.size:
+        cuts = np.flatnonzero(cut)
+        piece = (np.cumsum(cut) - 1)[open_points]
+        start, end = points[cuts][piece], points[cuts[neighbours(ring[cuts])[1]]][piece]
+        away = _distances(points[open_points], start, end)
+        farthest, first = first_maxima(away, piece)
+        turning = farthest > _SPLIT + TIE
+        cut[open_points[first[turning]]] = True
+        sizes = np.diff(runs(piece), append=len(piece))
+        open_points = open_points[np.repeat(turning, sizes)]
+    return np.flatnonzero(cut)
+
+
+def _distances(points: Floats, start: Floats, end: Floats) -> Floats:
+    """Return (K,) distances of points from segments."""
+    chord, offset = end - start, points - start
+    squared = along(chord, chord)
+    way = along(chord, offset) / np.where(squared > 0, squared, 1)
+    return lengths(offset - np.clip(way, 0, 1)[:, None] * chord)
+
+
+def _joined(outlines: Outlines, cuts: Integers) -> Integers:
+    """Join pieces, never across the point at which a ring begins, which is a corner."""
+    sums = _sums(outlines, cuts)
+    ring = outlines.ring[cuts]
+    while True:
+        cost = np.full(len(ring) + 2, np.inf)  # of joining a piece and its next, from index 1
+        pair = np.flatnonzero((ring[1:] == ring[:-1]) & (np.bincount(ring)[ring[1:]] > 4))
+        one, other = sums[pair], sums[pair + 1]
+        rough, both = _roughness(one + other), one[:, 0] + other[:, 0]
+        apart = (one[:, 0] * _roughness(one) + other[:, 0] * _roughness(other)) / both
+        straight = rough < np.minimum(_ROUGHEST, _ROUGHER * (apart + _SMOOTHEST))
+        cost[pair + 1] = np.where(straight, np.sqrt(rough), np.inf)
+        here = cost[1:-1]
+        best = np.isfinite(here) & (here < cost[:-2] - TIE) & (here <= cost[2:] + TIE)
+        joined = np.flatnonzero(best)
+        if not joined.size:
+            return cuts
+        sums[joined] += sums[joined + 1]
+        kept = np.ones(len(ring), dtype=bool)
+        kept[joined + 1] = False
+        sums, ring, cuts = sums[kept], ring[kept], cuts[kept]
+
+
+def _sums(outlines: Outlines, cuts: Integers) -> Floats:
+    """Return (A, 6) integrals of 1, x, y, x^2, x y and y^2 along each piece."""
+    points = outlines.points
+    edges = points[neighbours(outlines.ring)[1]] - points
+    length = lengths(edges)
+    x, y = (points + edges / 2).T
+    dx, dy = edges.T
+    squares = (x * x + dx * dx / 12, x * y + dx * dy / 12, y * y + dy * dy / 12)
+    piece = np.repeat(np.arange(len(cuts)), np.diff(cuts, append=len(points)))
+    each = (np.ones_like(x), x, y, *squares)
+    return np.stack([totals(piece, length * value, len(cuts)) for value in each], axis=1)
+
+
+def _roughness(sums: Floats) -> Floats:
+    """Return the mean square distance of outlines from their best lines."""
+    x, y, xx, xy, yy = (sums[:, 1:] / sums[:, :1]).T
+    xx, xy, yy = xx - x * x, xy - x * y, yy - y * y
+    least: Floats = np.maximum((xx + yy) / 2 - np.hypot((xx - yy) / 2, xy), 0)
+    return least
