@@ -27,8 +27,8 @@ from scipy.special import ndtri
 from shapely import affinity
 
 from rhm.data.footprints import burn, metric_crs
-from rhm.inference.polygons import trace
-from rhm.inference.regularize import regularize
+from rhm.inference.components import trace
+from rhm.inference.regularization import regularize
 
 PEER = "buildingregulariser"
 TOLERANCE_PX = 2.5  # the peer's manual says two to three pixels
@@ -114,8 +114,8 @@ def drawn(rng: np.random.Generator, building: Any, gsd_m: float, jitter_px: floa
     for grain in GRAINS_PX:
         noise = cv2.GaussianBlur(rng.standard_normal((height, width)), (0, 0), grain)
         depth += jitter_px * noise * 2 * np.sqrt(np.pi) * grain / np.sqrt(len(GRAINS_PX))
-    outlines, _ = trace(1 / (1 + np.exp(-depth)), np.ones((height, width), bool), grid)
-    return outlines[np.argmax(shapely.area(outlines))]
+    outlines = trace(1 / (1 + np.exp(-depth)), np.ones((height, width), bool)).polygons
+    return affinity.affine_transform(outlines[np.argmax(shapely.area(outlines))], grid.to_shapely())
 
 
 def peer(sample: Sample, **options: float) -> Polygons:

@@ -35,6 +35,9 @@ def predict(
     ] = None,
     min_area_m2: Annotated[float, typer.Option(min=0, help="Drop smaller footprints.")] = 5.0,
     simplify_m: Annotated[float, typer.Option(min=0, help="Simplify outlines by this.")] = 0.5,
+    regularize_m: Annotated[
+        float, typer.Option(min=0, help="Straighten outlines by this instead; try 2 or 3 pixels.")
+    ] = 0.0,
     min_score: Annotated[float, typer.Option(min=0, max=1, help="Drop less certain ones.")] = 0.0,
     footprints: Annotated[
         str, typer.Option("--format", help="gpkg, parquet, geojson or fgb.")
@@ -115,6 +118,7 @@ def predict(
             threshold=network.spec.threshold if threshold is None else threshold,
             min_area_m2=min_area_m2,
             simplify_m=simplify_m,
+            regularize_m=regularize_m,
             min_score=min_score,
         ),
         suffix=f".{footprints}",

@@ -29,6 +29,7 @@ from rhm.data.opening import open_dataset
 from rhm.data.raster import RasterInfo, describe
 from rhm.errors import ConfigError, RasterError
 from rhm.inference.components import Outlines, Tracer
+from rhm.inference.regularization import regularize
 from rhm.inference.vector_files import Footprints
 
 Coordinates = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -47,6 +48,9 @@ class PolygonConfig:
         min_area_m2: smaller footprints, as measured after simplification, are left out.
         simplify_m: tolerance of the Douglas-Peucker simplification, which keeps polygons valid
             and holes apart; 0 keeps every corner of every pixel.
+        regularize_m: tolerance of straight walls and right angles, two or three pixels, as
+            :func:`rhm.inference.regularization.regularize` makes them instead of simplification;
+            0 leaves outlines as they were traced.
         min_score: footprints with a lower mean probability are left out.
 
     Raises:
@@ -58,6 +62,7 @@ class PolygonConfig:
     min_area_m2: float = 0.0
     simplify_m: float = 0.0
     min_score: float = 0.0
+    regularize_m: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("threshold", "min_score"):
@@ -65,7 +70,7 @@ class PolygonConfig:
                 raise ConfigError(
                     f"{name} must be a probability between 0 and 1, not {getattr(self, name)}"
                 )
-        for name in ("min_area_m2", "simplify_m"):
+        for name in ("min_area_m2", "simplify_m", "regularize_m"):
             if not 0.0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be a number from 0 up, not {getattr(self, name)}")
 
@@ -90,16 +95,19 @@ class Ground:
             self._plane = metric_crs(gpd.GeoSeries([shapely.Point(centre)], crs=self._crs))
 
     def footprints(self, outlines: Outlines, config: PolygonConfig) -> Footprints:
-        """Place outlines on the ground, simplify and measure them, and drop what is too little.
+        """Place outlines on the ground, clean and measure them, and drop what is too little.
 
         Args:
             outlines: in pixel coordinates.
-            config: the tolerance and the least score and area.
+            config: the tolerances and the least score and area.
         """
         kept = outlines.scores >= config.min_score
         pixels, scores = outlines.polygons[kept], outlines.scores[kept]
         placed, measured = self._placed(pixels), self._measured(pixels)
-        if config.simplify_m > 0:
+        if config.regularize_m > 0:
+            measured = regularize(measured, tolerance_m=config.regularize_m)
+            placed = self._returned(measured)
+        elif config.simplify_m > 0:
             measured, source = polygon_parts(shapely.simplify(measured, config.simplify_m))
             placed, scores = self._returned(measured), scores[source]
         areas = shapely.area(measured)
@@ -156,11 +164,12 @@ def polygonize(
     min_area_m2: float = 0.0,
     simplify_m: float = 0.0,
     min_score: float = 0.0,
+    regularize_m: float = 0.0,
 ) -> gpd.GeoDataFrame:
     """Trace the buildings of a probability raster as scored polygons.
 
     A raster without CRS, or without a place on Earth, is measured in pixels: ``area_m2``,
-    ``min_area_m2`` and ``simplify_m`` then count pixels; the geometry is in the coordinates of
+    ``min_area_m2`` and the tolerances then count pixels; the geometry is in the coordinates of
     the raster's transform all the same.
 
     Args:
@@ -171,6 +180,8 @@ def polygonize(
         simplify_m: tolerance of the Douglas-Peucker simplification, which keeps polygons valid
             and holes apart; 0 keeps every corner of every pixel.
         min_score: polygons with a lower score are left out.
+        regularize_m: tolerance of straight walls and right angles, instead of simplification: see
+            :func:`rhm.inference.regularization.regularize`; 0 leaves outlines as traced.
 
     Returns:
         A frame in the raster's CRS with the columns ``score`` (float64, mean probability inside),
@@ -182,7 +193,7 @@ def polygonize(
         ConfigError: the threshold or the minimum score is outside [0, 1], or a length or area
             is negative.
     """
-    config = PolygonConfig(threshold, min_area_m2, simplify_m, min_score)
+    config = PolygonConfig(threshold, min_area_m2, simplify_m, min_score, regularize_m)
     info = describe(probability)
     try:
         with open_dataset(probability) as raster:

@@ -190,6 +190,31 @@ def test_simplification_straightens_a_staircase(tmp_path: Path) -> None:
     np.testing.assert_allclose(frame["area_m2"], frame.area / 0.9996**2, rtol=1e-6)
 
 
+@pytest.mark.parametrize("crs", ["EPSG:4326", UTM, None])
+def test_regularised_footprints_are_right_angled(tmp_path: Path, crs: str | None) -> None:
+    # A house of 13 by 8 m, turned by 25 degrees, half a metre a pixel wherever that is on Earth.
+    pixel = Affine.scale(0.5, -0.5)
+    if crs == "EPSG:4326":
+        at_45_degrees = Affine.scale(1 / 78_847, 1 / 111_132)
+        pixel = Affine.translation(15, 45) @ at_45_degrees @ pixel
+    elif crs == UTM:
+        pixel = Affine.translation(500_000, 5_000_000) @ pixel
+    rows, columns = np.mgrid[:60, :60] - 29.5
+    cos, sin = np.cos(np.radians(25)), np.sin(np.radians(25))
+    house = (np.abs(columns * cos + rows * sin) < 13) & (np.abs(rows * cos - columns * sin) < 8)
+    path = _write(tmp_path / "p.tif", house.astype(np.float32) * 0.9, crs=crs, transform=pixel)
+    tolerance = 2.5 if crs is None else 1.25
+    traced, clean = polygonize(path), polygonize(path, regularize_m=tolerance, simplify_m=9.0)
+    assert clean.crs == crs
+    in_metres = clean.to_crs(clean.estimate_utm_crs()) if crs else clean
+    corners = np.asarray(in_metres.geometry[0].exterior.coords)
+    assert len(corners) == 5
+    walls = np.diff(corners, axis=0)
+    np.testing.assert_allclose((walls * np.roll(walls, 1, axis=0)).sum(axis=1), 0, atol=0.05)
+    np.testing.assert_allclose(clean["area_m2"], traced["area_m2"], rtol=0.02)
+    assert clean["score"].equals(traced["score"])
+
+
 def test_rows_follow_the_last_pixels(tmp_path: Path) -> None:
     probability = np.random.default_rng(0).random((60, 60)).astype(np.float32)
     frame = polygonize(_write(tmp_path / "p.tif", probability, transform=Affine.scale(1, 1)))
@@ -251,7 +276,14 @@ def test_unreadable_rasters_are_errors_of_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "option", [{"threshold": 1.5}, {"min_score": -0.1}, {"min_area_m2": -1}, {"simplify_m": np.nan}]
+    "option",
+    [
+        {"threshold": 1.5},
+        {"min_score": -0.1},
+        {"min_area_m2": -1},
+        {"simplify_m": np.nan},
+        {"regularize_m": -0.1},
+    ],
 )
 def test_impossible_options_are_refused(tmp_path: Path, option: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(option))):

@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from rhm.inference.rings import (
+from rhm.inference.regularization.rings import (
     TIE,
     Floats,
     Integers,
@@ -29,7 +29,7 @@ _SMOOTHEST = 0.01  # mean square below which roughness says nothing
 _LEAST_HOLE = 4.0  # square tolerances
 
 
-class Outlines(NamedTuple):
+class Rings(NamedTuple):
     """The rings of N polygons, R in all, without their closing points.
 
     points (M, 2): in tolerances, from the middle of the polygon's box.
@@ -44,7 +44,7 @@ class Outlines(NamedTuple):
     dropped: Floats
 
 
-def outlines_of(polygons: NDArray[Any], middles: Floats, tolerances: Floats) -> Outlines:
+def rings_of(polygons: NDArray[Any], middles: Floats, tolerances: Floats) -> Rings:
     """Lay out rings, without the smallest holes.
 
     Each begins with its point farthest from its centre; shells turn counter-clockwise, holes
@@ -70,10 +70,10 @@ def outlines_of(polygons: NDArray[Any], middles: Floats, tolerances: Floats) -> 
     dropped = totals(polygon, np.abs(areas) * small, len(polygons))
     points = _laid_out(points, ring, centres, (areas > 0) == shell)
     ring, kept = (np.cumsum(~small) - 1)[ring], ~small[ring]
-    return Outlines(points[kept], ring[kept], polygon[~small], dropped)
+    return Rings(points[kept], ring[kept], polygon[~small], dropped)
 
 
-def split(outlines: Outlines) -> Integers:
+def split(outlines: Rings) -> Integers:
     """Cut rings where they turn.
 
     Douglas and Peucker's splitting finds the turns of outline and noise alike; adjacent pieces
@@ -106,7 +106,7 @@ def _laid_out(
     return laid_out
 
 
-def _turns(outlines: Outlines) -> Integers:
+def _turns(outlines: Rings) -> Integers:
     points, ring = outlines.points, outlines.ring
     begins = runs(ring)
     cut = np.zeros(len(points), dtype=bool)
@@ -134,7 +134,7 @@ def _distances(points: Floats, start: Floats, end: Floats) -> Floats:
     return lengths(offset - np.clip(way, 0, 1)[:, None] * chord)
 
 
-def _joined(outlines: Outlines, cuts: Integers) -> Integers:
+def _joined(outlines: Rings, cuts: Integers) -> Integers:
     """Join pieces, never across the point at which a ring begins, which is a corner."""
     sums = _sums(outlines, cuts)
     ring = outlines.ring[cuts]
@@ -157,7 +157,7 @@ def _joined(outlines: Outlines, cuts: Integers) -> Integers:
         sums, ring, cuts = sums[kept], ring[kept], cuts[kept]
 
 
-def _sums(outlines: Outlines, cuts: Integers) -> Floats:
+def _sums(outlines: Rings, cuts: Integers) -> Floats:
     """Return (A, 6) integrals of 1, x, y, x^2, x y and y^2 along each piece."""
     points = outlines.points
     edges = points[neighbours(outlines.ring)[1]] - points

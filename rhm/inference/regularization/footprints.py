@@ -1,10 +1,9 @@
 """Clean outlines for footprints that were traced from pixels.
 
 What was traced has stairs, ragged walls and rounded corners; buildings have straight walls, most of
-them at right angles. Every outline is cut where it turns (:mod:`rhm.inference.outlines`), lines are
-fitted to the pieces along and across the building's dominant direction
-(:mod:`rhm.inference.walls`), and those that are worth keeping meet at corners
-(:mod:`rhm.inference.corners`). All that is done for thousands of buildings at once.
+them at right angles. Every outline is cut where it turns (``outlines``), lines are fitted to the
+pieces along and across the building's dominant direction (``walls``), and those that are worth
+keeping meet at corners (``corners``). All that is done for thousands of buildings at once.
 """
 
 from dataclasses import replace
@@ -17,10 +16,19 @@ from numpy.typing import NDArray
 
 from rhm.data.footprints import metric_crs
 from rhm.errors import ConfigError, VectorError
-from rhm.inference.corners import corners, tidied
-from rhm.inference.outlines import Outlines, outlines_of, split
-from rhm.inference.rings import Floats, Integers, across, along, latest, neighbours, totals, turned
-from rhm.inference.walls import (
+from rhm.inference.regularization.corners import corners, tidied
+from rhm.inference.regularization.outlines import Rings, rings_of, split
+from rhm.inference.regularization.rings import (
+    Floats,
+    Integers,
+    across,
+    along,
+    latest,
+    neighbours,
+    totals,
+    turned,
+)
+from rhm.inference.regularization.walls import (
     FREE,
     Pieces,
     Walls,
@@ -52,7 +60,7 @@ def regularize(
     best. Each line balances the area outside of it with that missing inside, so that sizes are
     kept. Steps and bays below a tolerance (on long walls, one and a half), corners cut by less
     than a tolerance and holes below four square tolerances disappear. Round buildings become
-    polygons.
+    polygons; the smallest, of a radius below six tolerances, may become squares.
 
     Where the result would be invalid, or overlap the original too little, it is the original after
     Douglas-Peucker simplification, and where that overlaps too little, the original. Neighbours
@@ -177,7 +185,7 @@ def _regular(
     boxes = shapely.bounds(polygons)
     middles = (boxes[:, :2] + boxes[:, 2:]) / 2
     unit = np.minimum(tolerance_m, _SMALL * np.sqrt(shapely.area(polygons)))
-    outlines = outlines_of(polygons, middles, unit)
+    outlines = rings_of(polygons, middles, unit)
     pieces = cut_into_pieces(outlines, split(outlines))
     pieces, angles = align(pieces, outlines.polygon, len(polygons), angle_tolerance_deg)
     walls = tidied(first_walls(pieces, angle_tolerance_deg), pieces)
@@ -216,7 +224,7 @@ def _settled(
     return pieces, replace(walls, through=begin + found.offset[:, None] * left), more
 
 
-def _polygons(places: Floats, ring: Integers, outlines: Outlines) -> NDArray[Any]:
+def _polygons(places: Floats, ring: Integers, outlines: Rings) -> NDArray[Any]:
     """Build polygons from the corners of their rings; rings of one or two stay degenerate."""
     sizes = np.bincount(ring, minlength=len(outlines.polygon))
     closing = np.where(sizes < 3, 4 - sizes, 1)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rhm.inference.rings import (
+from rhm.inference.regularization.rings import (
     TIE,
     Floats,
     Integers,
@@ -22,7 +22,7 @@ from rhm.inference.rings import (
     runs,
     totals,
 )
-from rhm.inference.walls import AXES, FREE, Pieces, Walls
+from rhm.inference.regularization.walls import AXES, FREE, Pieces, Walls
 
 _LEAST_WALL = 1.0
 _LEAST_AREA = 2.0  # of a step or a bay, in square tolerances

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rhm.inference.outlines import Outlines
-from rhm.inference.rings import (
+from rhm.inference.regularization.outlines import Rings
+from rhm.inference.regularization.rings import (
     Floats,
     Integers,
     across,
@@ -61,7 +61,7 @@ class Pieces(NamedTuple):
         )
 
 
-def cut_into_pieces(outlines: Outlines, cuts: Integers) -> Pieces:
+def cut_into_pieces(outlines: Rings, cuts: Integers) -> Pieces:
     """Cut outlines at the points with (A,) ascending indices, the first of each ring with it."""
     points, ring = outlines.points, outlines.ring[cuts]
     piece = np.repeat(np.arange(len(cuts)), np.diff(cuts, append=len(points)))
