@@ -38,6 +38,9 @@ def predict(
     regularize_m: Annotated[
         float, typer.Option(min=0, help="Straighten outlines by this instead; try 2 or 3 pixels.")
     ] = 0.0,
+    split_m: Annotated[
+        float, typer.Option(min=0, help="Split buildings at necks narrower by this; try 3.")
+    ] = 0.0,
     min_score: Annotated[float, typer.Option(min=0, max=1, help="Drop less certain ones.")] = 0.0,
     footprints: Annotated[
         str, typer.Option("--format", help="gpkg, parquet, geojson or fgb.")
@@ -119,6 +122,7 @@ def predict(
             min_area_m2=min_area_m2,
             simplify_m=simplify_m,
             regularize_m=regularize_m,
+            split_m=split_m,
             min_score=min_score,
         ),
         suffix=f".{footprints}",

@@ -1,9 +1,10 @@
 """From a raster of building probabilities to scored footprints.
 
 A footprint is a connected component (4 neighbours) of the pixels whose probability reaches the
-threshold. Its score is the mean probability of those pixels: measured, not guessed from the
-outline. Areas and tolerances are metres in a plane through the raster's centre; the result is in
-the raster's CRS. A few rows are looked at at a time, and only buildings that they cut are held.
+threshold, or a part of one that was split at its necks. Its score is the mean probability of those
+pixels: measured, not guessed from the outline. Areas and tolerances are metres in a plane through
+the raster's centre; the result is in the raster's CRS. A few rows are looked at at a time, and only
+buildings that they cut are held.
 """
 
 import math
@@ -31,6 +32,7 @@ from rhm.errors import ConfigError, RasterError
 from rhm.inference.components import Outlines, Tracer
 from rhm.inference.regularization import regularize
 from rhm.inference.vector_files import Footprints
+from rhm.inference.watershed import Watershed
 
 Coordinates = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """Returns coordinates (N, 2) of pixel corners (N, 2), (column, row)."""
@@ -51,6 +53,9 @@ class PolygonConfig:
         regularize_m: tolerance of straight walls and right angles, two or three pixels, as
             :func:`rhm.inference.regularization.regularize` makes them instead of simplification;
             0 leaves outlines as they were traced.
+        split_m: where a component has a neck that is narrower than what it joins by this on either
+            side, or less certain, it is split: see :class:`rhm.inference.watershed.Watershed`;
+            0 splits nothing.
         min_score: footprints with a lower mean probability are left out.
 
     Raises:
@@ -63,6 +68,7 @@ class PolygonConfig:
     simplify_m: float = 0.0
     min_score: float = 0.0
     regularize_m: float = 0.0
+    split_m: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("threshold", "min_score"):
@@ -70,7 +76,7 @@ class PolygonConfig:
                 raise ConfigError(
                     f"{name} must be a probability between 0 and 1, not {getattr(self, name)}"
                 )
-        for name in ("min_area_m2", "simplify_m", "regularize_m"):
+        for name in ("min_area_m2", "simplify_m", "regularize_m", "split_m"):
             if not 0.0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be a number from 0 up, not {getattr(self, name)}")
 
@@ -90,9 +96,21 @@ class Ground:
         if raster.gcps:
             self._to_coordinates = _through_gcps(raster.gcps)
         self._plane = None
-        (centre,) = self._to_coordinates(np.array([[raster.width / 2, raster.height / 2]]))
+        self._middle = np.array([raster.width / 2, raster.height / 2])
+        (centre,) = self._to_coordinates(self._middle[None])
         if self._crs is not None and to_degrees(self._crs, *centre[:, None]) is not None:
             self._plane = metric_crs(gpd.GeoSeries([shapely.Point(centre)], crs=self._crs))
+
+    def pixel_m(self) -> float:
+        """Return the side of a square as large as the pixel in the raster's middle, in metres."""
+        corner = self._middle + np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
+        return float(np.sqrt(shapely.area(self._measured(np.array([shapely.Polygon(corner)]))[0])))
+
+    def watershed(self, config: PolygonConfig) -> Watershed | None:
+        """Return how components of pixels are split; None if they are not."""
+        if not config.split_m:
+            return None
+        return Watershed(config.split_m / self.pixel_m(), config.threshold)
 
     def footprints(self, outlines: Outlines, config: PolygonConfig) -> Footprints:
         """Place outlines on the ground, clean and measure them, and drop what is too little.
@@ -149,9 +167,9 @@ def footprints(
 
     Yields:
         The footprints that each band ends, and at last the others. Together they are in the order
-        of each building's last pixel, row by row, and do not depend on how the raster was cut.
+        of each component's last pixel, row by row, and do not depend on how the raster was cut.
     """
-    tracer = Tracer(width)
+    tracer = Tracer(width, ground.watershed(config))
     for building, probability in bands:
         yield ground.footprints(tracer.feed(building, probability), config)
     yield ground.footprints(tracer.finish(), config)
@@ -165,6 +183,7 @@ def polygonize(
     simplify_m: float = 0.0,
     min_score: float = 0.0,
     regularize_m: float = 0.0,
+    split_m: float = 0.0,
 ) -> gpd.GeoDataFrame:
     """Trace the buildings of a probability raster as scored polygons.
 
@@ -182,18 +201,20 @@ def polygonize(
         min_score: polygons with a lower score are left out.
         regularize_m: tolerance of straight walls and right angles, instead of simplification: see
             :func:`rhm.inference.regularization.regularize`; 0 leaves outlines as traced.
+        split_m: how much narrower on either side a neck is than the two buildings that it joins:
+            see :class:`rhm.inference.watershed.Watershed`; 0 splits nothing.
 
     Returns:
         A frame in the raster's CRS with the columns ``score`` (float64, mean probability inside),
-        ``area_m2`` (float64) and ``geometry`` (valid polygons), ordered by each building's
-        last pixel, row by row.
+        ``area_m2`` (float64) and ``geometry`` (valid polygons), ordered by the last
+        pixels of their components, row by row.
 
     Raises:
         RasterError: the raster cannot be read, or does not hold probabilities.
         ConfigError: the threshold or the minimum score is outside [0, 1], or a length or area
             is negative.
     """
-    config = PolygonConfig(threshold, min_area_m2, simplify_m, min_score, regularize_m)
+    config = PolygonConfig(threshold, min_area_m2, simplify_m, min_score, regularize_m, split_m)
     info = describe(probability)
     try:
         with open_dataset(probability) as raster:

@@ -11,13 +11,17 @@ from skimage.measure import label, regionprops
 
 from rhm.data.footprints import burn
 from rhm.inference.components import Outlines, Tracer, trace
+from rhm.inference.watershed import Watershed
 
 
 def in_bands(
-    probability: NDArray[np.float32], building: NDArray[np.bool_], heights: list[int]
+    probability: NDArray[np.float32],
+    building: NDArray[np.bool_],
+    heights: list[int],
+    watershed: Watershed | None = None,
 ) -> Outlines:
     """Trace an image that is seen in bands of these heights, again and again."""
-    tracer = Tracer(building.shape[1])
+    tracer = Tracer(building.shape[1], watershed)
     found, row, turn = [], 0, 0
     while row < len(building):
         band = slice(row, row + heights[turn % len(heights)])
@@ -59,17 +63,23 @@ def test_components_are_labelled_regions(seed: int, threshold: float) -> None:
     smooth=st.booleans(),
     share=st.floats(0.05, 0.95),
     heights=st.lists(st.integers(1, 25), min_size=1, max_size=4),
+    watershed=st.sampled_from([None, Watershed(1.0, 0.3)]),
 )
 def test_bands_of_any_heights_give_the_same_outlines(
-    seed: int, size: tuple[int, int], smooth: bool, share: float, heights: list[int]
+    seed: int,
+    size: tuple[int, int],
+    smooth: bool,
+    share: float,
+    heights: list[int],
+    watershed: Watershed | None,
 ) -> None:
     probability = np.random.default_rng(seed).random(size).astype(np.float32)
     if smooth:  # large shapes with holes and bays, that many bands cut
         blurred = cv2.GaussianBlur(probability, (0, 0), 1.5)
         probability = np.asarray(blurred, dtype=np.float32).reshape(size)
     building = probability >= np.quantile(probability, share)
-    whole = trace(probability, building, threshold=0.0)
-    banded = in_bands(probability, building, heights)
+    whole = trace(probability, building, threshold=0.0, watershed=watershed)
+    banded = in_bands(probability, building, heights, watershed)
     np.testing.assert_array_equal(shapely.to_wkb(banded.polygons), shapely.to_wkb(whole.polygons))
     np.testing.assert_array_equal(banded.scores, whole.scores)
 

@@ -215,6 +215,26 @@ def test_regularised_footprints_are_right_angled(tmp_path: Path, crs: str | None
     assert clean["score"].equals(traced["score"])
 
 
+@pytest.mark.parametrize(
+    ("crs", "pixel"), [("EPSG:4326", 0.3 / 111_132), ("EPSG:2263", 0.3 / 0.3048), (None, 1.0)]
+)
+def test_buildings_are_split_at_necks_measured_in_metres(
+    tmp_path: Path, crs: str | None, pixel: float
+) -> None:
+    # Two houses of 6 by 6 m and a passage of 1.2 m, at 0.3 m a pixel.
+    probability = np.zeros((30, 60), np.float32)
+    probability[5:25, 5:25] = probability[5:25, 33:53] = probability[13:17, 25:33] = 0.9
+    degrees = crs == "EPSG:4326"
+    transform = Affine(pixel, 0, 0.0 if degrees else 983_000, 0, -pixel, 0 if degrees else 199_000)
+    path = _write(tmp_path / "p.tif", probability, crs=crs, transform=transform)
+    unit = 1.0 if crs else 1 / 0.3
+    assert len(polygonize(path)) == 1
+    assert len(polygonize(path, split_m=2.2 * unit)) == 2
+    assert len(polygonize(path, split_m=2.8 * unit)) == 1
+    houses = polygonize(path, split_m=2.0 * unit, regularize_m=0.7 * unit)
+    np.testing.assert_allclose(houses["area_m2"], 36 * unit**2, rtol=0.05)
+
+
 def test_rows_follow_the_last_pixels(tmp_path: Path) -> None:
     probability = np.random.default_rng(0).random((60, 60)).astype(np.float32)
     frame = polygonize(_write(tmp_path / "p.tif", probability, transform=Affine.scale(1, 1)))
@@ -225,14 +245,16 @@ def test_rows_follow_the_last_pixels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pixels", [1, 37 * 3, 37 * 16])
+@pytest.mark.parametrize("cleaning", [{"simplify_m": 0.4}, {"regularize_m": 1.0, "split_m": 1.0}])
 def test_bands_of_any_height_give_the_same_frame(
-    tmp_path: Path, pixels: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, pixels: int, cleaning: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     probability = np.random.default_rng(1).random((50, 37)).astype(np.float32)
     path = _write(tmp_path / "p.tif", probability)
-    whole = polygonize(path, simplify_m=0.4, min_area_m2=0.5, min_score=0.6)
+    options = {"min_area_m2": 0.5, "min_score": 0.6, **cleaning}
+    whole = polygonize(path, **options)
     monkeypatch.setattr("rhm.inference.polygons.BAND_PIXELS", pixels)
-    banded = polygonize(path, simplify_m=0.4, min_area_m2=0.5, min_score=0.6)
+    banded = polygonize(path, **options)
     assert banded.equals(whole)
     assert len(whole) > 20
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import shapely
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from shapely import Polygon, affinity, box
@@ -37,7 +37,11 @@ def _array(*polygons: Any) -> NDArray[Any]:
 
 
 def _iou(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
-    common = shapely.area(shapely.intersection(one, other))
+    # Of outlines that differ in the last bit, GEOS may lose the overlay in one of the two orders.
+    common = np.maximum(
+        shapely.area(shapely.intersection(one, other)),
+        shapely.area(shapely.intersection(other, one)),
+    )
     iou: NDArray[np.float64] = common / (shapely.area(one) + shapely.area(other) - common)
     return iou
 
@@ -316,6 +320,7 @@ def test_any_traced_shape_gives_a_valid_near_polygon(
 
 
 @settings(max_examples=150, deadline=None)
+@example(3053, 3, -0.1953125, -0.1936591917510082)
 @given(st.integers(0, 2**32 - 1), st.integers(3, 40), st.floats(-3, 3), st.floats(-3, 0))
 def test_any_polygon_gives_a_valid_near_polygon(
     seed: int, corners: int, size: float, flatness: float
