@@ -2,22 +2,26 @@
 
     python benchmarks/prediction.py memory
     python benchmarks/prediction.py speed
+    python benchmarks/prediction.py footprints
     python benchmarks/prediction.py kill
 
 ``memory``: peak resident memory of the whole process on rendered scenes of growing size, with a
 light model. ``speed``: pixels a second end to end, against the same network on tensors that lie in
-memory already; what footprints add; and, if it is importable, terratorch's tiled inference with
-the same network. ``kill``: a process killed at random moments and gone on with, until it is done.
+memory already and, if it is importable, against geoai with the same network. ``footprints``: what
+10 000 buildings add to a prediction. ``kill``: a process killed at random moments and gone on with,
+until it is done.
 """
 
 import argparse
 import hashlib
+import importlib.util
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +30,9 @@ import torch
 from machine import machine, medians_ms
 from rasterio.transform import from_origin
 from rasterio.windows import Window as RasterioWindow
+from torch import nn
 
-from rhm.inference import predict_raster
+from rhm.inference import polygonize, predict_raster
 from rhm.inference.stream import Grid, Tiling, probabilities
 from rhm.models.build import SegmentationModel
 from rhm.models.file import load_model, save_model
@@ -36,7 +41,7 @@ from rhm.models.spec import ModelSpec
 SIDES = (6_000, 30_000)
 LIGHT = "mobilenetv3_small_050"
 USUAL = "tf_efficientnet_lite0"
-BUILDINGS_SIDE = 8_192
+TOWN_SIDE, HOUSES = 8_192, 40  # a block
 KILLS = 20
 
 PREDICT = """
@@ -56,7 +61,7 @@ predict_raster(network, sys.argv[2], sys.argv[3], dtype="uint8", resume=True,
 def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("memory", "speed", "kill"))
+    parser.add_argument("what", choices=("memory", "speed", "footprints", "kill"))
     parser.add_argument("--sides", type=int, nargs="+", default=list(SIDES))
     parser.add_argument("--side", type=int, default=2_752)
     parser.add_argument("--runs", type=int, default=5)
@@ -67,6 +72,8 @@ def main() -> None:
             memory(Path(folder), asked.sides)
         elif asked.what == "speed":
             speed(Path(folder), asked.side, asked.runs)
+        elif asked.what == "footprints":
+            town(Path(folder), asked.runs)
         else:
             kill(Path(folder))
 
@@ -106,16 +113,15 @@ def speed(folder: Path, side: int, runs: int) -> None:
             for each in batches:
                 probabilities(network, each)
 
-    def seeing(images: torch.Tensor) -> torch.Tensor:
-        # The work of the network, and the buildings of a good one.
-        shares: torch.Tensor = images.mean(1, keepdim=True)
-        logits: torch.Tensor = 1e-3 * network(images) + 20.0 * (shares - 0.7)
-        return logits
-
-    def end_to_end() -> None:
-        predict_raster(seeing, scene, folder / "out", dtype="uint8")
-
-    candidates = {"the network alone": alone, "file to COGs and footprints": end_to_end}
+    seeing = Seeing(network)
+    candidates = {
+        "the network alone": alone,
+        "rhm: file to COGs and footprints": lambda: predict_raster(
+            seeing, scene, folder / "out", dtype="uint8"
+        ),
+    }
+    if importlib.util.find_spec("geoai"):
+        candidates["geoai: file to GeoTIFF"] = lambda: geoai(seeing, scene, folder / "geoai.tif")
     times = medians_ms(candidates, runs)
     print(
         f"scene of {side} x {side} pixels, {seen / side**2:.2f} times as many seen in tiles of "
@@ -125,6 +131,62 @@ def speed(folder: Path, side: int, runs: int) -> None:
     for name, ms in times.items():
         share = times["the network alone"] / ms
         print(f"| {name} | {ms / 1e3:.1f} | {seen / ms / 1e3:.3f} | {share:.1%} |")
+
+
+class Seeing(nn.Module):
+    """The work of a network, and the buildings of a good one: those of noise are without number."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return logits (N, 1, H, W) of shares (N, bands, H, W)."""
+        shares = images.mean(1, keepdim=True)
+        logits: torch.Tensor = 1e-3 * self.network(images) + 20.0 * (shares - 0.7)
+        return logits
+
+
+def geoai(network: nn.Module, scene: Path, target: Path) -> None:
+    """Predict a scene the way a peer does, with its defaults but for the tiles."""
+    from geoai.inference import predict_geotiff
+
+    tiling = Tiling()
+    predict_geotiff(
+        nn.Sequential(network, nn.Sigmoid()),
+        str(scene),
+        str(target),
+        tile_size=tiling.tile,
+        overlap=tiling.overlap,
+        batch_size=tiling.batch_size,
+        device="cpu",
+        verbose=False,
+    )
+
+
+def town(folder: Path, runs: int) -> None:
+    """Print how long footprints take, of the whole prediction of a town."""
+    scene = render(folder / "town.tif", TOWN_SIDE, houses=HOUSES)
+    network = load_model(untrained(folder, USUAL)).to(memory_format=torch.channels_last)
+    begun = time.perf_counter()
+    result = predict_raster(Seeing(network), scene, folder / "out", dtype="uint8")
+    seconds = time.perf_counter() - begun
+    ways = {
+        "as traced": {},
+        "simplified": {"simplify_m": 0.5},
+        "regularised": {"regularize_m": 0.75},
+        "split": {"split_m": 3.0},
+    }
+    times = medians_ms(
+        {name: partial(polygonize, result.probability, **way) for name, way in ways.items()}, runs
+    )
+    print(
+        f"{result.count} buildings on {TOWN_SIDE} x {TOWN_SIDE} pixels, predicted in {seconds:.0f} "
+        f"s; {torch.get_num_threads()} threads\n| footprints | seconds | of the prediction |\n"
+        "|---|---|---|"
+    )
+    for name, ms in times.items():
+        print(f"| {name} | {ms / 1e3:.2f} | {ms / 1e3 / seconds:.1%} |")
 
 
 def kill(folder: Path) -> None:
@@ -169,11 +231,12 @@ def untrained(folder: Path, encoder: str) -> Path:
     return path
 
 
-def render(path: Path, side: int) -> Path:
+def render(path: Path, side: int, houses: int = 12) -> Path:
     """Write a scene of bright houses on noisy ground, block by block; return its path."""
     rng = np.random.default_rng(0)
     ground = rng.integers(40, 120, (512, 512, 3), dtype=np.uint8)
-    for row, col in rng.integers(0, 480, (12, 2)):
+    places = np.stack(np.divmod(rng.permutation(12 * 12)[:houses], 12), axis=1) * 42
+    for row, col in places + rng.integers(2, 10, (houses, 2)):
         ground[row : row + 24, col : col + 32] = 220
     block = np.moveaxis(ground, -1, 0)
     profile = {"driver": "GTiff", "height": side, "width": side, "count": 3, "dtype": "uint8"}
