@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import rasterio
+from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
@@ -46,6 +47,47 @@ def open_dataset(
             return rasterio.open(name, **options)
     except (RasterioError, UnicodeEncodeError) as error:
         raise RasterError(f"{name} is not a raster that GDAL can open") from error
+
+
+class _Cache:
+    """GDAL's cache of decoded blocks, which all rasters of the process share."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._limits: list[int] = []
+        self._before = 0
+
+    @contextmanager
+    def limited(self, limit: int) -> Iterator[None]:
+        with self._lock:
+            if not self._limits:
+                self._before = int(get_gdal_config("GDAL_CACHEMAX"))
+            self._limits.append(limit)
+            self._set(min(self._before, max(self._limits)))
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._limits.remove(limit)
+                self._set(min(self._before, max(self._limits, default=self._before)))
+
+    def _set(self, limit: int) -> None:
+        set_gdal_config("GDAL_CACHEMAX", limit)
+
+
+_CACHE = _Cache()
+
+
+def limited_cache(limit: int) -> AbstractContextManager[None]:
+    """Keep GDAL's cache of decoded blocks small in this block of code.
+
+    By default it grows to a twentieth of the machine's memory. Where several threads ask at once,
+    the largest limit holds; what the environment variable GDAL_CACHEMAX says holds always.
+
+    Args:
+        limit: in bytes.
+    """
+    return nullcontext() if "GDAL_CACHEMAX" in os.environ else _CACHE.limited(limit)
 
 
 def mappable(dataset: DatasetReader) -> bool:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rasterio.io import DatasetWriter
 
 from rhm.data.cog import BLOCK_PX, writing_cog
+from rhm.data.opening import limited_cache
 from rhm.errors import OutputError
 from rhm.files import staged_paths
 from rhm.inference.parts import Parts
@@ -20,7 +21,7 @@ from rhm.inference.polygons import BAND_PIXELS, Ground, PolygonConfig, footprint
 from rhm.inference.regrid import Rows, on_scene_grid
 from rhm.inference.storage import FINGERPRINT, MASK_NODATA, STORAGES, fingerprint_of
 from rhm.inference.stream import Tiling
-from rhm.inference.strips import ThisProcess, Workers
+from rhm.inference.strips import LEAST_CACHE, ThisProcess, Workers
 from rhm.inference.vector_files import count_footprints, write_footprints
 from rhm.inference.views import Network
 
@@ -143,14 +144,17 @@ def predict_scene(
         count = count_footprints(plan.outputs.buildings)
         return _prediction(plan, count, ("was there already",))
     _check_free(plan)
-    with Parts(
-        plan.outputs.unfinished,
-        plan.task_fingerprint,
-        dtype=config.dtype,
-        width=plan.grid.width,
-        strips=[plan.grid.strip(index) for index in plan.grid.strips],
-        resume=resume,
-    ) as parts:
+    with (
+        limited_cache(LEAST_CACHE),
+        Parts(
+            plan.outputs.unfinished,
+            plan.task_fingerprint,
+            dtype=config.dtype,
+            width=plan.grid.width,
+            strips=[plan.grid.strip(index) for index in plan.grid.strips],
+            resume=resume,
+        ) as parts,
+    ):
         advance(parts.pixels)
         for strip in (workers or ThisProcess(model)).predict(plan.task, parts.missing()):
             parts.store(strip.index, strip.packed, strip.damaged)

@@ -1,5 +1,6 @@
 """Predicting strips of a scene: the unit of work, for one process or many."""
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -11,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from rhm.data.raster import Raster
+from rhm.data.opening import limited_cache
+from rhm.data.raster import Raster, RasterInfo
 from rhm.data.salvage import SalvagedRaster
 from rhm.data.windows import Window
 from rhm.inference.parts import pack
@@ -19,6 +21,9 @@ from rhm.inference.storage import STORAGES
 from rhm.inference.stream import Grid, Tiling, predict_blocks
 from rhm.inference.views import Network
 from rhm.lookup import PixelMap
+
+LEAST_CACHE = 64 << 20
+"""Bytes of decoded blocks that GDAL keeps, whatever is predicted."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +128,12 @@ def predict_strips(network: Network, task: Task, strips: range) -> Iterator[Stri
     with task.source.open() as raster, ThreadPoolExecutor(1) as packer, _evaluating(network):
         grid = Grid(raster.info.height, raster.info.width, task.tiling)
         storage = STORAGES[task.dtype]
-        with closing(
-            predict_blocks(network, raster.read, grid, task.table, strips=strips)
-        ) as blocks:
+        with (
+            limited_cache(_sweep_bytes(raster.info, task)),
+            closing(
+                predict_blocks(network, raster.read, grid, task.table, strips=strips)
+            ) as blocks,
+        ):
             for index in strips:
                 top, bottom = grid.strip(index)
                 stored = np.empty((bottom - top, grid.width), dtype=task.dtype)
@@ -137,6 +145,14 @@ def predict_strips(network: Network, task: Task, strips: range) -> Iterator[Stri
                 waiting = packer.submit(_packed, index, stored, raster)
             if waiting is not None:
                 yield waiting.result()
+
+
+def _sweep_bytes(info: RasterInfo, task: Task) -> int:
+    """Return how much of a scene to keep decoded: the blocks under one row of tiles."""
+    rows = info.block_shape[0]
+    reach = (math.ceil(task.tiling.tile / task.source.scale / rows) + 1) * rows
+    row_bytes = info.width / task.source.scale * len(info.bands) * np.dtype(info.dtype).itemsize
+    return max(LEAST_CACHE, round(reach * row_bytes))
 
 
 def _packed(index: int, stored: NDArray[Any], raster: Raster) -> Strip:
