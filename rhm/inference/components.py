@@ -1,24 +1,22 @@
 """Tracing the buildings of an image that is seen a few rows at a time.
 
 A building is a connected component (4 neighbours) of building pixels, or what a watershed makes of
-one. Those inside a band of rows are traced at once; those that reach its last row are kept, as the
-outlines of their pieces, until a band does not continue them. What comes out does not depend on how
-the image was cut.
+one. A component that reaches the last row seen is kept, as the corners of its outline, until the
+image does not continue it. What comes out does not depend on how the image was cut.
 """
 
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
 import numpy as np
-import shapely
-from affine import Affine
 from numpy.typing import NDArray
-from rasterio.features import shapes
+from scipy.ndimage import find_objects
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from rhm.inference.corners import Corners, corners_between, outlined
 from rhm.inference.watershed import Watershed
 
 _LARGEST_SPLIT = 1 << 24
@@ -26,6 +24,8 @@ _LARGEST_SPLIT = 1 << 24
 
 # Probabilities are added up in steps of this, exactly, so that the order does not matter.
 _STEPS = 2.0**24
+
+Numbers = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -44,78 +44,13 @@ class Outlines:
     def __len__(self) -> int:
         return len(self.polygons)
 
-
-@dataclass
-class _Pixels:
-    """The pixels of a component that may have to be split.
-
-    Attributes:
-        held: rows, columns and probabilities, band by band; empty of a component that is too large.
-        top, left, bottom, right: the box around them.
-    """
-
-    held: list[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[Any]]]
-    top: int
-    left: int
-    bottom: int
-    right: int
-
     @classmethod
-    def of(
-        cls, rows: NDArray[np.intp], cols: NDArray[np.intp], probability: NDArray[Any]
-    ) -> "_Pixels":
-        """Hold the (K,) pixels of one band, in the order of their rows."""
-        box = int(rows[0]), int(cols.min()), int(rows[-1]) + 1, int(cols.max()) + 1
-        return cls([(rows, cols, probability)], *box)._if_small()
-
-    def add(self, other: "_Pixels") -> None:
-        self.top, self.left = min(self.top, other.top), min(self.left, other.left)
-        self.bottom, self.right = max(self.bottom, other.bottom), max(self.right, other.right)
-        self.held = self.held + other.held if self.held and other.held else []
-        self._if_small()
-
-    def _if_small(self) -> "_Pixels":
-        if (self.bottom - self.top) * (self.right - self.left) > _LARGEST_SPLIT:
-            self.held = []
-        return self
-
-    def image(self) -> tuple[NDArray[np.bool_], NDArray[Any]]:
-        """Return the box: where the component is, and the probability there."""
-        shape = (self.bottom - self.top, self.right - self.left)
-        building = np.zeros(shape, dtype=bool)
-        probability = np.zeros(shape, dtype=self.held[0][2].dtype)
-        for rows, cols, values in self.held:
-            place = (rows - self.top, cols - self.left)
-            building[place], probability[place] = True, values
-        return building, probability
-
-
-@dataclass
-class _Open:
-    """A component that may go on in the next band.
-
-    Attributes:
-        pieces: outlines of what was seen of it, band by band.
-        steps: sum of its probabilities.
-        count: how many pixels it has.
-        last: its last pixel, counted through the image.
-        pixels: if components are to be split.
-    """
-
-    pieces: list[Any]
-    steps: float
-    count: int
-    last: int
-    pixels: _Pixels | None = None
-
-    def add(self, other: "_Open") -> None:
-        """Join a component that turned out to be the same."""
-        self.pieces += other.pieces
-        self.steps += other.steps
-        self.count += other.count
-        self.last = max(self.last, other.last)
-        if self.pixels is not None and other.pixels is not None:
-            self.pixels.add(other.pixels)
+    def joined(cls, *parts: "Outlines") -> "Outlines":
+        """Return the buildings of several parts, one after another."""
+        return cls(
+            np.concatenate([part.polygons for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+        )
 
 
 class Tracer:
@@ -129,9 +64,9 @@ class Tracer:
     def __init__(self, width: int, watershed: Watershed | None = None) -> None:
         self._watershed = watershed
         self._row = 0
-        self._open: list[_Open] = []
+        self._open = _Components.none(with_pixels=watershed is not None)
         # For every column, the open component that reaches the last row seen; -1: none.
-        self._bottom = np.full(width, -1, dtype=np.intp)
+        self._bottom = np.full(width, -1, dtype=np.int32)
 
     def feed(self, building: NDArray[np.bool_], probability: NDArray[Any]) -> Outlines:
         """Take the next rows.
@@ -143,52 +78,34 @@ class Tracer:
         Returns:
             The components that the image does not continue.
         """
-        count, found_labels = cv2.connectedComponents(building.astype(np.uint8), connectivity=4)
-        labels = np.asarray(found_labels, dtype=np.int32)
-        held = self._watershed is not None
-        found = _components(labels, count - 1, building, probability, self._row, held=held)
-        labels -= 1  # the background is -1 now
-        ended = self._join(found, labels[0], labels[-1])
+        # With the last row of the rows before: their corners with these are still to be found.
+        seen = np.concatenate([self._bottom[None] >= 0, building])
+        labels = np.empty(seen.shape, dtype=np.int32)
+        _, labels[1:], found, _ = cv2.connectedComponentsWithStats(
+            seen[1:].view(np.uint8), labels=labels[1:], connectivity=4
+        )
+        # Where there is building: numbers of the open components, and then of those found.
+        labels += len(self._open) - 1
+        labels[0] = self._bottom
+        components = self._open.and_found(
+            labels, seen, probability, np.asarray(found[1:], dtype=np.int64), self._row
+        )
+        number, components = components.united(labels[:2, seen[0] & seen[1]])
+        bottom = number[labels[-1, seen[-1]]]
+        goes_on = np.zeros(len(components), dtype=bool)
+        goes_on[bottom] = True
+        self._open = components.only(np.flatnonzero(goes_on))
+        self._bottom = np.full_like(self._bottom, -1)
+        self._bottom[seen[-1]] = (np.cumsum(goes_on) - 1)[bottom]
         self._row += len(building)
-        return _outlines(ended, self._watershed)
+        ended = np.flatnonzero(~goes_on)
+        ended = ended[np.argsort(components.last[ended], kind="stable")]
+        return components.only(ended).outlines(self._watershed)
 
     def finish(self) -> Outlines:
         """Return the components that reach the image's last row."""
-        ended, self._open = self._open, []
-        return _outlines(ended, self._watershed)
-
-    def _join(
-        self, found: list[_Open], top: NDArray[np.int32], bottom: NDArray[np.int32]
-    ) -> list[_Open]:
-        """Join what a band shows to what is open; return the components that have ended.
-
-        Args:
-            found: components of the band.
-            top: the one that its first row shows in every column; -1: none.
-            bottom: of its last row.
-        """
-        opened = len(self._open)
-        touching = (self._bottom >= 0) & (top >= 0)
-        pairs = np.unique(np.stack([self._bottom[touching], top[touching] + opened]), axis=1)
-        size = opened + len(found)
-        graph = coo_array((np.ones(pairs.shape[1], dtype=np.int8), tuple(pairs)), (size, size))
-        groups, group = connected_components(graph, directed=False)
-        merged: list[_Open | None] = [None] * groups
-        for index, component in zip(group, [*self._open, *found], strict=True):
-            known = merged[index]
-            if known is None:
-                merged[index] = component
-            else:
-                known.add(component)
-        own = group[opened:]
-        goes_on = np.zeros(groups, dtype=bool)
-        goes_on[own[bottom[bottom >= 0]]] = True
-        number = np.cumsum(goes_on) - 1
-        self._bottom = np.full(len(bottom), -1, dtype=np.intp)
-        self._bottom[bottom >= 0] = number[own[bottom[bottom >= 0]]]
-        components = [component for component in merged if component is not None]
-        self._open = [each for each, more in zip(components, goes_on, strict=True) if more]
-        return [each for each, more in zip(components, goes_on, strict=True) if not more]
+        nothing = np.zeros((1, len(self._bottom)), dtype=bool)
+        return self.feed(nothing, nothing.astype(np.float32))
 
 
 def trace(
@@ -207,129 +124,218 @@ def trace(
         watershed: how components are split, if they are.
     """
     tracer = Tracer(probability.shape[1], watershed)
-    ended = tracer.feed(np.asarray(valid, dtype=bool) & (probability >= threshold), probability)
-    rest = tracer.finish()
-    return Outlines(
-        np.concatenate([ended.polygons, rest.polygons]),
-        np.concatenate([ended.scores, rest.scores]),
-    )
+    building = np.asarray(valid, dtype=bool) & (probability >= threshold)
+    return Outlines.joined(tracer.feed(building, probability), tracer.finish())
 
 
-def _components(
-    labels: NDArray[np.int32],
-    count: int,
+@dataclass(frozen=True)
+class _Components:
+    """What is known of components.
+
+    Attributes:
+        steps: (C,) sums of their probabilities.
+        count: (C,) how many pixels they have.
+        last: (C,) their last pixels, counted through the image.
+        corners: of their outlines.
+        pixels: of those that may have to be split.
+    """
+
+    steps: NDArray[np.float64]
+    count: NDArray[np.int64]
+    last: NDArray[np.int64]
+    corners: Corners
+    pixels: "_Pixels | None"
+
+    @classmethod
+    def none(cls, *, with_pixels: bool) -> "_Components":
+        """Return none; such as have pixels, or have none."""
+        numbers = np.empty(0, np.int64)
+        pixels = _Pixels.none() if with_pixels else None
+        return cls(np.empty(0), numbers, numbers, Corners.none(), pixels)
+
+    def __len__(self) -> int:
+        return len(self.count)
+
+    def and_found(
+        self,
+        labels: NDArray[np.int32],
+        seen: NDArray[np.bool_],
+        probability: NDArray[Any],
+        found: NDArray[np.int64],
+        row: int,
+    ) -> "_Components":
+        """Return these and those of a band of rows that begins at a row of the image.
+
+        Args:
+            labels: (1 + rows, width) numbers of the components: of these in the row before the
+                band, of new ones in the band.
+            seen: (1 + rows, width), where the image shows building.
+            probability: (rows, width).
+            found: (F, 5) of each new one its first column and row in the band, how many columns
+                and rows, and how many pixels.
+            row: that the band begins with.
+        """
+        size = len(self) + len(found)
+        building = seen[1:]
+        owner = labels[1:][building].astype(np.intp)
+        # Integers of at most 24 bits, of which float64 adds up half a thousand million exactly.
+        steps = np.rint(probability[building].astype(np.float64) * _STEPS)
+        last = np.concatenate([self.last, np.zeros(len(found), dtype=np.int64)])
+        # The last of repeated assignments stands.
+        last[owner] = np.flatnonzero(building) + row * building.shape[1]
+        pixels = self.pixels
+        if pixels is not None:
+            rows, cols = np.nonzero(building)
+            left, top, width, height, _ = found.T
+            box = np.stack([top, left, -(top + height), -(left + width)], axis=1)
+            box[:, ::2] += (row, -row)
+            pixels = pixels.and_found(owner, rows + row, cols, probability[building], box)
+        return _Components(
+            np.concatenate([self.steps, np.bincount(owner, steps, size)[len(self) :]]),
+            np.concatenate([self.count, found[:, 4]]),
+            last,
+            Corners.joined(self.corners, corners_between(labels, seen, (row, 0))),
+            pixels,
+        )
+
+    def united(self, pairs: NDArray[np.int32]) -> tuple[Numbers, "_Components"]:
+        """Unite components that are the same.
+
+        Args:
+            pairs: (2, P) numbers of two that are.
+
+        Returns:
+            The new number of each component, and the united ones.
+        """
+        pairs = np.unique(pairs, axis=1)
+        touching = np.ones(pairs.shape[1], dtype=np.int8)
+        graph = coo_array((touching, tuple(pairs)), (len(self), len(self)))
+        count, number = connected_components(graph, directed=False)
+        last = np.zeros(count, dtype=np.int64)
+        np.maximum.at(last, number, self.last)
+        return number, _Components(
+            np.bincount(number, self.steps, count).astype(np.float64, copy=False),
+            np.bincount(number, self.count, count).astype(np.int64, copy=False),
+            last,
+            replace(self.corners, owner=number[self.corners.owner]),
+            None if self.pixels is None else self.pixels.united(number, count),
+        )
+
+    def only(self, chosen: Numbers) -> "_Components":
+        """Return some of these, renumbered in the order in which they are given."""
+        number = np.full(len(self), -1)
+        number[chosen] = np.arange(len(chosen))
+        corners = self.corners[number[self.corners.owner] >= 0]
+        return _Components(
+            self.steps[chosen],
+            self.count[chosen],
+            self.last[chosen],
+            replace(corners, owner=number[corners.owner]),
+            None if self.pixels is None else self.pixels.only(chosen, number),
+        )
+
+    def outlines(self, watershed: Watershed | None) -> Outlines:
+        """Return the buildings that these are."""
+        polygons = outlined(self.corners, len(self))
+        whole = Outlines(polygons, np.clip(self.steps / _STEPS / self.count, 0.0, 1.0))
+        if watershed is None or self.pixels is None or not len(self):
+            return whole
+        buildings = []
+        for number, image in enumerate(self.pixels.images()):
+            parts = None if image is None else _split(*image, watershed)
+            alone = slice(number, number + 1)
+            buildings.append(parts or Outlines(polygons[alone], whole.scores[alone]))
+        return Outlines.joined(*buildings)
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """The pixels of components that may have to be split; of those that are too large, none.
+
+    Attributes:
+        owner: (K,) the component that each is of.
+        row, col: (K,) where.
+        probability: (K,) there.
+        box: (C, 4) the first row and column of each component, and the negative row and column
+            behind the last, so that the least of two boxes holds both.
+    """
+
+    owner: Numbers
+    row: Numbers
+    col: Numbers
+    probability: NDArray[Any]
+    box: Numbers
+
+    @classmethod
+    def none(cls) -> "_Pixels":
+        """Return no pixels of no components."""
+        numbers = np.empty(0, np.intp)
+        return cls(numbers, numbers, numbers, np.empty(0, np.float32), numbers.reshape(0, 4))
+
+    def and_found(
+        self, owner: Numbers, row: Numbers, col: Numbers, probability: NDArray[Any], box: Numbers
+    ) -> "_Pixels":
+        """Return these, and (K,) pixels of (F, 4) more components."""
+        return _Pixels(
+            np.concatenate([self.owner, owner]),
+            np.concatenate([self.row, row]),
+            np.concatenate([self.col, col]),
+            np.concatenate([self.probability, probability]),
+            np.concatenate([self.box, box]),
+        )
+
+    def united(self, number: Numbers, count: int) -> "_Pixels":
+        """Return the pixels of ``count`` components, of which (C,) numbers tell the parts."""
+        box = np.full((count, 4), np.iinfo(np.intp).max)
+        np.minimum.at(box, number, self.box)
+        small = (-box[:, 2:] - box[:, :2]).prod(axis=1) <= _LARGEST_SPLIT
+        owner = number[self.owner]
+        return self._kept(small[owner], owner, box)
+
+    def only(self, chosen: Numbers, number: Numbers) -> "_Pixels":
+        """Return the pixels of chosen components, whose new numbers are given for all; -1: none."""
+        owner = number[self.owner]
+        return self._kept(owner >= 0, owner, self.box[chosen])
+
+    def _kept(self, kept: NDArray[np.bool_], owner: Numbers, box: Numbers) -> "_Pixels":
+        return _Pixels(owner[kept], self.row[kept], self.col[kept], self.probability[kept], box)
+
+    def images(self) -> Iterator[tuple[NDArray[np.bool_], NDArray[Any], tuple[int, int]] | None]:
+        """Yield each component: where in its box it is, probabilities, and the box's first pixel.
+
+        None for one whose pixels were too many.
+        """
+        order = np.argsort(self.owner, kind="stable")
+        ends = np.cumsum(np.bincount(self.owner, minlength=len(self.box)))
+        for box, own in zip(self.box, np.split(order, ends[:-1]), strict=True):
+            if not len(own):
+                yield None
+                continue
+            top, left, bottom, right = box * (1, 1, -1, -1)
+            shape = (bottom - top, right - left)
+            building, probability = np.zeros(shape, bool), np.zeros(shape, self.probability.dtype)
+            place = self.row[own] - top, self.col[own] - left
+            building[place], probability[place] = True, self.probability[own]
+            yield building, probability, (top, left)
+
+
+def _split(
     building: NDArray[np.bool_],
     probability: NDArray[Any],
-    row: int,
-    *,
-    held: bool,
-) -> list[_Open]:
-    """Return the components of a band of labels, 1 to ``count``, that begins at a row.
-
-    With their pixels, if these are to be ``held``.
-    """
-    if not count:
-        return []
-    inside = labels[building] - 1
-    pixels = np.bincount(inside, minlength=count)
-    # Integers of at most 24 bits, of which float64 adds up half a thousand million exactly.
-    steps = np.rint(probability[building].astype(np.float64) * _STEPS)
-    total = np.bincount(inside, weights=steps, minlength=count)
-    last = np.empty(count, dtype=np.int64)
-    # The last of repeated assignments stands.
-    last[inside] = np.flatnonzero(building)
-    last += row * labels.shape[1]
-    pieces = _polygons(labels, building, (row, 0))
-    components = [
-        _Open([piece], *numbers)
-        for piece, *numbers in zip(
-            pieces, total.tolist(), pixels.tolist(), last.tolist(), strict=True
-        )
-    ]
-    if held:
-        order = np.argsort(inside, kind="stable")
-        rows, cols = np.nonzero(building)
-        columns = ((rows + row)[order], cols[order], probability[building][order])
-        each = zip(*(np.split(column, np.cumsum(pixels)[:-1]) for column in columns), strict=True)
-        for component, own in zip(components, each, strict=True):
-            component.pixels = _Pixels.of(*own)
-    return components
-
-
-def _polygons(
-    labels: NDArray[np.int32], building: NDArray[np.bool_], corner: tuple[int, int]
-) -> NDArray[Any]:
-    """Return the (count,) outlines of labels from 1 up, which begin at a pixel of the image."""
-    row, col = corner
-    place = Affine.translation(col, row)
-    traced = shapes(labels, mask=building, connectivity=4, transform=place)
-    outlines, values = zip(*traced, strict=True)
-    polygons = [outline["coordinates"] for outline in outlines]
-    rings = list(chain.from_iterable(polygons))
-    # All at once: shapely makes geometries of arrays far faster than of lists.
-    points = np.array(list(chain.from_iterable(rings)))
-    ring = np.repeat(np.arange(len(rings)), [len(each) for each in rings])
-    owner = np.repeat(np.asarray(values, dtype=np.intp) - 1, [len(each) for each in polygons])
-    order = np.argsort(owner, kind="stable")
-    made = shapely.polygons(shapely.linearrings(points, indices=ring)[order], indices=owner[order])
-    # A ring that touches itself at a corner becomes a ring with a hole: the same ground.
-    return np.asarray(shapely.make_valid(made))
-
-
-def _outlines(ended: list[_Open], watershed: Watershed | None) -> Outlines:
-    """Return components that have ended, each as one polygon or as its parts."""
-    polygons: list[Any] = []
-    means: list[float] = []
-    for component in sorted(ended, key=lambda component: component.last):
-        parts = None if watershed is None else _parts(component, watershed)
-        if parts is None:
-            pieces = component.pieces
-            polygons.append(pieces[0] if len(pieces) == 1 else shapely.union_all(pieces))
-            means.append(component.steps / _STEPS / component.count)
-        else:
-            polygons.extend(parts[0])
-            means.extend(parts[1])
-    scores = np.clip(np.asarray(means, dtype=float), 0.0, 1.0)
-    return Outlines(_corners_only(np.asarray(polygons, dtype=object)), scores)
-
-
-def _parts(
-    component: _Open, watershed: Watershed
-) -> tuple[NDArray[Any], NDArray[np.float64]] | None:
-    """Return the polygons and mean probabilities of a component's parts; None if it has no two."""
-    if component.pixels is None or not component.pixels.held:
-        return None
-    building, probability = component.pixels.image()
+    corner: tuple[int, int],
+    watershed: Watershed,
+) -> Outlines | None:
+    """Return the parts of a component, whose box begins at a pixel of the image; None if one."""
     labels, count = watershed.split(building, probability)
     if count < 2:
         return None
-    corner = component.pixels.top, component.pixels.left
-    of = labels[building] - 1
-    totals = np.bincount(of, weights=probability[building], minlength=count)
-    return _polygons(labels, building, corner), totals / np.bincount(of, minlength=count)
-
-
-def _corners_only(polygons: NDArray[Any]) -> NDArray[Any]:
-    """Return polygons of axis-parallel edges in a form that does not tell how they were made.
-
-    They have a vertex where they turn and nowhere else, and begin where ``shapely.normalize``
-    has them begin.
-    """
-    if not len(polygons):
-        return polygons
-    rings, owner = shapely.get_rings(polygons, return_index=True)
-    points, ring = shapely.get_coordinates(rings, return_index=True)
-    sizes = np.bincount(ring)
-    ends = np.cumsum(sizes)
-    starts = ends - sizes
-    before, after = np.arange(len(points)) - 1, np.arange(len(points)) + 1
-    # A ring's last point is its first again.
-    before[starts], after[ends - 1] = ends - 2, starts + 1
-    straight = ((points[before] == points) & (points == points[after])).any(axis=1)
-    keep = ~straight
-    keep[ends - 1] = False
-    return np.asarray(
-        shapely.normalize(
-            shapely.polygons(shapely.linearrings(points[keep], indices=ring[keep]), indices=owner)
-        )
-    )
+    row, col = corner
+    corners = []
+    for number, box in enumerate(find_objects(labels)):
+        part = np.pad(labels[box] == number + 1, ((1, 1), (0, 0)))
+        owner = np.full(part.shape, number)
+        place = row + box[0].start, col + box[1].start
+        corners.append(corners_between(owner, part, place))
+    owner = labels[building] - 1
+    means = np.bincount(owner, probability[building]) / np.bincount(owner)
+    return Outlines(outlined(Corners.joined(*corners), count), means)
