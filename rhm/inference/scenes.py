@@ -4,22 +4,30 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio.errors import RasterioError
 from rasterio.io import DatasetWriter
 
 from rhm.data.cog import BLOCK_PX, writing_cog
-from rhm.data.opening import limited_cache
+from rhm.data.opening import limited_cache, open_dataset
 from rhm.errors import OutputError
 from rhm.files import staged_paths
 from rhm.inference.parts import Parts
 from rhm.inference.plan import Plan, PredictionConfig, plan_prediction
 from rhm.inference.polygons import BAND_PIXELS, Ground, PolygonConfig, footprints
 from rhm.inference.regrid import Rows, on_scene_grid
-from rhm.inference.storage import FINGERPRINT, MASK_NODATA, STORAGES, fingerprint_of
+from rhm.inference.storage import (
+    FINGERPRINT,
+    MASK_NODATA,
+    PROBABILITIES,
+    STORAGES,
+    fingerprint_of,
+)
 from rhm.inference.stream import Tiling
 from rhm.inference.strips import LEAST_CACHE, ThisProcess, Workers
 from rhm.inference.vector_files import count_footprints, write_footprints
@@ -83,7 +91,8 @@ def predict_raster(
         overlap: pixels that neighbouring tiles share.
         batch_size: tiles that go through the model at once; 1 is fastest on a CPU.
         resume: go on where a prediction of the same file, by the same model and settings, was
-            cut short, and leave a scene alone whose results are there.
+            cut short, leave a scene alone whose results are there, and where only ``polygons``,
+            ``suffix`` or ``compress`` are others, make what follows from the probabilities anew.
         bands: 1-based indices of the bands to use; all but alpha by default.
         black_is_nodata: whether pixels that are zero in all bands have no data.
         resample: see the scene at the model's ground sampling distance; the results are on the
@@ -155,11 +164,15 @@ def predict_scene(
             resume=resume,
         ) as parts,
     ):
+        if resume and _has_probabilities(plan):
+            advance(plan.grid.height * plan.grid.width)
+            count = _finish(plan, lambda _: _earlier_rows(plan))
+            return _prediction(plan, count, (*plan.notes, "its probabilities were there already"))
         advance(parts.pixels)
         for strip in (workers or ThisProcess(model)).predict(plan.task, parts.missing()):
             parts.store(strip.index, strip.packed, strip.damaged)
             advance(strip.pixels)
-        count = _finish(plan, parts)
+        count = _finish(plan, partial(_rows, plan, parts))
         return _prediction(plan, count, (*plan.notes, *_about_damage(parts)))
 
 
@@ -186,8 +199,22 @@ def _about_damage(parts: Parts) -> tuple[str, ...]:
     )
 
 
-def _finish(plan: Plan, parts: Parts) -> int:
-    """Write the results of a prediction whose strips are all there; return how many buildings."""
+def _has_probabilities(plan: Plan) -> bool:
+    """Return whether an earlier prediction differs in nothing that decides its probabilities."""
+    return fingerprint_of(plan.outputs.probability, PROBABILITIES) == plan.task_fingerprint
+
+
+def _finish(plan: Plan, rows: Callable[[Path], Rows]) -> int:
+    """Write the results.
+
+    Args:
+        plan: of the prediction.
+        rows: gives all of its stored probabilities on the scene's grid, in whole rows of blocks;
+            may write to the path that it is given.
+
+    Returns:
+        How many buildings there are.
+    """
     outputs, scene = plan.outputs, plan.scene
     targets = [outputs.buildings, outputs.probability, outputs.mask]
     path = Path(scene.path)
@@ -195,9 +222,7 @@ def _finish(plan: Plan, parts: Parts) -> int:
     with staged_paths(targets, within=outputs.unfinished) as (buildings, probability, mask):
         ground = Ground(scene)
         with _rasters(plan, probability, mask) as rasters:
-            bands = _written(
-                _rows(plan, parts, buildings.with_name("predicted.tif")), rasters, plan
-            )
+            bands = _written(rows(buildings.with_name("predicted.tif")), rasters, plan)
             return write_footprints(
                 footprints(bands, scene.width, ground, plan.polygons),
                 scene.crs,
@@ -207,9 +232,8 @@ def _finish(plan: Plan, parts: Parts) -> int:
 
 
 def _rows(plan: Plan, parts: Parts, scratch: Path) -> Rows:
-    """Yield the stored probabilities on the scene's grid, in whole rows of blocks."""
-    scene = plan.scene
-    count = max(1, BAND_PIXELS // scene.width // BLOCK_PX) * BLOCK_PX
+    """Yield the rows of a prediction whose strips are all there."""
+    count = _rows_at_once(plan)
     if plan.task.source.scale == 1.0:
         yield from parts.rows(count)
         return
@@ -223,6 +247,24 @@ def _rows(plan: Plan, parts: Parts, scratch: Path) -> Rows:
             shape=shape,
             count=count,
         )
+
+
+def _earlier_rows(plan: Plan) -> Rows:
+    """Yield the rows of the probabilities that are there."""
+    path, count = plan.outputs.probability, _rows_at_once(plan)
+    try:
+        with open_dataset(path) as raster:
+            for first in range(0, raster.height, count):
+                last = min(first + count, raster.height)
+                yield first, raster.read(1, window=((first, last), (0, raster.width)))
+    except RasterioError as error:
+        raise OutputError(
+            f"{path} cannot be read: predict the scene again without --resume"
+        ) from error
+
+
+def _rows_at_once(plan: Plan) -> int:
+    return max(1, BAND_PIXELS // plan.scene.width // BLOCK_PX) * BLOCK_PX
 
 
 def _written(
@@ -274,6 +316,7 @@ def _rasters(
     ):
         for raster in (probabilities, masks):
             raster.update_tags(**{FINGERPRINT: plan.fingerprint})
+        probabilities.update_tags(**{PROBABILITIES: plan.task_fingerprint})
         yield probabilities, masks
 
 

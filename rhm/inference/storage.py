@@ -73,14 +73,17 @@ STORAGES = {
 FINGERPRINT = "RHM_FINGERPRINT"
 """The tag of a raster that says which prediction wrote it."""
 
+PROBABILITIES = "RHM_PROBABILITIES"
+"""The tag that says so of all that decides its probabilities, whatever became of them."""
 
-def fingerprint_of(raster: str | os.PathLike[str]) -> str | None:
+
+def fingerprint_of(raster: str | os.PathLike[str], tag: str = FINGERPRINT) -> str | None:
     """Return the fingerprint of the prediction that wrote a raster.
 
     Empty for a raster that no prediction wrote, None where there is no raster.
     """
     try:
         with open_dataset(raster) as dataset:
-            return str(dataset.tags().get(FINGERPRINT, ""))
+            return str(dataset.tags().get(tag, ""))
     except RasterError:
         return None

@@ -133,6 +133,42 @@ def test_strips_of_another_prediction_are_not_used(scene: Path, tmp_path: Path) 
         assert files(out) == files(whole.mask.parent)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"polygons": PolygonConfig(threshold=0.6, regularize_m=2.0)},
+        {"suffix": ".fgb"},
+        {"compress": "zstd"},
+    ],
+)
+def test_other_footprints_are_made_of_the_same_probabilities(
+    scene: Path, tmp_path: Path, dtype: str, other: dict[str, Any]
+) -> None:
+    first, then = OPTIONS | {"dtype": dtype}, OPTIONS | {"dtype": dtype} | other
+    whole = predict_raster(Counting(), scene, tmp_path / "whole", **then)
+    out, model = tmp_path / "out", Counting()
+    predict_raster(model, scene, out, **first)
+    seen, done = model.seen, list[int]()
+    result = predict_raster(model, scene, out, resume=True, on_progress=done.append, **then)
+    assert model.seen == seen
+    assert sum(done) == 290 * 190
+    assert "its probabilities were there already" in result.notes
+    made = files(out)
+    assert {name: made[name] for name in files(whole.mask.parent)} == files(whole.mask.parent)
+
+
+def test_damaged_probabilities_are_said(scene: Path, tmp_path: Path) -> None:
+    model = Counting()
+    result = predict_raster(model, scene, tmp_path / "out", **OPTIONS)
+    whole = result.probability.read_bytes()
+    result.probability.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
+    others = OPTIONS | {"suffix": ".geojson"}
+    with pytest.raises(OutputError, match=r"probability\.tif cannot be read: .* without --resume"):
+        predict_raster(model, scene, tmp_path / "out", resume=True, **others)
+    predict_raster(model, scene, tmp_path / "out", **others)
+
+
 def test_without_resume_it_begins_anew(scene: Path, tmp_path: Path) -> None:
     with pytest.raises(Killed):
         predict_raster(Counting(), scene, tmp_path, on_progress=interrupted(3), **OPTIONS)
