@@ -39,8 +39,8 @@ def predict(
         float, typer.Option(min=0, help="Straighten outlines by this instead; try 2 or 3 pixels.")
     ] = 0.0,
     split_m: Annotated[
-        float, typer.Option(min=0, help="Split buildings at necks narrower by this; try 3.")
-    ] = 0.0,
+        float, typer.Option(min=0, help="Split buildings at necks narrower by this; 0: never.")
+    ] = 3.0,
     min_score: Annotated[float, typer.Option(min=0, max=1, help="Drop less certain ones.")] = 0.0,
     footprints: Annotated[
         str, typer.Option("--format", help="gpkg, parquet, geojson or fgb.")

@@ -5,22 +5,18 @@ one. A component that reaches the last row seen is kept, as the corners of its o
 image does not continue it. What comes out does not depend on how the image was cut.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from rhm.inference.corners import Corners, corners_between, outlined
+from rhm.inference.splitting import Pixels
 from rhm.inference.watershed import Watershed
-
-_LARGEST_SPLIT = 1 << 24
-"""Pixels of the box of a component; a larger one stays whole, so that none fills the memory."""
 
 # Probabilities are added up in steps of this, exactly, so that the order does not matter.
 _STEPS = 2.0**24
@@ -144,13 +140,13 @@ class _Components:
     count: NDArray[np.int64]
     last: NDArray[np.int64]
     corners: Corners
-    pixels: "_Pixels | None"
+    pixels: Pixels | None
 
     @classmethod
     def none(cls, *, with_pixels: bool) -> "_Components":
         """Return none; such as have pixels, or have none."""
         numbers = np.empty(0, np.int64)
-        pixels = _Pixels.none() if with_pixels else None
+        pixels = Pixels.none() if with_pixels else None
         return cls(np.empty(0), numbers, numbers, Corners.none(), pixels)
 
     def __len__(self) -> int:
@@ -189,12 +185,12 @@ class _Components:
             left, top, width, height, _ = found.T
             box = np.stack([top, left, -(top + height), -(left + width)], axis=1)
             box[:, ::2] += (row, -row)
-            pixels = pixels.and_found(owner, rows + row, cols, probability[building], box)
+            pixels = pixels.and_found(Pixels(owner, rows + row, cols, probability[building], box))
         return _Components(
             np.concatenate([self.steps, np.bincount(owner, steps, size)[len(self) :]]),
             np.concatenate([self.count, found[:, 4]]),
             last,
-            Corners.joined(self.corners, corners_between(labels, seen, (row, 0))),
+            Corners.joined(self.corners, corners_between(seen, labels, (row, 0))),
             pixels,
         )
 
@@ -231,111 +227,19 @@ class _Components:
             self.count[chosen],
             self.last[chosen],
             replace(corners, owner=number[corners.owner]),
-            None if self.pixels is None else self.pixels.only(chosen, number),
+            None if self.pixels is None else self.pixels.only(chosen),
         )
 
     def outlines(self, watershed: Watershed | None) -> Outlines:
         """Return the buildings that these are."""
         polygons = outlined(self.corners, len(self))
-        whole = Outlines(polygons, np.clip(self.steps / _STEPS / self.count, 0.0, 1.0))
-        if watershed is None or self.pixels is None or not len(self):
-            return whole
-        buildings = []
-        for number, image in enumerate(self.pixels.images()):
-            parts = None if image is None else _split(*image, watershed)
-            alone = slice(number, number + 1)
-            buildings.append(parts or Outlines(polygons[alone], whole.scores[alone]))
-        return Outlines.joined(*buildings)
-
-
-@dataclass(frozen=True)
-class _Pixels:
-    """The pixels of components that may have to be split; of those that are too large, none.
-
-    Attributes:
-        owner: (K,) the component that each is of.
-        row, col: (K,) where.
-        probability: (K,) there.
-        box: (C, 4) the first row and column of each component, and the negative row and column
-            behind the last, so that the least of two boxes holds both.
-    """
-
-    owner: Numbers
-    row: Numbers
-    col: Numbers
-    probability: NDArray[Any]
-    box: Numbers
-
-    @classmethod
-    def none(cls) -> "_Pixels":
-        """Return no pixels of no components."""
-        numbers = np.empty(0, np.intp)
-        return cls(numbers, numbers, numbers, np.empty(0, np.float32), numbers.reshape(0, 4))
-
-    def and_found(
-        self, owner: Numbers, row: Numbers, col: Numbers, probability: NDArray[Any], box: Numbers
-    ) -> "_Pixels":
-        """Return these, and (K,) pixels of (F, 4) more components."""
-        return _Pixels(
-            np.concatenate([self.owner, owner]),
-            np.concatenate([self.row, row]),
-            np.concatenate([self.col, col]),
-            np.concatenate([self.probability, probability]),
-            np.concatenate([self.box, box]),
+        scores = np.clip(self.steps / _STEPS / self.count, 0.0, 1.0)
+        if watershed is None or self.pixels is None:
+            return Outlines(polygons, scores)
+        parts = self.pixels.split(watershed)
+        whole = np.setdiff1d(np.arange(len(self)), parts.component)
+        order = np.argsort(np.concatenate([whole, parts.component]), kind="stable")
+        return Outlines(
+            np.concatenate([polygons[whole], parts.polygons])[order],
+            np.concatenate([scores[whole], parts.scores])[order],
         )
-
-    def united(self, number: Numbers, count: int) -> "_Pixels":
-        """Return the pixels of ``count`` components, of which (C,) numbers tell the parts."""
-        box = np.full((count, 4), np.iinfo(np.intp).max)
-        np.minimum.at(box, number, self.box)
-        small = (-box[:, 2:] - box[:, :2]).prod(axis=1) <= _LARGEST_SPLIT
-        owner = number[self.owner]
-        return self._kept(small[owner], owner, box)
-
-    def only(self, chosen: Numbers, number: Numbers) -> "_Pixels":
-        """Return the pixels of chosen components, whose new numbers are given for all; -1: none."""
-        owner = number[self.owner]
-        return self._kept(owner >= 0, owner, self.box[chosen])
-
-    def _kept(self, kept: NDArray[np.bool_], owner: Numbers, box: Numbers) -> "_Pixels":
-        return _Pixels(owner[kept], self.row[kept], self.col[kept], self.probability[kept], box)
-
-    def images(self) -> Iterator[tuple[NDArray[np.bool_], NDArray[Any], tuple[int, int]] | None]:
-        """Yield each component: where in its box it is, probabilities, and the box's first pixel.
-
-        None for one whose pixels were too many.
-        """
-        order = np.argsort(self.owner, kind="stable")
-        ends = np.cumsum(np.bincount(self.owner, minlength=len(self.box)))
-        for box, own in zip(self.box, np.split(order, ends[:-1]), strict=True):
-            if not len(own):
-                yield None
-                continue
-            top, left, bottom, right = box * (1, 1, -1, -1)
-            shape = (bottom - top, right - left)
-            building, probability = np.zeros(shape, bool), np.zeros(shape, self.probability.dtype)
-            place = self.row[own] - top, self.col[own] - left
-            building[place], probability[place] = True, self.probability[own]
-            yield building, probability, (top, left)
-
-
-def _split(
-    building: NDArray[np.bool_],
-    probability: NDArray[Any],
-    corner: tuple[int, int],
-    watershed: Watershed,
-) -> Outlines | None:
-    """Return the parts of a component, whose box begins at a pixel of the image; None if one."""
-    labels, count = watershed.split(building, probability)
-    if count < 2:
-        return None
-    row, col = corner
-    corners = []
-    for number, box in enumerate(find_objects(labels)):
-        part = np.pad(labels[box] == number + 1, ((1, 1), (0, 0)))
-        owner = np.full(part.shape, number)
-        place = row + box[0].start, col + box[1].start
-        corners.append(corners_between(owner, part, place))
-    owner = labels[building] - 1
-    means = np.bincount(owner, probability[building]) / np.bincount(owner)
-    return Outlines(outlined(Corners.joined(*corners), count), means)

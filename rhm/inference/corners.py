@@ -5,16 +5,12 @@ by looking at four pixels at a time; outlines come of sorting them. A component'
 gathered from many parts of an image, in any order.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-
-# Of the four pixels around a corner of the grid, which are building: the sum of these.
-_TOP_LEFT, _TOP_RIGHT, _BOTTOM_LEFT, _BOTTOM_RIGHT = 1, 2, 4, 8
-_PIXELS = np.array([_TOP_LEFT, _TOP_RIGHT, _BOTTOM_LEFT, _BOTTOM_RIGHT])
 
 
 @dataclass(frozen=True)
@@ -42,6 +38,10 @@ class Corners:
     def __len__(self) -> int:
         return len(self.owner)
 
+    def moved(self, by: NDArray[np.intp]) -> "Corners":
+        """Return corners moved by (K, 2) rows and columns."""
+        return replace(self, row=self.row + by[:, 0], col=self.col + by[:, 1])
+
     @classmethod
     def none(cls) -> "Corners":
         """Return no corners."""
@@ -56,58 +56,49 @@ class Corners:
 
 
 def corners_between(
-    components: NDArray[np.integer[Any]], building: NDArray[np.bool_], place: tuple[int, int]
+    kinds: NDArray[Any], components: NDArray[np.integer[Any]], place: tuple[int, int]
 ) -> Corners:
     """Find the corners on the grid lines between rows of pixels.
 
     Args:
-        components: (R, W) the component that each building pixel is of (4 neighbours).
-        building: (R, W) which are building.
+        kinds: (R, W) bool or integers; 0 where there is no component. Pixels next to each other
+            are of the same component if they are of the same kind.
+        components: (R, W) the component that each pixel is of, where there is one.
         place: row and column of the image from which the second row goes on; the first one is
             only there to be looked at.
 
     Returns:
         The corners on the R - 1 lines between the rows.
     """
-    row, first = place
-    seen = np.pad(building.view(np.uint8), ((0, 0), (1, 1)))
-    around = seen[:-1, :-1] * np.uint8(_TOP_LEFT)
-    around |= seen[:-1, 1:] * np.uint8(_TOP_RIGHT)
-    around |= seen[1:, :-1] * np.uint8(_BOTTOM_LEFT)
-    around |= seen[1:, 1:] * np.uint8(_BOTTOM_RIGHT)
-    places = np.flatnonzero(_TURNS[around])
-    pattern = around.ravel()[places]
-    lines, cols = np.divmod(places, around.shape[1])
+    row, col = place
+    seen = np.pad(kinds, ((0, 0), (1, 1)))
+    beside, under = seen[:, 1:] == seen[:, :-1], seen[1:] == seen[:-1]
+    # Of the four pixels around a place on the grid, which two next to each other are the same.
+    top, bottom, left, right = beside[:-1], beside[1:], under[:, :-1], under[:, 1:]
+    places = np.flatnonzero((top != bottom) | (left != right) | ~(top | left))
+    line, first = np.divmod(places, top.shape[1])
+    same_row = top.ravel()[places], bottom.ravel()[places]
+    same_col = left[line, first], right[line, first]
     found = []
-    for turn in (0, 1):
-        has = _TURN_PIXEL[pattern, turn] >= 0
-        pixel = _TURN_PIXEL[pattern[has], turn]
-        line, col = lines[has], cols[has]
-        low, right = pixel >= 2, pixel % 2 == 1
-        owner = components[line + low, col + right - 1].astype(np.intp)
+    for low, far in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        kind = seen[line + low, first + far]
+        across = seen[line + 1 - low, first + 1 - far]
+        alone = ~same_row[low] & ~same_col[far]
+        between = same_row[low] & same_col[far] & (kind != across)
+        has = np.flatnonzero((alone | between) & (kind != 0))
         # A pixel that is alone has its edges on its own side, one between two on the other.
-        hollow = _TURN_HOLLOW[pattern[has]]
-        found.append(Corners(owner, line + row, col + first, right ^ hollow, low ^ hollow, low))
+        away = between[has]
+        found.append(
+            Corners(
+                components[line[has] + low, first[has] + far - 1].astype(np.intp),
+                line[has] + row,
+                first[has] + col,
+                right=away ^ bool(far),
+                down=away ^ bool(low),
+                below=np.full(len(has), bool(low)),
+            )
+        )
     return Corners.joined(*found)
-
-
-def _turns() -> tuple[NDArray[np.bool_], NDArray[np.intp], NDArray[np.bool_]]:
-    """Return for every pattern whether it has corners, of which pixels, and if it is hollow."""
-    pixel = np.full((16, 2), -1)
-    hollow = np.zeros(16, dtype=bool)
-    for pattern in range(16):
-        is_building = (pattern & _PIXELS) > 0
-        count = is_building.sum()
-        diagonal = pattern in (_TOP_LEFT | _BOTTOM_RIGHT, _TOP_RIGHT | _BOTTOM_LEFT)
-        if count == 1 or diagonal:
-            pixel[pattern, :count] = np.flatnonzero(is_building)
-        elif count == 3:
-            pixel[pattern, 0] = 3 - np.argmin(is_building)  # across from the one that is not
-            hollow[pattern] = True
-    return pixel[:, 0] >= 0, pixel, hollow
-
-
-_TURNS, _TURN_PIXEL, _TURN_HOLLOW = _turns()
 
 
 def outlined(corners: Corners, count: int) -> NDArray[Any]:

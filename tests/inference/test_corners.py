@@ -17,8 +17,8 @@ from rhm.inference.corners import Corners, corners_between, outlined
 
 def outlines(building: NDArray[np.bool_]) -> NDArray[np.object_]:
     labels = label(building, connectivity=1)  # type: ignore[no-untyped-call]
-    around = ((1, 1), (0, 0))
-    corners = corners_between(np.pad(labels, around) - 1, np.pad(building, around), (0, 0))
+    labels = np.pad(labels, ((1, 1), (0, 0)))
+    corners = corners_between(labels, labels - 1, (0, 0))
     return outlined(corners, labels.max())
 
 
@@ -73,8 +73,8 @@ def test_the_order_of_corners_does_not_matter(seed: int) -> None:
     rng = np.random.default_rng(seed)
     building = rng.random((20, 20)) < 0.6
     labels = label(building, connectivity=1)  # type: ignore[no-untyped-call]
-    around = ((1, 1), (0, 0))
-    corners = corners_between(np.pad(labels, around) - 1, np.pad(building, around), (0, 0))
+    labels = np.pad(labels, ((1, 1), (0, 0)))
+    corners = corners_between(labels, labels - 1, (0, 0))
     mixed = corners[rng.permutation(len(corners))]
     halves = Corners.joined(mixed[np.arange(10)], mixed[np.arange(10, len(mixed))])
     expected = shapely.to_wkb(outlined(corners, labels.max()))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from skimage.measure import label
 
-from rhm.inference.components import trace
+from rhm.inference.components import Outlines, trace
 from rhm.inference.watershed import Watershed
 
 
@@ -26,9 +26,9 @@ def two_houses(neck: int, between: float = 0.9) -> NDArray[np.float32]:
 )
 def test_a_neck_splits_if_it_is_narrow_enough(neck: int, neck_px: float, count: int) -> None:
     image = two_houses(neck)
-    labels, found = Watershed(neck_px, 0.5).split(image >= 0.5, image)
-    assert found == count
+    labels = Watershed(neck_px, 0.5).parts(image >= 0.5, image)
     sizes = np.bincount(labels.ravel())[1:]
+    assert len(sizes) == count
     assert sizes.sum() == (image >= 0.5).sum()
     if count == 2:
         assert sizes.min() >= 16 * 16
@@ -46,7 +46,7 @@ def test_a_row_of_doubt_splits_houses_side_by_side(between: float, count: int) -
 def test_a_house_with_a_wing_stays_whole() -> None:
     image = np.zeros((40, 40), dtype=np.float32)
     image[5:15, 5:35] = image[15:35, 5:15] = 0.9
-    assert Watershed(3.0, 0.5).split(image >= 0.5, image)[1] == 1
+    assert Watershed(3.0, 0.5).parts(image >= 0.5, image).max() == 1
 
 
 def test_parts_carry_their_own_scores_and_come_in_the_order_of_components() -> None:
@@ -74,15 +74,36 @@ def test_parts_cover_a_component_and_are_connected(
     rough = np.random.default_rng(seed).random(size).astype(np.float32)
     image = np.asarray(cv2.GaussianBlur(rough, (0, 0), 1.2)).reshape(size)
     building = image >= np.median(image)
-    building = label(building, connectivity=1) == 1  # type: ignore[no-untyped-call]
-    labels, count = Watershed(neck_px, threshold).split(building, image)
+    labels = Watershed(neck_px, threshold).parts(building, image)
     np.testing.assert_array_equal(labels > 0, building)
-    assert set(np.unique(labels[building])) == set(range(1, count + 1))
-    for part in range(1, count + 1):
+    components = label(building, connectivity=1)  # type: ignore[no-untyped-call]
+    for part in range(1, labels.max() + 1):
         assert label(labels == part, connectivity=1).max() == 1  # type: ignore[no-untyped-call]
+        assert len(np.unique(components[labels == part])) == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.tuples(st.integers(1, 60), st.integers(1, 60)))
+def test_components_are_split_as_if_each_were_alone(seed: int, size: tuple[int, int]) -> None:
+    rough = np.random.default_rng(seed).random(size).astype(np.float32)
+    image = np.asarray(cv2.GaussianBlur(rough, (0, 0), 1.2)).reshape(size)
+    threshold = float(np.quantile(image, 0.4))
+    watershed = Watershed(1.5, threshold)
+    together = trace(image, np.ones(size, bool), threshold=threshold, watershed=watershed)
+    components = label(image >= threshold, connectivity=1)  # type: ignore[no-untyped-call]
+    alone = [
+        trace(image, components == number, threshold=threshold, watershed=watershed)
+        for number in range(1, components.max() + 1)
+    ]
+    expected = Outlines.joined(*alone)
+    assert len(together) == len(expected)
+    assert set(shapely.to_wkb(together.polygons)) == set(shapely.to_wkb(expected.polygons))
+    assert sorted(together.scores) == sorted(expected.scores)
+    assert shapely.is_valid(together.polygons).all()
+    assert shapely.area(together.polygons).sum() == (image >= threshold).sum()
 
 
 def test_a_component_too_large_to_hold_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     image = two_houses(2)
-    monkeypatch.setattr("rhm.inference.components._LARGEST_SPLIT", 16 * 36 - 1)
+    monkeypatch.setattr("rhm.inference.splitting._LARGEST", 16 * 36 - 1)
     assert len(trace(image, np.ones(image.shape, bool), watershed=Watershed(4.0, 0.5))) == 1
