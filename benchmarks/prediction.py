@@ -103,7 +103,7 @@ def speed(folder: Path, side: int, runs: int) -> None:
     grid = Grid(side, side, Tiling())
     tile, batch = grid.tiling.tile, grid.tiling.batch_size
     seen = len(grid.rows) * len(grid.cols) * tile**2
-    network = load_model(untrained(folder, USUAL)).to(memory_format=torch.channels_last)
+    network = Seeing(load_model(untrained(folder, USUAL)).to(memory_format=torch.channels_last))
     images = torch.rand(batch, 3, tile, tile).to(memory_format=torch.channels_last)
     whole, rest = divmod(len(grid.cols), batch)
     batches = [images] * whole + ([images[:rest]] if rest else [])
@@ -113,15 +113,14 @@ def speed(folder: Path, side: int, runs: int) -> None:
             for each in batches:
                 probabilities(network, each)
 
-    seeing = Seeing(network)
     candidates = {
         "the network alone": alone,
         "rhm: file to COGs and footprints": lambda: predict_raster(
-            seeing, scene, folder / "out", dtype="uint8"
+            network, scene, folder / "out", dtype="uint8"
         ),
     }
     if importlib.util.find_spec("geoai"):
-        candidates["geoai: file to GeoTIFF"] = lambda: geoai(seeing, scene, folder / "geoai.tif")
+        candidates["geoai: file to GeoTIFF"] = lambda: geoai(network, scene, folder / "geoai.tif")
     times = medians_ms(candidates, runs)
     print(
         f"scene of {side} x {side} pixels, {seen / side**2:.2f} times as many seen in tiles of "

@@ -8,6 +8,7 @@ each says what is done, and a lock keeps a second run away.
 import json
 import os
 import shutil
+import threading
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -25,6 +26,10 @@ from rhm.errors import OutputError
 _JOURNAL = "journal.jsonl"
 _LEVEL = 1
 """zlib's fastest: parts are read once, and soon."""
+
+
+class GivenUpError(Exception):
+    """The strips that somebody waits for will not come."""
 
 
 class Parts:
@@ -60,6 +65,8 @@ class Parts:
         self._resume = resume
         self._lock = filelock.FileLock(folder.with_name(f"{folder.name}.lock"), timeout=0)
         self._done: dict[int, dict[str, Any]] = {}
+        self._changed = threading.Condition()
+        self._given_up = False
 
     def __enter__(self) -> Self:
         try:
@@ -138,10 +145,20 @@ class Parts:
                 journal.write(json.dumps(entry) + "\n")
         except OSError as error:
             raise self._unwritable(error) from error
-        self._done[index] = entry
+        with self._changed:
+            self._done[index] = entry
+            self._changed.notify_all()
+
+    def give_up(self) -> None:
+        """Let nobody wait for strips that will not come."""
+        with self._changed:
+            self._given_up = True
+            self._changed.notify_all()
 
     def rows(self, count: int) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Yield the whole scene from top to bottom, some rows at a time.
+        """Yield the whole scene from top to bottom, some rows at a time, as they come to be there.
+
+        May run in another thread than the one that stores strips.
 
         Args:
             count: rows at a time; the last may be fewer.
@@ -150,7 +167,8 @@ class Parts:
             The first row, and its and the following rows as stored, (rows, width).
 
         Raises:
-            OutputError: a strip is missing or damaged.
+            OutputError: a strip is damaged.
+            GivenUpError: a strip will not come.
         """
         waiting = np.empty((0, self._width), dtype=self._dtype)
         first = 0
@@ -163,6 +181,10 @@ class Parts:
             yield first, waiting
 
     def _load(self, index: int) -> NDArray[Any]:
+        with self._changed:
+            self._changed.wait_for(lambda: index in self._done or self._given_up)
+            if index not in self._done:
+                raise GivenUpError
         top, bottom = self._strips[index]
         try:
             stored = zlib.decompress(self._path(index).read_bytes())
@@ -227,6 +249,15 @@ class Parts:
 
     def _unwritable(self, error: OSError) -> OutputError:
         return OutputError(f"cannot write to {self._folder.parent}: {error.strerror or error}")
+
+
+def discard(folder: Path) -> None:
+    """Remove what a run left behind, unless another one is at work there."""
+    lock = filelock.FileLock(folder.with_name(f"{folder.name}.lock"), timeout=0)
+    if folder.is_dir():
+        with suppress(filelock.Timeout, OSError), lock:
+            shutil.rmtree(folder, ignore_errors=True)
+            Path(lock.lock_file).unlink()
 
 
 def pack(rows: NDArray[Any]) -> bytes:

@@ -37,7 +37,7 @@ from rhm.inference.watershed import Watershed
 Coordinates = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """Returns coordinates (N, 2) of pixel corners (N, 2), (column, row)."""
 
-BAND_PIXELS = 1 << 24
+BAND_PIXELS = 1 << 21
 """About how many pixels are traced at a time."""
 
 
@@ -150,6 +150,13 @@ class Ground:
         return np.asarray(gpd.GeoSeries(measured, crs=self._plane).to_crs(self._crs).to_numpy())
 
 
+def in_bands(height: int, width: int) -> Iterator[slice]:
+    """Yield the rows of a raster in bands of about ``BAND_PIXELS``."""
+    rows = max(1, BAND_PIXELS // width)
+    for first in range(0, height, rows):
+        yield slice(first, min(first + rows, height))
+
+
 def footprints(
     bands: Iterable[tuple[NDArray[np.bool_], NDArray[Any]]],
     width: int,
@@ -237,20 +244,21 @@ def _bands(
     if raster.count != 1:
         raise RasterError(f"{raster.name} has {raster.count} bands; a probability raster has one")
     scale, offset = raster.scales[0], raster.offsets[0]
-    # Whole blocks, which are then decoded once.
     block = raster.block_shapes[0][0]
-    rows = max(1, BAND_PIXELS // raster.width // block) * block
-    for row in range(0, raster.height, rows):
-        window = RasterioWindow(0, row, raster.width, min(rows, raster.height - row))
+    # Whole blocks, which are then decoded once.
+    for row in range(0, raster.height, block):
+        window = RasterioWindow(0, row, raster.width, min(block, raster.height - row))
         stored = raster.read(1, window=window)
         valid = raster.read_masks(1, window=window) > 0
-        if (scale, offset) != (1.0, 0.0):
-            # In float64 first: 127 of 254 levels is then exactly 0.5, whatever the tag's digits.
-            stored = (stored * np.float64(scale) + offset).astype(np.float32)
-        probability = stored.astype(np.float32, copy=False)
-        valid &= np.isfinite(probability)
-        _check_probabilities(probability, valid, raster.name)
-        yield valid & (probability >= threshold), probability
+        for rows in in_bands(*stored.shape):
+            probability, known = stored[rows], valid[rows]
+            if (scale, offset) != (1.0, 0.0):
+                # In float64 first: 127 of 254 levels is then one half, whatever the tag's digits.
+                probability = (probability * np.float64(scale) + offset).astype(np.float32)
+            probability = probability.astype(np.float32, copy=False)
+            known &= np.isfinite(probability)
+            _check_probabilities(probability, known, raster.name)
+            yield known & (probability >= threshold), probability
 
 
 def _check_probabilities(

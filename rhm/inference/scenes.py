@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,9 +18,9 @@ from rhm.data.cog import BLOCK_PX, writing_cog
 from rhm.data.opening import limited_cache, open_dataset
 from rhm.errors import OutputError
 from rhm.files import staged_paths
-from rhm.inference.parts import Parts
+from rhm.inference.parts import Parts, discard
 from rhm.inference.plan import Plan, PredictionConfig, plan_prediction
-from rhm.inference.polygons import BAND_PIXELS, Ground, PolygonConfig, footprints
+from rhm.inference.polygons import Ground, PolygonConfig, footprints, in_bands
 from rhm.inference.regrid import Rows, on_scene_grid
 from rhm.inference.storage import (
     FINGERPRINT,
@@ -149,6 +150,7 @@ def predict_scene(
             on_progress(round(pixels * share))
 
     if resume and is_finished(plan):
+        discard(plan.outputs.unfinished)
         advance(plan.grid.height * plan.grid.width)
         count = count_footprints(plan.outputs.buildings)
         return _prediction(plan, count, ("was there already",))
@@ -169,11 +171,28 @@ def predict_scene(
             count = _finish(plan, lambda _: _earlier_rows(plan))
             return _prediction(plan, count, (*plan.notes, "its probabilities were there already"))
         advance(parts.pixels)
-        for strip in (workers or ThisProcess(model)).predict(plan.task, parts.missing()):
-            parts.store(strip.index, strip.packed, strip.damaged)
-            advance(strip.pixels)
-        count = _finish(plan, partial(_rows, plan, parts))
-        return _prediction(plan, count, (*plan.notes, *_about_damage(parts)))
+        with _finishing(plan, parts) as finished:
+            for strip in (workers or ThisProcess(model)).predict(plan.task, parts.missing()):
+                parts.store(strip.index, strip.packed, strip.damaged)
+                advance(strip.pixels)
+                if finished.done():
+                    break  # it has failed
+        return _prediction(plan, finished.result(), (*plan.notes, *_about_damage(parts)))
+
+
+@contextmanager
+def _finishing(plan: Plan, parts: Parts) -> Iterator[Future[int]]:
+    """Write the results in a thread while strips are being stored; yield how many buildings.
+
+    They take their names when the last strip is there, and not if the block raises.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        finished = thread.submit(_finish, plan, partial(_rows, plan, parts))
+        try:
+            yield finished
+        except BaseException:
+            parts.give_up()
+            raise
 
 
 def is_finished(plan: Plan) -> bool:
@@ -232,30 +251,29 @@ def _finish(plan: Plan, rows: Callable[[Path], Rows]) -> int:
 
 
 def _rows(plan: Plan, parts: Parts, scratch: Path) -> Rows:
-    """Yield the rows of a prediction whose strips are all there."""
-    count = _rows_at_once(plan)
+    """Yield the rows of a prediction, as its strips come."""
     if plan.task.source.scale == 1.0:
-        yield from parts.rows(count)
+        yield from parts.rows(BLOCK_PX)
         return
     shape = (plan.grid.height, plan.grid.width)
     with plan.task.source.on_own_grid().open() as raster:
         yield from on_scene_grid(
-            parts.rows(count),
+            parts.rows(BLOCK_PX),
             raster,
             STORAGES[plan.config.dtype],
             scratch,
             shape=shape,
-            count=count,
+            count=BLOCK_PX,
         )
 
 
 def _earlier_rows(plan: Plan) -> Rows:
     """Yield the rows of the probabilities that are there."""
-    path, count = plan.outputs.probability, _rows_at_once(plan)
+    path = plan.outputs.probability
     try:
         with open_dataset(path) as raster:
-            for first in range(0, raster.height, count):
-                last = min(first + count, raster.height)
+            for first in range(0, raster.height, BLOCK_PX):
+                last = min(first + BLOCK_PX, raster.height)
                 yield first, raster.read(1, window=((first, last), (0, raster.width)))
     except RasterioError as error:
         raise OutputError(
@@ -263,22 +281,19 @@ def _earlier_rows(plan: Plan) -> Rows:
         ) from error
 
 
-def _rows_at_once(plan: Plan) -> int:
-    return max(1, BAND_PIXELS // plan.scene.width // BLOCK_PX) * BLOCK_PX
-
-
 def _written(
-    rows: Rows, rasters: tuple[DatasetWriter, DatasetWriter], plan: Plan
+    all_rows: Rows, rasters: tuple[DatasetWriter, DatasetWriter], plan: Plan
 ) -> Iterator[tuple[NDArray[np.bool_], NDArray[Any]]]:
     """Write rows to both rasters; yield where they show building, and the probability there."""
     probabilities, masks = rasters
     storage = STORAGES[plan.config.dtype]
-    for first, stored in rows:
+    for first, stored in all_rows:
         place = ((first, first + len(stored)), (0, stored.shape[1]))
         mask = storage.mask(stored, plan.polygons.threshold)
         probabilities.write(stored, 1, window=place)
         masks.write(mask, 1, window=place)
-        yield mask == 1, storage.decode(stored)
+        for rows in in_bands(*stored.shape):
+            yield mask[rows] == 1, storage.decode(stored[rows])
 
 
 @contextmanager

@@ -129,7 +129,7 @@ def _split(
     corners = corners.moved(-moved[component][corners.owner])
     of = labels[place][kept] - 1
     total = np.bincount(of, pixels.probability[kept], len(component))
-    scores = total / np.bincount(of, minlength=len(component))
+    scores = np.clip(total / np.bincount(of, minlength=len(component)), 0.0, 1.0)
     return numbers[component], outlined(corners, len(component)), scores
 
 

@@ -30,7 +30,7 @@ METHODS: dict[str, tuple[str, ...]] = {
 }
 """Ways to adapt a model, each with the globs of what it trains in full."""
 
-LEARNING_RATES = {"deep-lora": 1e-2, "lora": 1e-3, "head": 1e-2, "bitfit": 1e-2, "full": 1e-4}
+LEARNING_RATES = {"deep-lora": 1e-2, "lora": 1e-3, "head": 1e-1, "bitfit": 1e-2, "full": 1e-3}
 """By method, the learning rate that ``rhm adapt`` begins with."""
 
 

@@ -75,7 +75,8 @@ def test_what_is_finished_is_not_predicted_again(scene: Path, tmp_path: Path, af
     out = tmp_path / "out"
     with pytest.raises(Killed):
         predict_raster(Counting(), scene, out, on_progress=interrupted(after), **OPTIONS)
-    assert not files(out)
+    if after < 6:  # with the last strip the results come, too
+        assert not files(out)
     model = Counting()
     done: list[int] = []
     predict_raster(model, scene, out, resume=True, on_progress=done.append, **OPTIONS)
@@ -105,7 +106,9 @@ def test_an_end_while_the_results_are_written(
 ) -> None:
     whole = predict_raster(Counting(), scene, tmp_path / "whole", **OPTIONS)
 
-    def failing(*_: Any, **__: Any) -> Any:
+    def failing(rows: Any, *_: Any, **__: Any) -> Any:
+        for _ in rows:
+            pass
         raise Killed
 
     out = tmp_path / "out"
@@ -120,6 +123,23 @@ def test_an_end_while_the_results_are_written(
     predict_raster(model, scene, out, resume=True, **OPTIONS)
     assert not list(out.glob(".*"))
     assert model.seen == 0
+    assert files(out) == files(whole.mask.parent)
+
+
+def test_what_cannot_be_written_ends_the_prediction_soon(
+    scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> Any:
+        raise OutputError("disk full")
+
+    model, out = Counting(), tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr("rhm.inference.scenes.write_footprints", full)
+        with pytest.raises(OutputError, match="disk full"):
+            predict_raster(model, scene, out, **OPTIONS)
+    assert model.seen < 24
+    whole = predict_raster(Counting(), scene, tmp_path / "whole", **OPTIONS)
+    predict_raster(Counting(), scene, out, resume=True, **OPTIONS)
     assert files(out) == files(whole.mask.parent)
 
 
