@@ -10,7 +10,20 @@ from typing import Annotated, Any
 import typer
 
 import rhm
-from rhm.cli import adapt, analyze, bank, data, demo, evaluate, export, lab, predict, report, train
+from rhm.cli import (
+    adapt,
+    analyze,
+    bank,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    lab,
+    predict,
+    report,
+    train,
+)
 from rhm.cli.output import say
 from rhm.errors import RhmError
 
@@ -34,6 +47,7 @@ app.command("adapt")(adapt.adapt)
 app.command("merge")(adapt.merge)
 app.command("export")(export.export)
 app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
 app.add_typer(lab.app, name="lab")
 
 # The class that typer's own usage errors share, whichever click typer brings along.

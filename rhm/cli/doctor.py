@@ -1,0 +1,167 @@
+"""``rhm doctor``: what this installation has, and what it lacks."""
+
+import os
+import platform
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
+from types import ModuleType
+
+from rhm.cli.options import Json
+from rhm.cli.output import emit
+
+_GB = 1e9
+_LITTLE_MEMORY, _LITTLE_DISK = 4 * _GB, 5 * _GB
+_FEW_FILES = 256
+
+_EXTRAS = {
+    "onnxruntime": ("onnx", "prediction on CPUs is slower, and nothing can be exported"),
+    "onnx": ("onnx", "models cannot be exported"),
+    "distributed": ("dask", "prediction cannot use a Dask cluster"),
+}
+"""Module -> the extra that brings it, and what is missing without it."""
+
+_RASTERS = {
+    "GTiff": "missing",
+    "COG": "missing",
+    "VRT": "missing",
+    "PNG": "note",
+    "JPEG": "note",
+    "JP2OpenJPEG": "note",
+}
+"""GDAL's raster formats, and what it means to be without."""
+
+_VECTORS = {"GPKG": "missing", "GeoJSON": "missing", "FlatGeobuf": "note"}
+"""The same of its vector formats, which must be writable."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        what: was looked at.
+        state: ``ok``, ``note`` (rhm works, but less well) or ``missing`` (it does not).
+        found: in words.
+        advice: how to mend it; empty if there is nothing to mend.
+    """
+
+    what: str
+    state: str
+    found: str
+    advice: str = ""
+
+
+def doctor(json: Json = False) -> int:
+    """Say what is installed, what the machine has, and what is missing and how to get it.
+
+    Exit code 2 if something is missing that rhm cannot do without.
+
+    Example: `rhm doctor`
+    """
+    findings = [*_packages(), *_gdal(), *_accelerator(), *_machine()]
+    width = max(len(finding.what) for finding in findings)
+    marks = {"ok": "  ", "note": "- ", "missing": "! "}
+    lines = []
+    for finding in findings:
+        lines.append(f"{marks[finding.state]}{finding.what:<{width}}  {finding.found}")
+        if finding.advice:
+            lines.append(f"  {'':<{width}}  {finding.advice}")
+    lacking = [finding.what for finding in findings if finding.state == "missing"]
+    missing = f"missing: {', '.join(lacking)}"
+    lines.append(missing if lacking else "nothing that rhm needs is missing")
+    emit({"findings": [asdict(finding) for finding in findings]}, lines, as_json=json)
+    return 2 if lacking else 0
+
+
+def _packages() -> Iterator[Finding]:
+    yield Finding("rhm", "ok", f"{version('rhm')} on Python {platform.python_version()}")
+    for requirement in requires("rhm") or ():
+        if "extra ==" in requirement:
+            continue
+        name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
+        try:
+            yield Finding(name, "ok", version(name))
+        except PackageNotFoundError:
+            yield Finding(name, "missing", "not installed", "pip install --upgrade rhm")
+    for module, (extra, without) in _EXTRAS.items():
+        if find_spec(module):
+            yield Finding(module, "ok", version(module))
+        else:
+            yield Finding(
+                module, "note", f"not installed: {without}", f"pip install 'rhm[{extra}]'"
+            )
+
+
+def _gdal() -> Iterator[Finding]:
+    import pyogrio
+    import rasterio
+
+    with rasterio.Env() as environment:
+        rasters = set(environment.drivers())
+    vectors = {name for name, can in pyogrio.list_drivers().items() if "w" in can}
+    yield Finding("GDAL", "ok", f"{rasterio.__gdal_version__}, for vectors {_dotted(pyogrio)}")
+    for wanted, there, wheel in (
+        (_RASTERS, rasters, "rasterio"),
+        (_VECTORS, vectors, "pyogrio"),
+    ):
+        for name, state in wanted.items():
+            if name in there:
+                yield Finding(f"GDAL {name}", "ok", "there")
+            else:
+                advice = f"this build of GDAL is without it; PyPI's wheels of {wheel} have it"
+                yield Finding(f"GDAL {name}", state, "not there", advice)
+
+
+def _dotted(pyogrio: ModuleType) -> str:
+    return ".".join(map(str, pyogrio.__gdal_version__))
+
+
+def _accelerator() -> Iterator[Finding]:
+    import torch
+
+    threads = f"{torch.get_num_threads()} threads of {os.cpu_count()} cores"
+    yield Finding("CPU", "ok", f"{platform.machine()}, {threads}")
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            device = torch.cuda.get_device_properties(index)
+            memory = f"{device.total_memory / _GB:.0f} GB"
+            yield Finding(
+                f"GPU {index}", "ok", f"{device.name}, {memory}, CUDA {torch.version.cuda}"
+            )
+    elif torch.version.cuda is None:
+        advice = "for an NVIDIA GPU, install PyTorch's CUDA build"
+        yield Finding("GPU", "note", "this build of PyTorch knows none", advice)
+    else:
+        advice = "all runs on the CPU; if there is a GPU, nvidia-smi should find it"
+        yield Finding("GPU", "note", f"none found (PyTorch for CUDA {torch.version.cuda})", advice)
+
+
+def _machine() -> Iterator[Finding]:
+    memory = _memory_bytes()
+    if memory is not None:
+        little = memory < _LITTLE_MEMORY
+        advice = "train and predict with smaller batches and tiles" if little else ""
+        yield Finding("memory", "note" if little else "ok", f"{memory / _GB:.0f} GB", advice)
+    free = shutil.disk_usage(".").free
+    little = free < _LITTLE_DISK
+    advice = "`rhm predict --dry-run` says what a prediction takes" if little else ""
+    yield Finding("disk", "note" if little else "ok", f"{free / _GB:.0f} GB free here", advice)
+    if sys.platform != "win32":
+        resource = import_module("resource")
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        few = 0 <= files < _FEW_FILES
+        advice = "`ulimit -n 4096` lets loaders keep more images open" if few else ""
+        yield Finding("open files", "note" if few else "ok", f"up to {files}", advice)
+
+
+def _memory_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
