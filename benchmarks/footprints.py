@@ -70,7 +70,9 @@ def report(model: SegmentationModel, domain: str, tiles: list[Tile]) -> None:
     true = sum(len(each.true_objects) for each in seen)
     print(f"\n{domain}: {len(tiles)} images, {true} true buildings, {np.mean(sizes):.2f} m a pixel")
     print(
-        "| split at | outlines | buildings | vertices | " + " | ".join(f"F1 at {i}" for i in IOUS)
+        "| split at | outlines | buildings | vertices | "
+        + " | ".join(f"F1 at {i}" for i in IOUS)
+        + " |"
     )
     print("|---" * (4 + len(IOUS)) + "|")
     for split_m, name in WAYS:

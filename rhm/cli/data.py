@@ -52,7 +52,7 @@ def index(
         catalog = Catalog.build(sources, workers=workers, on_progress=lambda: advance(1))
     catalog = catalog.assign_splits({"val": val, "test": test}, seed=seed)
     catalog.save(output)
-    rows = _domain_rows(catalog.frame)
+    rows = catalog.summary()
     values = {"catalog": str(output), "split_hash": catalog.split_hash(), "domains": rows}
     header = ["domain", "images", "labelled", "train", "val", "test", "gsd_m", "buildings"]
     lines = table(header, [[row[name] for name in header] for row in rows])
@@ -113,24 +113,6 @@ def _with_nodata(source: "Source", black_is_nodata: bool) -> "Source":
     from dataclasses import replace
 
     return replace(source, black_is_nodata=black_is_nodata)
-
-
-def _domain_rows(frame: Any) -> list[dict[str, Any]]:
-    rows = []
-    for name, part in frame.groupby("domain", sort=False):
-        splits = part["split"].value_counts()
-        gsd, buildings = part["gsd_m"].median(), part["building_fraction"].mean()
-        rows.append(
-            {
-                "domain": str(name),
-                "images": len(part),
-                "labelled": int((part["label"] != "").sum()),
-                **{split: int(splits.get(split, 0)) for split in ("train", "val", "test")},
-                "gsd_m": None if gsd != gsd else float(gsd),
-                "buildings": None if buildings != buildings else float(buildings),
-            }
-        )
-    return rows
 
 
 def _facts(values: dict[str, Any]) -> list[str]:

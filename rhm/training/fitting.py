@@ -24,12 +24,13 @@ from rhm.adapters.spectra import save_snapshot, take_snapshot
 from rhm.data.chips import Chip
 from rhm.data.labels import IGNORE
 from rhm.errors import ConfigError, ModelFileError
-from rhm.files import atomic_path
+from rhm.files import atomic_path, write_text
 from rhm.models.build import SegmentationModel, input_statistics, load_encoder_weights
 from rhm.models.file import save_adapted, save_model
 from rhm.models.spec import ModelSpec
 from rhm.training.adaptation import adapt_network, trained_table
 from rhm.training.base import base_model, check_base, remember_base, with_base
+from rhm.training.card import model_card
 from rhm.training.config import RunConfig, TrainerConfig, read_config
 from rhm.training.datamodule import ChipDataModule
 from rhm.training.losses import LOSSES
@@ -110,6 +111,8 @@ def fit(
             raise
     if trainer.is_global_zero:
         finish(run, model, config, chips.val_dataloader() if material.val else None)
+        card = model_card(model.spec, config, material, run.best_scores())
+        write_text(run.folder / "card.md", card)
     return run
 
 

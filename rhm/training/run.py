@@ -6,6 +6,7 @@ runs/NAME/metrics.csv          losses and scores by step, over all attempts
 runs/NAME/logs/                one folder per attempt, and TensorBoard's
 runs/NAME/checkpoints/         best.ckpt and last.ckpt
 runs/NAME/model.safetensors    the model, when training has ended
+runs/NAME/card.md              what the model is, learnt from and is good for, in words
 runs/NAME/adapter.safetensors  of an adapted model: what was trained, without its base
 runs/NAME/base.sha256          of an adapted model: hash of the weights that it began with
 runs/NAME/trained.csv          of an adapted model: the layers and parameters that were trained
@@ -154,6 +155,14 @@ class Run:
             rows = pandas.concat([rows, later], ignore_index=True)
         with atomic_path(self.folder / "metrics.csv") as temporary:
             rows.to_csv(temporary, index=False)
+
+    def best_scores(self) -> dict[str, float]:
+        """Return the validation scores of the best checkpoint, by name; none without any."""
+        metrics = pandas.read_csv(self.folder / "metrics.csv")
+        if "val_iou" not in metrics or metrics["val_iou"].isna().all():
+            return {}
+        best = metrics.iloc[metrics["val_iou"].argmax()].filter(like="val_").dropna()
+        return {str(name).removeprefix("val_"): float(score) for name, score in best.items()}
 
 
 def environment() -> dict[str, str]:

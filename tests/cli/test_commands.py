@@ -49,7 +49,19 @@ def test_predict_writes_the_named_files(
     rhm: Rhm, world: Path, trained: Path, tmp_path: Path
 ) -> None:
     scene = world / "scenes" / "birch_satellite.tif"
-    words = ["predict", trained, scene, "-o", tmp_path, "--tile", 96, "--overlap", 32]
+    words = [
+        "predict",
+        trained,
+        scene,
+        "-o",
+        tmp_path,
+        "--tile",
+        96,
+        "--overlap",
+        32,
+        "--split-m",
+        0,
+    ]
     code, _, _ = rhm(*words)
     assert code == 0
     names = {path.name for path in tmp_path.iterdir()}

@@ -57,6 +57,11 @@ def test_a_run_is_a_folder(tiny: Make, bank_path: Path) -> None:
     assert sorted(p.name for p in run.checkpoints.iterdir()) == ["best.ckpt", "last.ckpt"]
     spec = load_model(run.folder).spec
     assert (spec.method, spec.sources, spec.bands) == ("rhm", ("alder_aerial",), 3)
+    card = (run.folder / "card.md").read_text()
+    assert card.startswith("# rhm\n")
+    best = metrics["val_iou"].max()
+    for said in ("| domains | `alder_aerial` |", f"| iou | {best:.3f} |", spec.split_hash):
+        assert said in card
     assert set(spec.scalings) == {"uint8", "uint16"}
     assert spec.gsd_m == pytest.approx(0.5, rel=1e-3)
     assert np.sum(spec.source_histograms["alder_aerial"], axis=1) == pytest.approx(1.0, abs=1e-3)
