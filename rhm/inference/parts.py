@@ -170,15 +170,22 @@ class Parts:
             OutputError: a strip is damaged.
             GivenUpError: a strip will not come.
         """
-        waiting = np.empty((0, self._width), dtype=self._dtype)
-        first = 0
+        height = self._strips[-1][1]
+        band, first, filled = self._band(count, height), 0, 0
         for index in range(len(self._strips)):
-            waiting = np.concatenate([waiting, self._load(index)])
-            while len(waiting) >= count:
-                yield first, waiting[:count]
-                first, waiting = first + count, waiting[count:]
-        if len(waiting):
-            yield first, waiting
+            strip = self._load(index)
+            while len(strip):
+                taken = min(len(band) - filled, len(strip))
+                band[filled : filled + taken] = strip[:taken]
+                strip, filled = strip[taken:], filled + taken
+                if filled == len(band):
+                    yield first, band
+                    first, filled = first + len(band), 0
+                    # Not the same again: whoever got the last one may still hold it.
+                    band = self._band(count, height - first)
+
+    def _band(self, count: int, left: int) -> NDArray[Any]:
+        return np.empty((min(count, left), self._width), dtype=self._dtype)
 
     def _load(self, index: int) -> NDArray[Any]:
         with self._changed:
