@@ -46,13 +46,14 @@ def index(
     Example: `rhm data index inria AerialImageDataset -o inria.parquet`
     """
     from rhm.data.catalog import Catalog
+    from rhm.data.overview import overview
 
     sources = _sources(kind, folder, domain, csv, group_pattern, gsd, black_is_nodata)
     with progress("indexing", len(sources)) as advance:
         catalog = Catalog.build(sources, workers=workers, on_progress=lambda: advance(1))
     catalog = catalog.assign_splits({"val": val, "test": test}, seed=seed)
     catalog.save(output)
-    rows = catalog.summary()
+    rows = overview(catalog)
     values = {"catalog": str(output), "split_hash": catalog.split_hash(), "domains": rows}
     header = ["domain", "images", "labelled", "train", "val", "test", "gsd_m", "buildings"]
     lines = table(header, [[row[name] for name in header] for row in rows])

@@ -290,28 +290,6 @@ class Catalog:
         lines = sorted(f"{d}\t{g}\t{Path(i).name}\t{s}" for d, g, i, s in rows)
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
-    def summary(self) -> list[dict[str, Any]]:
-        """Return a row per domain: images, how many in each split, resolution, share built over.
-
-        ``gsd_m`` is the median in metres a pixel and ``buildings`` the mean share of building
-        pixels; both are None where no image says.
-        """
-        rows = []
-        for name, part in self.frame.groupby("domain", sort=False):
-            splits = part["split"].value_counts()
-            gsd_m, buildings = part["gsd_m"].median(), part["building_fraction"].mean()
-            rows.append(
-                {
-                    "domain": str(name),
-                    "images": len(part),
-                    "labelled": int((part["label"] != "").sum()),
-                    **{split: int(splits.get(split, 0)) for split in SPLITS},
-                    "gsd_m": None if np.isnan(gsd_m) else float(gsd_m),
-                    "buildings": None if np.isnan(buildings) else float(buildings),
-                }
-            )
-        return rows
-
     def merge(self, other: "Catalog") -> "Catalog":
         """Return the rows of both."""
         both = pandas.concat([self.frame, other.frame], ignore_index=True)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from rhm.data.overview import overview
 from rhm.models.spec import ModelSpec
 from rhm.training.config import RunConfig
 from rhm.training.material import Material
@@ -94,7 +95,7 @@ def _data(material: Material) -> str:
     columns = ("domain", "images", "labelled", "train", "val", "test", "gsd_m", "buildings")
     used = material.catalog.select(domains=list({tile.domain for tile in material.train}))
     rows = []
-    for row in used.summary():
+    for row in overview(used):
         shown = [row[name] for name in columns]
         shown[0] = _code(str(shown[0]))
         shown[-1] = "" if shown[-1] is None else f"{shown[-1]:.1%}"

@@ -1,0 +1,30 @@
+"""What a catalog holds, domain by domain."""
+
+from typing import Any
+
+import numpy as np
+
+from rhm.data.catalog import SPLITS, Catalog
+
+
+def overview(catalog: Catalog) -> list[dict[str, Any]]:
+    """Return a row per domain: images, how many in each split, resolution, share built over.
+
+    ``gsd_m`` is the median in metres a pixel and ``buildings`` the mean share of building pixels;
+    both are None where no image says.
+    """
+    rows = []
+    for name, part in catalog.frame.groupby("domain", sort=False):
+        splits = part["split"].value_counts()
+        gsd_m, buildings = part["gsd_m"].median(), part["building_fraction"].mean()
+        rows.append(
+            {
+                "domain": str(name),
+                "images": len(part),
+                "labelled": int((part["label"] != "").sum()),
+                **{split: int(splits.get(split, 0)) for split in SPLITS},
+                "gsd_m": None if np.isnan(gsd_m) else float(gsd_m),
+                "buildings": None if np.isnan(buildings) else float(buildings),
+            }
+        )
+    return rows
