@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from rhm.inference.corners import corners_between, outlined
 from rhm.inference.watershed import Watershed
 
-_LARGEST = 1 << 24
-"""Pixels of the box of a component; a larger one stays whole, so that none fills the memory."""
+_LARGEST = 1 << 22
+"""Pixels of the box of a component. A larger one is no row of houses: it stays whole, so that it
+takes neither memory nor minutes."""
 
 _LAID_OUT = 1 << 18
 """About how many pixels are laid out at a time: so many fit into a core's cache."""
