@@ -75,7 +75,19 @@ def evaluate(
 
 def score_lines(results: list[dict[str, Any]]) -> list[str]:
     """Return the table of scores, a row per run and domain."""
-    header = ["run", "domain", "images", "IoU", "low", "high", "F1", "object F1", "boundary", "ECE"]
+    header = [
+        "run",
+        "domain",
+        "images",
+        "IoU",
+        "low",
+        "high",
+        "F1",
+        "object F1",
+        "boundary 1 m",
+        "3 m",
+        "ECE",
+    ]
     rows = [
         [
             result["run"],
@@ -84,7 +96,7 @@ def score_lines(results: list[dict[str, Any]]) -> list[str]:
             *(domain["pixel"]["iou"][end] for end in ("value", "low", "high")),
             domain["pixel"]["f1"]["value"],
             domain["object"]["f1"]["value"],
-            domain["boundary_iou"]["value"],
+            *(found["value"] for found in domain["boundary_iou"].values()),
             domain["calibration"]["ece"],
         ]
         for result in results

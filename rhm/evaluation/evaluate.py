@@ -14,16 +14,26 @@ import numpy as np
 
 from rhm.data.catalog import Catalog, Tile
 from rhm.errors import CatalogError
+from rhm.evaluation.bootstrap import bootstrap_interval
 from rhm.evaluation.examples import Example, choose_examples
-from rhm.evaluation.tiles import Shift, TileScores, count, pooled_histogram, see
+from rhm.evaluation.tiles import (
+    BOUNDARY_WIDTHS_M,
+    Shift,
+    TileScores,
+    count,
+    pooled_histogram,
+    see,
+)
 from rhm.files import write_text
 from rhm.inference.stream import Tiling
 from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
 from rhm.training import metrics
 
-FORMAT = 1
+FORMAT = 2
 """Version of ``scores.json``."""
+
+_RELIABILITY_BINS = 20
 
 _PIXEL_SCORES = {
     "iou": metrics.jaccard_score,
@@ -178,7 +188,7 @@ def _domain(
     groups = [each.tile.group for each in scored]
 
     def interval(counts: list[Any], score: Callable[..., Any]) -> dict[str, float | None]:
-        found = metrics.bootstrap_interval(counts, groups, score, seed=seed)
+        found = bootstrap_interval(counts, groups, score, seed=seed)
         return {name: _number(value) for name, value in asdict(found).items()}
 
     pixels = [each.pixels for each in scored]
@@ -200,7 +210,12 @@ def _domain(
             "false_positives": total.false_positives,
             "false_negatives": total.false_negatives,
         },
-        "boundary_iou": interval([each.boundary for each in scored], metrics.boundary_score),
+        "boundary_iou": {
+            f"{width:g}m": interval(
+                [each.boundaries[index] for each in scored], metrics.boundary_score
+            )
+            for index, width in enumerate(BOUNDARY_WIDTHS_M)
+        },
         "calibration": _calibration(calibration),
         "histogram": histogram.round(6).tolist(),
         "distance": _distance(spec, histogram),
@@ -208,7 +223,8 @@ def _domain(
     }
 
 
-def _calibration(bins: metrics.CalibrationBins) -> dict[str, Any]:
+def _calibration(levels: metrics.CalibrationBins) -> dict[str, Any]:
+    bins = levels.merged(_RELIABILITY_BINS)
     confidence, frequency = bins.reliability()
     edges = np.linspace(0.0, 1.0, len(bins.pixels) + 1)
     return {
@@ -225,6 +241,7 @@ def _calibration(bins: metrics.CalibrationBins) -> dict[str, Any]:
                 edges[:-1], edges[1:], bins.pixels, confidence, frequency, strict=True
             )
         ],
+        "levels": {"pixels": levels.pixels.tolist(), "buildings": levels.buildings.tolist()},
     }
 
 

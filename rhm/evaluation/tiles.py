@@ -32,8 +32,13 @@ from rhm.training.metrics import (
 MIN_OBJECT_PX = 20.0
 """Buildings of fewer square pixels are not counted, as in SpaceNet's score."""
 
-BOUNDARY_PX = 3
-"""Width of the band inside outlines that Boundary IoU compares."""
+BOUNDARY_WIDTHS_M = (1.0, 3.0)
+"""Widths of the bands inside outlines that Boundary IoU compares, in metres on the ground.
+
+The narrow one asks for outlines that can be drawn on a map, the wide one for the right shape."""
+
+LEVELS = 200
+"""Levels of probability that pixels are counted by: the thresholds that can be compared."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +70,15 @@ class TileScores:
         tile: the image.
         pixels: by truth and prediction.
         objects: buildings found, invented and missed.
-        boundary: of outlines.
-        calibration: of probabilities.
+        boundaries: of outlines, one for each of ``BOUNDARY_WIDTHS_M``.
+        calibration: of probabilities, in ``LEVELS`` bins.
         histogram: of the image as the model saw it, 256 levels from black to white.
     """
 
     tile: Tile
     pixels: ConfusionCounts
     objects: ObjectScores
-    boundary: BoundaryCounts
+    boundaries: tuple[BoundaryCounts, ...]
     calibration: CalibrationBins
     histogram: Histogram
 
@@ -85,6 +90,7 @@ class Seen:
     Attributes:
         pixels: (H, W, bands), 8 bit from black to white.
         valid: (H, W) bool.
+        gsd_m: side of a pixel in metres, None if unknown.
         truth: (H, W) uint8, 1 on buildings.
         probability: (H, W) float32.
         true_objects: outlines of the true buildings, in pixels.
@@ -94,6 +100,7 @@ class Seen:
 
     pixels: NDArray[np.uint8]
     valid: NDArray[np.bool_]
+    gsd_m: float | None
     truth: NDArray[np.uint8]
     probability: NDArray[np.float32]
     true_objects: NDArray[Any]
@@ -123,7 +130,16 @@ def see(model: SegmentationModel, tile: Tile, *, shift: Shift | None, tiling: Ti
         true_objects = _true_objects(label, truth, valid, raster)
     outlines = trace(probability, valid, threshold=model.spec.threshold)
     shown = scaling.bytes_table().apply(pixels)
-    return Seen(shown, valid, truth, probability, true_objects, outlines.polygons, outlines.scores)
+    return Seen(
+        pixels=shown,
+        valid=valid,
+        gsd_m=model.spec.gsd_m or tile.gsd_m,
+        truth=truth,
+        probability=probability,
+        true_objects=true_objects,
+        objects=outlines.polygons,
+        confidences=outlines.scores,
+    )
 
 
 def count(seen: Seen, tile: Tile, threshold: float) -> TileScores:
@@ -136,10 +152,18 @@ def count(seen: Seen, tile: Tile, threshold: float) -> TileScores:
         objects=object_scores(
             seen.true_objects, seen.objects, min_area=MIN_OBJECT_PX, scores=seen.confidences
         ),
-        boundary=boundary_iou(truth, predicted, seen.valid, BOUNDARY_PX),
-        calibration=CalibrationBins.of(seen.probability, truth, seen.valid),
+        boundaries=tuple(
+            boundary_iou(truth, predicted, seen.valid, _width_px(width, seen.gsd_m))
+            for width in BOUNDARY_WIDTHS_M
+        ),
+        calibration=CalibrationBins.of(seen.probability, truth, seen.valid, bins=LEVELS),
         histogram=Histogram.of(seen.pixels, valid=seen.valid),
     )
+
+
+def _width_px(width_m: float, gsd_m: float | None) -> int:
+    """Return a width in whole pixels, at least one; metres are pixels where the size is unknown."""
+    return max(1, round(width_m / (gsd_m or 1.0)))
 
 
 def pooled_histogram(scores: list[TileScores]) -> Histogram:

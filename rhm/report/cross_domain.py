@@ -24,7 +24,8 @@ METRICS: dict[str, Callable[[DomainScores], Interval]] = {
     "object_f1": lambda domain: domain.object.f1,
     "object_precision": lambda domain: domain.object.precision,
     "object_recall": lambda domain: domain.object.recall,
-    "boundary_iou": lambda domain: domain.boundary_iou,
+    "boundary_iou_1m": lambda domain: domain.boundary_iou["1m"],
+    "boundary_iou_3m": lambda domain: domain.boundary_iou["3m"],
     "ece": lambda domain: Interval(domain.calibration.ece, None, None),
 }
 

@@ -1,5 +1,7 @@
 """Pages: the report as one self-contained HTML page, and its numbers as JSON."""
 
+import base64
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -36,10 +38,22 @@ from rhm.report.diagnostics import (
     reliability,
     training_curves,
 )
+from rhm.report.distances import (
+    DistanceLoss,
+    RankCorrelation,
+    distance_losses,
+    rank_correlations,
+)
 from rhm.report.runs import Run, load_run
+from rhm.report.thresholds import (
+    PrecisionRecall,
+    ThresholdGain,
+    precision_recall,
+    threshold_gains,
+)
 from rhm.report.wording import count, headlines, notes, number, signed
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -56,7 +70,11 @@ class Report:
     scores: tuple[ScoreRow, ...]
     run_scores: tuple[ScoreRow, ...]
     reliability: tuple[Reliability, ...]
+    precision_recall: tuple[PrecisionRecall, ...]
+    thresholds: tuple[ThresholdGain, ...]
     histograms: tuple[DomainHistogram, ...]
+    distances: tuple[DistanceLoss, ...]
+    correlations: tuple[RankCorrelation, ...]
     galleries: tuple[Gallery, ...]
     curves: tuple[TrainingCurve, ...]
 
@@ -96,6 +114,7 @@ def build_report(runs: Sequence[Run]) -> Report:
     groups = group_runs(runs)
     targets = targets_of(runs)
     ranked = rankings(groups, targets)
+    distances = distance_losses(groups, targets)
     return Report(
         groups=groups,
         headlines=headlines(ranked),
@@ -107,7 +126,11 @@ def build_report(runs: Sequence[Run]) -> Report:
         scores=score_rows(groups, targets),
         run_scores=score_rows(single_runs(groups), targets),
         reliability=reliability(groups, targets),
+        precision_recall=precision_recall(groups, targets),
+        thresholds=threshold_gains(groups, targets),
         histograms=histograms(groups, targets),
+        distances=distances,
+        correlations=rank_correlations(distances),
         galleries=galleries(groups, ranked, targets),
         curves=training_curves(groups),
     )
@@ -119,7 +142,15 @@ def document(report: Report) -> dict[str, Any]:
     plain["runs"] = _run_rows(report.groups)
     for name in ("rankings", "differences", "object_differences", "scores", "run_scores"):
         plain[name] = [asdict(row) for row in getattr(report, name)]
-    for name in ("reliability", "histograms", "curves"):
+    for name in (
+        "reliability",
+        "precision_recall",
+        "thresholds",
+        "histograms",
+        "distances",
+        "correlations",
+        "curves",
+    ):
         plain[name] = [asdict(row) for row in getattr(report, name)]
     plain["matrix"] = asdict(report.matrix)
     plain["gallery"] = [
@@ -152,35 +183,44 @@ def environment() -> Environment:
     return templates
 
 
+def script_hash(script: str) -> str:
+    """The source expression by which a page's Content-Security-Policy allows one script only."""
+    digest = hashlib.sha256(script.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
+
+
 def render(report: Report, numbers_name: str) -> str:
     """The page, as HTML that needs nothing beside itself."""
     styles = plots.series_styles([group.label for group in report.groups])
     known = [c.iou.mean for row in report.matrix.rows for c in row.cells if c and c.iou.mean]
-    return (
-        environment()
-        .get_template("report.html")
-        .render(
-            report=report,
-            numbers_name=numbers_name,
-            baseline=BASELINE,
-            method_legend=[(method, f"line {style}") for method, style in styles.items()],
-            ranking_blocks=views.ranking_blocks(report.rankings),
-            runs=views.run_table(_run_rows(report.groups)),
-            configurations=[
-                (run.scores.run, run.config) for g in report.groups for run in g.runs if run.config
-            ],
-            several_sources=len({group.sources for group in report.groups}) > 1,
-            highest_iou=max(known, default=1.0),
-            score_blocks=views.by_target(report.scores),
-            run_blocks=views.by_target(report.run_scores),
-            difference_blocks=views.difference_blocks(
-                report.differences, report.object_differences, styles
-            ),
-            reliability_panels=views.reliability_panels(report.reliability, styles),
-            histogram_figures=views.histogram_figures(report.histograms),
-            curve_blocks=views.curve_blocks(report.curves, styles),
-            galleries=views.gallery_views(report.galleries),
-        )
+    templates = environment()
+    script = templates.get_template("slider.js").render()
+    return templates.get_template("report.html").render(
+        script=script,
+        script_hash=script_hash(script),
+        report=report,
+        numbers_name=numbers_name,
+        baseline=BASELINE,
+        method_legend=[(method, f"line {style}") for method, style in styles.items()],
+        ranking_blocks=views.ranking_blocks(report.rankings),
+        runs=views.run_table(_run_rows(report.groups)),
+        configurations=[
+            (run.scores.run, run.config) for g in report.groups for run in g.runs if run.config
+        ],
+        several_sources=len({group.sources for group in report.groups}) > 1,
+        highest_iou=max(known, default=1.0),
+        score_blocks=views.by_target(report.scores),
+        run_blocks=views.by_target(report.run_scores),
+        difference_blocks=views.difference_blocks(
+            report.differences, report.object_differences, styles
+        ),
+        reliability_panels=views.reliability_panels(report.reliability, styles),
+        precision_recall_panels=views.precision_recall_panels(report.precision_recall, styles),
+        threshold_blocks=views.by_target(report.thresholds),
+        distance_panels=views.distance_panels(report.distances, styles),
+        histogram_figures=views.histogram_figures(report.histograms),
+        curve_blocks=views.curve_blocks(report.curves, styles),
+        galleries=views.gallery_views(report.galleries),
     )
 
 

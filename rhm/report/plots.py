@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 from rhm.report.cross_domain import BASELINE, Difference
 from rhm.report.diagnostics import BandHistogram, Points, Reliability, TrainingCurve
+from rhm.report.distances import DistanceLoss
 from rhm.report.runs import Example, Polygon
+from rhm.report.thresholds import PrecisionRecall
 from rhm.report.wording import number, signed
 
 SERIES = 6
@@ -114,6 +116,40 @@ def reliability_panel(curves: Sequence[Reliability], styles: dict[str, str]) -> 
         marks.append(Mark(axes.dots(points), f"dots {styles[curve.method]}"))
     names = ", ".join(curve.method for curve in curves)
     description = f"Reliability curves on {curves[0].target.label} of {names}"
+    return Panel(280, 234, description, tuple(marks), tuple(texts))
+
+
+def precision_recall_panel(curves: Sequence[PrecisionRecall], styles: dict[str, str]) -> Panel:
+    """Precision against recall, one line per method; dots where chance would be."""
+    axes = Axes((40, 24, 268, 194), (0.0, 1.0), (0.0, 1.0))
+    marks, texts = frame(axes, "recall", "precision")
+    chance = curves[0].buildings
+    marks.append(Mark(axes.path(((0.0, chance), (1.0, chance))), "diagonal"))
+    for curve in curves:
+        title = f"{curve.method}, average precision {number(curve.average_precision)}"
+        marks.append(Mark(axes.path(curve.points), f"line {styles[curve.method]}", title))
+    names = ", ".join(curve.method for curve in curves)
+    description = f"Precision over recall on {curves[0].target.label} of {names}"
+    return Panel(280, 234, description, tuple(marks), tuple(texts))
+
+
+def distance_limits(rows: Sequence[DistanceLoss]) -> tuple[tuple[float, float], ...]:
+    """Common ranges of distance and loss."""
+    distances, losses = [row.distance for row in rows], [row.loss for row in rows]
+    return padded((0.0, *distances)), padded((0.0, *losses))
+
+
+def distance_panel(
+    rows: Sequence[DistanceLoss], style: str, limits: tuple[tuple[float, float], ...]
+) -> Panel:
+    """Loss of IoU over distance of one method, a dot for every sources and unseen domain."""
+    axes = Axes((46, 24, 268, 194), *limits)
+    marks, texts = frame(axes, "histogram distance", "loss of IoU")
+    for row in rows:
+        title = f"{' + '.join(row.sources)} to {row.target.label}"
+        told = f"{title}: distance {number(row.distance)}, loss {number(row.loss)}"
+        marks.append(Mark(axes.dots(((row.distance, row.loss),)), f"dots {style}", told))
+    description = f"Loss of IoU over histogram distance of {rows[0].method}, {len(rows)} pairs"
     return Panel(280, 234, description, tuple(marks), tuple(texts))
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from rhm.errors import ConfigError
 from rhm.report.decoding import LARGEST_NUMBER, MalformedError, decode, printable
 
-FORMAT = 1
+FORMAT = 2
 LEVELS = 256
+BOUNDARY_WIDTHS = ("1m", "3m")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 Ring = tuple[tuple[float, float], ...]
@@ -67,11 +68,20 @@ class CalibrationBin:
 
 
 @dataclass(frozen=True)
+class Levels:
+    """Pixels, and those of them that are building, by level of probability of equal width."""
+
+    pixels: tuple[int, ...]
+    buildings: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Calibration:
-    """Expected calibration error and the bins it was computed from."""
+    """Expected calibration error, the bins it was computed from, and the finer levels."""
 
     ece: float | None
     bins: tuple[CalibrationBin, ...]
+    levels: Levels
 
 
 @dataclass(frozen=True)
@@ -101,7 +111,8 @@ class DomainScores:
     """One run's scores on one domain.
 
     ``histogram`` holds 256 shares per band; ``distance`` the 1-Wasserstein distance per band to
-    the nearest of the model's training domains, as a share of the value range.
+    the nearest of the model's training domains, as a share of the value range;
+    ``boundary_iou`` is by the width of the band, as in ``3m``.
     """
 
     name: str
@@ -112,7 +123,7 @@ class DomainScores:
     shift: Shift | None
     pixel: PixelScores
     object: ObjectScores
-    boundary_iou: Interval
+    boundary_iou: dict[str, Interval]
     calibration: Calibration
     histogram: Histogram | None
     distance: tuple[float | None, ...] | None
@@ -245,6 +256,15 @@ def _check(scores: Scores) -> None:
     targets = [(domain.name, domain.shift) for domain in scores.domains]
     if len(set(targets)) < len(targets):
         raise MalformedError("a domain appears twice")
+    for domain in scores.domains:
+        if set(domain.boundary_iou) != set(BOUNDARY_WIDTHS):
+            raise MalformedError(f"expected Boundary IoU of {' and '.join(BOUNDARY_WIDTHS)}")
+        levels = domain.calibration.levels
+        if len(levels.pixels) != len(levels.buildings) or any(
+            not 0 <= buildings <= pixels
+            for pixels, buildings in zip(levels.pixels, levels.buildings, strict=True)
+        ):
+            raise MalformedError("expected a share of the pixels of every level as buildings")
     histograms = [domain.histogram for domain in scores.domains if domain.histogram]
     for histogram in (*histograms, *scores.model.histograms.values()):
         if len(histogram) != scores.model.bands:

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from rhm.report import plots
-from rhm.report.cross_domain import Difference, Ranking, ScoreRow
+from rhm.report.cross_domain import Difference, Ranking, Target
 from rhm.report.diagnostics import DomainHistogram, Gallery, Reliability, TrainingCurve, View
+from rhm.report.distances import DistanceLoss
 from rhm.report.runs import read_image
+from rhm.report.thresholds import PrecisionRecall
 from rhm.report.wording import MISSING, count, number
 
 _RUN_COLUMNS = (
@@ -56,7 +58,15 @@ def ranking_blocks(rankings: Sequence[Ranking]) -> list[dict[str, Any]]:
     return blocks
 
 
-def by_target(rows: Sequence[ScoreRow]) -> list[list[ScoreRow]]:
+class _OfTarget(Protocol):
+    @property
+    def target(self) -> Target: ...
+
+
+_Row = TypeVar("_Row", bound=_OfTarget)
+
+
+def by_target(rows: Sequence[_Row]) -> list[list[_Row]]:
     """Rows of the same target together."""
     return [list(same) for _, same in groupby(rows, key=lambda row: row.target)]
 
@@ -87,6 +97,31 @@ def reliability_panels(rows: Sequence[Reliability], styles: dict[str, str]) -> l
         panel = plots.reliability_panel(curves, styles)
         panels.append({"target": target, "sources": sources, "panel": panel})
     return panels
+
+
+def precision_recall_panels(
+    rows: Sequence[PrecisionRecall], styles: dict[str, str]
+) -> list[dict[str, Any]]:
+    """Per target and sources: a panel with a curve per method."""
+    panels = []
+    for (target, sources), same in groupby(rows, key=lambda c: (c.target, c.sources)):
+        panel = plots.precision_recall_panel(list(same), styles)
+        panels.append({"target": target, "sources": sources, "panel": panel})
+    return panels
+
+
+def distance_panels(
+    rows: Sequence[DistanceLoss], styles: dict[str, str]
+) -> list[tuple[str, plots.Panel]]:
+    """Per method: loss over distance, all panels with the same axes."""
+    if not rows:
+        return []
+    limits = plots.distance_limits(rows)
+    methods = dict.fromkeys(row.method for row in rows)
+    return [
+        (name, plots.distance_panel([r for r in rows if r.method == name], styles[name], limits))
+        for name in methods
+    ]
 
 
 def histogram_figures(rows: Sequence[DomainHistogram]) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ is nan: precision if nothing is predicted, recall if nothing is true, IoU and F1
 """
 
 import operator
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -252,6 +251,11 @@ class CalibrationBins(Counts):
             np.bincount(index[is_building], minlength=bins),
         )
 
+    def merged(self, bins: int) -> Self:
+        """Return the same counts in fewer, wider bins, whose number divides this one's."""
+        counts = (self.pixels, self.probability_sums, self.buildings)
+        return type(self)(*(each.reshape(bins, -1).sum(axis=1) for each in counts))
+
     @property
     def expected_calibration_error(self) -> float:
         """See :func:`calibration_error`; nan where nothing is counted."""
@@ -278,60 +282,6 @@ class CalibrationBins(Counts):
         thresholds, scores = self.threshold_scores()
         best = thresholds[scores == scores.max()]
         return float(best[np.argmin(np.abs(best - 0.5))])
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A score with the interval in which resampling leaves it."""
-
-    value: float
-    low: float
-    high: float
-
-
-def bootstrap_interval(
-    counts: Sequence[Counts],
-    groups: Sequence[str],
-    score: Callable[[FloatArray], FloatArray],
-    *,
-    resamples: int = 1000,
-    level: float = 0.95,
-    seed: int,
-) -> Interval:
-    """Return the score of all counts, with its percentile interval under the cluster bootstrap.
-
-    Images of one place are not independent: whole groups are drawn, with replacement (Davison
-    and Hinkley, Bootstrap Methods and Their Application, 1997, section 3.8).
-
-    Args:
-        counts: N values of one kind, one per image.
-        groups: N names of the ground that each image shows.
-        score: one of this module's score functions, (..., n) counts -> (...) scores.
-        resamples: number of draws; those whose score is undefined are left out.
-        level: share of the draws that lie within.
-        seed: the same seed gives the same interval.
-
-    Returns:
-        The interval, its ends nan with fewer than two groups.
-
-    Raises:
-        ValueError: there are no counts, or not one group name for each.
-    """
-    if not counts or len(groups) != len(counts):
-        raise ValueError(f"{len(groups)} group names for {len(counts)} counts")
-    vectors = np.stack([each.vector for each in counts])
-    names, group = np.unique(np.array(list(groups)), return_inverse=True)
-    per_group = np.zeros((len(names), vectors.shape[1]))
-    np.add.at(per_group, group, vectors)
-    value = float(score(per_group.sum(axis=0)))
-    rng = np.random.default_rng(seed)
-    draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
-    resampled = np.asarray(score(draws @ per_group))
-    resampled = resampled[~np.isnan(resampled)]
-    if len(names) < 2 or not resampled.size:
-        return Interval(value, float("nan"), float("nan"))
-    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value, float(low), float(high))
 
 
 def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> FloatArray:

@@ -25,6 +25,7 @@ from rhm.inference.stream import Tiling
 from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
 from rhm.shifts import SHIFTS
+from rhm.training.metrics import boundary_iou
 
 TILING = Tiling(tile=96, overlap=0)
 
@@ -134,19 +135,39 @@ def test_views_of_a_network_that_sees_single_pixels_are_all_alike(
 def test_perfect_prediction_scores_one(model: SegmentationModel, catalog: Catalog) -> None:
     tile = catalog.select(domains=["birch_aerial"]).tiles[0]
     seen = see(model, tile, shift=None, tiling=TILING)
-    perfect = type(seen)(
-        seen.pixels,
-        seen.valid,
-        seen.truth,
-        seen.truth.astype(np.float32),
-        seen.true_objects,
-        seen.true_objects,
-        np.ones(len(seen.true_objects)),
+    perfect = replace(
+        seen,
+        probability=seen.truth.astype(np.float32),
+        objects=seen.true_objects,
+        confidences=np.ones(len(seen.true_objects)),
     )
     scores = count(perfect, tile, 0.5)
-    assert scores.pixels.iou == scores.objects.f1 == scores.boundary.iou == 1.0
+    assert scores.pixels.iou == scores.objects.f1 == scores.boundaries[0].iou == 1.0
     assert scores.objects.true_positives > 0
     assert scores.calibration.expected_calibration_error == 0.0
+
+
+@pytest.mark.parametrize(
+    ("gsd_m", "widths_px"), [(0.3, (3, 10)), (1.0, (1, 3)), (5.0, (1, 1)), (None, (1, 3))]
+)
+def test_boundary_widths_are_metres_on_the_ground(
+    model: SegmentationModel, catalog: Catalog, gsd_m: float | None, widths_px: tuple[int, ...]
+) -> None:
+    tile = catalog.select(domains=["birch_aerial"]).tiles[0]
+    truth = np.zeros((60, 60), np.uint8)
+    truth[10:50, 10:50] = 1
+    moved = np.roll(truth, 2, axis=1).astype(np.float32)
+    seen = replace(
+        see(model, tile, shift=None, tiling=TILING),
+        pixels=np.zeros((60, 60, 3), np.uint8),
+        valid=np.ones((60, 60), bool),
+        gsd_m=gsd_m,
+        truth=truth,
+        probability=moved,
+    )
+    found = count(seen, tile, 0.5).boundaries
+    expected = tuple(boundary_iou(truth == 1, moved > 0, None, width) for width in widths_px)
+    assert found == expected
 
 
 @pytest.fixture(scope="module")

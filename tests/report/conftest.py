@@ -55,7 +55,7 @@ def _scores(
         "histograms": {source: [level_histogram(60)] for source in sources},
     }
     return {
-        "format": 1,
+        "format": 2,
         "run": name,
         "method": method,
         "seed": seed,
@@ -95,13 +95,14 @@ def _domain(
         "gsd_m": 0.5,
         "pixel": scores | {"iou": interval},
         "object": scores | counts,
-        "boundary_iou": interval,
+        "boundary_iou": {"1m": interval, "3m": interval},
         "calibration": {
             "ece": 0.1,
             "bins": [
                 {"low": 0.0, "high": 0.5, "count": 30, "confidence": 0.2, "frequency": 0.1},
                 {"low": 0.5, "high": 1.0, "count": 0, "confidence": None, "frequency": None},
             ],
+            "levels": {"pixels": [60, 30, 8, 2], "buildings": [2, 6, 6, 2]},
         },
         "histogram": [level_histogram(100)],
         "distance": [40 / 255],

@@ -28,12 +28,7 @@ from rhm.training.metrics import (
     CalibrationBins,
     ConfusionCounts,
     ObjectScores,
-    bootstrap_interval,
     boundary_iou,
-    boundary_score,
-    calibration_error,
-    f1_score,
-    jaccard_score,
     object_scores,
 )
 
@@ -288,60 +283,23 @@ def test_threshold_scores_are_the_scores_of_thresholded_maps(
     assert scores[thresholds == counts.best_threshold()].item() == scores.max()
 
 
+def test_merged_bins_are_those_of_a_coarser_count() -> None:
+    rng = np.random.default_rng(3)
+    # Probabilities on the edges themselves are where the two could disagree.
+    probability = np.concatenate([rng.random(500), np.arange(201) / 200]).astype(np.float32)
+    truth = rng.random(probability.shape) < probability
+    fine = CalibrationBins.of(probability, truth, bins=200).merged(20)
+    coarse = CalibrationBins.of(probability, truth, bins=20)
+    np.testing.assert_array_equal(fine.pixels, coarse.pixels)
+    np.testing.assert_array_equal(fine.buildings, coarse.buildings)
+    np.testing.assert_allclose(fine.probability_sums, coarse.probability_sums)
+
+
 def test_best_threshold_separates_and_prefers_the_middle() -> None:
     probability = np.array([0.1, 0.2, 0.8, 0.9])
     assert CalibrationBins.of(probability, probability > 0.5, bins=200).best_threshold() == 0.5
     assert CalibrationBins.of(probability, probability > 0.1, bins=200).best_threshold() == 0.2
     assert np.isnan(CalibrationBins.of(probability, probability > 1).best_threshold())
-
-
-def test_bootstrap_interval_covers_the_truth_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(0)
-    covered = 0
-    for trial in range(200):
-        rates = np.clip(rng.normal(0.7, 0.1, 40), 0, 1)  # each group has a rate of its own
-        hits = rng.binomial(100, rates)
-        counts = [ObjectScores(int(hit), 0, 100 - int(hit)) for hit in hits]
-        groups = [f"tile {index}" for index in range(40)]
-        interval = bootstrap_interval(counts, groups, lambda c: c[..., 0] / 100 / 40, seed=trial)
-        covered += interval.low <= 0.7 <= interval.high
-    assert 0.88 <= covered / 200 <= 0.99
-
-
-def test_bootstrap_draws_groups_not_images() -> None:
-    # Within a group all images agree, so splitting them into more images changes nothing.
-    few = [ConfusionCounts(10, 5, 5, 0), ConfusionCounts(30, 1, 2, 0), ConfusionCounts(5, 9, 9, 0)]
-    many = [count for count in few for _ in range(4)]
-    apart = bootstrap_interval(few, ["a", "b", "c"], jaccard_score, seed=1)
-    split = bootstrap_interval(many, list("aaaabbbbcccc"), jaccard_score, seed=1)
-    assert (split.value, split.low, split.high) == (apart.value, apart.low, apart.high)
-    assert apart.value == (few[0] + few[1] + few[2]).iou
-    assert apart.low < apart.value < apart.high
-    assert apart == bootstrap_interval(few, ["a", "b", "c"], jaccard_score, seed=1)
-    counts = [ConfusionCounts(tp, 50 - tp, 10, 0) for tp in range(0, 50, 3)]
-    names = [str(tp) for tp in range(0, 50, 3)]
-    first, second = (bootstrap_interval(counts, names, jaccard_score, seed=s) for s in (1, 2))
-    assert first.value == second.value
-    assert first != second
-
-
-def test_bootstrap_without_two_groups_or_a_defined_score_has_no_ends() -> None:
-    alone = bootstrap_interval([ObjectScores(3, 1, 1)], ["a"], f1_score, seed=0)
-    assert alone.value == 0.75
-    assert np.isnan([alone.low, alone.high]).all()
-    empty = bootstrap_interval([BoundaryCounts(), BoundaryCounts()], "ab", boundary_score, seed=0)
-    assert np.isnan([empty.value, empty.low, empty.high]).all()
-    with pytest.raises(ValueError, match="1 group names for 2 counts"):
-        bootstrap_interval([ObjectScores(), ObjectScores()], ["a"], f1_score, seed=0)
-
-
-def test_bootstrap_takes_calibration_bins_too() -> None:
-    rng = np.random.default_rng(3)
-    maps = [rng.random((8, 8)) for _ in range(6)]
-    counts = [CalibrationBins.of(each, each > 0.5) for each in maps]
-    interval = bootstrap_interval(counts, list("abcdef"), calibration_error, seed=0)
-    assert interval.low <= interval.value <= interval.high
-    assert interval.value == pytest.approx(sum(counts[1:], counts[0]).expected_calibration_error)
 
 
 def test_import_is_light() -> None:
