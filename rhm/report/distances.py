@@ -1,8 +1,14 @@
-"""Distances: does the distance of a domain say how much is lost there?
+"""Distances: what says, without labels, how much is lost in a domain?
 
-For every domain that a model was not trained on: the 1-Wasserstein distance of its histogram to
-the nearest training domain's, and how far its IoU is below that on the training domains. Loss
-compares a model with itself, so that models of unequal strength can be put in one table.
+Two measures of a domain that a model was not trained on are held against what it loses there:
+
+- the 1-Wasserstein distance of its histogram to the nearest training domain's;
+- the loss that the model itself expects. Were its probabilities p true, of the pixels it calls
+  building the sum of p would be, and the sum of p of all others would be missed: their ratio is an
+  expected IoU, and how far it falls from home to here is the analogue for IoU of the difference of
+  confidences (Guillory et al., Predicting with Confidence on Unseen Distributions, ICCV 2021).
+
+Loss compares a model with itself, so that models of unequal strength can be put in one table.
 """
 
 import statistics
@@ -12,7 +18,7 @@ from dataclasses import dataclass
 from scipy.stats import spearmanr
 
 from rhm.report.cross_domain import Group, Target, find_domain, role_of
-from rhm.report.runs import Run
+from rhm.report.runs import DomainScores, Levels, Run
 
 FEWEST = 4
 """Domains below which a rank correlation says nothing."""
@@ -27,6 +33,7 @@ class DistanceLoss:
         method: the group's label.
         target: that it was scored on.
         distance: of the histograms, mean over bands, as a share of the value range.
+        expected_loss: expected IoU on its own domains less that here; no labels are looked at.
         loss: IoU on its own domains less the IoU here.
     """
 
@@ -34,32 +41,36 @@ class DistanceLoss:
     method: str
     target: Target
     distance: float
+    expected_loss: float
     loss: float
 
 
 @dataclass(frozen=True)
 class RankCorrelation:
-    """Spearman's rank correlation of distance and loss over the domains of a method.
+    """Spearman's rank correlation of both measures with the loss, over a method's domains.
 
-    ``correlation`` is None where there are too few domains, or all are equal.
+    They are None where there are too few domains, or all are equal.
     """
 
     method: str
     pairs: int
-    correlation: float | None
+    distance: float | None
+    expected_loss: float | None
 
 
 def distance_losses(
     groups: Sequence[Group], targets: tuple[Target, ...]
 ) -> tuple[DistanceLoss, ...]:
-    """Distance and loss by group and unseen domain, where both are known."""
+    """Both measures and the loss by group and unseen domain, where all are known."""
     rows = []
     for group in groups:
         for target in targets:
-            found = [pair for run in group.runs if (pair := _pair(run, target))]
+            found = [each for run in group.runs if (each := _measured(run, target))]
             if found:
-                distance, loss = (statistics.fmean(each) for each in zip(*found, strict=True))
-                rows.append(DistanceLoss(group.sources, group.label, target, distance, loss))
+                distance, expected, loss = map(statistics.fmean, zip(*found, strict=True))
+                rows.append(
+                    DistanceLoss(group.sources, group.label, target, distance, expected, loss)
+                )
     return tuple(rows)
 
 
@@ -68,24 +79,58 @@ def rank_correlations(rows: Sequence[DistanceLoss]) -> tuple[RankCorrelation, ..
     result = []
     for method in dict.fromkeys(row.method for row in rows):
         same = [row for row in rows if row.method == method]
-        distances, losses = [row.distance for row in same], [row.loss for row in same]
-        varied = len(set(distances)) > 1 and len(set(losses)) > 1
-        known = len(same) >= FEWEST and varied
-        value = float(spearmanr(distances, losses).statistic) if known else None
-        result.append(RankCorrelation(method, len(same), value))
+        losses = [row.loss for row in same]
+        result.append(
+            RankCorrelation(
+                method,
+                len(same),
+                _spearman([row.distance for row in same], losses),
+                _spearman([row.expected_loss for row in same], losses),
+            )
+        )
     return tuple(result)
 
 
-def _pair(run: Run, target: Target) -> tuple[float, float] | None:
+def expected_iou(levels: Levels, threshold: float) -> float | None:
+    """The IoU that a model's probabilities promise; None where they promise no building.
+
+    A level is taken at its middle, and called building if its lower end is at the threshold.
+    """
+    count = len(levels.pixels)
+    sure = [(index + 0.5) / count * pixels for index, pixels in enumerate(levels.pixels)]
+    first = next((i for i in range(count) if i / count >= threshold - 1e-9), count)
+    either = sum(levels.pixels[first:]) + sum(sure[:first])
+    return sum(sure[first:]) / either if either else None
+
+
+def _measured(run: Run, target: Target) -> tuple[float, float, float] | None:
+    """Distance, expected loss and loss of a run on an unseen domain."""
     domain = find_domain(run, target)
-    if domain is None or role_of(domain) != "unseen" or domain.pixel.iou.value is None:
+    if domain is None or role_of(domain) != "unseen":
         return None
+    here = _scored(run, [domain])
+    home = _scored(run, [d for d in run.scores.domains if role_of(d) == "source"])
     known = [distance for distance in domain.distance or () if distance is not None]
-    home = [
-        each.pixel.iou.value
-        for each in run.scores.domains
-        if role_of(each) == "source" and each.pixel.iou.value is not None
-    ]
-    if not known or not home:
+    if not known or here is None or home is None:
         return None
-    return statistics.fmean(known), statistics.fmean(home) - domain.pixel.iou.value
+    expected, loss = (at_home - away for at_home, away in zip(home, here, strict=True))
+    return statistics.fmean(known), expected, loss
+
+
+def _scored(run: Run, domains: Sequence[DomainScores]) -> tuple[float, float] | None:
+    """Mean expected IoU and IoU of the domains that have both."""
+    pairs = [
+        (expected, domain.pixel.iou.value)
+        for domain in domains
+        if (expected := expected_iou(domain.calibration.levels, run.scores.threshold)) is not None
+        and domain.pixel.iou.value is not None
+    ]
+    if not pairs:
+        return None
+    return statistics.fmean(p for p, _ in pairs), statistics.fmean(v for _, v in pairs)
+
+
+def _spearman(values: Sequence[float], losses: Sequence[float]) -> float | None:
+    if len(values) < FEWEST or len(set(values)) < 2 or len(set(losses)) < 2:
+        return None
+    return float(spearmanr(values, losses).statistic)

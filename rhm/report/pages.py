@@ -217,7 +217,7 @@ def render(report: Report, numbers_name: str) -> str:
         reliability_panels=views.reliability_panels(report.reliability, styles),
         precision_recall_panels=views.precision_recall_panels(report.precision_recall, styles),
         threshold_blocks=views.by_target(report.thresholds),
-        distance_panels=views.distance_panels(report.distances, styles),
+        distance_panels=plots.distance_panels(report.distances, styles),
         histogram_figures=views.histogram_figures(report.histograms),
         curve_blocks=views.curve_blocks(report.curves, styles),
         galleries=views.gallery_views(report.galleries),

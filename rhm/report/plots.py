@@ -133,24 +133,26 @@ def precision_recall_panel(curves: Sequence[PrecisionRecall], styles: dict[str, 
     return Panel(280, 234, description, tuple(marks), tuple(texts))
 
 
-def distance_limits(rows: Sequence[DistanceLoss]) -> tuple[tuple[float, float], ...]:
-    """Common ranges of distance and loss."""
-    distances, losses = [row.distance for row in rows], [row.loss for row in rows]
-    return padded((0.0, *distances)), padded((0.0, *losses))
+def distance_panels(rows: Sequence[DistanceLoss], styles: dict[str, str]) -> tuple[Panel, ...]:
+    """Loss of IoU over the histogram distance, and over the loss that the models expect.
 
-
-def distance_panel(
-    rows: Sequence[DistanceLoss], style: str, limits: tuple[tuple[float, float], ...]
-) -> Panel:
-    """Loss of IoU over distance of one method, a dot for every sources and unseen domain."""
-    axes = Axes((46, 24, 268, 194), *limits)
-    marks, texts = frame(axes, "histogram distance", "loss of IoU")
-    for row in rows:
-        title = f"{' + '.join(row.sources)} to {row.target.label}"
-        told = f"{title}: distance {number(row.distance)}, loss {number(row.loss)}"
-        marks.append(Mark(axes.dots(((row.distance, row.loss),)), f"dots {style}", told))
-    description = f"Loss of IoU over histogram distance of {rows[0].method}, {len(rows)} pairs"
-    return Panel(280, 234, description, tuple(marks), tuple(texts))
+    A dot is a group on an unseen domain, in its method's colour.
+    """
+    losses = padded((0.0, *(row.loss for row in rows)))
+    panels = []
+    for label, values in (
+        ("histogram distance", [row.distance for row in rows]),
+        ("expected loss of IoU", [row.expected_loss for row in rows]),
+    ):
+        axes = Axes((46, 24, 318, 234), padded((0.0, *values)), losses)
+        marks, texts = frame(axes, label, "loss of IoU")
+        for row, value in zip(rows, values, strict=True):
+            pair = f"{row.method}, {' + '.join(row.sources)} to {row.target.label}"
+            told = f"{pair}: {number(value)}, loss {number(row.loss)}"
+            marks.append(Mark(axes.dots(((value, row.loss),)), f"dots {styles[row.method]}", told))
+        description = f"Loss of IoU over {label}, {len(rows)} groups and unseen domains"
+        panels.append(Panel(332, 274, description, tuple(marks), tuple(texts)))
+    return tuple(panels)
 
 
 def histogram_panel(band: BandHistogram, number: int, label: str) -> Panel:

@@ -7,7 +7,6 @@ from typing import Any, Protocol, TypeVar
 from rhm.report import plots
 from rhm.report.cross_domain import Difference, Ranking, Target
 from rhm.report.diagnostics import DomainHistogram, Gallery, Reliability, TrainingCurve, View
-from rhm.report.distances import DistanceLoss
 from rhm.report.runs import read_image
 from rhm.report.thresholds import PrecisionRecall
 from rhm.report.wording import MISSING, count, number
@@ -108,20 +107,6 @@ def precision_recall_panels(
         panel = plots.precision_recall_panel(list(same), styles)
         panels.append({"target": target, "sources": sources, "panel": panel})
     return panels
-
-
-def distance_panels(
-    rows: Sequence[DistanceLoss], styles: dict[str, str]
-) -> list[tuple[str, plots.Panel]]:
-    """Per method: loss over distance, all panels with the same axes."""
-    if not rows:
-        return []
-    limits = plots.distance_limits(rows)
-    methods = dict.fromkeys(row.method for row in rows)
-    return [
-        (name, plots.distance_panel([r for r in rows if r.method == name], styles[name], limits))
-        for name in methods
-    ]
 
 
 def histogram_figures(rows: Sequence[DomainHistogram]) -> list[dict[str, Any]]:

@@ -81,7 +81,7 @@ def test_the_page_stands_alone(runs: list[Path], tmp_path: Path) -> None:
     assert not {"link", "iframe", "img"} & set(page.tags)
     assert "src" not in dict(page.attributes)
     links = page.values("href")
-    assert all(link.startswith(("#", "data:image/png;base64,")) for link in links)
+    assert all(link.startswith(("#", "data:image/webp;base64,")) for link in links)
     identifiers = page.values("id")
     assert len(identifiers) == len(set(identifiers))
     assert {link[1:] for link in links if link.startswith("#")} <= set(identifiers)

@@ -1,7 +1,11 @@
+import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,11 +101,19 @@ def test_an_image_behind_a_link_outside_is_refused(make_run: MakeRun, tmp_path: 
         load_run(run)
 
 
-def test_only_png_is_embedded(make_run: MakeRun) -> None:
+def test_only_png_of_the_stated_size_is_embedded(make_run: MakeRun) -> None:
     run = make_run("a", {"town": 0.6})
     example = load_run(run).scores.domains[0].examples[0]
-    assert read_image(run, example).startswith("iVBORw0KGgo")
+    packed = np.frombuffer(base64.b64decode(read_image(run, example)), np.uint8)
+    assert packed[:4].tobytes() == b"RIFF"
+    pixels = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.float64)
+    assert np.abs(pixels - 90.0).max() <= 2
+    with pytest.raises(ConfigError, match="not a PNG image of 9 x 6 pixels"):
+        read_image(run, replace(example, width=9))
     picture = run / "evaluation" / "examples" / "a.png"
+    picture.write_bytes(picture.read_bytes()[:40])
+    with pytest.raises(ConfigError, match="not a PNG"):
+        read_image(run, example)
     picture.write_bytes(b"<svg onload='alert(1)'/>")
     with pytest.raises(ConfigError, match="not a PNG"):
         read_image(run, example)

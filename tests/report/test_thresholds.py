@@ -1,4 +1,4 @@
-"""Tables of thresholds and of distance against loss, from counts made by hand."""
+"""Tables of thresholds, from counts made by hand."""
 
 import json
 from itertools import pairwise
@@ -11,7 +11,6 @@ from torchmetrics.functional.classification import binary_average_precision
 
 from rhm.errors import ConfigError
 from rhm.report.cross_domain import group_runs, targets_of
-from rhm.report.distances import DistanceLoss, distance_losses, rank_correlations
 from rhm.report.runs import load_run
 from rhm.report.thresholds import precision_recall, threshold_gains
 from tests.report.conftest import MakeRun
@@ -90,44 +89,3 @@ def test_impossible_counts_are_refused(
     run = with_levels(make_run("a", {"town": 0.5}), *levels)
     with pytest.raises(ConfigError, match="share of the pixels"):
         load_run(run)
-
-
-def test_loss_is_against_the_models_own_domains(make_run: MakeRun) -> None:
-    runs = [
-        edited(make_run("a", {"town": 0.6, "city": 0.1}, seed=0), 1, distance=[0.1, 0.3]),
-        edited(make_run("b", {"town": 0.8, "city": 0.5}, seed=1), 1, distance=[0.4, None]),
-    ]
-    loaded = [load_run(run) for run in runs]
-    (row,) = distance_losses(group_runs(loaded), targets_of(loaded))
-    assert row.target.name == "city"
-    assert row.distance == pytest.approx((0.2 + 0.4) / 2)
-    assert row.loss == pytest.approx((0.5 + 0.3) / 2)
-
-
-def test_rank_correlation_needs_pairs_that_differ(make_run: MakeRun) -> None:
-    run = load_run(make_run("a", {"town": 0.6, "city": 0.1}))
-    (row,) = distance_losses(group_runs([run]), targets_of([run]))
-
-    def rows(method: str, losses: list[float]) -> list[DistanceLoss]:
-        return [
-            DistanceLoss(row.sources, method, row.target, index / 10, loss)
-            for index, loss in enumerate(losses)
-        ]
-
-    found = rank_correlations(
-        [
-            *rows("up", [0.1, 0.2, 0.3, 0.4]),
-            *rows("few", [0.1, 0.2, 0.3]),
-            *rows("flat", [0.1] * 5),
-            *rows("mixed", [0.1, 0.3, 0.2, 0.4]),
-        ]
-    )
-    assert [(each.method, each.pairs) for each in found] == [
-        ("up", 4),
-        ("few", 3),
-        ("flat", 5),
-        ("mixed", 4),
-    ]
-    assert found[0].correlation == pytest.approx(1.0)
-    assert found[1].correlation is found[2].correlation is None
-    assert found[3].correlation == pytest.approx(0.8)

@@ -1,0 +1,70 @@
+"""Label-free measures against the loss, from numbers made by hand."""
+
+import pytest
+
+from rhm.report.cross_domain import group_runs, targets_of
+from rhm.report.distances import DistanceLoss, distance_losses, expected_iou, rank_correlations
+from rhm.report.runs import Levels, load_run
+from tests.report.conftest import MakeRun
+from tests.report.test_thresholds import edited
+
+
+def test_expected_iou_is_what_the_probabilities_promise() -> None:
+    levels = Levels((100, 40, 20, 10), (0, 0, 0, 0))  # at 1/8, 3/8, 5/8, 7/8
+    called, missed = 20 * 5 / 8 + 10 * 7 / 8, 100 / 8 + 40 * 3 / 8
+    assert expected_iou(levels, 0.5) == pytest.approx(called / (30 + missed))
+    assert expected_iou(levels, 0.75) == pytest.approx((10 * 7 / 8) / (10 + missed + 20 * 5 / 8))
+    assert expected_iou(levels, 1.0) == 0.0
+    assert expected_iou(Levels((0, 0), (0, 0)), 0.5) is None
+
+
+def test_a_calibrated_model_gets_what_it_expects() -> None:
+    # Of each level as many pixels are building as it says: expected and true IoU are one.
+    pixels, buildings = (80, 80, 80, 80), (10, 30, 50, 70)
+    hits, missed = 50 + 70, 10 + 30
+    assert expected_iou(Levels(pixels, buildings), 0.5) == pytest.approx(hits / (160 + missed))
+
+
+def test_loss_is_against_the_models_own_domains(make_run: MakeRun) -> None:
+    runs = [
+        edited(make_run("a", {"town": 0.6, "city": 0.1}, seed=0), 1, distance=[0.1, 0.3]),
+        edited(make_run("b", {"town": 0.8, "city": 0.5}, seed=1), 1, distance=[0.4, None]),
+    ]
+    loaded = [load_run(run) for run in runs]
+    (row,) = distance_losses(group_runs(loaded), targets_of(loaded))
+    assert row.target.name == "city"
+    assert row.distance == pytest.approx((0.2 + 0.4) / 2)
+    assert row.loss == pytest.approx((0.5 + 0.3) / 2)
+    assert row.expected_loss == 0.0  # both domains have the same probabilities here
+
+
+def test_rank_correlation_needs_pairs_that_differ(make_run: MakeRun) -> None:
+    run = load_run(make_run("a", {"town": 0.6, "city": 0.1}))
+    (row,) = distance_losses(group_runs([run]), targets_of([run]))
+
+    def rows(method: str, losses: list[float]) -> list[DistanceLoss]:
+        return [
+            DistanceLoss(row.sources, method, row.target, index / 10, -loss, loss)
+            for index, loss in enumerate(losses)
+        ]
+
+    found = rank_correlations(
+        [
+            *rows("up", [0.1, 0.2, 0.3, 0.4]),
+            *rows("few", [0.1, 0.2, 0.3]),
+            *rows("flat", [0.1] * 5),
+            *rows("mixed", [0.1, 0.3, 0.2, 0.4]),
+        ]
+    )
+    assert [(each.method, each.pairs) for each in found] == [
+        ("up", 4),
+        ("few", 3),
+        ("flat", 5),
+        ("mixed", 4),
+    ]
+    assert found[0].distance == pytest.approx(1.0)
+    assert found[0].expected_loss == pytest.approx(-1.0)
+    for each in found[1:3]:
+        assert each.distance is None
+        assert each.expected_loss is None
+    assert found[3].distance == pytest.approx(0.8)
