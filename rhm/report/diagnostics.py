@@ -18,7 +18,7 @@ from rhm.report.cross_domain import (
     find_domain,
     role_of,
 )
-from rhm.report.runs import LEVELS, Example, Histogram, Run
+from rhm.report.runs import LEVELS, Cost, Example, Histogram, Run
 
 _CURVE_POINTS = 200
 
@@ -83,6 +83,17 @@ class TrainingCurve:
     last_loss: float | None
     best_iou: float | None
     best_step: int | None
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """What a run's training took."""
+
+    sources: tuple[str, ...]
+    method: str
+    run: str
+    seed: int
+    cost: Cost
 
 
 @dataclass(frozen=True)
@@ -180,6 +191,16 @@ def training_curves(groups: Sequence[Group]) -> tuple[TrainingCurve, ...]:
                 )
             )
     return tuple(curves)
+
+
+def costs(groups: Sequence[Group]) -> tuple[RunCost, ...]:
+    """What training took, of the runs that say so."""
+    return tuple(
+        RunCost(group.sources, group.label, run.scores.run, run.scores.seed, run.cost)
+        for group in groups
+        for run in group.runs
+        if run.cost is not None
+    )
 
 
 def galleries(

@@ -32,7 +32,9 @@ from rhm.report.diagnostics import (
     DomainHistogram,
     Gallery,
     Reliability,
+    RunCost,
     TrainingCurve,
+    costs,
     galleries,
     histograms,
     reliability,
@@ -44,6 +46,7 @@ from rhm.report.distances import (
     distance_losses,
     rank_correlations,
 )
+from rhm.report.feature_curves import FeatureCurve, feature_curves
 from rhm.report.runs import Run, load_run
 from rhm.report.thresholds import (
     PrecisionRecall,
@@ -77,6 +80,8 @@ class Report:
     correlations: tuple[RankCorrelation, ...]
     galleries: tuple[Gallery, ...]
     curves: tuple[TrainingCurve, ...]
+    feature_curves: tuple[FeatureCurve, ...]
+    costs: tuple[RunCost, ...]
 
 
 def write_report(runs: Sequence[Path], destination: Path) -> Path:
@@ -133,6 +138,8 @@ def build_report(runs: Sequence[Run]) -> Report:
         correlations=rank_correlations(distances),
         galleries=galleries(groups, ranked, targets),
         curves=training_curves(groups),
+        feature_curves=feature_curves(groups),
+        costs=costs(groups),
     )
 
 
@@ -150,6 +157,8 @@ def document(report: Report) -> dict[str, Any]:
         "distances",
         "correlations",
         "curves",
+        "feature_curves",
+        "costs",
     ):
         plain[name] = [asdict(row) for row in getattr(report, name)]
     plain["matrix"] = asdict(report.matrix)
@@ -220,6 +229,7 @@ def render(report: Report, numbers_name: str) -> str:
         distance_panels=plots.distance_panels(report.distances, styles),
         histogram_figures=views.histogram_figures(report.histograms),
         curve_blocks=views.curve_blocks(report.curves, styles),
+        feature_blocks=views.feature_blocks(report.feature_curves, styles),
         galleries=views.gallery_views(report.galleries),
     )
 

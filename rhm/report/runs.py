@@ -9,7 +9,8 @@ evaluation folder is touched.
 import base64
 import csv
 import json
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -23,7 +24,9 @@ LEVELS = 256
 BOUNDARY_WIDTHS = ("1m", "3m")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _WEBP_QUALITY = 85
+_FEATURES = re.compile(r"nc[123]|(compression|discrimination)/.{1,100}")
 
+LogPoints = tuple[tuple[int, float], ...]
 Ring = tuple[tuple[float, float], ...]
 Polygon = tuple[Ring, ...]
 Histogram = tuple[tuple[float, ...], ...]
@@ -167,28 +170,47 @@ class Scores:
 
 @dataclass(frozen=True)
 class TrainingLog:
-    """Points (step, value) of the two curves of ``metrics.csv``, in order of the step."""
+    """Points (step, value) of the curves of ``metrics.csv``, in order of the step.
 
-    train_loss: tuple[tuple[int, float], ...]
-    val_iou: tuple[tuple[int, float], ...]
+    ``features`` are of what was recorded of the features, by name: ``nc1`` to ``nc3``, and
+    ``compression/STAGE`` and ``discrimination/STAGE`` in the order of the stages.
+    """
+
+    train_loss: LogPoints
+    val_iou: LogPoints
+    features: dict[str, LogPoints] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What training took, as ``cost.json`` has it: memory in MB of host and GPU."""
+
+    seconds: float
+    steps: int
+    images: int
+    device: str
+    devices: int
+    memory_mb: float
+    device_memory_mb: float | None
 
 
 @dataclass(frozen=True)
 class Run:
-    """An evaluated run: its folder, scores, training log and configuration (as text)."""
+    """An evaluated run: folder, scores, training log, configuration (as text) and cost."""
 
     folder: Path
     scores: Scores
     log: TrainingLog
     config: str
+    cost: Cost | None
 
 
 def load_run(folder: Path) -> Run:
     """Read an evaluated run folder.
 
     Args:
-        folder: holds ``evaluation/scores.json`` and, optionally, ``metrics.csv`` and
-            ``config.yaml``.
+        folder: holds ``evaluation/scores.json`` and, optionally, ``metrics.csv``,
+            ``config.yaml`` and ``cost.json``.
 
     Raises:
         ConfigError: the folder has no scores, they are malformed, or an example's image lies
@@ -201,7 +223,13 @@ def load_run(folder: Path) -> Run:
             _image_path(folder, example)
     config = folder / "config.yaml"
     text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
-    return Run(folder, scores, _read_log(folder / "metrics.csv"), printable(text, keep="\n"))
+    return Run(
+        folder,
+        scores,
+        _read_log(folder / "metrics.csv"),
+        printable(text, keep="\n"),
+        _read_cost(folder / "cost.json"),
+    )
 
 
 def read_image(folder: Path, example: Example) -> str:
@@ -298,7 +326,9 @@ def _read_log(path: Path) -> TrainingLog:
     curves: dict[str, dict[int, float]] = {"train_loss": {}, "val_iou": {}}
     try:
         with path.open(encoding="utf-8", errors="replace", newline="") as file:
-            for row in csv.DictReader(line.replace("\0", "") for line in file):
+            rows = csv.DictReader(line.replace("\0", "") for line in file)
+            curves |= {name: {} for name in rows.fieldnames or () if _FEATURES.fullmatch(name)}
+            for row in rows:
                 for name, points in curves.items():
                     step, value = _number(row.get("step")), _number(row.get(name))
                     if step is not None and value is not None:
@@ -307,7 +337,20 @@ def _read_log(path: Path) -> TrainingLog:
         raise ConfigError(
             f"{path} cannot be read ({error}): move it away or train again"
         ) from error
-    return TrainingLog(**{name: tuple(sorted(points.items())) for name, points in curves.items()})
+    sorted_curves = {name: tuple(sorted(points.items())) for name, points in curves.items()}
+    loss, iou = sorted_curves.pop("train_loss"), sorted_curves.pop("val_iou")
+    recorded = {printable(name): points for name, points in sorted_curves.items() if points}
+    return TrainingLog(loss, iou, recorded)
+
+
+def _read_cost(path: Path) -> Cost | None:
+    if not path.is_file():
+        return None
+    try:
+        cost: Cost = decode(Cost, json.loads(path.read_text(encoding="utf-8")))
+    except (MalformedError, OSError, ValueError, RecursionError):
+        raise ConfigError(f"{path} cannot be read: move it away or train again") from None
+    return cost
 
 
 def _number(text: str | None) -> float | None:

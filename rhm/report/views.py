@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 from rhm.report import plots
 from rhm.report.cross_domain import Difference, Ranking, Target
 from rhm.report.diagnostics import DomainHistogram, Gallery, Reliability, TrainingCurve, View
+from rhm.report.feature_curves import FeatureCurve, feature_panels
 from rhm.report.runs import read_image
 from rhm.report.thresholds import PrecisionRecall
 from rhm.report.wording import MISSING, count, number
@@ -128,6 +129,17 @@ def curve_blocks(rows: Sequence[TrainingCurve], styles: dict[str, str]) -> list[
         curves = list(same)
         panels = plots.curve_panels(curves, styles)
         blocks.append({"sources": sources, "panels": panels, "curves": curves})
+    return blocks
+
+
+def feature_blocks(rows: Sequence[FeatureCurve], styles: dict[str, str]) -> list[dict[str, Any]]:
+    """Per sources: the panels, and the curves for the table."""
+    blocks = []
+    for sources in dict.fromkeys(row.sources for row in rows):
+        curves = [row for row in rows if row.sources == sources]
+        blocks.append(
+            {"sources": sources, "panels": feature_panels(curves, styles), "curves": curves}
+        )
     return blocks
 
 

@@ -32,6 +32,7 @@ from rhm.training.adaptation import adapt_network, trained_table
 from rhm.training.base import base_model, check_base, remember_base, with_base
 from rhm.training.card import model_card
 from rhm.training.config import RunConfig, TrainerConfig, read_config
+from rhm.training.cost import CostRecorder, collect_cost
 from rhm.training.datamodule import ChipDataModule
 from rhm.training.losses import LOSSES
 from rhm.training.material import Material, gather
@@ -207,6 +208,7 @@ def finish(
         merge(model)
     save_model(model, run.model)
     run.collect_metrics()
+    collect_cost(run.folder)
 
 
 def choose_threshold(model: SegmentationModel, chips: DataLoader[Chip]) -> float:
@@ -249,6 +251,10 @@ def _trainer(config: RunConfig, *, validated: bool, progress: bool) -> lightning
             enable_version_counter=False,
         ),
         LearningRateMonitor("step"),
+        CostRecorder(
+            run.folder / "logs" / f"attempt_{run.next_attempt()}",
+            settings.batch_size * settings.accumulate * settings.devices * settings.num_nodes,
+        ),
     ]
     if config.adapter.base is not None and config.adapter.update() is not None:
         callbacks.append(UpdateRecorder(run.updates))

@@ -3,6 +3,7 @@
 runs/NAME/config.yaml          the configuration, with every default
 runs/NAME/environment.json     versions and machine
 runs/NAME/metrics.csv          losses and scores by step, over all attempts
+runs/NAME/cost.json            time and memory of training, over all attempts
 runs/NAME/logs/                one folder per attempt, and TensorBoard's
 runs/NAME/checkpoints/         best.ckpt and last.ckpt
 runs/NAME/model.safetensors    the model, when training has ended

@@ -193,3 +193,44 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "set()"
+
+
+def test_cost_and_features_are_shown_where_runs_have_them(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    runs = [make_run("a", {"town": 0.6}), make_run("b", {"town": 0.5}, seed=1)]
+    cost = {
+        "seconds": 90.0,
+        "steps": 20,
+        "images": 180,
+        "device": HOSTILE,
+        "devices": 2,
+        "memory_mb": 1234.5,
+        "device_memory_mb": None,
+    }
+    (runs[0] / "cost.json").write_text(json.dumps(cost))
+    stage = "compression/<b>"
+    (runs[1] / "metrics.csv").write_text(
+        f"step,val_iou,nc1,{stage},compression/decoder,discrimination/decoder,lr\n"
+        "9,0.3,2.5,1.5,0.75,0.2,1\n19,0.4,1.25,1.0,0.5,0.4,1\n"
+    )
+    text = write_report(runs, tmp_path / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    numbers = json.loads((tmp_path / "report.json").read_text())
+    assert [row["cost"] for row in numbers["costs"]] == [cost]
+    assert HOSTILE in page.text
+    assert "1,234" in page.text or "1,235" in page.text
+    found = {row["quantity"]: row for row in numbers["feature_curves"]}
+    assert set(found) == {"nc1", "compression", "discrimination"}
+    assert found["nc1"]["points"] == [[9.0, 2.5], [19.0, 1.25]]
+    assert found["compression"]["stages"] == ["<b>", "decoder"]
+    assert found["compression"]["points"] == [[0.0, 1.0], [1.0, 0.5]]
+    assert "Features while training" in page.text
+    assert "<b>" in page.text
+
+
+def test_a_damaged_cost_is_said(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run("a", {"town": 0.6})
+    (run / "cost.json").write_text('{"seconds": "long"}')
+    with pytest.raises(ConfigError, match=r"cost\.json cannot be read"):
+        write_report([run], tmp_path / "report.html")

@@ -57,6 +57,11 @@ def test_a_run_is_a_folder(tiny: Make, bank_path: Path) -> None:
     assert sorted(p.name for p in run.checkpoints.iterdir()) == ["best.ckpt", "last.ckpt"]
     spec = load_model(run.folder).spec
     assert (spec.method, spec.sources, spec.bands) == ("rhm", ("alder_aerial",), 3)
+    cost = json.loads((run.folder / "cost.json").read_text())
+    assert cost["steps"] == config.trainer.steps
+    assert cost["images"] == config.trainer.steps * config.trainer.batch_size
+    assert cost["seconds"] > 0
+    assert 100 < cost["memory_mb"] < 100_000
     card = (run.folder / "card.md").read_text()
     assert card.startswith("# rhm\n")
     best = metrics["val_iou"].max()
