@@ -147,6 +147,25 @@ def metric_crs(geometries: gpd.GeoSeries) -> pyproj.CRS:
     )
 
 
+def contiguous(geometries: NDArray[Any], near: float, turn: float) -> NDArray[Any]:
+    """Undo the jump at the 180th meridian that a change of coordinates brings in.
+
+    Args:
+        geometries: (N,) in longitudes and latitudes.
+        near: longitude that all are put near to.
+        turn: a whole turn in the unit of the longitudes.
+
+    Returns:
+        (N,) the same geometries, with longitudes beyond half a turn where they cross it.
+    """
+    points = shapely.get_coordinates(geometries)
+    turns = np.round((points[:, 0] - near) / turn)
+    if not turns.any():
+        return geometries
+    points[:, 0] -= turn * turns
+    return np.asarray(shapely.set_coordinates(geometries.copy(), points), dtype=object)
+
+
 def areas_m2(geometries: gpd.GeoSeries) -> NDArray[np.float64]:
     """Measure areas in square metres, in the :func:`metric_crs` of the geometries.
 

@@ -242,7 +242,13 @@ class Parts:
             packed = self._path(index).read_bytes()
         except OSError:
             return False
-        return (len(packed), zlib.crc32(packed)) == (entry.get("bytes"), entry.get("crc32"))
+        windows = entry.get("damaged")
+        told = isinstance(windows, list) and all(
+            isinstance(each, list) and len(each) == 4 and all(isinstance(n, int) for n in each)
+            for each in windows
+        )
+        same = (len(packed), zlib.crc32(packed)) == (entry.get("bytes"), entry.get("crc32"))
+        return told and same
 
     def _write_journal(self) -> None:
         lines = [self._header(), *self._done.values()]

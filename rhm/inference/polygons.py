@@ -24,7 +24,7 @@ from rasterio.io import DatasetReader
 from rasterio.transform import GCPTransformer
 from rasterio.windows import Window as RasterioWindow
 
-from rhm.data.footprints import metric_crs, polygon_parts
+from rhm.data.footprints import contiguous, metric_crs, polygon_parts
 from rhm.data.ground import to_degrees
 from rhm.data.opening import open_dataset
 from rhm.data.raster import RasterInfo, describe
@@ -97,9 +97,14 @@ class Ground:
             self._to_coordinates = _through_gcps(raster.gcps)
         self._plane = None
         self._middle = np.array([raster.width / 2, raster.height / 2])
+        self._turn: float | None = None
         (centre,) = self._to_coordinates(self._middle[None])
         if self._crs is not None and to_degrees(self._crs, *centre[:, None]) is not None:
             self._plane = metric_crs(gpd.GeoSeries([shapely.Point(centre)], crs=self._crs))
+            self._longitude = float(centre[0])
+            geodetic = self._plane.geodetic_crs
+            if self._crs.is_geographic and geodetic is not None:
+                self._turn = 2 * math.pi / geodetic.axis_info[0].unit_conversion_factor
 
     def pixel_m(self) -> float:
         """Return the side of a square as large as the pixel in the raster's middle, in metres."""
@@ -147,7 +152,10 @@ class Ground:
         """Move geometries from the plane in which they are measured to the raster's coordinates."""
         if self._plane is None:
             return self._placed(measured)
-        return np.asarray(gpd.GeoSeries(measured, crs=self._plane).to_crs(self._crs).to_numpy())
+        placed = gpd.GeoSeries(measured, crs=self._plane).to_crs(self._crs).to_numpy()
+        if self._turn is None:
+            return np.asarray(placed)
+        return contiguous(np.asarray(placed), self._longitude, self._turn)
 
 
 def in_bands(height: int, width: int) -> Iterator[slice]:

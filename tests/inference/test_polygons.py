@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from pyproj import Geod
 from rasterio.control import GroundControlPoint
 from rasterio.errors import NotGeoreferencedWarning
+from rasterio.transform import from_origin
 from shapely import box
 
 from rhm.data.cog import writing_cog
 from rhm.data.footprints import burn
 from rhm.errors import ConfigError, RasterError
 from rhm.inference.polygons import polygonize
+from rhm.inference.vector_files import Footprints, write_footprints
 
 UTM = "EPSG:32633"
 GRID = Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000)
@@ -310,3 +312,36 @@ def test_unreadable_rasters_are_errors_of_one_line(tmp_path: Path) -> None:
 def test_impossible_options_are_refused(tmp_path: Path, option: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(option))):
         polygonize(tmp_path / "p.tif", **option)
+
+
+@pytest.mark.parametrize("straight", [{"simplify_m": 1.0}, {"regularize_m": 2.0}], ids=str)
+def test_a_building_across_the_180th_meridian_stays_whole(
+    tmp_path: Path, straight: dict[str, float]
+) -> None:
+    path = tmp_path / "probability.tif"
+    probability = np.zeros((1, 60, 90), np.float32)
+    probability[0, 10:40, 20:70] = 1.0  # from 179.9997 to 180.0002 degrees
+    profile = {"driver": "GTiff", "height": 60, "width": 90, "count": 1, "dtype": "float32"}
+    transform = from_origin(179.9995, 10.0, 1e-5, 1e-5)
+    with rasterio.open(path, "w", crs="EPSG:4326", transform=transform, **profile) as raster:
+        raster.write(probability)
+    (traced,) = polygonize(path).itertuples()
+    (made,) = polygonize(path, **straight).itertuples()
+    assert traced.geometry.bounds == pytest.approx((179.9997, 9.9996, 180.0002, 9.9999))
+    assert made.geometry.bounds == pytest.approx(traced.geometry.bounds, abs=1e-8)
+    assert made.area_m2 == pytest.approx(traced.area_m2, rel=1e-4)
+    moved = made.geometry.symmetric_difference(traced.geometry).area
+    assert moved < 1e-4 * traced.geometry.area
+
+
+def test_geojson_of_a_utm_scene_across_the_180th_meridian(tmp_path: Path) -> None:
+    box = gpd.GeoSeries([shapely.box(179.9999, 0.0, 180.0001, 0.0002)], crs="EPSG:4326")
+    house = box.to_crs("EPSG:32660").to_numpy()
+    path = tmp_path / "buildings.geojson"
+    batch = Footprints(house, np.array([0.9]), np.array([490.0]))
+    write_footprints([batch], "EPSG:32660", path)
+    (read,) = gpd.read_file(path).geometry
+    # RFC 7946, section 3.1.9: cut there, so that no part is as wide as the Earth.
+    parts = sorted(part.bounds for part in shapely.get_parts(read))
+    assert [part[2] - part[0] for part in parts] == pytest.approx([1e-4, 1e-4], abs=1e-6)
+    assert (parts[0][0], parts[1][2]) == pytest.approx((-180.0, 180.0))
