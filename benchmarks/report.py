@@ -1,0 +1,81 @@
+"""The cross-domain report of what ``cross_domain.py`` trained: how long, how large, what it says.
+
+    python benchmarks/cross_domain.py --work cross --augmentations none rhm fda color-jitter
+    python benchmarks/report.py cross/300x8x96 -o report.html
+
+Evaluates what has not been evaluated yet, writes the report, and prints the seconds that took and
+its size, and which of two measures that need no labels tells the loss of IoU.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from machine import machine
+
+from rhm.data.catalog import Catalog
+from rhm.evaluation.evaluate import evaluate_model, picks_of
+from rhm.models.file import load_model
+from rhm.report import write_report
+
+SOURCES = ("massachusetts", "inria", "dubai", "vegas")
+METHODS = ("none", "rhm", "fda", "color-jitter")
+
+
+def main() -> None:
+    """Evaluate what is missing, write the report and print what it came to."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("work", type=Path, help="where cross_domain.py has its models")
+    parser.add_argument("-o", "--output", type=Path, default=Path("report.html"))
+    parser.add_argument("--seeds", type=int, default=3)
+    asked = parser.parse_args()
+    catalog = Catalog.load(asked.work / "catalog.parquet")
+    runs = []
+    for seed, source in itertools.product(range(asked.seeds), SOURCES):
+        picks: Mapping[str, Mapping[str, str]] | None = None
+        for method in METHODS:
+            run = asked.work / "report" / f"{source}-{method}-{seed}"
+            picks = evaluated(
+                run, asked.work / "models" / f"{source}.{method}.{seed}.safetensors", catalog, picks
+            )
+            runs.append(run)
+    begun = time.perf_counter()
+    page = write_report(runs, asked.output)
+    seconds = time.perf_counter() - begun
+    print(machine("numpy", "jinja2"))
+    print(
+        f"report of {len(runs)} runs: {seconds:.1f} s, {page.stat().st_size / 1e6:.1f} MB",
+        end="\n\n",
+    )
+    numbers = json.loads(page.with_suffix(".json").read_text())
+    print("| method | pairs | histogram distance | expected loss |")
+    print("|---|---|---|---|")
+    for row in numbers["correlations"]:
+        measures = (row["distance"], row["expected_loss"])
+        cells = ("" if value is None else f"{value:+.2f}" for value in measures)
+        print(f"| {row['method']} | {row['pairs']} | {' | '.join(cells)} |")
+
+
+def evaluated(
+    run: Path, model: Path, catalog: Catalog, picks: Mapping[str, Mapping[str, str]] | None
+) -> Mapping[str, Mapping[str, str]]:
+    """Evaluate a model in a run folder, unless it is done; return the images it shows."""
+    scores = run / "evaluation" / "scores.json"
+    if not scores.is_file():
+        run.mkdir(parents=True, exist_ok=True)
+        own = run / "model.safetensors"
+        if not own.exists():
+            os.link(model, own)
+        evaluate_model(
+            load_model(own), catalog, scores.parent, name=run.name, picks=picks, catalog_path=""
+        )
+        print(f"evaluated {run.name}", flush=True)
+    return picks or picks_of(json.loads(scores.read_text()))
+
+
+if __name__ == "__main__":
+    main()
