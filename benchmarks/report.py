@@ -11,18 +11,26 @@ import argparse
 import itertools
 import json
 import os
+import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from machine import machine
 
 from rhm.data.catalog import Catalog
 from rhm.evaluation.evaluate import evaluate_model, picks_of
+from rhm.models.expectation import NOTABLE
 from rhm.models.file import load_model
 from rhm.report import write_report
+from rhm.report.cross_domain import group_runs, single_runs, targets_of
+from rhm.report.distances import distance_losses
+from rhm.report.runs import Run, load_run
 
 SOURCES = ("massachusetts", "inria", "dubai", "vegas")
+MUCH = 0.15
+"""A loss of IoU that matters to whoever uses the footprints."""
+
 METHODS = ("none", "rhm", "fda", "color-jitter")
 
 
@@ -58,6 +66,29 @@ def main() -> None:
         measures = (row["distance"], row["expected_loss"])
         cells = ("" if value is None else f"{value:+.2f}" for value in measures)
         print(f"| {row['method']} | {row['pairs']} | {' | '.join(cells)} |")
+    print()
+    print("\n".join(warnings_table([load_run(run) for run in runs])))
+
+
+def warnings_table(runs: Sequence[Run]) -> Iterator[str]:
+    """Yield what became of the domains that single models warn of, and of the others."""
+    yield (
+        f"| method | runs x domains | warned of | of them lost over {MUCH} | of those that lost so "
+        "much, warned of | mean loss, warned of | not warned of |"
+    )
+    yield "|---|---|---|---|---|---|---|"
+    for method in METHODS:
+        trained = [run for run in runs if run.scores.method == method]
+        rows = distance_losses(single_runs(group_runs(trained)), targets_of(trained))
+        warned = [row.loss for row in rows if row.expected_loss > NOTABLE]
+        calm = [row.loss for row in rows if row.expected_loss <= NOTABLE]
+        much = sum(loss > MUCH for loss in warned)
+        all_much = much + sum(loss > MUCH for loss in calm)
+        yield (
+            f"| {method} | {len(rows)} | {len(warned)} | {much / len(warned):.0%} | "
+            f"{much / all_much:.0%} | {statistics.fmean(warned):.2f} | "
+            f"{statistics.fmean(calm):.2f} |"
+        )
 
 
 def evaluated(

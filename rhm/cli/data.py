@@ -73,18 +73,37 @@ def inspect(
     black_is_nodata: BlackIsNodata = False,
     json: Json = False,
 ) -> None:
-    """Show what rasters say of themselves, and how they relate to a model.
+    """Show what rasters say of themselves, and whether a model is at home there.
+
+    With a model, samples of each raster are predicted: a warning says where the model expects
+    less of itself than on its validation chips, and what helps.
 
     Example: `rhm data inspect scene.tif --model runs/inria-rhm`
     """
-    from rhm.models.file import load_spec
+    from dataclasses import asdict
+
+    from rhm.inference.suitability import suitability
+    from rhm.models.file import load_model
     from rhm.models.inspect import inspect_raster
 
-    spec = load_spec(model) if model else None
+    loaded = load_model(model) if model else None
     chosen = band_numbers(bands)
-    found = [
-        inspect_raster(path, spec, bands=chosen, black_is_nodata=black_is_nodata) for path in files
-    ]
+    found = []
+    for path in files:
+        facts = inspect_raster(
+            path, loaded.spec if loaded else None, bands=chosen, black_is_nodata=black_is_nodata
+        )
+        if loaded is not None and "distance" in facts:
+            facts |= asdict(
+                suitability(
+                    loaded,
+                    path,
+                    bands=chosen,
+                    black_is_nodata=black_is_nodata,
+                    distance=facts["distance"],
+                )
+            )
+        found.append(facts)
     lines = [line for each in found for line in [*_facts(each), ""]]
     emit({"rasters": found}, lines[:-1], as_json=json)
 

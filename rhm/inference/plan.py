@@ -20,12 +20,11 @@ from rhm.inference.polygons import PolygonConfig
 from rhm.inference.storage import STORAGES
 from rhm.inference.stream import Grid, Tiling, input_scaling
 from rhm.inference.strips import Source, Task
+from rhm.inference.suitability import other_size
 from rhm.inference.vector_files import check_format
 from rhm.inference.views import Network
 from rhm.lookup import PixelMap
 from rhm.models.spec import ModelSpec
-
-_GSD_TOLERANCE = 1.2
 
 
 @dataclass(frozen=True)
@@ -108,6 +107,7 @@ class Plan:
         grid: its tiles.
         config: as given, with the footprints' threshold filled in.
         polygons: how footprints are made.
+        expected_iou_at_home: that the model promises on its validation chips, if it says so.
         notes: what the user should know about this scene.
         task_fingerprint: of all that decides the probabilities.
         fingerprint: of all that decides the results.
@@ -119,6 +119,7 @@ class Plan:
     grid: Grid
     config: PredictionConfig
     polygons: PolygonConfig
+    expected_iou_at_home: float | None
     notes: tuple[str, ...]
     task_fingerprint: str
     fingerprint: str
@@ -161,6 +162,7 @@ def plan_prediction(
         grid,
         config,
         polygons,
+        spec.expected_iou if spec else None,
         tuple(notes),
         _fingerprint(model, src, decides),
         _fingerprint(model, src, (*decides, polygons, config.compress, config.suffix)),
@@ -191,7 +193,7 @@ def _scale(info: RasterInfo, spec: ModelSpec | None, *, resample: bool) -> tuple
         return 1.0, [*notes, expects]
     if resample:
         return scale_between(info.gsd_m, spec.gsd_m), notes
-    if not 1 / _GSD_TOLERANCE <= info.gsd_m / spec.gsd_m <= _GSD_TOLERANCE:
+    if other_size(info.gsd_m, spec):
         notes.append(
             f"the scene has {info.gsd_m:.2g} m per pixel, the model expects {spec.gsd_m:.2g} m: "
             "--resample predicts at the model's"

@@ -31,8 +31,10 @@ from rhm.inference.storage import (
 )
 from rhm.inference.stream import Tiling
 from rhm.inference.strips import LEAST_CACHE, ThisProcess, Workers
+from rhm.inference.suitability import domain_note
 from rhm.inference.vector_files import count_footprints, write_footprints
 from rhm.inference.views import Network
+from rhm.models.expectation import ExpectedIoU
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,9 @@ class Prediction:
         mask: COG of 0 and 1, nodata 255.
         buildings: footprints with ``score`` and ``area_m2``.
         count: number of footprints.
+        expected_iou: that the model's own probabilities promise here, see
+            ``rhm.models.expectation``; None where they promise no building, or where the
+            results were there already.
         notes: what the user should know about this scene.
     """
 
@@ -51,6 +56,7 @@ class Prediction:
     mask: Path
     buildings: Path
     count: int
+    expected_iou: float | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -153,7 +159,7 @@ def predict_scene(
         discard(plan.outputs.unfinished)
         advance(plan.grid.height * plan.grid.width)
         count = count_footprints(plan.outputs.buildings)
-        return _prediction(plan, count, ("was there already",))
+        return _prediction(plan, _Finished(count), ("was there already",))
     _check_free(plan)
     with (
         limited_cache(LEAST_CACHE),
@@ -168,8 +174,8 @@ def predict_scene(
     ):
         if resume and _has_probabilities(plan):
             advance(plan.grid.height * plan.grid.width)
-            count = _finish(plan, lambda _: _earlier_rows(plan))
-            return _prediction(plan, count, (*plan.notes, "its probabilities were there already"))
+            found = _finish(plan, lambda _: _earlier_rows(plan))
+            return _prediction(plan, found, (*plan.notes, "its probabilities were there already"))
         advance(parts.pixels)
         with _finishing(plan, parts) as finished:
             for strip in (workers or ThisProcess(model)).predict(plan.task, parts.missing()):
@@ -181,8 +187,8 @@ def predict_scene(
 
 
 @contextmanager
-def _finishing(plan: Plan, parts: Parts) -> Iterator[Future[int]]:
-    """Write the results in a thread while strips are being stored; yield how many buildings.
+def _finishing(plan: Plan, parts: Parts) -> "Iterator[Future[_Finished]]":
+    """Write the results in a thread while strips are being stored; yield what they came to.
 
     They take their names when the last strip is there, and not if the block raises.
     """
@@ -203,9 +209,24 @@ def is_finished(plan: Plan) -> bool:
     return there and fingerprint_of(outputs.mask) == plan.fingerprint
 
 
-def _prediction(plan: Plan, count: int, notes: tuple[str, ...]) -> Prediction:
+@dataclass(frozen=True)
+class _Finished:
+    """Results that took their names: their footprints, and what the probabilities promise."""
+
+    count: int
+    expected: ExpectedIoU | None = None
+
+
+def _prediction(plan: Plan, found: _Finished, notes: tuple[str, ...]) -> Prediction:
     outputs = plan.outputs
-    return Prediction(outputs.probability, outputs.mask, outputs.buildings, count, notes)
+    expected = None
+    if found.expected is not None:
+        expected = found.expected.value
+        warning = domain_note(plan.expected_iou_at_home, found.expected)
+        notes = (*notes, warning) if warning else notes
+    return Prediction(
+        outputs.probability, outputs.mask, outputs.buildings, found.count, expected, notes
+    )
 
 
 def _about_damage(parts: Parts) -> tuple[str, ...]:
@@ -223,31 +244,30 @@ def _has_probabilities(plan: Plan) -> bool:
     return fingerprint_of(plan.outputs.probability, PROBABILITIES) == plan.task_fingerprint
 
 
-def _finish(plan: Plan, rows: Callable[[Path], Rows]) -> int:
+def _finish(plan: Plan, rows: Callable[[Path], Rows]) -> _Finished:
     """Write the results.
 
     Args:
         plan: of the prediction.
         rows: gives all of its stored probabilities on the scene's grid, in whole rows of blocks;
             may write to the path that it is given.
-
-    Returns:
-        How many buildings there are.
     """
     outputs, scene = plan.outputs, plan.scene
     targets = [outputs.buildings, outputs.probability, outputs.mask]
     path = Path(scene.path)
+    expected = ExpectedIoU(plan.polygons.threshold)
     # Among the parts, with which they go if this process is killed.
     with staged_paths(targets, within=outputs.unfinished) as (buildings, probability, mask):
         ground = Ground(scene)
         with _rasters(plan, probability, mask) as rasters:
-            bands = _written(rows(buildings.with_name("predicted.tif")), rasters, plan)
-            return write_footprints(
+            bands = _written(rows(buildings.with_name("predicted.tif")), rasters, plan, expected)
+            count = write_footprints(
                 footprints(bands, scene.width, ground, plan.polygons),
                 scene.crs,
                 buildings,
                 modified=path.stat().st_mtime if path.is_file() else 0.0,
             )
+    return _Finished(count, expected)
 
 
 def _rows(plan: Plan, parts: Parts, scratch: Path) -> Rows:
@@ -282,9 +302,15 @@ def _earlier_rows(plan: Plan) -> Rows:
 
 
 def _written(
-    all_rows: Rows, rasters: tuple[DatasetWriter, DatasetWriter], plan: Plan
+    all_rows: Rows,
+    rasters: tuple[DatasetWriter, DatasetWriter],
+    plan: Plan,
+    expected: ExpectedIoU,
 ) -> Iterator[tuple[NDArray[np.bool_], NDArray[Any]]]:
-    """Write rows to both rasters; yield where they show building, and the probability there."""
+    """Write rows to both rasters; yield where they show building, and the probability there.
+
+    What the probabilities promise is counted on the way.
+    """
     probabilities, masks = rasters
     storage = STORAGES[plan.config.dtype]
     for first, stored in all_rows:
@@ -293,7 +319,9 @@ def _written(
         probabilities.write(stored, 1, window=place)
         masks.write(mask, 1, window=place)
         for rows in in_bands(*stored.shape):
-            yield mask[rows] == 1, storage.decode(stored[rows])
+            probability = storage.decode(stored[rows])
+            expected.add(probability, mask[rows] != MASK_NODATA)
+            yield mask[rows] == 1, probability
 
 
 @contextmanager

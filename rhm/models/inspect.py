@@ -10,9 +10,6 @@ from rhm.histogram import Histogram
 from rhm.levels import DTYPES
 from rhm.models.spec import ModelSpec
 
-FAR = 0.1
-"""Mean distance, as a share of the range, from which an image is called unlike the training."""
-
 _SHARES = (0.0, 0.02, 0.5, 0.98, 1.0)
 
 
@@ -67,17 +64,7 @@ def _compared(spec: ModelSpec, histogram: Histogram, info: RasterInfo) -> dict[s
     spec.check_bands(histogram.bands, info.path)
     scaling = spec.scalings.get(info.dtype) or Scaling.measure(histogram)
     nearest, distance = spec.source_distance(scaling.bytes_table().push(histogram).distribution())
-    facts: dict[str, Any] = {
+    return {
         "nearest_domain": nearest,
         "distance": [round(float(each), 4) for each in distance],
     }
-    advice = []
-    if distance.mean() > FAR:
-        advice.append(
-            "its values are unlike the training imagery: build a bank of such scenes with "
-            "`rhm bank build` and train with --bank"
-        )
-    if info.gsd_m and spec.gsd_m and not 1 / 1.2 <= info.gsd_m / spec.gsd_m <= 1.2:
-        advice.append(f"the model expects {spec.gsd_m:.2g} m per pixel: predict with --resample")
-    facts["advice"] = advice
-    return facts

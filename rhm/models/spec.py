@@ -14,7 +14,7 @@ from rhm.errors import ModelFileError
 from rhm.histogram import Histogram
 from rhm.lookup import PixelMap
 
-FORMAT = 3
+FORMAT = 4
 """Version of the description; a reader refuses versions above its own."""
 
 
@@ -33,6 +33,8 @@ class ModelSpec:
         head: one of ``rhm.models.heads.HEADS``.
         gsd_m: metres per pixel that the model was trained at, or None where unknown.
         threshold: probability above which a pixel is building, chosen on validation data.
+        expected_iou: that the model's own probabilities promise on validation data, or None
+            where there was none: see ``rhm.models.expectation``.
         standardize: one of ``rhm.alternatives.STANDARDIZE``, applied to every scene first.
         method: name of the colour augmentation.
         sources: domains trained on.
@@ -54,6 +56,7 @@ class ModelSpec:
     head: str = "linear"
     gsd_m: float | None = None
     threshold: float = 0.5
+    expected_iou: float | None = None
     standardize: str = "none"
     method: str = "none"
     sources: tuple[str, ...] = ()
@@ -82,6 +85,9 @@ class ModelSpec:
                 raise ValueError(f"the scaling of {dtype} is not one of {self.bands} bands")
         if not _is_finite(self.threshold) or not 0 <= self.threshold <= 1:
             raise ValueError("threshold is a probability")
+        expected = self.expected_iou
+        if expected is not None and not (_is_finite(expected) and 0 <= expected <= 1):
+            raise ValueError("expected_iou is a share, or null")
         if self.gsd_m is not None and not (_is_finite(self.gsd_m) and self.gsd_m > 0):
             raise ValueError("gsd_m is a positive number, or null")
         for shares in self.source_histograms.values():

@@ -15,8 +15,10 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from scipy.stats import spearmanr
 
+from rhm.models import expectation
 from rhm.report.cross_domain import Group, Target, find_domain, role_of
 from rhm.report.runs import DomainScores, Levels, Run
 
@@ -96,11 +98,10 @@ def expected_iou(levels: Levels, threshold: float) -> float | None:
 
     A level is taken at its middle, and called building if its lower end is at the threshold.
     """
-    count = len(levels.pixels)
-    sure = [(index + 0.5) / count * pixels for index, pixels in enumerate(levels.pixels)]
-    first = next((i for i in range(count) if i / count >= threshold - 1e-9), count)
-    either = sum(levels.pixels[first:]) + sum(sure[:first])
-    return sum(sure[first:]) / either if either else None
+    lower = np.arange(len(levels.pixels)) / len(levels.pixels)
+    pixels = np.asarray(levels.pixels)
+    middle = lower + 0.5 / len(pixels)
+    return expectation.expected_iou(pixels, pixels * middle, lower >= threshold - 1e-9)
 
 
 def _measured(run: Run, target: Target) -> tuple[float, float, float] | None:

@@ -7,6 +7,7 @@ import warnings
 from dataclasses import replace
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import (
     Callback,
@@ -196,10 +197,15 @@ def finish(
         model.load_state_dict(
             {name[len(prefix) :]: t for name, t in state.items() if name.startswith(prefix)}
         )
-    threshold = config.model.threshold
-    if threshold is None:
-        threshold = 0.5 if val is None else choose_threshold(model, val)
-    model.spec = replace(model.spec, threshold=threshold)
+    threshold, expected = config.model.threshold, None
+    if val is not None:
+        seen = calibration(model, val)
+        if threshold is None:
+            threshold = choose_threshold(seen)
+        expected = seen.expected_iou(threshold)
+    model.spec = replace(
+        model.spec, threshold=0.5 if threshold is None else threshold, expected_iou=expected
+    )
     if attachment_of(model) is not None:
         if config.adapter.method != "full":
             save_adapted(model, run.adapter)
@@ -211,22 +217,27 @@ def finish(
     collect_cost(run.folder)
 
 
-def choose_threshold(model: SegmentationModel, chips: DataLoader[Chip]) -> float:
+def choose_threshold(seen: CalibrationBins) -> float:
     """Return the probability above which calling a pixel building gives the best IoU.
 
     One half where no chip shows a building.
     """
+    best = seen.best_threshold()
+    return 0.5 if math.isnan(best) else best
+
+
+def calibration(model: SegmentationModel, chips: DataLoader[Chip]) -> CalibrationBins:
+    """Return what a model says of labelled chips, in 200 bins of probability."""
     device = next(model.parameters()).device
-    bins = None
+    nothing = np.zeros(0)
+    bins = CalibrationBins.of(nothing, nothing, bins=200)
     model.eval()
     with torch.inference_mode():
         for chip in chips:
             probability = model(chip["image"].to(device)).sigmoid().cpu().numpy()
             truth = chip["mask"].numpy()
-            counted = CalibrationBins.of(probability, truth == 1, truth != IGNORE, bins=200)
-            bins = counted if bins is None else bins + counted
-    best = math.nan if bins is None else bins.best_threshold()
-    return 0.5 if math.isnan(best) else best
+            bins += CalibrationBins.of(probability, truth == 1, truth != IGNORE, bins=200)
+    return bins
 
 
 def _folder(config: RunConfig, *, resume: bool) -> Run:

@@ -15,6 +15,8 @@ import numpy as np
 import shapely
 from numpy.typing import ArrayLike, NDArray
 
+from rhm.models.expectation import expected_iou
+
 FloatArray = NDArray[np.float64]
 
 
@@ -282,6 +284,15 @@ class CalibrationBins(Counts):
         thresholds, scores = self.threshold_scores()
         best = thresholds[scores == scores.max()]
         return float(best[np.argmin(np.abs(best - 0.5))])
+
+    def expected_iou(self, threshold: float) -> float | None:
+        """Return the IoU that the probabilities promise: see ``rhm.models.expectation``.
+
+        Args:
+            threshold: rounded up to the next k/bins.
+        """
+        lower = np.arange(len(self.pixels)) / len(self.pixels)
+        return expected_iou(self.pixels, self.probability_sums, lower >= threshold - 1e-9)
 
 
 def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> FloatArray:

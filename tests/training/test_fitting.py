@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,8 @@ def test_two_processes_equal_one_with_the_same_global_batch(tiny: Make) -> None:
     # loss of two halves in the place of the whole batch's differs by 0.007 steps in the mean.
     assert differences(one.folder, two.folder).mean() <= 0.002 * rate
     ours, theirs = load_model(one.folder).spec, load_model(two.folder).spec
-    assert ours == theirs
+    assert ours.expected_iou == pytest.approx(theirs.expected_iou, abs=1e-4)
+    assert replace(ours, expected_iou=theirs.expected_iou) == theirs
 
 
 def test_diverged_training_is_said_and_leaves_no_model(tiny: Make, tmp_path: Path) -> None:

@@ -1,0 +1,124 @@
+"""Is a scene one that a model can be trusted on?"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from affine import Affine
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from rhm.data.radiometry import Scaling
+from rhm.data.raster import Raster
+from rhm.inference.scenes import predict_raster
+from rhm.inference.suitability import expectation, suitability
+from rhm.models.build import SegmentationModel
+from rhm.models.spec import ModelSpec
+from tests.data.imagery import write_raster
+
+SPEC = ModelSpec(
+    "unet",
+    "resnet18",
+    1,
+    mean=(0.0,),
+    std=(1.0,),
+    scalings={"uint8": Scaling("uint8", (0.0,), (255.0,))},
+    gsd_m=0.5,
+    method="rhm",
+    expected_iou=0.9,
+)
+
+
+class Brightness(nn.Module):
+    """Calls bright pixels building, the surer the brighter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(40.0))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images[:, :1] - 0.5) * self.weight
+
+
+def model(**changes: Any) -> SegmentationModel:
+    built = SegmentationModel(replace(SPEC, **changes)).eval()
+    built.network = Brightness()
+    return built
+
+
+def scene(path: Path, building: int, ground: int, *, gsd_m: float = 0.5) -> Path:
+    pixels: NDArray[np.uint8] = np.full((600, 700, 1), ground, dtype=np.uint8)
+    pixels[::4] = building
+    return write_raster(path, pixels, transform=Affine(gsd_m, 0, 5e5, 0, -gsd_m, 5e6))
+
+
+def test_a_scene_that_the_model_is_sure_of_brings_no_advice(tmp_path: Path) -> None:
+    path = scene(tmp_path / "clear.tif", 250, 5)
+    found = suitability(model(), path)
+    assert found.expected_iou == pytest.approx(1.0, abs=0.01)
+    assert found.expected_iou_at_home == 0.9
+    assert (found.expected_iou_resampled, found.advice) == (None, ())
+    assert predict_raster(model(), path, tmp_path).notes == ()
+
+
+def test_a_scene_that_the_model_is_unsure_of_is_warned_about(tmp_path: Path) -> None:
+    path = scene(tmp_path / "dull.tif", 135, 120)
+    found = suitability(model(), path)
+    assert found.expected_iou is not None
+    assert found.expected_iou < 0.85
+    assert [each.partition(":")[0] for each in found.advice] == [
+        "out of domain",
+        "without labels",
+        "with a few labelled chips",
+    ]
+    predicted = predict_raster(model(), path, tmp_path)
+    assert predicted.expected_iou == pytest.approx(found.expected_iou, abs=0.02)
+    (note,) = predicted.notes
+    assert f"IoU of {predicted.expected_iou:.2f} here, 0.90 on its validation" in note
+    again = predict_raster(model(), path, tmp_path, dtype="uint8")
+    assert again.expected_iou == pytest.approx(predicted.expected_iou, abs=1e-3)
+
+
+def test_a_scene_of_other_resolution_is_seen_both_ways(tmp_path: Path) -> None:
+    found = suitability(model(), scene(tmp_path / "coarse.tif", 250, 5, gsd_m=1.0))
+    assert found.expected_iou_resampled is not None
+    assert "--resample" in found.advice[0]
+
+
+def test_a_scene_with_hardly_a_building_is_said_to_be_one(tmp_path: Path) -> None:
+    pixels = np.full((300, 300, 1), 110, dtype=np.uint8)
+    pixels[:2, :2] = 250
+    path = write_raster(tmp_path / "desert.tif", pixels)
+    (note,) = predict_raster(model(), path, tmp_path).notes
+    assert "hardly a building" in note
+    assert "hardly a building" in suitability(model(), path).advice[0]
+
+
+def test_what_a_model_does_not_know_of_home_is_asked_of_the_histogram(tmp_path: Path) -> None:
+    path = scene(tmp_path / "dull.tif", 135, 120)
+    ignorant = model(expected_iou=None)
+    assert suitability(ignorant, path, distance=[0.05]).advice == ()
+    (advice,) = suitability(ignorant, path, distance=[0.3]).advice
+    assert "bank build" in advice
+    assert predict_raster(ignorant, path, tmp_path).notes == ()
+
+
+def test_the_silence_of_a_model_without_shifted_colours_is_not_trusted(tmp_path: Path) -> None:
+    (advice,) = suitability(model(method="none"), scene(tmp_path / "clear.tif", 250, 5)).advice
+    assert "says little" in advice
+
+
+@pytest.mark.parametrize("shape", [(40, 50), (256, 256), (300, 2000)])
+def test_samples_of_small_and_long_scenes_stay_inside_and_skip_nodata(
+    tmp_path: Path, shape: tuple[int, int]
+) -> None:
+    pixels = np.full((*shape, 1), 250, dtype=np.uint8)
+    pixels[:, : shape[1] // 2] = 0
+    path = write_raster(tmp_path / "half.tif", pixels, nodata=0)
+    with Raster(path) as raster:
+        found = expectation(model(), raster)
+    assert 0 < found.pixels.sum() <= shape[0] * (shape[1] - shape[1] // 2)
+    assert found.building_share == 1.0

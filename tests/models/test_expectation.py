@@ -1,0 +1,69 @@
+"""What a model expects of itself."""
+
+import json
+
+import numpy as np
+import pytest
+
+from rhm.errors import ModelFileError
+from rhm.models.expectation import ExpectedIoU, expected_iou, out_of_domain
+from rhm.models.spec import ModelSpec
+from rhm.training.metrics import CalibrationBins
+
+
+def test_the_expected_iou_is_what_drawing_truths_from_the_probabilities_gives() -> None:
+    rng = np.random.default_rng(0)
+    probability = np.rint(rng.beta(0.3, 0.9, (400, 500)) * 254).astype(np.float32) / np.float32(254)
+    called = probability >= 0.4
+    ratios = []
+    for _ in range(20):
+        truth = rng.random(probability.shape) < probability
+        ratios.append((truth & called).sum() / (truth | called).sum())
+    seen = ExpectedIoU(0.4)
+    for rows in np.array_split(np.arange(400), 7):
+        seen.add(probability[rows], np.ones((len(rows), 500), dtype=bool))
+    assert seen.value == pytest.approx(np.mean(ratios), abs=3 * np.std(ratios))
+    assert seen.building_share == pytest.approx(called.mean())
+    bins = CalibrationBins.of(probability, np.zeros_like(called), bins=200)
+    assert bins.expected_iou(0.4) == pytest.approx(seen.value, abs=1e-3)
+
+
+def test_pixels_without_data_do_not_count() -> None:
+    probability = np.array([0.9, 0.9, np.nan, 0.1], dtype=np.float32)
+    seen = ExpectedIoU(0.5)
+    seen.add(probability, np.isfinite(probability))
+    assert seen.pixels.sum() == 3
+    assert seen.value == pytest.approx((0.9 + 0.9) / (2 + 0.1), abs=5e-3)
+
+
+def test_where_no_building_is_promised_there_is_nothing_to_expect() -> None:
+    seen = ExpectedIoU(0.5)
+    assert seen.value is None
+    seen.add(np.zeros((3, 3), np.float32), np.ones((3, 3), dtype=bool))
+    assert seen.value is None
+    assert expected_iou([5], [0.0], np.array([False])) is None
+
+
+@pytest.mark.parametrize(
+    ("home", "here", "expected"),
+    [(0.8, 0.76, False), (0.8, 0.74, True), (None, 0.1, False), (0.8, None, False)],
+)
+def test_a_scene_is_out_of_domain_where_notably_less_is_expected(
+    home: float | None, here: float | None, expected: bool
+) -> None:
+    assert out_of_domain(home, here) is expected
+
+
+def test_a_description_of_the_version_before_does_not_know_what_it_expects() -> None:
+    values = json.loads(ModelSpec("unet", "resnet18", 3, expected_iou=0.7).to_json())
+    assert ModelSpec.from_json(json.dumps(values)).expected_iou == 0.7
+    del values["expected_iou"]
+    values["format"] = 3
+    assert ModelSpec.from_json(json.dumps(values)).expected_iou is None
+
+
+@pytest.mark.parametrize("value", [1.5, "much", float("nan"), True])
+def test_an_expected_iou_that_is_none_is_refused(value: object) -> None:
+    values = json.loads(ModelSpec("unet", "resnet18", 3).to_json()) | {"expected_iou": value}
+    with pytest.raises(ModelFileError, match="expected_iou"):
+        ModelSpec.from_json(json.dumps(values))
