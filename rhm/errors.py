@@ -49,3 +49,8 @@ class AnalysisError(RhmError):
 
 class OutputError(RhmError):
     """A result cannot be written."""
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Replace what cannot be printed (controls, lone surrogates, direction overrides)."""
+    return "".join(c if c.isprintable() or c in keep else "\ufffd" for c in text)

@@ -1,9 +1,15 @@
-"""Fixtures that find the real imagery and the oracles, and skip with a reason without them."""
+"""Fixtures that find the real imagery, the oracles and a browser, or skip with a reason."""
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # Networks this small are slower on many threads, and stall where other work wants the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -31,6 +37,21 @@ def shared_oracles() -> Path:
     if not folder.is_dir():
         pytest.skip(f"oracles not found at {folder}; set RHM_DATA to the folder beside them")
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser() -> "Iterator[Browser]":
+    """A headless Chromium."""
+    found = filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome")))
+    chromium = next(found, None)
+    if chromium is None:
+        pytest.skip("needs Chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield running
+        running.close()
 
 
 @pytest.fixture(scope="session")

@@ -222,7 +222,7 @@ def _heights() -> str:
 
 
 def _title(domain: str) -> str:
-    from rhm.report.decoding import printable
+    from rhm.errors import printable
 
     # What a bank says of itself may come from anywhere.
     return printable(domain) or "no domain"

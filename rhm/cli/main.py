@@ -23,9 +23,10 @@ from rhm.cli import (
     predict,
     report,
     train,
+    view,
 )
 from rhm.cli.output import say
-from rhm.errors import RhmError
+from rhm.errors import RhmError, printable
 
 INTERRUPTED = 130
 
@@ -46,6 +47,7 @@ app.command("analyze")(analyze.analyze)
 app.command("adapt")(adapt.adapt)
 app.command("merge")(adapt.merge)
 app.command("export")(export.export)
+app.command("view")(view.view)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.add_typer(lab.app, name="lab")
@@ -83,8 +85,6 @@ def run(arguments: list[str] | None = None) -> int:
     try:
         code = app(arguments, standalone_mode=False)
     except RhmError as error:
-        from rhm.report.decoding import printable
-
         say(f"rhm: {printable(' '.join(str(error).split()))}")
         return 2
     except _UsageError as error:

@@ -240,7 +240,7 @@ def _report(results: "list[SceneResult]", runtime: str, *, as_json: bool) -> Non
     if not failed or failed[0].error is None:
         return
     if len(results) > 1:
-        from rhm.report.decoding import printable
+        from rhm.errors import printable
 
         for each in failed:
             say(f"failed: {printable(str(each.error))}")

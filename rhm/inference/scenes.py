@@ -27,6 +27,7 @@ from rhm.inference.storage import (
     MASK_NODATA,
     PROBABILITIES,
     STORAGES,
+    THRESHOLD,
     fingerprint_of,
 )
 from rhm.inference.stream import Tiling
@@ -360,6 +361,7 @@ def _rasters(
         for raster in (probabilities, masks):
             raster.update_tags(**{FINGERPRINT: plan.fingerprint})
         probabilities.update_tags(**{PROBABILITIES: plan.task_fingerprint})
+        masks.update_tags(**{THRESHOLD: plan.polygons.threshold})
         yield probabilities, masks
 
 

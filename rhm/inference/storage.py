@@ -77,6 +77,10 @@ PROBABILITIES = "RHM_PROBABILITIES"
 """The tag that says so of all that decides its probabilities, whatever became of them."""
 
 
+THRESHOLD = "RHM_THRESHOLD"
+"""The tag of a mask that says from which probability a pixel is building in it."""
+
+
 def fingerprint_of(raster: str | os.PathLike[str], tag: str = FINGERPRINT) -> str | None:
     """Return the fingerprint of the prediction that wrote a raster.
 

@@ -5,6 +5,8 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from rhm.errors import printable
+
 LARGEST_NUMBER = 1e15
 """Beyond it a number is taken for damage: sums of such numbers might overflow."""
 
@@ -97,8 +99,3 @@ def _decode_object(kind: Any, value: object) -> Any:
 def _field_kinds(kind: Any) -> dict[str, Any]:
     hints = get_type_hints(kind)
     return {field.name: hints[field.name] for field in fields(kind)}
-
-
-def printable(text: str, keep: str = "") -> str:
-    """Replace what cannot be printed (controls, lone surrogates, direction overrides)."""
-    return "".join(c if c.isprintable() or c in keep else "\ufffd" for c in text)

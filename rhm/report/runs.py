@@ -16,8 +16,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rhm.errors import ConfigError
-from rhm.report.decoding import LARGEST_NUMBER, MalformedError, decode, printable
+from rhm.errors import ConfigError, printable
+from rhm.report.decoding import LARGEST_NUMBER, MalformedError, decode
 
 FORMAT = 2
 LEVELS = 256

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rhm.errors import ConfigError
-from rhm.report.decoding import MalformedError, decode, printable
+from rhm.errors import ConfigError, printable
+from rhm.report.decoding import MalformedError, decode
 from rhm.report.runs import Scores, TrainingLog, load_run, read_image
 from tests.report.conftest import MakeRun
 

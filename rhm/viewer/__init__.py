@@ -1,0 +1,1 @@
+"""A local page that shows predictions: scene, probability, and footprints to click."""

@@ -1,0 +1,165 @@
+"""The predictions in a folder: which files belong together, and which are safe to show."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import rasterio
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+
+from rhm.data.opening import open_dataset, quiet_about_georeference
+from rhm.errors import ConfigError, RasterError
+from rhm.inference.inputs import find_scenes, stem_of
+from rhm.inference.storage import THRESHOLD
+from rhm.inference.vector_files import FORMATS
+
+_PROBABILITY = "_probability.tif"
+_IMAGES = (".tif", ".tiff")
+
+# A GeoTIFF may come with side files that name further files.
+_ALONE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A predicted scene.
+
+    Attributes:
+        name: of the scene.
+        probability: its raster of probabilities.
+        height: in pixels.
+        width: in pixels.
+        threshold: from which pixels were called building.
+        buildings: its footprints, if they are there.
+        image: the scene itself, if it was found.
+        image_inside: whether it was found in the folder; nobody vouches for it then.
+    """
+
+    name: str
+    probability: Path
+    height: int
+    width: int
+    threshold: float
+    buildings: Path | None
+    image: str | None
+    image_inside: bool
+
+    def open_probability(self) -> DatasetReader:
+        """Open the probabilities.
+
+        Raises:
+            RasterError: they cannot be read.
+        """
+        return open_alone(self.probability)
+
+    def open_image(self) -> DatasetReader:
+        """Open the scene.
+
+        Raises:
+            RasterError: there is none, or it cannot be read.
+        """
+        if self.image is None:
+            raise RasterError(f"the scene of {self.name} was not found")
+        return open_alone(Path(self.image)) if self.image_inside else open_dataset(self.image)
+
+
+def open_alone(path: Path) -> DatasetReader:
+    """Open a GeoTIFF and no other file on its word.
+
+    What is named like one may be a virtual raster, which shows any file of the machine.
+
+    Raises:
+        RasterError: it is no GeoTIFF.
+    """
+    try:
+        with quiet_about_georeference(), rasterio.Env(**_ALONE):
+            return rasterio.open(path, driver="GTiff")
+    except (RasterioError, UnicodeEncodeError) as error:
+        raise RasterError(f"{path} is not a GeoTIFF") from error
+
+
+def find_predictions(
+    folder: str | os.PathLike[str], scenes: Iterable[str] = ()
+) -> tuple[list[Prediction], list[str]]:
+    """Find what ``rhm predict`` wrote into a folder.
+
+    Args:
+        folder: of the results. Nothing outside it is opened, whatever links lie in it.
+        scenes: the scenes that were predicted, as ``rhm predict`` takes them; others are looked
+            for in the folder, by name.
+
+    Returns:
+        The predictions by name, and notes about what is left out.
+
+    Raises:
+        ConfigError: the folder is none, or holds no prediction.
+        CatalogError: a scene does not exist.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise ConfigError(f"{folder} is no folder: give the one that `rhm predict -o` wrote")
+    root = root.resolve()
+    images = {stem_of(scene): scene for scene in find_scenes(scenes)}
+    found, notes = [], []
+    for path in sorted(root.glob(f"*{_PROBABILITY}")):
+        if not _within(path, root):
+            notes.append(f"{path.name} is a link out of the folder, and left out")
+            continue
+        try:
+            prediction, more = _prediction(path, root, images)
+        except RasterError as error:
+            notes.append(str(error))
+            continue
+        found.append(prediction)
+        notes += more
+    if not found:
+        raise ConfigError("; ".join([f"{folder} holds no predictions of `rhm predict`", *notes]))
+    return found, notes
+
+
+def _prediction(path: Path, root: Path, images: dict[str, str]) -> tuple[Prediction, list[str]]:
+    name = path.name.removesuffix(_PROBABILITY)
+    with open_alone(path) as raster:
+        shape = (raster.height, raster.width)
+    image = images.get(name) or _beside(root, name)
+    notes = []
+    if image is None:
+        notes.append(f"{name}: its scene is not in the folder; name it with --scene to see it")
+    else:
+        try:
+            opened = open_dataset(image) if name in images else open_alone(Path(image))
+            with opened as raster:
+                fits = (raster.height, raster.width) == shape
+            problem = "" if fits else f"{image} has another size than the prediction"
+        except RasterError as error:
+            problem = str(error)
+        if problem:
+            image = None
+            notes.append(f"{name}: {problem}; its scene is not shown")
+    suffixes = (root / f"{name}_buildings{suffix}" for suffix in FORMATS)
+    buildings = next((each for each in suffixes if each.is_file() and _within(each, root)), None)
+    threshold = _threshold(root / f"{name}_mask.tif", root)
+    return Prediction(name, path, *shape, threshold, buildings, image, name not in images), notes
+
+
+def _beside(root: Path, name: str) -> str | None:
+    files = (root / f"{name}{suffix}" for suffix in _IMAGES)
+    return next((str(each) for each in files if each.is_file() and _within(each, root)), None)
+
+
+def _threshold(mask: Path, root: Path) -> float:
+    """Return the threshold that a mask says it was made with; one half where none does."""
+    if not mask.is_file() or not _within(mask, root):
+        return 0.5
+    try:
+        with open_alone(mask) as raster:
+            value = float(raster.tags().get(THRESHOLD, "0.5"))
+    except (RasterError, ValueError):
+        return 0.5
+    return value if 0.0 <= value <= 1.0 else 0.5
+
+
+def _within(path: Path, root: Path) -> bool:
+    return path.resolve().is_relative_to(root)

@@ -1,0 +1,178 @@
+"""A server for one person: of this machine only, of one folder only, reading only.
+
+It answers under an address that holds a secret, and to this machine's own name: neither another
+user of the machine nor a page of the web that is open beside it can ask.
+"""
+
+import json
+import re
+import secrets
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import resources
+from typing import Any
+
+from rhm.errors import OutputError, RhmError, printable
+from rhm.viewer.footprints import FootprintLayer
+from rhm.viewer.predictions import Prediction
+from rhm.viewer.tiles import Place, Rendering, image_tile, probability_tile
+
+_STATIC = {
+    "": ("index.html", "text/html; charset=utf-8"),
+    "viewer.js": ("viewer.js", "text/javascript; charset=utf-8"),
+    "viewer.css": ("viewer.css", "text/css; charset=utf-8"),
+    "leaflet.js": ("leaflet.js", "text/javascript; charset=utf-8"),
+    "leaflet.css": ("leaflet.css", "text/css; charset=utf-8"),
+}
+_TILE = re.compile(r"tiles/(\d{1,6})/(image|probability)/(\d{1,2})/(\d{1,7})/(\d{1,7})", re.ASCII)
+_FOOTPRINTS = re.compile(r"footprints/(\d{1,6})" + r"/(-?\d{1,9})" * 4, re.ASCII)
+_COARSEST = 24
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "private, max-age=600",
+}
+
+
+class _Shown:
+    """A prediction, and what is worked out about it when it is first asked for."""
+
+    def __init__(self, prediction: Prediction) -> None:
+        self.prediction = prediction
+        self._lock = threading.Lock()
+
+    @cached_property
+    def _rendering(self) -> Rendering:
+        with self.prediction.open_image() as raster:
+            return Rendering.of(raster)
+
+    @cached_property
+    def _footprints(self) -> FootprintLayer:
+        return FootprintLayer(self.prediction)
+
+    def tile(self, layer: str, place: Place) -> bytes | None:
+        if layer == "probability":
+            return probability_tile(self.prediction, place)
+        if self.prediction.image is None:
+            return None
+        with self._lock:
+            rendering = self._rendering
+        return image_tile(self.prediction, rendering, place)
+
+    def footprints(self, box: Sequence[float]) -> bytes | None:
+        if self.prediction.buildings is None:
+            return None
+        with self._lock:
+            layer = self._footprints
+        return layer.within(*box)
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "name": printable(self.prediction.name),
+            "height": self.prediction.height,
+            "width": self.prediction.width,
+            "threshold": self.prediction.threshold,
+            "image": self.prediction.image is not None,
+            "footprints": self.prediction.buildings is not None,
+        }
+
+
+class ViewerServer(ThreadingHTTPServer):
+    """Serves predictions to browsers on this machine.
+
+    Args:
+        predictions: to show.
+        port: to listen on; 0 takes a free one.
+
+    Raises:
+        OutputError: the port is taken.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, predictions: Sequence[Prediction], port: int = 0) -> None:
+        self.secret = secrets.token_urlsafe(16)
+        self.shown = [_Shown(each) for each in predictions]
+        try:
+            super().__init__(("127.0.0.1", port), _Handler)
+        except OSError as error:
+            raise OutputError(f"port {port} cannot be used: {error.strerror}") from error
+
+    @property
+    def url(self) -> str:
+        """The page's address."""
+        return f"http://127.0.0.1:{self.server_port}/{self.secret}/"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a browser that went away in the middle; anything else is a defect."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: ViewerServer
+    protocol_version = "HTTP/1.1"
+    timeout = 60
+
+    def do_GET(self) -> None:
+        try:
+            kind, body = self._answer()
+        except RhmError as error:
+            message = printable(str(error)).encode("utf-8", "replace")
+            self._send(HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", message)
+            return
+        if body is None:
+            self._send(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", b"not found")
+        else:
+            self._send(HTTPStatus.OK, kind, body)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing: the terminal is the user's."""
+
+    def _answer(self) -> tuple[str, bytes | None]:
+        port = self.server.server_port
+        host = self.headers.get("Host")
+        first, _, rest = self.path.removeprefix("/").partition("/")
+        secret = secrets.compare_digest(first.encode(), self.server.secret.encode())
+        if host not in (f"127.0.0.1:{port}", f"localhost:{port}") or not secret:
+            return "", None
+        if rest in _STATIC:
+            name, kind = _STATIC[rest]
+            return kind, resources.files("rhm.viewer").joinpath("static", name).read_bytes()
+        if rest == "scenes.json":
+            facts = [each.facts() for each in self.server.shown]
+            return "application/json", json.dumps(facts).encode()
+        if (found := _TILE.fullmatch(rest)) is not None:
+            return self._tile(*found.groups())
+        if (found := _FOOTPRINTS.fullmatch(rest)) is not None:
+            scene, *box = map(int, found.groups())
+            return "application/json", self._of(scene, lambda shown: shown.footprints(box))
+        return "", None
+
+    def _tile(self, scene: str, layer: str, *place: str) -> tuple[str, bytes | None]:
+        level, col, row = map(int, place)
+        if level > _COARSEST:
+            return "", None
+        kind = "image/png" if layer == "probability" else "image/webp"
+        return kind, self._of(int(scene), lambda shown: shown.tile(layer, Place(level, col, row)))
+
+    def _of(self, scene: int, ask: Callable[[_Shown], bytes | None]) -> bytes | None:
+        return ask(self.server.shown[scene]) if scene < len(self.server.shown) else None
+
+    def _send(self, status: HTTPStatus, kind: str, body: bytes) -> None:
+        self.send_response(status)
+        for name, value in _HEADERS.items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)

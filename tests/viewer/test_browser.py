@@ -1,0 +1,179 @@
+"""The viewer in a browser: layers, slider, popups; hostile names are text."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from rhm.inference import predict_raster
+from rhm.inference.polygons import PolygonConfig
+from rhm.viewer.predictions import find_predictions
+from rhm.viewer.server import ViewerServer
+from tests.viewer.conftest import Brightness, write_scene
+
+HOSTILE = "<img src=x onerror=document.title='taken'>"
+
+
+@pytest.fixture
+def server(results: Path, scene: Path, tmp_path: Path) -> Iterator[ViewerServer]:
+    other = write_scene(tmp_path / "imagery" / f"{HOSTILE}.tif")
+    predict_raster(Brightness(), other, results, tile=256, polygons=PolygonConfig(0.4))
+    predictions, _ = find_predictions(results, [str(scene), str(other)])
+    with ViewerServer(predictions[::-1]) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def opened(browser: Browser, url: str, **options: Any) -> tuple[Page, list[str]]:
+    page = browser.new_page(**({"viewport": {"width": 1280, "height": 800}} | options))
+    problems: list[str] = []
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on(
+        "request",
+        lambda asked: None if asked.url.startswith((url, "data:")) else problems.append(asked.url),
+    )
+    page.goto(url, wait_until="networkidle")
+    return page, problems
+
+
+def place(page: Page, col: int, row: int) -> tuple[float, float]:
+    """Where a pixel of the scene is in the window, by one of its tiles."""
+    left, top, width, first_col, first_row, side = page.evaluate(
+        """() => {
+             const canvas = document.querySelector('canvas.leaflet-tile');
+             const {left, top, width} = canvas.getBoundingClientRect();
+             return [left, top, width, ...canvas.dataset.covers.split(' ').map(Number)];
+           }"""
+    )
+    scale = width / side
+    return left + (col - first_col) * scale, top + (row - first_row) * scale
+
+
+def colour(page: Page, col: int, row: int) -> list[int]:
+    """The colour that the layer of the threshold has at a pixel of the scene."""
+    found: list[int] = page.evaluate(
+        """([col, row]) => {
+             for (const canvas of document.querySelectorAll('canvas.leaflet-tile')) {
+               if (!canvas.levels) continue;
+               const [left, top, side] = canvas.dataset.covers.split(' ').map(Number);
+               const x = Math.floor((col - left) / side * 256);
+               const y = Math.floor((row - top) / side * 256);
+               if (x >= 0 && y >= 0 && x < 256 && y < 256)
+                 return [...canvas.getContext('2d').getImageData(x, y, 1, 1).data];
+             }
+             return null;
+           }""",
+        [col, row],
+    )
+    return found
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_it_opens_without_complaint_and_fits(
+    browser: Browser, server: ViewerServer, width: int, scheme: str
+) -> None:
+    page, problems = opened(
+        browser, server.url, viewport={"width": width, "height": 800}, color_scheme=scheme
+    )
+    expect(page.locator("#status")).to_have_text("2 footprints in sight")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator(".leaflet-control-layers-overlays label").all_inner_texts() == [
+        " Scene", " Probability", " At the threshold", " Footprints",
+    ]  # fmt: skip
+    assert problems == []
+    page.close()
+
+
+def test_the_slider_moves_the_mask_and_the_footprints(
+    browser: Browser, server: ViewerServer
+) -> None:
+    page, problems = opened(browser, server.url)
+    page.select_option("#scene", label="town")
+    page.wait_for_load_state("networkidle")
+    expect(page.locator("#level")).to_have_text("0.40")
+    assert colour(page, 120, 215)[3] > 0
+    assert colour(page, 320, 215)[3] > 0
+    assert colour(page, 600, 400)[3] == 0
+    page.locator("#threshold").fill("0.9")
+    expect(page.locator("#level")).to_have_text("0.90")
+    assert colour(page, 120, 215)[3] > 0
+    assert colour(page, 320, 215)[3] == 0
+    page.mouse.click(*place(page, 320, 215))
+    expect(page.locator(".leaflet-popup")).to_have_count(0)
+    page.get_by_role("button", name="As predicted").click()
+    expect(page.locator("#level")).to_have_text("0.40")
+    assert colour(page, 320, 215)[3] > 0
+    assert problems == []
+    page.close()
+
+
+def test_a_click_on_a_building_shows_its_score_and_area(
+    browser: Browser, server: ViewerServer
+) -> None:
+    page, problems = opened(browser, server.url)
+    page.mouse.click(*place(page, 120, 215))
+    popup = page.locator(".leaflet-popup-content")
+    expect(popup).to_contain_text("Score")
+    expect(popup).to_contain_text("0.9")
+    expect(popup).to_contain_text("300 m²")
+    assert problems == []
+    page.close()
+
+
+def test_layers_are_toggled(browser: Browser, server: ViewerServer) -> None:
+    page, problems = opened(browser, server.url)
+    assert page.locator("img.leaflet-tile").count() > 0
+    page.get_by_label("Scene", exact=True).last.uncheck()
+    expect(page.locator("img.leaflet-tile")).to_have_count(0)
+    before = page.locator("canvas.leaflet-tile").count()
+    page.get_by_label("Probability").check()
+    expect(page.locator("canvas.leaflet-tile")).to_have_count(2 * before)
+    page.get_by_label("At the threshold").uncheck()
+    expect(page.locator("canvas.leaflet-tile")).to_have_count(before)
+    page.get_by_label("Footprints").uncheck()
+    page.mouse.click(*place(page, 120, 215))
+    expect(page.locator(".leaflet-popup")).to_have_count(0)
+    assert problems == []
+    page.close()
+
+
+def test_zooming_asks_for_finer_tiles(browser: Browser, server: ViewerServer) -> None:
+    page, problems = opened(browser, server.url, viewport={"width": 390, "height": 800})
+    coarse = page.locator("img.leaflet-tile").evaluate_all("tiles => tiles.map(tile => tile.src)")
+    assert coarse
+    assert not any("/image/0/" in url for url in coarse)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    for _ in range(6):
+        page.get_by_role("button", name="Zoom in").click()
+        page.wait_for_timeout(400)
+    page.wait_for_load_state("networkidle")
+    assert any("/image/0/" in url for url in asked)
+    assert problems == []
+    page.close()
+
+
+def test_a_hostile_name_is_shown_as_text(browser: Browser, server: ViewerServer) -> None:
+    page, problems = opened(browser, server.url)
+    page.select_option("#scene", label=HOSTILE)
+    page.wait_for_load_state("networkidle")
+    assert page.title() == f"{HOSTILE} - rhm view"
+    assert page.locator("option img, header img").count() == 0
+    assert problems == []
+    page.close()
+
+
+def test_what_cannot_be_read_is_said(browser: Browser, server: ViewerServer, results: Path) -> None:
+    (results / "town_buildings.gpkg").write_text("broken")
+    page, _ = opened(browser, server.url)
+    page.select_option("#scene", label="town")
+    expect(page.locator("#status")).to_contain_text("Footprints cannot be shown")
+    page.close()
