@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test check format bench site clean
 
 demo: $(READY)
 	$(BIN)/rhm demo -o demo
@@ -31,6 +31,11 @@ bench: $(READY)
 	$(BIN)/python benchmarks/matrix_completion.py
 	$(BIN)/python benchmarks/adapters.py
 	$(BIN)/python benchmarks/backends.py
+
+# build/site/index.html; figures are made once, and anew after docs/figures is removed.
+site: $(READY)
+	$(BIN)/python docs/figures.py
+	$(BIN)/python -m mkdocs build --strict --quiet
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info

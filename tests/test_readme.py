@@ -12,7 +12,10 @@ from rhm.training.config import read_config
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
+PAGES = {
+    path.relative_to(ROOT / "docs").as_posix(): path.read_text(encoding="utf-8")
+    for path in sorted((ROOT / "docs").rglob("*.md"))
+}
 COMMANDS = re.findall(r"^ {4}(rhm .+)$", "\n".join([README, *PAGES.values()]), flags=re.MULTILINE)
 
 
@@ -48,18 +51,15 @@ def test_the_example_of_the_page_on_analysis_runs(capsys: pytest.CaptureFixture[
     assert float(nc1) > 0.0
 
 
-def test_the_examples_of_the_page_on_adapting_run(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_example_of_the_page_on_adapting_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    network, clouds = re.findall(r"```python\n(.*?)```", PAGES["adapting.md"], flags=re.DOTALL)
+    (network,) = re.findall(r"```python\n(.*?)```", PAGES["adapting.md"], flags=re.DOTALL)
     names: dict[str, Any] = {}
     exec(compile(network, "adapting.md", "exec"), names)  # noqa: S102 - it is our own page
     assert (tmp_path / "city.safetensors").stat().st_size < 1e6
     assert not [name for name in names["model"].state_dict() if "parametrizations" in name]
-    exec(compile(clouds, "adapting.md", "exec"), {})  # noqa: S102
-    other, completed = (float(line.split()[-1]) for line in capsys.readouterr().out.splitlines())
-    assert completed < 0.8 * other
 
 
 def test_the_examples_of_the_page_on_exporting_run(

@@ -1,0 +1,41 @@
+"""Make the figures of the site: of the examples, and of the papers' experiments.
+
+    python docs/figures.py
+
+writes them to ``docs/figures``, which is not under version control; what is there stays.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+ROOT = Path(__file__).resolve().parent.parent
+FIGURES = ROOT / "docs" / "figures"
+EXPERIMENTS = ("sphere", "linear-separation", "parsimony", "matrix-completion")
+
+
+def main() -> None:
+    """Make those that are missing."""
+    FIGURES.mkdir(exist_ok=True)
+    for script in sorted((ROOT / "examples").glob("*.py")):
+        figure = FIGURES / f"{script.stem}.png"
+        if not figure.exists():
+            run(sys.executable, str(script), str(figure))
+    for name in EXPERIMENTS:
+        figure = FIGURES / f"{name}.png"
+        if not figure.exists():
+            with TemporaryDirectory() as folder:
+                run(sys.executable, "-m", "rhm.cli.main", "lab", name, "-o", folder)
+                shutil.copy(Path(folder, f"{name}.png"), figure)
+
+
+def run(*words: str) -> None:
+    """Run a command and say which."""
+    print(*words[1:], flush=True)
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    main()

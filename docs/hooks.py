@@ -1,0 +1,71 @@
+"""What the site is made of besides the pages that lie here: mkdocs calls these.
+
+The quick start is the README, the command line's reference is what the commands say of themselves,
+and the examples are the scripts of ``examples/``, with the figures that ``docs/figures.py`` makes.
+"""
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+from typer import Context
+from typer.cli import get_docs_for_click
+from typer.main import get_command
+
+from rhm.cli.main import app
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the pages that are made of other files."""
+    pages = {
+        "index.md": readme(),
+        "changes.md": (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"),
+        "contributing.md": (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"),
+        "reference/cli.md": command_line(),
+        "examples.md": gallery(),
+    }
+    for path, text in pages.items():
+        files.append(File.generated(config, path, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Lead links to the README to the quick start."""
+    return markdown.replace("](../README.md)", "](index.md)")
+
+
+def readme() -> str:
+    """Return the README with its links as they are from the site's first page."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name, page in (("CONTRIBUTING", "contributing"), ("CHANGELOG", "changes")):
+        text = text.replace(f"]({name}.md)", f"]({page}.md)")
+    return text.replace("](docs/", "](")
+
+
+def command_line() -> str:
+    """Return the reference of all commands, from their own help."""
+    command = get_command(app)
+    return get_docs_for_click(obj=command, ctx=Context(command), name="rhm", title="Command line")
+
+
+def gallery() -> str:
+    """Return all examples, each with its figure."""
+    parts = [
+        "# Examples\n\nScripts of the folder `examples`, on synthetic towns: nothing to download. "
+        "Each writes the figure that is shown:\n\n    python examples/match_towns.py figure.png\n"
+    ]
+    for script in sorted((ROOT / "examples").glob("*.py")):
+        code = script.read_text(encoding="utf-8")
+        docstring = ast.get_docstring(ast.parse(code)) or ""
+        title, _, text = docstring.partition("\n\n")
+        body = re.sub(r'^""".*?"""\n+', "", code, flags=re.DOTALL)
+        figure = f"figures/{script.stem}.png"
+        parts.append(f"## {title.rstrip('.')}\n\n{text}\n\n![{title}]({figure})\n")
+        parts.append(f'??? example "`examples/{script.name}`"\n')
+        parts.append("    ```python\n" + "".join(f"    {line}\n" for line in body.splitlines()))
+        parts.append("    ```\n")
+    return "\n".join(parts)

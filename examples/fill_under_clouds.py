@@ -1,0 +1,67 @@
+"""Fill in what is under clouds, as the completion of a matrix of low rank.
+
+Pixels by dates and bands make a matrix whose rank is low, because ground that looks alike changes
+alike. A deep product of narrow factors, begun near zero, completes it without being told the rank
+(*The law of parsimony*, and *Compressible dynamics*): `complete_matrix`.
+"""
+
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import matplotlib.pyplot as plt
+import numpy as np
+import rasterio
+
+from rhm.adapters.linear_network import complete_matrix
+from rhm.data.samples import write_sample_world
+
+rng = np.random.default_rng(0)
+with TemporaryDirectory() as folder:
+    write_sample_world(folder, tile_size=96, tiles_per_domain=1, scene_size=96, seed=0)
+    with rasterio.open(next(Path(folder, "alder_aerial", "images").glob("*.tif"))) as image:
+        town = np.moveaxis(image.read(), 0, -1) / 255.0  # (96, 96, 3)
+
+# Ten dates: sun, haze and season differ by date, and each is clouded over two fifths.
+green = np.clip(2 * town[..., 1:2] - town[..., :1] - town[..., 2:], 0, None)
+dates = [
+    (town ** rng.uniform(0.7, 1.5) + rng.uniform(0, 1) * green * [1.0, -0.2, 0.2])
+    * rng.uniform(0.5, 1.1, 3)
+    + rng.uniform(0, 0.1, 3)
+    + rng.normal(0, 0.005, town.shape)
+    for _ in range(10)
+]
+noise = [cv2.GaussianBlur(rng.normal(size=town.shape[:2]), (0, 0), 9) for _ in dates]
+clear = [each < np.quantile(each, 0.6) for each in noise]
+
+matrix = np.stack(dates, axis=2).reshape(-1, 30)  # pixels x (dates, bands)
+known = np.repeat(np.stack(clear, axis=2).reshape(-1, 10), 3, axis=1)
+
+seen = np.where(known, matrix, np.nan)
+mean, spread = np.nanmean(seen, axis=0), np.nanstd(seen, axis=0)
+centred = np.where(known, matrix - mean, 0.0)
+scale = 10.0 / np.linalg.norm(centred, 2)  # singular values up to 10
+found = complete_matrix(scale * centred, known, rank=5, init_scale=0.1, max_steps=10_000)
+completed = mean + found.product().numpy() / scale
+
+# To compare: the mean of the other dates, brought to this date's mean and spread.
+other = np.nanmean(((seen - mean) / spread).reshape(-1, 10, 3), axis=1)
+filled = mean + spread * np.tile(np.nan_to_num(other), 10)
+for name, guess in (("other dates", filled), ("completed", completed)):
+    error = np.sqrt(np.mean((guess - matrix)[~known] ** 2))
+    print(f"{name}: under the clouds off by {error:.4f}")
+
+date, shape = 0, town.shape
+pictures = {
+    "with clouds": np.where(clear[date][..., None], dates[date], 1.0),
+    "from other dates": np.where(clear[date][..., None], dates[date], filled[:, :3].reshape(shape)),
+    "completed": np.where(clear[date][..., None], dates[date], completed[:, :3].reshape(shape)),
+    "as it was": dates[date],
+}
+figure, axes = plt.subplots(1, len(pictures), figsize=(10, 2.8), layout="constrained")
+for axis, (title, picture) in zip(axes, pictures.items(), strict=True):
+    axis.imshow(np.clip(picture / dates[date].max(), 0, 1))
+    axis.set_title(title, fontsize=10)
+    axis.set_axis_off()
+figure.savefig(Path(sys.argv[1]), dpi=120)
