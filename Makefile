@@ -35,7 +35,7 @@ bench: $(READY)
 # build/site/index.html; figures are made once, and anew after docs/figures is removed.
 site: $(READY)
 	$(BIN)/python docs/figures.py
-	$(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info
