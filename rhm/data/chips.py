@@ -60,6 +60,7 @@ class DataConfig:
         gsd_m: metres per pixel of the chips; each image's own by default.
         balance: share of training chips drawn so that they show a building.
         workers: loader processes; 0 loads in the training process.
+        licence: of imagery and labels, in words; stays with the model, its card and its report.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -70,6 +71,7 @@ class DataConfig:
     gsd_m: float | None = None
     balance: float = 0.5
     workers: int = 2
+    licence: str = ""
 
     def __post_init__(self) -> None:
         if self.chip_px < 32 or self.chip_px % 32:

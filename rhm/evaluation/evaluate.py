@@ -257,6 +257,7 @@ def _model(model: SegmentationModel) -> dict[str, Any]:
         "parameters": sum(each.numel() for each in model.parameters()),
         "rhm_version": spec.rhm_version,
         "training_images": spec.training_images,
+        "licence": spec.licence,
         "histograms": dict(spec.source_histograms),
     }
 

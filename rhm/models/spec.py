@@ -43,6 +43,7 @@ class ModelSpec:
         training_images: number of images trained on.
         split_hash: of the catalog's splits.
         seed: of the run.
+        licence: of the imagery and labels trained on, in words; empty where nobody said.
         rhm_version: of the program that trained it.
     """
 
@@ -64,6 +65,7 @@ class ModelSpec:
     training_images: int = 0
     split_hash: str = ""
     seed: int = 0
+    licence: str = ""
     rhm_version: str = ""
 
     def __post_init__(self) -> None:
@@ -93,8 +95,8 @@ class ModelSpec:
         for shares in self.source_histograms.values():
             if np.asarray(shares, dtype=np.float64).shape != (self.bands, 256):
                 raise ValueError("source_histograms have 256 levels per band")
-        names = (self.architecture, self.encoder, self.method, self.split_hash, self.rhm_version)
-        for text in (*names, *self.classes, *self.sources):
+        names = (self.architecture, self.encoder, self.method, self.split_hash, self.licence)
+        for text in (*names, self.rhm_version, *self.classes, *self.sources):
             if not isinstance(text, str):
                 raise ValueError(f"{text!r} is not a name")
 

@@ -1,6 +1,6 @@
 """Decoding: parsed JSON of unknown origin into frozen dataclasses, or the place where it fails."""
 
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -23,7 +23,8 @@ class MalformedError(Exception):
 def decode(kind: Any, value: object) -> Any:
     """Turn parsed JSON into ``kind``: scalar, ``X | None``, tuple, dict or dataclass of these.
 
-    Keys that a dataclass does not have are ignored; text is made printable.
+    Keys that a dataclass does not have are ignored, those that it has a default for may be missing;
+    text is made printable.
 
     Raises:
         MalformedError: the value does not fit; its ``path`` says where.
@@ -85,6 +86,8 @@ def _decode_object(kind: Any, value: object) -> Any:
         raise MalformedError("expected an object")
     values = {}
     for name, field_kind in _field_kinds(kind).items():
+        if name not in value and name in _optional(kind):
+            continue
         try:
             if name not in value:
                 raise MalformedError("missing")
@@ -93,6 +96,11 @@ def _decode_object(kind: Any, value: object) -> Any:
             error.path = f".{name}{error.path}"
             raise
     return kind(**values)
+
+
+@cache
+def _optional(kind: Any) -> frozenset[str]:
+    return frozenset(field.name for field in fields(kind) if field.default is not MISSING)
 
 
 @cache

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from operator import sub
 
+from rhm.report import after_matching
 from rhm.report.cross_domain import (
     BASELINE,
     Group,
@@ -49,12 +50,15 @@ class BandHistogram:
     """One band: shares of 256 levels, and levels at 5, 50, 95 % as shares of the value range.
 
     ``source`` is the histogram of the nearest training domain, ``None`` if the model does not
-    know it; ``distance`` the 1-Wasserstein distance to it.
+    know it; ``distance`` the 1-Wasserstein distance to it. ``matched`` is the source's after
+    matching to this one, and ``matched_distance`` what is then left.
     """
 
     histogram: tuple[float, ...]
     source: tuple[float, ...] | None
     distance: float | None
+    matched: tuple[float, ...] | None
+    matched_distance: float | None
     quantiles: tuple[float, float, float]
 
 
@@ -155,16 +159,26 @@ def histograms(groups: Sequence[Group], targets: tuple[Target, ...]) -> tuple[Do
             source = run.scores.model.histograms[nearest] if nearest is not None else None
             distances = domain.distance or ()
             bands = tuple(
-                BandHistogram(
+                _band(
                     histogram,
                     source[index] if source else None,
                     distances[index] if index < len(distances) else None,
-                    _quantiles(histogram),
                 )
                 for index, histogram in enumerate(domain.histogram)
             )
             result.append(DomainHistogram(sources, target, role_of(domain), nearest, bands))
     return tuple(result)
+
+
+def _band(
+    histogram: tuple[float, ...], source: tuple[float, ...] | None, distance: float | None
+) -> BandHistogram:
+    after, left = None, None
+    # Shares that add up to nothing are of a band without a pixel.
+    if source and sum(source) > 0 and sum(histogram) > 0:
+        after = after_matching.matched(source, histogram)
+        left = after_matching.distance(after, histogram)
+    return BandHistogram(histogram, source, distance, after, left, _quantiles(histogram))
 
 
 def training_curves(groups: Sequence[Group]) -> tuple[TrainingCurve, ...]:

@@ -156,7 +156,7 @@ def distance_panels(rows: Sequence[DistanceLoss], styles: dict[str, str]) -> tup
 
 
 def histogram_panel(band: BandHistogram, number: int, label: str) -> Panel:
-    """A band's histogram as an area, the training domains' as a line over it.
+    """A band's histogram as an area, the training domain's as lines, before and after matching.
 
     The height is that of the highest inner bar of the two: bars of saturated pixels at either
     end may be cut.
@@ -173,6 +173,10 @@ def histogram_panel(band: BandHistogram, number: int, label: str) -> Panel:
     if source:
         path = axes.path(tuple(zip(centres, source, strict=True)))
         marks.append(Mark(path, "line source-line"))
+    if band.matched:
+        after = [min(share, highest * 1.05) for share in _coarse(band.matched)]
+        path = axes.path(tuple(zip(centres, after, strict=True)))
+        marks.append(Mark(path, "line matched-line"))
     texts = [
         Text(left, 11, f"band {number}", "start"),
         Text(left, bottom + 14, "0", "start"),

@@ -151,6 +151,7 @@ class ModelFacts:
     rhm_version: str | None
     training_images: int | None
     histograms: dict[str, Histogram]
+    licence: str | None = None
 
 
 @dataclass(frozen=True)

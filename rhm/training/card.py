@@ -40,12 +40,18 @@ def model_card(
         _scored(scores),
         "## Data",
         f"Split {_code(material.catalog.split_hash())}, by group of images that show the same "
-        "ground. The licences are those of the imagery's own sources.",
+        f"ground. {_licence(spec)}",
         _data(material),
         "## Limits",
         _bullets(_limits(spec)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _licence(spec: ModelSpec) -> str:
+    if not spec.licence:
+        return "The licences are those of the imagery's own sources."
+    return f"Licence of imagery and labels: {_code(spec.licence)}."
 
 
 def _uses(spec: ModelSpec, config: RunConfig, scores: dict[str, float]) -> Iterable[str]:

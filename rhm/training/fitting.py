@@ -160,6 +160,7 @@ def build_model(config: RunConfig, material: Material) -> SegmentationModel:
         training_images=len(material.train),
         split_hash=material.catalog.split_hash(),
         seed=config.seed,
+        licence=config.data.licence,
         rhm_version=rhm.__version__,
     )
     try:

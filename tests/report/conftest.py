@@ -52,6 +52,7 @@ def _scores(
         "parameters": 5_590_000,
         "rhm_version": "0.1.0",
         "training_images": 40,
+        "licence": "CC BY 4.0 <b>bold</b>",
         "histograms": {source: [level_histogram(60)] for source in sources},
     }
     return {

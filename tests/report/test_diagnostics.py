@@ -22,6 +22,8 @@ def test_the_drawn_source_is_the_one_the_distance_is_to(make_run: MakeRun) -> No
     assert row.nearest == "port"
     assert row.bands[0].source == tuple(level_histogram(99))
     assert row.bands[0].quantiles == pytest.approx((100 / 255,) * 3)
+    assert row.bands[0].matched == tuple(level_histogram(100))
+    assert row.bands[0].matched_distance == 0.0
 
 
 def test_bins_are_pooled_by_pixels_and_empty_ones_left_out(make_run: MakeRun) -> None:
