@@ -4,6 +4,7 @@
 else is a defect and shows its traceback.
 """
 
+import logging
 import sys
 from typing import Annotated, Any
 
@@ -25,7 +26,7 @@ from rhm.cli import (
     train,
     view,
 )
-from rhm.cli.output import say
+from rhm.cli.output import be_quiet, complain
 from rhm.errors import RhmError, printable
 
 INTERRUPTED = 130
@@ -67,8 +68,19 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Results and errors only: no notes, no bars.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Log what is done, and where errors come from.")
+    ] = False,
 ) -> None:
     """Take options that stand before any command."""
+    be_quiet(quiet)
+    if verbose:
+        # Ours only: what others log in detail drowns it.
+        logging.basicConfig(format="%(relativeCreated)6d ms  %(name)s: %(message)s")
+        logging.getLogger("rhm").setLevel(logging.DEBUG)
 
 
 def main() -> None:
@@ -85,15 +97,16 @@ def run(arguments: list[str] | None = None) -> int:
     try:
         code = app(arguments, standalone_mode=False)
     except RhmError as error:
-        say(f"rhm: {printable(' '.join(str(error).split()))}")
+        logging.getLogger("rhm").debug("where it comes from:", exc_info=True)
+        complain(f"rhm: {printable(' '.join(str(error).split()))}")
         return 2
     except _UsageError as error:
         # A group without a command has shown its help, and has no message.
         if message := error.format_message():
-            say(f"rhm: {message} (see --help)")
+            complain(f"rhm: {message} (see --help)")
         return 2
     except (typer.Abort, KeyboardInterrupt):
-        say("rhm: interrupted")
+        complain("rhm: interrupted")
         return INTERRUPTED
     return code if isinstance(code, int) else 0
 

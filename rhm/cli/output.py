@@ -8,9 +8,23 @@ from typing import Any
 
 import typer
 
+_quiet = False
+
+
+def be_quiet(quiet: bool) -> None:
+    """Say nothing to the person at the terminal from now on but errors; or speak again."""
+    global _quiet
+    _quiet = quiet
+
 
 def say(text: str) -> None:
-    """Print a line for the person at the terminal."""
+    """Print a line for the person at the terminal, unless that is not wanted."""
+    if not _quiet:
+        complain(text)
+
+
+def complain(text: str) -> None:
+    """Print an error for the person at the terminal."""
     typer.echo(text, err=True)
 
 
@@ -56,7 +70,7 @@ def progress(
     Yields:
         The function that moves it on by some steps.
     """
-    if quiet or not sys.stderr.isatty():
+    if quiet or _quiet or not sys.stderr.isatty():
         yield lambda _: None
         return
     from rich.console import Console

@@ -1,8 +1,8 @@
 """Where a network runs, and by what: PyTorch, or ONNX Runtime."""
 
+import logging
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import torch
@@ -12,6 +12,8 @@ from rhm.errors import ConfigError, ModelFileError
 from rhm.inference.graph import check_session, graph_of, one_thread, run, session_of
 from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
+
+_LOG = logging.getLogger(__name__)
 
 RUNTIMES = ("auto", "torch", "onnx")
 """What ``network_for`` can be asked for."""
@@ -141,8 +143,10 @@ def network_for(
         return OnnxBackend(model)
     worthwhile = pixels is None or pixels >= WORTHWHILE_PX * torch.get_num_threads()
     if runtime == "auto" and place == "cpu" and worthwhile:
-        with suppress(ConfigError, ModelFileError):  # torch can do it too
+        try:
             return OnnxBackend(model)
+        except (ConfigError, ModelFileError) as error:
+            _LOG.info("torch predicts, ONNX Runtime cannot: %s", error)
     return TorchBackend(model, place)
 
 

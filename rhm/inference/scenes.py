@@ -1,5 +1,6 @@
 """A scene in, its footprints out."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -36,6 +37,8 @@ from rhm.inference.suitability import domain_note
 from rhm.inference.vector_files import count_footprints, write_footprints
 from rhm.inference.views import Network
 from rhm.models.expectation import ExpectedIoU
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,11 @@ def predict_scene(
 ) -> Prediction:
     """Predict a scene as ``predict_raster`` does, with its options as one value."""
     plan = plan_prediction(model, src, dst, config)
+    _LOG.info(
+        "%s: %d x %d pixels, %d strips of tiles of %d",
+        *(plan.scene.path, plan.grid.width, plan.grid.height, len(plan.grid.strips)),
+        plan.grid.tiling.tile,
+    )
     scene_pixels = plan.scene.height * plan.scene.width
     share = scene_pixels / (plan.grid.height * plan.grid.width)
 
@@ -182,6 +190,7 @@ def predict_scene(
             for strip in (workers or ThisProcess(model)).predict(plan.task, parts.missing()):
                 parts.store(strip.index, strip.packed, strip.damaged)
                 advance(strip.pixels)
+                _LOG.debug("strip %d is stored", strip.index)
                 if finished.done():
                     break  # it has failed
         return _prediction(plan, finished.result(), (*plan.notes, *_about_damage(parts)))

@@ -43,6 +43,8 @@ from rhm.training.monitor import FeatureMonitor
 from rhm.training.run import Run
 from rhm.training.updates import FINAL, UpdateRecorder
 
+_LOG = logging.getLogger(__name__)
+
 
 def fit(
     config: RunConfig | str | os.PathLike[str], *, resume: bool = False, progress: bool = False
@@ -204,6 +206,7 @@ def finish(
         if threshold is None:
             threshold = choose_threshold(seen)
         expected = seen.expected_iou(threshold)
+    _LOG.info("the model is of step %d, validation expects IoU %s of it", step, expected)
     model.spec = replace(
         model.spec, threshold=0.5 if threshold is None else threshold, expected_iou=expected
     )

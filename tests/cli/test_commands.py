@@ -272,3 +272,37 @@ def test_help_has_an_example_for_every_command(rhm: Rhm) -> None:
     code, printed, _ = rhm("--version")
     assert code == 0
     assert printed.startswith("rhm ")
+
+
+def test_quiet_leaves_results_and_errors(
+    rhm: Rhm, world: Path, trained: Path, tmp_path: Path
+) -> None:
+    scene = tmp_path / "nowhere.tif"
+    with rasterio.open(world / "scenes" / "birch_satellite.tif") as placed:
+        profile = placed.profile | {"crs": None}
+        with rasterio.open(scene, "w", **profile) as raster:
+            raster.write(placed.read())
+    words = ["predict", trained, scene, "-o", tmp_path / "out"]
+    code, printed, said = rhm(*words)
+    assert (code, "buildings in" in printed) == (0, True)
+    assert "no coordinate reference system" in said
+    code, printed, said = rhm("--quiet", *words)
+    assert (code, "buildings in" in printed, said) == (0, True, "")
+    code, printed, said = rhm("--quiet", "predict", tmp_path, scene, "-o", tmp_path / "out")
+    assert (code, printed) == (2, "")
+    assert said.startswith("rhm: no model")
+    assert rhm(*words)[2]
+
+
+def test_verbose_logs_what_is_done_and_where_an_error_comes_from(
+    world: Path, trained: Path, tmp_path: Path
+) -> None:
+    def said(*words: object) -> str:
+        command = [sys.executable, "-m", "rhm.cli.main", "--verbose", *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stderr
+
+    scene = world / "scenes" / "birch_satellite.tif"
+    assert "160 x 160 pixels, 1 strips" in said("predict", trained, scene, "-o", tmp_path / "out")
+    wrong = said("predict", tmp_path, scene, "-o", tmp_path / "out")
+    assert "Traceback" in wrong
+    assert wrong.splitlines()[-1].startswith("rhm: no model")
