@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rhm.inference.backends import Backend
     from rhm.inference.batch import SceneResult
     from rhm.inference.plan import PredictionConfig
+    from rhm.inference.scenes import Prediction
     from rhm.inference.strips import Workers
 
 
@@ -149,9 +150,12 @@ def predict(
             workers=hands,
             side_by_side=1 if hands is None else workers + 1,
             on_progress=advance,
-            on_result=_say,
+            on_result=_say if len(files) == 1 else None,
         )
-    _report(results, network.runtime, as_json=json)
+    warning = None
+    if len(files) > 1:
+        warning = _say_of_all(results, network.spec.expected_iou)
+    _report(results, network.runtime, warning, as_json=json)
 
 
 def _batch_size(network: "Backend") -> int:
@@ -220,11 +224,41 @@ def _pixels(scenes: list[str]) -> int:
 
 def _say(result: "SceneResult") -> None:
     if result.prediction is not None:
-        for note in result.prediction.notes:
+        for note in filter(None, (*result.prediction.notes, result.prediction.warning)):
             say(f"{Path(result.scene).name}: {note}")
 
 
-def _report(results: "list[SceneResult]", runtime: str, *, as_json: bool) -> None:
+def _say_of_all(results: "list[SceneResult]", home: float | None) -> str | None:
+    """Say each note once, of how many scenes it is true; return the warning of all together.
+
+    What a model expects of itself is of a place: that of one small scene says little.
+    """
+    from functools import reduce
+
+    from rhm.inference.suitability import domain_note
+    from rhm.models.expectation import ExpectedIoU
+
+    scenes: dict[str, list[str]] = {}
+    for each in results:
+        for note in each.prediction.notes if each.prediction else ():
+            scenes.setdefault(note, []).append(Path(each.scene).name)
+    for note, names in scenes.items():
+        who = names[0] if len(names) == 1 else f"{len(names)} of {len(results)} scenes"
+        say(f"{who}: {note}")
+    promised = [
+        each.prediction.expectation
+        for each in results
+        if each.prediction is not None and each.prediction.expectation is not None
+    ]
+    warning = domain_note(home, reduce(ExpectedIoU.merge, promised)) if promised else None
+    if warning:
+        say(f"all scenes together: {warning}")
+    return warning
+
+
+def _report(
+    results: "list[SceneResult]", runtime: str, warning: str | None, *, as_json: bool
+) -> None:
     """Print what came of the scenes; what failed ends with an error, after the others.
 
     Raises:
@@ -232,11 +266,12 @@ def _report(results: "list[SceneResult]", runtime: str, *, as_json: bool) -> Non
     """
     done = [each for each in results if each.prediction is not None]
     failed = [each for each in results if each.error is not None]
-    values = [{"scene": each.scene, **asdict(each.prediction)} for each in done if each.prediction]
+    values = [_values(each.scene, each.prediction) for each in done if each.prediction]
     lines = [f"{each['count']} buildings in {each['buildings']}" for each in values]
     if values:
         errors = [{"scene": each.scene, "error": str(each.error)} for each in failed]
-        emit({"runtime": runtime, "scenes": values, "failed": errors}, lines, as_json=as_json)
+        found = {"runtime": runtime, "scenes": values, "warning": warning, "failed": errors}
+        emit(found, lines, as_json=as_json)
     if not failed or failed[0].error is None:
         return
     if len(results) > 1:
@@ -246,6 +281,13 @@ def _report(results: "list[SceneResult]", runtime: str, *, as_json: bool) -> Non
             say(f"failed: {printable(str(each.error))}")
         raise type(failed[0].error)(f"{len(failed)} of {len(results)} scenes failed")
     raise failed[0].error
+
+
+def _values(scene: str, prediction: "Prediction") -> dict[str, Any]:
+    """Return what is told of a prediction as JSON."""
+    values = {"scene": scene, **asdict(prediction), "expected_iou": prediction.expected_iou}
+    del values["expectation"]
+    return values
 
 
 def _estimates(

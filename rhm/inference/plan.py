@@ -108,6 +108,7 @@ class Plan:
         config: as given, with the footprints' threshold filled in.
         polygons: how footprints are made.
         expected_iou_at_home: that the model promises on its validation chips, if it says so.
+        own_threshold: of the model, at which it promises that.
         notes: what the user should know about this scene.
         task_fingerprint: of all that decides the probabilities.
         fingerprint: of all that decides the results.
@@ -120,6 +121,7 @@ class Plan:
     config: PredictionConfig
     polygons: PolygonConfig
     expected_iou_at_home: float | None
+    own_threshold: float
     notes: tuple[str, ...]
     task_fingerprint: str
     fingerprint: str
@@ -163,6 +165,7 @@ def plan_prediction(
         config,
         polygons,
         spec.expected_iou if spec else None,
+        spec.threshold if spec else polygons.threshold,
         tuple(notes),
         _fingerprint(model, src, decides),
         _fingerprint(model, src, (*decides, polygons, config.compress, config.suffix)),

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,9 +50,9 @@ class Prediction:
         mask: COG of 0 and 1, nodata 255.
         buildings: footprints with ``score`` and ``area_m2``.
         count: number of footprints.
-        expected_iou: that the model's own probabilities promise here, see
-            ``rhm.models.expectation``; None where they promise no building, or where the
-            results were there already.
+        expectation: what the model's own probabilities promise here; None where the results
+            were there already.
+        warning: that it is notably less than at home, if it is.
         notes: what the user should know about this scene.
     """
 
@@ -60,8 +60,14 @@ class Prediction:
     mask: Path
     buildings: Path
     count: int
-    expected_iou: float | None = None
+    expectation: ExpectedIoU | None = field(default=None, repr=False)
+    warning: str | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def expected_iou(self) -> float | None:
+        """The IoU that the probabilities promise at the model's own threshold, if any building."""
+        return None if self.expectation is None else self.expectation.value
 
 
 def predict_raster(
@@ -228,15 +234,10 @@ class _Finished:
 
 
 def _prediction(plan: Plan, found: _Finished, notes: tuple[str, ...]) -> Prediction:
-    outputs = plan.outputs
-    expected = None
-    if found.expected is not None:
-        expected = found.expected.value
-        warning = domain_note(plan.expected_iou_at_home, found.expected)
-        notes = (*notes, warning) if warning else notes
-    return Prediction(
-        outputs.probability, outputs.mask, outputs.buildings, found.count, expected, notes
-    )
+    outputs, expected = plan.outputs, found.expected
+    warning = domain_note(plan.expected_iou_at_home, expected) if expected else None
+    files = (outputs.probability, outputs.mask, outputs.buildings)
+    return Prediction(*files, found.count, expected, warning, notes)
 
 
 def _about_damage(parts: Parts) -> tuple[str, ...]:
@@ -265,7 +266,7 @@ def _finish(plan: Plan, rows: Callable[[Path], Rows]) -> _Finished:
     outputs, scene = plan.outputs, plan.scene
     targets = [outputs.buildings, outputs.probability, outputs.mask]
     path = Path(scene.path)
-    expected = ExpectedIoU(plan.polygons.threshold)
+    expected = ExpectedIoU(plan.own_threshold)
     # Among the parts, with which they go if this process is killed.
     with staged_paths(targets, within=outputs.unfinished) as (buildings, probability, mask):
         ground = Ground(scene)

@@ -41,10 +41,12 @@ class ExpectedIoU:
         threshold: probability from which a pixel is called building.
 
     Attributes:
+        threshold: the same.
         pixels: (255,) int64, how many have each level of probability so far.
     """
 
     def __init__(self, threshold: float) -> None:
+        self.threshold = threshold
         self._probability = np.arange(BYTE_LEVELS) / (BYTE_LEVELS - 1)
         self._called = self._probability >= threshold
         self.pixels = np.zeros(BYTE_LEVELS, dtype=np.int64)
@@ -58,6 +60,12 @@ class ExpectedIoU:
         """
         levels = np.rint(probability[valid] * np.float32(BYTE_LEVELS - 1)).astype(np.uint8)
         self.pixels += np.bincount(levels, minlength=BYTE_LEVELS)
+
+    def merge(self, other: "ExpectedIoU") -> "ExpectedIoU":
+        """Return that of two scenes together, by this one's threshold."""
+        both = ExpectedIoU(self.threshold)
+        both.pixels = self.pixels + other.pixels
+        return both
 
     @property
     def value(self) -> float | None:

@@ -2,11 +2,15 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+from rasterio.crs import CRS
+
+from rhm.models.file import load_model, save_model
 
 Rhm = Callable[..., tuple[int, str, str]]
 
@@ -115,3 +119,29 @@ def test_impossible_options_are_one_line(
     assert code == 2
     assert message in said
     assert said.count("\n") == 1
+
+
+def test_what_is_true_of_many_scenes_is_said_once(
+    rhm: Rhm, trained: Path, scenes: Path, tmp_path: Path
+) -> None:
+    (scenes / "middle.tif").unlink()
+    for name in ("north", "south"):
+        with rasterio.open(scenes / f"{name}.tif", "r+") as raster:
+            raster.crs = CRS()
+    model = load_model(trained)
+    model.spec = replace(model.spec, expected_iou=1.0, threshold=0.1)
+    save_model(model, tmp_path / "proud.safetensors")
+    words = ["predict", tmp_path / "proud.safetensors", scenes, "-o", tmp_path / "out", "--json"]
+    code, printed, said = rhm(*words)
+    assert code == 0
+    first, *_, last = said.splitlines()
+    assert first.startswith("2 of 2 scenes: the scene has no coordinate reference system")
+    assert last.startswith("all scenes together: out of domain")
+    values = json.loads(printed)
+    assert values["warning"] in last
+    both = [each["expected_iou"] for each in values["scenes"]]
+    promised = float(values["warning"].partition("IoU of ")[2][:4])
+    assert min(both) - 0.006 < promised < max(both) + 0.006
+    # Another threshold changes what is called building, not what the model thinks of itself.
+    code, printed, _ = rhm(*words, "--threshold", 0.9)
+    assert json.loads(printed)["warning"] == values["warning"]

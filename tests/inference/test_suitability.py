@@ -61,7 +61,7 @@ def test_a_scene_that_the_model_is_sure_of_brings_no_advice(tmp_path: Path) -> N
     assert found.expected_iou == pytest.approx(1.0, abs=0.01)
     assert found.expected_iou_at_home == 0.9
     assert (found.expected_iou_resampled, found.advice) == (None, ())
-    assert predict_raster(model(), path, tmp_path).notes == ()
+    assert predict_raster(model(), path, tmp_path).warning is None
 
 
 def test_a_scene_that_the_model_is_unsure_of_is_warned_about(tmp_path: Path) -> None:
@@ -76,8 +76,7 @@ def test_a_scene_that_the_model_is_unsure_of_is_warned_about(tmp_path: Path) -> 
     ]
     predicted = predict_raster(model(), path, tmp_path)
     assert predicted.expected_iou == pytest.approx(found.expected_iou, abs=0.02)
-    (note,) = predicted.notes
-    assert f"IoU of {predicted.expected_iou:.2f} here, 0.90 on its validation" in note
+    assert f"IoU of {predicted.expected_iou:.2f} here, 0.90 on its" in str(predicted.warning)
     again = predict_raster(model(), path, tmp_path, dtype="uint8")
     assert again.expected_iou == pytest.approx(predicted.expected_iou, abs=1e-3)
 
@@ -92,8 +91,7 @@ def test_a_scene_with_hardly_a_building_is_said_to_be_one(tmp_path: Path) -> Non
     pixels = np.full((300, 300, 1), 110, dtype=np.uint8)
     pixels[:2, :2] = 250
     path = write_raster(tmp_path / "desert.tif", pixels)
-    (note,) = predict_raster(model(), path, tmp_path).notes
-    assert "hardly a building" in note
+    assert "hardly a building" in str(predict_raster(model(), path, tmp_path).warning)
     assert "hardly a building" in suitability(model(), path).advice[0]
 
 
@@ -103,7 +101,7 @@ def test_what_a_model_does_not_know_of_home_is_asked_of_the_histogram(tmp_path: 
     assert suitability(ignorant, path, distance=[0.05]).advice == ()
     (advice,) = suitability(ignorant, path, distance=[0.3]).advice
     assert "bank build" in advice
-    assert predict_raster(ignorant, path, tmp_path).notes == ()
+    assert predict_raster(ignorant, path, tmp_path).warning is None
 
 
 def test_the_silence_of_a_model_without_shifted_colours_is_not_trusted(tmp_path: Path) -> None:

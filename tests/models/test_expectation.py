@@ -24,6 +24,10 @@ def test_the_expected_iou_is_what_drawing_truths_from_the_probabilities_gives() 
         seen.add(probability[rows], np.ones((len(rows), 500), dtype=bool))
     assert seen.value == pytest.approx(np.mean(ratios), abs=3 * np.std(ratios))
     assert seen.building_share == pytest.approx(called.mean())
+    parts = [ExpectedIoU(0.4), ExpectedIoU(0.4)]
+    for part, half in zip(parts, np.array_split(probability, 2), strict=True):
+        part.add(half, np.ones_like(half, dtype=bool))
+    assert parts[0].merge(parts[1]).value == seen.value
     bins = CalibrationBins.of(probability, np.zeros_like(called), bins=200)
     assert bins.expected_iou(0.4) == pytest.approx(seen.value, abs=1e-3)
 
