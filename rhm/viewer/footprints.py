@@ -9,6 +9,7 @@ import geopandas as gpd
 import numpy as np
 import pyarrow
 import pyogrio.errors
+import pyproj.exceptions
 import shapely
 from numpy.typing import NDArray
 from rasterio.io import DatasetReader
@@ -43,7 +44,10 @@ class FootprintLayer:
         with prediction.open_probability() as raster:
             crs = raster.crs or raster.gcps[1]
             if crs is not None and frame.crs is not None:
-                frame = frame.to_crs(crs)
+                try:
+                    frame = frame.to_crs(crs)
+                except pyproj.exceptions.ProjError as error:
+                    raise VectorError(f"{prediction.buildings}: {error}") from error
             self._polygons = _in_pixels(frame.geometry.to_numpy(), raster)
         self._scores, self._areas = (_numbers(frame, name) for name in ("score", "area_m2"))
         self._tree = shapely.STRtree(self._polygons)
@@ -87,9 +91,7 @@ def _read(path: Path) -> gpd.GeoDataFrame:
         with path.open("rb") as file:
             if not file.read(64).lstrip().startswith(_BEGINNINGS[path.suffix]):
                 raise VectorError(f"{path} is not {FORMATS[path.suffix]}")
-        if path.suffix == ".parquet":
-            return gpd.read_parquet(path)
-        return gpd.read_file(path)
+        frame = gpd.read_parquet(path) if path.suffix == ".parquet" else gpd.read_file(path)
     except (
         pyogrio.errors.DataSourceError,
         pyogrio.errors.DataLayerError,
@@ -98,6 +100,9 @@ def _read(path: Path) -> gpd.GeoDataFrame:
         OSError,
     ) as error:
         raise VectorError(f"{path} cannot be read: {error}") from error
+    if not isinstance(frame, gpd.GeoDataFrame):
+        raise VectorError(f"{path} holds no geometry")
+    return frame
 
 
 def _in_pixels(geometries: NDArray[Any], raster: DatasetReader) -> NDArray[Any]:

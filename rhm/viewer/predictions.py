@@ -102,7 +102,8 @@ def find_predictions(
         raise ConfigError(f"{folder} is no folder: give the one that `rhm predict -o` wrote")
     root = root.resolve()
     images = {stem_of(scene): scene for scene in find_scenes(scenes)}
-    found, notes = [], []
+    found: list[Prediction] = []
+    notes, alone = [], 0
     for path in sorted(root.glob(f"*{_PROBABILITY}")):
         if not _within(path, root):
             notes.append(f"{path.name} is a link out of the folder, and left out")
@@ -114,8 +115,12 @@ def find_predictions(
             continue
         found.append(prediction)
         notes += more
+        alone += prediction.image is None and not more
     if not found:
         raise ConfigError("; ".join([f"{folder} holds no predictions of `rhm predict`", *notes]))
+    if alone:
+        who = f"the scene of {found[0].name} is" if len(found) == 1 else f"{alone} scenes are"
+        notes.append(f"{who} not in the folder: name what was predicted with --scene to see it")
     return found, notes
 
 
@@ -123,11 +128,11 @@ def _prediction(path: Path, root: Path, images: dict[str, str]) -> tuple[Predict
     name = path.name.removesuffix(_PROBABILITY)
     with open_alone(path) as raster:
         shape = (raster.height, raster.width)
+        if raster.count != 1 or raster.dtypes[0].startswith("complex"):
+            raise RasterError(f"{path} holds no probabilities")
     image = images.get(name) or _beside(root, name)
     notes = []
-    if image is None:
-        notes.append(f"{name}: its scene is not in the folder; name it with --scene to see it")
-    else:
+    if image is not None:
         try:
             opened = open_dataset(image) if name in images else open_alone(Path(image))
             with opened as raster:

@@ -14,6 +14,8 @@ from pathlib import Path
 import cv2
 import geopandas
 import numpy as np
+import pandas
+import pyogrio
 import pytest
 import rasterio
 import shapely
@@ -289,6 +291,27 @@ def test_side_files_are_not_read(results: Path, tmp_path: Path) -> None:
     (found,), _ = find_predictions(results)
     with found.open_probability() as raster:
         assert raster.tags(ns="OVERVIEWS") == {}
+
+
+@pytest.mark.parametrize("bands", [3, 1])
+def test_rasters_of_something_else_are_left_out(results: Path, bands: int) -> None:
+    with rasterio.open(
+        results / "x_probability.tif", "w", driver="GTiff", height=9, width=9, count=bands,
+        dtype="uint8" if bands > 1 else "complex64", crs="EPSG:32633",
+        transform=rasterio.transform.from_origin(0, 9, 1, 1),
+    ) as raster:  # fmt: skip
+        raster.write(np.zeros((bands, 9, 9), raster.dtypes[0]))
+    (found,), notes = find_predictions(results)
+    assert found.name == "town"
+    assert any("holds no probabilities" in note for note in notes)
+
+
+def test_footprints_without_geometry_are_one_error(results: Path) -> None:
+    (found,), _ = find_predictions(results)
+    assert found.buildings is not None
+    pyogrio.write_dataframe(pandas.DataFrame({"score": [1.0]}), results / "none.gpkg")
+    with pytest.raises(VectorError, match="no geometry"):
+        FootprintLayer(replace(found, buildings=results / "none.gpkg"))
 
 
 def test_a_raster_that_breaks_while_it_is_shown_is_one_error(results: Path) -> None:
