@@ -137,7 +137,12 @@ def _with_nodata(source: "Source", black_is_nodata: bool) -> "Source":
 
 def _facts(values: dict[str, Any]) -> list[str]:
     width = max(len(name) for name in values)
-    return [f"{name.ljust(width)}  {_text(value)}" for name, value in values.items()]
+    lines = []
+    for name, value in values.items():
+        # Advice is sentences, which nobody finds in the middle of a line.
+        texts = value if name == "advice" and value else [_text(value)]
+        lines += [f"{name.ljust(width)}  {text}" for text in texts]
+    return lines
 
 
 def _text(value: Any) -> str:
