@@ -18,6 +18,10 @@ from rhm.models.spec import ModelSpec
 FAR = 0.1
 """Mean distance of histograms, as a share of the range, from which colours are called unlike."""
 
+BEYOND = 0.25
+"""The same, from which that is said even where the model expects no loss: no two places that the
+expectation was tried on lay so far apart."""
+
 SAME_SIZE = 1.2
 """Ratio of metres per pixel up to which two resolutions are called the same."""
 
@@ -59,8 +63,8 @@ def suitability(
         path: of the scene.
         bands: 1-based indices of the bands to use; all but alpha by default.
         black_is_nodata: whether pixels that are zero in all bands have no data.
-        distance: of the scene's histogram to the nearest training domain's, by band; asked only
-            where the model does not know what it expects at home.
+        distance: of the scene's histogram to the nearest training domain's, by band; asked where
+            the model expects no loss, or does not know what it expects at home.
 
     Raises:
         RasterError: the scene cannot be read.
@@ -144,7 +148,7 @@ def _advice(
             "`rhm train --bank`",
             "with a few labelled chips: `rhm adapt`",
         ]
-    elif spec.expected_iou is None and len(distance) and np.mean(distance) > FAR:
+    elif len(distance) and np.mean(distance) > (FAR if spec.expected_iou is None else BEYOND):
         advice.append(
             "its values are unlike the training imagery: build a bank of such scenes with "
             "`rhm bank build` and train with --bank"

@@ -104,6 +104,13 @@ def test_what_a_model_does_not_know_of_home_is_asked_of_the_histogram(tmp_path: 
     assert predict_raster(ignorant, path, tmp_path).warning is None
 
 
+def test_values_beyond_all_that_was_tried_are_told_of_a_sure_model_too(tmp_path: Path) -> None:
+    path = scene(tmp_path / "clear.tif", 250, 5)
+    assert suitability(model(), path, distance=[0.2]).advice == ()
+    (advice,) = suitability(model(), path, distance=[0.3]).advice
+    assert "unlike the training imagery" in advice
+
+
 def test_the_silence_of_a_model_without_shifted_colours_is_not_trusted(tmp_path: Path) -> None:
     (advice,) = suitability(model(method="none"), scene(tmp_path / "clear.tif", 250, 5)).advice
     assert "says little" in advice
