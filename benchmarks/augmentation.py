@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from machine import machine, medians_ms
 
-from rhm.augmentation import ChipAugmentation
-from rhm.bank import HistogramBank
-from rhm.colour import FROM_BANK, AugmentConfig
-from rhm.histogram import Histogram
-from rhm.lookup import PixelMap
+from rhm.colour.augment_config import FROM_BANK, AugmentConfig
+from rhm.colour.augmentation import ChipAugmentation
+from rhm.colour.histogram import Histogram
+from rhm.colour.histogram_bank import HistogramBank
+from rhm.colour.lookup import PixelMap
 from rhm.models.build import SegmentationModel, load_encoder_weights
 from rhm.models.spec import ModelSpec
 

@@ -15,7 +15,7 @@ import time
 import torch
 from machine import machine, medians_ms
 
-from rhm.inference.backends import Backend, OnnxBackend, TorchBackend
+from rhm.inference.runtime.backends import Backend, OnnxBackend, TorchBackend
 from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
 

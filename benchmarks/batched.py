@@ -23,7 +23,7 @@ from machine import machine, medians_ms
 from skimage.exposure import match_histograms
 
 from rhm import Histogram, HistogramBank, PixelMap
-from rhm.batched import BatchedHistogramMatching
+from rhm.colour.batched import BatchedHistogramMatching
 
 SIDE = 512
 NORMALIZE = PixelMap.normalize((0,) * 3, (255,) * 3, np.uint8, mean=(0.5,), std=(0.5,))

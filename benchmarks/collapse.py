@@ -28,13 +28,13 @@ from torch.nn import functional
 
 from rhm.analysis import ClassMoments, collapse, separation
 from rhm.data.catalog import Catalog, Tile
-from rhm.data.indexers import index_folder
 from rhm.data.labels import Label
-from rhm.data.windows import Window
-from rhm.evaluation.controlled import pixel_iou
+from rhm.data.layouts.indexers import index_folder
+from rhm.data.rasters.windows import Window
 from rhm.files import write_text
+from rhm.lab.controlled_shifts import pixel_iou
 from rhm.models.build import BUNDLED_ENCODER, SegmentationModel, load_encoder_weights
-from rhm.models.file import load_model
+from rhm.models.model_file import load_model
 from rhm.models.spec import ModelSpec
 from rhm.training.config import parse_config
 from rhm.training.fitting import fit_once

@@ -30,15 +30,15 @@ import numpy as np
 import torch
 from machine import machine, mean_and_spread, thinned
 
+from rhm.colour.shifts import SHIFTS
 from rhm.data.catalog import Catalog, Tile
-from rhm.data.indexers import index_folder
+from rhm.data.layouts.indexers import index_folder
 from rhm.data.radiometry import bank_of
-from rhm.evaluation.controlled import pixel_iou, pixels_by_probability, shifted_bank
-from rhm.evaluation.tiles import Shift
+from rhm.evaluation.tile_scores import Shift
 from rhm.files import write_text
-from rhm.inference.stream import Tiling
-from rhm.models.file import load_model
-from rhm.shifts import SHIFTS
+from rhm.inference.tiling.stream import Tiling
+from rhm.lab.controlled_shifts import pixel_iou, pixels_by_probability, shifted_bank
+from rhm.models.model_file import load_model
 from rhm.training.config import parse_config
 from rhm.training.fitting import fit
 

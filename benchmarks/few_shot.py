@@ -32,14 +32,14 @@ from machine import machine, mean_and_spread, thinned
 from rasterio.transform import from_origin
 
 from rhm.data.catalog import Catalog, Tile
-from rhm.data.indexers import index_folder
 from rhm.data.labels import Label
+from rhm.data.layouts.indexers import index_folder
 from rhm.data.radiometry import bank_of
-from rhm.data.windows import Window
-from rhm.evaluation.controlled import pixel_iou
+from rhm.data.rasters.windows import Window
 from rhm.files import atomic_path, write_text
-from rhm.inference.stream import Tiling
-from rhm.models.file import load_model, load_spec
+from rhm.inference.tiling.stream import Tiling
+from rhm.lab.controlled_shifts import pixel_iou
+from rhm.models.model_file import load_model, load_spec
 from rhm.training.config import parse_config, read_config
 from rhm.training.fitting import fit, fit_once
 

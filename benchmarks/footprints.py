@@ -18,13 +18,13 @@ from machine import machine, thinned
 from numpy.typing import NDArray
 
 from rhm.data.catalog import Catalog, Tile
-from rhm.evaluation.tiles import MIN_OBJECT_PX, Seen, see
-from rhm.inference.components import Outlines, trace
+from rhm.evaluation.tile_scores import MIN_OBJECT_PX, Seen, see
 from rhm.inference.regularization import regularize
-from rhm.inference.stream import Tiling
-from rhm.inference.watershed import Watershed
+from rhm.inference.tiling.stream import Tiling
+from rhm.inference.tracing.components import Outlines, trace
+from rhm.inference.tracing.watershed import Watershed
 from rhm.models.build import SegmentationModel
-from rhm.models.file import load_model
+from rhm.models.model_file import load_model
 from rhm.training.metrics import object_scores
 
 IOUS = (0.5, 0.7)

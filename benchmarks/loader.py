@@ -37,16 +37,16 @@ from rasterio.env import set_gdal_config
 from rasterio.transform import Affine
 from rasterio.windows import Window as RasterioWindow
 
-from rhm.augmentation import ChipAugmentation
-from rhm.colour import AugmentConfig
+from rhm.colour.augment_config import AugmentConfig
+from rhm.colour.augmentation import ChipAugmentation
 from rhm.data.catalog import Catalog, Source, Tile
 from rhm.data.chips import Preparation, TrainingChips
 from rhm.data.footprints import burn
 from rhm.data.radiometry import Scaling
-from rhm.data.samples import SENSORS
-from rhm.data.town import TOWNS
-from rhm.data.town_plan import lay_out
-from rhm.data.town_view import render
+from rhm.synthetic.render import render
+from rhm.synthetic.town import TOWNS
+from rhm.synthetic.town_plan import lay_out
+from rhm.synthetic.world import SENSORS
 
 SIDE_PX, GSD_M, SCENES = 5000, 0.3, 4
 CROPS = 200

@@ -30,7 +30,7 @@ from rhm.adapters.descent import DenseResidual, SparseResidual
 from rhm.adapters.linear_network import active_subspace
 from rhm.adapters.subspace import principal_angles
 from rhm.adapters.weights import first_gradient, orthogonal_weights
-from rhm.analysis.matrix_completion import low_rank_problem
+from rhm.lab.matrix_completion import low_rank_problem
 
 SIZE, RANK, KNOWN = 1000, 5, 0.2
 LAYER, LAYER_RANK = 2048, 8

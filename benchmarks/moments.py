@@ -22,8 +22,8 @@ from rhm.analysis import ClassMoments, collapse, separation
 from rhm.data.chips import Chip
 from rhm.models.build import BUNDLED_ENCODER, SegmentationModel
 from rhm.models.spec import ModelSpec
+from rhm.training.callbacks.feature_monitor import AnalysisConfig, FeatureMonitor
 from rhm.training.config import TrainerConfig
-from rhm.training.monitor import AnalysisConfig, FeatureMonitor
 
 SAMPLES, FEATURES, CLASSES, BATCH = 20_000, 512, 10, 2_000
 

@@ -33,9 +33,9 @@ from rasterio.windows import Window as RasterioWindow
 from torch import nn
 
 from rhm.inference import polygonize, predict_raster
-from rhm.inference.stream import Grid, Tiling, probabilities
+from rhm.inference.tiling.stream import Grid, Tiling, probabilities
 from rhm.models.build import SegmentationModel
-from rhm.models.file import load_model, save_model
+from rhm.models.model_file import load_model, save_model
 from rhm.models.spec import ModelSpec
 
 SIDES = (6_000, 30_000)
@@ -48,7 +48,7 @@ PREDICT = """
 import sys
 from rhm.inference import predict_raster
 from rhm.inference.polygons import PolygonConfig
-from rhm.models.file import load_model
+from rhm.models.model_file import load_model
 model = load_model(sys.argv[1])
 def network(images):
     # The work of the model, and the buildings of a good one: those of noise are without number.

@@ -27,8 +27,8 @@ from scipy.special import ndtri
 from shapely import affinity
 
 from rhm.data.footprints import burn, metric_crs
-from rhm.inference.components import trace
 from rhm.inference.regularization import regularize
+from rhm.inference.tracing.components import trace
 
 PEER = "buildingregulariser"
 TOLERANCE_PX = 2.5  # the peer's manual says two to three pixels

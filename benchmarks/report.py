@@ -19,9 +19,9 @@ from pathlib import Path
 from machine import machine
 
 from rhm.data.catalog import Catalog
-from rhm.evaluation.evaluate import evaluate_model, picks_of
+from rhm.evaluation.evaluator import evaluate_model, picks_of
 from rhm.models.expectation import NOTABLE
-from rhm.models.file import load_model
+from rhm.models.model_file import load_model
 from rhm.report import write_report
 from rhm.report.cross_domain import group_runs, single_runs, targets_of
 from rhm.report.distances import distance_losses

@@ -18,10 +18,10 @@ import shapely
 from machine import machine
 from rasterio.transform import from_origin
 
-from rhm.data.cog import writing_cog
-from rhm.viewer.footprints import FootprintLayer
+from rhm.data.rasters.cog import writing_cog
+from rhm.viewer.footprint_layer import FootprintLayer
+from rhm.viewer.map_tiles import Place, probability_tile
 from rhm.viewer.predictions import find_predictions
-from rhm.viewer.tiles import Place, probability_tile
 
 UTM = "EPSG:32633"
 GRID = from_origin(500_000, 5_000_000, 0.5, 0.5)

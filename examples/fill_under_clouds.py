@@ -15,7 +15,7 @@ import numpy as np
 import rasterio
 
 from rhm.adapters.linear_network import complete_matrix
-from rhm.data.samples import write_sample_world
+from rhm.synthetic.world import write_sample_world
 
 rng = np.random.default_rng(0)
 with TemporaryDirectory() as folder:

@@ -13,7 +13,7 @@ import numpy as np
 import rasterio
 
 import rhm
-from rhm.data.samples import write_sample_world
+from rhm.synthetic.world import write_sample_world
 
 
 def read(path: Path) -> np.ndarray:

@@ -15,9 +15,9 @@ import rasterio
 import torch
 from rasterio.plot import plotting_extent
 
-from rhm.data.samples import write_sample_world
 from rhm.inference import predict_raster
 from rhm.inference.polygons import PolygonConfig
+from rhm.synthetic.world import write_sample_world
 
 
 def bright(images: torch.Tensor) -> torch.Tensor:

@@ -8,24 +8,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rhm.augmentation import RandomizedHistogramMatching
-    from rhm.bank import HistogramBank
-    from rhm.batched import BatchedHistogramMatching
+    from rhm.colour.augmentation import RandomizedHistogramMatching
+    from rhm.colour.batched import BatchedHistogramMatching
+    from rhm.colour.histogram import Histogram
+    from rhm.colour.histogram_bank import HistogramBank
+    from rhm.colour.lookup import PixelMap
+    from rhm.colour.matching import match_histograms
     from rhm.errors import RhmError
-    from rhm.histogram import Histogram
-    from rhm.lookup import PixelMap
-    from rhm.matching import match_histograms
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "BatchedHistogramMatching": "rhm.batched",
-    "Histogram": "rhm.histogram",
-    "HistogramBank": "rhm.bank",
-    "PixelMap": "rhm.lookup",
-    "RandomizedHistogramMatching": "rhm.augmentation",
+    "BatchedHistogramMatching": "rhm.colour.batched",
+    "Histogram": "rhm.colour.histogram",
+    "HistogramBank": "rhm.colour.histogram_bank",
+    "PixelMap": "rhm.colour.lookup",
+    "RandomizedHistogramMatching": "rhm.colour.augmentation",
     "RhmError": "rhm.errors",
-    "match_histograms": "rhm.matching",
+    "match_histograms": "rhm.colour.matching",
 }
 
 __all__ = [

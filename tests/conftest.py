@@ -57,7 +57,7 @@ def browser() -> "Iterator[Browser]":
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small sample world: 4 domains of 6 tiles of 96 pixels, and a scene of 160."""
-    from rhm.data.samples import write_sample_world
+    from rhm.synthetic.world import write_sample_world
 
     folder = tmp_path_factory.mktemp("world")
     write_sample_world(folder, tile_size=96, tiles_per_domain=6, scene_size=160, seed=3)

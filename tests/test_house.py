@@ -55,7 +55,7 @@ def test_importing_rhm_is_light() -> None:
 
 
 def test_prediction_does_not_load_the_training_framework() -> None:
-    loaded = loaded_after("import rhm.inference.scenes, rhm.models.file")
+    loaded = loaded_after("import rhm.inference.scenes, rhm.models.model_file")
     assert "torch" in loaded
     assert not loaded & {"lightning", "albumentations", "pydantic"}
 
@@ -107,7 +107,7 @@ def test_an_unknown_name_of_rhm_is_an_attribute_error() -> None:
 
 
 def test_only_the_augmentation_imports_albumentations() -> None:
-    assert importers("albumentations") == {"rhm/augmentation.py"}
+    assert importers("albumentations") == {"rhm/colour/augmentation.py"}
 
 
 def test_only_the_configuration_imports_pydantic() -> None:

@@ -1,5 +1,6 @@
 """Adapters: low-rank updates of frozen networks, and the deep linear networks behind them."""
 
+from rhm.adapters.adapter_file import load_adapter, save_adapter
 from rhm.adapters.attach import (
     Attachment,
     attach,
@@ -9,7 +10,6 @@ from rhm.adapters.attach import (
     merge,
     parameter_groups,
 )
-from rhm.adapters.files import load_adapter, save_adapter
 from rhm.adapters.lowrank import DeepLoRA, LoRA
 
 __all__ = [

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rhm.analysis.moments import ClassMoments
-from rhm.analysis.sphere import simplex_etf
+from rhm.analysis.simplex import simplex_etf
 from rhm.errors import AnalysisError
 
 _NOISE = 100.0 * float(np.finfo(np.float64).eps)

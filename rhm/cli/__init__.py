@@ -1,1 +1,1 @@
-"""The command line: one small file per group of commands, each a thin skin over a function."""
+"""The command line: the entry point, options shared by commands, and how results are printed."""

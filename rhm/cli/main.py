@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 import rhm
-from rhm.cli import (
+from rhm.cli.commands import (
     adapt,
     analyze,
     bank,

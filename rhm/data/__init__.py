@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rhm.data.catalog import Catalog
-    from rhm.data.indexers import index_folder, index_inria, index_spacenet
-    from rhm.data.raster import Raster
+    from rhm.data.layouts.indexers import index_folder, index_inria, index_spacenet
+    from rhm.data.rasters.raster import Raster
 
 _HOMES = {
     "Catalog": "rhm.data.catalog",
-    "Raster": "rhm.data.raster",
-    "index_folder": "rhm.data.indexers",
-    "index_inria": "rhm.data.indexers",
-    "index_spacenet": "rhm.data.indexers",
+    "Raster": "rhm.data.rasters.raster",
+    "index_folder": "rhm.data.layouts.indexers",
+    "index_inria": "rhm.data.layouts.indexers",
+    "index_spacenet": "rhm.data.layouts.indexers",
 }
 
 __all__ = ["Catalog", "Raster", "index_folder", "index_inria", "index_spacenet"]

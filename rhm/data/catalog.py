@@ -20,10 +20,10 @@ import numpy as np
 import pandas
 import shapely
 
-from rhm.data.ground import outline, scale_between
 from rhm.data.labels import IGNORE, Label
-from rhm.data.raster import Raster
-from rhm.data.windows import partition
+from rhm.data.rasters.georeference import outline, scale_between
+from rhm.data.rasters.raster import Raster
+from rhm.data.rasters.windows import partition
 from rhm.errors import CatalogError
 from rhm.files import atomic_path
 

@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from rhm.alternatives import STANDARDIZE, Ends, standardized
+from rhm.colour.alternatives import STANDARDIZE, Ends, standardized
+from rhm.colour.histogram import Histogram
+from rhm.colour.lookup import PixelMap
 from rhm.data.catalog import Tile
 from rhm.data.labels import IGNORE
 from rhm.data.open_tiles import CachedRaster, OpenTiles
-from rhm.data.raster import Raster
-from rhm.data.windows import Window, partition, random_window
-from rhm.histogram import Histogram
-from rhm.lookup import PixelMap
+from rhm.data.rasters.raster import Raster
+from rhm.data.rasters.windows import Window, partition, random_window
 
 _BALANCING_TRIES = 10
 
 
 class Augmentation(Protocol):
-    """What varies a training chip, see ``rhm.augmentation.ChipAugmentation``."""
+    """What varies a training chip, see ``rhm.colour.augmentation.ChipAugmentation``."""
 
     def __call__(
         self,
@@ -91,7 +91,7 @@ class Preparation:
     Attributes:
         tables: by dtype, the map from stored values to normalised float32.
         gsd_m: metres per pixel to read at, or None for each image's own.
-        standardize: one of ``rhm.alternatives.STANDARDIZE``.
+        standardize: one of ``rhm.colour.alternatives.STANDARDIZE``.
         ranges: by dtype, black and white of each band; only for a standardisation.
         scenes: by the tiles' images, their histograms; of all tiles for a standardisation or
             for an augmentation that wants a scene's statistics, otherwise of none.

@@ -13,8 +13,8 @@ from rasterio.transform import Affine
 from shapely.affinity import affine_transform
 
 from rhm.data.footprints import burn, read_footprints
-from rhm.data.raster import Raster
-from rhm.data.windows import Window
+from rhm.data.rasters.raster import Raster
+from rhm.data.rasters.windows import Window
 from rhm.errors import RasterError, VectorError
 
 VECTOR_SUFFIXES = frozenset({".geojson", ".json", ".gpkg", ".shp", ".fgb", ".parquet"})

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from rasterio.env import get_gdal_config, set_gdal_config
 from torch.utils.data import get_worker_info
 
-from rhm.data.blocks import Block, BlockCache, Blocks
 from rhm.data.catalog import Tile
 from rhm.data.labels import Label
-from rhm.data.raster import Raster
-from rhm.data.windows import Window
+from rhm.data.rasters.blocks import Block, BlockCache, Blocks
+from rhm.data.rasters.raster import Raster
+from rhm.data.rasters.windows import Window
 
 try:
     import resource

@@ -15,16 +15,16 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rhm.bank import HistogramBank
+from rhm.colour.histogram import Histogram
+from rhm.colour.histogram_bank import HistogramBank
+from rhm.colour.levels import DTYPES, LARGEST_HALF
+from rhm.colour.lookup import PixelMap
+from rhm.colour.packing import PackedHistogram
+from rhm.colour.shifts import HsvShift, shift_of
 from rhm.data.catalog import Source
-from rhm.data.raster import Raster
-from rhm.data.windows import partition
+from rhm.data.rasters.raster import Raster
+from rhm.data.rasters.windows import partition
 from rhm.errors import BankError, ConfigError, RasterError
-from rhm.histogram import Histogram
-from rhm.levels import DTYPES, LARGEST_HALF
-from rhm.lookup import PixelMap
-from rhm.packing import PackedHistogram
-from rhm.shifts import HsvShift, shift_of
 
 _BLOCK_PX = 1024
 _DECIMATED_PX = 1 << 22
@@ -116,7 +116,7 @@ def histogram_of(
         The histogram of its bands; counts nothing when all of it is nodata.
 
     Raises:
-        RasterError: the type is none of ``rhm.levels.DTYPES``, or a block cannot be read, or
+        RasterError: the type is none of ``rhm.colour.levels.DTYPES``, or a block cannot be read, or
             floats are beyond what they are binned up to.
     """
     if decimated:
@@ -184,7 +184,7 @@ def shift_for(histogram: Histogram, family: str, name: str, *, seed: int) -> Pix
 
     Args:
         histogram: of the image.
-        family: one of ``rhm.shifts.SHIFTS``.
+        family: one of ``rhm.colour.shifts.SHIFTS``.
         name: of the image; with ``seed`` it decides the shift.
         seed: of the experiment.
 

@@ -4,11 +4,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rhm.evaluation.evaluate import evaluate_model
+    from rhm.evaluation.evaluator import evaluate_model
 
 __all__ = ["evaluate_model"]
 
-_HOMES = {"evaluate_model": "rhm.evaluation.evaluate"}
+_HOMES = {"evaluate_model": "rhm.evaluation.evaluator"}
 
 
 def __getattr__(name: str) -> Any:

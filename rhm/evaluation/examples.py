@@ -10,9 +10,9 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from rhm.evaluation.tiles import Shift, TileScores, see
+from rhm.evaluation.tile_scores import Shift, TileScores, see
 from rhm.files import atomic_path
-from rhm.inference.stream import Tiling
+from rhm.inference.tiling.stream import Tiling
 from rhm.models.build import SegmentationModel
 
 MAX_SIDE_PX = 512

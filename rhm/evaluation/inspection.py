@@ -22,8 +22,8 @@ from rhm.analysis.probes import linear_probe
 from rhm.analysis.separation import separation
 from rhm.data.catalog import Catalog, Tile
 from rhm.errors import AnalysisError, CatalogError
-from rhm.evaluation.evaluate import tiles_to_score
-from rhm.evaluation.features import CellSampling, StageFeatures, collect_features
+from rhm.evaluation.evaluator import tiles_to_score
+from rhm.evaluation.feature_moments import CellSampling, StageFeatures, collect_features
 from rhm.evaluation.findings import (
     BestTap,
     DepthFit,

@@ -7,14 +7,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rhm.inference.backends import network_for
-    from rhm.inference.onnx import export_onnx
     from rhm.inference.polygons import polygonize
+    from rhm.inference.runtime.backends import network_for
+    from rhm.inference.runtime.onnx_export import export_onnx
     from rhm.inference.scenes import predict_raster
 
 _HOMES = {
-    "export_onnx": "rhm.inference.onnx",
-    "network_for": "rhm.inference.backends",
+    "export_onnx": "rhm.inference.runtime.onnx_export",
+    "network_for": "rhm.inference.runtime.backends",
     "polygonize": "rhm.inference.polygons",
     "predict_raster": "rhm.inference.scenes",
 }

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from rhm.errors import RhmError
 from rhm.inference.plan import PredictionConfig
+from rhm.inference.runtime.tta import Network
 from rhm.inference.scenes import Prediction, predict_scene
-from rhm.inference.strips import Workers
-from rhm.inference.views import Network
+from rhm.inference.tiling.strips import Workers
 
 
 @dataclass(frozen=True)

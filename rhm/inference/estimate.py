@@ -10,9 +10,9 @@ import torch
 
 from rhm.inference.plan import Plan
 from rhm.inference.polygons import BAND_PIXELS
-from rhm.inference.storage import STORAGES
-from rhm.inference.stream import network_input, probabilities
-from rhm.inference.views import Network, averaged_over_views
+from rhm.inference.runtime.tta import Network, averaged_over_views
+from rhm.inference.tiling.storage import STORAGES
+from rhm.inference.tiling.stream import network_input, probabilities
 
 _TRACED_BYTES_PER_PIXEL = 25
 """What tracing holds of a band: labels, probabilities, and what finding outlines takes."""

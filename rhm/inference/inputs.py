@@ -8,9 +8,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from rhm.data.catalog import Catalog
-from rhm.data.folder import images_in
+from rhm.data.layouts.folder import images_in
 from rhm.errors import CatalogError, ConfigError
-from rhm.inference.storage import fingerprint_of
+from rhm.inference.tiling.storage import fingerprint_of
 
 _WRITTEN = ("_probability", "_mask")
 _PREFERRED_ASSETS = ("visual", "image", "data", "analytic")

@@ -10,20 +10,20 @@ from typing import Any
 from torch import nn
 
 import rhm
-from rhm.data.cog import COMPRESSIONS
-from rhm.data.ground import scale_between
+from rhm.colour.lookup import PixelMap
 from rhm.data.radiometry import Scaling, histogram_of
-from rhm.data.raster import Raster, RasterInfo, describe
+from rhm.data.rasters.cog import COMPRESSIONS
+from rhm.data.rasters.georeference import scale_between
+from rhm.data.rasters.raster import Raster, RasterInfo, describe
 from rhm.errors import ConfigError
 from rhm.inference.inputs import stem_of
 from rhm.inference.polygons import PolygonConfig
-from rhm.inference.storage import STORAGES
-from rhm.inference.stream import Grid, Tiling, input_scaling
-from rhm.inference.strips import Source, Task
+from rhm.inference.runtime.tta import Network
 from rhm.inference.suitability import other_size
+from rhm.inference.tiling.storage import STORAGES
+from rhm.inference.tiling.stream import Grid, Tiling, input_scaling
+from rhm.inference.tiling.strips import StripSource, Task
 from rhm.inference.vector_files import check_format
-from rhm.inference.views import Network
-from rhm.lookup import PixelMap
 from rhm.models.spec import ModelSpec
 
 
@@ -145,7 +145,9 @@ def plan_prediction(
     outputs = Outputs.of(src, dst, config.suffix)
     check_format(outputs.buildings, scene.crs)
     scale, notes = _scale(scene, spec, resample=config.resample)
-    source = Source(scene.path, config.bands, config.black_is_nodata, scale, config.skip_errors)
+    source = StripSource(
+        scene.path, config.bands, config.black_is_nodata, scale, config.skip_errors
+    )
     with source.open() as raster:
         scaling, measured = input_scaling(raster, spec)
         grid = Grid(raster.info.height, raster.info.width, config.tiling)

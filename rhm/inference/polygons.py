@@ -25,14 +25,14 @@ from rasterio.transform import GCPTransformer
 from rasterio.windows import Window as RasterioWindow
 
 from rhm.data.footprints import contiguous, metric_crs, polygon_parts
-from rhm.data.ground import to_degrees
-from rhm.data.opening import open_dataset
-from rhm.data.raster import RasterInfo, describe
+from rhm.data.rasters.gdal_options import open_dataset
+from rhm.data.rasters.georeference import to_degrees
+from rhm.data.rasters.raster import RasterInfo, describe
 from rhm.errors import ConfigError, RasterError
-from rhm.inference.components import Outlines, Tracer
 from rhm.inference.regularization import regularize
+from rhm.inference.tracing.components import Outlines, Tracer
+from rhm.inference.tracing.watershed import Watershed
 from rhm.inference.vector_files import Footprints
-from rhm.inference.watershed import Watershed
 
 Coordinates = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """Returns coordinates (N, 2) of pixel corners (N, 2), (column, row)."""
@@ -54,7 +54,7 @@ class PolygonConfig:
             :func:`rhm.inference.regularization.regularize` makes them instead of simplification;
             0 leaves outlines as they were traced.
         split_m: where a component has a neck that is narrower than what it joins by this on either
-            side, or less certain, it is split: see :class:`rhm.inference.watershed.Watershed`;
+            side, or less certain, it is split: see ``watershed.Watershed``;
             0 splits nothing.
         min_score: footprints with a lower mean probability are left out.
 
@@ -217,7 +217,7 @@ def polygonize(
         regularize_m: tolerance of straight walls and right angles, instead of simplification: see
             :func:`rhm.inference.regularization.regularize`; 0 leaves outlines as traced.
         split_m: how much narrower on either side a neck is than the two buildings that it joins:
-            see :class:`rhm.inference.watershed.Watershed`; 0 splits nothing.
+            see ``watershed.Watershed``; 0 splits nothing.
 
     Returns:
         A frame in the raster's CRS with the columns ``score`` (float64, mean probability inside),

@@ -15,15 +15,17 @@ from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetWriter
 
-from rhm.data.cog import BLOCK_PX, writing_cog
-from rhm.data.opening import limited_cache, open_dataset
+from rhm.data.rasters.cog import BLOCK_PX, writing_cog
+from rhm.data.rasters.gdal_options import limited_cache, open_dataset
 from rhm.errors import OutputError
 from rhm.files import staged_paths
-from rhm.inference.parts import Parts, discard
 from rhm.inference.plan import Plan, PredictionConfig, plan_prediction
 from rhm.inference.polygons import Ground, PolygonConfig, footprints, in_bands
-from rhm.inference.regrid import Rows, on_scene_grid
-from rhm.inference.storage import (
+from rhm.inference.runtime.tta import Network
+from rhm.inference.suitability import domain_note
+from rhm.inference.tiling.journal import StripJournal, discard
+from rhm.inference.tiling.regrid import Rows, on_scene_grid
+from rhm.inference.tiling.storage import (
     FINGERPRINT,
     MASK_NODATA,
     PROBABILITIES,
@@ -31,11 +33,9 @@ from rhm.inference.storage import (
     THRESHOLD,
     fingerprint_of,
 )
-from rhm.inference.stream import Tiling
-from rhm.inference.strips import LEAST_CACHE, ThisProcess, Workers
-from rhm.inference.suitability import domain_note
+from rhm.inference.tiling.stream import Tiling
+from rhm.inference.tiling.strips import LEAST_CACHE, ThisProcess, Workers
 from rhm.inference.vector_files import count_footprints, write_footprints
-from rhm.inference.views import Network
 from rhm.models.expectation import ExpectedIoU
 
 _LOG = logging.getLogger(__name__)
@@ -178,7 +178,7 @@ def predict_scene(
     _check_free(plan)
     with (
         limited_cache(LEAST_CACHE),
-        Parts(
+        StripJournal(
             plan.outputs.unfinished,
             plan.task_fingerprint,
             dtype=config.dtype,
@@ -203,7 +203,7 @@ def predict_scene(
 
 
 @contextmanager
-def _finishing(plan: Plan, parts: Parts) -> "Iterator[Future[_Finished]]":
+def _finishing(plan: Plan, parts: StripJournal) -> "Iterator[Future[_Finished]]":
     """Write the results in a thread while strips are being stored; yield what they came to.
 
     They take their names when the last strip is there, and not if the block raises.
@@ -240,7 +240,7 @@ def _prediction(plan: Plan, found: _Finished, notes: tuple[str, ...]) -> Predict
     return Prediction(*files, found.count, expected, warning, notes)
 
 
-def _about_damage(parts: Parts) -> tuple[str, ...]:
+def _about_damage(parts: StripJournal) -> tuple[str, ...]:
     if not parts.damaged:
         return ()
     row, col, height, width = min(parts.damaged)
@@ -281,7 +281,7 @@ def _finish(plan: Plan, rows: Callable[[Path], Rows]) -> _Finished:
     return _Finished(count, expected)
 
 
-def _rows(plan: Plan, parts: Parts, scratch: Path) -> Rows:
+def _rows(plan: Plan, parts: StripJournal, scratch: Path) -> Rows:
     """Yield the rows of a prediction, as its strips come."""
     if plan.task.source.scale == 1.0:
         yield from parts.rows(BLOCK_PX)

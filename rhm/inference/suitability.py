@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rhm.data.ground import scale_between
 from rhm.data.radiometry import histogram_of
-from rhm.data.raster import Raster
-from rhm.data.windows import Window
-from rhm.inference.stream import input_scaling, network_input, probabilities
+from rhm.data.rasters.georeference import scale_between
+from rhm.data.rasters.raster import Raster
+from rhm.data.rasters.windows import Window
+from rhm.inference.tiling.stream import input_scaling, network_input, probabilities
 from rhm.models.build import SegmentationModel
 from rhm.models.expectation import ExpectedIoU, out_of_domain
 from rhm.models.spec import ModelSpec

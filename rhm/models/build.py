@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
-from rhm.alternatives import STANDARDIZE
+from rhm.colour.alternatives import STANDARDIZE
 from rhm.errors import ConfigError, ModelFileError
 from rhm.models.heads import HEADS, TEMPERATURE, set_head
 from rhm.models.spec import ModelSpec
@@ -71,7 +71,7 @@ class ModelConfig:
             best IoU on the validation chips, which wants many of them.
         batch_norm: ``train`` or ``frozen`` (running statistics and no updates; for very
             small batches).
-        standardize: one of ``rhm.alternatives.STANDARDIZE``: an appearance that every scene is
+        standardize: one of ``alternatives.STANDARDIZE``: an appearance that every scene is
             brought to, in training and in prediction.
         head: one of ``rhm.models.heads.HEADS``: ``linear``, or ``cosine``, which normalises
             features and weights and classifies by the angle between them.

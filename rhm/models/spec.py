@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from rhm.alternatives import STANDARDIZE, standardized
+from rhm.colour.alternatives import STANDARDIZE, standardized
+from rhm.colour.histogram import Histogram
+from rhm.colour.lookup import PixelMap
 from rhm.data.radiometry import Scaling
 from rhm.errors import ModelFileError
-from rhm.histogram import Histogram
-from rhm.lookup import PixelMap
 
 FORMAT = 4
 """Version of the description; a reader refuses versions above its own."""
@@ -35,7 +35,7 @@ class ModelSpec:
         threshold: probability above which a pixel is building, chosen on validation data.
         expected_iou: that the model's own probabilities promise on validation data, or None
             where there was none: see ``rhm.models.expectation``.
-        standardize: one of ``rhm.alternatives.STANDARDIZE``, applied to every scene first.
+        standardize: one of ``rhm.colour.alternatives.STANDARDIZE``, applied to every scene first.
         method: name of the colour augmentation.
         sources: domains trained on.
         source_histograms: by domain, the share of each of 256 levels from black to white, per

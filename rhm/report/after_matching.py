@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rhm.histogram import Histogram
-from rhm.lookup import PixelMap
+from rhm.colour.histogram import Histogram
+from rhm.colour.lookup import PixelMap
 
 _PIXELS = 1 << 24
 """Stand for the whole of a histogram: shares are told to a sixteenth of a millionth."""

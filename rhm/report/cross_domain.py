@@ -63,7 +63,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class ScoreEstimate:
     """A score of a group.
 
     Attributes:
@@ -86,7 +86,7 @@ class Cell:
     """IoU of a group on a target; ``role`` is ``source``, ``unseen`` or ``shifted``."""
 
     role: str
-    iou: Estimate
+    iou: ScoreEstimate
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Rank:
     """Mean IoU of one group over the targets of a ranking."""
 
     method: str
-    iou: Estimate
+    iou: ScoreEstimate
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class ScoreRow:
     sources: tuple[str, ...]
     method: str
     seeds: tuple[int, ...]
-    scores: dict[str, Estimate]
+    scores: dict[str, ScoreEstimate]
 
 
 def group_runs(runs: Iterable[Run]) -> tuple[Group, ...]:
@@ -203,15 +203,17 @@ def find_domain(run: Run, target: Target) -> DomainScores | None:
     return next((d for d in run.scores.domains if target_of(d) == target), None)
 
 
-def estimate(intervals: Sequence[Interval]) -> Estimate:
+def estimate(intervals: Sequence[Interval]) -> ScoreEstimate:
     """Mean and sample standard deviation over seeds, or one seed's value and interval."""
     known = [(i.value, i.low, i.high) for i in intervals if i.value is not None]
     if not known:
-        return Estimate(None, None, None, None, 0)
+        return ScoreEstimate(None, None, None, None, 0)
     if len(known) == 1:
-        return Estimate(known[0][0], None, known[0][1], known[0][2], 1)
+        return ScoreEstimate(known[0][0], None, known[0][1], known[0][2], 1)
     values = [value for value, _, _ in known]
-    return Estimate(statistics.fmean(values), statistics.stdev(values), None, None, len(values))
+    return ScoreEstimate(
+        statistics.fmean(values), statistics.stdev(values), None, None, len(values)
+    )
 
 
 def matrix(groups: Sequence[Group], targets: tuple[Target, ...]) -> Matrix:

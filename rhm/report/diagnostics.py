@@ -20,10 +20,9 @@ from rhm.report.cross_domain import (
     role_of,
 )
 from rhm.report.runs import LEVELS, Cost, Example, Histogram, Run
+from rhm.report.svg import Points
 
 _CURVE_POINTS = 200
-
-Points = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ class RunCost:
 
 
 @dataclass(frozen=True)
-class View:
+class GalleryView:
     """A tile as one run saw it."""
 
     method: str
@@ -110,12 +109,12 @@ class View:
 
 
 @dataclass(frozen=True)
-class Tile:
+class GalleryTile:
     """A tile in the gallery, seen by one run or by two."""
 
     target: Target
     name: str
-    views: tuple[View, ...]
+    views: tuple[GalleryView, ...]
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ class Gallery:
 
     sources: tuple[str, ...]
     methods: tuple[str, ...]
-    tiles: tuple[Tile, ...]
+    tiles: tuple[GalleryTile, ...]
 
 
 def reliability(groups: Sequence[Group], targets: tuple[Target, ...]) -> tuple[Reliability, ...]:
@@ -292,14 +291,14 @@ def _compared(
     return order[:2]
 
 
-def _tiles(labels: tuple[str, ...], runs: list[Run], target: Target) -> list[Tile]:
+def _tiles(labels: tuple[str, ...], runs: list[Run], target: Target) -> list[GalleryTile]:
     """The first run's examples with the second's view of the same tile, then the second's rest."""
-    tiles: dict[tuple[str, int, int], list[View]] = {}
+    tiles: dict[tuple[str, int, int], list[GalleryView]] = {}
     for label, run in zip(labels, runs, strict=True):
         domain = find_domain(run, target)
         for example in domain.examples if domain else ():
             key = (example.name, example.width, example.height)
             views = tiles.setdefault(key, [])
             if label not in {view.method for view in views}:
-                views.append(View(label, run, example))
-    return [Tile(target, key[0], tuple(views)) for key, views in tiles.items()]
+                views.append(GalleryView(label, run, example))
+    return [GalleryTile(target, key[0], tuple(views)) for key, views in tiles.items()]

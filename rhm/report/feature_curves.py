@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rhm.report.cross_domain import Group
-from rhm.report.diagnostics import Points
-from rhm.report.plots import Axes, Mark, Panel, frame, padded
 from rhm.report.runs import LogPoints
+from rhm.report.svg import Axes, Mark, Panel, Points, frame, padded
 
 _COLLAPSE = {
     "nc1": "NC1, spread within classes",

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rhm.errors import ConfigError
 from rhm.files import write_text
-from rhm.report import plots, views
+from rhm.report import plots, presenters
 from rhm.report.cross_domain import (
     BASELINE,
     Difference,
@@ -47,6 +47,7 @@ from rhm.report.distances import (
     rank_correlations,
 )
 from rhm.report.feature_curves import FeatureCurve, feature_curves
+from rhm.report.numbers import count, number, signed
 from rhm.report.runs import Run, load_run
 from rhm.report.thresholds import (
     PrecisionRecall,
@@ -54,7 +55,7 @@ from rhm.report.thresholds import (
     precision_recall,
     threshold_gains,
 )
-from rhm.report.wording import count, headlines, notes, number, signed
+from rhm.report.wording import headlines, notes
 
 FORMAT = 2
 
@@ -211,26 +212,26 @@ def render(report: Report, numbers_name: str) -> str:
         numbers_name=numbers_name,
         baseline=BASELINE,
         method_legend=[(method, f"line {style}") for method, style in styles.items()],
-        ranking_blocks=views.ranking_blocks(report.rankings),
-        runs=views.run_table(_run_rows(report.groups)),
+        ranking_blocks=presenters.ranking_blocks(report.rankings),
+        runs=presenters.run_table(_run_rows(report.groups)),
         configurations=[
             (run.scores.run, run.config) for g in report.groups for run in g.runs if run.config
         ],
         several_sources=len({group.sources for group in report.groups}) > 1,
         highest_iou=max(known, default=1.0),
-        score_blocks=views.by_target(report.scores),
-        run_blocks=views.by_target(report.run_scores),
-        difference_blocks=views.difference_blocks(
+        score_blocks=presenters.by_target(report.scores),
+        run_blocks=presenters.by_target(report.run_scores),
+        difference_blocks=presenters.difference_blocks(
             report.differences, report.object_differences, styles
         ),
-        reliability_panels=views.reliability_panels(report.reliability, styles),
-        precision_recall_panels=views.precision_recall_panels(report.precision_recall, styles),
-        threshold_blocks=views.by_target(report.thresholds),
+        reliability_panels=presenters.reliability_panels(report.reliability, styles),
+        precision_recall_panels=presenters.precision_recall_panels(report.precision_recall, styles),
+        threshold_blocks=presenters.by_target(report.thresholds),
         distance_panels=plots.distance_panels(report.distances, styles),
-        histogram_figures=views.histogram_figures(report.histograms),
-        curve_blocks=views.curve_blocks(report.curves, styles),
-        feature_blocks=views.feature_blocks(report.feature_curves, styles),
-        galleries=views.gallery_views(report.galleries),
+        histogram_figures=presenters.histogram_figures(report.histograms),
+        curve_blocks=presenters.curve_blocks(report.curves, styles),
+        feature_blocks=presenters.feature_blocks(report.feature_curves, styles),
+        galleries=presenters.gallery_views(report.galleries),
     )
 
 

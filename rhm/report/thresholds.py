@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rhm.report.cross_domain import Group, Target, find_domain
-from rhm.report.diagnostics import Points
 from rhm.report.runs import Levels, Run
+from rhm.report.svg import Points
 
 
 @dataclass(frozen=True)

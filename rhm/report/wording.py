@@ -1,33 +1,15 @@
-"""Wording: the sentences of the report, computed from its tables, and how it writes numbers."""
+"""Wording: the sentences of the report, computed from its tables."""
 
 from collections import Counter
 from collections.abc import Sequence
 
-from rhm.report.cross_domain import BASELINE, Estimate, Group, Rank, Ranking, target_of
-
-MISSING = "\N{EN DASH}"
-MINUS = "\N{MINUS SIGN}"
+from rhm.report.cross_domain import BASELINE, Group, Rank, Ranking, ScoreEstimate, target_of
 
 _PLACES = {
     "source": ("its own domain", "its own domains"),
     "unseen": ("unseen domain", "unseen domains"),
     "shifted": ("synthetic shift", "synthetic shifts"),
 }
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """A number with fixed decimals, or a dash in its place."""
-    return MISSING if value is None else f"{value:.{digits}f}".replace("-", MINUS)
-
-
-def signed(value: float | None, digits: int = 3) -> str:
-    """A difference with fixed decimals and its sign, or a dash in its place."""
-    return MISSING if value is None else f"{value:+.{digits}f}".replace("-", MINUS)
-
-
-def count(value: float | None) -> str:
-    """A whole number with its thousands apart, or a dash in its place."""
-    return MISSING if value is None else f"{value:,.0f}"
 
 
 def headlines(rankings: Sequence[Ranking]) -> tuple[str, ...]:
@@ -141,7 +123,7 @@ def _where(ranking: Ranking) -> str:
     return f"{count} {plural}"
 
 
-def _amount(value: Estimate) -> str:
+def _amount(value: ScoreEstimate) -> str:
     spread = f" ± {value.sd:.3f}" if value.sd is not None else ""
     return f"{value.mean or 0.0:.3f}{spread}"
 

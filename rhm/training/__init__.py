@@ -4,14 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rhm.models.file import load_model
+    from rhm.models.model_file import load_model
     from rhm.training.config import RunConfig, read_config
     from rhm.training.fitting import fit
 
 _HOMES = {
     "RunConfig": "rhm.training.config",
     "fit": "rhm.training.fitting",
-    "load_model": "rhm.models.file",
+    "load_model": "rhm.models.model_file",
     "read_config": "rhm.training.config",
 }
 

@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from rhm.data.overview import overview
+from rhm.data.summary import overview
 from rhm.models.spec import ModelSpec
 from rhm.training.config import RunConfig
-from rhm.training.material import Material
+from rhm.training.imagery import Material
 
 
 def model_card(

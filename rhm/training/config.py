@@ -14,14 +14,14 @@ from typing import Any, ClassVar, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from rhm.colour import AugmentConfig
+from rhm.colour.augment_config import AugmentConfig
 from rhm.data.chips import DataConfig
 from rhm.errors import ConfigError
 from rhm.models.build import ModelConfig
 from rhm.training.adaptation import AdapterConfig
+from rhm.training.callbacks.feature_monitor import AnalysisConfig
 from rhm.training.losses import LossConfig
 from rhm.training.module import OptimizerConfig
-from rhm.training.monitor import AnalysisConfig
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 """Arithmetic by the name that a configuration and Lightning give it."""

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from rhm.augmentation import ChipAugmentation
+from rhm.colour.augmentation import ChipAugmentation
+from rhm.colour.histogram import Histogram
 from rhm.data.chips import (
     Augmentation,
     Chip,
@@ -18,10 +19,9 @@ from rhm.data.chips import (
     TrainingChips,
 )
 from rhm.data.radiometry import harmonize
-from rhm.histogram import Histogram
 from rhm.models.spec import ModelSpec
 from rhm.training.config import RunConfig
-from rhm.training.material import Material
+from rhm.training.imagery import Material
 
 
 class ChipDataModule(lightning.LightningDataModule):

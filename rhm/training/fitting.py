@@ -27,21 +27,21 @@ from rhm.data.labels import IGNORE
 from rhm.errors import ConfigError, ModelFileError
 from rhm.files import atomic_path, write_text
 from rhm.models.build import SegmentationModel, input_statistics, load_encoder_weights
-from rhm.models.file import save_adapted, save_model
+from rhm.models.model_file import save_adapted, save_model
 from rhm.models.spec import ModelSpec
 from rhm.training.adaptation import adapt_network, trained_table
-from rhm.training.base import base_model, check_base, remember_base, with_base
+from rhm.training.base_model import base_model, check_base, remember_base, with_base
+from rhm.training.callbacks.cost import CostRecorder, collect_cost
+from rhm.training.callbacks.feature_monitor import FeatureMonitor
+from rhm.training.callbacks.update_recorder import FINAL, UpdateRecorder
 from rhm.training.card import model_card
 from rhm.training.config import RunConfig, TrainerConfig, read_config
-from rhm.training.cost import CostRecorder, collect_cost
 from rhm.training.datamodule import ChipDataModule
+from rhm.training.imagery import Material, gather
 from rhm.training.losses import LOSSES
-from rhm.training.material import Material, gather
 from rhm.training.metrics import CalibrationBins
 from rhm.training.module import SegmentationModule, freeze_batch_norm
-from rhm.training.monitor import FeatureMonitor
 from rhm.training.run import Run
-from rhm.training.updates import FINAL, UpdateRecorder
 
 _LOG = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ import rasterio
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
-from rhm.data.opening import open_dataset, quiet_about_georeference
+from rhm.data.rasters.gdal_options import open_dataset, quiet_about_georeference
 from rhm.errors import ConfigError, RasterError
 from rhm.inference.inputs import find_scenes, stem_of
-from rhm.inference.storage import THRESHOLD
+from rhm.inference.tiling.storage import THRESHOLD
 from rhm.inference.vector_files import FORMATS
 
 _PROBABILITY = "_probability.tif"
@@ -23,7 +23,7 @@ _ALONE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
 
 
 @dataclass(frozen=True)
-class Prediction:
+class PredictionFiles:
     """A predicted scene.
 
     Attributes:
@@ -82,7 +82,7 @@ def open_alone(path: Path) -> DatasetReader:
 
 def find_predictions(
     folder: str | os.PathLike[str], scenes: Iterable[str] = ()
-) -> tuple[list[Prediction], list[str]]:
+) -> tuple[list[PredictionFiles], list[str]]:
     """Find what ``rhm predict`` wrote into a folder.
 
     Args:
@@ -102,7 +102,7 @@ def find_predictions(
         raise ConfigError(f"{folder} is no folder: give the one that `rhm predict -o` wrote")
     root = root.resolve()
     images = {stem_of(scene): scene for scene in find_scenes(scenes)}
-    found: list[Prediction] = []
+    found: list[PredictionFiles] = []
     notes, alone = [], 0
     for path in sorted(root.glob(f"*{_PROBABILITY}")):
         if not _within(path, root):
@@ -124,7 +124,9 @@ def find_predictions(
     return found, notes
 
 
-def _prediction(path: Path, root: Path, images: dict[str, str]) -> tuple[Prediction, list[str]]:
+def _prediction(
+    path: Path, root: Path, images: dict[str, str]
+) -> tuple[PredictionFiles, list[str]]:
     name = path.name.removesuffix(_PROBABILITY)
     with open_alone(path) as raster:
         shape = (raster.height, raster.width)
@@ -146,7 +148,9 @@ def _prediction(path: Path, root: Path, images: dict[str, str]) -> tuple[Predict
     suffixes = (root / f"{name}_buildings{suffix}" for suffix in FORMATS)
     buildings = next((each for each in suffixes if each.is_file() and _within(each, root)), None)
     threshold = _threshold(root / f"{name}_mask.tif", root)
-    return Prediction(name, path, *shape, threshold, buildings, image, name not in images), notes
+    return PredictionFiles(
+        name, path, *shape, threshold, buildings, image, name not in images
+    ), notes
 
 
 def _beside(root: Path, name: str) -> str | None:

@@ -17,9 +17,9 @@ from importlib import resources
 from typing import Any
 
 from rhm.errors import OutputError, RhmError, printable
-from rhm.viewer.footprints import FootprintLayer
-from rhm.viewer.predictions import Prediction
-from rhm.viewer.tiles import Place, Rendering, image_tile, probability_tile
+from rhm.viewer.footprint_layer import FootprintLayer
+from rhm.viewer.map_tiles import Place, Rendering, image_tile, probability_tile
+from rhm.viewer.predictions import PredictionFiles
 
 _STATIC = {
     "": ("index.html", "text/html; charset=utf-8"),
@@ -46,7 +46,7 @@ _HEADERS = {
 class _Shown:
     """A prediction, and what is worked out about it when it is first asked for."""
 
-    def __init__(self, prediction: Prediction) -> None:
+    def __init__(self, prediction: PredictionFiles) -> None:
         self.prediction = prediction
         self._lock = threading.Lock()
 
@@ -99,7 +99,7 @@ class ViewerServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, predictions: Sequence[Prediction], port: int = 0) -> None:
+    def __init__(self, predictions: Sequence[PredictionFiles], port: int = 0) -> None:
         self.secret = secrets.token_urlsafe(16)
         self.shown = [_Shown(each) for each in predictions]
         try:

@@ -243,7 +243,7 @@ def test_wrong_usage_is_exit_code_2(rhm: Rhm, words: list[str]) -> None:
 
 
 def test_an_interrupted_command_exits_with_130() -> None:
-    code = "import rhm.cli.main as m, rhm.data.raster as r\n"
+    code = "import rhm.cli.main as m, rhm.data.rasters.raster as r\n"
     code += "def stop(*a, **k): raise KeyboardInterrupt\n"
     code += "r.describe = stop; r.Raster.__init__ = stop\n"
     code += "raise SystemExit(m.run(['data', 'inspect', 'x.tif']))"

@@ -11,7 +11,7 @@ import rasterio
 from numpy.typing import NDArray
 
 from rhm.cli.main import run
-from rhm.models.file import load_model
+from rhm.models.model_file import load_model
 from tests.data.imagery import write_raster
 
 SIDE = 96

@@ -9,8 +9,8 @@ from rasterio.transform import Affine
 from shapely.affinity import affine_transform
 
 from rhm.data.labels import IGNORE, Label
-from rhm.data.raster import Raster
-from rhm.data.windows import Window, partition
+from rhm.data.rasters.raster import Raster
+from rhm.data.rasters.windows import Window, partition
 from rhm.errors import RasterError, VectorError
 from tests.data.imagery import HALF_METRE, UTM, noise, write_raster
 

@@ -21,8 +21,8 @@ from rhm.data.open_tiles import (
     OpenTiles,
     block_shape,
 )
-from rhm.data.raster import Raster
-from rhm.data.windows import Window
+from rhm.data.rasters.raster import Raster
+from rhm.data.rasters.windows import Window
 from rhm.errors import RasterError
 from tests.data.imagery import HALF_METRE, noise, write_raster
 

@@ -10,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rhm.bank import HistogramBank
+from rhm.colour.histogram import Histogram
+from rhm.colour.histogram_bank import HistogramBank
+from rhm.colour.levels import to_levels, values_of
+from rhm.colour.lookup import PixelMap
 from rhm.data.catalog import Source
 from rhm.data.radiometry import (
     Scaling,
@@ -20,11 +23,8 @@ from rhm.data.radiometry import (
     measure_scalings,
     shift_for,
 )
-from rhm.data.raster import Raster
+from rhm.data.rasters.raster import Raster
 from rhm.errors import BankError, ConfigError, RasterError
-from rhm.histogram import Histogram
-from rhm.levels import to_levels, values_of
-from rhm.lookup import PixelMap
 from tests.data.imagery import noise, write_raster
 
 BYTES = Scaling("uint8", (0.0,), (255.0,))

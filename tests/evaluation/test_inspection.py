@@ -18,13 +18,13 @@ from rhm.data import Catalog
 from rhm.data.labels import IGNORE, Label
 from rhm.data.radiometry import Scaling
 from rhm.errors import AnalysisError, CatalogError
-from rhm.evaluation.features import CellSampling, collect_features
+from rhm.evaluation.feature_moments import CellSampling, collect_features
 from rhm.evaluation.findings import Inspection
 from rhm.evaluation.inspection import images_to_inspect, inspect_model
 from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
-from rhm.report.analysis import FILES, left_out, render, write_analysis
-from rhm.report.stage_plots import StageLine, limits_of, log_ticks, stage_panel
+from rhm.report.features.analysis_page import FILES, left_out, render, write_analysis
+from rhm.report.features.stage_plots import StageLine, limits_of, log_ticks, stage_panel
 from tests.data.imagery import write_raster
 
 SAMPLING = CellSampling(images=6, window_px=96, cells=50, ground_px=2)

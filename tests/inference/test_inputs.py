@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import rasterio
 
-from rhm.data.indexers import index_folder
+from rhm.data.layouts.indexers import index_folder
 from rhm.errors import CatalogError, ConfigError
 from rhm.inference.inputs import find_scenes, stem_of
-from rhm.inference.storage import FINGERPRINT
+from rhm.inference.tiling.storage import FINGERPRINT
 from tests.data.imagery import noise, write_raster
 
 

@@ -17,8 +17,8 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import from_origin
 from shapely import box
 
-from rhm.data.cog import writing_cog
 from rhm.data.footprints import burn
+from rhm.data.rasters.cog import writing_cog
 from rhm.errors import ConfigError, RasterError
 from rhm.inference.polygons import polygonize
 from rhm.inference.vector_files import Footprints, write_footprints

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rhm.data.radiometry import Scaling
-from rhm.data.raster import Raster
+from rhm.data.rasters.raster import Raster
 from rhm.inference.scenes import predict_raster
 from rhm.inference.suitability import expectation, suitability
 from rhm.models.build import SegmentationModel

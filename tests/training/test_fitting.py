@@ -20,13 +20,13 @@ from safetensors.numpy import load_file
 from rhm.data import Catalog
 from rhm.errors import BankError, CatalogError, ConfigError
 from rhm.inference import predict_raster
-from rhm.models.file import load_model
+from rhm.models.model_file import load_model
 from rhm.training import fitting
 from rhm.training.config import RunConfig
 from rhm.training.datamodule import ChipDataModule
 from rhm.training.fitting import build_model, fit
+from rhm.training.imagery import gather
 from rhm.training.losses import LOSSES
-from rhm.training.material import gather
 from rhm.training.module import SegmentationModule
 from tests.data.imagery import write_raster
 

@@ -25,10 +25,10 @@ from rasterio.control import GroundControlPoint
 from rhm.cli.main import run
 from rhm.errors import ConfigError, OutputError, RasterError, VectorError
 from rhm.inference import predict_raster
-from rhm.viewer.footprints import MOST, FootprintLayer
+from rhm.viewer.footprint_layer import MOST, FootprintLayer
+from rhm.viewer.map_tiles import Place, Rendering, image_tile, probability_tile
 from rhm.viewer.predictions import find_predictions
 from rhm.viewer.server import ViewerServer
-from rhm.viewer.tiles import Place, Rendering, image_tile, probability_tile
 from tests.data.imagery import write_raster
 from tests.viewer.conftest import Brightness, write_scene
 

@@ -1,5 +1,5 @@
 """Straight walls and right angles for footprints that were traced from pixels."""
 
-from rhm.inference.regularization.footprints import regularize, regularize_frame
+from rhm.inference.regularization.regularize import regularize, regularize_frame
 
 __all__ = ["regularize", "regularize_frame"]

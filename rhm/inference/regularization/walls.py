@@ -112,7 +112,7 @@ class Walls:
         return owners
 
 
-class Fit(NamedTuple):
+class WallFit(NamedTuple):
     """Lines through parts of outlines, in a frame of each one's beginning and direction.
 
     offset (W,): mean height of the outline to the left of the beginning. covariance, variance
@@ -126,7 +126,7 @@ class Fit(NamedTuple):
     spread: Floats
 
 
-def fit(pieces: Pieces, owners: Integers, begin: Floats, end: Floats, direction: Floats) -> Fit:
+def fit(pieces: Pieces, owners: Integers, begin: Floats, end: Floats, direction: Floats) -> WallFit:
     """Fit lines, least squares over the way along them.
 
     Edges count as far as they advance, and negative where they go back, so that a line at its
@@ -162,7 +162,7 @@ def fit(pieces: Pieces, owners: Integers, begin: Floats, end: Floats, direction:
     explained = covariance**2 / np.where(variance > _LEAST_VARIANCE, variance, np.inf)
     spread = np.maximum(summed(above**2 + rise**2 / 12) - explained, 0) / length
     unseen = across(direction, end - begin) / 2
-    return Fit(np.where(seen, offset, unseen), covariance * seen, variance * seen, spread)
+    return WallFit(np.where(seen, offset, unseen), covariance * seen, variance * seen, spread)
 
 
 def _between(
@@ -184,7 +184,7 @@ def _between(
     return left, slope * left, way, height + slope * (way - way_start)
 
 
-def pooled_turn(found: Fit, building: Integers, count: int) -> Floats:
+def pooled_turn(found: WallFit, building: Integers, count: int) -> Floats:
     """Return the (count,) angles, in radians, that turn buildings onto the lines of (W,) walls.
 
     Smooth walls count more than rough ones, or than those with a step in them.
@@ -275,7 +275,7 @@ def _nearest_axes(pieces: Pieces, angle_tolerance_deg: float) -> tuple[Integers,
     return np.rint(angle / 90).astype(np.intp) % 4, straight
 
 
-def sloped(direction: Floats, found: Fit) -> Floats:
+def sloped(direction: Floats, found: WallFit) -> Floats:
     """Return (W, 2) directions turned by the slopes that were found in them."""
     steady = found.variance > _LEAST_VARIANCE
     slope = np.where(steady, found.covariance, 0) / np.where(steady, found.variance, 1)

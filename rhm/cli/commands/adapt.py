@@ -1,0 +1,178 @@
+"""``rhm adapt`` and ``rhm merge``."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rhm.cli.options import CatalogFile, Domains, Json, Quiet, ResumeRun, TargetBank
+from rhm.cli.output import emit
+
+if TYPE_CHECKING:
+    import pandas
+
+_VALIDATIONS = 6
+
+
+def adapt(
+    model: Annotated[Path, typer.Argument(help="Model file, or folder of a run.")],
+    catalog: CatalogFile,
+    domains: Domains = None,
+    method: Annotated[
+        str, typer.Option(help="deep-lora, lora, head, bitfit or full.")
+    ] = "deep-lora",
+    rank: Annotated[int, typer.Option(min=1, help="Of the updates.")] = 8,
+    targets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--target",
+            help="Layers with updates: all, encoder, attention, pointwise, or a glob of names; "
+            "globs may be repeated.",
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 300,
+    batch_size: Annotated[int, typer.Option(min=1, help="Chips a step.")] = 8,
+    chip: Annotated[int, typer.Option(min=32, help="Side of a chip in pixels.")] = 256,
+    learning_rate: Annotated[
+        float | None, typer.Option(min=0.0, help="By default one that suits the method.")
+    ] = None,
+    bank: TargetBank = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting, as adapter.outer_lr_ratio=0; repeatable."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the run; by default of model, domain and method.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of runs.")] = Path("runs"),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the run.")] = 0,
+    resume: ResumeRun = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Adapt a model to a few labelled images of another place.
+
+    Most of it stays as it is: a small part is trained, and written to a small file beside the
+    adapted model. The best of several validations is kept where the catalog has validation
+    images of the domain.
+
+    Example: `rhm adapt runs/inria-rhm catalog.parquet --domain kampala`
+    """
+    import os
+    import sys
+
+    import pandas
+
+    from rhm.training.adaptation import METHODS
+    from rhm.training.config import parse_config, put_settings
+    from rhm.training.fitting import fit
+
+    if method not in METHODS:
+        raise typer.BadParameter(f"unknown method '{method}': choose {', '.join(METHODS)}")
+    tree: dict[str, Any] = {
+        "output": str(output),
+        "seed": seed,
+        "data": {"catalog": str(catalog), "sources": domains or [], "chip_px": chip},
+        "adapter": {"base": str(model), "method": method, "rank": rank},
+        "trainer": {"steps": steps, "batch_size": batch_size},
+    }
+    if name is not None:
+        tree["name"] = name
+    if learning_rate is not None:
+        tree["optimizer"] = {"learning_rate": learning_rate}
+    if targets:
+        tree["adapter"]["targets"] = targets[0] if len(targets) == 1 else targets
+    if bank is not None:
+        tree["augment"] = {"bank": str(bank)}
+    put_settings(tree, settings or ())
+    _complete(tree, model)
+    config = parse_config(tree, origin="rhm adapt")
+    if config.adapter.base != str(model):
+        raise typer.BadParameter("adapter.base is the model that the command names")
+    run = fit(
+        config,
+        resume=resume,
+        progress=not (quiet or json) and sys.stderr.isatty(),
+    )
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return  # the process that launched this one speaks for all
+    trained = pandas.read_csv(run.folder / "trained.csv")
+    written = {"model": run.model}
+    if run.adapter.is_file():
+        written["adapter"] = run.adapter
+    values = {
+        "run": str(run.folder),
+        **{kind: str(path) for kind, path in written.items()},
+        "trained": trained.astype(object).where(trained.notna(), None).to_dict("records"),
+    }
+    lines = [_summary(trained), *(_said(kind, path) for kind, path in written.items())]
+    emit(values, lines, as_json=json)
+
+
+def merge(
+    model: Annotated[Path, typer.Argument(help="Model file, or folder of a run.")],
+    adapter: Annotated[Path, typer.Argument(help="Adapter file that was made for this model.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The model file to write.")],
+    json: Json = False,
+) -> None:
+    """Make an adapter part of its model: one file, used as any other model.
+
+    Example: `rhm merge runs/inria-rhm kampala.safetensors -o kampala-model.safetensors`
+    """
+    from rhm.models.model_file import load_model, save_model
+
+    inputs = (model, model / "model.safetensors", adapter, adapter / "adapter.safetensors")
+    for given in inputs:
+        if given.resolve() == output.resolve():
+            raise typer.BadParameter(f"--output would overwrite {given}, which is still needed")
+    save_model(load_model(model, adapter=adapter), output)
+    emit({"model": str(output)}, [_said("model", output)], as_json=json)
+
+
+def _name_of(model: Path) -> str:
+    """Return the name of a model's run, or of its file where it lies somewhere else."""
+    path = model.resolve()
+    if path.is_dir():
+        return path.name
+    return path.parent.name if path.stem == "model" else path.stem
+
+
+def _complete(tree: dict[str, Any], model: Path) -> None:
+    """Put in what depends on other settings and was not set."""
+    from rhm.models.model_file import load_spec
+    from rhm.training.adaptation import LEARNING_RATES
+
+    adapter, data = tree["adapter"], tree["data"]
+    sections = [tree.setdefault(name, {}) for name in ("model", "optimizer", "trainer")]
+    if not all(isinstance(each, dict) for each in (adapter, data, *sections)):
+        return  # it will be said that they are no sections
+    network, optimizer, trainer = sections
+    method = adapter.get("method")
+    network.setdefault("threshold", load_spec(model).threshold)
+    if method in LEARNING_RATES:
+        optimizer.setdefault("learning_rate", LEARNING_RATES[method])
+    if isinstance(trainer.get("steps"), int):
+        trainer.setdefault("validate_every", _validate_every(trainer["steps"]))
+    sources = data.get("sources")
+    domains = map(str, sources) if isinstance(sources, list) else ()
+    words = "-".join([_name_of(model), *domains, str(method)])
+    tree.setdefault("name", re.sub(r"[^\w.+-]+", "_", words).lstrip(".+-"))
+
+
+def _validate_every(steps: int) -> int:
+    """Return the steps between validations: about six of them, evenly spaced to the end."""
+    counts = [each for each in range(1, 2 * _VALIDATIONS + 1) if steps % each == 0]
+    return steps // min(counts, key=lambda count: abs(count - _VALIDATIONS))
+
+
+def _summary(trained: "pandas.DataFrame") -> str:
+    updated = trained[trained["rank"].notna()]
+    besides = trained[trained["rank"].isna()]
+    said = [f"{int(updated['parameters'].sum()):,} parameters of updates of {len(updated)} layers"]
+    said += [f"{int(besides['parameters'].sum()):,} in full"]
+    return "trained: " + " and ".join(said[1:] if updated.empty else said)
+
+
+def _said(kind: str, path: Path) -> str:
+    return f"{kind} in {path} ({path.stat().st_size / 1e3:,.0f} kB)"

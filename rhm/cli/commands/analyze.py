@@ -1,0 +1,152 @@
+"""``rhm analyze``."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rhm.cli.options import CatalogFile, Domains, Json
+from rhm.cli.output import emit, progress, table
+
+if TYPE_CHECKING:
+    from rhm.evaluation.findings import Inspection
+
+
+def analyze(
+    models: Annotated[list[Path], typer.Argument(help="Folders of runs, or model files.")],
+    catalog: CatalogFile,
+    domains: Domains = None,
+    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
+    stages: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--stage",
+            help="Layer to look at, as `decoder.blocks.2` or `encoder[3]`; may be repeated.",
+        ),
+    ] = None,
+    images: Annotated[int, typer.Option(min=2, help="Images of each domain at most.")] = 40,
+    window: Annotated[int, typer.Option(min=64, help="Side of the window of each, px.")] = 512,
+    cells: Annotated[
+        int, typer.Option(min=1, help="Cells of each class, stage and image at most.")
+    ] = 200,
+    purity: Annotated[
+        float, typer.Option(min=0.51, max=1.0, help="Share of a cell that its class covers.")
+    ] = 0.9,
+    ground: Annotated[
+        int,
+        typer.Option(min=1, max=32, help="Cells of up to so many px are of the same ground."),
+    ] = 4,
+    boundary: Annotated[
+        float,
+        typer.Option(min=0.0, max=64.0, help="Half width of outlines as a class, px; 0: none."),
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of windows and cells.")] = 0,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the page.")] = Path(
+        "features"
+    ),
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    json: Json = False,
+) -> None:
+    """Look inside models: what their features do to the classes, stage by stage.
+
+    Compression and discrimination, neural collapse, linear probes, and how far the class means
+    of other domains are from where each model was trained. Several models are shown side by
+    side. Writes a page, and its numbers as JSON, CSV and Parquet.
+
+    Example: `rhm analyze runs/inria-none runs/inria-rhm catalog.parquet -o features`
+    """
+    from rhm.data.catalog import SPLITS, Catalog
+    from rhm.evaluation.adapter_changes import inspect_adaptation
+    from rhm.evaluation.feature_moments import CellSampling
+    from rhm.evaluation.inspection import images_to_inspect, inspect_model
+    from rhm.inference.runtime.backends import on_device
+    from rhm.models.model_file import load_model
+    from rhm.report.features.adaptation_plots import adaptation_sentence
+    from rhm.report.features.analysis_page import left_out, tap_sentence, write_analysis
+
+    if split not in (*SPLITS, "all"):
+        raise typer.BadParameter(f"unknown split '{split}': choose {', '.join(SPLITS)}, all")
+    if window % 32:
+        raise typer.BadParameter(f"--window is a multiple of 32, not {window}")
+    if 32 % ground:
+        raise typer.BadParameter(f"--ground is 1, 2, 4, 8, 16 or 32, not {ground}")
+    sampling = CellSampling(
+        images=images,
+        window_px=window,
+        cells=cells,
+        purity=purity,
+        ground_px=ground,
+        boundary_px=boundary,
+        seed=seed,
+    )
+    names = _names(models)
+    listed = Catalog.load(catalog)
+    adaptations = [
+        change
+        for path, name in zip(models, names, strict=True)
+        if (change := inspect_adaptation(_run_of(path), name)) is not None
+    ]
+    inspections = []
+    for path, name in zip(models, names, strict=True):
+        model = on_device(load_model(path), device)
+        found = images_to_inspect(
+            listed, model, split=None if split == "all" else split, domains=domains
+        )
+        amount = sum(min(images, len(tiles)) for tiles in found.values())
+        with progress(name, amount) as advance:
+            inspections.append(
+                inspect_model(
+                    model,
+                    found,
+                    sampling,
+                    name=name,
+                    stages=stages or (),
+                    on_image=partial(advance, 1),
+                )
+            )
+    page, numbers, *tables = write_analysis(inspections, sampling, output, adaptations)
+    lines = [f"left out: {line}" for line in left_out(inspections)]
+    lines += [tap_sentence(each.best) for each in inspections if each.best]
+    lines += [adaptation_sentence(each) for each in adaptations]
+    values = {
+        "page": str(page),
+        "numbers": str(numbers),
+        "tables": [str(each) for each in tables],
+        "models": [each.to_dict() for each in inspections],
+        "adaptations": [each.to_dict() for each in adaptations],
+    }
+    shown = [*_last_stages(inspections), *lines, f"page: {page}"]
+    emit(values, shown, as_json=json)
+
+
+def _run_of(model: Path) -> Path:
+    """Return the folder of the run that a model came of; of another file one that is none."""
+    return model.parent if model.name == "model.safetensors" else model
+
+
+def _names(models: list[Path]) -> list[str]:
+    """Return a name for each model: its run's, or its file's where several are of one folder."""
+    runs = [(path if path.is_dir() else path.parent).resolve().name for path in models]
+    files = [path.resolve().name if path.is_dir() else path.stem for path in models]
+    for names in (files, runs):
+        if len(set(names)) == len(names) and "model" not in names:
+            return names
+    both = [f"{run}/{file}" for run, file in zip(runs, files, strict=True)]
+    if len(set(both)) < len(both):
+        raise typer.BadParameter("models of the same name cannot be told apart")
+    return both
+
+
+def _last_stages(inspections: "list[Inspection]") -> list[str]:
+    """Return the table of the last stage of each model."""
+    rows: list[list[Any]] = []
+    for each in inspections:
+        for row in each.last_stage():
+            values = (row.compression, row.discrimination, row.probe, row.transfer)
+            moved = (*row.shift.values(), *row.advance.values())
+            rows.append([each.model, row.domain, row.stage, *values, *moved])
+    header = ["model", "domain", "stage", "C_l", "D_l", "own probe", "transferred"]
+    classes = inspections[0].classes
+    header += [f"{what} of {label}" for what in ("shift", "advance") for label in classes]
+    return table(header, rows)

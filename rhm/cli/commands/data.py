@@ -1,0 +1,155 @@
+"""``rhm data``: catalogs, and what a raster says of itself."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rhm.cli.options import Bands, BlackIsNodata, Json, band_numbers
+from rhm.cli.output import emit, progress, say, table
+
+if TYPE_CHECKING:
+    from rhm.data.catalog import Source
+
+app = typer.Typer(
+    help="Catalogs of imagery, and what a raster says of itself.", no_args_is_help=True
+)
+
+
+@app.command()
+def index(
+    kind: Annotated[str, typer.Argument(help="Layout: inria, spacenet or folder.")],
+    folder: Annotated[Path, typer.Argument(help="Where the imagery lies.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The catalog.")] = Path(
+        "catalog.parquet"
+    ),
+    val: Annotated[float, typer.Option(help="Share of each domain for validation.")] = 0.1,
+    test: Annotated[float, typer.Option(help="Share of each domain for testing.")] = 0.2,
+    seed: Annotated[int, typer.Option(min=0, help="Of the split.")] = 0,
+    domain: Annotated[str | None, typer.Option(help="Name of the one domain (folder).")] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--table", help="CSV that lists images and labels (folder).")
+    ] = None,
+    group_pattern: Annotated[
+        str | None, typer.Option(help="Regular expression of the group in a name (folder).")
+    ] = None,
+    gsd: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Metres per pixel where files do not say (folder)."),
+    ] = None,
+    black_is_nodata: BlackIsNodata = False,
+    workers: Annotated[int, typer.Option(min=1, help="Files opened at once.")] = 1,
+    json: Json = False,
+) -> None:
+    """Find images and labels, check them, and write a catalog.
+
+    Example: `rhm data index inria AerialImageDataset -o inria.parquet`
+    """
+    from rhm.data.catalog import Catalog
+    from rhm.data.summary import overview
+
+    sources = _sources(kind, folder, domain, csv, group_pattern, gsd, black_is_nodata)
+    with progress("indexing", len(sources)) as advance:
+        catalog = Catalog.build(sources, workers=workers, on_progress=lambda: advance(1))
+    catalog = catalog.assign_splits({"val": val, "test": test}, seed=seed)
+    catalog.save(output)
+    rows = overview(catalog)
+    values = {"catalog": str(output), "split_hash": catalog.split_hash(), "domains": rows}
+    header = ["domain", "images", "labelled", "train", "val", "test", "gsd_m", "buildings"]
+    lines = table(header, [[row[name] for name in header] for row in rows])
+    for row in rows:
+        if row["labelled"] and not row["buildings"]:
+            say(f"{row['domain']}: no label shows a building; do labels and images fit together?")
+    emit(values, [*lines, f"{len(catalog)} images in {output}"], as_json=json)
+
+
+@app.command()
+def inspect(
+    files: Annotated[list[str], typer.Argument(help="Rasters.")],
+    model: Annotated[
+        Path | None, typer.Option(help="A model: how far are the images from its training?")
+    ] = None,
+    bands: Bands = None,
+    black_is_nodata: BlackIsNodata = False,
+    json: Json = False,
+) -> None:
+    """Show what rasters say of themselves, and whether a model is at home there.
+
+    With a model, samples of each raster are predicted: a warning says where the model expects
+    less of itself than on its validation chips, and what helps.
+
+    Example: `rhm data inspect scene.tif --model runs/inria-rhm`
+    """
+    from dataclasses import asdict
+
+    from rhm.inference.raster_facts import inspect_raster
+    from rhm.inference.suitability import suitability
+    from rhm.models.model_file import load_model
+
+    loaded = load_model(model) if model else None
+    chosen = band_numbers(bands)
+    found = []
+    for path in files:
+        facts = inspect_raster(
+            path, loaded.spec if loaded else None, bands=chosen, black_is_nodata=black_is_nodata
+        )
+        if loaded is not None and "distance" in facts:
+            facts |= asdict(
+                suitability(
+                    loaded,
+                    path,
+                    bands=chosen,
+                    black_is_nodata=black_is_nodata,
+                    distance=facts["distance"],
+                )
+            )
+        found.append(facts)
+    lines = [line for each in found for line in [*_facts(each), ""]]
+    emit({"rasters": found}, lines[:-1], as_json=json)
+
+
+def _sources(
+    kind: str,
+    folder: Path,
+    domain: str | None,
+    csv: Path | None,
+    group_pattern: str | None,
+    gsd: float | None,
+    black_is_nodata: bool,
+) -> "list[Source]":
+    from rhm.data.layouts.indexers import INDEXERS
+
+    if kind not in INDEXERS:
+        raise typer.BadParameter(f"unknown layout '{kind}': choose {', '.join(INDEXERS)}")
+    options = {"domain": domain, "table": csv, "group_pattern": group_pattern, "gsd_m": gsd}
+    if kind == "folder":
+        return INDEXERS[kind](folder, black_is_nodata=black_is_nodata, **options)
+    if any(value is not None for value in options.values()):
+        raise typer.BadParameter("--domain, --table, --group-pattern and --gsd go with 'folder'")
+    return [_with_nodata(source, black_is_nodata) for source in INDEXERS[kind](folder)]
+
+
+def _with_nodata(source: "Source", black_is_nodata: bool) -> "Source":
+    from dataclasses import replace
+
+    return replace(source, black_is_nodata=black_is_nodata)
+
+
+def _facts(values: dict[str, Any]) -> list[str]:
+    width = max(len(name) for name in values)
+    lines = []
+    for name, value in values.items():
+        # Advice is sentences, which nobody finds in the middle of a line.
+        texts = value if name == "advice" and value else [_text(value)]
+        lines += [f"{name.ljust(width)}  {text}" for text in texts]
+    return lines
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(_text(each) for each in value) or "none"
+    return str(value)

@@ -1,0 +1,56 @@
+"""``rhm export``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rhm.cli.options import Json
+from rhm.cli.output import emit, say
+
+
+def export(
+    model: Annotated[Path, typer.Argument(help="Model file, or folder of a run.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write, .onnx.")],
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="As ONNX: the default, and all there is.")
+    ] = True,
+    adapter: Annotated[
+        Path | None, typer.Option(help="Adapter of this model, as `rhm adapt` writes it.")
+    ] = None,
+    tile: Annotated[int, typer.Option(min=32, help="Side of a tile in pixels.")] = 512,
+    overlap: Annotated[int, typer.Option(min=0, help="Overlap of tiles in pixels.")] = 64,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the imagery: uint8, uint16 or int16; by default what was trained on."
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write a model as one ONNX file, for the QGIS plug-in Deepness and for other programs.
+
+    The preprocessing is inside, and so is what the plug-in wants to know.
+
+    Example: `rhm export runs/inria-rhm -o inria-rhm.onnx`
+    """
+    from rhm.inference.runtime.onnx_export import export_onnx
+    from rhm.models.model_file import load_model
+
+    for given in (model, model / "model.safetensors", *([adapter] if adapter else [])):
+        if given.resolve() == output.resolve():
+            raise typer.BadParameter(f"--output would overwrite {given}, which is still needed")
+    written = export_onnx(
+        load_model(model, adapter=adapter), output, tile=tile, overlap=overlap, dtype=dtype
+    )
+    for note in written.notes:
+        say(note)
+    values = {
+        "onnx": str(written.path),
+        "dtype": written.dtype,
+        "metadata": dict(written.metadata),
+        "notes": list(written.notes),
+    }
+    megabytes = written.path.stat().st_size / 1e6
+    line = f"{written.path} ({megabytes:.1f} MB): takes {written.dtype} tiles of {tile} pixels"
+    emit(values, [line], as_json=json)

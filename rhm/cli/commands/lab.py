@@ -1,0 +1,313 @@
+"""``rhm lab``: the papers' experiments, small and quick, each with its figure."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rhm.cli.options import Json
+from rhm.cli.output import emit, say, table
+
+if TYPE_CHECKING:
+    from rhm.lab.layer_statistics import LayerStatistics
+
+_LEARNED = 0.1
+"""Share of the loss at the start under which a network has learned something."""
+
+app = typer.Typer(help="The papers' experiments, small and quick.", no_args_is_help=True)
+
+
+@app.command()
+def shift(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of figure, numbers and models.")
+    ] = Path("lab-shift"),
+    steps: Annotated[int, typer.Option(min=2, help="Training steps of each model.")] = 120,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Of world, training and shifts.")
+    ] = 0,
+    json: Json = False,
+) -> None:
+    """Shift a town's colours under control, and see which training withstands it.
+
+    Trains on a synthetic town with several augmentations and tests under families of random
+    pixel-wise maps: the first experiment of the paper on randomized histogram matching, whose
+    bank holds the histograms of the shifted test images, as unlabelled imagery of the target.
+
+    Example: `rhm lab shift -o lab-shift`
+    """
+    from rhm.lab.controlled_shifts import SAMPLE_DOMAIN, run_controlled_shifts, sample_town
+    from rhm.lab.shift_figure import draw_controlled_shifts
+
+    say("drawing a town")
+    catalog = sample_town(output, seed=seed)
+    result = run_controlled_shifts(
+        catalog, SAMPLE_DOMAIN, output, steps=steps, seed=seed, on_step=say
+    )
+    figure, numbers = output / "shift.png", output / "shift.json"
+    draw_controlled_shifts(result, figure)
+    values = {"iou": {name: dict(iou) for name, iou in result.iou.items()}, "seed": seed}
+    _write(numbers, values | {"steps": steps})
+    families = list(next(iter(result.iou.values())))
+    lines = table(
+        ["trained with", *("as it is" if each == "none" else each for each in families)],
+        [[name, *(iou[each] for each in families)] for name, iou in result.iou.items()],
+    )
+    emit(values | {"figure": str(figure)}, [*lines, f"figure: {figure}"], as_json=json)
+
+
+@app.command()
+def sphere(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of figure and numbers.")
+    ] = Path("lab-sphere"),
+    starts: Annotated[int, typer.Option(min=1, help="Random starts of each setting.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the starts.")] = 0,
+    json: Json = False,
+) -> None:
+    """Let free features and classifiers descend on spheres: from everywhere to a simplex.
+
+    The unconstrained feature model of Yaras et al. (NeurIPS 2022): for several numbers of
+    classes K, widths d and temperatures tau, Riemannian gradient descent from random starts,
+    and the Hessian at minimisers and at saddles, which have a way down.
+
+    Example: `rhm lab sphere -o lab-sphere`
+    """
+    from rhm.lab.landscape import run_sphere
+    from rhm.lab.sphere_figure import draw_sphere
+
+    result = run_sphere(starts=starts, seed=seed)
+    figure = output / "sphere.png"
+    draw_sphere(result, figure)
+    rows = result.rows()
+    _write(output / "sphere.json", {"settings": rows, "seed": seed, "starts": starts})
+    lines = table(
+        [
+            *("K", "d", "tau", "converged", "iterations", "distance to the simplex"),
+            *("saddles", "least eigenvalue there", "at minimisers"),
+        ],
+        [
+            [
+                *(row["classes"], row["width"], f"{row['temperature']:g}"),
+                *(f"{row['converged']} of {row['starts']}", row["iterations"]),
+                *(f"{row['etf_distance']:.1e}", row["saddles"]),
+                *(f"{row['saddle_eigenvalue']:.1e}", f"{row['minimiser_eigenvalue']:.1e}"),
+            ]
+            for row in rows
+        ],
+    )
+    values = {"settings": rows, "seed": seed, "figure": str(figure)}
+    emit(values, [*lines, f"figure: {figure}"], as_json=json)
+
+
+@app.command()
+def parsimony(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of figure and numbers.")
+    ] = Path("lab-parsimony"),
+    width: Annotated[int, typer.Option(min=4, help="Width d of every layer.")] = 30,
+    rank: Annotated[int, typer.Option(min=1, help="Rank r of the target.")] = 3,
+    depth: Annotated[int, typer.Option(min=2, help="Layers L.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of target and weights.")] = 0,
+    json: Json = False,
+) -> None:
+    """Watch a deep linear network learn: all but 2r singular vector pairs of each layer stay.
+
+    The law of parsimony (Yaras et al., arXiv 2306.01154), and the network of width 2r that takes
+    the same way.
+
+    Example: `rhm lab parsimony -o lab-parsimony`
+    """
+    from rhm.lab.linear_figures import draw_parsimony
+    from rhm.lab.parsimony import run_parsimony
+
+    result = run_parsimony(width=width, rank=rank, depth=depth, seed=seed)
+    figure = output / "parsimony.png"
+    draw_parsimony(result, figure)
+    layers = [
+        {
+            "layer": layer + 1,
+            "largest_angle": float(max(left.max(), right.max())),
+            "middle_spread": float(spread.max()),
+            "smallest_value": float(values[-1].min()),
+            "largest_value": float(values[-1].max()),
+        }
+        for layer, (left, right, spread, values) in enumerate(
+            zip(
+                result.left_angles.T,
+                result.right_angles.T,
+                result.middle_spread.T,
+                result.singular_values.transpose(1, 0, 2),
+                strict=True,
+            )
+        )
+    ]
+    values = {
+        "layers": layers,
+        "steps": int(result.steps[-1]),
+        "first_loss": float(result.loss[0]),
+        "loss": float(result.loss[-1]),
+        "compressed_distance": float(result.compressed_distance.max()),
+        "seed": seed,
+    }
+    _write(output / "parsimony.json", values)
+    lines = table(
+        ["layer", "angle of the middle, rad", "spread of its values", "values at the end"],
+        [
+            [
+                *(str(row["layer"]), f"{row['largest_angle']:.1e}", f"{row['middle_spread']:.1e}"),
+                f"{row['smallest_value']:.3f} to {row['largest_value']:.3f}",
+            ]
+            for row in layers
+        ],
+    )
+    learned = result.loss[-1] < _LEARNED * result.loss[0]
+    lines += [
+        f"the loss went from {result.loss[0]:.1e} to {result.loss[-1]:.1e}"
+        + ("" if learned else ": nothing to speak of was learned, so this says nothing"),
+        f"the network of width {2 * rank} was never further than "
+        f"{values['compressed_distance']:.1e} away",
+        f"figure: {figure}",
+    ]
+    emit(values | {"figure": str(figure)}, lines, as_json=json)
+
+
+@app.command("linear-separation")
+def linear_separation(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of figure and numbers.")
+    ] = Path("lab-linear-separation"),
+    depth: Annotated[int, typer.Option(min=3, help="Layers L of the deep linear networks.")] = 6,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of data and networks.")] = 0,
+    json: Json = False,
+) -> None:
+    """Watch layers compress the classes: geometrically, while they move apart linearly.
+
+    Deep linear networks on nearly orthogonal data, and networks whose first layers or all are
+    non-linear (Wang et al., JMLR 26, 2025).
+
+    Example: `rhm lab linear-separation -o lab-linear-separation`
+    """
+    from rhm.lab.linear_figures import draw_linear_separation
+    from rhm.lab.linear_separation import run_linear_separation
+
+    result = run_linear_separation(depth=depth, seed=seed)
+    figure = output / "linear-separation.png"
+    draw_linear_separation(result, figure)
+    networks: list[tuple[str, float, LayerStatistics, float | None]] = [
+        (
+            f"linear, start {each.init_scale:g}",
+            each.loss,
+            each.statistics,
+            each.minimum_norm_residual,
+        )
+        for each in result.linear
+    ]
+    networks += [
+        (f"{name}, {of.nonlinear} of {of.layers} layers non-linear", of.loss, of.statistics, None)
+        for name, of in (("hybrid", result.hybrid), ("perceptron", result.perceptron))
+    ]
+    rows = [
+        {
+            "network": name,
+            "loss": loss,
+            "compression_slope": of.compression_fit.slope,
+            "compression_r_squared": of.compression_fit.r_squared,
+            "discrimination_slope": of.discrimination_fit.slope,
+            "discrimination_r_squared": of.discrimination_fit.r_squared,
+            "minimum_norm_residual": residual,
+            "compression": of.compression.tolist(),
+            "discrimination": of.discrimination.tolist(),
+            "stable_rank": of.stable_rank.tolist(),
+        }
+        for name, loss, of, residual in networks
+    ]
+    values = {"networks": rows, "seed": seed}
+    _write(output / "linear-separation.json", values)
+    lines = table(
+        ["network", "loss", "slope of log C_l", "R2", "slope of D_l", "R2", "from minimum norm"],
+        [
+            [
+                *(row["network"], f"{row['loss']:.1e}", row["compression_slope"]),
+                *(f"{row['compression_r_squared']:.5f}", row["discrimination_slope"]),
+                f"{row['discrimination_r_squared']:.3f}",
+                "-"
+                if row["minimum_norm_residual"] is None
+                else f"{row['minimum_norm_residual']:.1e}",
+            ]
+            for row in rows
+        ],
+    )
+    untrained = [row["network"] for row in rows if row["loss"] > _LEARNED / 2]
+    lines += [f"{each}: hardly trained, so its slopes say nothing" for each in untrained]
+    emit(values | {"figure": str(figure)}, [*lines, f"figure: {figure}"], as_json=json)
+
+
+@app.command("matrix-completion")
+def matrix_completion(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of figure and numbers.")
+    ] = Path("lab-matrix-completion"),
+    size: Annotated[int, typer.Option(min=8, help="Rows and columns.")] = 150,
+    rank: Annotated[int, typer.Option(min=1, help="Of the matrix.")] = 5,
+    known: Annotated[float, typer.Option(min=0.01, max=1.0, help="Share that is known.")] = 0.2,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of matrix and weights.")] = 0,
+    json: Json = False,
+) -> None:
+    """Complete a low-rank matrix with deep factors: as wide as it, or compressed to 2r.
+
+    Yaras et al. (arXiv 2306.01154): the same loss in a fraction of the time, and at depth
+    3 no harm when more rank is asked for than there is.
+
+    Example: `rhm lab matrix-completion -o lab-matrix-completion`
+    """
+    from rhm.lab.linear_figures import draw_matrix_completion
+    from rhm.lab.matrix_completion import run_matrix_completion
+
+    result = run_matrix_completion(size=size, rank=rank, known=known, seed=seed, on_run=say)
+    figure = output / "matrix-completion.png"
+    draw_matrix_completion(result, figure)
+    rows = [
+        {
+            "network": each.name,
+            "depth": each.depth,
+            "rank": each.rank,
+            "steps": each.completion.steps[-1],
+            "seconds": each.completion.seconds[-1],
+            "converged": each.completion.converged,
+            "train_loss": each.completion.train_loss[-1],
+            "test_loss": each.completion.test_loss[-1] if known < 1.0 else None,
+        }
+        for each in result.runs
+    ]
+    values = {"runs": rows, "size": size, "rank": rank, "known": known, "seed": seed}
+    _write(output / "matrix-completion.json", values)
+    lines = table(
+        [
+            *("network", "depth", "rank asked", "steps", "seconds", "converged"),
+            *("train loss", "test loss"),
+        ],
+        [
+            [
+                *(row["network"], row["depth"], row["rank"], row["steps"], row["seconds"]),
+                *("yes" if row["converged"] else "no", f"{row['train_loss']:.1e}"),
+                "-" if row["test_loss"] is None else f"{row['test_loss']:.1e}",
+            ]
+            for row in rows
+        ],
+    )
+    freedom = rank * (2 * size - rank)
+    if known * size**2 < freedom:
+        lines.append(
+            f"{known * size**2:.0f} entries are known of a matrix of {freedom} degrees of freedom: "
+            "nothing can complete it"
+        )
+    emit(values | {"figure": str(figure)}, [*lines, f"figure: {figure}"], as_json=json)
+
+
+def _write(path: Path, values: dict[str, Any]) -> None:
+    import json as json_format
+
+    from rhm.files import write_text
+
+    write_text(path, json_format.dumps(values, indent=1) + "\n")

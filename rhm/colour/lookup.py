@@ -1,0 +1,354 @@
+"""Pixel-wise maps of imagery, as lookup tables.
+
+A map that treats every pixel by its value alone *is* a table per band, whatever formula it came
+from. Tables compose: histogram matching, gamma, gain and offset, and a network's normalisation
+to float32 become one table that touches each pixel once. A table has an entry per level
+(``rhm.colour.levels``): for integers that is an entry per value, for floats one per bin.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from rhm.colour.histogram import OPENCV_CHANNELS, Histogram
+from rhm.colour.levels import levels_of, to_levels, values_of
+
+_OPENCV_LOOKS_UP_UINT16 = int(cv2.__version__.split(".")[0]) >= 5
+
+# Types that every OpenCV keeps; it would turn int64 into int32 without a word.
+_OPENCV_RESULTS = ("uint8", "int8", "uint16", "int16", "int32", "float32", "float64")
+
+
+@dataclass(frozen=True, eq=False)
+class PixelMap:
+    """One lookup table per band.
+
+    Attributes:
+        tables: (bands, levels); ``tables[b, l]`` is what a pixel of level ``l`` in band ``b``
+            becomes. The tables' own dtype is the result's.
+        input_dtype: of the images that the map takes; by default uint8 for tables of 256
+            levels and uint16 for those of 65536.
+    """
+
+    tables: NDArray[Any]
+    input_dtype: np.dtype[Any] = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        tables = np.array(self.tables, order="C")
+        if tables.ndim != 2 or tables.shape[1] not in (256, 65536):
+            raise ValueError(f"expected tables (bands, 256 or 65536), got shape {tables.shape}")
+        tables.flags.writeable = False
+        by_size = np.uint8 if tables.shape[1] == 256 else np.uint16
+        dtype = np.dtype(by_size if self.input_dtype is None else self.input_dtype)
+        if levels_of(dtype) != tables.shape[1]:
+            raise ValueError(f"{tables.shape[1]} levels are not those of {dtype}")
+        object.__setattr__(self, "tables", tables)
+        object.__setattr__(self, "input_dtype", dtype)
+
+    @property
+    def bands(self) -> int:
+        """The number of bands."""
+        return int(self.tables.shape[0])
+
+    @property
+    def output_dtype(self) -> np.dtype[Any]:
+        """The dtype of the images that the map gives."""
+        return self.tables.dtype
+
+    @classmethod
+    def identity(cls, dtype: DTypeLike, bands: int) -> "PixelMap":
+        """Return the map that changes nothing; floats it rounds to their bins."""
+        return cls(np.tile(values_of(dtype), (bands, 1)), np.dtype(dtype))
+
+    @classmethod
+    def of_values(
+        cls,
+        values: NDArray[np.float64],
+        input_dtype: DTypeLike,
+        output_dtype: DTypeLike | None = None,
+    ) -> "PixelMap":
+        """Return the map to ``values``, as ``output_dtype`` can hold them.
+
+        Args:
+            values: (bands, levels) what each level becomes; clipped to the type's values, and
+                for integers rounded.
+            input_dtype: of the images that the map takes.
+            output_dtype: of the result, by default the same.
+        """
+        dtype = np.dtype(input_dtype if output_dtype is None else output_dtype)
+        if dtype.kind != "f":
+            known = np.iinfo(dtype)
+            values = np.rint(np.clip(values, known.min, known.max))
+        return cls(values.astype(dtype), np.dtype(input_dtype))
+
+    @classmethod
+    def matching(cls, source: Histogram, target: Histogram) -> "PixelMap":
+        """Return the map after which ``source`` is distributed like ``target``, band by band.
+
+        ``v -> F_t^{-1}(F_s(v))``: the source's cumulative share of ``v``, looked up in the
+        target's present values by linear interpolation over their cumulative shares, truncated
+        to the target's type (Yaras et al., JSTARS 17, 2024; the convention of
+        ``skimage.exposure.match_histograms``). A source that counted nothing is left as it is.
+
+        Raises:
+            ValueError: the two differ in dtype or number of bands, or the target is empty.
+        """
+        if source.dtype != target.dtype or source.bands != target.bands:
+            raise ValueError(
+                f"cannot match {source.bands} x {source.dtype} to {target.bands} x {target.dtype}"
+            )
+        if not target.pixels:
+            raise ValueError("cannot match to a histogram that counted nothing")
+        if not source.pixels:
+            return cls.identity(source.dtype, source.bands)
+        tables = np.empty((source.bands, levels_of(source.dtype)), dtype=target.dtype)
+        first, last = source.first, source.first + source.counts.shape[1] - 1
+        source_shares = np.cumsum(source.counts, axis=1) / source.pixels
+        for band, (values, shares) in enumerate(target.steps):
+            tables[band, first : last + 1] = np.interp(source_shares[band], shares, values)
+        # Levels that the source does not have cannot occur; the map stays monotone.
+        tables[:, :first] = tables[:, first, None]
+        tables[:, last:] = tables[:, last, None]
+        return cls(tables, source.dtype)
+
+    @classmethod
+    def gamma(
+        cls, gamma: ArrayLike, dtype: DTypeLike, bands: int, *, high: float | None = None
+    ) -> "PixelMap":
+        """Return ``v -> high * (v / high) ** gamma``; ``gamma`` one or one per band.
+
+        ``high`` is the imagery's white: by default 1 for floats, and for integers the type's
+        largest value; an 11-bit image in uint16 wants 2047. Values beyond 0 and ``high`` are
+        mapped to them; integers are rounded.
+        """
+        white, shares = _unit_shares(dtype, high)
+        exponents = np.broadcast_to(np.asarray(gamma, dtype=np.float64), (bands,))
+        return cls.of_values(white * shares ** exponents[:, None], dtype)
+
+    @classmethod
+    def gain_offset(
+        cls,
+        gain: ArrayLike,
+        offset: ArrayLike,
+        dtype: DTypeLike,
+        bands: int,
+        *,
+        high: float | None = None,
+    ) -> "PixelMap":
+        """Return ``v -> gain * v + offset``, clipped to [0, high]; integers are rounded.
+
+        ``gain`` and ``offset`` are one number or one per band, the offset in value units.
+        ``high`` is the imagery's white: by default 1 for floats, and for integers the type's
+        largest value.
+        """
+        white, _ = _unit_shares(dtype, high)
+        values = values_of(dtype).astype(np.float64)
+        gains = np.broadcast_to(np.asarray(gain, dtype=np.float64), (bands,))[:, None]
+        offsets = np.broadcast_to(np.asarray(offset, dtype=np.float64), (bands,))[:, None]
+        return cls.of_values(np.clip(gains * values + offsets, 0.0, white), dtype)
+
+    @classmethod
+    def through(
+        cls,
+        knots: ArrayLike,
+        dtype: DTypeLike,
+        *,
+        high: float | None = None,
+    ) -> "PixelMap":
+        """Return the piecewise-linear map through ``knots``.
+
+        Args:
+            knots: (bands, K) shares in [0, 1] that the K evenly spaced values from 0 to
+                ``high`` are mapped to; integers are rounded.
+            dtype: of the imagery.
+            high: the imagery's white: by default 1 for floats, and for integers the type's
+                largest value.
+        """
+        heights = np.atleast_2d(np.asarray(knots, dtype=np.float64))
+        white, shares = _unit_shares(dtype, high)
+        at = np.linspace(0.0, 1.0, heights.shape[1])
+        return cls.of_values(white * np.stack([np.interp(shares, at, h) for h in heights]), dtype)
+
+    @classmethod
+    def normalize(
+        cls,
+        low: Sequence[float],
+        high: Sequence[float],
+        dtype: DTypeLike,
+        *,
+        mean: Sequence[float] = (0.0,),
+        std: Sequence[float] = (1.0,),
+    ) -> "PixelMap":
+        """Return the map to float32 that a network wants.
+
+        ``v -> (clip((v - low) / (high - low), 0, 1) - mean) / std`` per band; ``low`` and
+        ``high`` in value units, one per band; ``mean`` and ``std`` shares, one or one per band.
+
+        Raises:
+            ValueError: a band's ``high`` is not above its ``low``.
+        """
+        lows, highs = (np.asarray(ends, dtype=np.float64)[:, None] for ends in (low, high))
+        if not (highs > lows).all():
+            raise ValueError(f"high must be above low in every band, got {low} and {high}")
+        values = values_of(dtype).astype(np.float64)
+        shares = np.clip((values - lows) / (highs - lows), 0.0, 1.0)
+        means, stds = (np.asarray(each, dtype=np.float64)[:, None] for each in (mean, std))
+        return cls(((shares - means) / stds).astype(np.float32), np.dtype(dtype))
+
+    @classmethod
+    def stretch(
+        cls,
+        low: Sequence[float],
+        high: Sequence[float],
+        dtype: DTypeLike,
+        *,
+        to_low: Sequence[float],
+        to_high: Sequence[float],
+        to_dtype: DTypeLike,
+    ) -> "PixelMap":
+        """Return the linear map of one range to another: black to black, white to white.
+
+        All ends in value units, one per band; values beyond an end are taken for it.
+        """
+        lows, highs, to_lows, to_highs = (
+            np.asarray(ends, dtype=np.float64)[:, None] for ends in (low, high, to_low, to_high)
+        )
+        shares = np.clip((values_of(dtype) - lows) / (highs - lows), 0.0, 1.0)
+        return cls.of_values(to_lows + shares * (to_highs - to_lows), dtype, to_dtype)
+
+    def blend(self, weight: float) -> "PixelMap":
+        """Return the mean of this map, weighted ``weight``, and of the identity; rounded.
+
+        Raises:
+            ValueError: the map's result is of another dtype than its input, or the weight is
+                not in [0, 1].
+        """
+        if self.output_dtype != self.input_dtype or not 0.0 <= weight <= 1.0:
+            raise ValueError(
+                f"no blend of weight {weight} between {self.input_dtype} and {self.output_dtype}"
+            )
+        if weight == 1.0:
+            return self
+        same = values_of(self.input_dtype)
+        return self.of_values(weight * self.tables + (1.0 - weight) * same, self.input_dtype)
+
+    def then(self, other: "PixelMap") -> "PixelMap":
+        """Return the one map that equals this map followed by ``other``; exact.
+
+        Floats between the two are rounded to their bins, as ``other`` would round them.
+
+        Raises:
+            ValueError: this map's result is not what ``other`` takes.
+        """
+        if self.output_dtype != other.input_dtype or self.bands != other.bands:
+            raise ValueError(
+                f"a map to {self.bands} x {self.output_dtype} cannot be followed by one of "
+                f"{other.bands} x {other.input_dtype}"
+            )
+        between = to_levels(self.tables)
+        # Band by band: numpy's take_along_axis is several times slower on short arrays.
+        tables = np.empty(self.tables.shape, dtype=other.output_dtype)
+        for band in range(self.bands):
+            tables[band] = other.tables[band].take(between[band])
+        return PixelMap(tables, self.input_dtype)
+
+    def apply(
+        self,
+        image: NDArray[Any],
+        *,
+        valid: NDArray[Any] | None = None,
+        elsewhere: "PixelMap | None" = None,
+    ) -> NDArray[Any]:
+        """Map every pixel of ``image``.
+
+        Args:
+            image: (H, W) or (H, W, bands) of the map's input dtype; an (H, W) image needs a
+                map of one band.
+            valid: (H, W); where it is zero or False, ``elsewhere`` maps the pixels.
+            elsewhere: a map between the same dtypes; by default such pixels keep their values.
+
+        Returns:
+            A new array of the image's shape and the map's output dtype.
+
+        Raises:
+            ValueError: the image's shape, dtype or bands are not the map's, or ``valid`` is not
+                of its height and width, or pixels cannot keep their values because the result
+                is of another dtype.
+        """
+        bands = 1 if image.ndim == 2 else image.shape[-1]
+        if image.ndim not in (2, 3) or image.dtype != self.input_dtype or bands != self.bands:
+            raise ValueError(
+                f"a map of {self.bands} x {self.input_dtype} does not take "
+                f"{image.dtype} of shape {image.shape}"
+            )
+        if valid is not None and valid.shape != image.shape[:2]:
+            raise ValueError(f"valid of shape {valid.shape} is not of the image {image.shape}")
+        mapped = self._look_up(image) if image.size else np.empty(image.shape, self.output_dtype)
+        if valid is not None and not valid.all():
+            others = valid == 0
+            kept = elsewhere.apply(image) if elsewhere is not None else image
+            if kept.dtype != mapped.dtype:
+                raise ValueError("pixels cannot keep their values under a map to another dtype")
+            mapped[others] = kept[others]
+        return mapped
+
+    def push(self, histogram: Histogram) -> Histogram:
+        """Return the histogram that an image of ``histogram`` has after this map.
+
+        Raises:
+            ValueError: dtype or bands differ from the map's.
+            TypeError: the map's result is neither uint8 nor uint16.
+        """
+        if histogram.dtype != self.input_dtype or histogram.bands != self.bands:
+            raise ValueError(
+                f"a map of {self.bands} x {self.input_dtype} does not take "
+                f"{histogram.bands} x {histogram.dtype}"
+            )
+        between = to_levels(self.tables[:, histogram.first :][:, : histogram.counts.shape[1]])
+        first, last = int(between.min()), int(between.max())
+        if self.output_dtype == np.uint8:
+            first, last = 0, 255
+        counts = np.zeros((self.bands, last - first + 1), dtype=np.int64)
+        for band, level in enumerate(between.astype(np.int64) - first):
+            np.add.at(counts[band], level, histogram.counts[band])
+        return Histogram(counts, self.output_dtype, first)
+
+    @cached_property
+    def _interleaved(self) -> NDArray[Any]:
+        # The layout cv2.LUT reads: one row of levels, bands as channels. OpenCV interleaves
+        # long tables ten times as fast as numpy.
+        merged: NDArray[Any] = cv2.merge([table[None] for table in self.tables])
+        return merged.reshape(1, -1, self.bands)
+
+    def _look_up(self, image: NDArray[Any]) -> NDArray[Any]:
+        levels = to_levels(image)
+        if self.output_dtype == self.input_dtype == np.uint8 and 1 < self.bands < OPENCV_CHANNELS:
+            # OpenCV maps planes of bytes so much faster that it pays to take them apart.
+            planes = cv2.split(image)
+            for plane, table in zip(planes, self.tables, strict=True):
+                cv2.LUT(plane, table, plane)
+            merged: NDArray[Any] = cv2.merge(planes)
+            return merged
+        readable = levels.dtype == np.uint8 or _OPENCV_LOOKS_UP_UINT16
+        if readable and self.output_dtype.name in _OPENCV_RESULTS and self.bands <= OPENCV_CHANNELS:
+            looked_up: NDArray[Any] = cv2.LUT(np.ascontiguousarray(levels), self._interleaved)
+            return looked_up.reshape(image.shape)
+        bands = levels[..., None] if image.ndim == 2 else levels
+        columns = [table.take(bands[..., band]) for band, table in enumerate(self.tables)]
+        return np.stack(columns, axis=-1).reshape(image.shape)
+
+
+def _unit_shares(dtype: DTypeLike, high: float | None) -> tuple[float, NDArray[np.float64]]:
+    """Return white, and each level's share of the range from 0 to it, in [0, 1]."""
+    values = values_of(dtype).astype(np.float64)
+    largest = values[-1]
+    usual = 1.0 if np.dtype(dtype).kind == "f" else largest
+    white = float(usual if high is None else min(high, largest))
+    if not white > 0.0:
+        raise ValueError(f"white must be above 0, got {high}")
+    return white, np.clip(values / white, 0.0, 1.0)

@@ -1,0 +1,1 @@
+"""Dataset layouts: from a folder of images and labels to a catalog."""

@@ -1,0 +1,1 @@
+"""Rasters: reading by window with validity masks, and writing cloud-optimised GeoTIFFs."""

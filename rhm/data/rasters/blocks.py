@@ -1,0 +1,141 @@
+"""Decoded blocks of images and labels, kept while there is room."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rhm.data.rasters.windows import Window
+
+
+class Block(NamedTuple):
+    """Pixels (H, W) or (H, W, bands), and where they hold data, (H, W) bool; None: everywhere."""
+
+    pixels: NDArray[Any]
+    valid: NDArray[np.bool_] | None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the block takes."""
+        return self.pixels.nbytes + (0 if self.valid is None else self.valid.nbytes)
+
+
+class BlockCache:
+    """The blocks used last, of any number of files.
+
+    Args:
+        limit_bytes: what all of them together may take; one is kept even if it takes more.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._taken = 0
+        self._blocks: OrderedDict[Hashable, Block] = OrderedDict()
+
+    def get(self, key: Hashable, load: Callable[[], Block]) -> Block:
+        """Return the block of this key, loaded if it is not there."""
+        block = self._blocks.get(key)
+        if block is not None:
+            self._blocks.move_to_end(key)
+            return block
+        block = self._blocks[key] = load()
+        self._taken += block.nbytes
+        while self._taken > self._limit and len(self._blocks) > 1:
+            self._taken -= self._blocks.popitem(last=False)[1].nbytes
+        return block
+
+
+class Blocks:
+    """An image or a label, read by windows through a cache of its blocks.
+
+    Args:
+        load: reads a window inside of the image.
+        shape: of all its pixels: rows, columns and, if it has them, bands.
+        dtype: of its pixels.
+        block_shape: rows and columns of a block.
+        cache: to keep blocks in.
+        key: tells this image's blocks from others in the cache.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[Window], Block],
+        *,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        block_shape: tuple[int, int],
+        cache: BlockCache,
+        key: Hashable,
+    ) -> None:
+        self._load = load
+        self._height, self._width, *self._bands = shape
+        self._dtype = dtype
+        self._rows, self._cols = block_shape
+        self._cache = cache
+        self._key = key
+
+    def read(self, window: Window) -> Block:
+        """Return a window, in memory of its own; beyond the edges it is zero and not valid."""
+        row, col, height, width = window
+        block_row, top = divmod(row, self._rows)
+        block_col, left = divmod(col, self._cols)
+        bottom, right = top + height, left + width
+        inside = 0 <= row <= self._height - height and 0 <= col <= self._width - width
+        if inside and bottom <= self._rows and right <= self._cols:
+            pixels, valid = self._block(block_row, block_col)
+            part = np.s_[top:bottom, left:right]
+            return Block(pixels[part].copy(), None if valid is None else valid[part].copy())
+        return self._joined(window, inside)
+
+    def _joined(self, window: Window, inside: bool) -> Block:
+        row, col, height, width = window
+        across = list(_spans(col, width, self._width, self._cols))
+        parts = [
+            (self._block(block_row, block_col), (rows, cols), (to_rows, to_cols))
+            for block_row, rows, to_rows in _spans(row, height, self._height, self._rows)
+            for block_col, cols, to_cols in across
+        ]
+        make = np.empty if inside else np.zeros
+        pixels = make((height, width, *self._bands), self._dtype)
+        for block, part, place in parts:
+            pixels[place] = block.pixels[part]
+        if inside and all(block.valid is None for block, _, _ in parts):
+            return Block(pixels, None)
+        valid = np.zeros((height, width), dtype=bool)
+        for block, part, place in parts:
+            valid[place] = True if block.valid is None else block.valid[part]
+        return Block(pixels, valid)
+
+    def _block(self, block_row: int, block_col: int) -> Block:
+        def load() -> Block:
+            row, col = block_row * self._rows, block_col * self._cols
+            height = min(self._rows, self._height - row)
+            return self._load(Window(row, col, height, min(self._cols, self._width - col)))
+
+        return self._cache.get((self._key, block_row, block_col), load)
+
+
+def _spans(first: int, length: int, limit: int, size: int) -> Iterator[tuple[int, slice, slice]]:
+    """Yield the blocks that a window meets along an axis.
+
+    Args:
+        first: where the window begins.
+        length: of the window.
+        limit: of the axis.
+        size: of a block.
+
+    Yields:
+        A block's number, what the window shows of it, and where in the window.
+    """
+    start, end = max(0, first), min(limit, first + length)
+    while start < end:
+        number = start // size
+        stop = min(end, (number + 1) * size)
+        yield (
+            number,
+            slice(start - number * size, stop - number * size),
+            slice(start - first, stop - first),
+        )
+        start = stop

@@ -1,0 +1,123 @@
+"""Writing a raster by windows that ends as a cloud-optimised GeoTIFF (COG), or not at all."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import rasterio
+import rasterio.shutil
+from rasterio._err import CPLE_BaseError
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
+from rasterio.errors import RasterioError, RasterioIOError
+from rasterio.transform import Affine
+
+from rhm.data.rasters.gdal_options import quiet_about_georeference
+from rhm.errors import OutputError
+from rhm.files import atomic_path
+
+COMPRESSIONS = ("deflate", "zstd")
+"""Lossless compressions that a reader of cloud-optimised GeoTIFFs can be expected to know."""
+
+BLOCK_PX = 512
+"""Rows, and columns, of a block."""
+
+
+@contextmanager
+def writing_cog(
+    path: str | os.PathLike[str],
+    *,
+    height: int,
+    width: int,
+    dtype: str,
+    nodata: float,
+    crs: CRS | None,
+    transform: Affine,
+    gcps: Sequence[GroundControlPoint] = (),
+    compress: str = "deflate",
+    scale: float = 1.0,
+    description: str = "",
+    overview_resampling: str = "average",
+) -> Iterator[rasterio.io.DatasetWriter]:
+    """Yield a one-band dataset to write windows into; it becomes a cloud-optimised GeoTIFF.
+
+    The file appears under its name, with overviews, only when the block ends well.
+
+    Args:
+        path: of the result.
+        height: rows.
+        width: columns.
+        dtype: numpy's name of the pixels' type.
+        nodata: the value of pixels without data.
+        crs: coordinate reference system, or None.
+        transform: pixel (col, row) to coordinates.
+        gcps: ground control points, which are written instead of the transform.
+        compress: one of ``COMPRESSIONS``.
+        scale: what to multiply stored values by; written as the band's GDAL scale.
+        description: the band's name.
+        overview_resampling: GDAL's name of the method that makes the overviews.
+
+    Raises:
+        OutputError: the file cannot be written, or not all of it.
+    """
+    with atomic_path(path) as temporary:
+        plain = temporary.with_name("plain.tif")
+        profile = {
+            "driver": "GTiff",
+            "height": height,
+            "width": width,
+            "count": 1,
+            "dtype": dtype,
+            "nodata": nodata,
+            "crs": crs,
+            "tiled": True,
+            "blockxsize": BLOCK_PX,
+            "blockysize": BLOCK_PX,
+            "compress": "deflate",
+            "zlevel": 1,
+            "bigtiff": "if_safer",
+        }
+        profile |= {"gcps": list(gcps)} if gcps else {"transform": transform}
+        try:
+            with quiet_about_georeference():
+                dataset = rasterio.open(plain, "w", **profile)
+            with dataset:
+                dataset.set_band_description(1, description)
+                dataset.scales = (scale,)
+                yield dataset
+            _check_complete(plain)
+            rasterio.shutil.copy(
+                plain,
+                temporary,
+                driver="COG",
+                compress=compress,
+                predictor="yes",
+                bigtiff="if_safer",
+                overview_resampling=overview_resampling,
+                num_threads="all_cpus",
+            )
+            _check_complete(temporary)
+            plain.unlink()
+        except (RasterioError, CPLE_BaseError, SystemError) as error:
+            # The last two are rasterio's for GDAL's failures inside a copy, known and unknown.
+            reason = " ".join(str(error).split())
+            raise OutputError(f"cannot write {path} (disk full?): {reason}") from error
+
+
+def _check_complete(path: Path) -> None:
+    """Check that every block of a GeoTIFF lies inside its file.
+
+    GDAL writes its last blocks while it closes a file, and says nothing when that fails.
+    """
+    size = path.stat().st_size
+    with quiet_about_georeference():
+        dataset = rasterio.open(path)
+    with dataset:
+        for (row, col), _ in dataset.block_windows(1):
+            offset, length = (
+                dataset.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", bidx=1)
+                for what in ("OFFSET", "SIZE")
+            )
+            if offset is None or int(offset) + int(length) > size:
+                raise RasterioIOError(f"block {row}, {col} is missing")

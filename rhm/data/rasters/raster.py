@@ -1,0 +1,383 @@
+"""Rasters, read by windows together with the mask that says where they have data.
+
+A raster may be read on a grid of its own resolution or, through ``scale``, of another: all
+windows and sizes are then in that grid's pixels, and nothing else needs to know.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import sqrt
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp, Interleaving, MaskFlags, Resampling
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+from rasterio.transform import Affine, from_gcps
+from rasterio.windows import Window as RasterioWindow
+
+from rhm.colour.levels import DTYPES
+from rhm.data.rasters.band_order import any_differs, bands_last
+from rhm.data.rasters.gdal_options import mappable, open_dataset, reading
+from rhm.data.rasters.georeference import ground_sampling_distance
+from rhm.data.rasters.windows import Window
+from rhm.errors import RasterError
+
+# GDAL leaves windows of few pixels unresampled, so it is asked for at least this many.
+_RESAMPLED_PX = 128
+
+
+@dataclass(frozen=True)
+class RasterInfo:
+    """What a raster file says of itself.
+
+    Attributes:
+        path: as given.
+        height: rows.
+        width: columns.
+        bands: 1-based indices of the bands that carry imagery; alpha is not among them.
+        dtype: the bands' type, by numpy's name.
+        crs: coordinate reference system, or None.
+        transform: pixel (col, row) to coordinates; the identity where the file has none, the
+            best fit where it has ground control points instead.
+        nodata: the declared nodata value, or None.
+        masked: whether the file declares nodata by a value, a mask or an alpha band.
+        block_shape: (rows, columns) of a stored block.
+        overviews: decimation factors of the stored overviews.
+        gcps: ground control points, of files that have them instead of a transform.
+    """
+
+    path: str
+    height: int
+    width: int
+    bands: tuple[int, ...]
+    dtype: str
+    crs: CRS | None
+    transform: Affine
+    nodata: float | None
+    masked: bool
+    block_shape: tuple[int, int]
+    overviews: tuple[int, ...]
+    gcps: tuple[GroundControlPoint, ...] = ()
+
+    @cached_property
+    def gsd_m(self) -> float | None:
+        """Ground sampling distance in metres at the centre, or None without a place on Earth."""
+        # Measured when asked for: it takes longer than opening the file.
+        if self.crs is None:
+            return None
+        return ground_sampling_distance(self.crs, self.transform, self.height, self.width)
+
+
+class Raster:
+    """An open raster; use it as a context manager.
+
+    Args:
+        path: anything GDAL opens.
+        bands: 1-based indices of the bands to read, in this order; all but alpha by default.
+        black_is_nodata: whether pixels that are zero in all read bands have no data.
+        scale: pixels of the grid to read on per pixel of the file, along an axis.
+        shape: rows and columns of the grid to read on, instead of a scale.
+        categorical: whether values are classes, which must not be averaged.
+        mapped: whether to read an uncompressed GeoTIFF straight from the system's file cache.
+            Faster, but a file that is cut short while it is open then ends the process.
+
+    Raises:
+        RasterError: the file is missing, not a raster, or lacks a band; or its bands differ in
+            type.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        bands: Sequence[int] | None = None,
+        black_is_nodata: bool = False,
+        scale: float = 1.0,
+        shape: tuple[int, int] | None = None,
+        categorical: bool = False,
+        mapped: bool = False,
+    ) -> None:
+        mapped = mapped and scale == 1.0 and shape is None
+        self._dataset = open_dataset(path, mapped=mapped)
+        try:
+            stored = _describe(self._dataset, path, bands)
+        except RasterError:
+            self.close()
+            raise
+        height, width = shape or (
+            max(1, round(stored.height * scale)),
+            max(1, round(stored.width * scale)),
+        )
+        # The file's pixels per pixel of the grid, by axis: what rounding left of 1 / scale.
+        self._step = (stored.height / height, stored.width / width)
+        self._resampling = _resampling(self._step, categorical)
+        self._black_is_nodata = black_is_nodata
+        self._stored = stored
+        self._dtype = np.dtype(stored.dtype)
+        self._nodata = _comparable_nodata(self._dataset, stored)
+        mapped = mapped and mappable(self._dataset)
+        self._pixel_by_pixel = mapped and _together_and_rising(self._dataset, stored.bands)
+        if stored.overviews and max(self._step) > 1.0:
+            # GDAL would choose an overview window by window, and windows would not join.
+            self.close()
+            self._dataset = open_dataset(path, overviews=False)
+        self.info = replace(
+            stored,
+            height=height,
+            width=width,
+            transform=stored.transform @ Affine.scale(self._step[1], self._step[0]),
+            masked=stored.masked or black_is_nodata,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._dataset.close()
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The pixels' type."""
+        return self._dtype
+
+    @property
+    def resampled(self) -> bool:
+        """Whether the grid is another than the file's."""
+        return self._step != (1.0, 1.0)
+
+    @property
+    def stored_shape(self) -> tuple[int, int]:
+        """Rows and columns of the file, whatever the scale."""
+        return self._stored.height, self._stored.width
+
+    def read(self, window: Window | None = None) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Read a window's pixels and where they hold data.
+
+        Args:
+            window: in this raster's grid, the whole raster by default; what lies beyond the
+                edges is zero and without data.
+
+        Returns:
+            pixels (height, width, bands) of the file's dtype, contiguous, and valid
+            (height, width) bool. Floating-point pixels that are not finite in all bands are
+            not valid.
+
+        Raises:
+            RasterError: the type is none of ``levels.DTYPES``, or a block cannot be read.
+        """
+        info = self.info
+        window = window or Window(0, 0, info.height, info.width)
+        inside = _clipped(window, info.height, info.width)
+        if inside == window:
+            return self._read_inside(window)
+        pixels = np.zeros((window.height, window.width, len(info.bands)), dtype=self.dtype)
+        valid = np.zeros((window.height, window.width), dtype=bool)
+        if inside.height > 0 and inside.width > 0:
+            top, left = inside.row - window.row, inside.col - window.col
+            place = np.s_[top : top + inside.height, left : left + inside.width]
+            pixels[place], valid[place] = self._read_inside(inside)
+        return pixels, valid
+
+    def read_decimated(self, max_pixels: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Read few, evenly spread pixels of the whole raster: enough for a histogram.
+
+        They come from the overviews where there are some, which bounds the time that a file of
+        any size takes; without them every block is decoded. Values are never mixed here, but
+        overviews that were made by averaging lack the file's extremes.
+
+        Args:
+            max_pixels: about the number of pixels returned, at most.
+
+        Returns:
+            pixels (rows, columns, bands) of the file's dtype, and valid (rows, columns) bool,
+            as by ``read``.
+
+        Raises:
+            RasterError: the type is none of ``levels.DTYPES``, or a block cannot be read.
+        """
+        height, width = self.stored_shape
+        rows = max(1, min(height, round(height * sqrt(max_pixels / (height * width)))))
+        cols = max(1, min(width, max_pixels // rows))
+        rows = max(1, min(rows, max_pixels // cols))
+        whole = Window(0, 0, height, width)
+        with open_dataset(self.info.path) as dataset:
+            return self._read(dataset, whole, (rows, cols), Resampling.nearest)
+
+    def check_dtype(self) -> None:
+        """Check that the pixels are of a type that can be read here.
+
+        Raises:
+            RasterError: the type is none of ``rhm.colour.levels.DTYPES``.
+        """
+        if self._dtype not in DTYPES:
+            known = ", ".join(each.name for each in DTYPES)
+            raise RasterError(
+                f"{self.info.path} is {self.info.dtype}: rhm reads {known} imagery; "
+                "convert it first"
+            )
+
+    def _read_inside(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        shape = (window.height, window.width)
+        if not self.resampled:
+            return self._read(self._dataset, window, shape, self._resampling)
+        row, height = _grown(window.row, window.height, self.info.height)
+        col, width = _grown(window.col, window.width, self.info.width)
+        step_row, step_col = self._step
+        source = (row * step_row, col * step_col, height * step_row, width * step_col)
+        pixels, valid = self._read(self._dataset, source, (height, width), self._resampling)
+        top, left = window.row - row, window.col - col
+        place = np.s_[top : top + window.height, left : left + window.width]
+        return np.ascontiguousarray(pixels[place]), valid[place]
+
+    def _read(
+        self,
+        dataset: DatasetReader,
+        source: tuple[float, float, float, float],
+        shape: tuple[int, int],
+        resampling: Resampling,
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Read a part of the file, (row, column, height, width) of it, into ``shape``."""
+        self.check_dtype()
+        info = self.info
+        row, col, height, width = source
+        window = RasterioWindow(col, row, width, height)
+        if self._pixel_by_pixel:
+            planes = np.empty((*shape, len(info.bands)), self._dtype).transpose(2, 0, 1)
+        else:
+            planes = np.empty((len(info.bands), *shape), self._dtype)
+        try:
+            with reading(dataset):
+                dataset.read(list(info.bands), window=window, out=planes, resampling=resampling)
+                valid = self._valid(dataset, window, planes, resampling)
+        except (RasterioError, ValueError) as error:
+            raise RasterError(
+                f"{info.path} cannot be read at row {row:.0f}, column {col:.0f}, "
+                f"{height:.0f} x {width:.0f} pixels (a damaged or truncated file?)"
+            ) from error
+        return bands_last(planes), valid
+
+    def _valid(
+        self,
+        dataset: DatasetReader,
+        window: RasterioWindow,
+        planes: NDArray[Any],
+        resampling: Resampling,
+    ) -> NDArray[np.bool_]:
+        """Return where pixels that were read, (bands, H, W), hold data."""
+        shape = planes.shape[1:]
+        if not self._stored.masked:
+            valid = np.ones(shape, dtype=bool)
+        elif self._nodata is not None and resampling is Resampling.nearest:
+            valid = any_differs(planes, self._nodata)
+        else:
+            valid = dataset.dataset_mask(window=window, out_shape=shape) > 0
+        if self._black_is_nodata:
+            valid &= any_differs(planes, 0)
+        if self._dtype.kind == "f":
+            valid &= np.isfinite(planes).all(axis=0)
+        return valid
+
+
+def describe(path: str | os.PathLike[str]) -> RasterInfo:
+    """Return what the raster at ``path`` says of itself, without reading pixels.
+
+    Raises:
+        RasterError: the file is missing or not a raster.
+    """
+    with open_dataset(path) as dataset:
+        return _describe(dataset, path)
+
+
+def _resampling(step: tuple[float, float], categorical: bool) -> Resampling:
+    if step == (1.0, 1.0):
+        return Resampling.nearest
+    shrinking = step[0] * step[1] > 1.0
+    if categorical:
+        return Resampling.mode if shrinking else Resampling.nearest
+    return Resampling.average if shrinking else Resampling.bilinear
+
+
+def _comparable_nodata(dataset: DatasetReader, info: RasterInfo) -> int | None:
+    """Return the nodata value if comparing the bands read with it makes the dataset's mask."""
+    flags = dataset.mask_flag_enums
+    if any(each != [MaskFlags.nodata] for each in flags) or info.nodata is None:
+        return None
+    all_bands = sorted(info.bands) == list(range(1, dataset.count + 1))
+    one_value = set(dataset.nodatavals) == {info.nodata}
+    integers = np.dtype(info.dtype).kind in "iu" and float(info.nodata).is_integer()
+    return int(info.nodata) if all_bands and one_value and integers else None
+
+
+def _together_and_rising(dataset: DatasetReader, bands: tuple[int, ...]) -> bool:
+    """Return whether to let GDAL fill arrays pixel by pixel, not band by band.
+
+    It copies fastest to the layout that it copies from; its cache of blocks is by band. GDAL 3.10
+    mistakes the order of bands when all are read in another than theirs.
+    """
+    rising = list(bands) == sorted(set(bands))
+    return rising and dataset.interleaving is Interleaving.pixel
+
+
+def _clipped(window: Window, height: int, width: int) -> Window:
+    """Return what of a window lies inside; of no height or width, or less, where nothing does."""
+    row, col = max(0, window.row), max(0, window.col)
+    bottom = min(height, window.row + window.height)
+    right = min(width, window.col + window.width)
+    return Window(row, col, bottom - row, right - col)
+
+
+def _grown(first: int, length: int, limit: int) -> tuple[int, int]:
+    """Return the first and the number of enough pixels around some, inside of ``limit``."""
+    enough = min(limit, max(length, _RESAMPLED_PX))
+    return min(first, limit - enough), enough
+
+
+def _describe(
+    dataset: DatasetReader,
+    path: str | os.PathLike[str],
+    chosen: Sequence[int] | None = None,
+) -> RasterInfo:
+    imagery = (
+        index
+        for index, meaning in enumerate(dataset.colorinterp, start=1)
+        if meaning is not ColorInterp.alpha
+    )
+    bands = tuple(chosen or imagery)
+    if not bands:
+        raise RasterError(f"{path} has no band of imagery")
+    missing = [band for band in bands if not 1 <= band <= dataset.count]
+    if missing:
+        raise RasterError(f"{path} has {dataset.count} bands, so no band {missing[0]}")
+    dtypes = {dataset.dtypes[band - 1] for band in bands}
+    if len(dtypes) > 1:
+        raise RasterError(f"{path} has bands of {', '.join(sorted(dtypes))}: choose bands of one")
+    flags = dataset.mask_flag_enums
+    rows, cols = dataset.block_shapes[0]
+    crs, transform = dataset.crs or None, dataset.transform
+    gcps, gcps_crs = dataset.gcps
+    if gcps and transform.is_identity:
+        crs, transform = gcps_crs or crs, from_gcps(gcps)
+    return RasterInfo(
+        path=os.fspath(path),
+        height=dataset.height,
+        width=dataset.width,
+        bands=bands,
+        dtype=dataset.dtypes[bands[0] - 1],
+        crs=crs,
+        transform=transform,
+        nodata=dataset.nodatavals[bands[0] - 1],
+        masked=not all(MaskFlags.all_valid in each for each in flags),
+        block_shape=(rows, cols),
+        overviews=tuple(dataset.overviews(1)),
+        gcps=tuple(gcps) if transform is not dataset.transform else (),
+    )

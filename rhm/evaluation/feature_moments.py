@@ -1,0 +1,241 @@
+"""A model's features on labelled images: moments of every stage in every domain, in one pass."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rhm.analysis.grid import BOUNDARY, BUILDING, draw_cells, labels_on_grid, with_boundary
+from rhm.analysis.moments import ClassMoments
+from rhm.analysis.taps import Taps, stages
+from rhm.data.catalog import Tile
+from rhm.data.labels import IGNORE, Label
+from rhm.data.radiometry import histogram_of
+from rhm.data.rasters.windows import Window
+from rhm.errors import AnalysisError
+from rhm.inference.tiling.stream import Tiling, input_scaling, network_input
+from rhm.models.build import SegmentationModel
+
+_BUILDING_TRIES = 10
+_KEPT_CELLS = 1000
+
+
+@dataclass(frozen=True)
+class CellSampling:
+    """Which cells of which images are looked at.
+
+    Attributes:
+        images: of each domain at most, evenly spread over its list.
+        window_px: side of the window of each image that is looked at, a multiple of 32.
+        cells: of each class, stage and image at most.
+        purity: share of a cell that its class covers at least; cells of mixed class are
+            dropped.
+        ground_px: stages whose cells are no larger look at the same ground: squares of so many
+            pixels that are pure. Otherwise a fine stage would be asked about every pixel at an
+            outline, and a coarse one about the insides of large buildings only.
+        boundary_px: half width of the outlines that are a class of their own, in pixels; 0 for
+            none, so that the classes are background and building.
+        seed: of windows and cells.
+    """
+
+    images: int = 40
+    window_px: int = 512
+    cells: int = 200
+    purity: float = 0.9
+    ground_px: int = 4
+    boundary_px: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.images < 2 or self.cells < 1 or self.window_px < 64 or self.window_px % 32:
+            raise ValueError(
+                f"images is at least 2, cells 1, window_px a multiple of 32 from 64: {self}"
+            )
+        if not 0.5 < self.purity <= 1.0 or not 0.0 <= self.boundary_px <= self.window_px:
+            raise ValueError(f"purity is in (0.5, 1], boundary_px from 0: {self}")
+        if self.ground_px < 1 or 32 % self.ground_px:
+            raise ValueError(f"ground_px is 1, 2, 4, 8, 16 or 32: {self}")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, by number."""
+        return BOUNDARY if self.boundary_px else BUILDING
+
+
+@dataclass
+class StageFeatures:
+    """What is known of one stage's features in one domain.
+
+    Half of the images' groups are for fitting, the other half for testing what was fitted.
+
+    Attributes:
+        fitted: moments of the first half.
+        held: moments of the second half.
+        channels: D.
+        stride: input pixels per cell.
+        features: cells of the second half, (n, D), a bounded number.
+        labels: of those, (n,).
+    """
+
+    fitted: ClassMoments
+    held: ClassMoments
+    channels: int
+    stride: int
+    features: list[Tensor] = field(default_factory=list)
+    labels: list[Tensor] = field(default_factory=list)
+
+    @property
+    def moments(self) -> ClassMoments:
+        """Of all cells."""
+        whole = ClassMoments.from_state_dict(self.fitted.state_dict())
+        return whole.merge(self.held)
+
+    def sample(self) -> tuple[Tensor, Tensor]:
+        """Return the cells kept of the second half, features (n, D) and labels (n,)."""
+        return torch.cat(self.features), torch.cat(self.labels)
+
+
+def collect_features(
+    model: SegmentationModel,
+    tiles: Sequence[Tile],
+    sampling: CellSampling,
+    *,
+    names: Sequence[str] = (),
+    on_image: Callable[[], None] | None = None,
+) -> dict[str, StageFeatures]:
+    """Run a model over images of one domain and gather its features by stage and class.
+
+    The same images, windows and cells are taken for any model of the same resolution, whatever
+    stages are looked at.
+
+    Args:
+        model: in ``eval`` mode.
+        tiles: labelled images of the domain.
+        sampling: which cells are taken.
+        names: of the stages, as ``Taps`` takes them; all by default.
+        on_image: called after each image.
+
+    Returns:
+        By name, in the order of computation.
+
+    Raises:
+        AnalysisError: there is no such stage, or a feature is no finite number.
+        RasterError: an image or mask cannot be read.
+        ModelFileError: an image does not have the bands that the model takes.
+    """
+    wanted = tuple(names) or stages(model.network, bands=model.spec.bands)
+    chosen = [tiles[i] for i in _spread(len(tiles), sampling.images)]
+    kept = max(1, round(2 * _KEPT_CELLS / len(chosen)))
+    found: dict[str, StageFeatures] = {}
+    with Taps(model.network, wanted) as taps:
+        for number, (tile, held) in enumerate(_halves(chosen)):
+            rng = np.random.default_rng([sampling.seed, number])
+            image, labels = _window(model, tile, sampling, rng=rng)
+            with torch.no_grad():
+                model(image)
+            for name, features in taps.features.items():
+                _check_dense(name, features, image)
+                if name not in found:
+                    stride = image.shape[2] // features.shape[2]
+                    found[name] = _empty(len(sampling.classes), features.shape[1], stride)
+                cells, classes = _draw(features, labels, sampling, number)
+                try:
+                    _take(found[name], cells, classes, held=held, kept=kept)
+                except AnalysisError as error:
+                    raise AnalysisError(f"{name} on {tile.image}: {error}") from error
+            if on_image is not None:
+                on_image()
+    return found
+
+
+def _spread(count: int, most: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+
+
+def _halves(tiles: Sequence[Tile]) -> Iterator[tuple[Tile, bool]]:
+    """Yield each image with whether it is of the second half; neighbours are of one half."""
+    groups = sorted({tile.group for tile in tiles})
+    for number, tile in enumerate(tiles):
+        # Of a single group there is no better split than the images'.
+        order = groups.index(tile.group) if len(groups) > 1 else number
+        yield tile, order % 2 == 1
+
+
+def _window(
+    model: SegmentationModel, tile: Tile, sampling: CellSampling, *, rng: np.random.Generator
+) -> tuple[Tensor, NDArray[np.uint8]]:
+    """Return a window as the network takes it, (1, bands, side, side), and its classes."""
+    spec = model.spec
+    scale = tile.scale_to(spec.gsd_m)
+    if tile.label is None:
+        raise AnalysisError(f"{tile.image} has no label")
+    with tile.open(scale) as raster, Label(tile.label, raster, scale=scale) as label:
+        tile.check(raster)
+        scaling, _ = input_scaling(raster, spec)
+        scene = histogram_of(raster) if spec.standardize != "none" else None
+        height, width = raster.info.height, raster.info.width
+        side = Tiling(tile=sampling.window_px, overlap=0).for_image(height, width).tile
+        rows, cols = min(side, height), min(side, width)
+        for _ in range(_BUILDING_TRIES):
+            row, col = (int(rng.integers(n + 1)) for n in (height - rows, width - cols))
+            window = Window(row, col, rows, cols)
+            mask = label.read(window)
+            if (mask == 1).any():
+                break
+        pixels, valid = raster.read(window)
+    image = network_input(pixels, spec.input_table(scaling, scene), side)
+    known = np.where(valid, mask, np.uint8(IGNORE))
+    classes = np.pad(known, ((0, side - rows), (0, side - cols)), constant_values=IGNORE)
+    if sampling.boundary_px:
+        classes = with_boundary(classes, sampling.boundary_px, ignore_index=IGNORE)
+    return image[None].to(next(model.parameters()).device), classes
+
+
+def _draw(
+    features: Tensor, classes: NDArray[np.uint8], sampling: CellSampling, number: int
+) -> tuple[Tensor, Tensor]:
+    size = (features.shape[2], features.shape[3])
+    labels = torch.from_numpy(classes)[None].to(features.device)
+    on_grid = partial(
+        labels_on_grid,
+        num_classes=len(sampling.classes),
+        purity=sampling.purity,
+        ignore_index=IGNORE,
+    )
+    ground = sampling.ground_px
+    if labels.shape[1] // size[0] < ground:
+        pure = on_grid(labels, (labels.shape[1] // ground, labels.shape[2] // ground))
+        labels = pure.repeat_interleave(ground, dim=1).repeat_interleave(ground, dim=2)
+    labels = on_grid(labels, size)
+    # Of the grid, so that a stage's cells do not depend on which others are looked at.
+    rng = np.random.default_rng([sampling.seed, number, *size])
+    return draw_cells(features, labels, per_class=sampling.cells, rng=rng, ignore_index=IGNORE)
+
+
+def _take(stage: StageFeatures, cells: Tensor, classes: Tensor, *, held: bool, kept: int) -> None:
+    (stage.held if held else stage.fitted).update(cells, classes)
+    if held:
+        # The draw is in the order of places: every n-th cell is as good as a random one.
+        for each in range(stage.held.num_classes):
+            members = torch.nonzero(classes == each)[:, 0]
+            members = members[:: max(1, math.ceil(len(members) / kept))]
+            stage.features.append(cells[members].float().cpu())
+            stage.labels.append(classes[members].cpu())
+
+
+def _empty(classes: int, channels: int, stride: int) -> StageFeatures:
+    # On the CPU wherever the model is: consumers' GPUs are slow in float64.
+    fitted, held = (ClassMoments(classes, channels) for _ in range(2))
+    return StageFeatures(fitted, held, channels, stride)
+
+
+def _check_dense(name: str, features: Tensor, image: Tensor) -> None:
+    shape, side = tuple(features.shape), image.shape[-1]
+    # Windows are square: features of other proportions have their channels last.
+    if features.ndim != 4 or shape[2] != shape[3] or not shape[1] or side % shape[2]:
+        raise AnalysisError(f"{name} gives features {shape}, not (N, channels, rows, columns)")

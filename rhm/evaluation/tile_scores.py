@@ -1,0 +1,241 @@
+"""One labelled image, predicted and counted."""
+
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import Any
+
+import geopandas
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from rasterio.transform import Affine
+
+from rhm.colour.histogram import Histogram
+from rhm.data.catalog import Tile
+from rhm.data.labels import IGNORE, Label
+from rhm.data.radiometry import Scaling, shift_for
+from rhm.data.rasters.raster import Raster
+from rhm.data.rasters.windows import Window
+from rhm.errors import CatalogError
+from rhm.inference.tiling.stream import Grid, Tiling, input_scaling, predict_blocks
+from rhm.inference.tracing.components import trace
+from rhm.models.build import SegmentationModel
+from rhm.training.metrics import (
+    BoundaryCounts,
+    CalibrationBins,
+    ConfusionCounts,
+    ObjectScores,
+    boundary_iou,
+    object_scores,
+)
+
+MIN_OBJECT_PX = 20.0
+"""Buildings of fewer square pixels are not counted, as in SpaceNet's score."""
+
+BOUNDARY_WIDTHS_M = (1.0, 3.0)
+"""Widths of the bands inside outlines that Boundary IoU compares, in metres on the ground.
+
+The narrow one asks for outlines that can be drawn on a map, the wide one for the right shape."""
+
+LEVELS = 200
+"""Levels of probability that pixels are counted by: the thresholds that can be compared."""
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A random pixel-wise shift under which images are seen.
+
+    Attributes:
+        family: one of ``rhm.colour.shifts.SHIFTS``.
+        seed: with an image's name it decides the image's map.
+    """
+
+    family: str
+    seed: int
+
+    def apply(self, name: str, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[Any]:
+        """Return the pixels (H, W, bands) of the image of this name under the shift."""
+        if not valid.any():
+            return pixels
+        histogram = Histogram.of(pixels, valid=valid)
+        moved = shift_for(histogram, self.family, name, seed=self.seed)
+        return moved.apply(pixels, valid=valid)
+
+
+@dataclass(frozen=True)
+class TileScores:
+    """The counts of one image, from which every score follows.
+
+    Attributes:
+        tile: the image.
+        pixels: by truth and prediction.
+        objects: buildings found, invented and missed.
+        boundaries: of outlines, one for each of ``BOUNDARY_WIDTHS_M``.
+        calibration: of probabilities, in ``LEVELS`` bins.
+        histogram: of the image as the model saw it, 256 levels from black to white.
+    """
+
+    tile: Tile
+    pixels: ConfusionCounts
+    objects: ObjectScores
+    boundaries: tuple[BoundaryCounts, ...]
+    calibration: CalibrationBins
+    histogram: Histogram
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An image as the model saw it, with truth and prediction, all on one grid.
+
+    Attributes:
+        pixels: (H, W, bands), 8 bit from black to white.
+        valid: (H, W) bool.
+        gsd_m: side of a pixel in metres, None if unknown.
+        truth: (H, W) uint8, 1 on buildings.
+        probability: (H, W) float32.
+        true_objects: outlines of the true buildings, in pixels.
+        objects: outlines of the predicted buildings, in pixels.
+        confidences: of ``objects``.
+    """
+
+    pixels: NDArray[np.uint8]
+    valid: NDArray[np.bool_]
+    gsd_m: float | None
+    truth: NDArray[np.uint8]
+    probability: NDArray[np.float32]
+    true_objects: NDArray[Any]
+    objects: NDArray[Any]
+    confidences: NDArray[np.float64] = field(repr=False)
+
+
+def see(model: SegmentationModel, tile: Tile, *, shift: Shift | None, tiling: Tiling) -> Seen:
+    """Predict an image at the model's resolution, as it is or under a shift.
+
+    Raises:
+        CatalogError: the image has no label.
+        RasterError: the image or its mask cannot be read.
+        ModelFileError: the image does not have the bands that the model takes.
+    """
+    if tile.label is None:
+        raise CatalogError(f"{tile.image} has no label to compare with")
+    scale = tile.scale_to(model.spec.gsd_m)
+    with tile.open(scale) as raster, Label(tile.label, raster, scale=scale) as label:
+        tile.check(raster)
+        scaling, _ = input_scaling(raster, model.spec)
+        pixels, valid, probability = predict_image(
+            model, raster, tile.name, scaling=scaling, shift=shift, tiling=tiling
+        )
+        truth = label.read()
+        valid &= truth != IGNORE
+        true_objects = _true_objects(label, truth, valid, raster)
+    outlines = trace(probability, valid, threshold=model.spec.threshold)
+    shown = scaling.bytes_table().apply(pixels)
+    return Seen(
+        pixels=shown,
+        valid=valid,
+        gsd_m=model.spec.gsd_m or tile.gsd_m,
+        truth=truth,
+        probability=probability,
+        true_objects=true_objects,
+        objects=outlines.polygons,
+        confidences=outlines.scores,
+    )
+
+
+def count(seen: Seen, tile: Tile, threshold: float) -> TileScores:
+    """Count one image's pixels, objects, outlines and probabilities."""
+    predicted = seen.probability >= threshold
+    truth = seen.truth == 1
+    return TileScores(
+        tile=tile,
+        pixels=ConfusionCounts.of(truth, predicted, seen.valid),
+        objects=object_scores(
+            seen.true_objects, seen.objects, min_area=MIN_OBJECT_PX, scores=seen.confidences
+        ),
+        boundaries=tuple(
+            boundary_iou(truth, predicted, seen.valid, _width_px(width, seen.gsd_m))
+            for width in BOUNDARY_WIDTHS_M
+        ),
+        calibration=CalibrationBins.of(seen.probability, truth, seen.valid, bins=LEVELS),
+        histogram=Histogram.of(seen.pixels, valid=seen.valid),
+    )
+
+
+def _width_px(width_m: float, gsd_m: float | None) -> int:
+    """Return a width in whole pixels, at least one; metres are pixels where the size is unknown."""
+    return max(1, round(width_m / (gsd_m or 1.0)))
+
+
+def pooled_histogram(scores: list[TileScores]) -> Histogram:
+    """Return the histogram of several images together."""
+    return reduce(Histogram.merge, (each.histogram for each in scores))
+
+
+def predict_image(
+    model: SegmentationModel,
+    raster: Raster,
+    name: str,
+    *,
+    scaling: Scaling,
+    shift: Shift | None,
+    tiling: Tiling,
+) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.float32]]:
+    """Predict a whole image, as it is or under a shift.
+
+    Args:
+        model: in ``eval`` mode.
+        raster: the image, open on the model's grid.
+        name: of the image, which with the shift's seed decides the shift.
+        scaling: the image's range, see ``input_scaling``.
+        shift: under which it is seen, or None.
+        tiling: tiles, overlap and batch.
+
+    Returns:
+        pixels (H, W, bands) as the model was shown them, valid (H, W), and probability (H, W).
+
+    Raises:
+        RasterError: the image cannot be read.
+    """
+    pixels, valid = raster.read()
+    if shift is not None:
+        pixels = shift.apply(name, pixels, valid)
+    standardizes = model.spec.standardize != "none"
+    table = model.spec.input_table(
+        scaling, Histogram.of(pixels, valid=valid) if standardizes else None
+    )
+
+    def read(window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        return pixels[window.slices], valid[window.slices]
+
+    height, width = valid.shape
+    probability = np.empty(valid.shape, dtype=np.float32)
+    for block in predict_blocks(model, read, Grid(height, width, tiling), table):
+        probability[block.window.slices] = block.probability
+    return pixels, valid, probability
+
+
+def _true_objects(
+    label: Label, truth: NDArray[np.uint8], valid: NDArray[np.bool_], raster: Raster
+) -> NDArray[Any]:
+    """Return the buildings as the label has them: footprints as drawn, or a mask's patches.
+
+    Buildings of which the image shows less than half cannot be asked for.
+    """
+    footprints = label.footprints
+    if footprints is None:
+        return trace((truth == 1).astype(np.float32), valid).polygons
+    drawn = _in_pixels(footprints, raster)
+    if valid.all() or not len(drawn):
+        return drawn
+    blank = shapely.union_all(trace((~valid).astype(np.float32), np.ones_like(valid)).polygons)
+    hidden = shapely.area(shapely.intersection(drawn, blank)) / shapely.area(drawn)
+    return np.asarray(drawn[hidden < 0.5])
+
+
+def _in_pixels(footprints: geopandas.GeoDataFrame, raster: Raster) -> NDArray[Any]:
+    to_pixels: Affine = ~raster.info.transform
+    height, width = raster.info.height, raster.info.width
+    drawn = footprints.geometry.affine_transform(to_pixels.to_shapely())
+    inside = shapely.intersection(drawn.to_numpy(), shapely.box(0, 0, width, height))
+    parts = shapely.get_parts(inside)
+    return np.asarray(parts[shapely.area(parts) > 0])

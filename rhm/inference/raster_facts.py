@@ -1,0 +1,70 @@
+"""What a raster says of itself, and how far it is from what a model was trained on."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from rhm.colour.histogram import Histogram
+from rhm.colour.levels import DTYPES
+from rhm.data.radiometry import Scaling, histogram_of
+from rhm.data.rasters.raster import Raster, RasterInfo
+from rhm.models.spec import ModelSpec
+
+_SHARES = (0.0, 0.02, 0.5, 0.98, 1.0)
+
+
+def inspect_raster(
+    path: str | os.PathLike[str],
+    spec: ModelSpec | None = None,
+    *,
+    bands: Sequence[int] | None = None,
+    black_is_nodata: bool = False,
+) -> dict[str, Any]:
+    """Return the facts of a raster, JSON-ready.
+
+    Args:
+        path: of the raster.
+        spec: of a model to compare with.
+        bands: 1-based indices of the bands to look at; all but alpha by default.
+        black_is_nodata: whether pixels that are zero in all bands have no data.
+
+    Raises:
+        RasterError: the raster cannot be read.
+        ModelFileError: it has other bands than the model takes, or the model does not record
+            its training imagery.
+    """
+    with Raster(path, bands=bands, black_is_nodata=black_is_nodata) as raster:
+        info = raster.info
+        facts: dict[str, Any] = {
+            "file": info.path,
+            "size": f"{info.width} x {info.height}",
+            "bands": len(info.bands),
+            "dtype": info.dtype,
+            "crs": info.crs.to_string() if info.crs else None,
+            "gsd_m": info.gsd_m,
+            "nodata": info.nodata,
+            "masked": info.masked,
+            "block": f"{info.block_shape[1]} x {info.block_shape[0]}",
+            "overviews": list(info.overviews),
+        }
+        if raster.dtype not in DTYPES:
+            return facts
+        histogram = histogram_of(raster)
+    # Counted on at most so many pixels, spread over the raster.
+    facts["pixels_counted"] = histogram.pixels
+    facts["values (min 2% 50% 98% max)"] = [
+        " ".join(str(value) for value in band) for band in histogram.quantile(_SHARES).tolist()
+    ]
+    if spec is not None and histogram.pixels:
+        facts |= _compared(spec, histogram, info)
+    return facts
+
+
+def _compared(spec: ModelSpec, histogram: Histogram, info: RasterInfo) -> dict[str, Any]:
+    spec.check_bands(histogram.bands, info.path)
+    scaling = spec.scalings.get(info.dtype) or Scaling.measure(histogram)
+    nearest, distance = spec.source_distance(scaling.bytes_table().push(histogram).distribution())
+    return {
+        "nearest_domain": nearest,
+        "distance": [round(float(each), 4) for each in distance],
+    }

@@ -1,0 +1,1 @@
+"""Runtimes: the engines that execute a network, and its export to ONNX."""

@@ -1,0 +1,1 @@
+"""Tiling: a scene predicted tile by tile and strip by strip, by one process or many."""

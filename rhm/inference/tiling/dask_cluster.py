@@ -1,0 +1,99 @@
+"""A Dask cluster whose workers predict strips."""
+
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from typing import Any, Self
+
+from rhm.errors import ConfigError, OutputError
+from rhm.inference.tiling.strips import Strip, Task
+from rhm.inference.tiling.workers import ModelSource, jobs, predict_job
+
+_RETRIES = 2
+
+
+class DaskCluster:
+    """Predicts strips on a Dask cluster; use it as a context manager.
+
+    Its workers need rhm, and must find the scene and the model under the same paths. Jobs of a
+    worker that is lost are done by others.
+
+    Args:
+        model: that they load, once each.
+        address: of the scheduler, such as ``tcp://head:8786``; or ``local``, for processes on
+            this machine.
+        count: of these processes.
+        resources: that each job takes of a worker, such as ``{"GPU": 1}``.
+        timeout_s: seconds to wait for the scheduler's answer.
+
+    Raises:
+        ConfigError: Dask is not installed, or does not answer.
+    """
+
+    def __init__(
+        self,
+        model: ModelSource,
+        address: str,
+        *,
+        count: int = 1,
+        resources: dict[str, float] | None = None,
+        timeout_s: float = 30.0,
+    ) -> None:
+        try:
+            self._dask: Any = import_module("distributed")
+        except ImportError as error:
+            raise ConfigError(
+                "--dask needs Dask, which is not installed: pip install 'rhm[dask]'"
+            ) from error
+        self._model = model
+        self._resources = resources
+        self._cluster: Any = None
+        try:
+            if address == "local":
+                self._cluster = self._dask.LocalCluster(
+                    n_workers=count, threads_per_worker=1, dashboard_address=None
+                )
+                address = self._cluster.scheduler_address
+            self._client = self._dask.Client(address, timeout=timeout_s)
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(f"no Dask scheduler answers at {address}: {reason}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._client.close()
+        if self._cluster is not None:
+            self._cluster.close()
+
+    def predict(self, task: Task, missing: Sequence[range]) -> Iterator[Strip]:
+        """Yield the strips of some runs as they are finished.
+
+        Raises:
+            RasterError: the scene cannot be read.
+            OutputError: workers were lost again and again.
+        """
+        slots = max(1, sum(self._client.nthreads().values()))
+        futures = [
+            self._client.submit(
+                predict_job,
+                self._model,
+                task,
+                job,
+                pure=False,
+                retries=_RETRIES,
+                resources=self._resources,
+            )
+            for job in jobs(missing, slots)
+        ]
+        try:
+            for future in self._dask.as_completed(futures):
+                yield from future.result()
+                future.release()
+        except self._dask.KilledWorker as error:
+            raise OutputError(
+                "Dask lost the workers of a job again and again (out of memory?): go on with "
+                "--resume"
+            ) from error
+        finally:
+            self._client.cancel(futures)

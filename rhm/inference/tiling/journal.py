@@ -1,0 +1,278 @@
+"""What a prediction has finished, kept on disk so that it can go on after any interruption.
+
+The probabilities of a scene are kept strip by strip in a hidden folder beside the results, each in
+a compressed file that appears under its name only when it is complete. A journal of one line for
+each says what is done, and a lock keeps a second run away.
+"""
+
+import json
+import os
+import shutil
+import threading
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import filelock
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from rhm.data.rasters.windows import Window
+from rhm.errors import OutputError
+
+_JOURNAL = "journal.jsonl"
+_LEVEL = 1
+"""zlib's fastest: parts are read once, and soon."""
+
+
+class GivenUpError(Exception):
+    """The strips that somebody waits for will not come."""
+
+
+class StripJournal:
+    """The finished strips of one scene's prediction; use it as a context manager.
+
+    Args:
+        folder: where they lie; it is made when the context is entered, which takes its lock.
+        fingerprint: of all that decides the prediction. Strips of another one are discarded.
+        dtype: of the stored probabilities.
+        width: columns of the scene.
+        strips: first row of each strip and the row after its last.
+        resume: whether to keep strips of the same prediction that are there.
+
+    Raises:
+        OutputError: another run is working on this scene, or the folder cannot be written to.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        fingerprint: str,
+        *,
+        dtype: DTypeLike,
+        width: int,
+        strips: list[tuple[int, int]],
+        resume: bool,
+    ) -> None:
+        self._folder = folder
+        self._fingerprint = fingerprint
+        self._dtype = np.dtype(dtype)
+        self._width = width
+        self._strips = strips
+        self._resume = resume
+        self._lock = filelock.FileLock(folder.with_name(f"{folder.name}.lock"), timeout=0)
+        self._done: dict[int, dict[str, Any]] = {}
+        self._changed = threading.Condition()
+        self._given_up = False
+
+    def __enter__(self) -> Self:
+        try:
+            self._folder.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+            self._begin()
+        except filelock.Timeout as error:
+            raise OutputError(
+                f"another run is predicting this scene into {self._folder.parent}: wait for it, "
+                "or choose another folder"
+            ) from error
+        except OSError as error:
+            self._lock.release()
+            raise self._unwritable(error) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None or not self._done:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        with suppress(OSError):
+            # While it is still held: afterwards it may be another run's.
+            Path(self._lock.lock_file).unlink()
+        self._lock.release()
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels the strips that are there hold."""
+        rows = sum(self._strips[index][1] - self._strips[index][0] for index in self._done)
+        return rows * self._width
+
+    @property
+    def damaged(self) -> set[Window]:
+        """The windows of the scene that could not be read for the strips that are there."""
+        return {Window(*each) for entry in self._done.values() for each in entry["damaged"]}
+
+    def missing(self) -> list[range]:
+        """Return the strips that are not there yet, as runs of consecutive ones."""
+        runs: list[range] = []
+        for index in range(len(self._strips)):
+            if index in self._done:
+                continue
+            if runs and runs[-1].stop == index:
+                runs[-1] = range(runs[-1].start, index + 1)
+            else:
+                runs.append(range(index, index + 1))
+        return runs
+
+    def store(self, index: int, packed: bytes, damaged: Iterable[Window] = ()) -> None:
+        """Keep a strip.
+
+        Args:
+            index: of the strip.
+            packed: what ``pack`` made of it.
+            damaged: windows of the scene that could not be read for it.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        path = self._path(index)
+        entry: dict[str, Any] = {"strip": index, "bytes": len(packed), "crc32": zlib.crc32(packed)}
+        entry["damaged"] = sorted(damaged)
+        try:
+            written = path.with_suffix(".writing")
+            with written.open("wb") as file:
+                file.write(packed)
+                file.flush()
+                # A strip that the journal knows survives a loss of power too.
+                os.fsync(file.fileno())
+            written.replace(path)
+            with (self._folder / _JOURNAL).open("a", encoding="utf-8") as journal:
+                journal.write(json.dumps(entry) + "\n")
+        except OSError as error:
+            raise self._unwritable(error) from error
+        with self._changed:
+            self._done[index] = entry
+            self._changed.notify_all()
+
+    def give_up(self) -> None:
+        """Let nobody wait for strips that will not come."""
+        with self._changed:
+            self._given_up = True
+            self._changed.notify_all()
+
+    def rows(self, count: int) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield the whole scene from top to bottom, some rows at a time, as they come to be there.
+
+        May run in another thread than the one that stores strips.
+
+        Args:
+            count: rows at a time; the last may be fewer.
+
+        Yields:
+            The first row, and its and the following rows as stored, (rows, width).
+
+        Raises:
+            OutputError: a strip is damaged.
+            GivenUpError: a strip will not come.
+        """
+        height = self._strips[-1][1]
+        band, first, filled = self._band(count, height), 0, 0
+        for index in range(len(self._strips)):
+            strip = self._load(index)
+            while len(strip):
+                taken = min(len(band) - filled, len(strip))
+                band[filled : filled + taken] = strip[:taken]
+                strip, filled = strip[taken:], filled + taken
+                if filled == len(band):
+                    yield first, band
+                    first, filled = first + len(band), 0
+                    # Not the same again: whoever got the last one may still hold it.
+                    band = self._band(count, height - first)
+
+    def _band(self, count: int, left: int) -> NDArray[Any]:
+        return np.empty((min(count, left), self._width), dtype=self._dtype)
+
+    def _load(self, index: int) -> NDArray[Any]:
+        with self._changed:
+            self._changed.wait_for(lambda: index in self._done or self._given_up)
+            if index not in self._done:
+                raise GivenUpError
+        top, bottom = self._strips[index]
+        try:
+            stored = zlib.decompress(self._path(index).read_bytes())
+            return np.frombuffer(stored, dtype=self._dtype).reshape(bottom - top, self._width)
+        except (OSError, ValueError, zlib.error) as error:
+            raise OutputError(
+                f"the finished part {self._path(index)} is damaged: predict the scene again "
+                "without --resume"
+            ) from error
+
+    def _begin(self) -> None:
+        """Take up the strips of the same prediction, or begin anew."""
+        lines = self._journal() if self._resume else []
+        if lines and lines[0] == self._header():
+            self._done = {entry["strip"]: entry for entry in lines[1:] if self._is_whole(entry)}
+            for leftover in self._folder.glob(".rhm.*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            self._write_journal()
+            return
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir()
+        self._write_journal()
+
+    def _header(self) -> dict[str, Any]:
+        return {"prediction": self._fingerprint, "strips": len(self._strips)}
+
+    def _journal(self) -> list[dict[str, Any]]:
+        """Return the journal's lines, up to one that was cut off."""
+        try:
+            text = (self._folder / _JOURNAL).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return []
+        entries = []
+        for line in text.splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                break
+            if isinstance(entry, dict):
+                entries.append(entry)
+        return entries
+
+    def _is_whole(self, entry: dict[str, Any]) -> bool:
+        index = entry.get("strip")
+        if not isinstance(index, int) or not 0 <= index < len(self._strips):
+            return False
+        try:
+            packed = self._path(index).read_bytes()
+        except OSError:
+            return False
+        windows = entry.get("damaged")
+        told = isinstance(windows, list) and all(
+            isinstance(each, list) and len(each) == 4 and all(isinstance(n, int) for n in each)
+            for each in windows
+        )
+        same = (len(packed), zlib.crc32(packed)) == (entry.get("bytes"), entry.get("crc32"))
+        return told and same
+
+    def _write_journal(self) -> None:
+        lines = [self._header(), *self._done.values()]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        written = self._folder / "journal.writing"
+        written.write_text(text, encoding="utf-8")
+        written.replace(self._folder / _JOURNAL)
+
+    def _path(self, index: int) -> Path:
+        return self._folder / f"strip-{index:06d}.zlib"
+
+    def _unwritable(self, error: OSError) -> OutputError:
+        return OutputError(f"cannot write to {self._folder.parent}: {error.strerror or error}")
+
+
+def discard(folder: Path) -> None:
+    """Remove what a run left behind, unless another one is at work there."""
+    lock = filelock.FileLock(folder.with_name(f"{folder.name}.lock"), timeout=0)
+    if folder.is_dir():
+        with suppress(filelock.Timeout, OSError), lock:
+            shutil.rmtree(folder, ignore_errors=True)
+            Path(lock.lock_file).unlink()
+
+
+def pack(rows: NDArray[Any]) -> bytes:
+    """Return rows of stored probabilities, compressed without loss."""
+    return zlib.compress(np.ascontiguousarray(rows).data, _LEVEL)

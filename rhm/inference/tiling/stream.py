@@ -1,0 +1,302 @@
+"""Prediction of rasters of any size, tile by tile, in memory that does not grow with them.
+
+Overlapping tiles are blended with smooth weights that add up to one at every pixel. The grid of
+tiles is a product of two axes, so what is finished is known after every tile, and all that is held
+is what the next tiles overlap.
+"""
+
+import math
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from rhm.colour.lookup import PixelMap
+from rhm.data.radiometry import Scaling, histogram_of
+from rhm.data.rasters.raster import Raster
+from rhm.data.rasters.windows import Window, blend_weights, starts
+from rhm.errors import ModelFileError
+from rhm.inference.runtime.tta import Network, averaged_over_views
+from rhm.inference.tiling.prefetch import ahead
+from rhm.models.spec import ModelSpec
+
+# What encoders halve five times, and what is left of it for those that pool.
+_STRIDE = 32
+_SMALLEST_TILE = 64
+
+# One batch waits while the next is read.
+_BATCHES_AHEAD = 1
+
+Reader = Callable[[Window], tuple[NDArray[Any], NDArray[np.bool_]]]
+"""Returns the pixels (H, W, bands) of a window, and where they hold data (H, W)."""
+
+
+@dataclass(frozen=True)
+class PredictedBlock:
+    """A finished part of a prediction.
+
+    Attributes:
+        window: that it covers.
+        probability: (height, width) float32 in [0, 1]; meaningless where not valid.
+        valid: (height, width) bool.
+    """
+
+    window: Window
+    probability: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a raster is cut for prediction.
+
+    Attributes:
+        tile: side of a tile in pixels; for most networks a multiple of 32.
+        overlap: pixels that neighbouring tiles share.
+        batch_size: tiles that go through the network at once; 1 is fastest on a CPU.
+        views: whether probabilities are averaged over the eight turned and mirrored views of a
+            tile, which costs eight predictions.
+    """
+
+    tile: int = 512
+    overlap: int = 64
+    batch_size: int = 1
+    views: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.overlap < self.tile or self.batch_size < 1:
+            raise ValueError(f"overlap must be in [0, tile) and batch_size at least 1: {self}")
+
+    def for_image(self, height: int, width: int) -> "Tiling":
+        """Return tiles no larger than an image asks for, which would be predicted in vain."""
+        side = max(_SMALLEST_TILE, _STRIDE * math.ceil(max(height, width) / _STRIDE))
+        return self if side >= self.tile else replace(self, tile=side, overlap=0)
+
+
+class Grid:
+    """The tiles that cover an image, in rows of tiles from top to bottom.
+
+    The rows of pixels that no later row of tiles touches any more are a *strip*; every row of
+    tiles finishes one.
+
+    Args:
+        height: of the image.
+        width: of the image.
+        tiling: tile and overlap; the tile is made no larger than the image asks for.
+    """
+
+    def __init__(self, height: int, width: int, tiling: Tiling) -> None:
+        self.height, self.width = height, width
+        self.tiling = tiling.for_image(height, width)
+        tile, overlap = self.tiling.tile, self.tiling.overlap
+        self.rows, self.cols = (starts(length, tile, overlap) for length in (height, width))
+        self.row_weights, self.col_weights = (
+            blend_weights(length, tile, overlap) for length in (height, width)
+        )
+        # Where each strip, or column of blocks, ends.
+        self.row_ends, self.col_ends = [*self.rows[1:], height], [*self.cols[1:], width]
+
+    @property
+    def strips(self) -> range:
+        """The indices of all strips."""
+        return range(len(self.rows))
+
+    def strip(self, index: int) -> tuple[int, int]:
+        """Return a strip's first row, and the row after its last."""
+        return self.rows[index], self.row_ends[index]
+
+    def window(self, row: int, col: int) -> Window:
+        """Return the part inside the image of the tile in some row and column of tiles."""
+        tile = self.tiling.tile
+        top, left = self.rows[row], self.cols[col]
+        return Window(top, left, min(tile, self.height - top), min(tile, self.width - left))
+
+    def first_touching(self, strip: int) -> int:
+        """Return the first row of tiles that reaches into a strip."""
+        top = self.rows[strip]
+        return next(row for row in self.strips if self.rows[row] + self.tiling.tile > top)
+
+
+def predict_blocks(
+    network: Network,
+    read: Reader,
+    grid: Grid,
+    table: PixelMap,
+    *,
+    strips: range | None = None,
+) -> Generator[PredictedBlock, None, None]:
+    """Predict an image, or some strips of it, and yield it block by block.
+
+    What is yielded for a strip is the same to the last bit whichever other strips are predicted
+    with it. Tiles without valid pixels do not go through the network. Pixels are read by a
+    thread of its own, ahead of the network.
+
+    Args:
+        network: gives logits; a module should be in ``eval`` mode.
+        read: gives pixels; is asked for windows inside the image only.
+        grid: the tiles.
+        table: from stored values to the network's input.
+        strips: consecutive strips to predict; all of them by default.
+
+    Yields:
+        Blocks that together cover the strips once, row by row of tiles from top to bottom, each
+        from left to right.
+
+    Raises:
+        ModelFileError: the network gives something else than one finite logit a pixel.
+    """
+    strips = grid.strips if strips is None else strips
+    if not strips:
+        return
+    if grid.tiling.views:
+        network = averaged_over_views(network)
+    rows = range(grid.first_touching(strips[0]), strips[-1] + 1)
+    batches = ahead(_batches(read, grid, table, rows), _BATCHES_AHEAD)
+    with closing(batches):
+        yield from _blended(_predicted(network, batches), grid, strips)
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """A tile: its row and column of tiles, where it is valid, and what the network sees of it.
+
+    A tile without valid pixels has no image.
+    """
+
+    row: int
+    col: int
+    valid: NDArray[np.bool_]
+    image: Tensor | None
+
+
+def _batches(read: Reader, grid: Grid, table: PixelMap, rows: range) -> Iterator[list[_Tile]]:
+    """Read rows of tiles in batches.
+
+    No batch holds tiles of two rows: networks round a little differently in batches of another
+    size, and this way a tile's batch is the same wherever a prediction begins.
+    """
+    size, tile = grid.tiling.batch_size, grid.tiling.tile
+    for row in rows:
+        batch: list[_Tile] = []
+        for col in range(len(grid.cols)):
+            pixels, valid = read(grid.window(row, col))
+            image = network_input(pixels, table, tile) if valid.any() else None
+            batch.append(_Tile(row, col, valid, image))
+            if sum(each.image is not None for each in batch) == size:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+
+def _predicted(
+    network: Network, batches: Iterable[list[_Tile]]
+) -> Iterator[tuple[_Tile, NDArray[np.float32] | None]]:
+    """Yield every tile with its probabilities, (tile, tile) or None without valid pixels."""
+    for batch in batches:
+        images = [tile.image for tile in batch if tile.image is not None]
+        found = iter(probabilities(network, torch.stack(images)) if images else ())
+        for tile in batch:
+            yield tile, None if tile.image is None else next(found)
+
+
+def probabilities(network: Network, images: Tensor) -> NDArray[np.float32]:
+    """Return (N, H, W) probabilities of (N, bands, H, W) images."""
+    if isinstance(network, nn.Module):
+        parameter = next(network.parameters(), None)
+        device = parameter.device if parameter is not None else images.device
+        images = images.to(device, memory_format=torch.channels_last)
+    with torch.inference_mode():
+        logits = network(images)
+        if logits.shape != (len(images), 1, *images.shape[2:]):
+            raise ModelFileError(
+                f"the model gave logits of shape {tuple(logits.shape)} for images of shape "
+                f"{tuple(images.shape)}: expected one channel of the same size"
+            )
+        found: NDArray[np.float32] = logits[:, 0].float().sigmoid().cpu().numpy()
+    if not np.isfinite(found).all():
+        raise ModelFileError("the model gave logits that are not numbers: its training diverged")
+    return found
+
+
+def _blended(
+    tiles: Iterable[tuple[_Tile, NDArray[np.float32] | None]], grid: Grid, strips: range
+) -> Iterator[PredictedBlock]:
+    """Add up weighted tiles; yield what no later tile touches.
+
+    Two sums wait for their next tile: of the tile to the right, as many columns as it shares, and
+    of the row of tiles below, as many rows. Nothing else of the image is held.
+    """
+    above = below = np.zeros((0, grid.width), dtype=np.float32)
+    beside = np.zeros((0, 0), dtype=np.float32)
+    for tile, probability in tiles:
+        window = grid.window(tile.row, tile.col)
+        finished_rows = grid.row_ends[tile.row] - window.row
+        finished_cols = grid.col_ends[tile.col] - window.col
+        if tile.col == 0:
+            above = below
+            below = np.zeros((window.height - finished_rows, grid.width), dtype=np.float32)
+            beside = np.zeros((window.height, 0), dtype=np.float32)
+        total = np.zeros((window.height, window.width), dtype=np.float32)
+        if probability is not None:
+            weights = grid.row_weights[tile.row, : window.height, None]
+            np.multiply(probability[: window.height, : window.width], weights, out=total)
+            total *= grid.col_weights[tile.col, : window.width]
+        total[:, : beside.shape[1]] += beside
+        done, beside = total[:, :finished_cols], total[:, finished_cols:]
+        columns = np.s_[:, window.col : window.col + finished_cols]
+        done[: len(above)] += above[columns]
+        below[columns] = done[finished_rows:]
+        if tile.row in strips:
+            place = Window(window.row, window.col, finished_rows, finished_cols)
+            yield PredictedBlock(
+                place, done[:finished_rows], tile.valid[:finished_rows, :finished_cols]
+            )
+
+
+def network_input(pixels: NDArray[Any], table: PixelMap, side: int) -> Tensor:
+    """Return a tile as a network takes it, mirrored up to full size where it is smaller.
+
+    Black in place of what is missing would look like nothing the network knows.
+
+    Args:
+        pixels: (H, W, bands) as stored, H and W at most ``side``.
+        table: from stored values to the network's input.
+        side: of the tile.
+
+    Returns:
+        (bands, side, side) float32.
+    """
+    missing = [(0, side - length) for length in pixels.shape[:2]]
+    full = np.pad(pixels, [*missing, (0, 0)], mode="reflect") if any(map(any, missing)) else pixels
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(table.apply(full), -1, 0)))
+
+
+def input_scaling(raster: Raster, spec: ModelSpec | None) -> tuple[Scaling, bool]:
+    """Return the range, black to white, in which a model sees a raster.
+
+    A range that the model stores for the raster's dtype is applied as it is. For another dtype
+    the raster's own range is measured: all that can be done, and worth saying.
+
+    Args:
+        raster: the scene.
+        spec: the model's description; None for a network that wants shares of the range.
+
+    Returns:
+        The range, and whether it was measured on this raster.
+
+    Raises:
+        ModelFileError: the raster has another number of bands than the model takes.
+        RasterError: the raster cannot be read.
+    """
+    if spec is not None:
+        spec.check_bands(len(raster.info.bands), raster.info.path)
+        stored = spec.scalings.get(raster.info.dtype)
+        if stored is not None:
+            return stored, False
+    return Scaling.measure(histogram_of(raster)), raster.info.dtype != "uint8"

@@ -1,0 +1,157 @@
+"""Processes on this machine that predict strips."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from multiprocessing import get_context
+from typing import Self
+
+import torch
+
+from rhm.errors import ModelFileError, OutputError
+from rhm.inference.runtime.backends import network_for
+from rhm.inference.runtime.tta import Network
+from rhm.inference.tiling.strips import Strip, Task, predict_strips
+from rhm.models.model_file import adapter_file, load_model, model_file
+
+_STRIPS_PER_JOB = 8
+"""What a job should be at least: its first row of tiles is predicted by the job before it too."""
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """How another process comes by the network.
+
+    Attributes:
+        model: the model file, or the folder of its run.
+        adapter: an adapter, or the folder of its run, or None.
+        device: see ``network_for``.
+        runtime: see ``network_for``; the same for all, because their last digits differ.
+        digest: of the files, which another process must find the same.
+    """
+
+    model: str
+    adapter: str | None
+    device: str
+    runtime: str
+    digest: str
+
+    @classmethod
+    def of(
+        cls,
+        model: str | os.PathLike[str],
+        adapter: str | os.PathLike[str] | None = None,
+        device: str = "auto",
+        runtime: str = "torch",
+    ) -> "ModelSource":
+        """Describe the network of some files.
+
+        Raises:
+            ModelFileError: there is no such file.
+        """
+        files = os.path.abspath(model), None if adapter is None else os.path.abspath(adapter)
+        return cls(*files, device, runtime, _digest(*files))
+
+    def load(self) -> Network:
+        """Return the network.
+
+        Raises:
+            ModelFileError: see ``load_model``; or the files are others than they were.
+            ConfigError: the device is not there.
+        """
+        if _digest(self.model, self.adapter) != self.digest:
+            raise ModelFileError(f"{self.model} has changed, or is another file for this worker")
+        network = load_model(self.model, adapter=self.adapter)
+        return network_for(network, device=self.device, runtime=self.runtime)
+
+
+class LocalProcesses:
+    """Predicts strips in processes on this machine; use it as a context manager.
+
+    Args:
+        model: that they load, once each.
+        count: how many, at least 1.
+        threads: of each; by default they share the machine's processors evenly.
+    """
+
+    def __init__(self, model: ModelSource, count: int, threads: int | None = None) -> None:
+        self._model = model
+        self._count = count
+        threads = threads or max(1, (os.cpu_count() or 1) // count)
+        # Not forked: the threads of torch and GDAL would not come along.
+        self._pool = ProcessPoolExecutor(
+            count,
+            mp_context=get_context("spawn"),
+            initializer=torch.set_num_threads,
+            initargs=(threads,),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def predict(self, task: Task, missing: Sequence[range]) -> Iterator[Strip]:
+        """Yield the strips of some runs as they are finished.
+
+        Raises:
+            OutputError: a process was killed.
+        """
+        futures: list[Future[list[Strip]]] = []
+        try:
+            for job in jobs(missing, self._count):
+                futures.append(self._pool.submit(predict_job, self._model, task, job))
+            for future in as_completed(futures):
+                yield from future.result()
+        except BrokenProcessPool as error:
+            raise OutputError(
+                "a process that predicts was killed (out of memory?): use fewer --workers or a "
+                "smaller --batch-size, and go on with --resume"
+            ) from error
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+def jobs(missing: Sequence[range], workers: int) -> list[range]:
+    """Cut runs of strips into jobs: enough for all workers, and few, for each costs a row of tiles.
+
+    Args:
+        missing: runs of consecutive strips.
+        workers: that will share the jobs.
+    """
+    total = sum(map(len, missing))
+    rounds = max(1, total // (workers * _STRIPS_PER_JOB))
+    wanted = -(-total // (workers * rounds))
+    cut: list[range] = []
+    for run in missing:
+        count = -(-len(run) // wanted)
+        edges = [run.start + len(run) * index // count for index in range(count + 1)]
+        cut += [range(first, last) for first, last in pairwise(edges)]
+    return cut
+
+
+def predict_job(model: ModelSource, task: Task, strips: range) -> list[Strip]:
+    """Predict consecutive strips in a process that keeps its network from job to job."""
+    return list(predict_strips(_network(model), task, strips))
+
+
+@lru_cache(maxsize=2)
+def _network(model: ModelSource) -> Network:
+    return model.load()
+
+
+def _digest(model: str, adapter: str | None) -> str:
+    digest = hashlib.sha256()
+    for file in (model_file(model), *([adapter_file(adapter)] if adapter else [])):
+        try:
+            digest.update(file.read_bytes())
+        except OSError as error:
+            raise ModelFileError(f"cannot read {file}: {error.strerror or error}") from error
+    return digest.hexdigest()

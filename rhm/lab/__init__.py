@@ -1,0 +1,1 @@
+"""The lab: the papers' own experiments, small and quick, each with its figure."""

@@ -1,0 +1,130 @@
+"""Networks with and without non-linear layers, on a task that needs some.
+
+Wang et al. (JMLR 26, 2025) compare a multilayer perceptron with a hybrid network, whose last
+layers are linear: in either, features separate from layer to layer.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rhm.errors import ConfigError
+from rhm.lab.layer_statistics import LayerStatistics, layer_statistics
+
+_CLASSES, _CLUSTERS, _INPUTS, _WIDTH = 4, 4, 20, 64
+_SPREAD = 0.3
+_LEARNING_RATE = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedNetwork:
+    """A network of ``layers`` hidden layers, of which the first ``nonlinear`` have a ReLU.
+
+    Attributes:
+        layers: number of hidden layers; a linear classifier follows.
+        nonlinear: how many of them, from the first, have a ReLU.
+        loss: half the mean over samples of the squared error, when training ended.
+        statistics: of the training samples' features, by layer, the input first; lines are
+            fitted to the linear layers and their input, or to all where there are none.
+    """
+
+    layers: int
+    nonlinear: int
+    loss: float
+    statistics: LayerStatistics
+
+
+def clustered_classes(per_class: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Draw samples of 4 classes in 20 dimensions that no linear map tells apart.
+
+    Each class has 4 clusters, whose centres have their mean at the origin. The seed decides on
+    the clusters, and ``per_class`` samples of each class are drawn after.
+
+    Returns:
+        Samples (N, 20) float32 and labels (N,) int64.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    centers = torch.randn(_CLASSES, _CLUSTERS, _INPUTS, generator=generator)
+    centers -= centers.mean(dim=1, keepdim=True)
+    labels = torch.arange(_CLASSES).repeat_interleave(per_class)
+    clusters = torch.randint(_CLUSTERS, labels.shape, generator=generator)
+    noise = _SPREAD * torch.randn(len(labels), _INPUTS, generator=generator)
+    return centers[labels, clusters] + noise, labels
+
+
+def train_network(
+    *, layers: int = 7, nonlinear: int = 3, per_class: int = 100, steps: int = 2000, seed: int = 0
+) -> TrainedNetwork:
+    """Train a network on clustered classes, full batch, with Adam, and look at its layers.
+
+    Args:
+        layers: number of hidden layers, of width 64.
+        nonlinear: how many of them, from the first, have a ReLU.
+        per_class: samples of each class to train on, and as many to test linear probes on.
+        steps: of training.
+        seed: of data and initial weights.
+
+    Raises:
+        ConfigError: a setting is impossible.
+    """
+    if not 0 <= nonlinear <= layers or layers < 2 or per_class < 2 or steps < 1:
+        raise ConfigError(
+            f"layers {layers} and per_class {per_class} must be at least 2, steps {steps} at "
+            f"least 1, and nonlinear {nonlinear} from 0 to layers"
+        )
+    samples, labels = clustered_classes(2 * per_class, seed=seed)
+    train = torch.arange(len(labels)) % 2 == 0
+    weights = _initial_weights(layers, nonlinear, seed)
+    loss = _fit(weights, nonlinear, samples[train], labels[train], steps)
+    with torch.no_grad():
+        features = _features(weights[:-1], nonlinear, samples)
+    return TrainedNetwork(
+        layers=layers,
+        nonlinear=nonlinear,
+        loss=loss,
+        statistics=layer_statistics(
+            [layer[train] for layer in features],
+            labels[train],
+            first_fitted=nonlinear if nonlinear < layers - 1 else 1,
+            held_out=([layer[~train] for layer in features], labels[~train]),
+        ),
+    )
+
+
+def _initial_weights(layers: int, nonlinear: int, seed: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    widths = [_INPUTS, *[_WIDTH] * layers, _CLASSES]
+    weights = []
+    for layer in range(layers + 1):
+        weight = torch.empty(widths[layer + 1], widths[layer])
+        # Small linear layers are in the regime of the theory; a ReLU halves what it passes.
+        gain = math.sqrt(2.0) if layer < nonlinear else 0.5
+        torch.nn.init.orthogonal_(weight, gain=gain, generator=generator)
+        weights.append(weight.requires_grad_())
+    return weights
+
+
+def _features(weights: Sequence[Tensor], nonlinear: int, samples: Tensor) -> list[Tensor]:
+    features = [samples]
+    for number, weight in enumerate(weights):
+        layer = features[-1] @ weight.T
+        features.append(layer.relu() if number < nonlinear else layer)
+    return features
+
+
+def _fit(
+    weights: list[Tensor], nonlinear: int, samples: Tensor, labels: Tensor, steps: int
+) -> float:
+    truth = torch.nn.functional.one_hot(labels, _CLASSES).to(samples)
+    optimizer = torch.optim.Adam(weights, lr=_LEARNING_RATE)
+    loss = torch.zeros(())
+    for _ in range(steps):
+        optimizer.zero_grad(set_to_none=True)
+        errors = _features(weights, nonlinear, samples)[-1] - truth
+        loss = 0.5 * errors.square().sum(dim=1).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    return float(loss.detach())

@@ -1,0 +1,260 @@
+"""Figures of the experiments on deep linear networks, as PNG files."""
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from rhm.lab.layer_statistics import LayerStatistics
+from rhm.lab.linear_separation import DeepLinearSeparation, LinearSeparation
+from rhm.lab.matrix_completion import CompletionComparison, CompletionRun
+from rhm.lab.parsimony import Parsimony
+from rhm.lab.png import saved_png
+
+_COLOURS = ("#1b7837", "#2166ac", "#e08214", "#8c6bb1")
+_GREY = "#9e9e9e"
+_ROUNDING = 1e-17
+
+
+def draw_parsimony(result: Parsimony, path: str | os.PathLike[str]) -> None:
+    """Draw each layer's singular values and its middle subspaces' angles, and both networks' loss.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    layers = result.singular_values.shape[1]
+    figure = plt.figure(figsize=(max(8.0, 3.4 * layers), 8.6), layout="constrained")
+    with saved_png(figure, path):
+        grid = figure.add_gridspec(3, layers)
+        first: list[Any] = [None, None]
+        for layer in range(layers):
+            values = figure.add_subplot(grid[0, layer], sharey=first[0])
+            angles = figure.add_subplot(grid[1, layer], sharey=first[1], sharex=values)
+            _draw_singular_values(values, result, layer)
+            _draw_angles(angles, result, layer)
+            if layer == 0:
+                first = [values, angles]
+                values.set_ylabel(r"singular values $\sigma_i(W_l)$")
+                angles.set_ylabel("angle to the start [rad]")
+                values.legend(frameon=False, fontsize=8)
+                angles.legend(frameon=False, fontsize=8, loc="center right")
+        _draw_paths(figure.add_subplot(grid[2, :]), result)
+
+
+def draw_linear_separation(result: LinearSeparation, path: str | os.PathLike[str]) -> None:
+    """Draw compression and discrimination by layer, of linear, hybrid and non-linear networks.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    figure, axes = plt.subplots(2, 3, figsize=(13.5, 7.6), layout="constrained")
+    with saved_png(figure, path):
+        for colour, network in zip(_COLOURS, result.linear, strict=False):
+            statistics = network.statistics
+            slope = statistics.compression_fit.slope
+            label = rf"$\epsilon$ = {network.init_scale:g}, slope {slope:.2f}"
+            _draw_layers(axes[0, 0], statistics, "compression", colour, label)
+            gain = statistics.discrimination_fit.slope
+            label = rf"$\epsilon$ = {network.init_scale:g}, slope {gain:.4f}"
+            _draw_layers(axes[1, 0], statistics, "discrimination", colour, label)
+            _draw_assumptions(axes[0, 2], network, colour)
+        axes[0, 2].plot([], [], "o-", color=_GREY, label=r"imbalance of layers $l$ and $l+1$")
+        axes[0, 2].plot([], [], "^:", color=_GREY, label="spread of middle singular values")
+        networks = {"hybrid": result.hybrid, "perceptron": result.perceptron}
+        for colour, (name, trained) in zip(_COLOURS[1:], networks.items(), strict=False):
+            label = f"{name}: {trained.nonlinear} of {trained.layers} layers with ReLU"
+            _draw_layers(axes[0, 1], trained.statistics, "compression", colour, label)
+            _draw_layers(axes[1, 1], trained.statistics, "discrimination", colour, label)
+            _draw_ranks(axes[1, 2], trained.statistics, name, colour)
+        _label_separation(axes)
+
+
+def draw_matrix_completion(result: CompletionComparison, path: str | os.PathLike[str]) -> None:
+    """Draw loss against steps and time, the effect of the rank asked for, and of depth.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    figure, axes = plt.subplots(2, 2, figsize=(11.5, 8.2), layout="constrained")
+    with saved_png(figure, path):
+        compared = result.select(depth=3, rank=result.rank)
+        for colour, run in zip(_COLOURS, compared, strict=False):
+            _draw_losses(axes[0, 0], run, colour, run.completion.steps, run.name)
+            _draw_losses(axes[0, 1], run, colour, run.completion.seconds, run.name)
+        names = [("compressed", 3), ("compressed", 2), ("narrow", 2)]
+        for colour, (name, depth) in zip(_COLOURS[1:], names, strict=False):
+            runs = sorted(result.select(name=name, depth=depth), key=lambda run: run.rank)
+            axes[1, 0].semilogy(
+                [run.rank for run in runs],
+                _positive([run.completion.test_loss[-1] for run in runs]),
+                "o-",
+                color=colour,
+                label=f"{name}, depth {depth}",
+            )
+        _draw_depths(axes[1, 1], result)
+        _label_completion(axes, result)
+        figure.suptitle(
+            f"{result.size} x {result.size} matrix of rank {result.rank}, {result.known:.0%} known",
+            fontsize=11,
+        )
+
+
+def _draw_singular_values(axes: Any, result: Parsimony, layer: int) -> None:
+    values = result.singular_values[:, layer]
+    middle = values.shape[1] - 2 * result.rank
+    axes.plot(result.steps, values[:, : result.rank], color=_COLOURS[0], lw=1.4)
+    # The smallest are drawn over the middle, which they leave.
+    axes.plot(result.steps, values[:, result.rank :], color=_GREY, lw=0.8)
+    axes.plot(result.steps, values[:, -result.rank :], color=_COLOURS[2], lw=1.4)
+    axes.plot([], [], color=_COLOURS[0], label=f"largest {result.rank}")
+    axes.plot([], [], color=_GREY, label=f"middle {middle}")
+    axes.plot([], [], color=_COLOURS[2], label=f"smallest {result.rank}")
+    axes.set_title(rf"layer $W_{layer + 1}$", fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_angles(axes: Any, result: Parsimony, layer: int) -> None:
+    after = slice(1, None)
+    for angles, style, colour, label in (
+        (result.leading_angles, "-", _COLOURS[0], f"leading {result.rank}, right"),
+        (result.right_angles, "-", _COLOURS[1], "middle, right"),
+        (result.left_angles, "--", _COLOURS[3], "middle, left"),
+    ):
+        shown = np.maximum(angles[after, layer], _ROUNDING)
+        if label.startswith("leading"):
+            # The first record is what the others are compared with.
+            shown[0] = np.nan
+        axes.semilogy(result.steps[after], shown, style, color=colour, label=label)
+    axes.set_xlabel("gradient steps")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_paths(axes: Any, result: Parsimony) -> None:
+    axes.semilogy(
+        result.steps, result.loss, color=_COLOURS[1], label="loss, wide network with its middle"
+    )
+    axes.semilogy(
+        result.steps,
+        result.compressed_loss,
+        "--",
+        color=_COLOURS[2],
+        label=f"loss, compressed to width {2 * result.rank}",
+    )
+    axes.semilogy(
+        result.steps,
+        np.maximum(result.compressed_distance, _ROUNDING),
+        ":",
+        color=_GREY,
+        label="relative distance of the two maps on the active subspace",
+    )
+    axes.set_xlabel("gradient steps")
+    axes.set_ylabel("loss or relative distance")
+    axes.legend(frameon=False, fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_layers(
+    axes: Any, statistics: LayerStatistics, quantity: str, colour: str, label: str
+) -> None:
+    """Draw a quantity by layer, and the line fitted to it."""
+    layers, fitted = statistics.layers, statistics.layers[statistics.first_fitted :]
+    axes.plot(layers, getattr(statistics, quantity), "o", color=colour, ms=5, label=label)
+    if quantity == "compression":
+        fit = statistics.compression_fit
+        axes.plot(fitted, np.exp(fit.intercept + fit.slope * fitted), color=colour, lw=1)
+        axes.set_yscale("log")
+    else:
+        fit = statistics.discrimination_fit
+        axes.plot(fitted, fit.intercept + fit.slope * fitted, color=colour, lw=1)
+
+
+def _draw_assumptions(axes: Any, network: DeepLinearSeparation, colour: str) -> None:
+    # The last weight has as many rows as there are classes: it cannot be balanced.
+    imbalance = network.imbalance[:-1]
+    axes.semilogy(np.arange(1, len(imbalance) + 1), imbalance, "o-", color=colour, ms=4)
+    layers = np.arange(1, len(network.middle_spread) + 1)
+    axes.semilogy(layers, network.middle_spread, "^:", color=colour, ms=4)
+
+
+def _draw_ranks(axes: Any, statistics: LayerStatistics, name: str, colour: str) -> None:
+    axes.plot(
+        statistics.layers, statistics.stable_rank, "o-", color=colour, label=f"{name}: stable rank"
+    )
+    if statistics.probe_accuracy is not None:
+        axes.plot(
+            statistics.layers,
+            statistics.probe_accuracy,
+            "s:",
+            color=colour,
+            ms=4,
+            label=f"{name}: accuracy of a linear probe",
+        )
+
+
+def _label_separation(axes: Any) -> None:
+    titles = (
+        ("deep linear networks, nearly orthogonal data", "with and without ReLU", "assumptions"),
+        ("deep linear networks", "with and without ReLU", "rank and linear probes"),
+    )
+    for row, names in zip(axes, titles, strict=True):
+        for each, title in zip(row, names, strict=True):
+            each.set_title(title, fontsize=10)
+            each.set_xlabel(r"layer $l$ (0: the input)")
+    for each in axes[0, :2]:
+        each.set_ylabel(r"compression $C_l$ = tr $\Sigma_W$ / tr $\Sigma_B$")
+    for each in axes[1, :2]:
+        each.set_ylabel(r"discrimination $D_l$")
+    axes[0, 2].set_ylabel("distance from the assumption")
+    axes[0, 2].set_xlabel(r"layer $l$")
+    axes[1, 2].set_ylabel("stable rank; share of test samples")
+    axes[1, 2].set_ylim(bottom=0.0)
+    _tidy(axes.flat)
+
+
+def _label_completion(axes: Any, result: CompletionComparison) -> None:
+    for each in axes.flat:
+        each.set_ylabel(r"loss, $\frac{1}{2}$ mean over all entries of residual$^2$")
+    axes[1, 0].set_ylabel("test loss at the end")
+    axes[0, 0].set_xlabel("gradient steps")
+    axes[0, 1].set_xlabel("time [s], initialisation and compression included")
+    axes[1, 0].set_xlabel(f"rank asked for; the matrix's is {result.rank}")
+    axes[1, 1].set_xlabel("gradient steps")
+    axes[0, 0].set_title(f"depth 3, rank {result.rank}: test solid, train dotted", fontsize=10)
+    axes[0, 1].set_title("the same against time", fontsize=10)
+    axes[1, 0].set_title("rank set too high", fontsize=10)
+    axes[1, 1].set_title("depth 2 against 3: test solid, train dotted", fontsize=10)
+    axes[1, 1].xaxis.set_major_locator(MaxNLocator(5))
+    axes[1, 0].set_xticks(sorted({run.rank for run in result.runs}))
+    _tidy(axes.flat)
+
+
+def _draw_losses(axes: Any, run: CompletionRun, colour: str, at: Any, label: str) -> None:
+    axes.semilogy(at, _positive(run.completion.test_loss), color=colour, label=label)
+    axes.semilogy(at, _positive(run.completion.train_loss), ":", color=colour)
+
+
+def _positive(values: Sequence[float]) -> NDArray[np.float64]:
+    """Return what a logarithmic axis can show; nothing of a matrix that was known whole."""
+    given = np.asarray(values, dtype=np.float64)
+    return np.where(given > 0.0, given, np.nan)
+
+
+def _draw_depths(axes: Any, result: CompletionComparison) -> None:
+    plan = [("full", 2), ("full", 3), ("compressed", 2), ("compressed", 3)]
+    for colour, (name, depth) in zip(_COLOURS, plan, strict=True):
+        for run in result.select(name=name, depth=depth, rank=result.rank):
+            _draw_losses(axes, run, colour, run.completion.steps, f"{name}, depth {depth}")
+
+
+def _tidy(axes: Iterable[Any]) -> None:
+    for each in axes:
+        each.spines[["top", "right"]].set_visible(False)
+        each.legend(frameon=False, fontsize=8)

@@ -1,0 +1,250 @@
+"""Progressive separation: each layer of a trained deep linear network separates the classes more.
+
+Wang, Li, Yaras, Zhu, Balzano, Hu, Qu, "Understanding Deep Representation Learning via Layerwise
+Feature Compression and Discrimination", JMLR 26, 2025 (arXiv 2311.02960): on nearly orthogonal
+data, where training ends at weights that are of minimum norm, balanced and approximately of low
+rank, C_l decays geometrically and D_l grows at least linearly with l.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rhm.adapters.descent import DenseResidual, descend
+from rhm.adapters.weights import chain, orthogonal_weights
+from rhm.errors import ConfigError
+from rhm.lab.hybrid_networks import TrainedNetwork, train_network
+from rhm.lab.layer_statistics import LayerStatistics, layer_statistics
+
+_CHECK_EVERY = 20
+
+_STARTS = ((0.1, 100.0, 0.1), (0.2, 1.0, 1.0), (0.3, 1.0, 1.0), (0.5, 1.0, 1.0))
+"""What is trained by default: init_scale, output_scale, step_size."""
+
+
+@dataclass(frozen=True, eq=False)
+class DeepLinearSeparation:
+    """A deep linear network of L layers, trained to tell K classes apart.
+
+    Attributes:
+        init_scale: every singular value of the weights at the start.
+        output_scale: by which the network's output was multiplied.
+        steps: of gradient descent.
+        loss: ``1/2 mean over samples |W_L ... W_1 x - y|^2`` at the end.
+        statistics: of the inputs and of the features of layers 1 to L - 1.
+        minimum_norm_residual: ``||W_L ... W_1 - Y X^+||_F / ||Y X^+||_F``.
+        imbalance: (L - 1,) ``||W_l W_l^T - W_{l+1}^T W_{l+1}||_F``; of the last pair about
+            ``init_scale^2 sqrt(d - K)``, because the last weight has K rows.
+        middle_spread: (L - 1,) largest less smallest of the d - 2K singular values of each layer
+            but the last that lie closest together.
+    """
+
+    init_scale: float
+    output_scale: float
+    steps: int
+    loss: float
+    statistics: LayerStatistics
+    minimum_norm_residual: float
+    imbalance: NDArray[np.float64]
+    middle_spread: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class LinearSeparation:
+    """The whole experiment.
+
+    Attributes:
+        linear: deep linear networks, by rising scale of their start.
+        hybrid: a network of non-linear, then linear layers.
+        perceptron: a network of non-linear layers alone.
+    """
+
+    linear: tuple[DeepLinearSeparation, ...]
+    hybrid: TrainedNetwork
+    perceptron: TrainedNetwork
+
+
+def nearly_orthogonal_data(
+    num_classes: int, per_class: int, width: int, *, noise: float = 0.2, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Draw orthonormal samples, and move each by noise of expected length ``noise``.
+
+    Returns:
+        Samples (N, width) float64, and labels (N,) int64.
+
+    Raises:
+        ConfigError: there are fewer than two classes, or more samples than dimensions, or the
+            noise is not a number from 0 up.
+    """
+    samples = num_classes * per_class
+    if num_classes < 2 or per_class < 1 or samples > width:
+        raise ConfigError(
+            f"{num_classes} classes of {per_class} samples do not fit {width} orthogonal "
+            "directions: choose at least 2 classes, and no more samples than directions"
+        )
+    if not 0.0 <= noise < math.inf:
+        raise ConfigError(f"noise {noise} must be a number from 0 up")
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(width, samples, generator=generator, dtype=torch.float64)
+    moved = torch.randn(samples, width, generator=generator, dtype=torch.float64)
+    labels = torch.arange(num_classes).repeat_interleave(per_class)
+    return torch.linalg.qr(drawn).Q.T + noise / math.sqrt(width) * moved, labels
+
+
+def separate(
+    samples: Tensor,
+    labels: Tensor,
+    *,
+    depth: int = 6,
+    init_scale: float = 0.3,
+    output_scale: float = 1.0,
+    step_size: float = 1.0,
+    stop_loss: float = 1e-8,
+    max_steps: int = 30_000,
+    seed: int = 0,
+) -> DeepLinearSeparation:
+    """Train a deep linear network by full-batch gradient descent, and look at its layers.
+
+    Args:
+        samples: (N, d) float64; hidden layers are of width d.
+        labels: (N,) int64 from 0; every class occurs.
+        depth: L, at least 3, so that there are hidden layers to fit a line to.
+        init_scale: every singular value of the weights at the start.
+        output_scale: by which the network's output is multiplied; from a small start, training
+            stalls without.
+        step_size: of gradient descent on half the mean squared error of a sample.
+        stop_loss: below which to stop.
+        max_steps: after which to stop.
+        seed: of the initial weights.
+
+    Raises:
+        ConfigError: a setting is impossible, or descent diverged.
+        AnalysisError: a class has no samples.
+    """
+    if depth < 3 or max_steps < 1 or not (output_scale > 0.0 and step_size > 0.0):
+        raise ConfigError(
+            f"depth {depth} must be at least 3, max_steps {max_steps} at least 1, output_scale "
+            f"{output_scale} and step_size {step_size} above 0"
+        )
+    inputs, classes = samples.T.contiguous(), int(labels.max()) + 1
+    truth = torch.nn.functional.one_hot(labels, classes).T.to(inputs)
+    weights = orthogonal_weights(
+        [len(inputs)] * depth + [classes],
+        init_scale,
+        generator=torch.Generator().manual_seed(seed),
+        dtype=inputs.dtype,
+    )
+    # s f(x) - y is s times f(x) - y / s.
+    scaled = truth / output_scale
+    rate = step_size * output_scale**2
+    taken, loss = _train(weights, inputs, scaled, rate, stop_loss / output_scale**2, max_steps)
+    features = [inputs]
+    for weight in weights[:-1]:
+        features.append(weight @ features[-1])
+    return DeepLinearSeparation(
+        init_scale=init_scale,
+        output_scale=output_scale,
+        steps=taken,
+        loss=loss * output_scale**2,
+        statistics=layer_statistics([layer.T for layer in features], labels),
+        minimum_norm_residual=_minimum_norm_residual(weights, inputs, scaled),
+        imbalance=_imbalance(weights),
+        middle_spread=_middle_spread(weights[:-1], classes),
+    )
+
+
+def run_linear_separation(
+    *,
+    num_classes: int = 3,
+    per_class: int = 10,
+    width: int = 50,
+    depth: int = 6,
+    network_steps: int = 2000,
+    seed: int = 0,
+) -> LinearSeparation:
+    """Train deep linear networks from several starts, a hybrid network and a perceptron.
+
+    Args:
+        num_classes: K of the nearly orthogonal data of the deep linear networks.
+        per_class: samples of each class.
+        width: d of data and hidden layers.
+        depth: L of the deep linear networks.
+        network_steps: of the training of hybrid network and perceptron.
+        seed: of data and networks.
+
+    Raises:
+        ConfigError: a setting is impossible.
+    """
+    samples, labels = nearly_orthogonal_data(num_classes, per_class, width, seed=seed)
+    linear = tuple(
+        separate(
+            samples,
+            labels,
+            depth=depth,
+            init_scale=init_scale,
+            output_scale=output_scale,
+            step_size=step_size,
+            seed=seed + 1,
+        )
+        for init_scale, output_scale, step_size in _STARTS
+    )
+    return LinearSeparation(
+        linear=linear,
+        hybrid=train_network(nonlinear=3, steps=network_steps, seed=seed),
+        perceptron=train_network(nonlinear=7, steps=network_steps, seed=seed),
+    )
+
+
+def _train(
+    weights: list[Tensor],
+    inputs: Tensor,
+    truth: Tensor,
+    step_size: float,
+    stop_loss: float,
+    max_steps: int,
+) -> tuple[int, float]:
+    """Train in place; return the steps taken and the loss."""
+    samples = inputs.shape[1]
+    residual = DenseResidual(truth, torch.ones_like(truth, dtype=torch.bool))
+    # The samples are a factor of the product too, which stays as it is.
+    steps = [0.0, *[step_size / samples] * len(weights)]
+    taken = 0
+    while True:
+        errors = chain([inputs, *weights]) - truth
+        loss = float(0.5 * errors.square().sum() / samples)
+        if not math.isfinite(loss):
+            raise ConfigError(f"the descent diverged by step {taken}: choose a smaller step_size")
+        if loss < stop_loss or taken >= max_steps:
+            return taken, loss
+        for _ in range(min(_CHECK_EVERY, max_steps - taken)):
+            descend([inputs, *weights], residual, steps)
+        taken = min(taken + _CHECK_EVERY, max_steps)
+
+
+def _minimum_norm_residual(weights: Sequence[Tensor], inputs: Tensor, truth: Tensor) -> float:
+    least: Tensor = truth @ torch.linalg.pinv(inputs)
+    return float(torch.linalg.norm(chain(weights) - least) / torch.linalg.norm(least))
+
+
+def _imbalance(weights: Sequence[Tensor]) -> NDArray[np.float64]:
+    return np.array(
+        [
+            float(torch.linalg.norm(lower @ lower.T - upper.T @ upper))
+            for lower, upper in pairwise(weights)
+        ]
+    )
+
+
+def _middle_spread(weights: Sequence[Tensor], classes: int) -> NDArray[np.float64]:
+    values = torch.linalg.svdvals(torch.stack(list(weights))).numpy()
+    count = values.shape[1] - 2 * classes
+    if count < 1:
+        return np.full(len(values), np.nan)
+    spreads: NDArray[np.float64] = values[:, : 2 * classes + 1] - values[:, count - 1 :]
+    return np.asarray(spreads.min(axis=1))

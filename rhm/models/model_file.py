@@ -1,0 +1,152 @@
+"""The one file that is a model: safetensors whose header holds the description."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from rhm.adapters import load_adapter, merge, save_adapter
+from rhm.adapters.adapter_file import adapter_notes
+from rhm.errors import ModelFileError
+from rhm.files import atomic_path
+from rhm.models.build import SegmentationModel
+from rhm.models.spec import ModelSpec
+
+_KEY = "rhm"
+
+
+def save_model(model: SegmentationModel, path: str | os.PathLike[str]) -> None:
+    """Write weights and description to one file, complete or not at all.
+
+    Raises:
+        ModelFileError: a weight is not finite.
+        OutputError: the file cannot be written.
+    """
+    tensors = {name: each.detach().contiguous() for name, each in model.state_dict().items()}
+    _check_finite(tensors, path)
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={_KEY: model.spec.to_json()})
+
+
+def save_adapted(model: SegmentationModel, path: str | os.PathLike[str]) -> None:
+    """Write a model's adapter and description, without the weights of its base.
+
+    Raises:
+        ConfigError: the model has no adapter.
+        ModelFileError: a number is not finite.
+        OutputError: the file cannot be written.
+    """
+    save_adapter(model, path, notes={_KEY: model.spec.to_json()})
+
+
+def load_model(
+    path: str | os.PathLike[str], *, adapter: str | os.PathLike[str] | None = None
+) -> SegmentationModel:
+    """Read a model file, ready for inference (``eval`` mode, on the CPU).
+
+    Args:
+        path: the file, or the folder of a run that holds ``model.safetensors``.
+        adapter: of ``save_adapted``, or the folder of a run that holds ``adapter.safetensors``;
+            merged into the model's weights.
+
+    Raises:
+        ModelFileError: a file is missing, damaged, or of no version known here, or the adapter
+            was made for another model.
+    """
+    model = _load(model_file(path))
+    if adapter is None:
+        return model
+    adapter = adapter_file(adapter)
+    load_adapter(model, adapter)
+    merge(model)
+    notes = adapter_notes(adapter)
+    if _KEY in notes:
+        model.spec = _adapted_spec(model.spec, notes[_KEY], adapter)
+    return model.eval()
+
+
+def _load(file: Path) -> SegmentationModel:
+    with _opened(file) as archive:
+        model = SegmentationModel(_spec(archive, file))
+        tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
+    _check_finite(tensors, file)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ModelFileError(f"{file}: its tensors do not fit its description") from error
+    return model.eval()
+
+
+def load_spec(path: str | os.PathLike[str]) -> ModelSpec:
+    """Read only the description of a model file.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, or not a model of a version known here.
+    """
+    file = model_file(path)
+    with _opened(file) as archive:
+        return _spec(archive, file)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    try:
+        with safe_open(file, framework="pt") as archive:
+            yield archive
+    except (SafetensorError, OSError) as error:
+        raise ModelFileError(f"{file} is not a model file: {error}") from error
+
+
+def _spec(archive: Any, file: Path) -> ModelSpec:
+    metadata = archive.metadata() or {}
+    if _KEY not in metadata:
+        raise ModelFileError(f"{file} holds tensors but no description: rhm did not write it")
+    try:
+        return ModelSpec.from_json(metadata[_KEY])
+    except ModelFileError as error:
+        raise ModelFileError(f"{file}: {error}") from error
+
+
+def _adapted_spec(base: ModelSpec, text: str, path: str | os.PathLike[str]) -> ModelSpec:
+    """Return the description of an adapted model, if it is one of this network."""
+    try:
+        spec = ModelSpec.from_json(text)
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}") from error
+    for name in ("architecture", "encoder", "bands", "classes", "head", "mean", "std"):
+        if getattr(spec, name) != getattr(base, name):
+            raise ModelFileError(f"{path} describes another network: its {name} is not the model's")
+    return spec
+
+
+def _check_finite(tensors: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
+    broken = [name for name, each in tensors.items() if not each.isfinite().all()]
+    if broken:
+        raise ModelFileError(
+            f"{path}: {len(broken)} of {len(tensors)} tensors are not finite, first {broken[0]}: "
+            "training diverged"
+        )
+
+
+def model_file(path: str | os.PathLike[str]) -> Path:
+    """Return the model file of a run's folder, or the file itself.
+
+    Raises:
+        ModelFileError: there is none.
+    """
+    file = Path(path)
+    if file.is_dir():
+        file = file / "model.safetensors"
+    if not file.is_file():
+        raise ModelFileError(f"no model at {path}: train one with `rhm train`")
+    return file
+
+
+def adapter_file(path: str | os.PathLike[str]) -> Path:
+    """Return the adapter file of a run's folder, or the file itself."""
+    return Path(path) / "adapter.safetensors" if Path(path).is_dir() else Path(path)

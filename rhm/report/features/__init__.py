@@ -1,0 +1,1 @@
+"""The feature page: what the layers of a network do to the classes."""

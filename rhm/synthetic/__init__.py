@@ -1,0 +1,1 @@
+"""The sample world: synthetic towns, seen by synthetic sensors, written as real files."""

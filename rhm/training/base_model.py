@@ -1,0 +1,104 @@
+"""The finished model that a run begins with."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+import rhm
+from rhm.adapters.adapter_file import base_hash
+from rhm.errors import ConfigError
+from rhm.files import write_text
+from rhm.models.build import ModelConfig, SegmentationModel
+from rhm.models.model_file import load_model, load_spec
+from rhm.training.config import RunConfig, parse_config
+from rhm.training.imagery import Material
+from rhm.training.run import Run
+
+
+def with_base(config: RunConfig) -> RunConfig:
+    """Return a configuration with what the model that it adapts decides; others as they are.
+
+    Raises:
+        ConfigError: the section ``model`` speaks of another network, or of training it anew.
+        ModelFileError: there is no such model.
+    """
+    if config.adapter.base is None:
+        return config
+    spec, plain = load_spec(config.adapter.base), ModelConfig()
+    decided: dict[str, Any] = {
+        "architecture": spec.architecture,
+        "encoder": spec.encoder,
+        "standardize": spec.standardize,
+        "head": spec.head,
+        "weights": "none",
+    }
+    for key, value in decided.items():
+        given = getattr(config.model, key)
+        if given not in (value, getattr(plain, key)):
+            raise ConfigError(
+                f"model.{key} is {given}, and that of adapter.base is {value}: leave it out"
+            )
+    for key in ("temperature", "learn_temperature", "batch_norm"):
+        if getattr(config.model, key) != getattr(plain, key):
+            raise ConfigError(
+                f"model.{key} is of models that are trained anew: with adapter.base, leave it out"
+            )
+    sections = {
+        "model": replace(config.model, **decided),
+        "data": replace(config.data, gsd_m=config.data.gsd_m or spec.gsd_m),
+    }
+    return parse_config({**dict(config), **sections})
+
+
+def base_model(config: RunConfig, material: Material) -> SegmentationModel:
+    """Return the model that a run adapts, described as what it becomes.
+
+    Raises:
+        ModelFileError: there is no such model.
+    """
+    model = load_model(str(config.adapter.base))
+    spec = model.spec
+    domains = [tile.domain for tile in material.train]
+    colour = [] if config.augment.colour == "none" else [config.augment.colour]
+    model.spec = replace(
+        spec,
+        scalings=dict(material.scalings),
+        gsd_m=config.data.gsd_m or material.gsd_m,
+        method=", ".join([spec.method, config.adapter.method, *colour]),
+        sources=tuple(dict.fromkeys([*spec.sources, *domains])),
+        source_histograms={**spec.source_histograms, **material.unit_histograms()},
+        training_images=spec.training_images + len(material.train),
+        split_hash=material.catalog.split_hash(),
+        seed=config.seed,
+        rhm_version=rhm.__version__,
+    )
+    return model.train().to(memory_format=torch.channels_last)
+
+
+def remember_base(run: Run, model: SegmentationModel) -> None:
+    """Write into a run's folder what base it has, by a hash of its weights.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    write_text(run.base, base_hash(model) + "\n")
+
+
+def check_base(run: Run) -> None:
+    """Check that the base of a run that was begun is still the model that it was.
+
+    Raises:
+        ConfigError: it is another model now.
+        ModelFileError: there is none any more.
+    """
+    base = run.config.adapter.base
+    if base is None or not run.base.is_file():
+        return
+    if run.base.read_text(encoding="ascii", errors="replace").strip() != base_hash(
+        load_model(base)
+    ):
+        raise ConfigError(
+            f"{base} is not the model any more that {run.folder} was begun with: put that back, "
+            "or choose another name"
+        )

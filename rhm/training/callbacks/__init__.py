@@ -1,0 +1,1 @@
+"""Callbacks: what is recorded about a run while it trains."""

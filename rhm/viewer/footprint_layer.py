@@ -1,0 +1,145 @@
+"""Footprints in the pixels of their raster, found by the part of it that is looked at."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pyarrow
+import pyogrio.errors
+import pyproj.exceptions
+import shapely
+from numpy.typing import NDArray
+from rasterio.io import DatasetReader
+from rasterio.transform import GCPTransformer
+
+from rhm.errors import VectorError
+from rhm.inference.vector_files import FORMATS
+from rhm.viewer.predictions import PredictionFiles
+
+MOST = 3000
+"""Footprints in sight from which none are sent: nobody could tell them apart."""
+
+
+_BEGINNINGS = {".gpkg": b"SQLite format 3", ".fgb": b"fgb", ".geojson": b"{", ".parquet": b"PAR1"}
+
+
+class FootprintLayer:
+    """The footprints of a prediction.
+
+    Args:
+        prediction: with footprints.
+
+    Raises:
+        VectorError: they cannot be read.
+        RasterError: the raster whose pixels they are told in cannot be read.
+    """
+
+    def __init__(self, prediction: PredictionFiles) -> None:
+        if prediction.buildings is None:
+            raise VectorError(f"{prediction.name} has no footprints")
+        frame = _read(prediction.buildings)
+        with prediction.open_probability() as raster:
+            crs = raster.crs or raster.gcps[1]
+            if crs is not None and frame.crs is not None:
+                try:
+                    frame = frame.to_crs(crs)
+                except pyproj.exceptions.ProjError as error:
+                    raise VectorError(f"{prediction.buildings}: {error}") from error
+            self._polygons = _in_pixels(frame.geometry.to_numpy(), raster)
+        self._scores, self._areas = (_numbers(frame, name) for name in ("score", "area_m2"))
+        self._tree = shapely.STRtree(self._polygons)
+
+    def __len__(self) -> int:
+        return len(self._polygons)
+
+    def within(self, left: float, top: float, right: float, bottom: float) -> bytes:
+        """Return the footprints that touch a part of the raster, as JSON.
+
+        Args:
+            left: first column of pixels.
+            top: first row.
+            right: end of the columns.
+            bottom: end of the rows.
+
+        Returns:
+            ``{"count": n, "footprints": [{"score", "area_m2", "rings"}, ...]}`` with the outer
+            and inner rings of each in pixels, (column, row); no footprints if they are more than
+            ``MOST``.
+        """
+        found = np.sort(self._tree.query(shapely.box(left, top, right, bottom)))
+        shown = found if len(found) <= MOST else found[:0]
+        footprints = [
+            {
+                "score": _known(self._scores[index]),
+                "area_m2": _known(self._areas[index]),
+                "rings": [ring for part in _parts(self._polygons[index]) for ring in part],
+            }
+            for index in shown
+        ]
+        return json.dumps({"count": len(found), "footprints": footprints}).encode()
+
+
+def _read(path: Path) -> gpd.GeoDataFrame:
+    """Read footprints as the format that the file's suffix says, and no other.
+
+    Under such a name may lie a virtual file, which shows any file of the machine.
+    """
+    try:
+        with path.open("rb") as file:
+            if not file.read(64).lstrip().startswith(_BEGINNINGS[path.suffix]):
+                raise VectorError(f"{path} is not {FORMATS[path.suffix]}")
+        frame = gpd.read_parquet(path) if path.suffix == ".parquet" else gpd.read_file(path)
+    except (
+        pyogrio.errors.DataSourceError,
+        pyogrio.errors.DataLayerError,
+        pyarrow.ArrowException,
+        ValueError,
+        OSError,
+    ) as error:
+        raise VectorError(f"{path} cannot be read: {error}") from error
+    if not isinstance(frame, gpd.GeoDataFrame):
+        raise VectorError(f"{path} holds no geometry")
+    return frame
+
+
+def _in_pixels(geometries: NDArray[Any], raster: DatasetReader) -> NDArray[Any]:
+    points: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    gcps, _ = raster.gcps
+    if gcps:
+        with GCPTransformer(gcps) as transformer:
+
+            def points(places: NDArray[np.float64]) -> NDArray[np.float64]:
+                rows, cols = transformer.rowcol(*places.T, op=lambda value: value)
+                return np.column_stack([cols, rows])
+
+            return np.asarray(shapely.transform(geometries, points), dtype=object)
+    inverse = ~raster.transform
+    turn = np.array([[inverse.a, inverse.b], [inverse.d, inverse.e]])
+    origin = np.array([inverse.c, inverse.f])
+    moved = shapely.transform(geometries, lambda places: places @ turn.T + origin)
+    return np.asarray(moved, dtype=object)
+
+
+def _parts(geometry: Any) -> list[list[list[list[float]]]]:
+    """Return the rings of each polygon of a geometry, to a hundredth of a pixel."""
+    polygons = [part for part in shapely.get_parts(geometry) if part.geom_type == "Polygon"]
+    return [
+        [np.round(shapely.get_coordinates(ring), 2).tolist() for ring in (p.exterior, *p.interiors)]
+        for p in polygons
+    ]
+
+
+def _numbers(frame: gpd.GeoDataFrame, name: str) -> NDArray[np.float64]:
+    if name not in frame:
+        return np.full(len(frame), np.nan)
+    try:
+        return np.asarray(frame[name].to_numpy(), dtype=np.float64)
+    except (TypeError, ValueError):
+        return np.full(len(frame), np.nan)
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,183 @@
+"""Adapter files: exact round trips, and refusal of what was made for another base."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from rhm.adapters import (
+    DeepLoRA,
+    LoRA,
+    attach,
+    attachment_of,
+    detach,
+    load_adapter,
+    merge,
+    save_adapter,
+)
+from rhm.adapters.adapter_file import adapter_notes, base_hash
+from rhm.adapters.attach import updates
+from rhm.adapters.lowrank import Adapter
+from rhm.errors import ConfigError, ModelFileError
+
+
+def network(seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3, groups=2)
+    ).eval()
+
+
+def trained(model: nn.Module, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.2)
+
+
+@pytest.mark.parametrize("adapter", [LoRA(3, alpha=6.0), DeepLoRA(4), DeepLoRA(2, 2, 0.1, 0.0)])
+@pytest.mark.parametrize("policy", ["frozen", "affine"])
+def test_an_adapter_comes_back_exactly(tmp_path: Path, adapter: Adapter, policy: str) -> None:
+    model, image = network(), torch.randn(2, 3, 8, 8)
+    attached = attach(
+        model, adapter, batch_norm=policy, trained=["3"] if policy == "affine" else []
+    )
+    trained(model, 1)
+    adapted = model(image)
+    path = tmp_path / "city.safetensors"
+    save_adapter(model, path)
+    again = network()
+    loaded = load_adapter(again, path)
+    assert (loaded.adapter, loaded.layers, loaded.trained) == (
+        attached.adapter,
+        attached.layers,
+        attached.trained,
+    )
+    assert torch.equal(again(image), adapted)
+    merge(again)
+    assert set(again.state_dict()) == set(network().state_dict())
+    torch.testing.assert_close(again(image), adapted, rtol=0.0, atol=1e-5)
+
+
+def test_one_base_serves_many_cities(tmp_path: Path) -> None:
+    image, answers = torch.randn(1, 3, 8, 8), {}
+    for seed, city in enumerate(("kampala", "vegas")):
+        model = network()
+        attach(model, DeepLoRA(4), batch_norm="affine")
+        trained(model, seed)
+        answers[city] = model(image)
+        save_adapter(model, tmp_path / f"{city}.safetensors")
+    base = network()
+    plain = base(image)
+    for city in ("vegas", "kampala", "vegas"):
+        load_adapter(base, tmp_path / f"{city}.safetensors")
+        assert torch.equal(base(image), answers[city])
+        detach(base)
+        assert torch.equal(base(image), plain)
+
+
+def test_the_hash_is_the_bases(tmp_path: Path) -> None:
+    model = network()
+    plain = base_hash(model)
+    assert plain == base_hash(network())
+    assert plain != base_hash(network(1))
+    attach(model, LoRA(2), batch_norm="affine")
+    trained(model, 0)
+    model.train()
+    model(torch.randn(4, 3, 8, 8))
+    assert base_hash(model) == plain
+    merge(model)
+    assert base_hash(model) != plain
+
+
+Change = Callable[[dict[str, object], dict[str, torch.Tensor]], object]
+
+
+def rewritten(path: Path, change: Change) -> None:
+    with safe_open(path, "pt") as archive:
+        values = json.loads(archive.metadata()["rhm_adapter"])
+        tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
+    change(values, tensors)
+    save_file(tensors, path, metadata={"rhm_adapter": json.dumps(values)})
+
+
+def test_what_was_trained_without_updates_comes_back_with_its_notes(tmp_path: Path) -> None:
+    model, path = network(), tmp_path / "head.safetensors"
+    attach(model, None, trained=["3"])
+    trained(model, 1)
+    save_adapter(model, path, notes={"where": "Kampala"})
+    again = network()
+    assert load_adapter(again, path).adapter is None
+    assert adapter_notes(path) == {"where": "Kampala"}
+    merge(again)
+    merge(model)
+    now = again.state_dict()
+    assert all(torch.equal(each, now[name]) for name, each in model.state_dict().items())
+
+
+def test_what_is_no_adapter_of_this_network_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    model = network()
+    attach(model, LoRA(2))
+    save_adapter(model, path)
+    with pytest.raises(ModelFileError, match="made for another base model"):
+        load_adapter(network(1), path)
+    with pytest.raises(ModelFileError, match="no adapter at"):
+        load_adapter(network(), tmp_path / "none.safetensors")
+    (tmp_path / "text").write_text("no")
+    with pytest.raises(ModelFileError, match="cannot be read as an adapter"):
+        load_adapter(network(), tmp_path / "text")
+    changes: list[tuple[Change, str]] = [
+        (lambda v, t: v.update(format=99), "later version"),
+        (lambda v, t: v.update(kind="rank-one"), "not an adapter of this network"),
+        (lambda v, t: v.update(settings={"rank": -1}), "not an adapter of this network"),
+        (lambda v, t: v.update(batch_norm="melted"), "choose frozen, statistics, affine"),
+        (
+            lambda v, t: v.update(kind="deep-lora", settings={"rank": 2, "depth": 10**12}),
+            "not an adapter of this network",
+        ),
+        (lambda v, t: v.update(layers=["nothing"]), "not an adapter of this network"),
+        (lambda v, t: t.update({"0/a": torch.ones(2, 5)}), "another shape"),
+        (lambda v, t: t.update({"0/b": torch.full((8, 2), torch.nan)}), "is not finite"),
+        (lambda v, t: t.pop("0/a"), "not an adapter of this network"),
+        (lambda v, t: t.update({"besides/none": torch.ones(2)}), "more than its layers have"),
+        (lambda v, t: t.update({"besides/0.bias": torch.ones(8)}), "more than its layers have"),
+        (lambda v, t: v.update(kind=None), "more than its layers have"),
+        (lambda v, t: v.update(trained=["0"]), "not an adapter of this network"),
+        (lambda v, t: v.update(format=math.inf), "cannot be read as an adapter"),
+        (lambda v, t: t.update({"0/a": torch.ones(())}), "another shape"),
+        (lambda v, t: t.update({"0/a": torch.ones(0, 27), "0/b": torch.ones(8, 0)}), "shape"),
+        (lambda v, t: t.update({"0/a": torch.ones(2, 27).int()}), "another type"),
+        (lambda v, t: t.update({"0/a": torch.ones(2, 27).double()}), "another type"),
+        (lambda v, t: t.update({"0/b": torch.ones(8, 3)}), "another shape"),
+    ]
+    for change, told in changes:
+        save_adapter(model, path)
+        rewritten(path, change)
+        fresh = network()
+        with pytest.raises(ModelFileError, match=told):
+            load_adapter(fresh, path)
+        assert attachment_of(fresh) is None
+        assert not list(updates(fresh))
+
+
+def test_saving_and_loading_need_the_right_network(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no adapter to save"):
+        save_adapter(network(), tmp_path / "a.safetensors")
+    model = network()
+    attach(model, LoRA(2))
+    save_adapter(model, tmp_path / "a.safetensors")
+    with pytest.raises(ConfigError, match="has an adapter already"):
+        load_adapter(model, tmp_path / "a.safetensors")
+    with torch.no_grad():
+        next(iter(updates(model)))[1].get_parameter("b").fill_(torch.inf)
+    with pytest.raises(ModelFileError, match="is not finite"):
+        save_adapter(model, tmp_path / "b.safetensors")
+    assert not (tmp_path / "b.safetensors").exists()

@@ -1,0 +1,207 @@
+"""``rhm adapt``, ``rhm merge`` and ``rhm predict --adapter``: from few images to a small file."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rasterio
+import torch
+
+from rhm.cli.commands.adapt import _complete, _validate_every
+from rhm.models.model_file import load_model
+from rhm.training.adaptation import LEARNING_RATES
+
+Rhm = Callable[..., tuple[int, str, str]]
+SMALL = ("--domain", "birch_satellite", "--steps", 4, "--batch-size", 2, "--chip", 64)
+HERE = ("--set", "data.workers=0", "--set", "trainer.accelerator=cpu", "--quiet")
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the adapted runs."""
+    return tmp_path_factory.mktemp("adapted")
+
+
+@pytest.fixture
+def adapted(rhm: Rhm, trained: Path, catalog_path: Path, runs: Path) -> Path:
+    """The run adapted by Deep LoRA, made once."""
+    folder = runs / "tiny-birch_satellite-deep-lora"
+    if not folder.is_dir():
+        code, printed, err = rhm("adapt", trained, catalog_path, *SMALL, *HERE, "-o", runs)
+        assert code == 0, err
+        lines = printed.splitlines()
+        assert lines[0].startswith("trained: ")
+        assert lines[0].endswith(" and 145 in full")
+        assert lines[1].startswith(f"model in {folder / 'model.safetensors'} (")
+        assert lines[2].startswith(f"adapter in {folder / 'adapter.safetensors'} (")
+    return folder
+
+
+def test_an_adapter_is_merged_into_the_same_model(
+    rhm: Rhm, trained: Path, adapted: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "merged.safetensors"
+    words = ["merge", trained, adapted / "adapter.safetensors", "-o", out, "--json"]
+    code, printed, err = rhm(*words)
+    assert code == 0, err
+    assert json.loads(printed) == {"model": str(out)}
+    ours, theirs = load_model(out), load_model(adapted)
+    assert ours.spec == theirs.spec
+    pairs = zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True)
+    assert all(torch.equal(*pair) for pair in pairs)
+
+
+def test_a_scene_is_predicted_with_an_adapter(
+    rhm: Rhm, world: Path, trained: Path, adapted: Path, tmp_path: Path
+) -> None:
+    scene = world / "scenes" / "birch_satellite.tif"
+    words = ["--tile", 96, "--overlap", 32, "--dtype", "float32"]
+    for name, model in (
+        ("plain", [trained]),
+        ("adapted", [trained, "--adapter", adapted / "adapter.safetensors"]),
+        ("folder", [trained, "--adapter", adapted]),
+        ("merged", [adapted]),
+    ):
+        code, _, err = rhm("predict", model[0], scene, *model[1:], *words, "-o", tmp_path / name)
+        assert code == 0, err
+    read = {}
+    for name in ("plain", "adapted", "folder", "merged"):
+        with rasterio.open(tmp_path / name / "birch_satellite_probability.tif") as raster:
+            read[name] = raster.read()
+    assert (read["adapted"] == read["merged"]).all()
+    assert (read["folder"] == read["merged"]).all()
+    assert (read["adapted"] != read["plain"]).any()
+
+
+def test_what_was_trained_is_said_for_machines(
+    rhm: Rhm, trained: Path, catalog_path: Path, runs: Path
+) -> None:
+    words = [*SMALL, *HERE, "--method", "lora", "--rank", 2, "--target", "*conv_pw", "--json"]
+    code, printed, err = rhm("adapt", trained, catalog_path, *words, "-o", runs, "--name", "said")
+    assert code == 0, err
+    values = json.loads(printed)
+    assert set(values) == {"run", "model", "adapter", "trained"}
+    layers = [row for row in values["trained"] if row["rank"] is not None]
+    assert layers
+    assert all(row["name"].endswith("conv_pw") and row["rank"] == 2 for row in layers)
+    assert {row["kind"] for row in values["trained"]} == {"Conv2d", "in full"}
+    code, _, err = rhm("adapt", trained, catalog_path, *words, "-o", runs, "--name", "said")
+    assert (code, "--resume" in err) == (2, True)
+
+
+def test_everything_can_be_trained(
+    rhm: Rhm, trained: Path, catalog_path: Path, bank_path: Path, runs: Path
+) -> None:
+    words = [*SMALL, *HERE, "--method", "full", "--bank", bank_path, "--learning-rate", 1e-3]
+    code, printed, err = rhm("adapt", trained, catalog_path, *words, "-o", runs)
+    assert code == 0, err
+    assert len(printed.splitlines()) == 2
+    config = (runs / "tiny-birch_satellite-full" / "config.yaml").read_text()
+    assert "colour: rhm" in config
+    assert "learning_rate: 0.001" in config
+
+
+def test_the_analysis_shows_what_was_changed(
+    rhm: Rhm, trained: Path, adapted: Path, catalog_path: Path, tmp_path: Path
+) -> None:
+    small = ["--images", 4, "--window", 96, "--split", "all", "--stage", "encoder[1]"]
+    words = ["analyze", adapted / "model.safetensors", catalog_path, *small]
+    code, printed, err = rhm(*words, "-o", tmp_path)
+    assert code == 0, err
+    said = [line for line in printed.splitlines() if "of its weight" in line]
+    assert len(said) == 1
+    page = (tmp_path / "index.html").read_text()
+    assert 'id="adaptation"' in page
+    assert page.count("Singular values of the updates of") >= 1
+    (change,) = json.loads((tmp_path / "analysis.json").read_text())["adaptations"]
+    assert change["method"] == "deep-lora"
+    assert change["steps"] == [0, *range(1, 5)]
+    norms = [layer["relative_norm"] for layer in change["layers"]]
+    assert norms == sorted(norms, reverse=True)
+    assert {each[-1] for each in change["angles"].values()} != {None}
+    words = ["analyze", trained, catalog_path, *small, "-o", tmp_path / "plain"]
+    assert rhm(*words)[0] == 0
+    assert 'id="adaptation"' not in (tmp_path / "plain" / "index.html").read_text()
+
+
+def test_an_input_is_not_overwritten(rhm: Rhm, trained: Path, adapted: Path) -> None:
+    adapter = adapted / "adapter.safetensors"
+    inputs = (adapter, adapter), (trained / "model.safetensors", adapter), (adapter, adapted)
+    for output, given in inputs:
+        before = output.read_bytes()
+        code, _, err = rhm("merge", trained, given, "-o", output)
+        assert (code, "would overwrite" in err, err.count("\n")) == (2, True, 1)
+        assert output.read_bytes() == before
+
+
+@pytest.mark.parametrize(("steps", "every"), [(300, 50), (60, 10), (307, 307), (13, 13), (8, 2)])
+def test_validations_are_about_six(steps: int, every: int) -> None:
+    assert _validate_every(steps) == every
+
+
+def test_settings_that_were_not_made_follow_those_that_were(trained: Path) -> None:
+    tree: dict[str, Any] = {
+        "data": {"sources": ["las vegas"]},
+        "adapter": {"method": "lora"},
+        "trainer": {"steps": 9},
+    }
+    _complete(tree, trained)
+    assert tree["name"] == "tiny-las_vegas-lora"
+    assert tree["optimizer"] == {"learning_rate": LEARNING_RATES["lora"]}
+    assert tree["trainer"]["validate_every"] == 3
+    assert tree["model"] == {"threshold": load_model(trained).spec.threshold}
+    odd: dict[str, Any] = {**tree, "data": {"sources": 3}}
+    del odd["name"]
+    _complete(odd, trained)
+    assert odd["name"] == "tiny-lora"
+    broken = {**tree, "optimizer": 3}
+    _complete(broken, trained)
+    assert broken["optimizer"] == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--method", "dora"], "unknown method 'dora': choose deep-lora, lora"),
+        (["--rank", "3"], "the rank of Deep LoRA is even"),
+        (["--target", "encodr"], "no layer of the network is a target 'encodr'"),
+        (["--target", "*conv_dw", "--rank", "64"], "rank 64 is above that of"),
+        (["--set", "adapter.ranks=3"], "adapter.ranks: unknown key, did you mean 'rank'"),
+        (["--set", "nothing"], "--set wants section.key=value"),
+        (["--set", "adapter.base=null"], "adapter.base is"),
+        (["--set", "adapter.base=other"], "adapter.base is the model that the command names"),
+        (["--set", "optimizer=3"], "optimizer"),
+        (["--set", "data.sources=3"], "data.sources"),
+        (["--set", "trainer.steps=x"], "trainer.steps"),
+        (["--rank", "100000"], "rank 100000 is above that of every layer"),
+        (["--target", "encoder", "--target", "typo*"], "a target 'typo*'"),
+        (["--domain", "nowhere"], "nowhere"),
+    ],
+)
+def test_what_cannot_be_adapted_is_one_line(
+    rhm: Rhm, trained: Path, catalog_path: Path, runs: Path, words: list[str], told: str
+) -> None:
+    given = ["adapt", trained, catalog_path, *SMALL, *HERE, "-o", runs, "--name", "bad", *words]
+    code, printed, err = rhm(*given)
+    assert (code, printed) == (2, "")
+    assert told in err
+    assert err.count("\n") == 1
+    assert not (runs / "bad" / "config.yaml").exists()
+
+
+def test_a_foreign_adapter_is_one_line(
+    rhm: Rhm, trained: Path, adapted: Path, world: Path, tmp_path: Path
+) -> None:
+    scene, out = world / "scenes" / "birch_satellite.tif", tmp_path / "out"
+    for adapter, told in (
+        (tmp_path / "nothing", "no adapter at"),
+        (trained / "model.safetensors", "cannot be read as an adapter"),
+    ):
+        code, _, err = rhm("predict", trained, scene, "-o", out, "--adapter", adapter)
+        assert (code, told in err, err.count("\n")) == (2, True, 1)
+    words = ["merge", adapted, adapted / "adapter.safetensors", "-o", tmp_path / "x.safetensors"]
+    code, _, err = rhm(*words)
+    assert (code, "made for another base model" in err) == (2, True)
+    assert not list(tmp_path.glob("x*"))

@@ -1,0 +1,167 @@
+"""The commands of histogram banks."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+Rhm = Callable[..., tuple[int, str, str]]
+
+
+def test_banks_are_built_added_to_and_shown(rhm: Rhm, world: Path, tmp_path: Path) -> None:
+    first, both = tmp_path / "first.bank", tmp_path / "both.bank"
+    code, printed, _ = rhm("bank", "build", world / "birch_satellite" / "images", "-o", first)
+    assert code == 0
+    assert "6 images, 3 bands" in printed
+    images = [world / town / "images" for town in ("birch_aerial", "alder_aerial")]
+    words = ["bank", "build", *images, "-o", both, "--add", first, "--shift", "gamma", "--json"]
+    code, printed, _ = rhm(*words)
+    assert code == 0
+    assert json.loads(printed)["images"] == 18
+    code, printed, _ = rhm("bank", "show", both)
+    assert code == 0
+    lines = printed.splitlines()
+    assert lines[0] == "18 images, 3 bands"
+    drawn = [line for line in lines if "█" in line]
+    assert len(drawn) == 9
+    for domain, dtype in (
+        ("alder_aerial", "uint8"),
+        ("birch_aerial", "uint8"),
+        ("birch_satellite", "uint16"),
+    ):
+        (title,) = [line for line in lines if line.startswith(f"{domain}: ")]
+        assert title.endswith(f"6 images, {6 * 96 * 96} pixels of {dtype}")
+    axes = [line for line in lines if line.startswith("band ")]
+    assert axes[0] == axes[1] != axes[2]
+    code, printed, _ = rhm("bank", "show", both, "--json")
+    shown = json.loads(printed)
+    assert len(shown["names"]) == 18
+    assert [(each["domain"], each["images"]) for each in shown["domains"]] == [
+        ("alder_aerial", 6),
+        ("birch_aerial", 6),
+        ("birch_satellite", 6),
+    ]
+    (distance,) = shown["distances"]
+    assert (distance["domain"], distance["other"]) == ("alder_aerial", "birch_aerial")
+    assert f"alder_aerial   birch_aerial  uint8  {distance['distance'][0]:.3f}" in lines[-1]
+
+
+def test_a_bank_is_the_same_for_any_number_of_workers(
+    rhm: Rhm, world: Path, tmp_path: Path
+) -> None:
+    images = world / "birch_satellite" / "images"
+    for name, words in (
+        ("a", ["--workers", 1]),
+        ("b", ["--workers", 3]),
+        ("c", ["--decimated"]),
+        ("d", []),
+    ):
+        assert rhm("bank", "build", images, "-o", tmp_path / f"{name}.bank", *words)[0] == 0
+    # Images of fewer pixels than a decimated one may have are counted whole.
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+
+
+def flat_bank(path: Path, values: dict[str, int], *, bands: int = 1, dtype: str = "uint8") -> Path:
+    """Write a bank of images of one value each, by their names."""
+    from rhm.colour.histogram_bank import HistogramBank
+
+    images = (np.full((4, 5, bands), value, dtype=dtype) for value in values.values())
+    HistogramBank.from_images(images, names=list(values)).save(path)
+    return path
+
+
+def test_distances_of_banks_are_between_domains(rhm: Rhm, tmp_path: Path) -> None:
+    ours = flat_bank(tmp_path / "a.bank", {"x/1": 10, "x/2": 20, "y/1": 50}, bands=2)
+    theirs = flat_bank(tmp_path / "b.bank", {"z/1": 0, "one": 55}, bands=2)
+    code, printed, _ = rhm("bank", "show", ours, "--against", theirs, "--json")
+    assert code == 0
+    found = {(d["domain"], d["other"]): d["distance"] for d in json.loads(printed)["distances"]}
+    assert found == {
+        ("x", ""): [40.0, 40.0],
+        ("x", "z"): [15.0, 15.0],
+        ("y", ""): [5.0, 5.0],
+        ("y", "z"): [50.0, 50.0],
+    }
+    code, printed, _ = rhm("bank", "show", ours, "--against", theirs)
+    assert printed.splitlines()[-5:][::4] == [
+        "distance from  to         dtype  band 1  band 2",
+        "y              z          uint8  50.000  50.000",
+    ]
+    deep = flat_bank(tmp_path / "c.bank", {"z/1": 0}, bands=2, dtype="uint16")
+    gray = flat_bank(tmp_path / "d.bank", {"z/1": 0})
+    for other, told in ((deep, "no distance from uint8"), (gray, "no distance from 2 bands to 1")):
+        code, printed, err = rhm("bank", "show", ours, "--against", other)
+        assert (code, printed, err.count("\n")) == (2, "", 1)
+        assert told in err
+
+
+def drawings(printed: str) -> list[str]:
+    """The drawn bands, each as wide as its axis."""
+    found, start = [], 0
+    for line in printed.splitlines():
+        if line.startswith("band "):
+            start = line.index("98%") + 5
+            assert len(line) == start + 48
+        elif start and line.strip()[:1].isdigit():
+            found.append(line[start:].ljust(48))
+    return found
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+def test_a_drawing_shows_where_the_pixels_are(rhm: Rhm, tmp_path: Path, dtype: str) -> None:
+    from rhm.colour.histogram_bank import HistogramBank
+
+    low, high = (-0.5, 0.25) if dtype == "float32" else (50, 150)
+    ramp = np.linspace(low, high, 96 * 100).reshape(96, 100).astype(dtype)
+    left, middle = ramp[:48], np.full((2, 2), (low + high) / 2, dtype=dtype)
+    images = [ramp, left, middle]
+    bank = HistogramBank.from_images(images, names=["all/1", "left/1", "middle/1"])
+    bank.save(tmp_path / "a.bank")
+    code, printed, _ = rhm("bank", "show", tmp_path / "a.bank")
+    assert code == 0
+    everything, half, one = drawings(printed)
+    assert set(everything) <= set("▆▇█")
+    assert set(half[:23]) <= set("▆▇█")
+    assert set(half[25:]) == {" "}
+    assert 1 <= len(one.strip()) <= 2
+    assert one.index("█") in (23, 24)
+
+
+def test_what_a_bank_says_of_itself_cannot_steer_the_terminal(rhm: Rhm, tmp_path: Path) -> None:
+    hostile = "\x1b[31m\x07\u202e\x9b2J\ntown/1"
+    bank = flat_bank(tmp_path / "a.bank", {hostile: 5, "b/2": 9})
+    code, printed, _ = rhm("bank", "show", bank)
+    assert code == 0
+    assert all(line.isprintable() for line in printed.splitlines())
+    assert "town: 1 images" in printed
+    code, printed, _ = rhm("bank", "show", bank, "--json")
+    assert all(line.isprintable() for line in printed.splitlines())
+    assert json.loads(printed)["names"] == [hostile, "b/2"]
+
+
+def test_a_terminal_without_block_characters_gets_plain_ones(tmp_path: Path) -> None:
+    bank = flat_bank(tmp_path / "a.bank", {"a/1": 5, "b/2": 9})
+    done = subprocess.run(
+        [sys.executable, "-m", "rhm.cli.main", "bank", "show", bank],
+        capture_output=True,
+        env=dict(os.environ) | {"PYTHONIOENCODING": "latin-1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"@@@" in done.stdout
+
+
+def test_many_domains_are_compared_only_when_asked(rhm: Rhm, tmp_path: Path) -> None:
+    names = {f"town{index}/1": index for index in range(13)}
+    many = flat_bank(tmp_path / "many.bank", names)
+    code, printed, _ = rhm("bank", "show", many, "--json")
+    assert code == 0
+    assert json.loads(printed)["distances"] == []
+    few = flat_bank(tmp_path / "few.bank", dict(list(names.items())[:12]))
+    assert len(json.loads(rhm("bank", "show", few, "--json")[1])["distances"]) == 66
+    code, printed, _ = rhm("bank", "show", many, "--against", few, "--json")
+    assert len(json.loads(printed)["distances"]) == 13 * 12

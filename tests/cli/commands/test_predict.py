@@ -1,0 +1,147 @@
+"""``rhm predict`` on many scenes: what fails is reported, and the rest is done."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.crs import CRS
+
+from rhm.models.model_file import load_model, save_model
+
+Rhm = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def scenes(world: Path, tmp_path: Path) -> Path:
+    """Write a folder of two small scenes and one that is cut short."""
+    folder = tmp_path / "scenes"
+    folder.mkdir()
+    with rasterio.open(world / "scenes" / "birch_satellite.tif") as source:
+        profile, pixels = source.profile, source.read()
+    profile |= {"height": 200, "width": 220, "tiled": True, "blockxsize": 64, "blockysize": 64}
+    for name, part in (("north", np.s_[:, :200, :220]), ("south", np.s_[:, 60:260, :220])):
+        with rasterio.open(folder / f"{name}.tif", "w", **profile) as target:
+            target.write(pixels[part])
+    whole = (folder / "north.tif").read_bytes()
+    (folder / "middle.tif").write_bytes(whole[: len(whole) // 2])
+    return folder
+
+
+def test_a_scene_that_fails_does_not_take_the_others_down(
+    rhm: Rhm, trained: Path, scenes: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    code, printed, said = rhm("predict", trained, scenes, "-o", out, "--json")
+    assert code == 2
+    values = json.loads(printed)
+    assert [Path(each["scene"]).name for each in values["scenes"]] == ["north.tif", "south.tif"]
+    assert Path(values["failed"][0]["scene"]).name == "middle.tif"
+    assert "1 of 3 scenes failed" in said.splitlines()[-1]
+    assert "middle.tif cannot be read" in said
+    assert {path.name for path in out.iterdir()} == {
+        f"{name}_{what}"
+        for name in ("north", "south")
+        for what in ("probability.tif", "mask.tif", "buildings.gpkg")
+    }
+
+
+def test_damaged_blocks_may_be_skipped(
+    rhm: Rhm, trained: Path, scenes: Path, tmp_path: Path
+) -> None:
+    words = ["predict", trained, scenes / "middle.tif", "-o", tmp_path / "out"]
+    code, _, said = rhm(*words)
+    assert code == 2
+    assert said.count("\n") == 1
+    code, _, said = rhm(*words, "--skip-errors")
+    assert code == 0
+    assert "damaged parts of the scene are nodata, the first at row" in said
+    with rasterio.open(tmp_path / "out" / "middle_mask.tif") as mask:
+        valid = mask.dataset_mask() > 0
+    assert valid[0].all()
+    assert not valid[-1].any()
+
+
+def test_workers_give_the_same_files(rhm: Rhm, trained: Path, scenes: Path, tmp_path: Path) -> None:
+    named = [
+        scenes / "north.tif",
+        scenes / "south.tif",
+        "--tile",
+        96,
+        "--device",
+        "cpu",
+        "--runtime",
+        "torch",
+    ]
+    for count in (1, 2):
+        words = ["predict", trained, *named, "-o", tmp_path / str(count), "--workers", count]
+        assert rhm(*words)[0] == 0
+    for file in (tmp_path / "1").iterdir():
+        assert file.read_bytes() == (tmp_path / "2" / file.name).read_bytes()
+
+
+def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(
+    rhm: Rhm, trained: Path, scenes: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    words = ["predict", trained, scenes / "north.tif", "-o", out, "--tile", 96]
+    code, printed, _ = rhm(*words, "--dry-run")
+    assert code == 0
+    assert "220 x 200 pixels, 5 strips, 25 tiles of 96: about" in printed
+    assert not out.exists()
+    code, printed, _ = rhm(*words, "--dry-run", "--json")
+    (cost,) = json.loads(printed)["scenes"]
+    assert cost["tiles"] == 25
+    assert cost["seconds"] > 0
+    assert not cost["there"]
+    assert rhm(*words)[0] == 0
+    assert "are there already" in rhm(*words, "--dry-run")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--resources", "GPU=1"], "give --dask too"),
+        (["--dask", "local", "--resources", "GPU"], "not a list of resources"),
+        (["--dtype", "float64"], "unknown dtype"),
+        (["--compress", "lzw"], "unknown compression"),
+        (["--workers", "0"], "workers"),
+    ],
+)
+def test_impossible_options_are_one_line(
+    rhm: Rhm, trained: Path, scenes: Path, tmp_path: Path, words: list[str], message: str
+) -> None:
+    asked = ["predict", trained, scenes / "north.tif", "-o", tmp_path / "out", *words]
+    code, _, said = rhm(*asked)
+    assert code == 2
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_what_is_true_of_many_scenes_is_said_once(
+    rhm: Rhm, trained: Path, scenes: Path, tmp_path: Path
+) -> None:
+    (scenes / "middle.tif").unlink()
+    for name in ("north", "south"):
+        with rasterio.open(scenes / f"{name}.tif", "r+") as raster:
+            raster.crs = CRS()
+    model = load_model(trained)
+    model.spec = replace(model.spec, expected_iou=1.0, threshold=0.1)
+    save_model(model, tmp_path / "proud.safetensors")
+    words = ["predict", tmp_path / "proud.safetensors", scenes, "-o", tmp_path / "out", "--json"]
+    code, printed, said = rhm(*words)
+    assert code == 0
+    first, *_, last = said.splitlines()
+    assert first.startswith("2 of 2 scenes: the scene has no coordinate reference system")
+    assert last.startswith("all scenes together: out of domain")
+    values = json.loads(printed)
+    assert values["warning"] in last
+    both = [each["expected_iou"] for each in values["scenes"]]
+    promised = float(values["warning"].partition("IoU of ")[2][:4])
+    assert min(both) - 0.006 < promised < max(both) + 0.006
+    # Another threshold changes what is called building, not what the model thinks of itself.
+    code, printed, _ = rhm(*words, "--threshold", 0.9)
+    assert json.loads(printed)["warning"] == values["warning"]

@@ -1,0 +1,159 @@
+"""However many processes predict, the files are those of one."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rhm.errors import ConfigError, ModelFileError, OutputError, RasterError
+from rhm.inference import predict_raster
+from rhm.inference.tiling.dask_cluster import DaskCluster
+from rhm.inference.tiling.strips import Strip, Task
+from rhm.inference.tiling.workers import LocalProcesses, ModelSource, jobs
+from rhm.models.build import SegmentationModel
+from rhm.models.model_file import load_model, save_model
+from rhm.models.spec import ModelSpec
+from tests.data.imagery import noise, write_raster
+
+OPTIONS: dict[str, Any] = {"tile": 64, "overlap": 16, "dtype": "uint8"}
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> list[range]:
+    lengths = draw(st.lists(st.integers(1, 90), min_size=1, max_size=6))
+    gaps = draw(st.lists(st.integers(1, 9), min_size=len(lengths), max_size=len(lengths)))
+    found, first = [], 0
+    for length, gap in zip(lengths, gaps, strict=True):
+        found.append(range(first, first + length))
+        first += length + gap
+    return found
+
+
+@given(runs(), st.integers(1, 40))
+def test_jobs_hold_every_missing_strip_once(missing: list[range], workers: int) -> None:
+    cut = jobs(missing, workers)
+    assert [strip for job in cut for strip in job] == [each for run in missing for each in run]
+    assert all(len(job) for job in cut)
+
+
+@pytest.mark.parametrize(
+    ("strips", "workers", "lengths"),
+    [(12, 2, [6, 6]), (3, 8, [1, 1, 1]), (64, 2, [8] * 8), (1, 1, [1]), (100, 3, [8, 9])],
+)
+def test_jobs_are_enough_for_all_and_long(strips: int, workers: int, lengths: list[int]) -> None:
+    cut = jobs([range(strips)], workers)
+    if len(set(lengths)) == 1:
+        assert [len(job) for job in cut] == lengths
+    assert set(map(len, cut)) <= set(lengths)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a model of untrained weights."""
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    save_model(SegmentationModel(ModelSpec("unet", "mobilenetv3_small_050", bands=3)), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a scene of eleven strips of three tiles."""
+    return write_raster(tmp_path_factory.mktemp("scene") / "x.tif", noise(530, 150))
+
+
+@pytest.fixture(scope="module")
+def alone(model: Path, scene: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Return the files of a prediction in this process."""
+    out = tmp_path_factory.mktemp("alone")
+    predict_raster(load_model(model), scene, out, **OPTIONS)
+    return files(out)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_processes_of_this_machine_give_the_same_files(
+    model: Path, scene: Path, alone: dict[str, bytes], tmp_path: Path
+) -> None:
+    with LocalProcesses(ModelSource.of(model, None, "cpu"), 2, threads=1) as workers:
+        predict_raster(load_model(model), scene, tmp_path, workers=workers, **OPTIONS)
+        assert files(tmp_path) == alone
+        damaged = tmp_path / "damaged.tif"
+        damaged.write_bytes(scene.read_bytes()[:90_000])
+        with pytest.raises(RasterError, match="cannot be"):
+            predict_raster(load_model(model), damaged, tmp_path, workers=workers, **OPTIONS)
+
+
+def test_a_process_that_is_killed_is_said_and_the_rest_is_kept(
+    model: Path, scene: Path, alone: dict[str, bytes], tmp_path: Path
+) -> None:
+    with LocalProcesses(ModelSource.of(model, None, "cpu"), 1) as workers:
+
+        def kill(_: int) -> None:
+            for pid in workers._pool._processes:
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.5)
+
+        with pytest.raises(OutputError, match="out of memory"):
+            # Two runs of missing strips, so that there is a job left to be lost.
+            predict_raster(
+                load_model(model), scene, tmp_path, workers=Halved(workers, kill), **OPTIONS
+            )
+    predict_raster(load_model(model), scene, tmp_path, resume=True, **OPTIONS)
+    assert files(tmp_path) == alone
+
+
+class Halved:
+    """Hands workers one half after the other, and does something in between."""
+
+    def __init__(self, workers: Any, between: Callable[[int], None]) -> None:
+        self.workers, self.between = workers, between
+
+    def predict(self, task: Task, missing: Sequence[range]) -> Iterator[Strip]:
+        (run,) = missing
+        middle = len(run) // 2
+        yield from self.workers.predict(task, [run[:middle]])
+        self.between(middle)
+        yield from self.workers.predict(task, [run[middle:]])
+
+
+def test_another_model_under_the_same_path_is_refused(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(model.read_bytes())
+    source = ModelSource.of(path, None, "cpu")
+    assert source.load() is not None
+    save_model(load_model(model).train(), path)
+    save_model(SegmentationModel(ModelSpec("fpn", "mobilenetv3_small_050", bands=3)), path)
+    with pytest.raises(ModelFileError, match="has changed"):
+        source.load()
+
+
+def test_a_dask_worker_that_is_killed_is_replaced(
+    model: Path, scene: Path, alone: dict[str, bytes], tmp_path: Path
+) -> None:
+    pytest.importorskip("distributed", reason="needs the extra dask")
+    with DaskCluster(ModelSource.of(model, None, "cpu"), "local", count=2) as workers:
+        pids = list(workers._client.run(os.getpid).values())
+        assert len(set(pids)) == 2
+        killer = threading.Timer(0.2, os.kill, (pids[0], signal.SIGKILL))
+        killer.start()
+        predict_raster(load_model(model), scene, tmp_path, workers=workers, **OPTIONS)
+        killer.join()
+        assert files(tmp_path) == alone
+        assert pids[0] not in workers._client.run(os.getpid).values()
+
+
+def test_a_scheduler_that_does_not_answer_is_said(model: Path) -> None:
+    pytest.importorskip("distributed", reason="needs the extra dask")
+    source = ModelSource.of(model, None, "cpu")
+    for address in ("nonsense://x", "tcp://127.0.0.1:1"):
+        with pytest.raises(ConfigError, match="no Dask scheduler answers"):
+            DaskCluster(source, address, timeout_s=1)

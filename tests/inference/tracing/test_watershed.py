@@ -1,0 +1,109 @@
+"""Splitting: made-up buildings that touch, and properties of any split."""
+
+import cv2
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from skimage.measure import label
+
+from rhm.inference.tracing.components import Outlines, trace
+from rhm.inference.tracing.watershed import Watershed
+
+
+def two_houses(neck: int, between: float = 0.9) -> NDArray[np.float32]:
+    """Two houses of 16 by 16 pixels, and a bridge of 4 between them, so wide and so probable."""
+    image = np.zeros((24, 44), dtype=np.float32)
+    image[4:20, 4:20] = image[4:20, 24:40] = 0.9
+    image[12 - neck // 2 : 12 + (neck + 1) // 2, 20:24] = between
+    return image
+
+
+@pytest.mark.parametrize(
+    ("neck", "neck_px", "count"), [(2, 4, 2), (6, 4, 2), (12, 4, 1), (2, 9, 1)]
+)
+def test_a_neck_splits_if_it_is_narrow_enough(neck: int, neck_px: float, count: int) -> None:
+    image = two_houses(neck)
+    labels = Watershed(neck_px, 0.5).parts(image >= 0.5, image)
+    sizes = np.bincount(labels.ravel())[1:]
+    assert len(sizes) == count
+    assert sizes.sum() == (image >= 0.5).sum()
+    if count == 2:
+        assert sizes.min() >= 16 * 16
+        assert labels[12, 4] != labels[12, 39]
+
+
+@pytest.mark.parametrize(("between", "count"), [(0.9, 1), (0.8, 1), (0.6, 2)])
+def test_a_row_of_doubt_splits_houses_side_by_side(between: float, count: int) -> None:
+    image = two_houses(16, between)
+    outlines = trace(image, np.ones(image.shape, bool), watershed=Watershed(8.0, 0.5))
+    assert len(outlines) == count
+    np.testing.assert_allclose(shapely.area(outlines.polygons).sum(), 16 * 36)
+
+
+def test_a_house_with_a_wing_stays_whole() -> None:
+    image = np.zeros((40, 40), dtype=np.float32)
+    image[5:15, 5:35] = image[15:35, 5:15] = 0.9
+    assert Watershed(3.0, 0.5).parts(image >= 0.5, image).max() == 1
+
+
+def test_parts_carry_their_own_scores_and_come_in_the_order_of_components() -> None:
+    image = np.pad(two_houses(2), ((0, 20), (0, 0)))
+    image[4:20, 24:40] = 0.7
+    image[22:26, 4:9] = 0.8
+    outlines = trace(image, np.ones(image.shape, bool), watershed=Watershed(4.0, 0.5))
+    np.testing.assert_allclose(sorted(outlines.scores[:2]), [0.7, 0.9], atol=0.01)
+    np.testing.assert_allclose(outlines.scores[2], 0.8, atol=1e-6)
+    left = outlines.polygons[np.argmax(outlines.scores)]
+    assert left.bounds[:2] == (4, 4)
+    assert shapely.area(shapely.union_all(outlines.polygons)) == (image > 0.5).sum()
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    st.floats(0.2, 8.0),
+    st.floats(0.0, 1.0),
+)
+def test_parts_cover_a_component_and_are_connected(
+    seed: int, size: tuple[int, int], neck_px: float, threshold: float
+) -> None:
+    rough = np.random.default_rng(seed).random(size).astype(np.float32)
+    image = np.asarray(cv2.GaussianBlur(rough, (0, 0), 1.2)).reshape(size)
+    building = image >= np.median(image)
+    labels = Watershed(neck_px, threshold).parts(building, image)
+    np.testing.assert_array_equal(labels > 0, building)
+    components = label(building, connectivity=1)  # type: ignore[no-untyped-call]
+    for part in range(1, labels.max() + 1):
+        assert label(labels == part, connectivity=1).max() == 1  # type: ignore[no-untyped-call]
+        assert len(np.unique(components[labels == part])) == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.tuples(st.integers(1, 60), st.integers(1, 60)))
+def test_components_are_split_as_if_each_were_alone(seed: int, size: tuple[int, int]) -> None:
+    rough = np.random.default_rng(seed).random(size).astype(np.float32)
+    image = np.asarray(cv2.GaussianBlur(rough, (0, 0), 1.2)).reshape(size)
+    threshold = float(np.quantile(image, 0.4))
+    watershed = Watershed(1.5, threshold)
+    together = trace(image, np.ones(size, bool), threshold=threshold, watershed=watershed)
+    components = label(image >= threshold, connectivity=1)  # type: ignore[no-untyped-call]
+    alone = [
+        trace(image, components == number, threshold=threshold, watershed=watershed)
+        for number in range(1, components.max() + 1)
+    ]
+    expected = Outlines.joined(*alone)
+    assert len(together) == len(expected)
+    assert set(shapely.to_wkb(together.polygons)) == set(shapely.to_wkb(expected.polygons))
+    assert sorted(together.scores) == sorted(expected.scores)
+    assert shapely.is_valid(together.polygons).all()
+    assert shapely.area(together.polygons).sum() == (image >= threshold).sum()
+
+
+def test_a_component_too_large_to_hold_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = two_houses(2)
+    monkeypatch.setattr("rhm.inference.tracing.splitting._LARGEST", 16 * 36 - 1)
+    assert len(trace(image, np.ones(image.shape, bool), watershed=Watershed(4.0, 0.5))) == 1

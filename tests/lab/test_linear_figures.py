@@ -1,0 +1,67 @@
+"""Figures of the experiments on deep linear networks."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from matplotlib import image
+from matplotlib import pyplot as plt
+
+from rhm.errors import OutputError
+from rhm.lab.hybrid_networks import train_network
+from rhm.lab.linear_figures import (
+    draw_linear_separation,
+    draw_matrix_completion,
+    draw_parsimony,
+)
+from rhm.lab.linear_separation import LinearSeparation, nearly_orthogonal_data, separate
+from rhm.lab.matrix_completion import run_matrix_completion
+from rhm.lab.parsimony import run_parsimony
+
+Draw = Callable[[Path], None]
+
+
+def parsimony(path: Path) -> None:
+    draw_parsimony(run_parsimony(width=10, rank=2, depth=2, steps=30), path)
+
+
+def linear_separation(path: Path) -> None:
+    data = nearly_orthogonal_data(2, 5, 20)
+    linear = tuple(separate(*data, depth=4, init_scale=scale) for scale in (0.3, 0.5))
+    networks = [train_network(nonlinear=each, steps=5, per_class=10) for each in (3, 7)]
+    draw_linear_separation(LinearSeparation(linear, *networks), path)
+
+
+def matrix_completion(path: Path) -> None:
+    draw_matrix_completion(run_matrix_completion(size=16, rank=1, known=0.6, max_steps=200), path)
+
+
+@pytest.mark.parametrize("draw", [parsimony, linear_separation, matrix_completion])
+def test_a_figure_is_an_image_with_something_on_it(draw: Draw, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "figure.png"
+    draw(path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    pixels = image.imread(path)
+    assert min(pixels.shape[:2]) > 900
+    # Every quarter has ink.
+    middle, center = pixels.shape[0] // 2, pixels.shape[1] // 2
+    for rows in (slice(None, middle), slice(middle, None)):
+        for columns in (slice(None, center), slice(center, None)):
+            assert pixels[rows, columns, :3].std() > 0.01
+    assert plt.get_fignums() == []
+
+
+def test_a_matrix_that_is_known_has_no_test_loss_to_draw(tmp_path: Path) -> None:
+    path = tmp_path / "figure.png"
+    result = run_matrix_completion(size=16, rank=1, known=1.0, max_steps=100)
+    draw_matrix_completion(result, path)
+    assert image.imread(path)[:, :, :3].std() > 0.01
+
+
+@pytest.mark.parametrize("draw", [parsimony, linear_separation, matrix_completion])
+def test_a_path_that_cannot_be_written_is_one_line(draw: Draw, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="cannot write") as error:
+        draw(tmp_path / "file" / "figure.png")
+    assert "\n" not in str(error.value)
+    assert plt.get_fignums() == []

@@ -1,0 +1,28 @@
+"""Cost: attempts add up, and a run writes what it took."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from rhm.training.callbacks.cost import Cost, collect_cost
+
+
+def test_attempts_add_up(tmp_path: Path) -> None:
+    attempts = [
+        Cost(10.0, 5, 40, "CPU", 1, 900.0, None),
+        Cost(2.5, 3, 24, "A GPU", 2, 700.0, 512.0),
+        Cost(1.5, 1, 8, "CPU", 1, 950.0, None),
+    ]
+    for number, cost in enumerate(attempts):
+        folder = tmp_path / "logs" / f"attempt_{number}"
+        folder.mkdir(parents=True)
+        (folder / "cost.json").write_text(json.dumps(asdict(cost)))
+    (tmp_path / "logs" / "attempt_3").mkdir()  # killed before its first epoch was over
+    total = collect_cost(tmp_path)
+    assert total == Cost(14.0, 9, 72, "CPU, A GPU", 2, 950.0, 512.0)
+    assert json.loads((tmp_path / "cost.json").read_text()) == asdict(total)
+
+
+def test_without_attempts_there_is_no_cost(tmp_path: Path) -> None:
+    assert collect_cost(tmp_path) is None
+    assert not (tmp_path / "cost.json").exists()

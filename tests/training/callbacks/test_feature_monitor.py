@@ -1,0 +1,79 @@
+"""What is recorded of features in training: the same numbers as from the model afterwards."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas
+import pytest
+import torch
+
+from rhm.analysis.collapse import collapse
+from rhm.analysis.grid import labels_on_grid
+from rhm.analysis.moments import ClassMoments
+from rhm.analysis.separation import separation
+from rhm.analysis.taps import Taps
+from rhm.data.labels import IGNORE
+from rhm.models.heads import classifier_rows
+from rhm.models.model_file import load_model
+from rhm.training.callbacks.feature_monitor import AnalysisConfig
+from rhm.training.config import RunConfig
+from rhm.training.datamodule import ChipDataModule
+from rhm.training.fitting import fit
+from rhm.training.imagery import gather
+
+Make = Callable[..., RunConfig]
+
+
+@pytest.mark.parametrize("head", ["linear", "cosine"])
+def test_a_run_records_what_its_features_do(tiny: Make, head: str) -> None:
+    analysis = {"every": 2, "chips": 64, "cells": 10**6, "purity": 0.9}
+    config = tiny(head, analysis=analysis, model={"head": head})
+    run = fit(config)
+    metrics = pandas.read_csv(run.folder / "metrics.csv")
+    recorded = metrics.dropna(subset=["nc1"])
+    assert len(recorded) == 1
+    # The last validation is of the weights that the last checkpoint holds.
+    state = torch.load(run.checkpoints / "last.ckpt", weights_only=True)["state_dict"]
+    model = load_model(run.model)
+    weights = {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
+    model.load_state_dict(weights)
+    loader = ChipDataModule(config, gather(config), model.spec).val_dataloader()
+    moments = ClassMoments(2, 16)
+    with torch.no_grad(), Taps(model.network, ["decoder"]) as taps:
+        for batch in loader:
+            model(batch["image"])
+            rows = taps.features["decoder"].permute(0, 2, 3, 1).reshape(-1, 16)
+            mask = batch["mask"][:, 0]
+            labels = labels_on_grid(mask, (64, 64), 2, ignore_index=IGNORE).reshape(-1)
+            moments.update(rows, labels, ignore_index=IGNORE)
+    found, metric = separation(moments, weighting="classes"), collapse(moments)
+    row = recorded.iloc[0]
+    assert row["compression/decoder"] == pytest.approx(found.compression, rel=1e-4)
+    assert row["discrimination/decoder"] == pytest.approx(found.discrimination, rel=1e-3, abs=1e-6)
+    assert row["nc1"] == pytest.approx(metric.nc1, rel=1e-3)
+    assert row["nc3"] == pytest.approx(
+        collapse(moments, classifier_rows(model.network)).nc3, rel=1e-3
+    )
+    assert np.isfinite(row["compression/encoder[1]"])
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_looking_at_features_does_not_change_the_weights(tiny: Make) -> None:
+    plain, watched = tiny("plain"), tiny("watched", analysis={"every": 1, "chips": 4})
+    one, other = (load_model(fit(config).model) for config in (plain, watched))
+    for name, tensor in one.state_dict().items():
+        assert torch.equal(tensor, other.state_dict()[name]), name
+
+
+def test_an_encoder_that_begins_at_a_quarter_is_watched_too(tiny: Make) -> None:
+    model = {"encoder": "convnext_atto", "weights": "none"}
+    run = fit(tiny(model=model, analysis={"every": 2, "purity": 0.6}))
+    columns = set(pandas.read_csv(run.folder / "metrics.csv").columns)
+    assert {"nc1", "compression/encoder[2]", "compression/decoder"} <= columns
+    assert "compression/encoder[1]" not in columns
+
+
+@pytest.mark.parametrize("values", [{"every": -1}, {"chips": 0}, {"cells": 0}, {"purity": 0.5}])
+def test_what_cannot_be_recorded_is_refused(values: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"at least|purity"):
+        AnalysisConfig(**values)  # type: ignore[arg-type]
