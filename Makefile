@@ -33,7 +33,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/adapters.py
 	$(BIN)/python benchmarks/backends.py
 
-# build/site/index.html; figures are made once, and anew after docs/figures is removed.
+# build/site/index.html; figures are made once; remove docs/figures to make them again.
 site: $(READY)
 	$(BIN)/python docs/figures.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

@@ -1,9 +1,9 @@
-"""What each augmentation costs in the loader, as a share of a training step on this machine.
+"""Cost of each augmentation in the data loader, as a share of a training step on this machine.
 
     python benchmarks/augmentation.py
 
-A chip of 256 x 256 x 3 (uint8, and 11 bit in uint16) goes through flips, colour and normalisation,
-single-threaded; a step trains the default network on eight such chips.
+Chips of 256 x 256 x 3 (uint8, and 11 bits in uint16) are flipped, augmented in colour and
+normalised on one thread. A training step trains the default network on eight such chips.
 """
 
 import statistics
@@ -56,7 +56,7 @@ def step_seconds() -> float:
 
 
 def chip_costs_ms(dtype: type, top: int) -> dict[str, float]:
-    """Return the median time of a chip under each augmentation that treats this type."""
+    """Return the median time per chip of each augmentation that supports this type."""
     images, rng = chips(dtype, top), np.random.default_rng(0)
     bank = HistogramBank(map(Histogram.of, chips(dtype, top // 2)))
     low, high = (0.0,) * 3, (float(top),) * 3
@@ -91,13 +91,13 @@ def main() -> None:
     print(machine("torch", "numpy", "opencv-python-headless", "albumentations"))
     step = step_seconds()
     per_chip_ms = 1000.0 * step / BATCH
-    print(f"training step, {BATCH} chips of {SIDE} px: {step:.2f} s, {per_chip_ms:.0f} ms a chip")
+    print(f"training step, {BATCH} chips of {SIDE} px: {step:.2f} s, {per_chip_ms:.0f} ms per chip")
     for dtype, top in ((np.uint8, 255), (np.uint16, 2047)):
         measured = chip_costs_ms(dtype, top)
         for name, milliseconds in measured.items():
             over = milliseconds - measured["none"]
             print(
-                f"{np.dtype(dtype).name:<7} {name:<30} {milliseconds:6.2f} ms a chip, "
+                f"{np.dtype(dtype).name:<7} {name:<30} {milliseconds:6.2f} ms per chip, "
                 f"{over:+6.2f} ms over none: {over / per_chip_ms:+.2%} of a step"
             )
 

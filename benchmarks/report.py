@@ -1,10 +1,11 @@
-"""The cross-domain report of what ``cross_domain.py`` trained: how long, how large, what it says.
+"""The cross-domain report of the models that ``cross_domain.py`` trained: time, size, findings.
 
     python benchmarks/cross_domain.py --work cross --augmentations none rhm fda color-jitter
     python benchmarks/report.py cross/300x8x96 -o report.html
 
-Evaluates what has not been evaluated yet, writes the report, and prints the seconds that took and
-its size, and which of two measures that need no labels tells the loss of IoU.
+The script evaluates the models that have not been evaluated yet and writes the report. It prints
+the time that the report took, its size, and how well two label-free measures predict the loss of
+IoU.
 """
 
 import argparse
@@ -29,15 +30,15 @@ from rhm.report.runs import Run, load_run
 
 SOURCES = ("massachusetts", "inria", "dubai", "vegas")
 MUCH = 0.15
-"""A loss of IoU that matters to whoever uses the footprints."""
+"""A loss of IoU that matters to users of the footprints."""
 
 METHODS = ("none", "rhm", "fda", "color-jitter")
 
 
 def main() -> None:
-    """Evaluate what is missing, write the report and print what it came to."""
+    """Evaluate what is missing, write the report and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("work", type=Path, help="where cross_domain.py has its models")
+    parser.add_argument("work", type=Path, help="folder with the models of cross_domain.py")
     parser.add_argument("-o", "--output", type=Path, default=Path("report.html"))
     parser.add_argument("--seeds", type=int, default=3)
     asked = parser.parse_args()
@@ -71,10 +72,10 @@ def main() -> None:
 
 
 def warnings_table(runs: Sequence[Run]) -> Iterator[str]:
-    """Yield what became of the domains that single models warn of, and of the others."""
+    """Yield a table of the losses with and without a warning of a single model."""
     yield (
-        f"| method | runs x domains | warned of | of them lost over {MUCH} | of those that lost so "
-        "much, warned of | mean loss, warned of | not warned of |"
+        f"| method | models x domains | with warning | share of the warned that lost over {MUCH} | "
+        f"share of losses over {MUCH} with warning | mean loss with warning | mean loss without |"
     )
     yield "|---|---|---|---|---|---|---|"
     for method in METHODS:
@@ -94,7 +95,7 @@ def warnings_table(runs: Sequence[Run]) -> Iterator[str]:
 def evaluated(
     run: Path, model: Path, catalog: Catalog, picks: Mapping[str, Mapping[str, str]] | None
 ) -> Mapping[str, Mapping[str, str]]:
-    """Evaluate a model in a run folder, unless it is done; return the images it shows."""
+    """Evaluate a model in a run folder unless that is done; return the images that it shows."""
     scores = run / "evaluation" / "scores.json"
     if not scores.is_file():
         run.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,9 @@
-"""Make the figures of the site: of the examples, and of the papers' experiments.
+"""Make the figures of the website, from the examples and the experiments of the papers.
 
     python docs/figures.py
 
-writes them to ``docs/figures``, which is not under version control; what is there stays.
+This command writes them to ``docs/figures``, which is not under version control. Figures that exist
+already are kept.
 """
 
 import shutil
@@ -17,7 +18,7 @@ EXPERIMENTS = ("sphere", "linear-separation", "parsimony", "matrix-completion")
 
 
 def main() -> None:
-    """Make those that are missing."""
+    """Make the figures that are missing."""
     FIGURES.mkdir(exist_ok=True)
     for script in sorted((ROOT / "examples").glob("*.py")):
         figure = FIGURES / f"{script.stem}.png"
@@ -32,7 +33,7 @@ def main() -> None:
 
 
 def run(*words: str) -> None:
-    """Run a command and say which."""
+    """Print a command and run it."""
     print(*words[1:], flush=True)
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
 
