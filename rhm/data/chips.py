@@ -1,4 +1,4 @@
-"""Chips: the windows of labelled imagery that a network is trained and validated on."""
+"""Chips: windows of labelled imagery, on which a network is trained and validated."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ _BALANCING_TRIES = 10
 
 
 class Augmentation(Protocol):
-    """What varies a training chip, see ``rhm.colour.augmentation.ChipAugmentation``."""
+    """Random variation of a training chip; see ``rhm.colour.augmentation.ChipAugmentation``."""
 
     def __call__(
         self,
@@ -42,7 +42,7 @@ class Augmentation(Protocol):
 class Chip(TypedDict):
     """One sample: normalised image (bands, size, size) float32, mask (1, size, size) int64.
 
-    The mask is 1 on buildings, 0 elsewhere, and ``IGNORE`` where nothing is known.
+    The mask is 1 on buildings, 0 elsewhere, and ``IGNORE`` where the truth is unknown.
     """
 
     image: Tensor
@@ -51,16 +51,16 @@ class Chip(TypedDict):
 
 @dataclass(frozen=True)
 class DataConfig:
-    """The chips of a run.
+    """Configuration of the chips of a run.
 
     Attributes:
         catalog: path of the catalog.
-        sources: domains to train on; all that have training labels by default.
+        sources: domains to train on; by default, all that have training labels.
         chip_px: side of a chip in pixels, a multiple of 32.
-        gsd_m: metres per pixel of the chips; each image's own by default.
-        balance: share of training chips drawn so that they show a building.
-        workers: loader processes; 0 loads in the training process.
-        licence: of imagery and labels, in words; stays with the model, its card and its report.
+        gsd_m: ground sampling distance of the chips in metres; by default, that of each image.
+        balance: share of training chips that are drawn so that they show a building.
+        workers: number of loader processes; 0 loads chips in the training process.
+        licence: licence of imagery and labels, in words; kept with the model, its card and report.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -86,7 +86,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class Preparation:
-    """How stored pixels become a network's input.
+    """How stored pixels become the input of a network.
 
     Attributes:
         tables: by dtype, the map from stored values to normalised float32.
@@ -116,7 +116,7 @@ class Preparation:
 
 
 class References:
-    """Windows of the target domain's images, in 8 bit from black to white.
+    """Windows of images of the target domain, converted to 8 bit from black to white.
 
     Args:
         tiles: images; labels are not looked at.
@@ -148,11 +148,12 @@ class References:
 
 
 class TrainingChips(Dataset[Chip]):
-    """Random chips: the sample with a given index is always the same.
+    """Random chips; the sample of a given index is always the same.
 
-    The index alone (with the seed) decides image, place and augmentation, so that any number of
-    workers, processes or resumed runs see the same samples. Images are drawn by their area,
-    those with buildings for the share of chips that should show one.
+    The index (together with the seed) alone determines image, location and augmentation, so that
+    any number of workers or processes, and resumed runs, see the same samples. Images are drawn
+    with probabilities proportional to their areas, and only images with buildings are drawn for
+    the share of chips that should show a building.
 
     Args:
         tiles: labelled images.
@@ -234,7 +235,7 @@ class TrainingChips(Dataset[Chip]):
 
 
 class GridChips(Dataset[Chip]):
-    """All of some images, cut into chips without overlap: what validation looks at.
+    """Complete images, cut into chips without overlap, as used for validation.
 
     Args:
         tiles: labelled images.
@@ -269,10 +270,10 @@ class GridChips(Dataset[Chip]):
 
 
 class SeededSampler(Sampler[int]):
-    """Indices of an endless stream of samples, an epoch at a time.
+    """Indices of an endless stream of samples, one epoch at a time.
 
-    Epoch e holds indices ``e * samples`` onwards; process r of n takes every n-th of them from
-    the r-th, so that n processes together see exactly the global batches of one.
+    Epoch e begins at index ``e * samples``. Process r of n takes every n-th index, starting with
+    the r-th, so that n processes together see exactly the global batches of a single process.
 
     Args:
         samples: per epoch, over all processes.
@@ -289,7 +290,7 @@ class SeededSampler(Sampler[int]):
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration runs through; Lightning calls this."""
+        """Set the epoch of the next iteration; Lightning calls this."""
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -331,5 +332,5 @@ def _chip(image: NDArray[np.float32], mask: NDArray[Any], valid: NDArray[Any]) -
 
 def _cumulative_shares(weights: NDArray[np.float64]) -> NDArray[np.float64]:
     reached = np.cumsum(weights)
-    # Exactly 1 at the end, so that no draw below 1 falls behind the last.
+    # Exactly 1 at the end, so that no draw below 1 lies beyond the last element.
     return np.asarray(reached / reached[-1])
