@@ -100,7 +100,7 @@ class Pixels:
         return SplitParts(component[order], polygons[order], scores[order])
 
     def _helpings(self) -> Iterator[Numbers]:
-        """Yield groups of components to lay out together; a single empty group if none has pixels."""
+        """Yield groups of components to lay out together; one empty group if none has pixels."""
         held = np.flatnonzero(np.bincount(self.owner, minlength=len(self.box)))
         # Components of similar height lie side by side, so that little space is lost.
         held = held[np.argsort(-_sides(self.box[held])[:, 0], kind="stable")]
