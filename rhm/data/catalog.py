@@ -43,7 +43,7 @@ class Source:
         domain: name of the city, sensor or campaign, whichever is the unit of domain shift.
         group: name of the ground that the image shows; all images of a group are in one split.
         split: train, val or test if the layout of the dataset prescribes it, otherwise empty.
-        gsd_m: ground sampling distance in metres, used if the file does not tell; or None.
+        gsd_m: ground sampling distance in metres, used if the file does not specify it; or None.
         black_is_nodata: whether pixels that are zero in all bands are nodata.
     """
 
@@ -184,7 +184,7 @@ class Catalog:
             frame[column] = frame[column].fillna("").astype(str)
         folder = path.resolve().parent
         for column in ("image", "label"):
-            frame[column] = [str(folder / each) if each else "" for each in frame[column]]
+            frame[column] = [str(folder / stored) if stored else "" for stored in frame[column]]
         catalog = cls(frame)
         try:
             _ = catalog.tiles
@@ -204,7 +204,7 @@ class Catalog:
         folder = Path(path).parent.resolve()
         frame = self.frame.copy()
         for column in ("image", "label"):
-            frame[column] = [_relative(each, folder) for each in frame[column]]
+            frame[column] = [_relative(stored, folder) for stored in frame[column]]
         with atomic_path(path) as temporary:
             frame.to_parquet(temporary, index=False)
 
@@ -303,10 +303,10 @@ class Catalog:
         columns: dict[str, list[Any]] = {
             field.name: [getattr(tile, field.name) for tile, _ in rows] for field in fields(Tile)
         }
-        columns["image"] = [str(Path(each).resolve()) for each in columns["image"]]
-        columns["label"] = [str(Path(each).resolve()) if each else "" for each in columns["label"]]
+        columns["image"] = [str(Path(path).resolve()) for path in columns["image"]]
+        columns["label"] = [str(Path(path).resolve()) if path else "" for path in columns["label"]]
         for name in ("gsd_m", "nodata", "building_fraction"):
-            columns[name] = [math.nan if each is None else float(each) for each in columns[name]]
+            columns[name] = [math.nan if value is None else float(value) for value in columns[name]]
         outlines = [outline for _, outline in rows]
         return cls(geopandas.GeoDataFrame(columns, geometry=outlines, crs="EPSG:4326"))
 
@@ -315,7 +315,7 @@ class Catalog:
 def _mapping(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
     """Yield an order-preserving ``map`` that runs in this process or in several.
 
-    Processes are used because in threads GDAL's rasteriser warns, at random, of lost georeferences.
+    Not in threads, because GDAL's rasteriser would warn at random of lost georeferencing.
     """
     if workers < 2:
         yield map

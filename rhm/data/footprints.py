@@ -255,7 +255,7 @@ def _may_hold_polygons(kind: str | None) -> bool:
 
 
 def _box_in(crs: Any, target: pyproj.CRS, bounds: Bounds) -> Bounds | None:
-    """Return a box in ``crs`` that contains ``bounds`` of ``target``; None if none is finite."""
+    """Return a box in ``crs`` that contains ``bounds`` in ``target``; None if it is not finite."""
     to_file = pyproj.Transformer.from_crs(target, crs, always_xy=True)
     left, bottom, right, top = to_file.transform_bounds(*bounds, densify_pts=21)
     if not np.isfinite([left, bottom, right, top]).all():

@@ -43,7 +43,7 @@ def find_in_folder(
         group_pattern: regular expression that is searched for in the name of each image; what its
             first group matches is the image's group. By default, the group comes from the table,
             or each image is a group of its own.
-        gsd_m: ground sampling distance in metres, used if neither table nor file tells it.
+        gsd_m: ground sampling distance in metres, used if neither table nor file specifies it.
         black_is_nodata: whether pixels that are zero in all bands are nodata.
 
     Returns:
@@ -65,15 +65,15 @@ def find_in_folder(
     grouping = _pattern(group_pattern)
     return [
         Source(
-            image=each.image,
-            label=each.label,
-            domain=domain or each.domain,
-            group=each.group if grouping is None else _group(grouping, each.image),
-            split=each.split,
-            gsd_m=each.gsd_m if each.gsd_m is not None else gsd_m,
+            image=source.image,
+            label=source.label,
+            domain=domain or source.domain,
+            group=source.group if grouping is None else _group(grouping, source.image),
+            split=source.split,
+            gsd_m=source.gsd_m if source.gsd_m is not None else gsd_m,
             black_is_nodata=black_is_nodata,
         )
-        for each in sorted(found, key=lambda each: each.image)
+        for source in sorted(found, key=lambda source: source.image)
     ]
 
 

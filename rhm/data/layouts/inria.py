@@ -67,4 +67,4 @@ def _tiles(folder: Path) -> list[tuple[Path, str, int]]:
         match = _NAME.fullmatch(image.stem)
         if match:
             found.append((image, match["city"], int(match["number"])))
-    return sorted(found, key=lambda each: each[1:])
+    return sorted(found, key=lambda tile: tile[1:])

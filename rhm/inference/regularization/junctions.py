@@ -156,7 +156,7 @@ def _linked(walls: Walls, pieces: Pieces) -> Walls:
 
 
 def _concatenated(*parts: Walls) -> Walls:
-    columns = [[getattr(part, each.name) for part in parts] for each in fields(Walls)]
+    columns = [[getattr(part, field.name) for part in parts] for field in fields(Walls)]
     return Walls(*map(np.concatenate, columns))
 
 
@@ -176,7 +176,7 @@ def _costs(
     step = ~met & same_way & (np.abs(across(one.direction, other.direction)) <= _PARALLEL)
     bay = ~met & ~same_way
     tip = np.abs(across(walls.direction, place - walls.through))
-    width, left, right = (np.maximum(each, 0) for each in (length, length[before], length[after]))
+    width, left, right = (np.maximum(side, 0) for side in (length, length[before], length[after]))
     beside = np.where(step, left * right / np.maximum(left + right, TIE), np.minimum(left, right))
     area = width * np.where(met, tip / 2, beside)
     small = (step | bay) & ((length <= _LEAST_WALL + TIE) | (area <= _LEAST_AREA + TIE))

@@ -167,8 +167,8 @@ def _sums(outlines: Rings, cuts: Integers) -> Floats:
     dx, dy = edges.T
     squares = (x * x + dx * dx / 12, x * y + dx * dy / 12, y * y + dy * dy / 12)
     piece = np.repeat(np.arange(len(cuts)), np.diff(cuts, append=len(points)))
-    each = (np.ones_like(x), x, y, *squares)
-    return np.stack([totals(piece, length * value, len(cuts)) for value in each], axis=1)
+    terms = (np.ones_like(x), x, y, *squares)
+    return np.stack([totals(piece, length * value, len(cuts)) for value in terms], axis=1)
 
 
 def _roughness(sums: Floats) -> Floats:

@@ -88,7 +88,7 @@ class Walls:
     through: Floats
 
     def __getitem__(self, index: NDArray[np.bool_] | Integers) -> "Walls":
-        return Walls(*(getattr(self, each.name)[index] for each in fields(self)))
+        return Walls(*(getattr(self, field.name)[index] for field in fields(self)))
 
     def __len__(self) -> int:
         return len(self.ring)

@@ -34,7 +34,7 @@ class Corners:
     below: NDArray[np.bool_]
 
     def __getitem__(self, index: NDArray[Any]) -> "Corners":
-        return Corners(*(getattr(self, each.name)[index] for each in fields(self)))
+        return Corners(*(getattr(self, field.name)[index] for field in fields(self)))
 
     def __len__(self) -> int:
         return len(self.owner)
@@ -52,7 +52,7 @@ class Corners:
     @classmethod
     def joined(cls, *parts: "Corners") -> "Corners":
         """Return the corners of several parts."""
-        columns = ([getattr(part, each.name) for part in parts] for each in fields(cls))
+        columns = ([getattr(part, field.name) for part in parts] for field in fields(cls))
         return cls(*map(np.concatenate, columns))
 
 
