@@ -1,7 +1,7 @@
 """The catalog: a table with one row per image and everything that later steps need to know of it.
 
-A catalog is built once, and every image is opened and checked on that occasion. It is stored as
-GeoParquet, which opens in QGIS. No later step asks which dataset an image came from.
+A catalog is built once, when all images are opened and checked. It is stored as GeoParquet, which
+opens in QGIS. No later step asks which dataset an image came from.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ class Source:
         image: path of the image.
         label: path of its mask or footprints, or None if it has none.
         domain: name of the city, sensor or campaign, whichever is the unit of domain shift.
-        group: name of the ground that the image shows; all images of a group are in one split.
+        group: name of the ground that the image shows; all images of a group share a split.
         split: train, val or test if the layout of the dataset prescribes it, otherwise empty.
         gsd_m: ground sampling distance in metres, used if the file does not specify it; or None.
         black_is_nodata: whether pixels that are zero in all bands are nodata.

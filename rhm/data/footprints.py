@@ -2,8 +2,8 @@
 
 Footprints are a :class:`geopandas.GeoSeries` or :class:`geopandas.GeoDataFrame` of polygons in
 the coordinate reference system (CRS) of their imagery. Lengths and areas are never measured in
-that CRS, which may be in degrees or distort with latitude, but in a local metric CRS that
-:func:`metric_crs` centres on the data.
+that CRS, which may be in degrees or have a scale that varies with latitude, but in a local metric
+CRS that :func:`metric_crs` centres on the data.
 """
 
 import os

@@ -204,7 +204,7 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
         raise CatalogError(f"'{text}' is not a regular expression: {error}") from error
     if not pattern.groups:
         raise CatalogError(
-            f"'{text}' has no group in parentheses: put them around the name of an image's group"
+            f"'{text}' has no group in parentheses: enclose the part that names an image's group"
         )
     return pattern
 
