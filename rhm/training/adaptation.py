@@ -140,7 +140,7 @@ def trained_table(model: nn.Module) -> pandas.DataFrame:
     Returns:
         One row for each layer with an update and one for each parameter that is trained in full,
         with the columns ``name``, ``kind``, ``shape``, ``rank`` (missing for parameters that are
-        trained in full) and ``parameters`` (how many numbers are trained).
+        trained in full) and ``parameters`` (number of trained parameters).
     """
     attachment = attachment_of(model)
     layers = [] if attachment is None else attachment.layers

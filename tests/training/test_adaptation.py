@@ -273,7 +273,7 @@ def test_imagery_of_another_scale_is_refused(adapting: Make, base: Path, tmp_pat
     dark = Scaling("uint16", (0.0,) * 3, (1.0,) * 3)
     model.spec = replace(model.spec, scalings={**model.spec.scalings, "uint16": dark})
     save_model(model, tmp_path / "dark.safetensors")
-    with pytest.raises(ConfigError, match=r"birch_satellite: .* which is scaled otherwise"):
+    with pytest.raises(ConfigError, match=r"birch_satellite: .* which is on another scale"):
         fit(adapting(name="dark", adapter={"base": str(tmp_path / "dark.safetensors")}))
 
 
