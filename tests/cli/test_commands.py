@@ -147,7 +147,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
         ("choose none, rhm, mean-std", ["train", good, "--set", "augment.colour=sepia"]),
         ("a bank is for colour rhm", ["train", good, "--set", "augment={colour: hsv, bank: a}"]),
         (
-            "has no domain atlantis: choose of alder_aerial",
+            "has no domain atlantis: choose from alder_aerial",
             ["train", good, "--set", "augment={colour: fda, targets: [atlantis]}"],
         ),
         ("no such file", ["predict", trained, tmp_path / "none.tif", "-o", out]),

@@ -81,7 +81,7 @@ def test_cells_are_classified_as_in_an_image_of_them(head: str) -> None:
     ("settings", "told"),
     [
         ({"head": "round"}, "unknown head: choose linear, cosine"),
-        ({"head": "cosine", "temperature": 0.0}, "temperature is above 0"),
+        ({"head": "cosine", "temperature": 0.0}, "temperature must be above 0"),
         ({"temperature": 5.0}, "of the cosine head"),
         ({"learn_temperature": True}, "of the cosine head"),
     ],

@@ -252,9 +252,9 @@ def test_a_run_goes_on_only_with_the_base_that_it_began_with(
     with torch.no_grad():
         next(model.parameters()).add_(1e-3)
     save_model(model, copy)
-    with pytest.raises(ConfigError, match="not the model any more"):
+    with pytest.raises(ConfigError, match="is no longer the model"):
         fit(config, resume=True)
-    with pytest.raises(ConfigError, match="not the model any more"):
+    with pytest.raises(ConfigError, match="is no longer the model"):
         fit_once(config)
 
 
@@ -273,7 +273,7 @@ def test_imagery_of_another_scale_is_refused(adapting: Make, base: Path, tmp_pat
     dark = Scaling("uint16", (0.0,) * 3, (1.0,) * 3)
     model.spec = replace(model.spec, scalings={**model.spec.scalings, "uint16": dark})
     save_model(model, tmp_path / "dark.safetensors")
-    with pytest.raises(ConfigError, match=r"birch_satellite: .* which is scaled otherwise"):
+    with pytest.raises(ConfigError, match=r"birch_satellite: .* which is on another scale"):
         fit(adapting(name="dark", adapter={"base": str(tmp_path / "dark.safetensors")}))
 
 
@@ -313,9 +313,9 @@ def test_several_adapters_of_one_base_are_switched(adapting: Make, base: Path) -
 
 
 def test_what_does_not_fit_the_base_is_refused(adapting: Make, base: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"model\.architecture is fpn, and that of adapter\.base"):
+    with pytest.raises(ConfigError, match=r"model\.architecture is fpn, but adapter\.base has"):
         fit(adapting(model={"architecture": "fpn"}))
-    with pytest.raises(ConfigError, match=r"model\.batch_norm is of models that are trained anew"):
+    with pytest.raises(ConfigError, match=r"model\.batch_norm applies only to new models"):
         fit(adapting(model={"batch_norm": "frozen"}))
     with pytest.raises(ModelFileError, match="no model at"):
         fit(adapting(adapter={"base": str(tmp_path / "nothing")}))
@@ -351,9 +351,9 @@ def save_adapted_of_another_network(base: Path, path: Path) -> None:
         ({"method": "dora"}, "choose deep-lora, lora, head, bitfit, full"),
         ({"rank": 3}, "the rank of Deep LoRA is even"),
         ({"rank": 0, "method": "lora"}, "rank is at least 1"),
-        ({"alpha": 4.0}, "alpha is of the method lora"),
+        ({"alpha": 4.0}, "alpha is a setting of the method lora"),
         ({"batch_norm": "melted"}, "choose frozen, statistics, affine"),
-        ({"gradient_batches": -1}, "gradient_batches is at least 0"),
+        ({"gradient_batches": -1}, "gradient_batches must be at least 0"),
         ({"outer_lr_ratio": 2.0}, "outer_lr_ratio is in"),
         ({"ranks": 3}, "unknown key, did you mean 'rank'"),
         ({"targets": "typo"}, "adapter.base is missing"),

@@ -132,7 +132,7 @@ def test_resume_refuses_another_configuration(tiny: Make) -> None:
     with pytest.raises(ConfigError, match="no run to resume"):
         fit(tiny("new"), resume=True)
     fit(tiny("old", trainer={"steps": 2}))
-    with pytest.raises(ConfigError, match="begun with another 'optimizer'"):
+    with pytest.raises(ConfigError, match="started with other settings in 'optimizer'"):
         fit(tiny("old", trainer={"steps": 2}, optimizer={"learning_rate": 0.5}), resume=True)
 
 
@@ -177,7 +177,7 @@ def test_images_of_mixed_resolution_want_one_to_be_chosen(
     gsd = catalog.frame["gsd_m"].to_numpy(copy=True)
     gsd[::2] = 2.0
     Catalog(catalog.frame.assign(gsd_m=gsd)).save(tmp_path / "mixed.parquet")
-    with pytest.raises(ConfigError, match=r"choose one with data\.gsd_m"):
+    with pytest.raises(ConfigError, match=r"choose one value with data\.gsd_m"):
         gather(tiny(data={"catalog": str(tmp_path / "mixed.parquet")}))
 
 

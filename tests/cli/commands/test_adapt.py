@@ -169,7 +169,7 @@ def test_settings_that_were_not_made_follow_those_that_were(trained: Path) -> No
         (["--target", "encodr"], "no layer of the network is a target 'encodr'"),
         (["--target", "*conv_dw", "--rank", "64"], "rank 64 is above that of"),
         (["--set", "adapter.ranks=3"], "adapter.ranks: unknown key, did you mean 'rank'"),
-        (["--set", "nothing"], "--set wants section.key=value"),
+        (["--set", "nothing"], "--set needs section.key=value"),
         (["--set", "adapter.base=null"], "adapter.base is"),
         (["--set", "adapter.base=other"], "adapter.base is the model that the command names"),
         (["--set", "optimizer=3"], "optimizer"),
