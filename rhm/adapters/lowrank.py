@@ -154,8 +154,13 @@ class DeepLoRAUpdate(LowRankUpdate):
         super().__init__()
         rank = left.shape[1]
         trained = adapter.outer_lr_ratio > 0.0
-        self.left = nn.Parameter(left.clone(), requires_grad=trained)
-        self.right = nn.Parameter(right.clone(), requires_grad=trained)
+        # In the layout that they have when they come from a file: BLAS rounds a product otherwise
+        # where a factor is stored by columns, and a merge would differ in its last bits.
+        left, right = (
+            factor.clone(memory_format=torch.contiguous_format) for factor in (left, right)
+        )
+        self.left = nn.Parameter(left, requires_grad=trained)
+        self.right = nn.Parameter(right, requires_grad=trained)
         one = adapter.init_scale * torch.eye(rank, dtype=left.dtype, device=left.device)
         self.inner = nn.Parameter(one.repeat(adapter.depth, 1, 1))
 
