@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 # Networks this small are slower on many threads, and stall where other work wants the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# How long an example takes depends on what else the machine does, so there is no deadline.
+# `--hypothesis-profile=thorough` looks for counterexamples for longer.
+settings.register_profile("everyday", deadline=None, max_examples=30)
+settings.register_profile("thorough", deadline=None, max_examples=500)
+settings.load_profile("everyday")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -14,7 +14,7 @@ from rhm.adapters import DeepLoRA, LoRA, attach, detach, load_adapter, save_adap
 from rhm.adapters.attach import updates
 from rhm.adapters.peft_format import CONFIG, WEIGHTS, export_peft, import_peft
 from rhm.errors import ConfigError, ModelFileError
-from tests.adapters.test_attach import stirred
+from tests.adapters.layers import stirred
 
 IMAGE = (2, 6, 9, 9)
 

@@ -23,7 +23,7 @@ def server(results: Path, scene: Path, tmp_path: Path) -> Iterator[ViewerServer]
     predict_raster(Brightness(), other, results, tile=256, polygons=PolygonConfig(0.4))
     predictions, _ = find_predictions(results, [str(scene), str(other)])
     with ViewerServer(predictions[::-1]) as running:
-        thread = threading.Thread(target=running.serve_forever)
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
         thread.start()
         yield running
         running.shutdown()
