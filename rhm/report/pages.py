@@ -48,7 +48,7 @@ from rhm.report.distances import (
 )
 from rhm.report.feature_curves import FeatureCurve, feature_curves
 from rhm.report.numbers import count, number, signed
-from rhm.report.runs import Run, load_run
+from rhm.report.runs import EvaluatedRun, load_run
 from rhm.report.thresholds import (
     PrecisionRecall,
     ThresholdGain,
@@ -115,7 +115,7 @@ def write_report(runs: Sequence[Path], destination: Path) -> Path:
     return destination
 
 
-def build_report(runs: Sequence[Run]) -> Report:
+def build_report(runs: Sequence[EvaluatedRun]) -> Report:
     """Compute every table of the report."""
     groups = group_runs(runs)
     targets = targets_of(runs)
