@@ -35,7 +35,7 @@ from rhm.colour.shifts import SHIFTS
 from rhm.data.catalog import Catalog, Tile
 from rhm.data.layouts.indexers import index_folder
 from rhm.data.radiometry import bank_of
-from rhm.evaluation.tile_scores import Shift
+from rhm.evaluation.scores import Shift
 from rhm.files import write_text
 from rhm.inference.tiling.stream import Tiling
 from rhm.lab.controlled_shifts import pixel_iou, pixels_by_probability, shifted_bank

@@ -21,12 +21,13 @@ from machine import machine
 
 from rhm.data.catalog import Catalog
 from rhm.evaluation.evaluator import evaluate_model, picks_of
+from rhm.evaluation.scores import read_scores
 from rhm.models.expectation import NOTABLE
 from rhm.models.model_file import load_model
 from rhm.report import write_report
 from rhm.report.cross_domain import group_runs, single_runs, targets_of
 from rhm.report.distances import distance_losses
-from rhm.report.runs import Run, load_run
+from rhm.report.runs import EvaluatedRun, load_run
 
 SOURCES = ("massachusetts", "inria", "dubai", "vegas")
 MUCH = 0.15
@@ -71,7 +72,7 @@ def main() -> None:
     print("\n".join(warnings_table([load_run(run) for run in runs])))
 
 
-def warnings_table(runs: Sequence[Run]) -> Iterator[str]:
+def warnings_table(runs: Sequence[EvaluatedRun]) -> Iterator[str]:
     """Yield a table of the losses with and without a warning of a single model."""
     yield (
         f"| method | models x domains | with warning | share of the warned that lost over {MUCH} | "
@@ -106,7 +107,7 @@ def evaluated(
             load_model(own), catalog, scores.parent, name=run.name, picks=picks, catalog_path=""
         )
         print(f"evaluated {run.name}", flush=True)
-    return picks or picks_of(json.loads(scores.read_text()))
+    return picks or picks_of(read_scores(scores.parent))
 
 
 if __name__ == "__main__":

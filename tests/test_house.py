@@ -110,8 +110,12 @@ def test_only_the_augmentation_imports_albumentations() -> None:
     assert importers("albumentations") == {"rhm/colour/augmentation.py"}
 
 
-def test_only_the_configuration_imports_pydantic() -> None:
-    assert importers("pydantic") == {"rhm/training/config.py"}
+def test_only_records_and_the_configuration_import_pydantic() -> None:
+    assert importers("pydantic") == {"rhm/records.py", "rhm/training/config.py"}
+
+
+def test_only_one_file_imports_what_windows_has_not() -> None:
+    assert importers("resource") == {"rhm/system.py"}
 
 
 def test_nothing_unpickles() -> None:

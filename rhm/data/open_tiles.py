@@ -16,15 +16,9 @@ from rhm.data.labels import Label
 from rhm.data.rasters.blocks import Block, BlockCache, Blocks
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import Window
+from rhm.system import most_open_files
 
-try:
-    import resource
-except ImportError:  # Windows, where thousands of files may be open.
-    _MOST_FILES = 4096
-else:
-    _MOST_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-
-OPEN_TILES = max(8, min(192, _MOST_FILES // 5))
+OPEN_TILES = max(8, min(192, (most_open_files() or 4096) // 5))
 """Tiles that a process keeps open, two files each: fewer where the system allows few files."""
 
 CACHE_MB = 1024

@@ -1,9 +1,7 @@
 """The cost of a prediction, estimated from one batch before it begins."""
 
-import sys
 import time
 from dataclasses import dataclass
-from importlib import import_module
 
 import numpy as np
 import torch
@@ -13,6 +11,7 @@ from rhm.inference.polygons import BAND_PIXELS
 from rhm.inference.runtime.tta import Network, averaged_over_views
 from rhm.inference.tiling.storage import STORAGES
 from rhm.inference.tiling.stream import network_input, probabilities
+from rhm.system import peak_memory_bytes
 
 _TRACED_BYTES_PER_PIXEL = 25
 """Memory that tracing needs for a band: labels, probabilities, and the search for outlines."""
@@ -61,18 +60,12 @@ def estimate(model: Network, plan: Plan) -> Estimate:
     pixels = plan.scene.height * plan.scene.width
     stored = np.dtype(STORAGES[plan.config.dtype].dtype).itemsize
     rasters = (stored + 1) * pixels
+    peak = peak_memory_bytes()
     return Estimate(
         tiles=tiles,
         seconds=seconds,
-        memory_bytes=_peak_memory(min(pixels, BAND_PIXELS) * _TRACED_BYTES_PER_PIXEL),
+        memory_bytes=(
+            None if peak is None else peak + min(pixels, BAND_PIXELS) * _TRACED_BYTES_PER_PIXEL
+        ),
         disk_bytes=round(grid.height * grid.width * stored + rasters * (1 + _OVERVIEWS)),
     )
-
-
-def _peak_memory(more: int) -> int | None:
-    """Return this process's peak memory so far, and what will come on top, in bytes."""
-    if sys.platform == "win32":
-        return None
-    resource = import_module("resource")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if sys.platform == "darwin" else peak * 1024) + more

@@ -24,7 +24,8 @@ from rhm.data.catalog import Catalog, Tile
 from rhm.data.labels import IGNORE, Label
 from rhm.data.layouts.indexers import index_folder
 from rhm.errors import CatalogError
-from rhm.evaluation.tile_scores import Shift, predict_image
+from rhm.evaluation.scores import Shift
+from rhm.evaluation.tile_scores import predict_image, shifted
 from rhm.inference.tiling.stream import Tiling, input_scaling
 from rhm.models.build import SegmentationModel
 from rhm.models.model_file import load_model
@@ -138,7 +139,7 @@ def shifted_bank(tiles: Iterable[Tile], families: Sequence[str], seed: int) -> H
         with tile.open() as raster:
             pixels, valid = raster.read()
         for family in families:
-            moved = Shift(family, seed).apply(tile.name, pixels, valid)
+            moved = shifted(Shift(family, seed), tile.name, pixels, valid)
             histogram = Histogram.of(moved, valid=valid)
             if histogram.pixels:
                 entries.append(PackedHistogram.of(histogram))

@@ -11,7 +11,8 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from rhm.colour.shifts import SHIFTS
-from rhm.evaluation.tile_scores import Shift
+from rhm.evaluation.scores import Shift
+from rhm.evaluation.tile_scores import shifted
 from rhm.lab.controlled_shifts import ControlledShifts
 from rhm.lab.png import saved_png
 
@@ -53,4 +54,4 @@ def _shown(result: ControlledShifts, family: str) -> Any:
         pixels, valid = raster.read()
     if family == "none":
         return pixels
-    return Shift(family, result.seed).apply(result.tile.name, pixels, valid)
+    return shifted(Shift(family, result.seed), result.tile.name, pixels, valid)

@@ -31,7 +31,8 @@ from rhm.models.model_file import save_adapted, save_model
 from rhm.models.spec import ModelSpec
 from rhm.training.adaptation import adapt_network, trained_table
 from rhm.training.base_model import base_model, check_base, remember_base, with_base
-from rhm.training.callbacks.cost import CostRecorder, collect_cost
+from rhm.training.callbacks.cost import collect_cost
+from rhm.training.callbacks.cost_recorder import CostRecorder
 from rhm.training.callbacks.feature_monitor import FeatureMonitor
 from rhm.training.callbacks.update_recorder import FINAL, UpdateRecorder
 from rhm.training.card import model_card
@@ -276,10 +277,7 @@ def _trainer(config: RunConfig, *, validated: bool, progress: bool) -> lightning
             enable_version_counter=False,
         ),
         LearningRateMonitor("step"),
-        CostRecorder(
-            run.folder / "logs" / f"attempt_{run.next_attempt()}",
-            settings.batch_size * settings.accumulate * settings.devices * settings.num_nodes,
-        ),
+        CostRecorder(run.folder / "logs" / f"attempt_{run.next_attempt()}", settings.batch_size),
     ]
     if config.adapter.base is not None and config.adapter.update() is not None:
         callbacks.append(UpdateRecorder(run.updates))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,7 @@ from rhm.cli.output import emit, progress, say
 
 if TYPE_CHECKING:
     from rhm.data.catalog import Catalog
+    from rhm.evaluation.scores import Scores
     from rhm.training.run import Run
 
 METHODS = ("none", "rhm")
@@ -59,10 +60,11 @@ def demo(
     from rhm.cli.commands.evaluate import score_lines
     from rhm.data.catalog import Catalog
     from rhm.evaluation.evaluator import evaluate_model, picks_of
-    from rhm.evaluation.tile_scores import Shift
+    from rhm.evaluation.scores import Shift
     from rhm.inference.polygons import PolygonConfig
     from rhm.inference.scenes import predict_raster
     from rhm.models.model_file import load_model
+    from rhm.records import plain
     from rhm.report import write_report
 
     story = _synthetic(output, seed) if data is None else _real(output, data, source, seed)
@@ -70,7 +72,7 @@ def demo(
     say(f"train on {story.source}, predict {', '.join(story.targets)}")
     bank = _bank(catalog, story, output / "target.bank")
     runs: list[Run] = []
-    results: list[dict[str, Any]] = []
+    results: list[Scores] = []
     for method in METHODS:
         run = _train(method, story, bank, output, steps=steps, seed=seed)
         runs.append(run)
@@ -107,7 +109,7 @@ def demo(
         ]
     lines += [f"models: {', '.join(str(run.model) for run in runs)}", f"report: {report}"]
     values = {
-        "runs": results,
+        "runs": [plain(scores) for scores in results],
         "report": str(report),
         "scenes": [str(p.buildings) for p in predictions],
     }

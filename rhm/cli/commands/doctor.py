@@ -4,16 +4,15 @@ import os
 import platform
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from types import ModuleType
 
 from rhm.cli.options import Json
 from rhm.cli.output import emit
+from rhm.system import most_open_files
 
 _GB = 1e9
 _LITTLE_MEMORY, _LITTLE_DISK = 4 * _GB, 5 * _GB
@@ -152,10 +151,9 @@ def _machine() -> Iterator[Finding]:
     little = free < _LITTLE_DISK
     advice = "`rhm predict --dry-run` says what a prediction takes" if little else ""
     yield Finding("disk", "note" if little else "ok", f"{free / _GB:.0f} GB free here", advice)
-    if sys.platform != "win32":
-        resource = import_module("resource")
-        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        few = 0 <= files < _FEW_FILES
+    files = most_open_files()
+    if files is not None:
+        few = files < _FEW_FILES
         advice = "`ulimit -n 4096` lets loaders keep more images open" if few else ""
         yield Finding("open files", "note" if few else "ok", f"up to {files}", advice)
 
