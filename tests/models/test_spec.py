@@ -11,10 +11,10 @@ from scipy.stats import wasserstein_distance
 
 from rhm.colour.alternatives import STANDARDIZE, standardized
 from rhm.colour.histogram import Histogram
+from rhm.data.radiometry import Scaling
 from rhm.errors import ModelFileError
 from rhm.models.spec import ModelSpec
 from tests.models.networks import SPEC
-from rhm.data.radiometry import Scaling
 
 
 @pytest.mark.parametrize(
