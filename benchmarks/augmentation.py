@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from machine import machine, medians_ms
 
-from rhm.colour.augment_config import FROM_BANK, AugmentConfig
-from rhm.colour.augmentation import ChipAugmentation
+from rhm.augmentation.augment_config import AugmentConfig
+from rhm.augmentation.chip_augmentation import ChipAugmentation
+from rhm.augmentation.colours import COLOUR
 from rhm.colour.histogram import Histogram
 from rhm.colour.histogram_bank import HistogramBank
 from rhm.colour.lookup import PixelMap
@@ -65,7 +66,7 @@ def chip_costs_ms(dtype: type, top: int) -> dict[str, float]:
     scene = Histogram.of(images[0])
 
     def through(**settings: Any) -> Callable[[], object]:
-        needs_bank = settings.get("colour") in FROM_BANK
+        needs_bank = COLOUR[settings.get("colour", "none")].from_bank
         config = AugmentConfig(bank="a bank" if needs_bank else None, p=1.0, **settings)
         augment = ChipAugmentation(config, dtype=np.dtype(dtype), low=low, high=high, bank=bank)
         return lambda: augment(

@@ -36,7 +36,8 @@ class ModelSpec:
         expected_iou: that the model's own probabilities promise on validation data, or None
             where there was none: see ``rhm.models.expectation``.
         standardize: one of ``rhm.colour.alternatives.STANDARDIZE``, applied to every scene first.
-        method: name of the colour augmentation.
+        method: what a report compares the model as: names of its augmentations, and of an
+            adaptation.
         sources: domains trained on.
         source_histograms: by domain, the share of each of 256 levels from black to white, per
             band.
