@@ -3,7 +3,9 @@
     python benchmarks/augmentation.py
 
 A chip of 256 x 256 x 3 (uint8, and 11 bit in uint16) goes through flips, colour and normalisation,
-single-threaded; a step trains the default network on eight such chips.
+single-threaded; a step trains the default network on eight such chips. Then the draw of a target
+from a bank of sixteen images, unpacked for every draw or kept unpacked, beside the match that
+follows it.
 """
 
 import statistics
@@ -86,6 +88,21 @@ def chip_costs_ms(dtype: type, top: int) -> dict[str, float]:
     return medians_ms(candidates, runs=100)
 
 
+def draw_costs_ms(dtype: type, top: int) -> dict[str, float]:
+    """Return the median time of a target's draw, its steps worked out, and of a match to it."""
+    bank, rng = HistogramBank(map(Histogram.of, chips(dtype, top))), np.random.default_rng(0)
+    source = Histogram.of(chips(dtype, top)[0])
+    target = bank.histograms[0]
+    return medians_ms(
+        {
+            "unpacked": lambda: bank.entries[int(rng.integers(16))].unpack().steps,
+            "kept": lambda: bank.sample(rng=rng).steps,
+            "match": lambda: PixelMap.matching(source, target),
+        },
+        runs=200,
+    )
+
+
 def main() -> None:
     """Print the table."""
     cv2.setNumThreads(1)
@@ -101,6 +118,10 @@ def main() -> None:
                 f"{np.dtype(dtype).name:<7} {name:<30} {milliseconds:6.2f} ms a chip, "
                 f"{over:+6.2f} ms over none: {over / per_chip_ms:+.2%} of a step"
             )
+    for dtype, top in ((np.uint8, 255), (np.uint16, 2047), (np.uint16, 65535)):
+        costs = draw_costs_ms(dtype, top)
+        bits = int(top).bit_length()
+        print(f"{bits:>2} bit, a target's draw", *(f"{n} {ms:.3f} ms" for n, ms in costs.items()))
 
 
 if __name__ == "__main__":
