@@ -31,6 +31,7 @@ import numpy as np
 import torch
 from machine import machine, mean_and_spread, thinned
 
+from rhm.augmentation.colours import COLOUR, FROM_BANK
 from rhm.colour.shifts import SHIFTS
 from rhm.data.catalog import Catalog, Tile
 from rhm.data.layouts.indexers import index_folder
@@ -228,8 +229,8 @@ def run_cell(
 def _model_file(
     setting: Setting, source: str, name: str, seed: int, *, controlled: bool = False
 ) -> Path:
-    # A run that does not use the target is the same in both experiments.
-    looks = AUGMENTATIONS[name].get("augment", {}).get("colour") in ("rhm", "mean-std")
+    # A run that does not look at a target is the same in both experiments.
+    looks = AUGMENTATIONS[name].get("augment", {}).get("colour") in FROM_BANK
     words = re.sub(r"[^\w.=-]+", "_", name)
     trained = f"{source}.{words}.{seed}{'.shift' if controlled and looks else ''}"
     return setting.work / "models" / f"{trained}.safetensors"
@@ -241,10 +242,10 @@ def train(
     """Train one model and keep only its file."""
     sections = {key: dict(values) for key, values in AUGMENTATIONS[name].items()}
     augment = sections.setdefault("augment", {})
-    if augment.get("colour") in ("rhm", "mean-std"):
+    if augment.get("colour") in FROM_BANK:
         bank = "shifted" if controlled else f"not-{source}"
         augment.setdefault("bank", str(setting.work / f"{bank}.bank"))
-    if augment.get("colour") == "fda":
+    if COLOUR[augment.get("colour", "none")].from_targets:
         augment["targets"] = [d for p, domains in PLACES.items() if p != source for d in domains]
     scratch = setting.work / "runs"
     config = parse_config(

@@ -38,8 +38,8 @@ from rasterio.env import set_gdal_config
 from rasterio.transform import Affine
 from rasterio.windows import Window as RasterioWindow
 
-from rhm.colour.augment_config import AugmentConfig
-from rhm.colour.augmentation import ChipAugmentation
+from rhm.augmentation.augment_config import AugmentConfig
+from rhm.augmentation.chip_augmentation import ChipAugmentation
 from rhm.data.catalog import Catalog, Source, Tile
 from rhm.data.chips import Preparation, TrainingChips
 from rhm.data.footprints import burn

@@ -60,6 +60,11 @@ def test_prediction_does_not_load_the_training_framework() -> None:
     assert not loaded & {"lightning", "albumentations", "pydantic"}
 
 
+def test_the_names_of_augmentations_are_read_without_albumentations() -> None:
+    loaded = loaded_after("import rhm.augmentation.augment_config, rhm.data.chips")
+    assert not loaded & (HEAVY - {"torch"})
+
+
 def test_help_is_light() -> None:
     loaded = loaded_after(
         "import runpy, sys\n"
@@ -107,7 +112,8 @@ def test_an_unknown_name_of_rhm_is_an_attribute_error() -> None:
 
 
 def test_only_the_augmentation_imports_albumentations() -> None:
-    assert importers("albumentations") == {"rhm/colour/augmentation.py"}
+    rooms = {Path(path).parent.as_posix() for path in importers("albumentations")}
+    assert rooms == {"rhm/augmentation"}
 
 
 def test_only_records_and_the_configuration_import_pydantic() -> None:

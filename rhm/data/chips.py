@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from rhm.augmentation.geometry import Another, ChipGeometry, Sample
 from rhm.colour.alternatives import STANDARDIZE, Ends, standardized
 from rhm.colour.histogram import Histogram
 from rhm.colour.lookup import PixelMap
@@ -17,13 +18,15 @@ from rhm.data.catalog import Tile
 from rhm.data.labels import IGNORE
 from rhm.data.open_tiles import CachedRaster, OpenTiles
 from rhm.data.rasters.raster import Raster
+from rhm.data.rasters.resampling import resize_classes, resize_pixels
 from rhm.data.rasters.windows import Window, partition, random_window
+from rhm.data.tile_choice import TileChoice
 
 _BALANCING_TRIES = 10
 
 
 class Augmentation(Protocol):
-    """Random variation of a training chip; see ``rhm.colour.augmentation.ChipAugmentation``."""
+    """Random variation of a chip, see ``rhm.augmentation.chip_augmentation.ChipAugmentation``."""
 
     def __call__(
         self,
@@ -35,6 +38,7 @@ class Augmentation(Protocol):
         rng: np.random.Generator,
         scene: Histogram | None,
         reference: NDArray[np.uint8] | None,
+        another: Another | None,
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8]]:
         """Return normalised image, mask and validity of a chip, varied at random."""
 
@@ -163,6 +167,7 @@ class TrainingChips(Dataset[Chip]):
         balance: share of chips drawn so that they show a building.
         seed: of the run.
         references: of the target domain, for augmentations that borrow from its pixels.
+        geometry: says at what distances chips are read; at the model's by default.
     """
 
     def __init__(
@@ -175,6 +180,7 @@ class TrainingChips(Dataset[Chip]):
         balance: float,
         seed: int,
         references: References | None = None,
+        geometry: ChipGeometry | None = None,
     ) -> None:
         self._tiles = list(tiles)
         self._size = size
@@ -183,17 +189,15 @@ class TrainingChips(Dataset[Chip]):
         self._balance = balance
         self._seed = seed
         self._references = references
-        self._files = OpenTiles(self._tiles, preparation.gsd_m)
-        pixels = np.array(
-            [t.width * t.height * t.scale_to(preparation.gsd_m) ** 2 for t in self._tiles]
-        )
-        built = pixels * [t.building_fraction != 0.0 for t in self._tiles]
-        self._shares = _cumulative_shares(pixels)
-        self._built_shares = _cumulative_shares(built) if built.any() else self._shares
+        # Stored pixels are then brought to each chip's own distance, once.
+        self._zoom = geometry if geometry is not None and geometry.zooms else None
+        self._files = OpenTiles(self._tiles, None if self._zoom else preparation.gsd_m)
+        self._choice = TileChoice(self._tiles, preparation.gsd_m)
 
     def __getitem__(self, index: int) -> Chip:
         rng = np.random.default_rng([self._seed, index])
-        number, pixels, mask, valid = self.read(rng=rng)
+        distance = 1.0 if self._zoom is None else self._zoom.distance(rng=rng)
+        number, pixels, mask, valid = self.read(rng=rng, distance=distance)
         dtype, scene = pixels.dtype.name, self._preparation.scene(self._tiles[number])
         varied = self._augmentations[dtype](
             pixels,
@@ -203,35 +207,67 @@ class TrainingChips(Dataset[Chip]):
             rng=rng,
             scene=scene,
             reference=None if self._references is None else self._references.draw(rng),
+            another=lambda: self._another(number, rng=rng, distance=distance),
         )
         return _chip(*varied)
 
     def read(
-        self, *, rng: np.random.Generator
+        self, *, rng: np.random.Generator, distance: float = 1.0
     ) -> tuple[int, NDArray[Any], NDArray[np.uint8], NDArray[np.bool_]]:
         """Read a chip as it is stored, where ``draw`` says.
+
+        Args:
+            rng: decides the place.
+            distance: ground sampling distance, as a factor of the model's.
 
         Returns:
             The image's number among the tiles, pixels (size, size, bands) of its dtype, mask
             (size, size) uint8 as of ``Label.read``, and valid (size, size) bool.
         """
-        number, window, mask = self.draw(rng=rng)
-        raster, _ = self._files.get(number)
-        pixels, valid = _mirrored(raster, window)
-        return number, pixels, mask, valid
+        number, window, mask = self.draw(rng=rng, distance=distance)
+        return number, *self._read(number, window, mask)
 
-    def draw(self, *, rng: np.random.Generator) -> tuple[int, Window, NDArray[np.uint8]]:
+    def draw(
+        self, *, rng: np.random.Generator, distance: float = 1.0
+    ) -> tuple[int, Window, NDArray[np.uint8]]:
         """Draw an image, by its number among the tiles, and a window of it, and read its mask."""
         built = rng.random() < self._balance
-        shares = self._built_shares if built else self._shares
-        number = int(shares.searchsorted(rng.random(), side="right"))
+        number = self._choice.draw(built=built, rng=rng)
+        tries = _BALANCING_TRIES if built else 1
+        return number, *self._place(number, tries, rng=rng, distance=distance)
+
+    def _place(
+        self, number: int, tries: int, *, rng: np.random.Generator, distance: float
+    ) -> tuple[Window, NDArray[np.uint8]]:
+        """Draw a window of an image, if ``tries`` are enough one with buildings, and its mask."""
         raster, label = self._files.get(number)
-        for _ in range(_BALANCING_TRIES if built else 1):
-            window = random_window(raster.info.height, raster.info.width, self._size, rng=rng)
+        side = self._size
+        if self._zoom is not None:
+            scale = self._tiles[number].scale_to(self._preparation.gsd_m)
+            side = max(1, round(self._size * distance / scale))
+        for _ in range(tries):
+            window = random_window(raster.info.height, raster.info.width, side, rng=rng)
             mask = label.read(window)
             if (mask == 1).any():
                 break
-        return number, window, mask
+        return window, mask
+
+    def _read(
+        self, number: int, window: Window, mask: NDArray[np.uint8]
+    ) -> tuple[NDArray[Any], NDArray[np.uint8], NDArray[np.bool_]]:
+        """Return a window's pixels, mask and validity, of a chip's size."""
+        pixels, valid = _mirrored(self._files.get(number)[0], window)
+        if window.height == self._size:
+            return pixels, mask, valid
+        pixels, valid = resize_pixels(pixels, valid, self._size)
+        return pixels, resize_classes(mask, self._size), valid
+
+    def _another(self, number: int, *, rng: np.random.Generator, distance: float) -> Sample:
+        """Read a chip with buildings of an image of the same domain and dtype as this one."""
+        number = self._choice.draw_like(number, rng=rng)
+        window, mask = self._place(number, _BALANCING_TRIES, rng=rng, distance=distance)
+        pixels, mask, valid = self._read(number, window, mask)
+        return Sample(pixels, mask, valid.astype(np.uint8))
 
 
 class GridChips(Dataset[Chip]):
@@ -328,9 +364,3 @@ def _chip(image: NDArray[np.float32], mask: NDArray[Any], valid: NDArray[Any]) -
     known = np.where(valid > 0, mask, IGNORE).astype(np.int64)
     bands_first = np.ascontiguousarray(np.moveaxis(image, -1, 0))
     return Chip(image=torch.from_numpy(bands_first), mask=torch.from_numpy(known)[None])
-
-
-def _cumulative_shares(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    reached = np.cumsum(weights)
-    # Exactly 1 at the end, so that no draw below 1 lies beyond the last element.
-    return np.asarray(reached / reached[-1])

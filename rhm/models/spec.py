@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rhm.colour.alternatives import STANDARDIZE, standardized
-from rhm.colour.histogram import Histogram
+from rhm.colour.histogram import Histogram, share_distance
 from rhm.colour.lookup import PixelMap
 from rhm.data.radiometry import Scaling
 from rhm.errors import ModelFileError
@@ -39,7 +39,8 @@ class ModelSpec:
         expected_iou: IoU that the model's probabilities imply for the validation chips, or None
             without validation chips; see ``rhm.models.expectation``.
         standardize: one of ``rhm.colour.alternatives.STANDARDIZE``, applied to every scene first.
-        method: name of the colour augmentation.
+        method: names of the standardisation and augmentations, and of the adaptation, under which
+            reports compare the model with others.
         sources: names of the training domains.
         source_histograms: by training domain and band, the share of pixels at each of 256 levels
             from black to white.
@@ -193,7 +194,7 @@ class ModelSpec:
                 "the model does not record the histograms of its training imagery: train it again"
             )
         distances = {
-            name: np.abs(np.cumsum(np.asarray(shares) - histogram, axis=1)).sum(axis=1) / 255.0
+            name: share_distance(shares, histogram)
             for name, shares in self.source_histograms.items()
         }
         nearest = min(distances, key=lambda name: float(distances[name].mean()))

@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-import numpy as np
-
+from rhm.colour.histogram import share_distance
 from rhm.colour.matching import matched_shares
 from rhm.evaluation.scores import HISTOGRAM_LEVELS, Example, Shares
 from rhm.report.cross_domain import (
@@ -179,7 +178,7 @@ def _band(
     # Shares that add up to nothing are of a band without a pixel.
     if source and sum(source) > 0 and sum(histogram) > 0:
         after = matched_shares(source, histogram)
-        left = _distance(after, histogram)
+        left = float(share_distance(after, histogram))
     return BandHistogram(histogram, source, distance, after, left, _quantiles(histogram))
 
 
@@ -254,16 +253,9 @@ def _nearest(histogram: Shares, sources: Mapping[str, Shares]) -> str | None:
     """The training domain at the least 1-Wasserstein distance, mean over bands."""
 
     def distance(name: str) -> float:
-        bands = zip(histogram, sources[name], strict=True)
-        return statistics.fmean(_distance(ours, theirs) for ours, theirs in bands)
+        return float(share_distance(histogram, sources[name]).mean())
 
     return min(sorted(sources), key=distance, default=None)
-
-
-def _distance(first: Sequence[float], second: Sequence[float]) -> float:
-    """Return the 1-Wasserstein distance of two histograms, as a share of the range."""
-    moved = np.cumsum(np.asarray(first) - np.asarray(second))
-    return float(np.abs(moved[:-1]).sum() / (len(moved) - 1))
 
 
 def _quantiles(histogram: tuple[float, ...]) -> tuple[float, float, float]:

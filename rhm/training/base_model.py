@@ -61,12 +61,11 @@ def base_model(config: RunConfig, material: Material) -> SegmentationModel:
     model = load_model(str(config.adapter.base))
     spec = model.spec
     domains = [tile.domain for tile in material.train]
-    colour = [] if config.augment.colour == "none" else [config.augment.colour]
     model.spec = replace(
         spec,
         scalings=dict(material.scalings),
         gsd_m=config.data.gsd_m or material.gsd_m,
-        method=", ".join([spec.method, config.adapter.method, *colour]),
+        method=", ".join([spec.method, config.adapter.method, *config.augment.names]),
         sources=tuple(dict.fromkeys([*spec.sources, *domains])),
         source_histograms={**spec.source_histograms, **material.unit_histograms()},
         training_images=spec.training_images + len(material.train),

@@ -85,6 +85,8 @@ def _training(
     yield "chips", f"{side} x {side} pixels, {config.trainer.batch_size} per step"
     yield "steps", config.trainer.steps
     yield "colour augmentation", _code(config.augment.colour)
+    if unusual := config.augment.unusual_geometry:
+        yield "geometric augmentation", ", ".join(map(_code, unusual))
     if material.bank is not None:
         yield "histogram bank", f"{len(material.bank)} images"
     if spec.standardize != "none":

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from rhm.colour.augment_config import AugmentConfig
+from rhm.augmentation.augment_config import AugmentConfig
 from rhm.data.chips import DataConfig
 from rhm.errors import ConfigError
 from rhm.models.build import ModelConfig
@@ -116,6 +116,11 @@ class RunConfig(BaseModel):
         if self.model.standardize != "none" and self.augment.colour != "none":
             raise ValueError(
                 "model.standardize undoes what augment.colour varies: choose one of the two"
+            )
+        if self.model.standardize != "none" and self.augment.mixing:
+            raise ValueError(
+                "model.standardize brings each image to one appearance, and "
+                f"augment.geometry.{self.augment.mixing[0]} mixes images: choose one of the two"
             )
         return self
 

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from rhm.colour.augmentation import ChipAugmentation
+from rhm.augmentation.chip_augmentation import ChipAugmentation
+from rhm.augmentation.geometry import ChipGeometry
 from rhm.colour.histogram import Histogram
 from rhm.data.chips import (
     Augmentation,
@@ -91,6 +92,7 @@ class ChipDataModule(lightning.LightningDataModule):
             balance=data.balance,
             seed=self.config.seed,
             references=self._references(),
+            geometry=ChipGeometry(self.config.augment.geometry),
         )
 
     def _augmentation(self, dtype: str) -> Augmentation:

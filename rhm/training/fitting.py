@@ -184,9 +184,9 @@ def build_model(config: RunConfig, material: Material) -> SegmentationModel:
 
 
 def _method(config: RunConfig) -> str:
-    """Return the name of the method under which reports compare the run with others."""
-    standardized = config.model.standardize
-    return config.augment.colour if standardized == "none" else standardized
+    """Return the name under which a report compares the run with others."""
+    standardized = [] if config.model.standardize == "none" else [config.model.standardize]
+    return ", ".join([*standardized, *config.augment.names]) or "none"
 
 
 def finish(

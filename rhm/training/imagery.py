@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rhm.colour.augment_config import SOURCES_BANK
+from rhm.augmentation.colours import COLOUR, SOURCES_BANK
 from rhm.colour.histogram import Histogram
 from rhm.colour.histogram_bank import HistogramBank
 from rhm.data.catalog import Catalog, Tile
@@ -157,7 +157,7 @@ def _bank(
 
 def _references(config: RunConfig, catalog: Catalog, bands: int) -> Sequence[Tile]:
     domains = config.augment.targets
-    if config.augment.colour != "fda":
+    if not COLOUR[config.augment.colour].from_targets:
         return ()
     unknown = sorted(set(domains) - set(catalog.domains))
     if unknown:
