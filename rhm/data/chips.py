@@ -16,6 +16,8 @@ from rhm.colour.lookup import PixelMap
 from rhm.data.catalog import Tile
 from rhm.data.labels import IGNORE
 from rhm.data.open_tiles import CachedRaster, OpenTiles
+from rhm.data.rasters.band_order import bands_first
+from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import Window, partition, random_window
 
@@ -143,8 +145,8 @@ class References:
         tile = self._tiles[int(rng.integers(len(self._tiles)))]
         with tile.open(tile.scale_to(self._gsd_m)) as raster:
             window = random_window(raster.info.height, raster.info.width, self._size, rng=rng)
-            pixels, _ = raster.read(window)
-        return self._to_bytes[pixels.dtype.name].apply(pixels)
+            values = raster.read(window).values
+        return self._to_bytes[values.dtype.name].apply(values)
 
 
 class TrainingChips(Dataset[Chip]):
@@ -192,12 +194,12 @@ class TrainingChips(Dataset[Chip]):
 
     def __getitem__(self, index: int) -> Chip:
         rng = np.random.default_rng([self._seed, index])
-        number, pixels, mask, valid = self.read(rng=rng)
-        dtype, scene = pixels.dtype.name, self._preparation.scene(self._tiles[number])
+        number, pixels, mask = self.read(rng=rng)
+        dtype, scene = pixels.values.dtype.name, self._preparation.scene(self._tiles[number])
         varied = self._augmentations[dtype](
-            pixels,
+            pixels.values,
             mask,
-            valid.astype(np.uint8),
+            pixels.valid.astype(np.uint8),
             normalize=self._preparation.table(dtype, scene),
             rng=rng,
             scene=scene,
@@ -205,19 +207,16 @@ class TrainingChips(Dataset[Chip]):
         )
         return _chip(*varied)
 
-    def read(
-        self, *, rng: np.random.Generator
-    ) -> tuple[int, NDArray[Any], NDArray[np.uint8], NDArray[np.bool_]]:
+    def read(self, *, rng: np.random.Generator) -> tuple[int, Pixels, NDArray[np.uint8]]:
         """Read a chip as it is stored, where ``draw`` says.
 
         Returns:
-            The image's number among the tiles, pixels (size, size, bands) of its dtype, mask
-            (size, size) uint8 as of ``Label.read``, and valid (size, size) bool.
+            The image's number among the tiles, pixels (size, size), and mask (size, size) uint8
+            as of ``Label.read``.
         """
         number, window, mask = self.draw(rng=rng)
         raster, _ = self._files.get(number)
-        pixels, valid = _mirrored(raster, window)
-        return number, pixels, mask, valid
+        return number, _mirrored(raster, window), mask
 
     def draw(self, *, rng: np.random.Generator) -> tuple[int, Window, NDArray[np.uint8]]:
         """Draw an image, by its number among the tiles, and a window of it, and read its mask."""
@@ -261,11 +260,11 @@ class GridChips(Dataset[Chip]):
     def __getitem__(self, index: int) -> Chip:
         number, window = self._windows[index]
         raster, label = self._files.get(number)
-        pixels, valid = _mirrored(raster, window)
+        values, valid = _mirrored(raster, window)
         table = self._preparation.table(
-            pixels.dtype.name, self._preparation.scene(self._tiles[number])
+            values.dtype.name, self._preparation.scene(self._tiles[number])
         )
-        return _chip(table.apply(pixels), label.read(window), valid)
+        return _chip(table.apply(values), label.read(window), valid)
 
 
 class SeededSampler(Sampler[int]):
@@ -300,33 +299,16 @@ class SeededSampler(Sampler[int]):
         return iter(range(first + self._rank, first + self._samples, self._world_size))
 
 
-def _mirrored(
-    raster: Raster | CachedRaster, window: Window
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Read a window; beyond the image, which is not valid, pixels are mirrored at its edge.
-
-    Prediction mirrors too. Black there would be a sight of its own, which a network learns to
-    live with where its chips reach beyond the image, and meets unprepared where they do not.
-    """
-    info = raster.info
-    row, col = max(window.row, 0), max(window.col, 0)
-    end_row = min(window.row + window.height, info.height)
-    end_col = min(window.col + window.width, info.width)
-    inside = Window(row, col, end_row - row, end_col - col)
-    pixels, valid = raster.read(inside)
-    if inside == window:
-        return pixels, valid
-    around = (
-        (row - window.row, window.row + window.height - end_row),
-        (col - window.col, window.col + window.width - end_col),
-    )
-    return np.pad(pixels, (*around, (0, 0)), mode="reflect"), np.pad(valid, around)
+def _mirrored(raster: Raster | CachedRaster, window: Window) -> Pixels:
+    """Read a window; beyond the image, which is not valid, pixels are mirrored at its edge."""
+    inside = window.common(Window(0, 0, raster.info.height, raster.info.width))
+    row, col, *_ = inside.within(window)
+    return raster.read(inside).mirrored(window.height, window.width, row=row, col=col)
 
 
 def _chip(image: NDArray[np.float32], mask: NDArray[Any], valid: NDArray[Any]) -> Chip:
     known = np.where(valid > 0, mask, IGNORE).astype(np.int64)
-    bands_first = np.ascontiguousarray(np.moveaxis(image, -1, 0))
-    return Chip(image=torch.from_numpy(bands_first), mask=torch.from_numpy(known)[None])
+    return Chip(image=torch.from_numpy(bands_first(image)), mask=torch.from_numpy(known)[None])
 
 
 def _cumulative_shares(weights: NDArray[np.float64]) -> NDArray[np.float64]:

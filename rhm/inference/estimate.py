@@ -8,6 +8,7 @@ from importlib import import_module
 import numpy as np
 import torch
 
+from rhm.data.rasters.pixels import Pixels
 from rhm.inference.plan import Plan
 from rhm.inference.polygons import BAND_PIXELS
 from rhm.inference.runtime.tta import Network, averaged_over_views
@@ -51,7 +52,7 @@ def estimate(model: Network, plan: Plan) -> Estimate:
     network = averaged_over_views(model) if tiling.views else model
     tiles = len(grid.rows) * len(grid.cols)
     bands = len(plan.task.table.tables)
-    black = np.zeros((tiling.tile, tiling.tile, bands), dtype=plan.scene.dtype)
+    black = Pixels.blank(tiling.tile, tiling.tile, bands, plan.scene.dtype)
     image = network_input(black, plan.task.table, tiling.tile)
     batch = torch.stack([image] * min(tiling.batch_size, len(grid.cols)))
     probabilities(network, batch)  # the first one finds room and fastest ways

@@ -50,7 +50,7 @@ def draw_controlled_shifts(result: ControlledShifts, path: str | os.PathLike[str
 
 def _shown(result: ControlledShifts, family: str) -> Any:
     with result.tile.open() as raster:
-        pixels, valid = raster.read()
-    if family == "none":
-        return pixels
-    return Shift(family, result.seed).apply(result.tile.name, pixels, valid)
+        pixels = raster.read()
+    if family != "none":
+        pixels = Shift(family, result.seed).apply(result.tile.name, pixels)
+    return pixels.values

@@ -15,7 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from rhm.inference.tracing.pixel_corners import Corners, corners_between, outlined
-from rhm.inference.tracing.splitting import Pixels
+from rhm.inference.tracing.splitting import ComponentPixels
 from rhm.inference.tracing.watershed import Watershed
 
 # Probabilities are added up in steps of this, exactly, so that the order does not matter.
@@ -140,13 +140,13 @@ class _Components:
     count: NDArray[np.int64]
     last: NDArray[np.int64]
     corners: Corners
-    pixels: Pixels | None
+    pixels: ComponentPixels | None
 
     @classmethod
     def none(cls, *, with_pixels: bool) -> "_Components":
         """Return none; such as have pixels, or have none."""
         numbers = np.empty(0, np.int64)
-        pixels = Pixels.none() if with_pixels else None
+        pixels = ComponentPixels.none() if with_pixels else None
         return cls(np.empty(0), numbers, numbers, Corners.none(), pixels)
 
     def __len__(self) -> int:
@@ -185,7 +185,9 @@ class _Components:
             left, top, width, height, _ = found.T
             box = np.stack([top, left, -(top + height), -(left + width)], axis=1)
             box[:, ::2] += (row, -row)
-            pixels = pixels.and_found(Pixels(owner, rows + row, cols, probability[building], box))
+            pixels = pixels.and_found(
+                ComponentPixels(owner, rows + row, cols, probability[building], box)
+            )
         return _Components(
             np.concatenate([self.steps, np.bincount(owner, steps, size)[len(self) :]]),
             np.concatenate([self.count, found[:, 4]]),

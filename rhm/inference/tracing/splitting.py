@@ -41,7 +41,7 @@ class SplitParts:
 
 
 @dataclass(frozen=True)
-class Pixels:
+class ComponentPixels:
     """The pixels of C components; of those that are too large, none.
 
     Attributes:
@@ -59,14 +59,14 @@ class Pixels:
     box: Numbers
 
     @classmethod
-    def none(cls) -> "Pixels":
+    def none(cls) -> "ComponentPixels":
         """Return no pixels of no components."""
         numbers = np.empty(0, np.intp)
         return cls(numbers, numbers, numbers, np.empty(0, np.float32), numbers.reshape(0, 4))
 
-    def and_found(self, other: "Pixels") -> "Pixels":
+    def and_found(self, other: "ComponentPixels") -> "ComponentPixels":
         """Return these and those of more components, whose numbers go on from here."""
-        return Pixels(
+        return ComponentPixels(
             np.concatenate([self.owner, other.owner]),
             np.concatenate([self.row, other.row]),
             np.concatenate([self.col, other.col]),
@@ -74,7 +74,7 @@ class Pixels:
             np.concatenate([self.box, other.box]),
         )
 
-    def united(self, number: Numbers, count: int) -> "Pixels":
+    def united(self, number: Numbers, count: int) -> "ComponentPixels":
         """Return the pixels of ``count`` components, of which (C,) numbers tell the parts."""
         box = np.full((count, 4), np.iinfo(np.intp).max)
         np.minimum.at(box, number, self.box)
@@ -82,15 +82,17 @@ class Pixels:
         owner = number[self.owner]
         return self._kept(small[owner], owner, box)
 
-    def only(self, chosen: Numbers) -> "Pixels":
+    def only(self, chosen: Numbers) -> "ComponentPixels":
         """Return the pixels of some components, renumbered in the order in which they are given."""
         number = np.full(len(self.box), -1)
         number[chosen] = np.arange(len(chosen))
         owner = number[self.owner]
         return self._kept(owner >= 0, owner, self.box[chosen])
 
-    def _kept(self, kept: NDArray[np.bool_], owner: Numbers, box: Numbers) -> "Pixels":
-        return Pixels(owner[kept], self.row[kept], self.col[kept], self.probability[kept], box)
+    def _kept(self, kept: NDArray[np.bool_], owner: Numbers, box: Numbers) -> "ComponentPixels":
+        return ComponentPixels(
+            owner[kept], self.row[kept], self.col[kept], self.probability[kept], box
+        )
 
     def split(self, watershed: Watershed) -> SplitParts:
         """Split the components that have several parts."""
@@ -109,7 +111,7 @@ class Pixels:
 
 
 def _split(
-    pixels: Pixels, numbers: Numbers, watershed: Watershed
+    pixels: ComponentPixels, numbers: Numbers, watershed: Watershed
 ) -> tuple[Numbers, NDArray[Any], NDArray[np.float64]]:
     """Return the parts of components: their component's number, polygons, and scores."""
     moved, shape = _laid_out(_sides(pixels.box))
