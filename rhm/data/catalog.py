@@ -351,7 +351,7 @@ def _building_fraction(label: Path, raster: Raster) -> float:
     buildings = valid_pixels = 0
     with Label(label, raster) as truth:
         for window in partition(raster.info.height, raster.info.width, 2048):
-            _, valid = raster.read(window)
+            valid = raster.read(window).valid
             mask = truth.read(window)
             buildings += int(np.count_nonzero((mask == 1) & valid))
             valid_pixels += int(np.count_nonzero((mask != IGNORE) & valid))

@@ -17,6 +17,8 @@ from rhm.colour.lookup import PixelMap
 from rhm.data.catalog import Tile
 from rhm.data.labels import IGNORE
 from rhm.data.open_tiles import CachedRaster, OpenTiles
+from rhm.data.rasters.band_order import bands_first
+from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.resampling import resize_classes, resize_pixels
 from rhm.data.rasters.windows import Window, partition, random_window
@@ -147,8 +149,8 @@ class References:
         tile = self._tiles[int(rng.integers(len(self._tiles)))]
         with tile.open(tile.scale_to(self._gsd_m)) as raster:
             window = random_window(raster.info.height, raster.info.width, self._size, rng=rng)
-            pixels, _ = raster.read(window)
-        return self._to_bytes[pixels.dtype.name].apply(pixels)
+            values = raster.read(window).values
+        return self._to_bytes[values.dtype.name].apply(values)
 
 
 class TrainingChips(Dataset[Chip]):
@@ -197,12 +199,12 @@ class TrainingChips(Dataset[Chip]):
     def __getitem__(self, index: int) -> Chip:
         rng = np.random.default_rng([self._seed, index])
         distance = 1.0 if self._zoom is None else self._zoom.distance(rng=rng)
-        number, pixels, mask, valid = self.read(rng=rng, distance=distance)
-        dtype, scene = pixels.dtype.name, self._preparation.scene(self._tiles[number])
+        number, pixels, mask = self.read(rng=rng, distance=distance)
+        dtype, scene = pixels.values.dtype.name, self._preparation.scene(self._tiles[number])
         varied = self._augmentations[dtype](
-            pixels,
+            pixels.values,
             mask,
-            valid.astype(np.uint8),
+            pixels.valid.astype(np.uint8),
             normalize=self._preparation.table(dtype, scene),
             rng=rng,
             scene=scene,
@@ -213,7 +215,7 @@ class TrainingChips(Dataset[Chip]):
 
     def read(
         self, *, rng: np.random.Generator, distance: float = 1.0
-    ) -> tuple[int, NDArray[Any], NDArray[np.uint8], NDArray[np.bool_]]:
+    ) -> tuple[int, Pixels, NDArray[np.uint8]]:
         """Read a chip as it is stored, where ``draw`` says.
 
         Args:
@@ -221,8 +223,8 @@ class TrainingChips(Dataset[Chip]):
             distance: ground sampling distance, as a factor of the model's.
 
         Returns:
-            The image's number among the tiles, pixels (size, size, bands) of its dtype, mask
-            (size, size) uint8 as of ``Label.read``, and valid (size, size) bool.
+            The image's number among the tiles, pixels (size, size), and mask (size, size) uint8
+            as of ``Label.read``.
         """
         number, window, mask = self.draw(rng=rng, distance=distance)
         return number, *self._read(number, window, mask)
@@ -254,20 +256,19 @@ class TrainingChips(Dataset[Chip]):
 
     def _read(
         self, number: int, window: Window, mask: NDArray[np.uint8]
-    ) -> tuple[NDArray[Any], NDArray[np.uint8], NDArray[np.bool_]]:
-        """Return a window's pixels, mask and validity, of a chip's size."""
-        pixels, valid = _mirrored(self._files.get(number)[0], window)
+    ) -> tuple[Pixels, NDArray[np.uint8]]:
+        """Return a window's pixels and mask, of a chip's size."""
+        pixels = _mirrored(self._files.get(number)[0], window)
         if window.height == self._size:
-            return pixels, mask, valid
-        pixels, valid = resize_pixels(pixels, valid, self._size)
-        return pixels, resize_classes(mask, self._size), valid
+            return pixels, mask
+        return resize_pixels(pixels, self._size), resize_classes(mask, self._size)
 
     def _another(self, number: int, *, rng: np.random.Generator, distance: float) -> Sample:
         """Read a chip with buildings of an image of the same domain and dtype as this one."""
         number = self._choice.draw_like(number, rng=rng)
         window, mask = self._place(number, _BALANCING_TRIES, rng=rng, distance=distance)
-        pixels, mask, valid = self._read(number, window, mask)
-        return Sample(pixels, mask, valid.astype(np.uint8))
+        (values, valid), mask = self._read(number, window, mask)
+        return Sample(values, mask, valid.astype(np.uint8))
 
 
 class GridChips(Dataset[Chip]):
@@ -298,11 +299,11 @@ class GridChips(Dataset[Chip]):
     def __getitem__(self, index: int) -> Chip:
         number, window = self._windows[index]
         raster, label = self._files.get(number)
-        pixels, valid = _mirrored(raster, window)
+        values, valid = _mirrored(raster, window)
         table = self._preparation.table(
-            pixels.dtype.name, self._preparation.scene(self._tiles[number])
+            values.dtype.name, self._preparation.scene(self._tiles[number])
         )
-        return _chip(table.apply(pixels), label.read(window), valid)
+        return _chip(table.apply(values), label.read(window), valid)
 
 
 class SeededSampler(Sampler[int]):
@@ -337,30 +338,13 @@ class SeededSampler(Sampler[int]):
         return iter(range(first + self._rank, first + self._samples, self._world_size))
 
 
-def _mirrored(
-    raster: Raster | CachedRaster, window: Window
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Read a window; beyond the image, which is not valid, pixels are mirrored at its edge.
-
-    Prediction mirrors too. Black there would be a sight of its own, which a network learns to
-    live with where its chips reach beyond the image, and meets unprepared where they do not.
-    """
-    info = raster.info
-    row, col = max(window.row, 0), max(window.col, 0)
-    end_row = min(window.row + window.height, info.height)
-    end_col = min(window.col + window.width, info.width)
-    inside = Window(row, col, end_row - row, end_col - col)
-    pixels, valid = raster.read(inside)
-    if inside == window:
-        return pixels, valid
-    around = (
-        (row - window.row, window.row + window.height - end_row),
-        (col - window.col, window.col + window.width - end_col),
-    )
-    return np.pad(pixels, (*around, (0, 0)), mode="reflect"), np.pad(valid, around)
+def _mirrored(raster: Raster | CachedRaster, window: Window) -> Pixels:
+    """Read a window; beyond the image, which is not valid, pixels are mirrored at its edge."""
+    inside = window.common(Window(0, 0, raster.info.height, raster.info.width))
+    row, col, *_ = inside.within(window)
+    return raster.read(inside).mirrored(window.height, window.width, row=row, col=col)
 
 
 def _chip(image: NDArray[np.float32], mask: NDArray[Any], valid: NDArray[Any]) -> Chip:
     known = np.where(valid > 0, mask, IGNORE).astype(np.int64)
-    bands_first = np.ascontiguousarray(np.moveaxis(image, -1, 0))
-    return Chip(image=torch.from_numpy(bands_first), mask=torch.from_numpy(known)[None])
+    return Chip(image=torch.from_numpy(bands_first(image)), mask=torch.from_numpy(known)[None])

@@ -13,7 +13,8 @@ from torch.utils.data import get_worker_info
 
 from rhm.data.catalog import Tile
 from rhm.data.labels import Label
-from rhm.data.rasters.blocks import Block, BlockCache, Blocks
+from rhm.data.rasters.blocks import BlockCache, Blocks
+from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import Window
 from rhm.system import most_open_files
@@ -54,14 +55,13 @@ class CachedRaster:
         """Close the file; its blocks stay in the cache."""
         self._raster.close()
 
-    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def read(self, window: Window) -> Pixels:
         """Return a window's pixels and where they hold data, as ``Raster.read`` does."""
-        pixels, valid = self._blocks.read(window)
-        return pixels, np.ones(pixels.shape[:2], dtype=bool) if valid is None else valid
+        return self._blocks.read(window)
 
-    def _load(self, window: Window) -> Block:
-        pixels, valid = self._raster.read(window)
-        return Block(pixels, None if valid.all() else valid)
+    def _load(self, window: Window) -> Pixels:
+        pixels = self._raster.read(window)
+        return Pixels.everywhere(pixels.values) if pixels.valid.all() else pixels
 
 
 class CachedLabel:
@@ -77,8 +77,8 @@ class CachedLabel:
     def __init__(self, label: Label, raster: Raster, *, cache: BlockCache, key: Hashable) -> None:
         self._label = label
         self._blocks = Blocks(
-            lambda window: Block(label.read(window), None),
-            shape=(raster.info.height, raster.info.width),
+            lambda window: Pixels.everywhere(label.read(window)[..., None]),
+            shape=(raster.info.height, raster.info.width, 1),
             dtype=np.dtype(np.uint8),
             block_shape=block_shape(label.mask),
             cache=cache,
@@ -91,7 +91,7 @@ class CachedLabel:
 
     def read(self, window: Window) -> NDArray[np.uint8]:
         """Return a window's truth, as ``Label.read`` does."""
-        return self._blocks.read(window).pixels
+        return self._blocks.read(window).values[..., 0]
 
 
 _Pair = tuple[Raster | CachedRaster, Label | CachedLabel]

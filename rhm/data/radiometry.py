@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rhm.colour.histogram import Histogram
 from rhm.colour.histogram_bank import HistogramBank
@@ -22,6 +21,7 @@ from rhm.colour.lookup import PixelMap
 from rhm.colour.packing import PackedHistogram
 from rhm.colour.shifts import HsvShift, shift_of
 from rhm.data.catalog import Source
+from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import partition
 from rhm.errors import BankError, ConfigError, RasterError
@@ -121,27 +121,28 @@ def histogram_of(
             floating-point values exceed the range that is binned.
     """
     if decimated:
-        return _count(raster.info.path, *raster.read_decimated(max_pixels))
+        return _count(raster.info.path, raster.read_decimated(max_pixels))
     windows = list(partition(raster.info.height, raster.info.width, _BLOCK_PX))
     # Multiples of the golden ratio, modulo 1, are evenly spread however many of them are taken.
     order = np.argsort(np.arange(len(windows)) * _GOLDEN_SHARE % 1.0)
     path = raster.info.path
-    total = _count(path, *raster.read(windows[order[0]]))
+    total = _count(path, raster.read(windows[order[0]]))
     for index in order[1:]:
         if total.pixels >= max_pixels:
             break
-        total = total.merge(_count(path, *raster.read(windows[index])))
+        total = total.merge(_count(path, raster.read(windows[index])))
     return total
 
 
-def _count(path: str, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> Histogram:
-    if pixels.dtype.kind == "f" and (np.abs(pixels[valid]) > LARGEST_HALF).any():
+def _count(path: str, pixels: Pixels) -> Histogram:
+    values, valid = pixels
+    if values.dtype.kind == "f" and (np.abs(values[valid]) > LARGEST_HALF).any():
         # They would all be counted, and later seen, as one value.
         raise RasterError(
             f"{path} has values beyond {LARGEST_HALF:.0f}, the limit of floating-point imagery: "
             "convert it to another unit, such as reflectance"
         )
-    return Histogram.of(pixels, valid=valid)
+    return pixels.histogram()
 
 
 def measure_scalings(histograms: Iterable[Histogram]) -> dict[str, Scaling]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from rhm.data.rasters.pixels import Pixels
 from rhm.inference.plan import Plan
 from rhm.inference.polygons import BAND_PIXELS
 from rhm.inference.runtime.tta import Network, averaged_over_views
@@ -50,7 +51,7 @@ def estimate(model: Network, plan: Plan) -> Estimate:
     network = averaged_over_views(model) if tiling.views else model
     tiles = len(grid.rows) * len(grid.cols)
     bands = len(plan.task.table.tables)
-    black = np.zeros((tiling.tile, tiling.tile, bands), dtype=plan.scene.dtype)
+    black = Pixels.blank(tiling.tile, tiling.tile, bands, plan.scene.dtype)
     image = network_input(black, plan.task.table, tiling.tile)
     batch = torch.stack([image] * min(tiling.batch_size, len(grid.cols)))
     probabilities(network, batch)  # warm-up: allocates memory and selects algorithms

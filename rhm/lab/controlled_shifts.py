@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rhm.colour.histogram import Histogram
 from rhm.colour.histogram_bank import HistogramBank
 from rhm.colour.packing import PackedHistogram
 from rhm.colour.shifts import SHIFTS
@@ -119,11 +118,11 @@ def _predicted(
         scale = tile.scale_to(model.spec.gsd_m)
         with tile.open(scale) as raster, Label(tile.label, raster, scale=scale) as label:
             scaling, _ = input_scaling(raster, model.spec)
-            _, valid, probability = predict_image(
+            pixels, probability = predict_image(
                 model, raster, tile.name, scaling=scaling, shift=shift, tiling=tiling or Tiling()
             )
             truth = label.read()
-        yield probability, truth == 1, valid & (truth != IGNORE)
+        yield probability, truth == 1, pixels.valid & (truth != IGNORE)
 
 
 def shifted_bank(tiles: Iterable[Tile], families: Sequence[str], seed: int) -> HistogramBank:
@@ -137,10 +136,9 @@ def shifted_bank(tiles: Iterable[Tile], families: Sequence[str], seed: int) -> H
     names: list[str] = []
     for tile in tiles:
         with tile.open() as raster:
-            pixels, valid = raster.read()
+            pixels = raster.read()
         for family in families:
-            moved = shifted(Shift(family, seed), tile.name, pixels, valid)
-            histogram = Histogram.of(moved, valid=valid)
+            histogram = shifted(Shift(family, seed), tile.name, pixels).histogram()
             if histogram.pixels:
                 entries.append(PackedHistogram.of(histogram))
                 names.append(f"{family}/{tile.name}")

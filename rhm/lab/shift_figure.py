@@ -51,7 +51,7 @@ def draw_controlled_shifts(result: ControlledShifts, path: str | os.PathLike[str
 
 def _shown(result: ControlledShifts, family: str) -> Any:
     with result.tile.open() as raster:
-        pixels, valid = raster.read()
-    if family == "none":
-        return pixels
-    return shifted(Shift(family, result.seed), result.tile.name, pixels, valid)
+        pixels = raster.read()
+    if family != "none":
+        pixels = shifted(Shift(family, result.seed), result.tile.name, pixels)
+    return pixels.values

@@ -102,8 +102,7 @@ def test_a_standardising_model_is_shown_the_standard_of_what_the_shift_left(
     shift = Shift("gamma", 1)
     seen = see(standard, tile, shift=shift, tiling=TILING)
     with tile.open() as raster:
-        pixels, valid = raster.read()
-    pixels = shifted(shift, tile.name, pixels, valid)
+        pixels, valid = shifted(shift, tile.name, raster.read())
     table = spec.input_table(spec.scalings["uint8"], Histogram.of(pixels, valid=valid))
     logits = 6.0 * table.apply(pixels).mean(axis=-1)
     np.testing.assert_allclose(seen.probability, 1.0 / (1.0 + np.exp(-logits)), atol=1e-5)

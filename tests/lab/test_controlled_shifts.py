@@ -67,9 +67,8 @@ def test_the_bank_holds_the_shifted_images(catalog_path: Path) -> None:
     assert len(bank) == 2 * len(tiles)
     assert bank.names[1] == f"hsv/{tiles[0].name}"
     with tiles[0].open() as raster:
-        pixels, valid = raster.read()
-    moved = shifted(Shift("hsv", 5), tiles[0].name, pixels, valid)
-    expected = Histogram.of(moved, valid=valid)
+        moved = shifted(Shift("hsv", 5), tiles[0].name, raster.read())
+    expected = Histogram.of(moved.values, valid=moved.valid)
     np.testing.assert_array_equal(bank.histograms[1].counts, expected.counts)
 
 

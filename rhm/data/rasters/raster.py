@@ -25,6 +25,7 @@ from rhm.colour.levels import DTYPES
 from rhm.data.rasters.band_order import any_differs, bands_last
 from rhm.data.rasters.gdal_options import mappable, open_dataset, reading
 from rhm.data.rasters.georeference import ground_sampling_distance
+from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.windows import Window
 from rhm.errors import RasterError
 
@@ -160,7 +161,7 @@ class Raster:
         """Number of rows and columns of the file, whatever the scale."""
         return self._stored.height, self._stored.width
 
-    def read(self, window: Window | None = None) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def read(self, window: Window | None = None) -> Pixels:
         """Read a window's pixels and where they hold data.
 
         Args:
@@ -168,27 +169,24 @@ class Raster:
                 edges is zero and without data.
 
         Returns:
-            pixels (height, width, bands) of the file's dtype, contiguous, and valid
+            Values (height, width, bands) of the file's dtype, contiguous, and valid
             (height, width) bool. Floating-point pixels that are not finite in all bands are
             not valid.
 
         Raises:
             RasterError: the type is none of ``levels.DTYPES``, or a block cannot be read.
         """
-        info = self.info
-        window = window or Window(0, 0, info.height, info.width)
-        inside = _clipped(window, info.height, info.width)
+        whole = Window(0, 0, self.info.height, self.info.width)
+        window = window or whole
+        inside = window.common(whole)
         if inside == window:
             return self._read_inside(window)
-        pixels = np.zeros((window.height, window.width, len(info.bands)), dtype=self.dtype)
-        valid = np.zeros((window.height, window.width), dtype=bool)
+        pixels = Pixels.blank(window.height, window.width, len(self.info.bands), self.dtype)
         if inside.height > 0 and inside.width > 0:
-            top, left = inside.row - window.row, inside.col - window.col
-            place = np.s_[top : top + inside.height, left : left + inside.width]
-            pixels[place], valid[place] = self._read_inside(inside)
-        return pixels, valid
+            pixels.put(self._read_inside(inside), inside.within(window))
+        return pixels
 
-    def read_decimated(self, max_pixels: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def read_decimated(self, max_pixels: int) -> Pixels:
         """Read few, evenly spread pixels of the whole raster: enough for a histogram.
 
         They are read from overviews if there are any, which limits the time for files of any
@@ -199,7 +197,7 @@ class Raster:
             max_pixels: about the number of pixels returned, at most.
 
         Returns:
-            pixels (rows, columns, bands) of the file's dtype, and valid (rows, columns) bool,
+            Values (rows, columns, bands) of the file's dtype, and valid (rows, columns) bool,
             as by ``read``.
 
         Raises:
@@ -226,7 +224,7 @@ class Raster:
                 "convert it first"
             )
 
-    def _read_inside(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def _read_inside(self, window: Window) -> Pixels:
         shape = (window.height, window.width)
         if not self.resampled:
             return self._read(self._dataset, window, shape, self._resampling)
@@ -234,10 +232,9 @@ class Raster:
         col, width = _grown(window.col, window.width, self.info.width)
         step_row, step_col = self._step
         source = (row * step_row, col * step_col, height * step_row, width * step_col)
-        pixels, valid = self._read(self._dataset, source, (height, width), self._resampling)
-        top, left = window.row - row, window.col - col
-        place = np.s_[top : top + window.height, left : left + window.width]
-        return np.ascontiguousarray(pixels[place]), valid[place]
+        grown = self._read(self._dataset, source, (height, width), self._resampling)
+        values, valid = grown.part(window.within(Window(row, col, height, width)))
+        return Pixels(np.ascontiguousarray(values), valid)
 
     def _read(
         self,
@@ -245,7 +242,7 @@ class Raster:
         source: tuple[float, float, float, float],
         shape: tuple[int, int],
         resampling: Resampling,
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    ) -> Pixels:
         """Read a part of the file, (row, column, height, width) of it, into ``shape``."""
         self.check_dtype()
         info = self.info
@@ -264,7 +261,7 @@ class Raster:
                 f"{info.path} cannot be read at row {row:.0f}, column {col:.0f}, "
                 f"{height:.0f} x {width:.0f} pixels (a damaged or truncated file?)"
             ) from error
-        return bands_last(planes), valid
+        return Pixels(bands_last(planes), valid)
 
     def _valid(
         self,
@@ -326,14 +323,6 @@ def _together_and_rising(dataset: DatasetReader, bands: tuple[int, ...]) -> bool
     """
     rising = list(bands) == sorted(set(bands))
     return rising and dataset.interleaving is Interleaving.pixel
-
-
-def _clipped(window: Window, height: int, width: int) -> Window:
-    """Return what of a window lies inside; of no height or width, or less, where nothing does."""
-    row, col = max(0, window.row), max(0, window.col)
-    bottom = min(height, window.row + window.height)
-    right = min(width, window.col + window.width)
-    return Window(row, col, bottom - row, right - col)
 
 
 def _grown(first: int, length: int, limit: int) -> tuple[int, int]:

@@ -10,37 +10,36 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rhm.data.rasters.pixels import Pixels
+
 _TOGETHER = 4
 """Bands that OpenCV resizes at once, whatever their type."""
 
 
-def resize_pixels(
-    pixels: NDArray[Any], valid: NDArray[np.bool_], side: int
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def resize_pixels(pixels: Pixels, side: int) -> Pixels:
     """Return a square window of imagery with ``side`` pixels along each axis.
 
     Args:
-        pixels: (N, N, bands) of one of ``rhm.colour.levels.DTYPES``.
-        valid: (N, N), False where there is no data.
+        pixels: (N, N), of one of ``rhm.colour.levels.DTYPES``.
         side: rows and columns of the result.
 
     Returns:
-        pixels (side, side, bands) of the same dtype, and valid (side, side): as the nearest
-        pixel has it. Where that is False, pixels are the nearest too, so that a nodata value
-        stays what it is; elsewhere they are means of valid pixels alone.
+        (side, side) pixels of the same dtype, each valid if the nearest pixel is. Those that are
+        not valid have the value of the nearest pixel, so that a nodata value stays what it is;
+        the others are means of valid pixels alone.
     """
-    at = _nearest(len(pixels), side)
+    values, valid = pixels
+    at = _nearest(len(values), side)
     kept = np.asarray(valid[at])
     if valid.all():
-        return _resized(pixels, side), kept
+        return Pixels(_resized(values, side), kept)
     weights = _resized(valid[..., None].astype(np.float32), side)
     # In float32 integers of 16 bits are exact.
-    sums = _resized(np.where(valid[..., None], pixels, 0).astype(np.float32), side)
+    sums = _resized(np.where(valid[..., None], values, 0).astype(np.float32), side)
     means = sums / np.where(kept[..., None], weights, 1.0)
-    if pixels.dtype.kind != "f":
+    if values.dtype.kind != "f":
         means = np.rint(means)
-    nearest = pixels[at]
-    return np.where(kept[..., None], means.astype(pixels.dtype), nearest), kept
+    return Pixels(np.where(kept[..., None], means.astype(values.dtype), values[at]), kept)
 
 
 def resize_classes(classes: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

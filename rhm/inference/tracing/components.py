@@ -16,7 +16,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from rhm.inference.tracing.pixel_corners import Corners, corners_between, outlined
-from rhm.inference.tracing.splitting import Pixels
+from rhm.inference.tracing.splitting import ComponentPixels
 from rhm.inference.tracing.watershed import Watershed
 
 # Steps per unit of probability. Whole steps are added exactly, so that the order does not matter.
@@ -142,13 +142,13 @@ class _Components:
     count: NDArray[np.int64]
     last: NDArray[np.int64]
     corners: Corners
-    pixels: Pixels | None
+    pixels: ComponentPixels | None
 
     @classmethod
     def none(cls, *, with_pixels: bool) -> "_Components":
         """Return an empty set of components, which does or does not keep pixels."""
         numbers = np.empty(0, np.int64)
-        pixels = Pixels.none() if with_pixels else None
+        pixels = ComponentPixels.none() if with_pixels else None
         return cls(np.empty(0), numbers, numbers, Corners.none(), pixels)
 
     def __len__(self) -> int:
@@ -187,7 +187,9 @@ class _Components:
             left, top, width, height, _ = found.T
             box = np.stack([top, left, -(top + height), -(left + width)], axis=1)
             box[:, ::2] += (row, -row)
-            pixels = pixels.and_found(Pixels(owner, rows + row, cols, probability[building], box))
+            pixels = pixels.and_found(
+                ComponentPixels(owner, rows + row, cols, probability[building], box)
+            )
         return _Components(
             np.concatenate([self.steps, np.bincount(owner, steps, size)[len(self) :]]),
             np.concatenate([self.count, found[:, 4]]),

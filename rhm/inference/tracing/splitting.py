@@ -41,7 +41,7 @@ class SplitParts:
 
 
 @dataclass(frozen=True)
-class Pixels:
+class ComponentPixels:
     """The pixels of C components; no pixels are kept of components that are too large.
 
     Attributes:
@@ -59,14 +59,14 @@ class Pixels:
     box: Numbers
 
     @classmethod
-    def none(cls) -> "Pixels":
+    def none(cls) -> "ComponentPixels":
         """Return an empty set of components, without pixels."""
         numbers = np.empty(0, np.intp)
         return cls(numbers, numbers, numbers, np.empty(0, np.float32), numbers.reshape(0, 4))
 
-    def and_found(self, other: "Pixels") -> "Pixels":
+    def and_found(self, other: "ComponentPixels") -> "ComponentPixels":
         """Return these pixels and those of further components, which are numbered after these."""
-        return Pixels(
+        return ComponentPixels(
             np.concatenate([self.owner, other.owner]),
             np.concatenate([self.row, other.row]),
             np.concatenate([self.col, other.col]),
@@ -74,7 +74,7 @@ class Pixels:
             np.concatenate([self.box, other.box]),
         )
 
-    def united(self, number: Numbers, count: int) -> "Pixels":
+    def united(self, number: Numbers, count: int) -> "ComponentPixels":
         """Return the pixels of ``count`` united components, by the (C,) new number of each."""
         box = np.full((count, 4), np.iinfo(np.intp).max)
         np.minimum.at(box, number, self.box)
@@ -82,15 +82,17 @@ class Pixels:
         owner = number[self.owner]
         return self._kept(small[owner], owner, box)
 
-    def only(self, chosen: Numbers) -> "Pixels":
+    def only(self, chosen: Numbers) -> "ComponentPixels":
         """Return the pixels of the chosen components, renumbered in the given order."""
         number = np.full(len(self.box), -1)
         number[chosen] = np.arange(len(chosen))
         owner = number[self.owner]
         return self._kept(owner >= 0, owner, self.box[chosen])
 
-    def _kept(self, kept: NDArray[np.bool_], owner: Numbers, box: Numbers) -> "Pixels":
-        return Pixels(owner[kept], self.row[kept], self.col[kept], self.probability[kept], box)
+    def _kept(self, kept: NDArray[np.bool_], owner: Numbers, box: Numbers) -> "ComponentPixels":
+        return ComponentPixels(
+            owner[kept], self.row[kept], self.col[kept], self.probability[kept], box
+        )
 
     def split(self, watershed: Watershed) -> SplitParts:
         """Split the components that consist of several parts."""
@@ -109,7 +111,7 @@ class Pixels:
 
 
 def _split(
-    pixels: Pixels, numbers: Numbers, watershed: Watershed
+    pixels: ComponentPixels, numbers: Numbers, watershed: Watershed
 ) -> tuple[Numbers, NDArray[Any], NDArray[np.float64]]:
     """Return the parts of components: numbers of their components, polygons, and scores."""
     moved, shape = _laid_out(_sides(pixels.box))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.resampling import resize_classes, resize_pixels
 from tests.data.imagery import noise, write_raster
@@ -38,7 +39,7 @@ def blocks(array: NDArray[Any], factor: int) -> NDArray[Any]:
 @pytest.mark.parametrize("bands", [1, 3, 4, 5, 9])
 def test_a_shrunk_window_holds_the_means_of_its_pixels(dtype: str, bands: int) -> None:
     pixels = smooth(1, dtype, bands)
-    seen, valid = resize_pixels(pixels, EVERYWHERE, 20)
+    seen, valid = resize_pixels(Pixels(pixels, EVERYWHERE), 20)
     assert (seen.shape, seen.dtype.name) == ((20, 20, bands), dtype)
     assert valid.all()
     means = blocks(pixels.astype(np.float64), 3).mean(axis=2)
@@ -50,7 +51,7 @@ def test_nodata_neither_counts_nor_spreads(dtype: str) -> None:
     pixels, valid = smooth(2, dtype), EVERYWHERE.copy()
     valid[10:31, 25:50] = valid[0, 0] = False
     pixels[~valid] = np.nan if dtype == "float32" else -7 if dtype == "int16" else 0
-    seen, known = resize_pixels(pixels, valid, 20)
+    seen, known = resize_pixels(Pixels(pixels, valid), 20)
     # The pixel in the middle of three is the nearest.
     np.testing.assert_array_equal(known, valid[1::3, 1::3])
     np.testing.assert_array_equal(seen[~known], pixels[1::3, 1::3][~known])
@@ -66,7 +67,7 @@ def test_nodata_neither_counts_nor_spreads(dtype: str) -> None:
 def test_a_plain_surface_stays_plain_beside_nodata(side: int) -> None:
     valid = np.random.default_rng(0).random((60, 60)) < 0.6
     pixels = np.where(valid[..., None], 117, 0).astype(np.uint8)
-    seen, known = resize_pixels(pixels, valid, side)
+    seen, known = resize_pixels(Pixels(pixels, valid), side)
     np.testing.assert_array_equal(seen[..., 0], np.where(known, 117, 0))
     assert abs(known.mean() - valid.mean()) < 0.1
 
@@ -78,7 +79,7 @@ def test_it_is_what_gdal_reads_at_that_scale(tmp_path: Path, dtype: str, side: i
     image = write_raster(tmp_path / "image.tif", pixels)
     with Raster(image, scale=side / 60) as raster:
         expected, _ = raster.read()
-    seen, _ = resize_pixels(pixels, EVERYWHERE, side)
+    seen, _ = resize_pixels(Pixels(pixels, EVERYWHERE), side)
     assert seen.shape == expected.shape
     # Both round, and OpenCV interpolates bytes in steps of 1/2048.
     assert np.abs(seen.astype(np.int64) - expected).max() <= 1
@@ -91,7 +92,7 @@ def test_nodata_of_a_file_stays_where_gdal_has_it(tmp_path: Path) -> None:
     for side in (24, 41, 85):
         with Raster(image, scale=side / 60) as raster:
             expected, gdals = raster.read()
-        seen, known = resize_pixels(pixels, (pixels != 0)[..., 0], side)
+        seen, known = resize_pixels(Pixels(pixels, (pixels != 0)[..., 0]), side)
         assert (known != gdals).mean() < 0.01
         both = known & gdals
         # GDAL interpolates row by row, which tells at the corners of what is missing.
@@ -131,5 +132,5 @@ def test_classes_are_what_gdal_reads_at_that_scale(tmp_path: Path, side: int) ->
 
 def test_a_window_of_that_size_is_itself() -> None:
     pixels = noise(60, 60)
-    seen, _ = resize_pixels(pixels, EVERYWHERE, 60)
+    seen, _ = resize_pixels(Pixels(pixels, EVERYWHERE), 60)
     np.testing.assert_array_equal(seen, pixels, strict=True)

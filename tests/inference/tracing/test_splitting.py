@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from skimage.measure import label
 
 from rhm.inference.tracing.components import Outlines, trace
-from rhm.inference.tracing.splitting import Pixels
+from rhm.inference.tracing.splitting import ComponentPixels
 from rhm.inference.tracing.watershed import Watershed
 from tests.inference.tracing.houses import two_houses
 
@@ -54,7 +54,7 @@ def test_a_component_too_large_to_hold_stays_whole(monkeypatch: pytest.MonkeyPat
     assert len(trace(image, np.ones(image.shape, bool), watershed=Watershed(4.0, 0.5))) == 1
 
 
-def pixels_of(owners: NDArray[np.intp]) -> Pixels:
+def pixels_of(owners: NDArray[np.intp]) -> ComponentPixels:
     """The pixels of components in an image of their numbers from 1; 0 is none."""
     row, col = np.nonzero(owners)
     owner = owners[row, col] - 1
@@ -65,10 +65,10 @@ def pixels_of(owners: NDArray[np.intp]) -> Pixels:
          -col[owner == k].max() - 1)
         for k in range(owner.max() + 1)
     ]  # fmt: skip
-    return Pixels(owner, row, col, np.full(len(row), 0.9, np.float32), np.array(box))
+    return ComponentPixels(owner, row, col, np.full(len(row), 0.9, np.float32), np.array(box))
 
 
-def image_of(pixels: Pixels, shape: tuple[int, int]) -> NDArray[np.intp]:
+def image_of(pixels: ComponentPixels, shape: tuple[int, int]) -> NDArray[np.intp]:
     image = np.zeros(shape, np.intp)
     image[pixels.row, pixels.col] = pixels.owner + 1
     return image
@@ -82,12 +82,16 @@ def test_components_found_in_two_strips_are_united(seed: int, count: int) -> Non
     whole = pixels_of(image)
     above, below = pixels_of(image[:4]), pixels_of(image[4:])
     moved = np.array([4, 0, -4, 0])
-    below = Pixels(below.owner, below.row + 4, below.col, below.probability, below.box + moved)
-    shifted = Pixels(below.owner + count, below.row, below.col, below.probability, below.box)
+    below = ComponentPixels(
+        below.owner, below.row + 4, below.col, below.probability, below.box + moved
+    )
+    shifted = ComponentPixels(
+        below.owner + count, below.row, below.col, below.probability, below.box
+    )
     united = above.and_found(shifted).united(np.tile(np.arange(count), 2), count)
     np.testing.assert_array_equal(image_of(united, image.shape), image)
     np.testing.assert_array_equal(united.box, whole.box)
-    assert len(Pixels.none().and_found(whole).box) == count
+    assert len(ComponentPixels.none().and_found(whole).box) == count
 
 
 @given(st.integers(0, 2**32 - 1), st.permutations(range(5)), st.integers(0, 5))
