@@ -113,8 +113,9 @@ def _data(material: Material) -> str:
     for row in overview(used):
         cells = [row[name] for name in columns]
         cells[0] = _code(str(cells[0]))
+        cells[-2] = "" if cells[-2] is None else f"{cells[-2]:.3g}"
         cells[-1] = "" if cells[-1] is None else f"{cells[-1]:.1%}"
-        rows.append(["" if cell is None else cell for cell in cells])
+        rows.append(cells)
     titles = (*columns[:-2], "GSD (m)", "building pixels")
     return _table(titles, rows)
 
