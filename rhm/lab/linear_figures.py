@@ -4,12 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -31,8 +26,7 @@ def draw_parsimony(result: Parsimony, path: str | os.PathLike[str]) -> None:
         OutputError: the file cannot be written.
     """
     layers = result.singular_values.shape[1]
-    figure = plt.figure(figsize=(max(8.0, 3.4 * layers), 8.6), layout="constrained")
-    with saved_png(figure, path):
+    with saved_png(path, width=max(8.0, 3.4 * layers), height=8.6) as figure:
         grid = figure.add_gridspec(3, layers)
         first: list[Any] = [None, None]
         for layer in range(layers):
@@ -55,8 +49,8 @@ def draw_linear_separation(result: LinearSeparation, path: str | os.PathLike[str
     Raises:
         OutputError: the file cannot be written.
     """
-    figure, axes = plt.subplots(2, 3, figsize=(13.5, 7.6), layout="constrained")
-    with saved_png(figure, path):
+    with saved_png(path, width=13.5, height=7.6) as figure:
+        axes = figure.subplots(2, 3)
         for colour, network in zip(_COLOURS, result.linear, strict=False):
             statistics = network.statistics
             slope = statistics.compression_fit.slope
@@ -83,8 +77,8 @@ def draw_matrix_completion(result: CompletionComparison, path: str | os.PathLike
     Raises:
         OutputError: the file cannot be written.
     """
-    figure, axes = plt.subplots(2, 2, figsize=(11.5, 8.2), layout="constrained")
-    with saved_png(figure, path):
+    with saved_png(path, width=11.5, height=8.2) as figure:
+        axes = figure.subplots(2, 2)
         compared = result.select(depth=3, rank=result.rank)
         for colour, run in zip(_COLOURS, compared, strict=False):
             _draw_losses(axes[0, 0], run, colour, run.completion.steps, run.name)

@@ -3,12 +3,7 @@
 import os
 from typing import Any
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-
 import numpy as np
-from matplotlib import pyplot as plt
 
 from rhm.colour.shifts import SHIFTS
 from rhm.evaluation.scores import Shift
@@ -26,8 +21,7 @@ def draw_controlled_shifts(result: ControlledShifts, path: str | os.PathLike[str
         OutputError: the file cannot be written.
     """
     families = ["none", *SHIFTS]
-    figure = plt.figure(figsize=(10, 6.4), layout="constrained")
-    with saved_png(figure, path):
+    with saved_png(path, width=10, height=6.4) as figure:
         grid = figure.add_gridspec(2, len(families), height_ratios=(1, 1.7))
         for column, family in enumerate(families):
             axes = figure.add_subplot(grid[0, column])

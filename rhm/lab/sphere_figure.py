@@ -4,12 +4,7 @@ import os
 from itertools import islice
 from typing import Any
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-
 import numpy as np
-from matplotlib import pyplot as plt
 
 from rhm.lab.landscape import Landscape, SphereExperiment
 from rhm.lab.png import saved_png
@@ -27,8 +22,8 @@ def draw_sphere(result: SphereExperiment, path: str | os.PathLike[str]) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    figure, panels = plt.subplots(2, 3, figsize=(15, 8.6), layout="constrained")
-    with saved_png(figure, path):
+    with saved_png(path, width=15, height=8.6) as figure:
+        panels = figure.subplots(2, 3)
         _draw_curves(panels[0, 0], panels[0, 1], result)
         _draw_vectors(panels[0, 2], result)
         _draw_cosines(panels[1, 0], result)
