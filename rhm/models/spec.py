@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rhm.colour.alternatives import STANDARDIZE, standardized
-from rhm.colour.histogram import Histogram
+from rhm.colour.histogram import Histogram, share_distance
 from rhm.colour.lookup import PixelMap
 from rhm.data.radiometry import Scaling
 from rhm.errors import ModelFileError
@@ -183,7 +183,7 @@ class ModelSpec:
         if not self.source_histograms:
             raise ModelFileError("the model does not record what its training imagery looked like")
         distances = {
-            name: np.abs(np.cumsum(np.asarray(shares) - histogram, axis=1)).sum(axis=1) / 255.0
+            name: share_distance(shares, histogram, with_rest=True)
             for name, shares in self.source_histograms.items()
         }
         nearest = min(distances, key=lambda name: float(distances[name].mean()))

@@ -27,12 +27,6 @@ def matched(source: Sequence[float], target: Sequence[float]) -> tuple[float, ..
     return tuple(float(share) for share in after)
 
 
-def distance(first: Sequence[float], second: Sequence[float]) -> float:
-    """Return the 1-Wasserstein distance of two histograms, as a share of the range."""
-    moved = np.cumsum(np.asarray(first) - np.asarray(second))
-    return float(np.abs(moved[:-1]).sum() / (len(moved) - 1))
-
-
 def _histogram(shares: Sequence[float]) -> Histogram:
     counts = np.rint(np.asarray(shares, dtype=np.float64) * _PIXELS).astype(np.int64)
     return Histogram(counts[None], np.dtype(np.uint8))

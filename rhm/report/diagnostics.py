@@ -8,9 +8,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from operator import sub
 
-from rhm.report import after_matching
+from rhm.colour.histogram import share_distance
+from rhm.report.after_matching import matched
 from rhm.report.cross_domain import (
     BASELINE,
     Group,
@@ -175,8 +175,8 @@ def _band(
     after, left = None, None
     # Shares that add up to nothing are of a band without a pixel.
     if source and sum(source) > 0 and sum(histogram) > 0:
-        after = after_matching.matched(source, histogram)
-        left = after_matching.distance(after, histogram)
+        after = matched(source, histogram)
+        left = float(share_distance(after, histogram))
     return BandHistogram(histogram, source, distance, after, left, _quantiles(histogram))
 
 
@@ -251,10 +251,7 @@ def _nearest(histogram: Histogram, sources: Mapping[str, Histogram]) -> str | No
     """The training domain at the least 1-Wasserstein distance, mean over bands."""
 
     def distance(name: str) -> float:
-        return sum(
-            sum(abs(difference) for difference in accumulate(map(sub, ours, theirs)))
-            for ours, theirs in zip(histogram, sources[name], strict=True)
-        )
+        return float(share_distance(histogram, sources[name]).mean())
 
     return min(sorted(sources), key=distance, default=None)
 
