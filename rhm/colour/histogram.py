@@ -198,12 +198,16 @@ class Histogram:
         return np.asarray(gaps @ np.diff(values))
 
 
-def share_distance(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
+def share_distance(
+    first: ArrayLike, second: ArrayLike, *, with_rest: bool = False
+) -> NDArray[np.float64]:
     """Return the 1-Wasserstein distance of shares of evenly spaced levels from black to white.
 
     Args:
         first: (..., levels) shares of each level.
         second: the same of the other imagery.
+        with_rest: whether to add what rounding has left of the two sums of 1, as the distances
+            do that scores store.
 
     Returns:
         (...), in shares of the range from black to white.
@@ -214,8 +218,8 @@ def share_distance(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
     ours, theirs = (np.asarray(shares, dtype=np.float64) for shares in (first, second))
     if ours.shape != theirs.shape:
         raise ValueError(f"no distance of shares {ours.shape} to shares {theirs.shape}")
-    # The last gap is nothing but what rounding has left of two sums of 1.
-    return np.asarray(_gaps(ours, theirs).sum(axis=-1) / (ours.shape[-1] - 1.0))
+    gaps, last = _gaps(ours, theirs), ours.shape[-1] - 1
+    return np.asarray((gaps if with_rest else gaps[..., :last]).sum(axis=-1) / last)
 
 
 def _gaps(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -194,7 +194,7 @@ class ModelSpec:
                 "the model does not record the histograms of its training imagery: train it again"
             )
         distances = {
-            name: share_distance(shares, histogram)
+            name: share_distance(shares, histogram, with_rest=True)
             for name, shares in self.source_histograms.items()
         }
         nearest = min(distances, key=lambda name: float(distances[name].mean()))

@@ -47,6 +47,9 @@ def test_stored_distances_are_the_same_to_the_last_bit(seed: int) -> None:
     _, found = spec.source_distance(seen)
     before = np.abs(np.cumsum(source - seen, axis=1)).sum(axis=1) / 255.0
     np.testing.assert_array_equal(found, before, strict=True)
+    for ours, theirs in zip(source, seen, strict=True):
+        in_reports = np.abs(np.cumsum(ours - theirs)[:-1]).sum() / 255
+        assert float(share_distance(ours.tolist(), theirs.tolist())) == in_reports
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
