@@ -5,6 +5,7 @@ import importlib
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ PACKAGES = sorted(
 HEAVY = {"albumentations", "lightning", "segmentation_models_pytorch", "torch"}
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """The top-level packages that a file imports anywhere in it."""
     names: set[str] = set()
