@@ -14,13 +14,16 @@ from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "docs" / "figures"
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 EXPERIMENTS = ("sphere", "linear-separation", "parsimony", "matrix-completion")
+NAMES = tuple(f"{name}.png" for name in (*(script.stem for script in EXAMPLES), *EXPERIMENTS))
+"""Every figure that pages may show."""
 
 
 def main() -> None:
     """Make the figures that are missing."""
     FIGURES.mkdir(exist_ok=True)
-    for script in sorted((ROOT / "examples").glob("*.py")):
+    for script in EXAMPLES:
         figure = FIGURES / f"{script.stem}.png"
         if not figure.exists():
             run(sys.executable, str(script), str(figure))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ MOST_MODULES = 12
 HEAVY = {"albumentations", "lightning", "segmentation_models_pytorch", "torch"}
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """The top-level packages that a file imports anywhere in it."""
     names: set[str] = set()

@@ -154,13 +154,8 @@ class DeepLoRAUpdate(LowRankUpdate):
         super().__init__()
         rank = left.shape[1]
         trained = adapter.outer_lr_ratio > 0.0
-        # In the layout that they have when they come from a file: BLAS rounds a product otherwise
-        # where a factor is stored by columns, and a merge would differ in its last bits.
-        left, right = (
-            factor.clone(memory_format=torch.contiguous_format) for factor in (left, right)
-        )
-        self.left = nn.Parameter(left, requires_grad=trained)
-        self.right = nn.Parameter(right, requires_grad=trained)
+        self.left = nn.Parameter(_contiguous(left), requires_grad=trained)
+        self.right = nn.Parameter(_contiguous(right), requires_grad=trained)
         one = adapter.init_scale * torch.eye(rank, dtype=left.dtype, device=left.device)
         self.inner = nn.Parameter(one.repeat(adapter.depth, 1, 1))
 
@@ -179,3 +174,12 @@ class DeepLoRAUpdate(LowRankUpdate):
     def outer(self) -> list[nn.Parameter]:
         """Return U and V."""
         return [self.left, self.right]
+
+
+def _contiguous(matrix: Tensor) -> Tensor:
+    """Return a copy, row by row.
+
+    Products round by the order in memory too, and an adapter that is loaded from its file merges
+    into the very weights that training wrote.
+    """
+    return matrix.clone(memory_format=torch.contiguous_format)

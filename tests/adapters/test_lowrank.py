@@ -114,3 +114,17 @@ def test_a_plain_update_begins_at_nothing_with_a_as_peft_draws_it() -> None:
     # Uniform between plus and minus one over the root of the inputs.
     assert update.a.abs().max() <= 400**-0.5
     assert update.a.std().item() == pytest.approx((3 * 400) ** -0.5, rel=0.05)
+
+
+def test_how_factors_lie_in_memory_does_not_change_the_update() -> None:
+    """An adapter's file lays factors out row by row, whatever training began with."""
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(4, n, generator=generator).T for n in (37, 53))
+    columns, rows = (
+        DeepLoRAUpdate(*factors, DeepLoRA(4))
+        for factors in ((left, right), (left.contiguous(), right.contiguous()))
+    )
+    for ours, theirs in zip(columns.parameters(), rows.parameters(), strict=True):
+        assert ours.stride() == theirs.stride()
+    weight = torch.randn(37, 53, generator=generator)
+    assert torch.equal(columns(weight), rows(weight))
