@@ -1,4 +1,4 @@
-"""Figures of matplotlib as PNG files."""
+"""Matplotlib figures as PNG files."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from rhm.files import atomic_path
 
 @contextmanager
 def saved_png(figure: Any, path: str | os.PathLike[str]) -> Iterator[None]:
-    """Write the figure after it has been drawn, and close it whatever happens.
+    """Write a figure after it has been drawn, and close it even after an error.
 
     Raises:
         OutputError: the file cannot be written.

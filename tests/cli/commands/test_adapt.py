@@ -33,9 +33,9 @@ def adapted(rhm: Rhm, trained: Path, catalog_path: Path, runs: Path) -> Path:
         assert code == 0, err
         lines = printed.splitlines()
         assert lines[0].startswith("trained: ")
-        assert lines[0].endswith(" and 145 in full")
-        assert lines[1].startswith(f"model in {folder / 'model.safetensors'} (")
-        assert lines[2].startswith(f"adapter in {folder / 'adapter.safetensors'} (")
+        assert lines[0].endswith(" and 145 parameters in full")
+        assert lines[1].startswith(f"model: {folder / 'model.safetensors'} (")
+        assert lines[2].startswith(f"adapter: {folder / 'adapter.safetensors'} (")
     return folder
 
 
@@ -165,13 +165,16 @@ def test_settings_that_were_not_made_follow_those_that_were(trained: Path) -> No
     ("words", "told"),
     [
         (["--method", "dora"], "unknown method 'dora': choose deep-lora, lora"),
-        (["--rank", "3"], "the rank of Deep LoRA is even"),
-        (["--target", "encodr"], "no layer of the network is a target 'encodr'"),
+        (["--rank", "3"], "the rank of Deep LoRA must be even"),
+        (["--target", "encodr"], "no layer of the network matches the target 'encodr'"),
         (["--target", "*conv_dw", "--rank", "64"], "rank 64 is above that of"),
         (["--set", "adapter.ranks=3"], "adapter.ranks: unknown key, did you mean 'rank'"),
         (["--set", "nothing"], "--set wants section.key=value"),
-        (["--set", "adapter.base=null"], "adapter.base is"),
-        (["--set", "adapter.base=other"], "adapter.base is the model that the command names"),
+        (["--set", "adapter.base=null"], "adapter.base cannot be set"),
+        (
+            ["--set", "adapter.base=other"],
+            "adapter.base cannot be set: it is the model of the command line",
+        ),
         (["--set", "optimizer=3"], "optimizer"),
         (["--set", "data.sources=3"], "data.sources"),
         (["--set", "trainer.steps=x"], "trainer.steps"),
