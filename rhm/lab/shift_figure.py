@@ -1,4 +1,4 @@
-"""Figures of the experiments, as PNG files."""
+"""The figure of the experiment on controlled shifts, as a PNG file."""
 
 import os
 from typing import Any
@@ -15,7 +15,7 @@ _COLOURS = ("#7f7f7f", "#8c6bb1", "#e08214", "#1b7837")
 
 
 def draw_controlled_shifts(result: ControlledShifts, path: str | os.PathLike[str]) -> None:
-    """Draw an image under every family of shifts, and the IoU of every augmentation under them.
+    """Show an image under every family of shifts, and the IoU of every augmentation.
 
     Raises:
         OutputError: the file cannot be written.

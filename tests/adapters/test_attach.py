@@ -138,15 +138,15 @@ def test_batch_norms_do_what_is_said(policy: str) -> None:
 
 def bad_settings() -> Iterator[tuple[Callable[[nn.Module], object], str]]:
     yield lambda m: attach(m, LoRA(9), "0"), "rank 9 is above that of 0, a matrix of 8 x 8"
-    yield lambda m: attach(m, LoRA(2), "frist"), "no layer of the network is a target 'frist'"
-    yield lambda m: attach(m, LoRA(2), "encodr"), "the nearest are encoder"
-    yield lambda m: attach(m, LoRA(2), lambda n, _: False), "no layer of the network is a target"
+    yield lambda m: attach(m, LoRA(2), "frist"), "matches the target 'frist'"
+    yield lambda m: attach(m, LoRA(2), "encodr"), "choose e.g. encoder"
+    yield lambda m: attach(m, LoRA(2), lambda n, _: False), "matches the targets"
     yield lambda m: attach(m, LoRA(2), batch_norm="melted"), "choose frozen, statistics, affine"
     yield (
         lambda m: attach(m, LoRA(2), trained=["head"]),
-        "no module or parameter of the network is 'head'",
+        "no module or parameter of the network matches 'head'",
     )
-    yield lambda m: (attach(m, LoRA(2)), attach(m, LoRA(2))), "has an adapter already"
+    yield lambda m: (attach(m, LoRA(2)), attach(m, LoRA(2))), "already has an adapter"
     yield merge, "has no adapter"
     yield detach, "has no adapter"
     yield lambda m: parameter_groups(m, 0.1), "has no adapter"
@@ -155,13 +155,13 @@ def bad_settings() -> Iterator[tuple[Callable[[nn.Module], object], str]]:
         lambda m: attach(m, DeepLoRA(2), "all", lambda n: n(torch.full((1, 8), torch.nan)).sum()),
         "gradient of 0 is not finite",
     )
-    yield lambda m: DeepLoRA(3), "even and at least 2, got 3"
-    yield lambda m: DeepLoRA(4, depth=0), "depth is at least 1"
+    yield lambda m: DeepLoRA(3), "even and at least 2, not 3"
+    yield lambda m: DeepLoRA(4, depth=0), "depth must be at least 1"
     yield lambda m: DeepLoRA(4, init_scale=0.0), "init_scale"
     yield lambda m: DeepLoRA(4, outer_lr_ratio=2.0), "outer_lr_ratio"
-    yield lambda m: LoRA(0), "rank is at least 1"
-    yield lambda m: LoRA(2, alpha=0.0), "alpha is above 0"
-    yield lambda m: gradient_factors(torch.ones(4, 4), 6), "rank 6 is not even and from 2 to 4"
+    yield lambda m: LoRA(0), "rank must be at least 1"
+    yield lambda m: LoRA(2, alpha=0.0), "alpha must be greater than 0"
+    yield lambda m: gradient_factors(torch.ones(4, 4), 6), "rank 6 must be even and from 2 to 4"
     yield lambda m: gradient_factors(torch.full((4, 4), torch.nan), 2), "not finite"
 
 
@@ -180,7 +180,7 @@ def test_a_layer_with_another_parametrisation_is_left_as_it_is() -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     parametrize.register_parametrization(model[1], "weight", nn.Identity())
     for remove in (merge, detach):
-        with pytest.raises(ConfigError, match="another parametrisation too"):
+        with pytest.raises(ConfigError, match="also has another parametrisation"):
             remove(model)
     now = model.state_dict()
     assert all(torch.equal(tensor, now[name]) for name, tensor in before.items())

@@ -112,7 +112,7 @@ TARGET, MASK = problem(8, 8, 1, 0.5)
     ("changes", "message"),
     [
         ({"mask": torch.zeros(8, 8)}, "no entry of the matrix is known"),
-        ({"target": torch.full((8, 8), torch.nan)}, "not all finite"),
+        ({"target": torch.full((8, 8), torch.nan)}, "must be finite"),
         ({"target": torch.zeros(8, 8)}, "all zero"),
         ({"rank": 5}, "rank 5 of a 8 x 8 matrix must be from 1 to 4"),
         ({"rank": 0}, "rank 0 of a 8 x 8 matrix must be from 1 to 4"),
@@ -120,7 +120,7 @@ TARGET, MASK = problem(8, 8, 1, 0.5)
         ({"method": "wide"}, "unknown method 'wide': choose full, compressed, narrow"),
         ({"max_steps": 0}, "max_steps 0"),
         ({"record_every": 0}, "record_every 0"),
-        ({"step_size": 0.0}, "step_size 0.0 must be above 0"),
+        ({"step_size": 0.0}, "step_size 0.0 must be greater than 0"),
         ({"step_size": 1e9, "init_scale": 1.0}, "choose a smaller step_size"),
         ({"outer_lr_ratio": -1.0}, "outer_lr_ratio -1.0"),
         ({"init_scale": 0.0}, "init_scale 0.0"),
@@ -134,7 +134,7 @@ def test_impossible_settings_are_refused_in_one_line(changes: dict[str, Any], me
 
 
 def test_shapes_that_do_not_fit_are_mistakes() -> None:
-    with pytest.raises(ValueError, match="no matrices of one shape"):
+    with pytest.raises(ValueError, match="not matrices of the same shape"):
         complete_matrix(TARGET, MASK[:4], rank=1)
     with pytest.raises(ValueError, match="do not chain"):
         complete_matrix(TARGET, MASK, rank=1, weights=[torch.eye(8), torch.eye(7)])

@@ -139,7 +139,7 @@ def test_what_cannot_be_compressed_is_refused(
 def test_only_a_network_as_it_was_drawn_is_compressed() -> None:
     network = DeepLinearNetwork.orthogonal([8, 8, 8])
     gradient = low_rank(8, 8, 2).float()
-    with pytest.raises(ValueError, match="compressed already"):
+    with pytest.raises(ValueError, match="already compressed"):
         compress(compress(network, gradient, 2), torch.ones(4, 4), 1)
     with pytest.raises(ConfigError, match="not orthogonal up to a scale"):
         compress(DeepLinearNetwork([low_rank(8, 8, 8), low_rank(8, 8, 8)]), gradient.double(), 2)
@@ -154,5 +154,5 @@ def test_factors_must_chain() -> None:
         DeepLinearNetwork([torch.ones(3, 4)], right=torch.ones(9, 3))
     with pytest.raises(ValueError, match="at least one weight"):
         DeepLinearNetwork([])
-    with pytest.raises(ValueError, match="of no layer"):
+    with pytest.raises(ValueError, match="describe no layer"):
         DeepLinearNetwork.orthogonal([4])

@@ -79,7 +79,7 @@ def test_every_one_of_several_targets_must_be_there() -> None:
     both = attach(model, LoRA(2), targets=["head", "encoder"])
     assert [layer.name for layer in both.layers] == ["encoder.0", "encoder.1", "head"]
     detach(model)
-    with pytest.raises(ConfigError, match="a target 'haed': the nearest are head"):
+    with pytest.raises(ConfigError, match=r"the target 'haed': choose e\.g\. head"):
         attach(model, LoRA(2), targets=["encoder", "haed"])
 
 

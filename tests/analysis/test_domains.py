@@ -65,9 +65,9 @@ def test_shares_add_up(seed: int, domains: int, classes: int) -> None:
 
 def test_domains_that_do_not_compare_are_refused() -> None:
     two, three = cells(np.eye(2)), cells(np.eye(3))
-    with pytest.raises(ValueError, match="do not compare"):
+    with pytest.raises(ValueError, match="cannot be compared"):
         domain_shift(two, three)
-    with pytest.raises(AnalysisError, match="from two on"):
+    with pytest.raises(AnalysisError, match="at least two domains"):
         variance_shares({"a": two})
     empty = ClassMoments(2, 2)
     with pytest.raises(AnalysisError, match="no samples of class 0, 1"):

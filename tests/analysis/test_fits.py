@@ -15,7 +15,7 @@ def test_a_line_is_found_again() -> None:
     assert fit.low == pytest.approx(-2.0)
     flat = fit_line([1, 2, 3], [5.0, 5.0, 5.0])
     assert (flat.r_squared, flat.low, flat.high) == (1.0, 0.0, 0.0)
-    with pytest.raises(ValueError, match="confidence is between 0 and 1"):
+    with pytest.raises(ValueError, match="confidence must be between 0 and 1"):
         fit_line([0, 1, 2], [0, 1, 2], confidence=95)
     assert np.isnan(fit_line([0, 1], [0.0, 1.0]).low)
 
@@ -50,5 +50,5 @@ def test_r_squared_is_the_share_explained() -> None:
     ],
 )
 def test_what_gives_no_line_is_refused(x: list[float], y: list[float]) -> None:
-    with pytest.raises(AnalysisError, match="a line is fitted to"):
+    with pytest.raises(AnalysisError, match="fitting a line needs"):
         fit_line(x, y)

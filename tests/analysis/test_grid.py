@@ -62,7 +62,7 @@ def test_cells_are_drawn_by_class_and_seed() -> None:
     assert len(everything) == 38
     nothing, none = draw_cells(place, labels * 0 + 255, per_class=9, rng=np.random.default_rng(0))
     assert (nothing.shape, none.shape) == ((0, 2), (0,))
-    with pytest.raises(ValueError, match="not of one grid"):
+    with pytest.raises(ValueError, match="not on the same grid"):
         draw_cells(place, labels[:, :4], per_class=1, rng=np.random.default_rng(0))
 
 

@@ -58,7 +58,7 @@ def test_a_rank_does_not_fall_because_more_is_looked_at() -> None:
 
 
 def test_rounding_is_no_difference_between_classes() -> None:
-    with pytest.raises(AnalysisError, match="all class means are the same"):
+    with pytest.raises(AnalysisError, match="all class means are equal"):
         separation(moments_of(np.full((7, 3), 0.1), np.array([0, 1, 0, 1, 0, 1, 1])))
 
 
@@ -117,7 +117,7 @@ def test_features_that_cannot_be_separated_are_said_in_one_line() -> None:
     rows, labels = blobs(2)
     with pytest.raises(AnalysisError, match="no samples of class 2, 3"):
         separation(moments_of(rows, labels, 4))
-    with pytest.raises(AnalysisError, match="all class means are the same"):
+    with pytest.raises(AnalysisError, match="all class means are equal"):
         separation(moments_of(np.ones((6, 3)), np.array([0, 1] * 3)))
     with pytest.raises(ValueError, match="choose samples, classes"):
         separation(moments_of(rows, labels), weighting="pixels")

@@ -50,11 +50,11 @@ def test_taps_keep_what_a_layer_gave_and_leave_no_hook() -> None:
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("frist", "no layer 'frist': the nearest are first"),
-        ("zzz", "no layer 'zzz': there are first, act, pair"),
-        ("pair", r"pair gives 2 features: name one, pair\[0\] to pair\[1\]"),
-        ("pair[2]", "pair gives 2 features"),
-        ("first[0]", "first.0. does not give features but Tensor"),
+        ("frist", "no layer 'frist': did you mean first"),
+        ("zzz", "no layer 'zzz': choose e.g. first, act, pair"),
+        ("pair", r"pair returns 2 features: name one, pair\[0\] to pair\[1\]"),
+        ("pair[2]", "pair returns 2 features"),
+        ("first[0]", "first.0. does not return features but Tensor"),
     ],
 )
 def test_a_layer_that_is_not_there_is_told(name: str, told: str) -> None:

@@ -203,7 +203,7 @@ def test_sensors_respond_strictly_monotonically(sensor: Any) -> None:
     "wrong", [{"tile_size": 63}, {"scene_size": 0}, {"tiles_per_domain": 0}, {"gsd_m": 0.0}]
 )
 def test_impossible_worlds_are_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="give at least 1 tile, 64 pixels"):
+    with pytest.raises(ConfigError, match="choose at least 1 tile, 64 pixels"):
         write_sample_world(tmp_path, **wrong)
     assert not list(tmp_path.iterdir())
 

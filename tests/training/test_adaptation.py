@@ -329,9 +329,9 @@ def test_what_does_not_fit_the_base_is_refused(
         fit(adapting(model={"batch_norm": "frozen"}))
     with pytest.raises(ModelFileError, match="no model at"):
         fit(adapting(adapter={"base": str(tmp_path / "nothing")}))
-    with pytest.raises(ConfigError, match="no layer of the network is a target 'encodr'"):
+    with pytest.raises(ConfigError, match="no layer of the network matches the target 'encodr'"):
         fit(adapting(name="t", adapter={"targets": "encodr"}))
-    with pytest.raises(ConfigError, match="no module or parameter of the network is"):
+    with pytest.raises(ConfigError, match="no module or parameter of the network matches"):
         fit(adapting("head", name="h", adapter={"trained": ["neck"]}))
     assert not (Run(adapting(name="t").folder).folder / "config.yaml").exists()
     other = load_model(base)
@@ -359,12 +359,12 @@ def save_adapted_of_another_network(base: Path, path: Path) -> None:
     ("settings", "told"),
     [
         ({"method": "dora"}, "choose deep-lora, lora, head, bitfit, full"),
-        ({"rank": 3}, "the rank of Deep LoRA is even"),
-        ({"rank": 0, "method": "lora"}, "rank is at least 1"),
+        ({"rank": 3}, "the rank of Deep LoRA must be even"),
+        ({"rank": 0, "method": "lora"}, "rank must be at least 1"),
         ({"alpha": 4.0}, "alpha is a setting of the method lora"),
         ({"batch_norm": "melted"}, "choose frozen, statistics, affine"),
         ({"gradient_batches": -1}, "gradient_batches must be at least 0"),
-        ({"outer_lr_ratio": 2.0}, "outer_lr_ratio is in"),
+        ({"outer_lr_ratio": 2.0}, "outer_lr_ratio must be in"),
         ({"ranks": 3}, "unknown key, did you mean 'rank'"),
         ({"targets": "typo"}, "adapter.base is missing"),
     ],

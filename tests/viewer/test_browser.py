@@ -83,7 +83,7 @@ def test_it_opens_without_complaint_and_fits(
     page, problems = opened(
         browser, server.url, viewport={"width": width, "height": 800}, color_scheme=scheme
     )
-    expect(page.locator("#status")).to_have_text("2 footprints in sight")
+    expect(page.locator("#status")).to_have_text("2 footprints in view")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator(".leaflet-control-layers-overlays label").all_inner_texts() == [
         " Scene", " Probability", " At the threshold", " Footprints",

@@ -36,9 +36,9 @@ def test_a_scene_of_another_size_is_not_shown(results: Path, tmp_path: Path) -> 
 
 
 def test_folders_without_predictions_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no folder"):
+    with pytest.raises(ConfigError, match="not a folder"):
         find_predictions(tmp_path / "missing")
-    with pytest.raises(ConfigError, match="holds no predictions"):
+    with pytest.raises(ConfigError, match="contains no results"):
         find_predictions(tmp_path)
     (tmp_path / "x_probability.tif").write_text("not a raster")
     with pytest.raises(ConfigError, match="not a GeoTIFF"):
@@ -56,7 +56,7 @@ def test_links_out_of_the_folder_are_left_out(results: Path, tmp_path: Path) -> 
     (results / "town.tif").symlink_to(write_scene(private / "town.tif"))
     (found,), notes = find_predictions(results)
     assert (found.name, found.buildings, found.image) == ("town", None, None)
-    assert any("link out of the folder" in note for note in notes)
+    assert any("link that leads out of the folder" in note for note in notes)
 
 
 def test_side_files_are_not_read(results: Path, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_rasters_of_something_else_are_left_out(results: Path, bands: int) -> No
         raster.write(np.zeros((bands, 9, 9), raster.dtypes[0]))
     (found,), notes = find_predictions(results)
     assert found.name == "town"
-    assert any("holds no probabilities" in note for note in notes)
+    assert any("contains no probabilities" in note for note in notes)
 
 
 def test_the_scene_must_be_there(results: Path) -> None:

@@ -52,7 +52,7 @@ def test_what_was_trained_and_where_it_lies_is_said(adapted: Path) -> None:
     assert first.startswith("trained: ")
     assert all(each in first for each in [*sums, str(updated.sum())])
     for line, name in zip(files, ("model", "adapter"), strict=True):
-        assert line.startswith(f"{name} in {adapted / f'{name}.safetensors'} (")
+        assert line.startswith(f"{name}: {adapted / f'{name}.safetensors'} (")
 
 
 def test_an_adapter_is_merged_into_the_same_model(
@@ -181,13 +181,16 @@ def test_settings_that_were_not_made_follow_those_that_were(trained: Path) -> No
     ("words", "told"),
     [
         (["--method", "dora"], "unknown method 'dora': choose deep-lora, lora"),
-        (["--rank", "3"], "the rank of Deep LoRA is even"),
-        (["--target", "encodr"], "no layer of the network is a target 'encodr'"),
+        (["--rank", "3"], "the rank of Deep LoRA must be even"),
+        (["--target", "encodr"], "no layer of the network matches the target 'encodr'"),
         (["--target", "*conv_dw", "--rank", "64"], "rank 64 is above that of"),
         (["--set", "adapter.ranks=3"], "adapter.ranks: unknown key, did you mean 'rank'"),
         (["--set", "nothing"], "--set needs section.key=value"),
-        (["--set", "adapter.base=null"], "adapter.base is"),
-        (["--set", "adapter.base=other"], "adapter.base is the model that the command names"),
+        (["--set", "adapter.base=null"], "adapter.base cannot be set"),
+        (
+            ["--set", "adapter.base=other"],
+            "adapter.base cannot be set: it is the model of the command line",
+        ),
         (["--set", "optimizer=3"], "optimizer"),
         (["--set", "data.sources=3"], "data.sources"),
         (["--set", "trainer.steps=x"], "trainer.steps"),
