@@ -30,8 +30,8 @@ def test_layers_come_by_their_change_and_angles_end_at_zero(tmp_path: Path) -> N
     updates.mkdir()
     (tmp_path / "config.yaml").write_text(CONFIG.format(base=tmp_path / "base"))
     small, large = layer(0.1, 1, seed=1), layer(0.5, 2, seed=2)
-    nothing = layer(0.0, 0, seed=3)
-    for step, layers in ((0, (nothing, nothing)), (10, (small, layer(0.5, 2, seed=5)))):
+    nothing = layer(0.0, 0, seed=3), layer(0.0, 0, seed=4)
+    for step, layers in ((0, nothing), (10, (small, layer(0.5, 2, seed=5)))):
         snapshot = UpdateSnapshot(step, dict(zip(("a", "b"), layers, strict=True)))
         save_snapshot(snapshot, updates / f"step_{step:07d}.safetensors")
     save_snapshot(UpdateSnapshot(20, {"a": small, "b": large}), updates / FINAL)

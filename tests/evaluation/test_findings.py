@@ -7,56 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rhm.analysis.domains import VarianceShares
-from rhm.analysis.fits import fit_line
 from rhm.evaluation.findings import (
     BestTap,
-    DepthFit,
-    Inspection,
-    StageStatistics,
-    StageVariance,
 )
-
-
-def stage(number: int, domain: str, value: float = 0.5) -> StageStatistics:
-    return StageStatistics(
-        model="m",
-        stage=f"encoder[{number}]",
-        number=number,
-        part="encoder",
-        channels=8,
-        stride=2**number,
-        domain=domain,
-        trained_on=domain == "home",
-        comparable=True,
-        cells={"background": 10, "building": 4},
-        compression=value,
-        discrimination=1.0,
-        nc1=None,
-        stable_rank=1.5,
-        numerical_rank=3,
-        probe=0.9,
-        probe_error=0.01,
-        transfer=0.8,
-        shift={"building": value},
-        advance={"building": 0.1},
-    )
-
-
-def inspection(*stages: StageStatistics, best: BestTap | None = None) -> Inspection:
-    fit = fit_line([0.0, 1.0], [1.0, 2.0])  # two points leave no interval
-    return Inspection(
-        model="m",
-        method="rhm",
-        sources=("home",),
-        classes=("background", "building"),
-        stages=stages,
-        variance=(StageVariance("m", "encoder[0]", 0, VarianceShares(0.5, 0.2, 0.1, 0.2)),),
-        last=(),
-        fits=(DepthFit("m", "home", "encoder", "compression", fit),),
-        best=best,
-        left_out=("<gone>",),
-    )
+from tests.evaluation.made_findings import inspection, stage
 
 
 @given(st.floats())
@@ -66,7 +20,7 @@ def test_values_are_json_and_numbers_that_are_none_are_null(value: float) -> Non
     assert again == plain
     expected = value if math.isfinite(value) else None
     assert plain["stages"][0]["compression"] == expected
-    assert plain["stages"][0]["shift"] == {"building": expected}
+    assert plain["stages"][0]["shift"]["building"] == expected
     assert plain["fits"][0]["fit"]["low"] is None
     assert plain["fits"][0]["fit"]["slope"] == pytest.approx(1.0)
     assert plain["left_out"] == ["<gone>"]
