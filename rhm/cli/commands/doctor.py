@@ -36,8 +36,9 @@ _RASTERS = {
 }
 """GDAL's raster formats, and what it means to be without."""
 
-_VECTORS = {"GPKG": "missing", "GeoJSON": "missing", "FlatGeobuf": "note"}
-"""The same of its vector formats, which must be writable."""
+_VECTORS = {"GPKG": "missing", "GeoJSON": "missing"}
+"""The same of the vector formats that rhm cannot do without; the other formats of footprints are
+noted. They must be writable."""
 
 
 @dataclass(frozen=True)
@@ -102,13 +103,16 @@ def _gdal() -> Iterator[Finding]:
     import pyogrio
     import rasterio
 
+    from rhm.inference.vector_files import FORMATS
+
+    footprints = {kind.driver: "note" for kind in FORMATS.values() if kind.by_gdal}
     with rasterio.Env() as environment:
         rasters = set(environment.drivers())
     vectors = {name for name, can in pyogrio.list_drivers().items() if "w" in can}
     yield Finding("GDAL", "ok", f"{rasterio.__gdal_version__}, for vectors {_dotted(pyogrio)}")
     for wanted, there, wheel in (
         (_RASTERS, rasters, "rasterio"),
-        (_VECTORS, vectors, "pyogrio"),
+        (footprints | _VECTORS, vectors, "pyogrio"),
     ):
         for name, state in wanted.items():
             if name in there:
