@@ -1,11 +1,17 @@
-"""Writing footprints to the formats of the field, batch by batch, all of them or nothing."""
+"""Files of footprints: the formats of the field, each written batch by batch, whole or not at all.
+
+``FORMATS`` holds all that is known of a format. One that is added there can be chosen on the
+command line, is written and counted by predictions, shown by the viewer, and checked by
+``rhm doctor``.
+"""
 
 import json
 import os
 import sqlite3
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,9 +31,6 @@ from rhm.files import atomic_path
 
 LAYER = "buildings"
 """The layer's name in formats that have layers."""
-
-FORMATS = {".gpkg": "GPKG", ".fgb": "FlatGeobuf", ".geojson": "GeoJSON", ".parquet": "Parquet"}
-"""Suffix -> GDAL's name of the format that :func:`write_footprints` gives it."""
 
 _SCHEMA = pa.schema([("score", pa.float64()), ("area_m2", pa.float64()), ("geometry", pa.binary())])
 _WRITING_FAILED = (
@@ -49,6 +52,112 @@ class Footprints(NamedTuple):
     areas_m2: NDArray[np.float64]
 
 
+def _write_by_gdal(
+    reader: pa.RecordBatchReader, crs: pyproj.CRS | None, path: Path, kind: "Format"
+) -> None:
+    with warnings.catch_warnings():
+        # A scene without CRS gives footprints without CRS: known, and said where it matters.
+        warnings.filterwarnings("ignore", message="'crs' was not provided", category=UserWarning)
+        pyogrio.write_arrow(
+            reader,
+            path,
+            layer=LAYER,
+            driver=kind.driver,
+            geometry_name="geometry",
+            geometry_type="Polygon",
+            crs=None if crs is None else crs.to_wkt(),
+            layer_options=dict(kind.layer_options),
+        )
+
+
+def _count_by_gdal(path: Path) -> int:
+    return int(pyogrio.read_info(path, force_feature_count=True)["features"])
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of footprints.
+
+    Attributes:
+        driver: the name that messages give it, and GDAL's of the driver that writes it.
+        begins: the bytes that every file of it begins with, after white space if there is some.
+        layer_options: that the driver is given.
+        in_degrees: whether its coordinates are longitudes and latitudes of WGS 84 by definition.
+        by_gdal: whether GDAL writes it, which then needs the driver.
+        write: writes all of a reader's footprints, in a CRS or in none, to a path; by GDAL unless
+            said otherwise.
+        date: makes a file say that it was last changed at a time, in seconds since 1970; None for
+            a format whose files say nothing of the kind.
+        count: tells how many footprints a file holds.
+        read: reads a file back.
+    """
+
+    driver: str
+    begins: bytes
+    layer_options: Mapping[str, Any] = field(default_factory=dict)
+    in_degrees: bool = False
+    by_gdal: bool = True
+    write: Callable[[pa.RecordBatchReader, pyproj.CRS | None, Path, "Format"], None] = (
+        _write_by_gdal
+    )
+    date: Callable[[Path, float], None] | None = None
+    count: Callable[[Path], int] = _count_by_gdal
+    read: Callable[[Path], gpd.GeoDataFrame] = gpd.read_file
+
+
+def _date_geopackage(path: Path, modified: float) -> None:
+    # GDAL can be told the date beforehand, but then of every file of the process.
+    date = datetime.fromtimestamp(modified, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE gpkg_contents SET last_change = ?", (date,))
+
+
+def _write_parquet(
+    reader: pa.RecordBatchReader, crs: pyproj.CRS | None, path: Path, _: Format
+) -> None:
+    """Write GeoParquet 1.1 (https://geoparquet.org/releases/v1.1.0)."""
+    column = {
+        "encoding": "WKB",
+        "geometry_types": ["Polygon"],
+        "crs": None if crs is None else crs.to_json_dict(),
+    }
+    geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
+    schema = _SCHEMA.with_metadata({"geo": json.dumps(geo)})
+    with pyarrow.parquet.ParquetWriter(path, schema, compression="zstd") as writer:
+        for batch in reader:
+            writer.write_batch(batch)
+
+
+def _count_parquet(path: Path) -> int:
+    return int(pyarrow.parquet.read_metadata(path).num_rows)
+
+
+FORMATS = {
+    ".gpkg": Format("GPKG", b"SQLite format 3", date=_date_geopackage),
+    ".fgb": Format("FlatGeobuf", b"fgb"),
+    ".geojson": Format(
+        "GeoJSON",
+        b"{",
+        layer_options={"RFC7946": "YES", "COORDINATE_PRECISION": 9},
+        in_degrees=True,
+    ),
+    ".parquet": Format(
+        "Parquet",
+        b"PAR1",
+        by_gdal=False,
+        write=_write_parquet,
+        count=_count_parquet,
+        read=gpd.read_parquet,
+    ),
+}
+"""The formats that :func:`write_footprints` knows, by the suffix of their files."""
+
+
+def format_names() -> list[str]:
+    """Return the names of the formats: their suffixes without the dot."""
+    return [suffix.removeprefix(".") for suffix in FORMATS]
+
+
 def write_footprints(
     batches: Iterable[Footprints],
     crs: Any,
@@ -58,8 +167,7 @@ def write_footprints(
 ) -> int:
     """Write footprints in the format of the path's suffix, holding one batch at a time.
 
-    ``.gpkg`` (GeoPackage, layer ``buildings``), ``.fgb`` (FlatGeobuf) and ``.parquet``
-    (GeoParquet) keep the footprints' CRS; ``.geojson`` is WGS 84 by definition (RFC 7946).
+    The file keeps the footprints' CRS, unless its format is in degrees by definition.
 
     Args:
         batches: are used up.
@@ -72,22 +180,21 @@ def write_footprints(
         How many there were.
 
     Raises:
-        OutputError: the suffix is none of these, a GeoJSON has no CRS to come from, or the file
-            cannot be written.
+        OutputError: the suffix is none of ``FORMATS``, a file in degrees has no CRS to come from,
+            or the file cannot be written.
     """
     path = Path(path)
-    driver = check_format(path, crs)
+    kind = check_format(path, crs)
     pyproj_crs = None if crs is None else pyproj.CRS.from_user_input(crs)
-    if driver == "GeoJSON" and pyproj_crs is not None:
+    if kind.in_degrees and pyproj_crs is not None:
         batches, pyproj_crs = _in_degrees(batches, pyproj_crs), pyproj.CRS("EPSG:4326")
     counted = _Counted(batches)
     reader = pa.RecordBatchReader.from_batches(_SCHEMA, map(_record_batch, counted))
     with atomic_path(path) as temporary:
         try:
-            if driver == "Parquet":
-                _write_parquet(reader, pyproj_crs, temporary)
-            else:
-                _write_layer(reader, pyproj_crs, temporary, driver, modified)
+            kind.write(reader, pyproj_crs, temporary, kind)
+            if kind.date is not None:
+                kind.date(temporary, modified)
         except _WRITING_FAILED as error:
             if counted.error is not None:
                 raise counted.error from None
@@ -96,28 +203,27 @@ def write_footprints(
     return counted.number
 
 
-def check_format(path: Path, crs: Any) -> str:
-    """Return the format of a file of footprints, GDAL's name of it.
+def check_format(path: Path, crs: Any) -> Format:
+    """Return the format of a file of footprints.
 
     Raises:
         OutputError: there is none of that suffix, or it cannot hold footprints without CRS.
     """
-    driver = FORMATS.get(path.suffix.lower())
-    if driver is None:
+    kind = FORMATS.get(path.suffix.lower())
+    if kind is None:
         raise OutputError(f"cannot write {path}: the suffix must be one of {', '.join(FORMATS)}")
-    if driver == "GeoJSON" and crs is None:
+    if kind.in_degrees and crs is None:
         raise OutputError(
-            f"cannot write {path}: GeoJSON needs longitudes and latitudes, and the scene has no "
-            "coordinate reference system; choose another format"
+            f"cannot write {path}: {kind.driver} needs longitudes and latitudes, and the scene "
+            "has no coordinate reference system; choose another format"
         )
-    return driver
+    return kind
 
 
 def count_footprints(path: str | os.PathLike[str]) -> int:
     """Return how many footprints a file of :func:`write_footprints` holds."""
-    if Path(path).suffix.lower() == ".parquet":
-        return int(pyarrow.parquet.read_metadata(path).num_rows)
-    return int(pyogrio.read_info(path, force_feature_count=True)["features"])
+    path = Path(path)
+    return FORMATS[path.suffix.lower()].count(path)
 
 
 class _Counted:
@@ -147,50 +253,3 @@ def _in_degrees(batches: Iterable[Footprints], crs: pyproj.CRS) -> Iterator[Foot
     for batch in batches:
         placed = gpd.GeoSeries(batch.polygons, crs=crs).to_crs("EPSG:4326")
         yield batch._replace(polygons=placed.to_numpy())
-
-
-def _write_parquet(reader: pa.RecordBatchReader, crs: pyproj.CRS | None, path: Path) -> None:
-    """Write GeoParquet 1.1 (https://geoparquet.org/releases/v1.1.0)."""
-    column = {
-        "encoding": "WKB",
-        "geometry_types": ["Polygon"],
-        "crs": None if crs is None else crs.to_json_dict(),
-    }
-    geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
-    schema = _SCHEMA.with_metadata({"geo": json.dumps(geo)})
-    with pyarrow.parquet.ParquetWriter(path, schema, compression="zstd") as writer:
-        for batch in reader:
-            writer.write_batch(batch)
-
-
-def _write_layer(
-    reader: pa.RecordBatchReader,
-    crs: pyproj.CRS | None,
-    path: Path,
-    driver: str,
-    modified: float,
-) -> None:
-    options = {"RFC7946": "YES", "COORDINATE_PRECISION": 9} if driver == "GeoJSON" else {}
-    with warnings.catch_warnings():
-        # A scene without CRS gives footprints without CRS: known, and said where it matters.
-        warnings.filterwarnings("ignore", message="'crs' was not provided", category=UserWarning)
-        pyogrio.write_arrow(
-            reader,
-            path,
-            layer=LAYER,
-            driver=driver,
-            geometry_name="geometry",
-            geometry_type="Polygon",
-            crs=None if crs is None else crs.to_wkt(),
-            layer_options=options,
-        )
-    if driver == "GPKG":
-        _date(path, modified)
-
-
-def _date(geopackage: Path, modified: float) -> None:
-    """Have a GeoPackage say that it was last changed at this time, in seconds since 1970."""
-    # GDAL can be told the date beforehand, but then of every file of the process.
-    date = datetime.fromtimestamp(modified, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
-    with closing(sqlite3.connect(geopackage)) as database, database:
-        database.execute("UPDATE gpkg_contents SET last_change = ?", (date,))

@@ -23,9 +23,6 @@ MOST = 3000
 """Maximum number of footprints in view; more could not be distinguished on the screen."""
 
 
-_BEGINNINGS = {".gpkg": b"SQLite format 3", ".fgb": b"fgb", ".geojson": b"{", ".parquet": b"PAR1"}
-
-
 class FootprintLayer:
     """The footprints of a prediction.
 
@@ -87,11 +84,12 @@ def _read(path: Path) -> gpd.GeoDataFrame:
 
     A file with such a name may be virtual and could show any file of the machine.
     """
+    kind = FORMATS[path.suffix]
     try:
         with path.open("rb") as file:
-            if not file.read(64).lstrip().startswith(_BEGINNINGS[path.suffix]):
-                raise VectorError(f"{path} is not {FORMATS[path.suffix]}")
-        frame = gpd.read_parquet(path) if path.suffix == ".parquet" else gpd.read_file(path)
+            if not file.read(64).lstrip().startswith(kind.begins):
+                raise VectorError(f"{path} is not {kind.driver}")
+        frame = kind.read(path)
     except (
         pyogrio.errors.DataSourceError,
         pyogrio.errors.DataLayerError,

@@ -35,8 +35,9 @@ _RASTERS = {
 }
 """GDAL raster formats, and the state reported if one is absent."""
 
-_VECTORS = {"GPKG": "missing", "GeoJSON": "missing", "FlatGeobuf": "note"}
-"""GDAL vector formats, which must be writable, with the same states."""
+_VECTORS = {"GPKG": "missing", "GeoJSON": "missing"}
+"""GDAL vector formats without which rhm cannot do; the other formats of footprints are noted. All of
+them must be writable."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +102,16 @@ def _gdal() -> Iterator[Finding]:
     import pyogrio
     import rasterio
 
+    from rhm.inference.vector_files import FORMATS
+
+    footprints = {kind.driver: "note" for kind in FORMATS.values() if kind.by_gdal}
     with rasterio.Env() as environment:
         rasters = set(environment.drivers())
     vectors = {name for name, can in pyogrio.list_drivers().items() if "w" in can}
     yield Finding("GDAL", "ok", f"{rasterio.__gdal_version__}, for vectors {_dotted(pyogrio)}")
     for wanted, there, wheel in (
         (_RASTERS, rasters, "rasterio"),
-        (_VECTORS, vectors, "pyogrio"),
+        (footprints | _VECTORS, vectors, "pyogrio"),
     ):
         for name, state in wanted.items():
             if name in there:
