@@ -36,7 +36,7 @@ _RASTERS = {
 """GDAL raster formats, and the state reported if one is absent."""
 
 _VECTORS = {"GPKG": "missing", "GeoJSON": "missing"}
-"""GDAL vector formats without which rhm cannot do; the other formats of footprints are noted. All of
+"""GDAL vector formats that rhm needs; the other formats of footprints are noted. All of
 them must be writable."""
 
 
