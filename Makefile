@@ -1,6 +1,7 @@
 # Each target makes the environment it needs: python3 and make are enough on a fresh machine.
 VENV ?= .venv
 PYTHON ?= python3
+WORKERS ?= auto
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -9,8 +10,10 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	$(BIN)/rhm demo -o demo
 
+# Each worker imports PyTorch once, which takes as long as some hundred tests: more than eight do
+# not pay. WORKERS=0 runs all tests in one process.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal
 
 check: $(READY)
 	$(BIN)/ruff check
