@@ -1,6 +1,7 @@
 # Each target makes the environment it needs: python3 and make are enough on a fresh machine.
 VENV ?= .venv
 PYTHON ?= python3
+WORKERS ?= auto
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -9,9 +10,10 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	$(BIN)/rhm demo -o demo
 
-# Four workers at most: each of them imports PyTorch, which takes a gigabyte.
+# Each worker imports PyTorch once, which takes as long as some hundred tests: more than eight do
+# not pay. WORKERS=0 runs all tests in one process.
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal
 
 check: $(READY)
 	$(BIN)/ruff check
@@ -34,7 +36,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/adapters.py
 	$(BIN)/python benchmarks/backends.py
 
-# build/site/index.html; figures are made once; remove docs/figures to make them again.
+# build/site/index.html; figures are made once, and anew after docs/figures is removed.
 site: $(READY)
 	$(BIN)/python docs/figures.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

@@ -1,9 +1,9 @@
 """What the README shows works: its Python runs, its commands and links exist."""
 
 import re
+import runpy
 import shlex
 from pathlib import Path
-from runpy import run_path
 from typing import Any
 
 import pytest
@@ -12,14 +12,14 @@ from rhm.cli.main import app
 from rhm.training.config import read_config
 
 ROOT = Path(__file__).resolve().parent.parent
+FIGURES = ROOT / "docs" / "figures"
+# What ``make site`` draws is not under version control; its script says what that is.
+DRAWN = {FIGURES / name for name in runpy.run_path(str(ROOT / "docs" / "figures.py"))["NAMES"]}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {
     path.relative_to(ROOT / "docs").as_posix(): path.read_text(encoding="utf-8")
     for path in sorted((ROOT / "docs").rglob("*.md"))
 }
-# What `make site` draws: its figures are not under version control.
-_DRAWING = run_path(str(ROOT / "docs" / "figures.py"))
-FIGURES, NAMES = _DRAWING["FIGURES"], _DRAWING["NAMES"]
 COMMANDS = re.findall(r"^ {4}(rhm .+)$", "\n".join([README, *PAGES.values()]), flags=re.MULTILINE)
 
 
@@ -106,6 +106,12 @@ def test_its_links_lead_somewhere(page: str) -> None:
     targets = re.findall(r"\]\(([^)#]+)\)", text)
     local = [target for target in targets if not target.startswith("https://")]
     assert local or page != "README.md"
-    drawn = {FIGURES / name for name in NAMES}
-    lost = [target for target in local if not (folder / target).exists()]
-    assert [target for target in lost if (folder / target).resolve() not in drawn] == []
+    there = [(folder / target).resolve() for target in local]
+    assert [path for path in there if not (path.exists() or path in DRAWN)] == []
+
+
+def test_every_figure_that_is_drawn_is_shown() -> None:
+    """Those of the experiments on the pages that explain them; examples have a gallery."""
+    shown = set(re.findall(r"figures/([\w-]+\.png)", "\n".join(PAGES.values())))
+    examples = {f"{script.stem}.png" for script in (ROOT / "examples").glob("*.py")}
+    assert {path.name for path in DRAWN} - examples <= shown

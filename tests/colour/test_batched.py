@@ -348,6 +348,8 @@ def compiled_equals_eager(backend: str, dtype: type, kind: torch.dtype) -> None:
     torch.compile(module, fullgraph=True, backend=backend)(images)
 
 
+# What the compiler warns of is torch's own, and differs with the version of Python.
+@pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 @pytest.mark.parametrize(("dtype", "kind"), TENSORS)
 def test_it_compiles_as_one_graph(backend: str, dtype: type, kind: torch.dtype) -> None:

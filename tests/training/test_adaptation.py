@@ -15,7 +15,7 @@ from rhm.adapters import attach, attachment_of, detach, load_adapter, parameter_
 from rhm.adapters.spectra import load_snapshot, spectra
 from rhm.data.radiometry import Scaling
 from rhm.errors import ConfigError, ModelFileError
-from rhm.models.build import SegmentationModel
+from rhm.models.build import ModelConfig, SegmentationModel
 from rhm.models.model_file import load_model, save_adapted, save_model
 from rhm.training import fitting
 from rhm.training.adaptation import LEARNING_RATES, METHODS, AdapterConfig, adapt_network
@@ -46,7 +46,10 @@ def sections_of(base: Path, method: str, sections: dict[str, Any]) -> dict[str, 
     adapter = {"base": str(base), "method": method, "rank": 4} | sections.pop("adapter", {})
     data = {"sources": ["birch_satellite"]} | sections.pop("data", {})
     optimizer = {"learning_rate": LEARNING_RATES.get(method, 1e-3)}
-    return {"adapter": adapter, "data": data, "optimizer": optimizer, **sections}
+    # As where a user says nothing of the network: the base decides.
+    plain = ModelConfig()
+    model = {"encoder": plain.encoder, "weights": plain.weights} | sections.pop("model", {})
+    return {"adapter": adapter, "data": data, "optimizer": optimizer, "model": model, **sections}
 
 
 @pytest.fixture

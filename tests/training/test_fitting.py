@@ -20,7 +20,7 @@ from safetensors.numpy import load_file
 from rhm.data import Catalog
 from rhm.errors import BankError, CatalogError, ConfigError
 from rhm.inference import predict_raster
-from rhm.models.model_file import load_model, save_model
+from rhm.models.model_file import load_model
 from rhm.training import fitting
 from rhm.training.config import RunConfig
 from rhm.training.datamodule import ChipDataModule
@@ -284,9 +284,8 @@ def test_a_standardising_model_takes_its_standard_along(
     tiny: Make, catalog_path: Path, tmp_path: Path, standardize: str
 ) -> None:
     """The saved model sees an image, and the image under a shift of its kind, as one."""
-    config = tiny("standard", model={"standardize": standardize} | PRETRAINED)
-    save_model(build_model(config, gather(config)), tmp_path / "model.safetensors")
-    model = load_model(tmp_path / "model.safetensors")
+    run = fit(tiny("standard", model={"standardize": standardize} | PRETRAINED))
+    model = load_model(run.folder)
     assert model.spec.standardize == standardize
     assert model.spec.method == standardize
     (tile,) = Catalog.load(catalog_path).select(domains=["alder_aerial"]).tiles[:1]

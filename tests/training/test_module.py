@@ -39,7 +39,9 @@ def rates(schedule: str) -> list[float]:
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_no_schedule_goes_above_the_learning_rate(schedule: str) -> None:
     found = rates(schedule)
-    assert max(found) == pytest.approx(0.1)
+    # One cycle is at its top between two steps.
+    assert max(found) == pytest.approx(0.1, rel=5e-3)
+    assert max(found) <= 0.1 + 1e-12
     assert min(found) > 0.0
 
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,17 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rhm.errors import ConfigError, ModelFileError, OutputError, RasterError
+from rhm.errors import ModelFileError, OutputError, RasterError
 from rhm.inference import predict_raster
-from rhm.inference.tiling.dask_cluster import DaskCluster
 from rhm.inference.tiling.strips import Strip, Task
 from rhm.inference.tiling.workers import LocalProcesses, ModelSource, jobs
 from rhm.models.build import SegmentationModel
 from rhm.models.model_file import load_model, save_model
 from rhm.models.spec import ModelSpec
-from tests.data.imagery import noise, write_raster
-
-OPTIONS: dict[str, Any] = {"tile": 64, "overlap": 16, "dtype": "uint8"}
+from tests.inference.tiling.predicted import OPTIONS, files
 
 
 @st.composite
@@ -52,32 +48,6 @@ def test_jobs_are_enough_for_all_and_long(strips: int, workers: int, lengths: li
     if len(set(lengths)) == 1:
         assert [len(job) for job in cut] == lengths
     assert set(map(len, cut)) <= set(lengths)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write a model of untrained weights."""
-    path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    save_model(SegmentationModel(ModelSpec("unet", "mobilenetv3_small_050", bands=3)), path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write a scene of eleven strips of three tiles."""
-    return write_raster(tmp_path_factory.mktemp("scene") / "x.tif", noise(530, 150))
-
-
-@pytest.fixture(scope="module")
-def alone(model: Path, scene: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """Return the files of a prediction in this process."""
-    out = tmp_path_factory.mktemp("alone")
-    predict_raster(load_model(model), scene, out, **OPTIONS)
-    return files(out)
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_processes_of_this_machine_give_the_same_files(
@@ -134,26 +104,3 @@ def test_another_model_under_the_same_path_is_refused(model: Path, tmp_path: Pat
     save_model(SegmentationModel(ModelSpec("fpn", "mobilenetv3_small_050", bands=3)), path)
     with pytest.raises(ModelFileError, match="has changed"):
         source.load()
-
-
-def test_a_dask_worker_that_is_killed_is_replaced(
-    model: Path, scene: Path, alone: dict[str, bytes], tmp_path: Path
-) -> None:
-    pytest.importorskip("distributed", reason="needs the extra dask")
-    with DaskCluster(ModelSource.of(model, None, "cpu"), "local", count=2) as workers:
-        pids = list(workers._client.run(os.getpid).values())
-        assert len(set(pids)) == 2
-        killer = threading.Timer(0.2, os.kill, (pids[0], signal.SIGKILL))
-        killer.start()
-        predict_raster(load_model(model), scene, tmp_path, workers=workers, **OPTIONS)
-        killer.join()
-        assert files(tmp_path) == alone
-        assert pids[0] not in workers._client.run(os.getpid).values()
-
-
-def test_a_scheduler_that_does_not_answer_is_said(model: Path) -> None:
-    pytest.importorskip("distributed", reason="needs the extra dask")
-    source = ModelSource.of(model, None, "cpu")
-    for address in ("nonsense://x", "tcp://127.0.0.1:1"):
-        with pytest.raises(ConfigError, match="no Dask scheduler answers"):
-            DaskCluster(source, address, timeout_s=1)

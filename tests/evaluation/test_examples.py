@@ -1,0 +1,84 @@
+"""Pictures of a domain: the best, the median and the worst image, as they were scored."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import shapely
+
+from rhm.data import Catalog
+from rhm.evaluation.examples import choose_examples
+from rhm.evaluation.tile_scores import Shift, TileScores, count, see
+from rhm.inference.tiling.stream import Tiling
+from rhm.models.build import SegmentationModel
+
+TILING = Tiling(tile=96, overlap=0)
+
+
+@pytest.fixture(scope="module")
+def scored(bright: SegmentationModel, catalog_path: Path) -> list[TileScores]:
+    tiles = Catalog.load(catalog_path).select(domains=["alder_aerial"]).tiles
+    return [count(see(bright, tile, shift=None, tiling=TILING), tile, 0.5) for tile in tiles]
+
+
+def test_the_best_the_median_and_the_worst_are_shown(
+    bright: SegmentationModel,
+    scored: list[TileScores],
+) -> None:
+    examples = choose_examples(bright, scored, None, TILING)
+    ious = sorted((each.pixels.iou for each in scored), reverse=True)
+    assert [each.kind for each in examples] == ["best", "median", "worst"]
+    assert [each.iou for each in examples] == [ious[0], ious[len(ious) // 2], ious[-1]]
+    assert len({each.image for each in examples}) == 3
+
+
+def test_an_image_is_shown_once_where_there_are_few(
+    bright: SegmentationModel,
+    scored: list[TileScores],
+) -> None:
+    assert [each.kind for each in choose_examples(bright, scored[:1], None, TILING)] == ["best"]
+    assert choose_examples(bright, [], None, TILING) == []
+
+
+def test_picks_are_shown_as_what_they_were_picked_for(
+    bright: SegmentationModel,
+    scored: list[TileScores],
+) -> None:
+    picks = {"worst": scored[0].tile.name, "best": "not there"}
+    (example,) = choose_examples(bright, scored, None, TILING, picks=picks)
+    assert (example.kind, example.name) == ("worst", scored[0].tile.name)
+
+
+def test_a_picture_is_the_image_and_its_outlines_lie_in_it(
+    bright: SegmentationModel,
+    scored: list[TileScores],
+    tmp_path: Path,
+) -> None:
+    example = choose_examples(bright, scored, None, TILING)[0]
+    example.save(tmp_path)
+    written = cv2.imread(str(tmp_path / example.image))
+    assert written is not None
+    np.testing.assert_array_equal(written[..., ::-1], example.pixels)
+    tile = next(each.tile for each in scored if each.tile.name == example.name)
+    seen = see(bright, tile, shift=None, tiling=TILING)
+    np.testing.assert_array_equal(example.pixels, seen.pixels)
+    drawn = [shapely.Polygon(rings[0], rings[1:]) for rings in example.truth]
+    area = sum(each.area for each in drawn)
+    assert area == pytest.approx(shapely.area(seen.true_objects).sum(), rel=0.05)
+    values = example.to_dict()
+    assert (values["width"], values["height"], values["image"]) == (96, 96, example.image)
+
+
+def test_names_of_domains_make_no_folders(
+    bright: SegmentationModel,
+    scored: list[TileScores],
+) -> None:
+    hostile = replace(scored[0], tile=replace(scored[0].tile, domain="../a b/<c>"))
+    (example,) = choose_examples(bright, [hostile], Shift("gamma", 1), TILING)
+    folder, _, name = example.image.partition("/")
+    assert folder == "examples"
+    assert "/" not in name
+    assert "gamma" in name
+    assert not set(name) & set("<> ")

@@ -1,0 +1,129 @@
+"""One labelled image; oracles: the network's formula written out, and numpy's counts."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rhm.colour.histogram import Histogram
+from rhm.colour.shifts import SHIFTS
+from rhm.data import Catalog
+from rhm.data.catalog import Tile
+from rhm.errors import CatalogError
+from rhm.evaluation.tile_scores import (
+    LEVELS,
+    MIN_OBJECT_PX,
+    Seen,
+    Shift,
+    count,
+    pooled_histogram,
+    see,
+)
+from rhm.inference.tiling.stream import Tiling
+from rhm.models.build import SegmentationModel
+
+TILING = Tiling(tile=96, overlap=0)
+
+
+@pytest.fixture(scope="module")
+def tile(catalog_path: Path) -> Tile:
+    return Catalog.load(catalog_path).select(domains=["alder_aerial"]).tiles[0]
+
+
+def test_what_is_seen_is_the_image_its_label_and_the_networks_answer(
+    bright: SegmentationModel, tile: Tile
+) -> None:
+    seen = see(bright, tile, shift=None, tiling=TILING)
+    with tile.open() as raster:
+        pixels, valid = raster.read()
+    np.testing.assert_array_equal(seen.pixels, pixels)
+    np.testing.assert_array_equal(seen.valid, valid)
+    logits = 6.0 * ((pixels / 255.0 - 0.5) / 0.5).mean(axis=-1)
+    np.testing.assert_allclose(seen.probability, 1 / (1 + np.exp(-logits)), atol=1e-5)
+    drawn = shapely.area(seen.true_objects).sum()
+    assert drawn == pytest.approx((seen.truth == 1).sum(), rel=0.05)
+    assert len(seen.objects) == len(seen.confidences)
+
+
+def test_an_image_without_a_label_is_refused(bright: SegmentationModel, tile: Tile) -> None:
+    with pytest.raises(CatalogError, match="no label"):
+        see(bright, replace(tile, label=None), shift=None, tiling=TILING)
+
+
+@given(st.integers(0, 1 << 20), st.floats(0.1, 0.9))
+def test_counts_are_numpys(tile: Tile, seed: int, threshold: float) -> None:
+    rng = np.random.default_rng(seed)
+    truth = (rng.random((20, 24)) < 0.4).astype(np.uint8)
+    valid = rng.random((20, 24)) < 0.8
+    probability = rng.random((20, 24), dtype=np.float32)
+    empty = np.empty(0, dtype=object)
+    pixels = rng.integers(0, 256, (20, 24, 3)).astype(np.uint8)
+    seen = Seen(pixels, valid, 0.5, truth, probability, empty, empty, np.empty(0))
+    found = count(seen, tile, threshold)
+    called = probability >= threshold
+    assert found.pixels.true_positives == (called & (truth == 1) & valid).sum()
+    assert found.pixels.false_positives == (called & (truth == 0) & valid).sum()
+    assert found.pixels.false_negatives == (~called & (truth == 1) & valid).sum()
+    assert found.histogram.pixels == valid.sum()
+    assert len(found.calibration.pixels) == LEVELS
+    assert found.calibration.pixels.sum() == valid.sum()
+
+
+def test_buildings_too_small_to_count_are_not_counted(tile: Tile) -> None:
+    side = MIN_OBJECT_PX**0.5
+    small, large = shapely.box(1, 1, 1 + side - 0.5, 1 + side - 0.5), shapely.box(9, 9, 19, 19)
+    both = np.array([small, large])
+    blank = np.zeros((24, 24))
+    seen = Seen(
+        np.zeros((24, 24, 3), np.uint8),
+        np.ones((24, 24), bool),
+        0.5,
+        blank.astype(np.uint8),
+        blank.astype(np.float32),
+        both,
+        both,
+        np.ones(2),
+    )
+    assert count(seen, tile, 0.5).objects.true_positives == 1
+
+
+@pytest.mark.parametrize("family", SHIFTS)
+def test_a_shift_is_a_map_of_values_and_its_seeds(family: str) -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (30, 30, 3)).astype(np.uint8)
+    valid = rng.random((30, 30)) < 0.9
+    shift = Shift(family, 3)
+    moved = shift.apply("a", pixels, valid)
+    np.testing.assert_array_equal(moved, shift.apply("a", pixels, valid))
+    np.testing.assert_array_equal(moved[~valid], pixels[~valid])
+    assert (moved != shift.apply("b", pixels, valid)).any()
+    assert (moved != Shift(family, 4).apply("a", pixels, valid)).any()
+    # The same pixel becomes the same pixel, wherever it lies.
+    order = rng.permutation(900)
+    scattered = pixels.reshape(-1, 3)[order].reshape(30, 30, 3)
+    mask = valid.reshape(-1)[order].reshape(30, 30)
+    again = shift.apply("a", scattered, mask).reshape(-1, 3)
+    np.testing.assert_array_equal(again, moved.reshape(-1, 3)[order])
+
+
+def test_without_valid_pixels_nothing_is_shifted() -> None:
+    pixels = np.full((4, 4, 3), 9, np.uint8)
+    nothing = np.zeros((4, 4), bool)
+    np.testing.assert_array_equal(Shift("gamma", 0).apply("a", pixels, nothing), pixels)
+
+
+def test_images_are_pooled_as_if_they_were_one(
+    bright: SegmentationModel, catalog_path: Path
+) -> None:
+    tiles = Catalog.load(catalog_path).select(domains=["alder_aerial"]).tiles[:3]
+    scores = [count(see(bright, t, shift=None, tiling=TILING), t, 0.5) for t in tiles]
+    pixels = []
+    for each in tiles:
+        with each.open() as raster:
+            pixels.append(raster.read()[0])
+    expected = Histogram.of(np.concatenate(pixels))
+    np.testing.assert_array_equal(pooled_histogram(scores).distribution(), expected.distribution())

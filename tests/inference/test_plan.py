@@ -1,0 +1,155 @@
+"""What a prediction will do; laws: one fingerprint per prediction, every scene at its own grid."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rhm.data.radiometry import Scaling
+from rhm.errors import ConfigError, ModelFileError, OutputError
+from rhm.inference.plan import Outputs, Plan, PredictionConfig, plan_prediction
+from rhm.inference.polygons import PolygonConfig
+from rhm.inference.tiling.stream import Tiling
+from rhm.models.spec import ModelSpec
+from tests.data.imagery import noise, write_raster
+
+BYTES = Scaling("uint8", (0.0,) * 3, (255.0,) * 3)
+SPEC = ModelSpec("unet", "resnet18", 3, scalings={"uint8": BYTES}, gsd_m=0.5, threshold=0.3)
+
+
+class Network(nn.Module):
+    """A network of one weight, with a description or without."""
+
+    def __init__(self, spec: ModelSpec | None = SPEC, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(weight))
+        if spec is not None:
+            self.spec = spec
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images[:, :1] * self.weight
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    return write_raster(tmp_path / "scene.tif", noise(90, 70))
+
+
+def planned(scene: Path, model: Any = None, config: PredictionConfig | None = None) -> Plan:
+    return plan_prediction(
+        model or Network(), scene, scene.parent / "out", config or PredictionConfig()
+    )
+
+
+def test_files_are_named_after_the_scene(tmp_path: Path) -> None:
+    outputs = Outputs.of("/data/a.b.tif", tmp_path, ".geojson")
+    assert outputs.probability == tmp_path / "a.b_probability.tif"
+    assert outputs.mask == tmp_path / "a.b_mask.tif"
+    assert outputs.buildings == tmp_path / "a.b_buildings.geojson"
+    assert outputs.unfinished.parent == tmp_path
+    assert outputs.unfinished.name.startswith(".")
+
+
+def test_planning_writes_nothing_and_predicts_nothing(scene: Path) -> None:
+    class Never(Network):
+        def forward(self, images: Tensor) -> Tensor:
+            raise AssertionError("nothing was to be predicted")
+
+    plan = planned(scene, Never())
+    assert (plan.grid.height, plan.grid.width) == (90, 70)
+    assert plan.notes == ()
+    assert plan.polygons.threshold == plan.own_threshold == 0.3
+    assert os.listdir(scene.parent) == ["scene.tif"]
+
+
+def test_the_same_prediction_has_the_same_fingerprint(scene: Path) -> None:
+    one, again = planned(scene), planned(scene)
+    assert one.fingerprint == again.fingerprint
+    assert one.task_fingerprint == again.task_fingerprint
+    assert one.fingerprint != one.task_fingerprint
+
+
+CHANGES: dict[str, tuple[Any, PredictionConfig]] = {
+    "weights": (Network(weight=2.0), PredictionConfig()),
+    "description": (Network(replace(SPEC, mean=(0.4,))), PredictionConfig()),
+    "tiling": (Network(), PredictionConfig(tiling=Tiling(tile=64, overlap=16))),
+    "bands": (Network(), PredictionConfig(bands=(3, 2, 1))),
+    "nodata": (Network(), PredictionConfig(black_is_nodata=True)),
+    "dtype": (Network(), PredictionConfig(dtype="uint8")),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_decides_the_probabilities_changes_both_fingerprints(scene: Path, change: str) -> None:
+    plain, other = planned(scene), planned(scene, *CHANGES[change])
+    assert other.task_fingerprint != plain.task_fingerprint
+    assert other.fingerprint != plain.fingerprint
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        PredictionConfig(polygons=PolygonConfig(0.9)),
+        PredictionConfig(compress="zstd"),
+        PredictionConfig(suffix=".geojson"),
+    ],
+)
+def test_what_decides_the_results_alone_leaves_the_probabilities(
+    scene: Path, config: PredictionConfig
+) -> None:
+    plain, other = planned(scene), planned(scene, config=config)
+    assert other.task_fingerprint == plain.task_fingerprint
+    assert other.fingerprint != plain.fingerprint
+
+
+def test_another_scene_under_the_same_name_is_another_prediction(scene: Path) -> None:
+    before = planned(scene).task_fingerprint
+    write_raster(scene, noise(90, 70, seed=1))
+    os.utime(scene, ns=(1, 1))
+    assert planned(scene).task_fingerprint != before
+
+
+@pytest.mark.parametrize(("gsd_m", "scale"), [(0.5, 1.0), (0.25, 2.0), (1.0, 0.5)])
+def test_a_scene_is_brought_to_the_models_resolution_when_asked(
+    scene: Path, gsd_m: float, scale: float
+) -> None:
+    model = Network(replace(SPEC, gsd_m=gsd_m))
+    plan = planned(scene, model, PredictionConfig(resample=True))
+    assert plan.task.source.scale == pytest.approx(scale, rel=1e-2)
+    assert plan.notes == ()
+    as_it_is = planned(scene, model)
+    assert as_it_is.task.source.scale == 1.0
+    assert any("--resample" in note for note in as_it_is.notes) == (scale != 1.0)
+
+
+def test_a_scene_without_a_place_is_noted(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "x.tif", noise(40, 40), crs=None)
+    (areas, resolution) = planned(path).notes
+    assert "square pixels" in areas
+    assert "0.5 m" in resolution
+    assert len(planned(path, Network(None)).notes) == 1
+
+
+def test_a_range_that_the_model_does_not_know_is_measured_and_noted(tmp_path: Path) -> None:
+    pixels = noise(40, 40, dtype="uint16")
+    plan = planned(write_raster(tmp_path / "x.tif", pixels))
+    assert any("uint16" in note for note in plan.notes)
+    table = plan.task.table.apply(pixels.astype(np.uint16))
+    low, high = np.quantile(table, [0.05, 0.95])
+    assert -1.1 < low < high < 1.1
+
+
+def test_what_does_not_fit_is_said_before_anything_is_done(scene: Path) -> None:
+    with pytest.raises(ModelFileError, match="3 bands"):
+        planned(scene, Network(ModelSpec("unet", "resnet18", 4)))
+    with pytest.raises(OutputError, match=r"\.dwg"):
+        planned(scene, config=PredictionConfig(suffix=".dwg"))
+    for option in ("dtype", "compress"):
+        with pytest.raises(ConfigError, match="'sepia'"):
+            PredictionConfig(**{option: "sepia"})  # type: ignore[arg-type]
+    assert not (scene.parent / "out").exists()
