@@ -100,6 +100,7 @@ def draw_costs_ms(dtype: type, top: int) -> dict[str, float]:
             "match": lambda: PixelMap.matching(source, target),
         },
         runs=200,
+        clock=time.process_time,
     )
 
 
@@ -121,7 +122,8 @@ def main() -> None:
     for dtype, top in ((np.uint8, 255), (np.uint16, 2047), (np.uint16, 65535)):
         costs = draw_costs_ms(dtype, top)
         bits = int(top).bit_length()
-        print(f"{bits:>2} bit, a target's draw", *(f"{n} {ms:.3f} ms" for n, ms in costs.items()))
+        shown = ", ".join(f"{name} {ms:.3f} ms" for name, ms in costs.items())
+        print(f"{bits:>2} bit, the draw of a target: {shown}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from typer import Context
 from typer.cli import get_docs_for_click
 from typer.main import get_command
 
+from rhm.augmentation.colours import COLOUR
+from rhm.augmentation.geometry import GEOMETRY
 from rhm.cli.main import app
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,6 +29,7 @@ def on_files(files: Files, config: Any) -> Files:
         "changes.md": (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"),
         "contributing.md": (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"),
         "reference/cli.md": command_line(),
+        "reference/augmentation.md": augmentations(),
         "examples.md": gallery(),
     }
     for path, text in pages.items():
@@ -51,6 +54,30 @@ def command_line() -> str:
     """Return the reference of all commands, generated from their help texts."""
     command = get_command(app)
     return get_docs_for_click(obj=command, ctx=Context(command), name="rhm", title="Command line")
+
+
+def augmentations() -> str:
+    """Return what the section ``augment`` of a configuration can name, from the registries."""
+    needs = {
+        name: [
+            *(["`augment.bank`"] if colour.from_bank else []),
+            *(["`augment.targets`"] if colour.from_targets else []),
+            *([f"{colour.bands} bands"] if colour.bands else []),
+        ]
+        for name, colour in COLOUR.items()
+    }
+    parts = [
+        "# Augmentation\n\nWhat a configuration can name in its section `augment`; the settings "
+        "are in the [quick start](../index.md#colour-in-detail).\n\n## `augment.colour`\n",
+        "| name | what it does | what it needs |\n|---|---|---|",
+        *(f"| `{name}` | {COLOUR[name].text} | {', '.join(needs[name])} |" for name in COLOUR),
+        "\n## `augment.geometry`\n\n| name | what it does | by default |\n|---|---|---|",
+        *(
+            f"| `{name}` | {entry.text} | {'on' if entry.default else 'off'} |"
+            for name, entry in GEOMETRY.items()
+        ),
+    ]
+    return "\n".join(parts) + "\n"
 
 
 def gallery() -> str:

@@ -16,6 +16,10 @@ _TOGETHER = 4
 """Bands that OpenCV resizes at once, whatever their type."""
 
 
+_ROUNDING = 1e-5
+"""What a sum of shares may lack of 1."""
+
+
 def resize_pixels(pixels: Pixels, side: int) -> Pixels:
     """Return a square window of imagery with ``side`` pixels along each axis.
 
@@ -29,17 +33,22 @@ def resize_pixels(pixels: Pixels, side: int) -> Pixels:
         the others are means of valid pixels alone.
     """
     values, valid = pixels
-    at = _nearest(len(values), side)
-    kept = np.asarray(valid[at])
     if valid.all():
-        return Pixels(_resized(values, side), kept)
-    weights = _resized(valid[..., None].astype(np.float32), side)
+        return Pixels(_resized(values, side), np.ones((side, side), dtype=bool))
+    nearest = _nearest(len(values), side)
+    kept = valid[np.ix_(nearest, nearest)]
+    known = values.copy()
+    known[~valid] = 0
+    result = _resized(known, side)
+    rows, cols = np.nonzero(~kept)
+    result[rows, cols] = values[nearest[rows], nearest[cols]]
+    weights = _resized(valid[..., None].astype(np.float32), side)[..., 0]
+    beside = kept & (weights < 1.0 - _ROUNDING)
     # In float32 integers of 16 bits are exact.
-    sums = _resized(np.where(valid[..., None], values, 0).astype(np.float32), side)
-    means = sums / np.where(kept[..., None], weights, 1.0)
-    if values.dtype.kind != "f":
-        means = np.rint(means)
-    return Pixels(np.where(kept[..., None], means.astype(values.dtype), values[at]), kept)
+    sums = _resized(known.astype(np.float32), side)[beside]
+    means = sums / weights[beside, None]
+    result[beside] = means if values.dtype.kind == "f" else np.rint(means)
+    return Pixels(result, kept)
 
 
 def resize_classes(classes: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -54,10 +63,15 @@ def resize_classes(classes: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
         area, and the nearest pixel's class where the window grows.
     """
     if side >= len(classes):
-        return np.asarray(classes[_nearest(len(classes), side)])
-    present = np.flatnonzero(np.bincount(classes.reshape(-1), minlength=256))
-    areas = _resized((classes[..., None] == present).astype(np.float32), side)
-    return np.asarray(present[areas.argmax(axis=-1)], dtype=np.uint8)
+        nearest = _nearest(len(classes), side)
+        return classes[np.ix_(nearest, nearest)]
+    largest = np.zeros((side, side), np.float32)
+    result = np.zeros((side, side), np.uint8)
+    for present in np.flatnonzero(np.bincount(classes.reshape(-1), minlength=256)):
+        area = _resized((classes == present)[..., None].astype(np.float32), side)[..., 0]
+        result[area > largest] = present
+        np.maximum(largest, area, out=largest)
+    return result
 
 
 def _resized(pixels: NDArray[Any], side: int) -> NDArray[Any]:
@@ -66,10 +80,10 @@ def _resized(pixels: NDArray[Any], side: int) -> NDArray[Any]:
         cv2.resize(np.ascontiguousarray(part), (side, side), interpolation=how)
         for part in np.split(pixels, range(_TOGETHER, pixels.shape[-1], _TOGETHER), axis=-1)
     ]
-    return np.concatenate([part.reshape(side, side, -1) for part in bands], axis=-1)
+    parts = [part.reshape(side, side, -1) for part in bands]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
 
 
-def _nearest(length: int, side: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the rows and columns of the pixels nearest to those of a resized square."""
-    centres = ((np.arange(side) + 0.5) * (length / side)).astype(np.intp)
-    return centres[:, None], centres
+def _nearest(length: int, side: int) -> NDArray[np.intp]:
+    """Return the row, or column, of the pixels nearest to those of a resized axis."""
+    return ((np.arange(side) + 0.5) * (length / side)).astype(np.intp)
