@@ -1,29 +1,31 @@
-"""Options that several commands share, each declared once."""
+"""Options that several commands share, each declared once.
+
+Those of a prediction are made from what declares them for Python too.
+"""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rhm.cli.flags import flag
+from rhm.inference.prediction_config import PredictionConfig
+from rhm.inference.prediction_config import band_numbers as read_band_numbers
+from rhm.inference.runtime.runtimes import RuntimeConfig
+
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Bands = Annotated[
-    str | None,
-    typer.Option(help="Bands to read, from 1, as 3,2,1; by default all but alpha."),
-]
-BlackIsNodata = Annotated[
-    bool,
-    typer.Option("--black-is-nodata", help="Pixels that are zero in all bands have no data."),
-]
+Bands = Annotated[str | None, flag(PredictionConfig, "bands")]
+BlackIsNodata = Annotated[bool, flag(PredictionConfig, "black_is_nodata")]
+Views = Annotated[bool, flag(PredictionConfig, "views")]
+Tile = Annotated[int, flag(PredictionConfig, "tile")]
+Overlap = Annotated[int, flag(PredictionConfig, "overlap")]
+Device = Annotated[str, flag(RuntimeConfig, "device")]
 Domains = Annotated[
     list[str] | None, typer.Option("--domain", help="Only this domain; may be repeated.")
 ]
 ShiftFamily = Annotated[
     str | None,
     typer.Option("--shift", help="Random pixel-wise shift: affine, gamma, monotone or hsv."),
-]
-Views = Annotated[
-    bool,
-    typer.Option("--views", help="Average over turned and mirrored views: eight predictions."),
 ]
 ShiftSeed = Annotated[int, typer.Option("--shift-seed", min=0, help="Seed of the shift.")]
 TargetBank = Annotated[
@@ -41,14 +43,6 @@ def band_numbers(text: str | None) -> tuple[int, ...] | None:
     """Read ``3,2,1``.
 
     Raises:
-        typer.BadParameter: the text is not a list of numbers from 1.
+        ConfigError: the text is not a list of numbers from 1.
     """
-    if text is None:
-        return None
-    try:
-        numbers = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        numbers = ()
-    if not numbers or min(numbers) < 1:
-        raise typer.BadParameter(f"'{text}' is not a list of band numbers such as 3,2,1")
-    return numbers
+    return None if text is None else read_band_numbers(text)

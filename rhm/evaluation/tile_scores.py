@@ -17,9 +17,9 @@ from rhm.data.radiometry import Scaling, shift_for
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import Window
 from rhm.errors import CatalogError
+from rhm.inference.runtime.backends import DescribedNetwork
 from rhm.inference.tiling.stream import Grid, Tiling, input_scaling, predict_blocks
 from rhm.inference.tracing.components import trace
-from rhm.models.build import SegmentationModel
 from rhm.training.metrics import (
     BoundaryCounts,
     CalibrationBins,
@@ -108,7 +108,7 @@ class Seen:
     confidences: NDArray[np.float64] = field(repr=False)
 
 
-def see(model: SegmentationModel, tile: Tile, *, shift: Shift | None, tiling: Tiling) -> Seen:
+def see(model: DescribedNetwork, tile: Tile, *, shift: Shift | None, tiling: Tiling) -> Seen:
     """Predict an image at the model's resolution, as it is or under a shift.
 
     Raises:
@@ -172,7 +172,7 @@ def pooled_histogram(scores: list[TileScores]) -> Histogram:
 
 
 def predict_image(
-    model: SegmentationModel,
+    model: DescribedNetwork,
     raster: Raster,
     name: str,
     *,

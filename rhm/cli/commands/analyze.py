@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rhm.cli.options import CatalogFile, Domains, Json
+from rhm.cli.options import CatalogFile, Device, Domains, Json
 from rhm.cli.output import emit, progress, table
+from rhm.inference.runtime.runtimes import RuntimeConfig
 
 if TYPE_CHECKING:
     from rhm.evaluation.findings import Inspection
@@ -45,7 +46,7 @@ def analyze(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the page.")] = Path(
         "features"
     ),
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = RuntimeConfig.device,
     json: Json = False,
 ) -> None:
     """Look inside models: what their features do to the classes, stage by stage.

@@ -14,16 +14,17 @@ from types import ModuleType
 
 from rhm.cli.options import Json
 from rhm.cli.output import emit
+from rhm.inference.runtime.runtimes import RUNTIMES
 
 _GB = 1e9
 _LITTLE_MEMORY, _LITTLE_DISK = 4 * _GB, 5 * _GB
 _FEW_FILES = 256
 
 _EXTRAS = {
-    "onnxruntime": ("onnx", "prediction on CPUs is slower, and nothing can be exported"),
-    "onnx": ("onnx", "models cannot be exported"),
-    "distributed": ("dask", "prediction cannot use a Dask cluster"),
-}
+    package: (runtime.extra, runtime.without)
+    for runtime in RUNTIMES.values()
+    for package in runtime.packages
+} | {"distributed": ("dask", "prediction cannot use a Dask cluster")}
 """Module -> the extra that brings it, and what is missing without it."""
 
 _RASTERS = {
