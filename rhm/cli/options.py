@@ -1,6 +1,6 @@
-"""Options that several commands share, each declared once.
+"""Options that several commands share, declared once.
 
-Those of a prediction are made from what declares them for Python too.
+Those of a prediction are made from the dataclasses that declare them for Python, too.
 """
 
 from pathlib import Path
@@ -21,26 +21,30 @@ Tile = Annotated[int, flag(PredictionConfig, "tile")]
 Overlap = Annotated[int, flag(PredictionConfig, "overlap")]
 Device = Annotated[str, flag(RuntimeConfig, "device")]
 Domains = Annotated[
-    list[str] | None, typer.Option("--domain", help="Only this domain; may be repeated.")
+    list[str] | None, typer.Option("--domain", help="Use only this domain. Can be repeated.")
 ]
 ShiftFamily = Annotated[
     str | None,
-    typer.Option("--shift", help="Random pixel-wise shift: affine, gamma, monotone or hsv."),
+    typer.Option(
+        "--shift", help="Apply a random pixel-wise shift: affine, gamma, monotone or hsv."
+    ),
 ]
 ShiftSeed = Annotated[int, typer.Option("--shift-seed", min=0, help="Seed of the shift.")]
 TargetBank = Annotated[
     Path | None,
-    typer.Option(help="Bank of the target domain; without another augment.colour it turns on rhm."),
+    typer.Option(
+        help="Bank of the target domain. Sets augment.colour to rhm unless another is set."
+    ),
 ]
 ResumeRun = Annotated[
-    bool, typer.Option("--resume", help="Continue the run from its last checkpoint.")
+    bool, typer.Option("--resume", help="Continue an interrupted run from its last checkpoint.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
-CatalogFile = Annotated[Path, typer.Argument(help="Catalog, as `rhm data index` writes it.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")]
+CatalogFile = Annotated[Path, typer.Argument(help="Catalog written by `rhm data index`.")]
 
 
 def band_numbers(text: str | None) -> tuple[int, ...] | None:
-    """Read ``3,2,1``.
+    """Parse band numbers such as ``3,2,1``.
 
     Raises:
         ConfigError: the text is not a list of numbers from 1.

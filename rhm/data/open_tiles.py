@@ -1,4 +1,4 @@
-"""Tiles kept open and decoded, so that their many chips cost one opening and one decoding."""
+"""Tiles that stay open and decoded, so that reading many chips opens and decodes them once."""
 
 import os
 from collections import OrderedDict
@@ -13,22 +13,17 @@ from torch.utils.data import get_worker_info
 
 from rhm.data.catalog import Tile
 from rhm.data.labels import Label
-from rhm.data.rasters.blocks import Block, BlockCache, Blocks
+from rhm.data.rasters.blocks import BlockCache, Blocks
+from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import Window
+from rhm.system import most_open_files
 
-try:
-    import resource
-except ImportError:  # Windows, where thousands of files may be open.
-    _MOST_FILES = 4096
-else:
-    _MOST_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-
-OPEN_TILES = max(8, min(192, _MOST_FILES // 5))
+OPEN_TILES = max(8, min(192, (most_open_files() or 4096) // 5))
 """Tiles that a process keeps open, two files each: fewer where the system allows few files."""
 
 CACHE_MB = 1024
-"""Megabytes of decoded pixels that a process keeps, unless GDAL_CACHEMAX says otherwise."""
+"""Megabytes of decoded pixels that a process keeps, unless GDAL_CACHEMAX sets another limit."""
 
 _MB = 1 << 20
 _GDAL_MB = 64
@@ -36,7 +31,7 @@ _BLOCK_PX = 2048
 
 
 class CachedRaster:
-    """A raster that is read by windows, through a cache of decoded blocks.
+    """A raster whose windows are read through a cache of decoded blocks.
 
     Args:
         raster: open.
@@ -60,18 +55,17 @@ class CachedRaster:
         """Close the file; its blocks stay in the cache."""
         self._raster.close()
 
-    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def read(self, window: Window) -> Pixels:
         """Return a window's pixels and where they hold data, as ``Raster.read`` does."""
-        pixels, valid = self._blocks.read(window)
-        return pixels, np.ones(pixels.shape[:2], dtype=bool) if valid is None else valid
+        return self._blocks.read(window)
 
-    def _load(self, window: Window) -> Block:
-        pixels, valid = self._raster.read(window)
-        return Block(pixels, None if valid.all() else valid)
+    def _load(self, window: Window) -> Pixels:
+        pixels = self._raster.read(window)
+        return Pixels.everywhere(pixels.values) if pixels.valid.all() else pixels
 
 
 class CachedLabel:
-    """A label that is read by windows, through a cache of decoded or rasterised blocks.
+    """A label whose windows are read through a cache of decoded or rasterised blocks.
 
     Args:
         label: open.
@@ -83,8 +77,8 @@ class CachedLabel:
     def __init__(self, label: Label, raster: Raster, *, cache: BlockCache, key: Hashable) -> None:
         self._label = label
         self._blocks = Blocks(
-            lambda window: Block(label.read(window), None),
-            shape=(raster.info.height, raster.info.width),
+            lambda window: Pixels.everywhere(label.read(window)[..., None]),
+            shape=(raster.info.height, raster.info.width, 1),
             dtype=np.dtype(np.uint8),
             block_shape=block_shape(label.mask),
             cache=cache,
@@ -97,24 +91,25 @@ class CachedLabel:
 
     def read(self, window: Window) -> NDArray[np.uint8]:
         """Return a window's truth, as ``Label.read`` does."""
-        return self._blocks.read(window).pixels
+        return self._blocks.read(window).values[..., 0]
 
 
 _Pair = tuple[Raster | CachedRaster, Label | CachedLabel]
 
 
 class OpenTiles:
-    """Images and their labels, opened when asked for; the longest unused are closed.
+    """Images and their labels, opened on first use; the least recently used ones are closed.
 
-    If all of them fit into memory, what has been decoded, resampled or rasterised stays as it
-    is handed out. Otherwise GDAL's cache keeps of it what it can, except of uncompressed
-    GeoTIFFs, which are read in place from the system's file cache that all processes share.
+    If all of them fit into memory, blocks stay in memory decoded, resampled or rasterised, as
+    they are handed out. Otherwise GDAL's cache keeps as many decoded blocks as it can.
+    Uncompressed GeoTIFFs do not need it: they are read in place from the file cache of the
+    system, which all processes share.
 
     Memory of a process: ``OPEN_TILES`` open tiles of up to 0.6 MB each for scenes of 5000 x 5000
-    pixels (120 MB), the footprints of vector labels, and ``CACHE_MB`` of decoded pixels: or what
-    the environment variable GDAL_CACHEMAX says, or a twentieth of the machine's memory if that
-    is less. The workers of a loader cut GDAL's own cache down to 64 MB where they do not need
-    it, so that each adds at most 1.2 GB.
+    pixels (120 MB), the footprints of vector labels, and ``CACHE_MB`` of decoded pixels. The
+    environment variable GDAL_CACHEMAX replaces the last limit, and so does a twentieth of the
+    machine's memory if that is less. Loader workers reduce GDAL's own cache to 64 MB if they do
+    not need it, so that each of them adds at most 1.2 GB.
 
     Args:
         tiles: labelled images.
@@ -132,9 +127,9 @@ class OpenTiles:
         """Return the image and the label of the tile of this number, open.
 
         Raises:
-            RasterError: a file cannot be opened, or the two differ in size.
+            RasterError: a file cannot be opened, or image and label differ in size.
             VectorError: footprints cannot be read.
-            CatalogError: the image is no longer what the catalog says.
+            CatalogError: the image no longer matches the catalog.
         """
         if self._process != os.getpid():
             # GDAL's handles do not survive a fork: a loader's worker opens its own.
@@ -187,7 +182,7 @@ class OpenTiles:
 def block_shape(raster: Raster | None) -> tuple[int, int]:
     """Return the rows and columns of the blocks in which to keep a raster; None: footprints.
 
-    Whole stored tiles or strips, so many together that a window seldom meets two.
+    A block consists of whole stored tiles or strips, enough of them that few windows meet two.
     """
     if raster is None or raster.resampled:
         return _BLOCK_PX, _BLOCK_PX

@@ -187,9 +187,9 @@ def _window(
             mask = label.read(window)
             if (mask == 1).any():
                 break
-        pixels, valid = raster.read(window)
+        pixels = raster.read(window)
     image = network_input(pixels, spec.input_table(scaling, scene), side)
-    known = np.where(valid, mask, np.uint8(IGNORE))
+    known = np.where(pixels.valid, mask, np.uint8(IGNORE))
     classes = np.pad(known, ((0, side - rows), (0, side - cols)), constant_values=IGNORE)
     if sampling.boundary_px:
         classes = with_boundary(classes, sampling.boundary_px, ignore_index=IGNORE)

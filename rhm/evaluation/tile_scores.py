@@ -14,9 +14,10 @@ from rhm.colour.histogram import Histogram
 from rhm.data.catalog import Tile
 from rhm.data.labels import IGNORE, Label
 from rhm.data.radiometry import Scaling, shift_for
+from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
-from rhm.data.rasters.windows import Window
 from rhm.errors import CatalogError
+from rhm.evaluation.scores import BOUNDARY_WIDTHS_M, Shift
 from rhm.inference.runtime.backends import DescribedNetwork
 from rhm.inference.tiling.stream import Grid, Tiling, input_scaling, predict_blocks
 from rhm.inference.tracing.components import trace
@@ -32,34 +33,8 @@ from rhm.training.metrics import (
 MIN_OBJECT_PX = 20.0
 """Buildings of fewer square pixels are not counted, as in SpaceNet's score."""
 
-BOUNDARY_WIDTHS_M = (1.0, 3.0)
-"""Widths of the bands inside outlines that Boundary IoU compares, in metres on the ground.
-
-The narrow one asks for outlines that can be drawn on a map, the wide one for the right shape."""
-
 LEVELS = 200
 """Levels of probability that pixels are counted by: the thresholds that can be compared."""
-
-
-@dataclass(frozen=True)
-class Shift:
-    """A random pixel-wise shift under which images are seen.
-
-    Attributes:
-        family: one of ``rhm.colour.shifts.SHIFTS``.
-        seed: with an image's name it decides the image's map.
-    """
-
-    family: str
-    seed: int
-
-    def apply(self, name: str, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[Any]:
-        """Return the pixels (H, W, bands) of the image of this name under the shift."""
-        if not valid.any():
-            return pixels
-        histogram = Histogram.of(pixels, valid=valid)
-        moved = shift_for(histogram, self.family, name, seed=self.seed)
-        return moved.apply(pixels, valid=valid)
 
 
 @dataclass(frozen=True)
@@ -122,14 +97,14 @@ def see(model: DescribedNetwork, tile: Tile, *, shift: Shift | None, tiling: Til
     with tile.open(scale) as raster, Label(tile.label, raster, scale=scale) as label:
         tile.check(raster)
         scaling, _ = input_scaling(raster, model.spec)
-        pixels, valid, probability = predict_image(
+        pixels, probability = predict_image(
             model, raster, tile.name, scaling=scaling, shift=shift, tiling=tiling
         )
         truth = label.read()
-        valid &= truth != IGNORE
+        valid = pixels.valid & (truth != IGNORE)
         true_objects = _true_objects(label, truth, valid, raster)
     outlines = trace(probability, valid, threshold=model.spec.threshold)
-    shown = scaling.bytes_table().apply(pixels)
+    shown = scaling.bytes_table().apply(pixels.values)
     return Seen(
         pixels=shown,
         valid=valid,
@@ -179,7 +154,7 @@ def predict_image(
     scaling: Scaling,
     shift: Shift | None,
     tiling: Tiling,
-) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.float32]]:
+) -> tuple[Pixels, NDArray[np.float32]]:
     """Predict a whole image, as it is or under a shift.
 
     Args:
@@ -191,27 +166,29 @@ def predict_image(
         tiling: tiles, overlap and batch.
 
     Returns:
-        pixels (H, W, bands) as the model was shown them, valid (H, W), and probability (H, W).
+        Pixels (H, W) as the model was shown them, and probability (H, W).
 
     Raises:
         RasterError: the image cannot be read.
     """
-    pixels, valid = raster.read()
+    pixels = raster.read()
     if shift is not None:
-        pixels = shift.apply(name, pixels, valid)
+        pixels = shifted(shift, name, pixels)
     standardizes = model.spec.standardize != "none"
-    table = model.spec.input_table(
-        scaling, Histogram.of(pixels, valid=valid) if standardizes else None
-    )
-
-    def read(window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        return pixels[window.slices], valid[window.slices]
-
-    height, width = valid.shape
-    probability = np.empty(valid.shape, dtype=np.float32)
-    for block in predict_blocks(model, read, Grid(height, width, tiling), table):
+    table = model.spec.input_table(scaling, pixels.histogram() if standardizes else None)
+    height, width = pixels.valid.shape
+    probability = np.empty((height, width), dtype=np.float32)
+    for block in predict_blocks(model, pixels.part, Grid(height, width, tiling), table):
         probability[block.window.slices] = block.probability
-    return pixels, valid, probability
+    return pixels, probability
+
+
+def shifted(shift: Shift, name: str, pixels: Pixels) -> Pixels:
+    """Return the pixels of the image of this name under a shift."""
+    if not pixels.valid.any():
+        return pixels
+    moved = shift_for(pixels.histogram(), shift.family, name, seed=shift.seed)
+    return Pixels(moved.apply(pixels.values, valid=pixels.valid), pixels.valid)
 
 
 def _true_objects(

@@ -104,11 +104,11 @@ def expectation(model: DescribedNetwork, raster: Raster) -> ExpectedIoU:
         for col in cols:
             height, width = raster.info.height - row, raster.info.width - col
             window = Window(row, col, min(_TILE, height), min(_TILE, width))
-            pixels, valid = raster.read(window)
-            if not valid.any():
+            pixels = raster.read(window)
+            if not pixels.valid.any():
                 continue
             (probability,) = probabilities(model, network_input(pixels, table, _TILE)[None])
-            found.add(probability[: window.height, : window.width], valid)
+            found.add(probability[: window.height, : window.width], pixels.valid)
     return found
 
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from rasterio.transform import Affine
 from torch.utils.data import DataLoader
 
-from rhm.colour.augment_config import AugmentConfig
-from rhm.colour.augmentation import ChipAugmentation
+from rhm.augmentation.augment_config import AugmentConfig
+from rhm.augmentation.chip_augmentation import ChipAugmentation
 from rhm.data.catalog import Catalog, Source, Tile
 from rhm.data.chips import (
     Chip,
@@ -188,10 +188,10 @@ def test_beyond_the_image_a_chip_is_its_mirror(tmp_path: Path) -> None:
     expected = PREPARATION.tables["uint8"].apply(full)
     np.testing.assert_array_equal(chip["image"].permute(1, 2, 0).numpy(), expected)
     assert int((chip["mask"] != IGNORE).sum()) == 40 * 50
-    _, read, _, valid = _training([tile]).read(rng=np.random.default_rng(0))
+    _, read, _ = _training([tile]).read(rng=np.random.default_rng(0))
     around = np.pad(pixels, ((12, 12), (7, 7), (0, 0)), mode="reflect")
-    np.testing.assert_array_equal(read, around)
-    np.testing.assert_array_equal(valid, np.pad(np.ones((40, 50), bool), ((12, 12), (7, 7))))
+    np.testing.assert_array_equal(read.values, around)
+    np.testing.assert_array_equal(read.valid, np.pad(np.ones((40, 50), bool), ((12, 12), (7, 7))))
 
 
 def test_a_balanced_chip_shows_a_building(tmp_path: Path) -> None:

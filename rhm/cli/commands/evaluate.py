@@ -15,6 +15,7 @@ from rhm.inference.settings.tile_config import Tiling
 
 if TYPE_CHECKING:
     from rhm.data.catalog import Catalog
+    from rhm.evaluation.scores import Scores
 
 
 @choosing(RuntimeConfig)
@@ -42,17 +43,18 @@ def evaluate(
     """
     from rhm.data.catalog import Catalog
     from rhm.evaluation.evaluator import picks_of
+    from rhm.records import plain
 
     work = _work(split, domains, shift, shift_seed)
     if output is not None and len(models) > 1:
         raise typer.BadParameter("--output goes with one model")
     listed, place = Catalog.load(catalog), chosen.make(RuntimeConfig)
     told: dict[str, Any] = {"catalog_path": str(catalog), "tiling": Tiling(views=views)}
-    results: list[dict[str, Any]] = []
+    results: list[Scores] = []
     for path in models:
         picks = picks_of(results[0]) if results else None
         results.append(_scored(path, output, listed, work, place, picks=picks, **told))
-    emit({"runs": results}, score_lines(results), as_json=json)
+    emit({"runs": [plain(scores) for scores in results]}, score_lines(results), as_json=json)
 
 
 def _work(
@@ -61,7 +63,7 @@ def _work(
     """Return which images are scored, and how they are shifted."""
     from rhm.colour.shifts import SHIFTS
     from rhm.data.catalog import SPLITS
-    from rhm.evaluation.tile_scores import Shift
+    from rhm.evaluation.scores import Shift
 
     if split not in (*SPLITS, "all"):
         raise typer.BadParameter(f"unknown split '{split}': choose {', '.join(SPLITS)}, all")
@@ -83,7 +85,7 @@ def _scored(
     *,
     tiling: Tiling,
     **told: Any,
-) -> dict[str, Any]:
+) -> "Scores":
     """Score a model by the runtime that would predict as much, unless another one is asked for."""
     from rhm.evaluation.evaluator import amount_of_work, evaluate_model, pixels_of_work
     from rhm.inference.runtime.selection import network_for
@@ -106,7 +108,7 @@ def _scored(
         )
 
 
-def score_lines(results: list[dict[str, Any]]) -> list[str]:
+def score_lines(results: "list[Scores]") -> list[str]:
     """Return the table of scores, a row per run and domain."""
     header = [
         "run",
@@ -123,16 +125,18 @@ def score_lines(results: list[dict[str, Any]]) -> list[str]:
     ]
     rows = [
         [
-            result["run"],
-            domain["name"],
-            domain["images"],
-            *(domain["pixel"]["iou"][end] for end in ("value", "low", "high")),
-            domain["pixel"]["f1"]["value"],
-            domain["object"]["f1"]["value"],
-            *(found["value"] for found in domain["boundary_iou"].values()),
-            domain["calibration"]["ece"],
+            scores.run,
+            domain.name,
+            domain.images,
+            domain.pixel.iou.value,
+            domain.pixel.iou.low,
+            domain.pixel.iou.high,
+            domain.pixel.f1.value,
+            domain.object.f1.value,
+            *(found.value for found in domain.boundary_iou.values()),
+            domain.calibration.ece,
         ]
-        for result in results
-        for domain in result["domains"]
+        for scores in results
+        for domain in scores.domains
     ]
     return table(header, rows)

@@ -1,4 +1,4 @@
-"""From a folder to a catalog, by the layout that the folder has."""
+"""Indexers: functions that turn a folder of a known layout into a catalog."""
 
 import os
 from collections.abc import Callable
@@ -14,28 +14,28 @@ INDEXERS: dict[str, Callable[..., list[Source]]] = {
     "spacenet": find_spacenet,
     "folder": find_in_folder,
 }
-"""What finds images and labels, by the name of the layout."""
+"""Functions that find images and labels, by the name of the layout."""
 
 
 def index_inria(folder: str | os.PathLike[str]) -> Catalog:
     """Catalogue the Inria dataset in its official layout; see ``rhm.data.layouts.inria``.
 
     Raises:
-        CatalogError: the layout is not there, or a training tile has no label.
+        CatalogError: the folder lacks this layout, or a training tile has no label.
         RasterError: an image or mask cannot be read, or their sizes differ.
     """
     return Catalog.build(find_inria(folder))
 
 
 def index_spacenet(folder: str | os.PathLike[str], **options: Any) -> Catalog:
-    """Catalogue SpaceNet 1, 2 or 7 in their official namings; see ``rhm.data.layouts.spacenet``.
+    """Catalogue SpaceNet 1, 2 or 7 by its official file names; see ``rhm.data.layouts.spacenet``.
 
     Args:
         folder: of the download.
         options: those of ``rhm.data.layouts.spacenet.find_spacenet``.
 
     Raises:
-        CatalogError: no image has an official name, or two labels claim one image.
+        CatalogError: no image has an official name, or two labels belong to one image.
         RasterError: an image cannot be read.
         VectorError: footprints cannot be read.
     """
@@ -43,7 +43,7 @@ def index_spacenet(folder: str | os.PathLike[str], **options: Any) -> Catalog:
 
 
 def index_folder(folder: str | os.PathLike[str], **options: Any) -> Catalog:
-    """Catalogue imagery in folders of one's own; see ``rhm.data.layouts.folder``.
+    """Catalogue imagery in folders of your own; see ``rhm.data.layouts.folder``.
 
     Args:
         folder: holds the images.
@@ -52,6 +52,6 @@ def index_folder(folder: str | os.PathLike[str], **options: Any) -> Catalog:
     Raises:
         CatalogError: nothing is found, or the table or pattern does not fit.
         RasterError: an image or mask cannot be read, or their sizes differ.
-        VectorError: footprints cannot be read or laid over their image.
+        VectorError: footprints cannot be read, or cannot be placed on their image.
     """
     return Catalog.build(find_in_folder(folder, **options))

@@ -1,29 +1,17 @@
-"""Decoded blocks of images and labels, kept while there is room."""
+"""A cache of decoded blocks of images and labels."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Hashable
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.windows import Window
 
 
-class Block(NamedTuple):
-    """Pixels (H, W) or (H, W, bands), and where they hold data, (H, W) bool; None: everywhere."""
-
-    pixels: NDArray[Any]
-    valid: NDArray[np.bool_] | None
-
-    @property
-    def nbytes(self) -> int:
-        """Memory that the block takes."""
-        return self.pixels.nbytes + (0 if self.valid is None else self.valid.nbytes)
-
-
 class BlockCache:
-    """The blocks used last, of any number of files.
+    """The most recently used blocks of any number of files.
 
     Args:
         limit_bytes: what all of them together may take; one is kept even if it takes more.
@@ -32,9 +20,9 @@ class BlockCache:
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
         self._taken = 0
-        self._blocks: OrderedDict[Hashable, Block] = OrderedDict()
+        self._blocks: OrderedDict[Hashable, Pixels] = OrderedDict()
 
-    def get(self, key: Hashable, load: Callable[[], Block]) -> Block:
+    def get(self, key: Hashable, load: Callable[[], Pixels]) -> Pixels:
         """Return the block of this key, loaded if it is not there."""
         block = self._blocks.get(key)
         if block is not None:
@@ -48,11 +36,11 @@ class BlockCache:
 
 
 class Blocks:
-    """An image or a label, read by windows through a cache of its blocks.
+    """An image or a label whose windows are read through a cache of its blocks.
 
     Args:
         load: reads a window inside of the image.
-        shape: of all its pixels: rows, columns and, if it has them, bands.
+        shape: of all its pixels: rows, columns and bands.
         dtype: of its pixels.
         block_shape: rows and columns of a block.
         cache: to keep blocks in.
@@ -61,81 +49,54 @@ class Blocks:
 
     def __init__(
         self,
-        load: Callable[[Window], Block],
+        load: Callable[[Window], Pixels],
         *,
-        shape: tuple[int, ...],
+        shape: tuple[int, int, int],
         dtype: np.dtype[Any],
         block_shape: tuple[int, int],
         cache: BlockCache,
         key: Hashable,
     ) -> None:
         self._load = load
-        self._height, self._width, *self._bands = shape
+        self._height, self._width, self._bands = shape
         self._dtype = dtype
         self._rows, self._cols = block_shape
         self._cache = cache
         self._key = key
 
-    def read(self, window: Window) -> Block:
-        """Return a window, in memory of its own; beyond the edges it is zero and not valid."""
+    def read(self, window: Window) -> Pixels:
+        """Return a window, its values in memory of its own; beyond the edges it is blank."""
         row, col, height, width = window
-        block_row, top = divmod(row, self._rows)
-        block_col, left = divmod(col, self._cols)
-        bottom, right = top + height, left + width
+        top, left = row % self._rows, col % self._cols
         inside = 0 <= row <= self._height - height and 0 <= col <= self._width - width
-        if inside and bottom <= self._rows and right <= self._cols:
-            pixels, valid = self._block(block_row, block_col)
-            part = np.s_[top:bottom, left:right]
-            return Block(pixels[part].copy(), None if valid is None else valid[part].copy())
-        return self._joined(window, inside)
+        if inside and top + height <= self._rows and left + width <= self._cols:
+            block = self._block(row - top, col - left)
+            values, valid = part = block.part(Window(top, left, height, width))
+            return Pixels(values.copy(), valid if part.is_everywhere else valid.copy())
+        return self._joined(window)
 
-    def _joined(self, window: Window, inside: bool) -> Block:
-        row, col, height, width = window
-        across = list(_spans(col, width, self._width, self._cols))
-        parts = [
-            (self._block(block_row, block_col), (rows, cols), (to_rows, to_cols))
-            for block_row, rows, to_rows in _spans(row, height, self._height, self._rows)
-            for block_col, cols, to_cols in across
-        ]
-        make = np.empty if inside else np.zeros
-        pixels = make((height, width, *self._bands), self._dtype)
-        for block, part, place in parts:
-            pixels[place] = block.pixels[part]
-        if inside and all(block.valid is None for block, _, _ in parts):
-            return Block(pixels, None)
-        valid = np.zeros((height, width), dtype=bool)
-        for block, part, place in parts:
-            valid[place] = True if block.valid is None else block.valid[part]
-        return Block(pixels, valid)
+    def _joined(self, window: Window) -> Pixels:
+        seen = window.common(Window(0, 0, self._height, self._width))
+        parts = []
+        for block in seen.blocks(self._rows, self._cols):
+            shown = block.common(seen)
+            part = self._block(block.row, block.col).part(shown.within(block))
+            parts.append((part, shown.within(window)))
+        if seen == window and all(part.is_everywhere for part, _ in parts):
+            values = np.empty((window.height, window.width, self._bands), self._dtype)
+            for part, place in parts:
+                values[place.slices] = part.values
+            return Pixels.everywhere(values)
+        joined = Pixels.blank(window.height, window.width, self._bands, self._dtype)
+        for part, place in parts:
+            joined.put(part, place)
+        return joined
 
-    def _block(self, block_row: int, block_col: int) -> Block:
-        def load() -> Block:
-            row, col = block_row * self._rows, block_col * self._cols
-            height = min(self._rows, self._height - row)
-            return self._load(Window(row, col, height, min(self._cols, self._width - col)))
+    def _block(self, row: int, col: int) -> Pixels:
+        """Return the block that begins at a row and a column of the image."""
 
-        return self._cache.get((self._key, block_row, block_col), load)
+        def load() -> Pixels:
+            height, width = self._height - row, self._width - col
+            return self._load(Window(row, col, min(self._rows, height), min(self._cols, width)))
 
-
-def _spans(first: int, length: int, limit: int, size: int) -> Iterator[tuple[int, slice, slice]]:
-    """Yield the blocks that a window meets along an axis.
-
-    Args:
-        first: where the window begins.
-        length: of the window.
-        limit: of the axis.
-        size: of a block.
-
-    Yields:
-        A block's number, what the window shows of it, and where in the window.
-    """
-    start, end = max(0, first), min(limit, first + length)
-    while start < end:
-        number = start // size
-        stop = min(end, (number + 1) * size)
-        yield (
-            number,
-            slice(start - number * size, stop - number * size),
-            slice(start - first, stop - first),
-        )
-        start = stop
+        return self._cache.get((self._key, row, col), load)

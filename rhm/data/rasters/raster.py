@@ -1,7 +1,7 @@
-"""Rasters, read by windows together with the mask that says where they have data.
+"""Rasters, read by windows together with their validity masks.
 
-A raster may be read on a grid of its own resolution or, through ``scale``, of another: all
-windows and sizes are then in that grid's pixels, and nothing else needs to know.
+A raster is read on the grid of its file or, if a ``scale`` is given, on a grid of another
+resolution. All windows and sizes then refer to that grid, and no other code needs to know.
 """
 
 import os
@@ -25,31 +25,32 @@ from rhm.colour.levels import DTYPES
 from rhm.data.rasters.band_order import any_differs, bands_last
 from rhm.data.rasters.gdal_options import mappable, open_dataset, reading
 from rhm.data.rasters.georeference import ground_sampling_distance
+from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.windows import Window
 from rhm.errors import RasterError
 
-# GDAL leaves windows of few pixels unresampled, so it is asked for at least this many.
+# GDAL does not resample windows of few pixels, so at least this many are requested.
 _RESAMPLED_PX = 128
 
 
 @dataclass(frozen=True)
 class RasterInfo:
-    """What a raster file says of itself.
+    """Properties of a raster file.
 
     Attributes:
-        path: as given.
-        height: rows.
-        width: columns.
-        bands: 1-based indices of the bands that carry imagery; alpha is not among them.
-        dtype: the bands' type, by numpy's name.
+        path: path as given by the caller.
+        height: number of rows.
+        width: number of columns.
+        bands: 1-based indices of the bands of imagery, without alpha.
+        dtype: data type of the bands, by its numpy name.
         crs: coordinate reference system, or None.
-        transform: pixel (col, row) to coordinates; the identity where the file has none, the
-            best fit where it has ground control points instead.
-        nodata: the declared nodata value, or None.
+        transform: affine transform from (column, row) of pixels to coordinates. If the file has
+            ground control points instead, their best fit; if it has neither, the identity.
+        nodata: declared nodata value, or None.
         masked: whether the file declares nodata by a value, a mask or an alpha band.
-        block_shape: (rows, columns) of a stored block.
+        block_shape: number of rows and columns of a stored block.
         overviews: decimation factors of the stored overviews.
-        gcps: ground control points, of files that have them instead of a transform.
+        gcps: ground control points, if the file has these instead of a transform.
     """
 
     path: str
@@ -67,8 +68,8 @@ class RasterInfo:
 
     @cached_property
     def gsd_m(self) -> float | None:
-        """Ground sampling distance in metres at the centre, or None without a place on Earth."""
-        # Measured when asked for: it takes longer than opening the file.
+        """Ground sampling distance in metres at the centre; None without a location on Earth."""
+        # Computed on demand, because it takes longer than opening the file.
         if self.crs is None:
             return None
         return ground_sampling_distance(self.crs, self.transform, self.height, self.width)
@@ -114,7 +115,7 @@ class Raster:
             max(1, round(stored.height * scale)),
             max(1, round(stored.width * scale)),
         )
-        # The file's pixels per pixel of the grid, by axis: what rounding left of 1 / scale.
+        # Pixels of the file per pixel of the grid, along each axis: 1 / scale, except for rounding.
         self._step = (stored.height / height, stored.width / width)
         self._resampling = _resampling(self._step, categorical)
         self._black_is_nodata = black_is_nodata
@@ -124,7 +125,7 @@ class Raster:
         mapped = mapped and mappable(self._dataset)
         self._pixel_by_pixel = mapped and _together_and_rising(self._dataset, stored.bands)
         if stored.overviews and max(self._step) > 1.0:
-            # GDAL would choose an overview window by window, and windows would not join.
+            # GDAL would choose an overview for each window, and adjacent windows would not match.
             self.close()
             self._dataset = open_dataset(path, overviews=False)
         self.info = replace(
@@ -152,15 +153,15 @@ class Raster:
 
     @property
     def resampled(self) -> bool:
-        """Whether the grid is another than the file's."""
+        """Whether the grid differs from that of the file."""
         return self._step != (1.0, 1.0)
 
     @property
     def stored_shape(self) -> tuple[int, int]:
-        """Rows and columns of the file, whatever the scale."""
+        """Number of rows and columns of the file, whatever the scale."""
         return self._stored.height, self._stored.width
 
-    def read(self, window: Window | None = None) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def read(self, window: Window | None = None) -> Pixels:
         """Read a window's pixels and where they hold data.
 
         Args:
@@ -168,38 +169,35 @@ class Raster:
                 edges is zero and without data.
 
         Returns:
-            pixels (height, width, bands) of the file's dtype, contiguous, and valid
+            Values (height, width, bands) of the file's dtype, contiguous, and valid
             (height, width) bool. Floating-point pixels that are not finite in all bands are
             not valid.
 
         Raises:
             RasterError: the type is none of ``levels.DTYPES``, or a block cannot be read.
         """
-        info = self.info
-        window = window or Window(0, 0, info.height, info.width)
-        inside = _clipped(window, info.height, info.width)
+        whole = Window(0, 0, self.info.height, self.info.width)
+        window = window or whole
+        inside = window.common(whole)
         if inside == window:
             return self._read_inside(window)
-        pixels = np.zeros((window.height, window.width, len(info.bands)), dtype=self.dtype)
-        valid = np.zeros((window.height, window.width), dtype=bool)
+        pixels = Pixels.blank(window.height, window.width, len(self.info.bands), self.dtype)
         if inside.height > 0 and inside.width > 0:
-            top, left = inside.row - window.row, inside.col - window.col
-            place = np.s_[top : top + inside.height, left : left + inside.width]
-            pixels[place], valid[place] = self._read_inside(inside)
-        return pixels, valid
+            pixels.put(self._read_inside(inside), inside.within(window))
+        return pixels
 
-    def read_decimated(self, max_pixels: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def read_decimated(self, max_pixels: int) -> Pixels:
         """Read few, evenly spread pixels of the whole raster: enough for a histogram.
 
-        They come from the overviews where there are some, which bounds the time that a file of
-        any size takes; without them every block is decoded. Values are never mixed here, but
-        overviews that were made by averaging lack the file's extremes.
+        They are read from overviews if there are any, which limits the time for files of any
+        size; otherwise every block is decoded. Values are never averaged here, but overviews that
+        were made by averaging lack the extreme values of the file.
 
         Args:
             max_pixels: about the number of pixels returned, at most.
 
         Returns:
-            pixels (rows, columns, bands) of the file's dtype, and valid (rows, columns) bool,
+            Values (rows, columns, bands) of the file's dtype, and valid (rows, columns) bool,
             as by ``read``.
 
         Raises:
@@ -214,10 +212,10 @@ class Raster:
             return self._read(dataset, whole, (rows, cols), Resampling.nearest)
 
     def check_dtype(self) -> None:
-        """Check that the pixels are of a type that can be read here.
+        """Check that rhm can read the data type of the pixels.
 
         Raises:
-            RasterError: the type is none of ``rhm.colour.levels.DTYPES``.
+            RasterError: the type is not in ``rhm.colour.levels.DTYPES``.
         """
         if self._dtype not in DTYPES:
             known = ", ".join(each.name for each in DTYPES)
@@ -226,7 +224,7 @@ class Raster:
                 "convert it first"
             )
 
-    def _read_inside(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def _read_inside(self, window: Window) -> Pixels:
         shape = (window.height, window.width)
         if not self.resampled:
             return self._read(self._dataset, window, shape, self._resampling)
@@ -234,10 +232,9 @@ class Raster:
         col, width = _grown(window.col, window.width, self.info.width)
         step_row, step_col = self._step
         source = (row * step_row, col * step_col, height * step_row, width * step_col)
-        pixels, valid = self._read(self._dataset, source, (height, width), self._resampling)
-        top, left = window.row - row, window.col - col
-        place = np.s_[top : top + window.height, left : left + window.width]
-        return np.ascontiguousarray(pixels[place]), valid[place]
+        grown = self._read(self._dataset, source, (height, width), self._resampling)
+        values, valid = grown.part(window.within(Window(row, col, height, width)))
+        return Pixels(np.ascontiguousarray(values), valid)
 
     def _read(
         self,
@@ -245,7 +242,7 @@ class Raster:
         source: tuple[float, float, float, float],
         shape: tuple[int, int],
         resampling: Resampling,
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    ) -> Pixels:
         """Read a part of the file, (row, column, height, width) of it, into ``shape``."""
         self.check_dtype()
         info = self.info
@@ -264,7 +261,7 @@ class Raster:
                 f"{info.path} cannot be read at row {row:.0f}, column {col:.0f}, "
                 f"{height:.0f} x {width:.0f} pixels (a damaged or truncated file?)"
             ) from error
-        return bands_last(planes), valid
+        return Pixels(bands_last(planes), valid)
 
     def _valid(
         self,
@@ -289,7 +286,7 @@ class Raster:
 
 
 def describe(path: str | os.PathLike[str]) -> RasterInfo:
-    """Return what the raster at ``path`` says of itself, without reading pixels.
+    """Return the properties of the raster at ``path``, without reading pixels.
 
     Raises:
         RasterError: the file is missing or not a raster.
@@ -321,19 +318,11 @@ def _comparable_nodata(dataset: DatasetReader, info: RasterInfo) -> int | None:
 def _together_and_rising(dataset: DatasetReader, bands: tuple[int, ...]) -> bool:
     """Return whether to let GDAL fill arrays pixel by pixel, not band by band.
 
-    It copies fastest to the layout that it copies from; its cache of blocks is by band. GDAL 3.10
-    mistakes the order of bands when all are read in another than theirs.
+    GDAL copies fastest between arrays of the same layout, and its block cache is stored by band.
+    GDAL 3.10 confuses the order of the bands if all of them are read in another order.
     """
     rising = list(bands) == sorted(set(bands))
     return rising and dataset.interleaving is Interleaving.pixel
-
-
-def _clipped(window: Window, height: int, width: int) -> Window:
-    """Return what of a window lies inside; of no height or width, or less, where nothing does."""
-    row, col = max(0, window.row), max(0, window.col)
-    bottom = min(height, window.row + window.height)
-    right = min(width, window.col + window.width)
-    return Window(row, col, bottom - row, right - col)
 
 
 def _grown(first: int, length: int, limit: int) -> tuple[int, int]:

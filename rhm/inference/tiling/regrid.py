@@ -51,7 +51,7 @@ def on_scene_grid(
         for first in range(0, height, count):
             window = Window(first, 0, min(count, height - first), width)
             values, known = predicted.read(window)
-            _, valid = scene.read(window)
+            valid = scene.read(window).valid
             stored = values[..., 0]
             stored[~(known & valid)] = storage.nodata
             yield first, stored

@@ -8,7 +8,6 @@ is what the next tiles overlap.
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +16,8 @@ from torch import Tensor, nn
 
 from rhm.colour.lookup import PixelMap
 from rhm.data.radiometry import Scaling, histogram_of
+from rhm.data.rasters.band_order import bands_first
+from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import Window, blend_weights, starts
 from rhm.errors import ModelFileError
@@ -28,8 +29,8 @@ from rhm.models.spec import ModelSpec
 # One batch waits while the next is read.
 _BATCHES_AHEAD = 1
 
-Reader = Callable[[Window], tuple[NDArray[Any], NDArray[np.bool_]]]
-"""Returns the pixels (H, W, bands) of a window, and where they hold data (H, W)."""
+Reader = Callable[[Window], Pixels]
+"""Returns the pixels of a window."""
 
 
 @dataclass(frozen=True)
@@ -153,9 +154,9 @@ def _batches(read: Reader, grid: Grid, table: PixelMap, rows: range) -> Iterator
     for row in rows:
         batch: list[_Tile] = []
         for col in range(len(grid.cols)):
-            pixels, valid = read(grid.window(row, col))
-            image = network_input(pixels, table, tile) if valid.any() else None
-            batch.append(_Tile(row, col, valid, image))
+            pixels = read(grid.window(row, col))
+            image = network_input(pixels, table, tile) if pixels.valid.any() else None
+            batch.append(_Tile(row, col, pixels.valid, image))
             if sum(each.image is not None for each in batch) == size:
                 yield batch
                 batch = []
@@ -228,22 +229,18 @@ def _blended(
             )
 
 
-def network_input(pixels: NDArray[Any], table: PixelMap, side: int) -> Tensor:
+def network_input(pixels: Pixels, table: PixelMap, side: int) -> Tensor:
     """Return a tile as a network takes it, mirrored up to full size where it is smaller.
 
-    Black in place of what is missing would look like nothing the network knows.
-
     Args:
-        pixels: (H, W, bands) as stored, H and W at most ``side``.
+        pixels: (H, W) at most ``side``.
         table: from stored values to the network's input.
         side: of the tile.
 
     Returns:
         (bands, side, side) float32.
     """
-    missing = [(0, side - length) for length in pixels.shape[:2]]
-    full = np.pad(pixels, [*missing, (0, 0)], mode="reflect") if any(map(any, missing)) else pixels
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(table.apply(full), -1, 0)))
+    return torch.from_numpy(bands_first(table.apply(pixels.mirrored(side, side).values)))
 
 
 def input_scaling(raster: Raster, spec: ModelSpec | None) -> tuple[Scaling, bool]:

@@ -1,88 +1,64 @@
-"""``rhm evaluate`` scores by the runtime that would predict, and records it."""
+"""``rhm evaluate``: a row of scores for each run and domain."""
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from rhm.cli.commands import evaluate as command
-from rhm.data.catalog import Catalog
-from rhm.evaluation import evaluate_model
-from rhm.inference.runtime.runtimes import RUNTIMES
-from rhm.models.model_file import load_model
-from tests.inference.networks import needs_onnx
+from rhm.cli.commands.evaluate import score_lines
 
 Rhm = Callable[..., tuple[int, str, str]]
-DOMAIN = "alder_aerial"
 
 
-def scores(rhm: Rhm, trained: Path, catalog: Path, folder: Path, *words: object) -> dict[str, Any]:
-    asked = ["evaluate", trained, catalog, "--domain", DOMAIN, "--device", "cpu", "-o", folder]
-    code, printed, said = rhm(*asked, *words, "--json")
-    assert code == 0, said
-    (run,) = json.loads(printed)["runs"]
-    assert run == json.loads((folder / "scores.json").read_text())
-    return {name: value for name, value in run.items() if name != "created"}
+@pytest.fixture
+def evaluated(rhm: Rhm, trained: Path, catalog_path: Path, tmp_path: Path) -> str:
+    """What is printed of the scores in ``tmp_path``."""
+    asked = ["--domain", "alder_aerial", "--shift", "gamma", "--shift-seed", 3]
+    code, printed, err = rhm("evaluate", trained, catalog_path, *asked, "-o", tmp_path)
+    assert code == 0, err
+    return printed
 
 
-def test_torch_gives_the_scores_of_the_model_itself(
-    rhm: Rhm, catalog_path: Path, trained: Path, tmp_path: Path
+def test_what_is_printed_is_what_is_in_the_file(evaluated: str, tmp_path: Path) -> None:
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert evaluated.splitlines() == score_lines([scores])
+    names = [domain["name"] for domain in scores["domains"]]
+    assert names == ["alder_aerial", "alder_aerial (gamma shift)"]
+    assert scores["domains"][1]["shift"] == {"family": "gamma", "seed": 3}
+
+
+def test_a_row_has_the_interval_around_its_value(evaluated: str) -> None:
+    header, *rows = evaluated.splitlines()
+    assert [row.split()[0] for row in rows] == ["tiny", "tiny"]
+    column = header.split("  ")
+    for row in rows:
+        cells = row.split()
+        iou, low, high = (cells[-8 + each] for each in range(3))
+        if "-" not in (low, high):
+            assert float(low) <= float(iou) <= float(high)
+    assert {"run", "domain", "IoU"} <= {each.strip() for each in column}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--split", "best"], "train, val, test, all"),
+        (["--shift", "sepia"], "affine, gamma, monotone, hsv"),
+        (["--domain", "atlantis"], "atlantis"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_one_line(
+    rhm: Rhm, trained: Path, catalog_path: Path, tmp_path: Path, words: list[str], told: str
 ) -> None:
-    """Oracle: the model as it is loaded, which no runtime was chosen for."""
-    model, catalog = load_model(trained), Catalog.load(catalog_path)
-    expected = evaluate_model(
-        model,
-        catalog,
-        tmp_path / "plain",
-        name=trained.name,
-        catalog_path=str(catalog_path),
-        domains=[DOMAIN],
-    )
-    del expected["created"]
-    assert expected["runtime"] == "torch"
-    found = scores(rhm, trained, catalog_path, tmp_path / "torch", "--runtime", "torch")
-    assert found == json.loads(json.dumps(expected))
+    code, printed, err = rhm("evaluate", trained, catalog_path, "-o", tmp_path / "out", *words)
+    assert (code, printed, err.count("\n")) == (2, "", 1)
+    assert told in err
+    assert not (tmp_path / "out").exists()
 
 
-@needs_onnx
-def test_auto_scores_much_by_what_would_predict_it(
-    rhm: Rhm, catalog_path: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_one_output_is_of_one_model(
+    rhm: Rhm, trained: Path, catalog_path: Path, tmp_path: Path
 ) -> None:
-    few = scores(rhm, trained, catalog_path, tmp_path / "few")
-    assert few["runtime"] == "torch"  # as `rhm predict` would do with so little
-    monkeypatch.setitem(RUNTIMES, "onnx", replace(RUNTIMES["onnx"], worthwhile_px=1))
-    many = scores(rhm, trained, catalog_path, tmp_path / "many")
-    assert many["runtime"] == "onnx"
-    (domain,), (other,) = few["domains"], many["domains"]
-    assert other["pixel"]["iou"]["value"] == pytest.approx(
-        domain["pixel"]["iou"]["value"], abs=0.01
-    )
-    assert other["calibration"]["ece"] == pytest.approx(domain["calibration"]["ece"], abs=1e-4)
-
-
-def test_an_unknown_runtime_is_one_line(rhm: Rhm, catalog_path: Path, trained: Path) -> None:
-    code, printed, said = rhm("evaluate", trained, catalog_path, "--runtime", "abacus")
-    assert (code, printed, said.count("\n")) == (2, "", 1)
-    assert "unknown runtime 'abacus': choose auto, torch, onnx" in said
-
-
-def test_the_table_has_a_row_for_each_run_and_domain() -> None:
-    interval = {"value": 0.5, "low": 0.4, "high": 0.6}
-    domain = {
-        "name": "home",
-        "images": 3,
-        "pixel": {"iou": interval, "f1": interval},
-        "object": {"f1": interval},
-        "boundary_iou": {"1m": interval, "3m": interval},
-        "calibration": {"ece": None},
-    }
-    results = [{"run": name, "domains": [domain]} for name in ("none", "rhm")]
-    header, *rows = command.score_lines(results)
-    assert header.split()[:4] == ["run", "domain", "images", "IoU"]
-    assert [row.split()[:4] for row in rows] == [
-        ["none", "home", "3", "0.500"],
-        ["rhm", "home", "3", "0.500"],
-    ]
+    code, _, err = rhm("evaluate", trained, trained, catalog_path, "-o", tmp_path)
+    assert (code, "--output" in err) == (2, True)

@@ -122,3 +122,44 @@ def test_blend_weights_cross_over_along_the_overlap() -> None:
 def test_windows_cut_arrays() -> None:
     image = np.arange(20).reshape(4, 5)
     np.testing.assert_array_equal(image[Window(1, 2, 2, 3).slices], [[7, 8, 9], [12, 13, 14]])
+
+
+WINDOWS = st.builds(
+    Window, st.integers(-9, 30), st.integers(-9, 30), st.integers(1, 25), st.integers(1, 25)
+)
+
+
+def pixels_of(window: Window) -> set[tuple[int, int]]:
+    """The pixels of a window, by row and column."""
+    rows = range(window.row, window.row + window.height)
+    return {(row, col) for row in rows for col in range(window.col, window.col + window.width)}
+
+
+@given(WINDOWS, WINDOWS)
+def test_what_windows_have_in_common_is_the_pixels_of_both(one: Window, other: Window) -> None:
+    common = one.common(other)
+    assert pixels_of(common) == pixels_of(one) & pixels_of(other)
+    assert common == other.common(one)
+
+
+@given(WINDOWS, WINDOWS)
+def test_within_another_a_window_is_counted_from_its_corner(one: Window, outer: Window) -> None:
+    moved = one.within(outer)
+    assert moved[2:] == one[2:]
+    assert (moved.row + outer.row, moved.col + outer.col) == one[:2]
+
+
+@given(WINDOWS, st.integers(1, 12), st.integers(1, 12))
+def test_the_blocks_that_a_window_meets_share_out_its_pixels(
+    window: Window, height: int, width: int
+) -> None:
+    met = list(window.blocks(height, width))
+    assert all(block.row % height == block.col % width == 0 for block in met)
+    shares = [pixels_of(block.common(window)) for block in met]
+    assert all(shares)
+    assert sum(map(len, shares)) == len(set.union(*shares)) == window.height * window.width
+
+
+def test_a_window_of_no_height_meets_no_block() -> None:
+    assert not list(Window(25, 3, -2, 5).blocks(10, 10))
+    assert not list(Window(25, 3, 5, 0).blocks(10, 10))

@@ -2,7 +2,6 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rhm.colour.lookup import PixelMap
+from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.windows import Window
 from rhm.errors import ModelFileError
 from rhm.inference import predict_raster
@@ -114,12 +114,12 @@ def test_a_module_is_found_where_its_network_is() -> None:
 
 
 def test_what_is_wrong_with_a_network_is_said_of_its_views_too() -> None:
-    pixels, valid = noise(32, 32), np.ones((32, 32), dtype=bool)
+    pixels = Pixels(noise(32, 32), np.ones((32, 32), dtype=bool))
     table = PixelMap.normalize((0.0,) * 3, (255.0,) * 3, np.uint8)
 
-    def read(window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def read(window: Window) -> Pixels:
         assert window == Window(0, 0, 32, 32)
-        return pixels, valid
+        return pixels
 
     for network, told in (
         (lambda x: x, r"shape \(1, 3, 32, 32\)"),

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,22 +11,21 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from rhm.colour.lookup import PixelMap
+from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.windows import Window
 from rhm.errors import ConfigError, ModelFileError, RasterError
-from rhm.inference.tiling.stream import Grid, PredictedBlock, Tiling, predict_blocks
+from rhm.inference.tiling.stream import Grid, PredictedBlock, Reader, Tiling, predict_blocks
 
 TABLE = PixelMap.normalize((0.0,) * 3, (255.0,) * 3, np.uint8)
 
 
-def reader(
-    image: NDArray[np.uint8], valid: NDArray[np.bool_]
-) -> Callable[[Window], tuple[NDArray[Any], NDArray[np.bool_]]]:
-    def read(window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def reader(image: NDArray[np.uint8], valid: NDArray[np.bool_]) -> Reader:
+    def read(window: Window) -> Pixels:
         assert window.row >= 0
         assert window.col >= 0
         part = image[window.slices]
         assert part.shape[:2] == (window.height, window.width)
-        return part, valid[window.slices]
+        return Pixels(part, valid[window.slices])
 
     return read
 
@@ -122,10 +120,10 @@ def test_any_strips_are_predicted_as_in_the_whole(
 
 
 def test_what_cannot_be_read_is_said_and_the_thread_ends() -> None:
-    def read(window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def read(window: Window) -> Pixels:
         if window.row:
             raise RasterError("damaged at row 24")
-        return np.zeros((32, 32, 3), np.uint8), np.ones((32, 32), dtype=bool)
+        return Pixels.everywhere(np.zeros((32, 32, 3), np.uint8))
 
     blocks = predict_blocks(lambda x: x[:, :1], read, Grid(200, 32, Tiling(32, 8)), TABLE)
     assert next(blocks).window == Window(0, 0, 24, 32)
