@@ -26,6 +26,7 @@ from rhm.cli.commands import (
     train,
     view,
 )
+from rhm.cli.flags import ChoosingCommand
 from rhm.cli.output import be_quiet, complain
 from rhm.errors import RhmError, printable
 
@@ -41,8 +42,8 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(bank.app, name="bank")
 app.command("train")(train.train)
-app.command("predict")(predict.predict)
-app.command("evaluate")(evaluate.evaluate)
+app.command("predict", cls=ChoosingCommand)(predict.predict)
+app.command("evaluate", cls=ChoosingCommand)(evaluate.evaluate)
 app.command("report")(report.report)
 app.command("analyze")(analyze.analyze)
 app.command("adapt")(adapt.adapt)

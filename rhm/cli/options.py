@@ -1,19 +1,25 @@
-"""Options that several commands share, declared once."""
+"""Options that several commands share, declared once.
+
+Those of a prediction are made from the dataclasses that declare them for Python, too.
+"""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rhm.cli.flags import flag
+from rhm.inference.prediction_config import PredictionConfig
+from rhm.inference.prediction_config import band_numbers as read_band_numbers
+from rhm.inference.runtime.runtimes import RuntimeConfig
+
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Bands = Annotated[
-    str | None,
-    typer.Option(help="Bands to read, counted from 1, such as 3,2,1. Default: all except alpha."),
-]
-BlackIsNodata = Annotated[
-    bool,
-    typer.Option("--black-is-nodata", help="Treat pixels that are zero in all bands as nodata."),
-]
+Bands = Annotated[str | None, flag(PredictionConfig, "bands")]
+BlackIsNodata = Annotated[bool, flag(PredictionConfig, "black_is_nodata")]
+Views = Annotated[bool, flag(PredictionConfig, "views")]
+Tile = Annotated[int, flag(PredictionConfig, "tile")]
+Overlap = Annotated[int, flag(PredictionConfig, "overlap")]
+Device = Annotated[str, flag(RuntimeConfig, "device")]
 Domains = Annotated[
     list[str] | None, typer.Option("--domain", help="Use only this domain. Can be repeated.")
 ]
@@ -21,12 +27,6 @@ ShiftFamily = Annotated[
     str | None,
     typer.Option(
         "--shift", help="Apply a random pixel-wise shift: affine, gamma, monotone or hsv."
-    ),
-]
-Views = Annotated[
-    bool,
-    typer.Option(
-        "--views", help="Test-time augmentation: average over eight rotated and mirrored views."
     ),
 ]
 ShiftSeed = Annotated[int, typer.Option("--shift-seed", min=0, help="Seed of the shift.")]
@@ -47,14 +47,6 @@ def band_numbers(text: str | None) -> tuple[int, ...] | None:
     """Parse band numbers such as ``3,2,1``.
 
     Raises:
-        typer.BadParameter: the text is not a list of numbers from 1.
+        ConfigError: the text is not a list of numbers from 1.
     """
-    if text is None:
-        return None
-    try:
-        numbers = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        numbers = ()
-    if not numbers or min(numbers) < 1:
-        raise typer.BadParameter(f"'{text}' is not a list of band numbers such as 3,2,1")
-    return numbers
+    return None if text is None else read_band_numbers(text)

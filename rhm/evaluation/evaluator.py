@@ -34,8 +34,8 @@ from rhm.evaluation.scores import (
     write_scores,
 )
 from rhm.evaluation.tile_scores import TileScores, count, pooled_histogram, see
+from rhm.inference.runtime.backends import Backend, DescribedNetwork
 from rhm.inference.tiling.stream import Tiling
-from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
 from rhm.training import metrics
 
@@ -43,7 +43,7 @@ _RELIABILITY_BINS = 20
 
 
 def evaluate_model(
-    model: SegmentationModel,
+    model: DescribedNetwork,
     catalog: Catalog,
     folder: str | os.PathLike[str],
     *,
@@ -115,6 +115,7 @@ def evaluate_model(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         threshold=model.spec.threshold,
         views=tiling.views,
+        runtime=model.runtime if isinstance(model, Backend) else "torch",
         model=_model(model),
         domains=tuple(results),
     )
@@ -133,6 +134,24 @@ def amount_of_work(
     """Return how many images ``evaluate_model`` would score."""
     chosen = catalog.select(domains=domains, labelled=True)
     return sum(len(tiles) for _, tiles, _ in _work(chosen, spec, split, shifts))
+
+
+def pixels_of_work(
+    catalog: Catalog,
+    spec: ModelSpec,
+    *,
+    split: str | None,
+    domains: Sequence[str] | None,
+    shifts: Sequence[Shift],
+) -> int:
+    """Return how many pixels ``evaluate_model`` would predict, as the model sees the images."""
+    chosen = catalog.select(domains=domains, labelled=True)
+    sizes = (
+        tile.width * tile.height * tile.scale_to(spec.gsd_m) ** 2
+        for _, tiles, _ in _work(chosen, spec, split, shifts)
+        for tile in tiles
+    )
+    return round(sum(sizes))
 
 
 def tiles_to_score(
@@ -249,7 +268,7 @@ def _calibration(levels: metrics.CalibrationBins) -> Calibration:
     )
 
 
-def _model(model: SegmentationModel) -> ModelFacts:
+def _model(model: DescribedNetwork) -> ModelFacts:
     spec = model.spec
     return ModelFacts(
         architecture=spec.architecture,

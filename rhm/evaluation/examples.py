@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from rhm.evaluation.scores import Example, Polygon, Shift, finite
 from rhm.evaluation.tile_scores import TileScores, see
 from rhm.files import atomic_path
+from rhm.inference.runtime.backends import DescribedNetwork
 from rhm.inference.tiling.stream import Tiling
-from rhm.models.build import SegmentationModel
 
 MAX_SIDE_PX = 512
 """Larger images are shown by their upper left part of this size."""
@@ -39,7 +39,7 @@ class ExamplePicture:
 
 
 def choose_examples(
-    model: SegmentationModel,
+    model: DescribedNetwork,
     scored: list[TileScores],
     shift: Shift | None,
     tiling: Tiling,
@@ -78,7 +78,7 @@ def choose_examples(
 
 
 def _example(
-    model: SegmentationModel, scores: TileScores, kind: str, shift: Shift | None, tiling: Tiling
+    model: DescribedNetwork, scores: TileScores, kind: str, shift: Shift | None, tiling: Tiling
 ) -> ExamplePicture:
     seen = see(model, scores.tile, shift=shift, tiling=tiling)
     height, width = (min(length, MAX_SIDE_PX) for length in seen.valid.shape)

@@ -21,8 +21,11 @@ from rhm.records import (
     to_json,
 )
 
-FORMAT = 2
+FORMAT = 3
 """Version of ``scores.json``."""
+
+_READABLE = (2, FORMAT)
+"""Versions that can be read. In format 2 nothing tells the runtime, which was PyTorch."""
 
 FILE = "scores.json"
 """Its name in the folder of an evaluation."""
@@ -210,6 +213,7 @@ class Scores:
         created: when they were scored, in ISO 8601.
         threshold: probability from which on a pixel was called building.
         views: whether probabilities were averaged over turned and mirrored views.
+        runtime: what the model was run by; PyTorch in files that do not say.
         model: what was scored.
         domains: what was found.
     """
@@ -223,6 +227,7 @@ class Scores:
     created: Text
     threshold: Number
     views: Flag = False
+    runtime: Text = "torch"
     model: ModelFacts
     domains: tuple[DomainScores, ...]
 
@@ -258,7 +263,7 @@ def read_scores(folder: Path) -> Scores:
         problem = str(error).splitlines()[0]
         raise ConfigError(f"{path} cannot be read ({problem}): {again}") from error
     try:
-        if not isinstance(document, dict) or document.get("format") != FORMAT:
+        if not isinstance(document, dict) or document.get("format") not in _READABLE:
             raise MalformedError(f"expected scores of format {FORMAT}")
         scores = parse(Scores, document)
         _check(scores)

@@ -18,9 +18,9 @@ from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.errors import CatalogError
 from rhm.evaluation.scores import BOUNDARY_WIDTHS_M, Shift
+from rhm.inference.runtime.backends import DescribedNetwork
 from rhm.inference.tiling.stream import Grid, Tiling, input_scaling, predict_blocks
 from rhm.inference.tracing.components import trace
-from rhm.models.build import SegmentationModel
 from rhm.training.metrics import (
     BoundaryCounts,
     CalibrationBins,
@@ -83,7 +83,7 @@ class Seen:
     confidences: NDArray[np.float64] = field(repr=False)
 
 
-def see(model: SegmentationModel, tile: Tile, *, shift: Shift | None, tiling: Tiling) -> Seen:
+def see(model: DescribedNetwork, tile: Tile, *, shift: Shift | None, tiling: Tiling) -> Seen:
     """Predict an image at the model's resolution, as it is or under a shift.
 
     Raises:
@@ -147,7 +147,7 @@ def pooled_histogram(scores: list[TileScores]) -> Histogram:
 
 
 def predict_image(
-    model: SegmentationModel,
+    model: DescribedNetwork,
     raster: Raster,
     name: str,
     *,

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rhm.inference.polygons import polygonize
-    from rhm.inference.runtime.backends import network_for
     from rhm.inference.runtime.onnx_export import export_onnx
+    from rhm.inference.runtime.selection import network_for
     from rhm.inference.scenes import predict_raster
 
 _HOMES = {
     "export_onnx": "rhm.inference.runtime.onnx_export",
-    "network_for": "rhm.inference.runtime.backends",
+    "network_for": "rhm.inference.runtime.selection",
     "polygonize": "rhm.inference.polygons",
     "predict_raster": "rhm.inference.scenes",
 }

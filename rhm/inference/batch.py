@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rhm.errors import RhmError
-from rhm.inference.plan import PredictionConfig
+from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.tta import Network
 from rhm.inference.scenes import Prediction, predict_scene
 from rhm.inference.tiling.strips import Workers
@@ -28,7 +28,6 @@ def predict_scenes(
     dst: Path,
     config: PredictionConfig,
     *,
-    resume: bool = False,
     workers: Workers | None = None,
     side_by_side: int = 1,
     on_progress: Callable[[int], None] | None = None,
@@ -41,7 +40,6 @@ def predict_scenes(
         scenes: scenes with different names.
         dst: folder for the results.
         config: options of the prediction.
-        resume: see ``predict_raster``.
         workers: workers that predict strips; by default, this process predicts them.
         side_by_side: number of scenes in progress at a time, so that workers are not idle while
             the results of one scene are written; 1 without workers.
@@ -62,7 +60,7 @@ def predict_scenes(
     def predict(scene: str) -> SceneResult:
         try:
             prediction = predict_scene(
-                model, scene, dst, config, resume=resume, workers=workers, on_progress=advance
+                model, scene, dst, config, workers=workers, on_progress=advance
             )
         except RhmError as error:
             return SceneResult(scene, None, error)

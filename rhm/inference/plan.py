@@ -3,66 +3,25 @@
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from torch import nn
 
 import rhm
 from rhm.colour.lookup import PixelMap
 from rhm.data.radiometry import Scaling, histogram_of
-from rhm.data.rasters.cog import COMPRESSIONS
 from rhm.data.rasters.georeference import scale_between
 from rhm.data.rasters.raster import Raster, RasterInfo, describe
-from rhm.errors import ConfigError
 from rhm.inference.inputs import stem_of
-from rhm.inference.polygons import PolygonConfig
+from rhm.inference.prediction_config import PredictionConfig
+from rhm.inference.runtime.identity import identity_of
 from rhm.inference.runtime.tta import Network
+from rhm.inference.settings.polygon_config import PolygonConfig
 from rhm.inference.suitability import other_size
-from rhm.inference.tiling.storage import STORAGES
-from rhm.inference.tiling.stream import Grid, Tiling, input_scaling
+from rhm.inference.tiling.stream import Grid, input_scaling
 from rhm.inference.tiling.strips import StripSource, Task
 from rhm.inference.vector_files import check_format
 from rhm.models.spec import ModelSpec
-
-
-@dataclass(frozen=True)
-class PredictionConfig:
-    """How a scene is predicted.
-
-    Attributes:
-        tiling: tiles, overlap and batch.
-        bands: 1-based indices of the bands to use; None for all but alpha.
-        black_is_nodata: whether pixels that are zero in all bands have no data.
-        resample: whether the scene is seen at the model's ground sampling distance.
-        skip_errors: whether blocks that cannot be read have no data.
-        dtype: of the probability raster, one of ``STORAGES``.
-        compress: of both rasters, one of ``COMPRESSIONS``.
-        polygons: how footprints are made; None for the model's threshold and no more.
-        suffix: of the file of footprints.
-
-    Raises:
-        ConfigError: there is no such dtype or compression.
-    """
-
-    tiling: Tiling = field(default_factory=Tiling)
-    bands: tuple[int, ...] | None = None
-    black_is_nodata: bool = False
-    resample: bool = False
-    skip_errors: bool = False
-    dtype: str = "float32"
-    compress: str = "deflate"
-    polygons: PolygonConfig | None = None
-    suffix: str = ".gpkg"
-
-    def __post_init__(self) -> None:
-        if self.dtype not in STORAGES:
-            raise ConfigError(f"unknown dtype '{self.dtype}': choose {' or '.join(STORAGES)}")
-        if self.compress not in COMPRESSIONS:
-            raise ConfigError(
-                f"unknown compression '{self.compress}': choose {' or '.join(COMPRESSIONS)}"
-            )
 
 
 @dataclass(frozen=True)
@@ -145,9 +104,8 @@ def plan_prediction(
     outputs = Outputs.of(src, dst, config.suffix)
     check_format(outputs.buildings, scene.crs)
     scale, notes = _scale(scene, spec, resample=config.resample)
-    source = StripSource(
-        scene.path, config.bands, config.black_is_nodata, scale, config.skip_errors
-    )
+    bands = tuple(config.bands) if config.bands else None
+    source = StripSource(scene.path, bands, config.black_is_nodata, scale, config.skip_errors)
     with source.open() as raster:
         scaling, measured = input_scaling(raster, spec)
         grid = Grid(raster.info.height, raster.info.width, config.tiling)
@@ -215,10 +173,5 @@ def _fingerprint(model: Network, src: str | os.PathLike[str], settings: Sequence
         repr((str(path.absolute()), state and (state.st_size, state.st_mtime_ns))).encode()
     )
     digest.update(repr(getattr(model, "spec", None)).encode())
-    if isinstance(model, nn.Module):
-        for name, tensor in sorted(model.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    else:
-        digest.update(repr(getattr(model, "__qualname__", type(model))).encode())
+    digest.update(identity_of(model).encode())
     return digest.hexdigest()

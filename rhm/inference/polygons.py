@@ -10,7 +10,6 @@ are read at a time, and only buildings that continue below them are kept in memo
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import geopandas as gpd
@@ -28,8 +27,10 @@ from rhm.data.footprints import contiguous, metric_crs, polygon_parts
 from rhm.data.rasters.gdal_options import open_dataset
 from rhm.data.rasters.georeference import to_degrees
 from rhm.data.rasters.raster import RasterInfo, describe
-from rhm.errors import ConfigError, RasterError
+from rhm.errors import RasterError
 from rhm.inference.regularization import regularize
+from rhm.inference.settings.keywords import taking
+from rhm.inference.settings.polygon_config import PolygonConfig as PolygonConfig
 from rhm.inference.tracing.components import Outlines, Tracer
 from rhm.inference.tracing.watershed import Watershed
 from rhm.inference.vector_files import Footprints
@@ -39,46 +40,6 @@ Coordinates = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 BAND_PIXELS = 1 << 21
 """Approximate number of pixels that are traced at a time."""
-
-
-@dataclass(frozen=True)
-class PolygonConfig:
-    """Options of polygonisation.
-
-    Attributes:
-        threshold: minimum probability of a building pixel.
-        min_area_m2: footprints that are smaller after simplification are left out.
-        simplify_m: tolerance of the Douglas-Peucker simplification, which keeps polygons valid
-            and holes separate; 0 keeps every corner of every pixel.
-        regularize_m: tolerance, two or three pixels, of the straight walls and right angles of
-            :func:`rhm.inference.regularization.regularize`, which replaces simplification;
-            0 leaves outlines as they were traced.
-        split_m: a component is split at a neck that is narrower than the parts that it joins by
-            this length on either side, or less certain: see ``watershed.Watershed``;
-            0 turns splitting off.
-        min_score: footprints with a lower mean probability are left out.
-
-    Raises:
-        ConfigError: the threshold or the minimum score is outside [0, 1], or a length or area
-            is negative.
-    """
-
-    threshold: float = 0.5
-    min_area_m2: float = 0.0
-    simplify_m: float = 0.0
-    min_score: float = 0.0
-    regularize_m: float = 0.0
-    split_m: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("threshold", "min_score"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ConfigError(
-                    f"{name} must be a probability between 0 and 1, not {getattr(self, name)}"
-                )
-        for name in ("min_area_m2", "simplify_m", "regularize_m", "split_m"):
-            if not 0.0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"{name} must be a number from 0 up, not {getattr(self, name)}")
 
 
 class Ground:
@@ -191,16 +152,8 @@ def footprints(
     yield ground.footprints(tracer.finish(), config)
 
 
-def polygonize(
-    probability: str | os.PathLike[str],
-    *,
-    threshold: float = 0.5,
-    min_area_m2: float = 0.0,
-    simplify_m: float = 0.0,
-    min_score: float = 0.0,
-    regularize_m: float = 0.0,
-    split_m: float = 0.0,
-) -> gpd.GeoDataFrame:
+@taking(PolygonConfig)
+def polygonize(probability: str | os.PathLike[str], config: PolygonConfig) -> gpd.GeoDataFrame:
     """Trace the buildings of a probability raster as scored polygons.
 
     A raster without a CRS, or without a location on Earth, is measured in pixels: ``area_m2``,
@@ -210,15 +163,7 @@ def polygonize(
     Args:
         probability: raster with one band of probabilities in [0, 1], after its scale and offset
             if it has them. Nodata pixels belong to no building.
-        threshold: minimum probability of a building pixel.
-        min_area_m2: polygons that are smaller after simplification are left out.
-        simplify_m: tolerance of the Douglas-Peucker simplification, which keeps polygons valid
-            and holes separate; 0 keeps every corner of every pixel.
-        min_score: polygons with a lower score are left out.
-        regularize_m: tolerance of straight walls and right angles, which replace simplification:
-            see :func:`rhm.inference.regularization.regularize`; 0 leaves outlines as traced.
-        split_m: buildings are split at a neck that is narrower than both of them by this length
-            on either side: see ``watershed.Watershed``; 0 turns splitting off.
+        config: the fields of :class:`PolygonConfig`, each as a keyword.
 
     Returns:
         A frame in the CRS of the raster with the columns ``score`` (float64, mean probability
@@ -227,14 +172,12 @@ def polygonize(
 
     Raises:
         RasterError: the raster cannot be read, or does not contain probabilities.
-        ConfigError: the threshold or the minimum score is outside [0, 1], or a length or area
-            is negative.
+        ConfigError: an option is not allowed.
     """
-    config = PolygonConfig(threshold, min_area_m2, simplify_m, min_score, regularize_m, split_m)
     info = describe(probability)
     try:
         with open_dataset(probability) as raster:
-            bands = _bands(raster, threshold)
+            bands = _bands(raster, config.threshold)
             batches = footprints(bands, raster.width, Ground(info), config)
             polygons, scores, areas = map(np.concatenate, zip(*batches, strict=True))
     except (RasterioError, OSError) as error:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,9 +19,11 @@ from rhm.data.rasters.cog import BLOCK_PX, writing_cog
 from rhm.data.rasters.gdal_options import limited_cache, open_dataset
 from rhm.errors import OutputError
 from rhm.files import staged_paths
-from rhm.inference.plan import Plan, PredictionConfig, plan_prediction
-from rhm.inference.polygons import Ground, PolygonConfig, footprints, in_bands
+from rhm.inference.plan import Plan, plan_prediction
+from rhm.inference.polygons import Ground, footprints, in_bands
+from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.tta import Network
+from rhm.inference.settings.keywords import taking
 from rhm.inference.suitability import domain_note
 from rhm.inference.tiling.journal import StripJournal, discard
 from rhm.inference.tiling.regrid import Rows, on_scene_grid
@@ -33,7 +35,6 @@ from rhm.inference.tiling.storage import (
     THRESHOLD,
     fingerprint_of,
 )
-from rhm.inference.tiling.stream import Tiling
 from rhm.inference.tiling.strips import LEAST_CACHE, ThisProcess, Workers
 from rhm.inference.vector_files import count_footprints, write_footprints
 from rhm.models.expectation import ExpectedIoU
@@ -70,26 +71,17 @@ class Prediction:
         return None if self.expectation is None else self.expectation.value
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Call(PredictionConfig):
+    """What ``predict_raster`` takes as keywords: all options, and two that only programs have."""
+
+    workers: Workers | None = None
+    on_progress: Callable[[int], None] | None = None
+
+
+@taking(_Call)
 def predict_raster(
-    model: Network,
-    src: str | os.PathLike[str],
-    dst: str | os.PathLike[str],
-    *,
-    tile: int = 512,
-    overlap: int = 64,
-    batch_size: int = 1,
-    resume: bool = False,
-    bands: Sequence[int] | None = None,
-    black_is_nodata: bool = False,
-    resample: bool = False,
-    skip_errors: bool = False,
-    views: bool = False,
-    dtype: str = "float32",
-    compress: str = "deflate",
-    polygons: PolygonConfig | None = None,
-    suffix: str = ".gpkg",
-    workers: Workers | None = None,
-    on_progress: Callable[[int], None] | None = None,
+    model: Network, src: str | os.PathLike[str], dst: str | os.PathLike[str], call: _Call
 ) -> Prediction:
     """Predict a scene ``x.tif`` into ``x_probability.tif``, ``x_mask.tif``, ``x_buildings.gpkg``.
 
@@ -104,46 +96,17 @@ def predict_raster(
             resolution hold; otherwise images are shares, 0 to 1, of their range.
         src: path of the scene, anything GDAL opens.
         dst: folder of the results.
-        tile: side of a tile in pixels.
-        overlap: pixels that neighbouring tiles share.
-        batch_size: tiles that go through the model at once; 1 is fastest on a CPU.
-        resume: go on where a prediction of the same file, by the same model and settings, was
-            cut short, leave a scene alone whose results are there, and where only ``polygons``,
-            ``suffix`` or ``compress`` are others, make what follows from the probabilities anew.
-        bands: 1-based indices of the bands to use; all but alpha by default.
-        black_is_nodata: whether pixels that are zero in all bands have no data.
-        resample: see the scene at the model's ground sampling distance; the results are on the
-            scene's own grid.
-        skip_errors: treat blocks of the scene that cannot be read as nodata.
-        views: average over the eight turned and mirrored views of every tile, which costs
-            eight predictions.
-        dtype: of the probability raster: ``float32``, or ``uint8`` with scale 1/254.
-        compress: of the rasters: ``deflate`` or ``zstd``.
-        polygons: how footprints are made; by default at the model's threshold.
-        suffix: of the file of footprints, one of ``rhm.inference.vector_files.FORMATS``.
-        workers: who predicts; by default this process.
-        on_progress: called with the number of the scene's pixels just finished.
+        call: the fields of :class:`~rhm.inference.prediction_config.PredictionConfig`, each as a
+            keyword; besides them ``workers``, who predict strips (by default this process), and
+            ``on_progress``, which is called with the number of the scene's pixels just finished.
 
     Raises:
         RasterError: the scene cannot be read.
         ModelFileError: the scene does not have the bands that the model takes.
-        ConfigError: there is no such dtype or compression.
+        ConfigError: an option is not allowed.
         OutputError: a result cannot be written, or another run is predicting this scene.
     """
-    config = PredictionConfig(
-        tiling=Tiling(tile, overlap, batch_size, views),
-        bands=tuple(bands) if bands else None,
-        black_is_nodata=black_is_nodata,
-        resample=resample,
-        skip_errors=skip_errors,
-        dtype=dtype,
-        compress=compress,
-        polygons=polygons,
-        suffix=suffix,
-    )
-    return predict_scene(
-        model, src, dst, config, resume=resume, workers=workers, on_progress=on_progress
-    )
+    return predict_scene(model, src, dst, call, workers=call.workers, on_progress=call.on_progress)
 
 
 def predict_scene(
@@ -152,7 +115,6 @@ def predict_scene(
     dst: str | os.PathLike[str],
     config: PredictionConfig,
     *,
-    resume: bool = False,
     workers: Workers | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Prediction:
@@ -170,7 +132,7 @@ def predict_scene(
         if on_progress is not None:
             on_progress(round(pixels * share))
 
-    if resume and is_finished(plan):
+    if config.resume and is_finished(plan):
         discard(plan.outputs.unfinished)
         advance(plan.grid.height * plan.grid.width)
         count = count_footprints(plan.outputs.buildings)
@@ -184,10 +146,10 @@ def predict_scene(
             dtype=config.dtype,
             width=plan.grid.width,
             strips=[plan.grid.strip(index) for index in plan.grid.strips],
-            resume=resume,
+            resume=config.resume,
         ) as parts,
     ):
-        if resume and _has_probabilities(plan):
+        if config.resume and _has_probabilities(plan):
             advance(plan.grid.height * plan.grid.width)
             found = _finish(plan, lambda _: _earlier_rows(plan))
             return _prediction(plan, found, (*plan.notes, "its probabilities were there already"))

@@ -10,8 +10,8 @@ from rhm.data.radiometry import histogram_of
 from rhm.data.rasters.georeference import scale_between
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import Window
+from rhm.inference.runtime.backends import DescribedNetwork
 from rhm.inference.tiling.stream import input_scaling, network_input, probabilities
-from rhm.models.build import SegmentationModel
 from rhm.models.expectation import ExpectedIoU, out_of_domain
 from rhm.models.spec import ModelSpec
 
@@ -27,6 +27,9 @@ SAME_SIZE = 1.2
 
 _TILE = 256
 _ALONG = 5  # tiles along an axis: 25 of a scene are a second or two on a CPU
+
+SAMPLED_PX = 2 * (_ALONG * _TILE) ** 2
+"""The most pixels of a scene that are predicted: as it is, and at the model's resolution."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Suitability:
 
 
 def suitability(
-    model: SegmentationModel,
+    model: DescribedNetwork,
     path: str | os.PathLike[str],
     *,
     bands: Sequence[int] | None = None,
@@ -89,7 +92,7 @@ def suitability(
     )
 
 
-def expectation(model: SegmentationModel, raster: Raster) -> ExpectedIoU:
+def expectation(model: DescribedNetwork, raster: Raster) -> ExpectedIoU:
     """Return what a model expects of itself on tiles spread evenly over a raster."""
     spec = model.spec
     scaling, _ = input_scaling(raster, spec)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rhm.cli.options import CatalogFile, Domains, Json
+from rhm.cli.options import CatalogFile, Device, Domains, Json
 from rhm.cli.output import emit, progress, table
+from rhm.inference.runtime.runtimes import RuntimeConfig
 
 if TYPE_CHECKING:
     from rhm.evaluation.findings import Inspection
@@ -52,7 +53,7 @@ def analyze(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the page.")] = Path(
         "features"
     ),
-    device: Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")] = "auto",
+    device: Device = RuntimeConfig.device,
     json: Json = False,
 ) -> None:
     """Look inside models: how well their features separate the classes, stage by stage.

@@ -83,10 +83,13 @@ def inspect(
     from dataclasses import asdict
 
     from rhm.inference.raster_facts import inspect_raster
-    from rhm.inference.suitability import suitability
+    from rhm.inference.runtime.selection import network_for
+    from rhm.inference.suitability import SAMPLED_PX, suitability
     from rhm.models.model_file import load_model
 
-    loaded = load_model(model) if model else None
+    loaded = None
+    if model is not None:
+        loaded = network_for(load_model(model), pixels=SAMPLED_PX * len(files))
     chosen = band_numbers(bands)
     found = []
     for path in files:

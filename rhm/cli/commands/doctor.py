@@ -12,6 +12,7 @@ from types import ModuleType
 
 from rhm.cli.options import Json
 from rhm.cli.output import emit
+from rhm.inference.runtime.runtimes import RUNTIMES
 from rhm.system import most_open_files
 
 _GB = 1e9
@@ -19,10 +20,10 @@ _LITTLE_MEMORY, _LITTLE_DISK = 4 * _GB, 5 * _GB
 _FEW_FILES = 256
 
 _EXTRAS = {
-    "onnxruntime": ("onnx", "prediction on CPUs is slower, and models cannot be exported"),
-    "onnx": ("onnx", "models cannot be exported"),
-    "distributed": ("dask", "prediction cannot use a Dask cluster"),
-}
+    package: (runtime.extra, runtime.without)
+    for runtime in RUNTIMES.values()
+    for package in runtime.packages
+} | {"distributed": ("dask", "prediction cannot use a Dask cluster")}
 """Module -> the extra that installs it, and the effect of its absence."""
 
 _RASTERS = {

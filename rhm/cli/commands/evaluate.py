@@ -1,21 +1,28 @@
 """``rhm evaluate``."""
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rhm.cli.flags import Chosen, choosing
 from rhm.cli.options import CatalogFile, Domains, Json, ShiftFamily, ShiftSeed, Views
 from rhm.cli.output import emit, progress, table
+from rhm.inference.runtime.runtimes import RuntimeConfig
+from rhm.inference.settings.tile_config import Tiling
 
 if TYPE_CHECKING:
+    from rhm.data.catalog import Catalog
     from rhm.evaluation.scores import Scores
 
 
+@choosing(RuntimeConfig)
 def evaluate(
     models: Annotated[list[Path], typer.Argument(help="Folders of runs, or model files.")],
     catalog: CatalogFile,
+    chosen: Chosen,
     domains: Domains = None,
     split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
     shift: ShiftFamily = None,
@@ -25,7 +32,6 @@ def evaluate(
         Path | None,
         typer.Option("--output", "-o", help="By default `evaluation` in the run's folder."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     json: Json = False,
 ) -> None:
     """Score models on labelled images, domain by domain.
@@ -35,46 +41,71 @@ def evaluate(
 
     Example: `rhm evaluate runs/inria-none runs/inria-rhm catalog.parquet`
     """
-    from rhm.colour.shifts import SHIFTS
-    from rhm.data.catalog import SPLITS, Catalog
-    from rhm.evaluation.evaluator import amount_of_work, evaluate_model, picks_of
-    from rhm.evaluation.scores import Shift
-    from rhm.inference.runtime.backends import on_device
-    from rhm.inference.tiling.stream import Tiling
-    from rhm.models.model_file import load_model
+    from rhm.data.catalog import Catalog
+    from rhm.evaluation.evaluator import picks_of
     from rhm.records import plain
+
+    work = _work(split, domains, shift, shift_seed)
+    if output is not None and len(models) > 1:
+        raise typer.BadParameter("--output goes with one model")
+    listed, place = Catalog.load(catalog), chosen.make(RuntimeConfig)
+    told: dict[str, Any] = {"catalog_path": str(catalog), "tiling": Tiling(views=views)}
+    results: list[Scores] = []
+    for path in models:
+        picks = picks_of(results[0]) if results else None
+        results.append(_scored(path, output, listed, work, place, picks=picks, **told))
+    emit({"runs": [plain(scores) for scores in results]}, score_lines(results), as_json=json)
+
+
+def _work(
+    split: str, domains: list[str] | None, shift: str | None, shift_seed: int
+) -> dict[str, Any]:
+    """Return which images are scored, and how they are shifted."""
+    from rhm.colour.shifts import SHIFTS
+    from rhm.data.catalog import SPLITS
+    from rhm.evaluation.scores import Shift
 
     if split not in (*SPLITS, "all"):
         raise typer.BadParameter(f"unknown split '{split}': choose {', '.join(SPLITS)}, all")
     if shift is not None and shift not in SHIFTS:
         raise typer.BadParameter(f"unknown shift '{shift}': choose {', '.join(SHIFTS)}")
-    if output is not None and len(models) > 1:
-        raise typer.BadParameter("--output goes with one model")
-    listed = Catalog.load(catalog)
-    chosen: dict[str, Any] = {
+    return {
         "split": None if split == "all" else split,
         "domains": domains,
         "shifts": [Shift(shift, shift_seed)] if shift else [],
     }
-    results: list[Scores] = []
-    for path in models:
-        model = on_device(load_model(path), device)
-        run = path if path.is_dir() else path.parent
-        with progress(run.name, amount_of_work(listed, model.spec, **chosen)) as advance:
-            results.append(
-                evaluate_model(
-                    model,
-                    listed,
-                    output or run / "evaluation",
-                    name=run.name,
-                    catalog_path=str(catalog),
-                    picks=picks_of(results[0]) if results else None,
-                    tiling=Tiling(views=views),
-                    on_progress=partial(advance, 1),
-                    **chosen,
-                )
-            )
-    emit({"runs": [plain(scores) for scores in results]}, score_lines(results), as_json=json)
+
+
+def _scored(
+    path: Path,
+    output: Path | None,
+    listed: "Catalog",
+    work: dict[str, Any],
+    place: RuntimeConfig,
+    *,
+    tiling: Tiling,
+    **told: Any,
+) -> "Scores":
+    """Score a model by the runtime that would predict as much, unless another one is asked for."""
+    from rhm.evaluation.evaluator import amount_of_work, evaluate_model, pixels_of_work
+    from rhm.inference.runtime.selection import network_for
+    from rhm.models.model_file import load_model
+
+    model = load_model(path)
+    run = path if path.is_dir() else path.parent
+    pixels = pixels_of_work(listed, model.spec, **work) * tiling.passes
+    network = network_for(model, pixels=pixels, **asdict(place))
+    with progress(run.name, amount_of_work(listed, model.spec, **work)) as advance:
+        return evaluate_model(
+            network,
+            listed,
+            output or run / "evaluation",
+            name=run.name,
+            tiling=tiling,
+            on_progress=partial(advance, 1),
+            **work,
+            **told,
+        )
 
 
 def score_lines(results: "list[Scores]") -> list[str]:

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from rhm.cli.options import Json
+from rhm.cli.options import Json, Overlap, Tile
 from rhm.cli.output import emit, say
+from rhm.inference.settings.tile_config import Tiling
 
 
 def export(
@@ -18,8 +19,8 @@ def export(
     adapter: Annotated[
         Path | None, typer.Option(help="Adapter of this model, written by `rhm adapt`.")
     ] = None,
-    tile: Annotated[int, typer.Option(min=32, help="Side of a tile in pixels.")] = 512,
-    overlap: Annotated[int, typer.Option(min=0, help="Overlap of tiles in pixels.")] = 64,
+    tile: Tile = Tiling.tile,
+    overlap: Overlap = Tiling.overlap,
     dtype: Annotated[
         str | None,
         typer.Option(

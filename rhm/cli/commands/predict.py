@@ -1,79 +1,38 @@
 """``rhm predict``."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rhm.cli.options import Bands, BlackIsNodata, Json, Views, band_numbers
+from rhm.cli.flags import Chosen, choosing
+from rhm.cli.options import Json
 from rhm.cli.output import emit, progress, say
+from rhm.inference.prediction_config import PredictionConfig
+from rhm.inference.runtime.runtimes import RuntimeConfig
+from rhm.inference.settings.polygon_config import PolygonConfig
+from rhm.inference.settings.worker_config import WorkerConfig
 
 if TYPE_CHECKING:
     from rhm.inference.batch import SceneResult
-    from rhm.inference.plan import PredictionConfig
     from rhm.inference.runtime.backends import Backend
     from rhm.inference.scenes import Prediction
     from rhm.inference.tiling.strips import Workers
 
+_GPU_BATCH = 8  # a GPU wants more to do than one tile, whose features stay in a CPU's caches
 
+
+@choosing(PredictionConfig, PolygonConfig, RuntimeConfig, WorkerConfig)
 def predict(
     model: Annotated[Path, typer.Argument(help="Model file, or folder of a run.")],
     scenes: Annotated[list[str], typer.Argument(help="Scenes: files, folders, catalogs...")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the results.")],
+    chosen: Chosen,
     adapter: Annotated[
         Path | None, typer.Option(help="Adapter of this model, as `rhm adapt` writes it.")
-    ] = None,
-    tile: Annotated[int, typer.Option(min=32, help="Side of a tile in pixels.")] = 512,
-    overlap: Annotated[int, typer.Option(min=0, help="Overlap of tiles in pixels.")] = 64,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Tiles at once; by default 1 on a CPU, 8 on a GPU.")
-    ] = None,
-    threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="By default the model's.")
-    ] = None,
-    min_area_m2: Annotated[float, typer.Option(min=0, help="Drop smaller footprints.")] = 5.0,
-    simplify_m: Annotated[float, typer.Option(min=0, help="Simplify outlines by this.")] = 0.5,
-    regularize_m: Annotated[
-        float, typer.Option(min=0, help="Straighten outlines by this instead; try 2 or 3 pixels.")
-    ] = 0.0,
-    split_m: Annotated[
-        float, typer.Option(min=0, help="Split buildings at necks narrower by this; 0: never.")
-    ] = 3.0,
-    min_score: Annotated[float, typer.Option(min=0, max=1, help="Drop less certain ones.")] = 0.0,
-    footprints: Annotated[
-        str, typer.Option("--format", help="gpkg, parquet, geojson or fgb.")
-    ] = "gpkg",
-    bands: Bands = None,
-    black_is_nodata: BlackIsNodata = False,
-    resample: Annotated[
-        bool, typer.Option("--resample", help="Predict at the model's metres per pixel.")
-    ] = False,
-    views: Views = False,
-    dtype: Annotated[
-        str, typer.Option(help="Of the probability raster: uint8 or float32.")
-    ] = "uint8",
-    compress: Annotated[str, typer.Option(help="Of the rasters: deflate or zstd.")] = "deflate",
-    skip_errors: Annotated[
-        bool, typer.Option("--skip-errors", help="Damaged blocks of a scene are nodata.")
-    ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where an earlier run was cut short.")
-    ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    runtime: Annotated[
-        str, typer.Option(help="auto, torch or onnx (ONNX Runtime: faster on CPUs).")
-    ] = "auto",
-    workers: Annotated[
-        int, typer.Option(min=1, help="Processes that predict, on this machine.")
-    ] = 1,
-    dask: Annotated[
-        str | None, typer.Option(help="Dask scheduler, as tcp://head:8786; or local.")
-    ] = None,
-    resources: Annotated[
-        str | None, typer.Option(help="What each Dask job takes of a worker, as GPU=1.")
     ] = None,
     asset: Annotated[str | None, typer.Option(help="Of STAC items, which to predict.")] = None,
     dry_run: Annotated[
@@ -87,126 +46,104 @@ def predict(
 
     Example: `rhm predict runs/inria-rhm scene.tif -o predicted --resample`
     """
-    from rhm.inference.batch import predict_scenes
     from rhm.inference.inputs import find_scenes
-    from rhm.inference.plan import PredictionConfig
-    from rhm.inference.polygons import PolygonConfig
-    from rhm.inference.runtime.backends import network_for
-    from rhm.inference.tiling.stream import Tiling
-    from rhm.inference.vector_files import FORMATS
-    from rhm.models.model_file import load_model
 
-    if f".{footprints}" not in FORMATS:
-        raise typer.BadParameter(
-            f"unknown format '{footprints}': choose gpkg, parquet, geojson, fgb"
-        )
-    if overlap >= tile or tile % 32:
-        raise typer.BadParameter("--tile is a multiple of 32 and larger than --overlap")
+    hands = _check(chosen)
     files = find_scenes(scenes, asset=asset)
     pixels = _pixels(files)
-    network = network_for(
-        load_model(model, adapter=adapter),
-        device=device,
-        runtime=runtime,
-        pixels=pixels * (8 if views else 1) // workers,
-    )
-    config = PredictionConfig(
-        tiling=Tiling(tile, overlap, batch_size or _batch_size(network), views),
-        bands=band_numbers(bands),
-        black_is_nodata=black_is_nodata,
-        resample=resample,
-        skip_errors=skip_errors,
-        dtype=dtype,
-        compress=compress,
-        polygons=PolygonConfig(
-            threshold=network.spec.threshold if threshold is None else threshold,
-            min_area_m2=min_area_m2,
-            simplify_m=simplify_m,
-            regularize_m=regularize_m,
-            split_m=split_m,
-            min_score=min_score,
-        ),
-        suffix=f".{footprints}",
-    )
+    network = _network(model, adapter, chosen, pixels // hands.workers)
+    config = _config(chosen, network)
     if dry_run:
         emit(*_estimates(network, files, output, config), as_json=json)
         return
     with (
-        _workers(model, adapter, device, network.runtime, workers, dask, resources) as hands,
-        progress(
-            f"{len(files)} scenes" if len(files) > 1 else Path(files[0]).name,
-            pixels,
-            unit="Mpx",
-            per_unit=1e6,
-            quiet=json,
-        ) as advance,
+        _workers(model, adapter, chosen, network.runtime) as workers,
+        _bar(files, pixels, quiet=json) as advance,
     ):
-        results = predict_scenes(
-            network,
-            files,
-            output,
-            config,
-            resume=resume,
-            workers=hands,
-            side_by_side=1 if hands is None else workers + 1,
-            on_progress=advance,
-            on_result=_say if len(files) == 1 else None,
-        )
-    warning = None
-    if len(files) > 1:
-        warning = _say_of_all(results, network.spec.expected_iou)
+        results = _predicted(network, files, output, config, workers, hands.workers, advance)
+    warning = _say_of_all(results, network.spec.expected_iou) if len(files) > 1 else None
     _report(results, network.runtime, warning, as_json=json)
 
 
-def _batch_size(network: "Backend") -> int:
-    # On a CPU one tile's features stay in its caches; a GPU wants more to do.
-    return 8 if next(network.parameters()).is_cuda else 1
+def _check(chosen: Chosen) -> WorkerConfig:
+    """Refuse what is impossible before anything is loaded; return which processes predict."""
+    config = chosen.make(PredictionConfig, polygons=chosen.make(PolygonConfig))
+    if config.tile % 32:
+        raise typer.BadParameter(f"--tile is a multiple of 32, not {config.tile}")
+    chosen.make(RuntimeConfig)
+    return chosen.make(WorkerConfig)
+
+
+def _network(model: Path, adapter: Path | None, chosen: Chosen, pixels: int) -> "Backend":
+    from rhm.inference.runtime.selection import network_for
+    from rhm.models.model_file import load_model
+
+    pixels *= chosen.make(PredictionConfig).passes
+    place = asdict(chosen.make(RuntimeConfig))
+    return network_for(load_model(model, adapter=adapter), pixels=pixels, **place)
+
+
+def _config(chosen: Chosen, network: "Backend") -> PredictionConfig:
+    """Return how scenes are predicted, with what the model and its device decide filled in."""
+    on_gpu = next(network.parameters()).is_cuda
+    return chosen.make(
+        PredictionConfig,
+        batch_size=_GPU_BATCH if on_gpu else 1,
+        polygons=chosen.make(PolygonConfig, threshold=network.spec.threshold),
+    )
 
 
 @contextmanager
 def _workers(
-    model: Path,
-    adapter: Path | None,
-    device: str,
-    runtime: str,
-    count: int,
-    dask: str | None,
-    resources: str | None,
+    model: Path, adapter: Path | None, chosen: Chosen, runtime: str
 ) -> "Iterator[Workers | None]":
     """Yield who predicts strips; None for this process."""
-    if dask is None and resources is not None:
-        raise typer.BadParameter("--resources are of Dask jobs: give --dask too")
-    if dask is None and count == 1:
+    hands = chosen.make(WorkerConfig)
+    if hands.dask is None and hands.workers == 1:
         yield None
         return
     from rhm.inference.tiling.dask_cluster import DaskCluster
     from rhm.inference.tiling.workers import LocalProcesses, ModelSource
 
-    source = ModelSource.of(model, adapter, device, runtime.partition("-")[0])
-    if dask is None:
-        with LocalProcesses(source, count) as processes:
-            yield processes
+    source = ModelSource.of(model, adapter, chosen.make(RuntimeConfig).device, runtime)
+    cluster: AbstractContextManager[Workers]
+    if hands.dask is None:
+        cluster = LocalProcesses(source, hands.workers)
     else:
-        with DaskCluster(source, dask, count=count, resources=_amounts(resources)) as cluster:
-            yield cluster
+        amounts = None if hands.resources is None else dict(hands.resources)
+        cluster = DaskCluster(source, hands.dask, count=hands.workers, resources=amounts)
+    with cluster as workers:
+        yield workers
 
 
-def _amounts(text: str | None) -> dict[str, float] | None:
-    """Read ``GPU=1,MEMORY=4``.
+def _bar(
+    files: list[str], pixels: int, *, quiet: bool
+) -> AbstractContextManager[Callable[[float], None]]:
+    title = f"{len(files)} scenes" if len(files) > 1 else Path(files[0]).name
+    return progress(title, pixels, unit="Mpx", per_unit=1e6, quiet=quiet)
 
-    Raises:
-        typer.BadParameter: the text is something else.
-    """
-    if text is None:
-        return None
-    try:
-        pairs = (part.split("=") for part in text.split(","))
-        amounts = {name.strip(): float(amount) for name, amount in pairs}
-    except ValueError:
-        amounts = {}
-    if not amounts or not all(name and amount > 0 for name, amount in amounts.items()):
-        raise typer.BadParameter(f"'{text}' is not a list of resources such as GPU=1")
-    return amounts
+
+def _predicted(
+    network: "Backend",
+    files: list[str],
+    output: Path,
+    config: PredictionConfig,
+    workers: "Workers | None",
+    count: int,
+    advance: Callable[[int], None],
+) -> "list[SceneResult]":
+    from rhm.inference.batch import predict_scenes
+
+    return predict_scenes(
+        network,
+        files,
+        output,
+        config,
+        workers=workers,
+        side_by_side=1 if workers is None else count + 1,
+        on_progress=advance,
+        on_result=_say if len(files) == 1 else None,
+    )
 
 
 def _pixels(scenes: list[str]) -> int:
@@ -291,7 +228,7 @@ def _values(scene: str, prediction: "Prediction") -> dict[str, Any]:
 
 
 def _estimates(
-    network: "Backend", scenes: list[str], output: Path, config: "PredictionConfig"
+    network: "Backend", scenes: list[str], output: Path, config: PredictionConfig
 ) -> tuple[dict[str, Any], list[str]]:
     """Return what each scene would cost, as values and as lines."""
     from rhm.inference.estimate import estimate

@@ -1,25 +1,20 @@
-"""Where a network runs, and by what: PyTorch, or ONNX Runtime."""
+"""Networks where they run: executed by PyTorch, or by an engine that reads ONNX."""
 
-import logging
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rhm.errors import ConfigError, ModelFileError
-from rhm.inference.runtime.onnx_graph import check_session, graph_of, one_thread, run, session_of
+from rhm.errors import ConfigError
+from rhm.inference.runtime.onnx_graph import check_graph, graph_of, one_thread, run, session_of
 from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
 
-_LOG = logging.getLogger(__name__)
-
-RUNTIMES = ("auto", "torch", "onnx")
-"""What ``network_for`` can be asked for."""
-
-WORTHWHILE_PX = 16 * 512 * 512
-"""Per thread: with less to predict, ONNX Runtime does not win back what making its graph takes."""
+Engine = Callable[[bytes], Callable[[Tensor], Tensor]]
+"""Of an ONNX model file, returns what gives its output (N, 1, H, W) for images (N, C, H, W)."""
 
 
 class Backend(nn.Module):
@@ -30,7 +25,7 @@ class Backend(nn.Module):
 
     Attributes:
         model: as given, in ``eval`` mode.
-        runtime: ``torch``, ``torch-float16`` or ``onnx``: what decides their last digits.
+        runtime: its name in ``RUNTIMES``: what decides their last digits.
     """
 
     runtime: str
@@ -47,6 +42,10 @@ class Backend(nn.Module):
     def get_extra_state(self) -> Tensor:
         """Return the runtime as bytes: two runtimes of one model are not in the same state."""
         return torch.tensor(list(self.runtime.encode()), dtype=torch.uint8)
+
+
+DescribedNetwork = SegmentationModel | Backend
+"""A network with a ``spec``: a model, which PyTorch executes, or a model where it runs."""
 
 
 class TorchBackend(Backend):
@@ -78,76 +77,58 @@ class TorchBackend(Backend):
         return logits.float()
 
 
-class OnnxBackend(Backend):
-    """ONNX Runtime on the CPU, with as many threads as torch.
+class GraphBackend(Backend):
+    """An engine that reads ONNX, on the CPU.
 
     The graph is made of the model when the backend is, and tested on images of another size.
 
     Args:
         model: is moved to the CPU.
+        runtime: the engine's name in ``RUNTIMES``.
+        engine: is asked again in another process, and must therefore be found by name.
 
     Raises:
-        ConfigError: the extra ``onnx`` is not installed.
-        ModelFileError: ONNX cannot express the model.
+        ModelFileError: ONNX or the engine cannot express the model.
     """
 
-    runtime = "onnx"
-
-    def __init__(self, model: SegmentationModel) -> None:
+    def __init__(self, model: SegmentationModel, runtime: str, engine: Engine) -> None:
         super().__init__(on_device(model, "cpu"))
+        self.runtime = runtime
+        self._engine = engine
         bands = model.spec.bands
         axes = {0: "images", 2: "height", 3: "width"}
         with one_thread():
             graph = graph_of(model, torch.zeros(1, bands, 64, 64), dynamic=axes)
-        self._session = session_of(graph)
+        self._run = engine(graph)
         images = torch.randn(2, bands, 96, 160, generator=torch.Generator().manual_seed(0))
         with one_thread():
-            check_session(self._session, model, images, logits=True)
+            check_graph(self._run, model, images, logits=True)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits on the CPU."""
-        return run(self._session, images)
+        return self._run(images)
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[SegmentationModel]]:
-        # A session stays in its process: another one makes its own.
-        return type(self), (self.model,)
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An engine stays in its process: another one makes its own.
+        return GraphBackend, (self.model, self.runtime, self._engine)
 
 
-def network_for(
-    model: SegmentationModel,
-    *,
-    device: str = "auto",
-    runtime: str = "auto",
-    pixels: int | None = None,
-) -> Backend:
-    """Return a model ready to predict.
+class OnnxBackend(GraphBackend):
+    """ONNX Runtime on the CPU, with as many threads as torch.
 
     Args:
-        model: is moved to the device, in ``eval`` mode.
-        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-        runtime: ``torch``; ``onnx``, which is ONNX Runtime on the CPU; or ``auto``: ONNX Runtime
-            where the device is the CPU, the extra ``onnx`` is installed, ONNX can express the
-            model and there is enough to predict, and otherwise torch.
-        pixels: how many are to be predicted in all; None where that is not known, but many.
+        model: is moved to the CPU.
 
     Raises:
-        ConfigError: the runtime or device is unknown or not there, or they exclude each other.
-        ModelFileError: the runtime is ``onnx``, which cannot express the model.
+        ModelFileError: ONNX cannot express the model.
     """
-    if runtime not in RUNTIMES:
-        raise ConfigError(f"unknown runtime '{runtime}': choose {', '.join(RUNTIMES)}")
-    place = _place(device)
-    if runtime == "onnx":
-        if device != "auto" and place != "cpu":
-            raise ConfigError(f"ONNX Runtime is for the CPU here: on {device} use --runtime torch")
-        return OnnxBackend(model)
-    worthwhile = pixels is None or pixels >= WORTHWHILE_PX * torch.get_num_threads()
-    if runtime == "auto" and place == "cpu" and worthwhile:
-        try:
-            return OnnxBackend(model)
-        except (ConfigError, ModelFileError) as error:
-            _LOG.info("torch predicts, ONNX Runtime cannot: %s", error)
-    return TorchBackend(model, place)
+
+    def __init__(self, model: SegmentationModel) -> None:
+        super().__init__(model, "onnx", _onnx_runtime)
+
+
+def _onnx_runtime(graph: bytes) -> Callable[[Tensor], Tensor]:
+    return partial(run, session_of(graph))
 
 
 def on_device(model: SegmentationModel, device: str) -> SegmentationModel:
@@ -160,12 +141,12 @@ def on_device(model: SegmentationModel, device: str) -> SegmentationModel:
     Raises:
         ConfigError: the device is unknown or not there.
     """
-    place = torch.device(_place(device))
+    place = torch.device(place_of(device))
     model.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
 
 
-def _place(device: str) -> str:
+def place_of(device: str) -> str:
     """Return the device that a word means: ``cpu``, ``cuda`` or ``cuda:N``."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ from rhm.errors import ConfigError, ModelFileError, OutputError
 from rhm.files import atomic_path
 from rhm.inference.runtime.onnx_graph import (
     OPSET,
-    check_session,
+    check_graph,
     graph_of,
-    require_onnx,
+    run,
     session_of,
 )
+from rhm.inference.runtime.runtimes import RUNTIMES
+from rhm.inference.settings.tile_config import Tiling
 from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
 
@@ -58,8 +61,8 @@ def export_onnx(
     model: SegmentationModel,
     path: str | os.PathLike[str],
     *,
-    tile: int = 512,
-    overlap: int = 64,
+    tile: int = Tiling.tile,
+    overlap: int = Tiling.overlap,
     dtype: str | None = None,
     opset: int = OPSET,
 ) -> Exported:
@@ -86,7 +89,7 @@ def export_onnx(
             type, or ONNX cannot express it.
         OutputError: the file cannot be written.
     """
-    require_onnx()
+    RUNTIMES["onnx"].require()
     _check_options(tile, overlap, dtype, opset)
     path, spec = Path(path), model.spec
     if path.suffix.lower() != _SUFFIX:
@@ -98,7 +101,7 @@ def export_onnx(
     images = images * max(scaling.high) / 255.0
     names = ("images", "probability")
     graph = graph_of(whole, images[:1], dynamic={0: "batch"}, names=names, opset=opset)
-    check_session(session_of(graph), whole, images, logits=False)
+    check_graph(partial(run, session_of(graph)), whole, images, logits=False)
     metadata = _metadata(spec, scaling, tile, overlap)
     with atomic_path(path) as temporary:
         temporary.write_bytes(_described(graph, metadata, scaling.dtype))

@@ -1,6 +1,6 @@
 """A network as an ONNX graph, and ONNX Runtime that runs it.
 
-Needs the extra ``onnx``: nothing else in rhm does.
+Needs the packages of the runtime ``onnx``: whoever comes here has asked whether they are there.
 """
 
 import inspect
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from rhm.errors import ConfigError, ModelFileError
+from rhm.errors import ModelFileError
 
 OPSET = 17
 """Version of the operators: known to ONNX Runtime since 1.12, and so to older plug-ins."""
@@ -24,20 +24,15 @@ OPSET = 17
 TOLERANCE = 1e-4
 """The largest difference in probability at which a graph is what it was made of."""
 
-
-def require_onnx() -> None:
-    """Check that the packages of the extra ``onnx`` are there.
-
-    Raises:
-        ConfigError: they are not installed.
-    """
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            f"ONNX needs packages that are not installed ({error}): pip install 'rhm[onnx]'"
-        ) from error
+# Why the older exporter, by tracing: DYNAMO
+_EXPECTED_WARNINGS: dict[str, type[Warning]] = {
+    "You are using the legacy TorchScript-based ONNX export": DeprecationWarning,
+    "Setting `operator_export_type`": DeprecationWarning,
+    "The feature will be removed": DeprecationWarning,  # said by the exporter of its own parts
+    # What a trace could miss is found when the graph's results are compared with the network's.
+    "": torch.jit.TracerWarning,  # type: ignore[attr-defined]  # public, but not in __all__
+    "Constant folding": UserWarning,  # a step that is left to ONNX Runtime, which takes it
+}
 
 
 def graph_of(
@@ -59,16 +54,11 @@ def graph_of(
         opset: version of the operators.
 
     Raises:
-        ConfigError: the extra ``onnx`` is not installed.
         ModelFileError: ONNX cannot express the network.
     """
-    require_onnx()
     file = io.BytesIO()
     try:
-        with warnings.catch_warnings(), torch.no_grad(), _quietly(), _Expressible():
-            # Of what a trace could miss the result is tested; that the exporter is the older
-            # one is on purpose: it is many times faster, and needs no further package.
-            warnings.simplefilter("ignore")
+        with _expected_warnings(), torch.no_grad(), _Expressible():
             torch.onnx.export(
                 network,
                 (images,),
@@ -77,7 +67,10 @@ def graph_of(
                 output_names=names[1:],
                 dynamic_axes={name: dict(dynamic) for name in names},
                 opset_version=opset,
-                **_older_exporter(),
+                # What has no ONNX operator stays in the graph as PyTorch's, and ONNX Runtime names
+                # it. Refusing it, the exporter would print the whole network to standard output.
+                operator_export_type=torch.onnx.OperatorExportTypes.ONNX_FALLTHROUGH,
+                **_by_tracing(),
             )
     except Exception as error:
         raise ModelFileError(f"the model cannot be expressed in ONNX: {_reason(error)}") from error
@@ -120,14 +113,16 @@ def run(session: Any, images: Tensor) -> Tensor:
     return torch.from_numpy(result)
 
 
-def check_session(session: Any, network: nn.Module, images: Tensor, *, logits: bool) -> None:
-    """Check that a session gives what the network gives that it was made of.
+def check_graph(
+    execute: Callable[[Tensor], Tensor], network: nn.Module, images: Tensor, *, logits: bool
+) -> None:
+    """Check that a network's graph gives what the network gives.
 
     Probabilities may differ by ``TOLERANCE``, and logits, of which the probabilities are compared
     too, by ten times that share of the largest.
 
     Args:
-        session: of the network's graph.
+        execute: returns what the graph gives for images.
         network: in ``eval`` mode and on the CPU.
         images: (N, C, H, W) float32, preferably of another shape than the trace's.
         logits: whether the results are logits, and otherwise probabilities.
@@ -135,7 +130,7 @@ def check_session(session: Any, network: nn.Module, images: Tensor, *, logits: b
     Raises:
         ModelFileError: they differ by more, or one of the two does not take the images.
     """
-    found = run(session, images)
+    found = execute(images)
     try:
         with torch.inference_mode():
             expected: Tensor = network(images)
@@ -172,10 +167,19 @@ def _reason(error: Exception) -> str:
     return textwrap.shorten(str(error) or type(error).__name__, 160, placeholder=" ...")
 
 
-def _older_exporter() -> dict[str, Any]:
-    """Return the option that asks for the exporter by tracing, where there is a choice."""
+def _by_tracing() -> dict[str, Any]:
+    """Return the option that asks for the exporter that traces, where there is a choice."""
     known = inspect.signature(torch.onnx.export).parameters
     return {"dynamo": False} if "dynamo" in known else {}
+
+
+@contextmanager
+def _expected_warnings() -> Iterator[None]:
+    """Keep quiet about what the exporter by tracing warns of, and rhm knows."""
+    with warnings.catch_warnings():
+        for message, category in _EXPECTED_WARNINGS.items():
+            warnings.filterwarnings("ignore", message, category)
+        yield
 
 
 @contextmanager
@@ -187,21 +191,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep the exporter from printing the whole network to standard output when it fails."""
-    name = "_jit_set_onnx_log_enabled"
-    switch = getattr(torch._C, name, None)
-    if switch is None:
-        yield
-        return
-    setattr(torch._C, name, lambda enabled: None)
-    try:
-        yield
-    finally:
-        setattr(torch._C, name, switch)
 
 
 class _Expressible(TorchFunctionMode):

@@ -5,10 +5,9 @@ tiles is a product of two axes, so what is finished is known after every tile, a
 is what the next tiles overlap.
 """
 
-import math
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,12 +22,9 @@ from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import Window, blend_weights, starts
 from rhm.errors import ModelFileError
 from rhm.inference.runtime.tta import Network, averaged_over_views
+from rhm.inference.settings.tile_config import Tiling as Tiling
 from rhm.inference.tiling.prefetch import ahead
 from rhm.models.spec import ModelSpec
-
-# What encoders halve five times, and what is left of it for those that pool.
-_STRIDE = 32
-_SMALLEST_TILE = 64
 
 # One batch waits while the next is read.
 _BATCHES_AHEAD = 1
@@ -50,33 +46,6 @@ class PredictedBlock:
     window: Window
     probability: NDArray[np.float32]
     valid: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Tiling:
-    """How a raster is cut for prediction.
-
-    Attributes:
-        tile: side of a tile in pixels; for most networks a multiple of 32.
-        overlap: pixels that neighbouring tiles share.
-        batch_size: tiles that go through the network at once; 1 is fastest on a CPU.
-        views: whether probabilities are averaged over the eight turned and mirrored views of a
-            tile, which costs eight predictions.
-    """
-
-    tile: int = 512
-    overlap: int = 64
-    batch_size: int = 1
-    views: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.overlap < self.tile or self.batch_size < 1:
-            raise ValueError(f"overlap must be in [0, tile) and batch_size at least 1: {self}")
-
-    def for_image(self, height: int, width: int) -> "Tiling":
-        """Return tiles no larger than an image asks for, which would be predicted in vain."""
-        side = max(_SMALLEST_TILE, _STRIDE * math.ceil(max(height, width) / _STRIDE))
-        return self if side >= self.tile else replace(self, tile=side, overlap=0)
 
 
 class Grid:

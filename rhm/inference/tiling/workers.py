@@ -14,7 +14,7 @@ from typing import Self
 import torch
 
 from rhm.errors import ModelFileError, OutputError
-from rhm.inference.runtime.backends import network_for
+from rhm.inference.runtime.selection import network_for
 from rhm.inference.runtime.tta import Network
 from rhm.inference.tiling.strips import Strip, Task, predict_strips
 from rhm.models.model_file import adapter_file, load_model, model_file

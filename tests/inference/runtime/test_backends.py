@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from rhm.errors import ConfigError, ModelFileError
 from rhm.inference import network_for, predict_raster
-from rhm.inference.runtime.backends import WORTHWHILE_PX, OnnxBackend, TorchBackend
+from rhm.inference.runtime.backends import OnnxBackend, TorchBackend
 from rhm.inference.runtime.onnx_graph import _pooled
+from rhm.inference.runtime.runtimes import RUNTIMES
 from rhm.models.build import ARCHITECTURES, SegmentationModel
 from tests.inference.networks import built, needs_onnx
 
@@ -99,7 +100,7 @@ def test_what_onnx_cannot_express_is_one_line_or_torch(
 @needs_onnx
 def test_auto_is_onnx_where_there_is_much_to_predict() -> None:
     model = built()
-    much = WORTHWHILE_PX * torch.get_num_threads()
+    much = RUNTIMES["onnx"].worthwhile_px * torch.get_num_threads()
     for pixels, runtime in ((None, "onnx"), (much, "onnx"), (much - 1, "torch")):
         assert network_for(model, device="cpu", pixels=pixels).runtime == runtime
     assert network_for(model, device="cpu", runtime="torch").runtime == "torch"

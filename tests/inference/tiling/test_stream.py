@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rhm.colour.lookup import PixelMap
 from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.windows import Window
-from rhm.errors import ModelFileError, RasterError
+from rhm.errors import ConfigError, ModelFileError, RasterError
 from rhm.inference.tiling.stream import Grid, PredictedBlock, Reader, Tiling, predict_blocks
 
 TABLE = PixelMap.normalize((0.0,) * 3, (255.0,) * 3, np.uint8)
@@ -191,7 +191,7 @@ def test_a_model_of_the_wrong_shape_is_named() -> None:
 
 
 def test_impossible_tilings_are_refused() -> None:
-    with pytest.raises(ValueError, match="overlap"):
+    with pytest.raises(ConfigError, match="overlap"):
         Tiling(tile=8, overlap=8)
 
 

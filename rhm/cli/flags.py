@@ -1,0 +1,129 @@
+"""Flags: options of the command line, made from the options that functions take.
+
+What a flag is called, takes, means by default and says in ``--help`` stands with the dataclass that
+declares it (``rhm.inference.settings.option``).
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+
+import typer
+from typer.core import TyperCommand, TyperOption
+
+from rhm.inference.settings.option import Option, options_of
+
+C = TypeVar("C")
+
+_OPTIONS = "rhm_options"
+
+
+class Chosen:
+    """What a user chose of the options of some dataclasses.
+
+    Args:
+        values: by the option's name; None where it depends on something else and was left open.
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+
+    def make(self, config: type[C], **known: Any) -> C:
+        """Return a dataclass with what was chosen.
+
+        Args:
+            config: the dataclass.
+            known: fields that are no flags, and options for which something is known where they
+                were left open.
+
+        Raises:
+            ConfigError: a value is not allowed.
+        """
+        chosen = {name: self._values.get(name) for name in options_of(config)}
+        given = {name: value for name, value in chosen.items() if value is not None}
+        return config(**known | given)
+
+
+def flag(config: type[Any], name: str) -> Any:
+    """Return how typer shows an option of a dataclass, for commands that have it alone."""
+    known = options_of(config)[name]
+    word = known.flag or f"--{name.replace('_', '-')}"
+    return typer.Option(
+        word,
+        help=known.help,
+        min=known.least,
+        max=known.most,
+        show_default=known.depends or True,
+    )
+
+
+def choosing(*configs: type[Any]) -> Callable[[Callable[..., C]], Callable[..., C]]:
+    """Have a command take the options of dataclasses as flags, and get them as one ``Chosen``.
+
+    The flags stand in ``--help`` where the command has its parameter of that type.
+
+    Args:
+        configs: the dataclasses; of an option that two of them have, the first counts.
+    """
+    options: dict[str, Option] = {}
+    flags: dict[str, inspect.Parameter] = {}
+    for config in configs:
+        for name, known in options_of(config).items():
+            options.setdefault(name, known)
+            flags.setdefault(name, _parameter(config, name, known))
+
+    def expand(command: Callable[..., C]) -> Callable[..., C]:
+        signature = inspect.signature(command)
+        own = signature.parameters.values()
+        (place,) = (parameter.name for parameter in own if parameter.annotation is Chosen)
+        parameters: list[inspect.Parameter] = []
+        for parameter in own:
+            parameters += flags.values() if parameter.name == place else [parameter]
+
+        @functools.wraps(command)
+        def run(**values: Any) -> C:
+            chosen = {name: known.read(name, values.pop(name)) for name, known in options.items()}
+            return command(**values, **{place: Chosen(chosen)})
+
+        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        setattr(run, _OPTIONS, options)
+        return run
+
+    return expand
+
+
+class ChoosingCommand(TyperCommand):
+    """A command whose choices are looked up when its help is shown: not every command pays."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help with the choices filled in."""
+        options: Mapping[str, Option] = getattr(self.callback, _OPTIONS, {})
+        for parameter in self.params:
+            if parameter.name in options and isinstance(parameter, TyperOption):
+                parameter.help = options[parameter.name].told()
+        super().format_help(ctx, formatter)
+
+
+def _parameter(config: type[Any], name: str, known: Option) -> inspect.Parameter:
+    """Return an option as a parameter that typer reads."""
+    default = known.command_default(getattr(config, name))
+    kind: Any = str if known.parse else _without_none(get_type_hints(config)[name])
+    if default is None:
+        kind = kind | None
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        default=default,
+        annotation=Annotated[kind, flag(config, name)],
+    )
+
+
+def _without_none(kind: Any) -> Any:
+    """Return the type of an option's values, which may be left open."""
+    if get_origin(kind) is not UnionType:
+        return kind
+    (value,) = (member for member in get_args(kind) if member is not NoneType)
+    return value

@@ -1,0 +1,1 @@
+"""Settings: what an option is, and the options of tiles and of footprints."""

@@ -1,0 +1,64 @@
+"""Functions that take the fields of a dataclass as keywords."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+
+from rhm.inference.settings.option import options_of
+
+P = ParamSpec("P")
+Config = TypeVar("Config")
+Result = TypeVar("Result")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+
+
+class Taking(Generic[P, Config]):
+    """A decorator of functions whose last argument is a dataclass: see :func:`taking`."""
+
+    def __init__(self, make: Callable[P, Config]) -> None:
+        self._make = make
+
+    @overload
+    def __call__(
+        self, function: Callable[[A, Config], Result]
+    ) -> Callable[Concatenate[A, P], Result]: ...
+
+    @overload
+    def __call__(
+        self, function: Callable[[A, B, C, Config], Result]
+    ) -> Callable[Concatenate[A, B, C, P], Result]: ...
+
+    def __call__(self, function: Callable[..., Result]) -> Callable[..., Result]:
+        """Return the function with keywords in place of its last argument."""
+        own = list(inspect.signature(function).parameters.values())[:-1]
+        keywords = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for parameter in inspect.signature(self._make).parameters.values()
+        ]
+        signature = inspect.Signature([*own, *keywords])
+
+        @functools.wraps(function)
+        def with_keywords(*arguments: Any, **named: Any) -> Result:
+            given = signature.bind(*arguments, **named).arguments
+            positional = [given.pop(parameter.name) for parameter in own]
+            return function(*positional, self._make(**given))  # type: ignore[call-arg]
+
+        with_keywords.__signature__ = signature  # type: ignore[attr-defined]
+        helps = (f"    {name}: {known.told()}" for name, known in options_of(self._make).items())
+        with_keywords.__doc__ = "\n".join([inspect.getdoc(function) or "", "", "Options:", *helps])
+        return with_keywords
+
+
+def taking(make: Callable[P, Config]) -> Taking[P, Config]:
+    """Have a function's last argument, a dataclass, be given as keywords, one for each field.
+
+    The function's signature names them with their types and defaults, for programs that check
+    types too; to those, its own arguments are positional.
+
+    Args:
+        make: the dataclass.
+    """
+    return Taking(make)
