@@ -302,8 +302,11 @@ class SeededSampler(Sampler[int]):
 def _mirrored(raster: Raster | CachedRaster, window: Window) -> Pixels:
     """Read a window; beyond the image, which is not valid, pixels are mirrored at its edge."""
     inside = window.common(Window(0, 0, raster.info.height, raster.info.width))
+    pixels = raster.read(inside)
+    if inside == window:
+        return pixels
     row, col, *_ = inside.within(window)
-    return raster.read(inside).mirrored(window.height, window.width, row=row, col=col)
+    return pixels.mirrored(window.height, window.width, row=row, col=col)
 
 
 def _chip(image: NDArray[np.float32], mask: NDArray[Any], valid: NDArray[Any]) -> Chip:

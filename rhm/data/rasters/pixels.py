@@ -1,5 +1,6 @@
 """Pixels of an image together with where they hold data."""
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ class Pixels(NamedTuple):
     @classmethod
     def everywhere(cls, values: NDArray[Any]) -> "Pixels":
         """Return pixels that all hold data, which takes no memory to say."""
-        return cls(values, np.broadcast_to(np.True_, values.shape[:2]))
+        return cls(values, _everywhere(*values.shape[:2]))
 
     @property
     def is_everywhere(self) -> bool:
@@ -80,3 +81,9 @@ class Pixels(NamedTuple):
             TypeError: they are of none of ``rhm.colour.levels.DTYPES``.
         """
         return Histogram.of(self.values, valid=self.valid)
+
+
+@lru_cache(maxsize=64)
+def _everywhere(height: int, width: int) -> NDArray[np.bool_]:
+    # Broadcasting takes as long as to copy a chip.
+    return np.broadcast_to(np.True_, (height, width))

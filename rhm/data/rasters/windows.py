@@ -37,7 +37,7 @@ class Window(NamedTuple):
 
     def within(self, outer: "Window") -> "Window":
         """Return this window with its corner counted from that of another."""
-        return self._replace(row=self.row - outer.row, col=self.col - outer.col)
+        return Window(self.row - outer.row, self.col - outer.col, self.height, self.width)
 
 
 def starts(length: int, tile: int, overlap: int) -> list[int]:
