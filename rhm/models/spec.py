@@ -23,7 +23,7 @@ class ModelSpec:
     """The description that travels inside a model file.
 
     Attributes:
-        architecture: one of ``rhm.models.build.ARCHITECTURES``.
+        architecture: one of ``rhm.models.architectures.ARCHITECTURES``.
         encoder: timm's name of the backbone.
         bands: bands that an image must have.
         mean: subtracted from shares of the range, one or one per band.

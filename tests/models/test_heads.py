@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from rhm.models.build import ARCHITECTURES, ModelConfig, SegmentationModel
+from rhm.models.architectures import ARCHITECTURES
+from rhm.models.build import ModelConfig, SegmentationModel
 from rhm.models.heads import CosineClassifier, classifier, classifier_rows, classify
 from rhm.models.model_file import load_model, save_model
 from rhm.models.spec import ModelSpec

@@ -15,8 +15,8 @@ from rhm.colour.alternatives import STANDARDIZE, standardized
 from rhm.colour.histogram import Histogram
 from rhm.data.radiometry import Scaling
 from rhm.errors import ConfigError, ModelFileError, OutputError
+from rhm.models.architectures import ARCHITECTURES
 from rhm.models.build import (
-    ARCHITECTURES,
     SegmentationModel,
     input_statistics,
     load_encoder_weights,

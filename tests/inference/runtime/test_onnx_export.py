@@ -14,7 +14,7 @@ from rhm.data.radiometry import Scaling
 from rhm.data.rasters.gdal_options import quiet_about_georeference
 from rhm.errors import ConfigError, ModelFileError, OutputError
 from rhm.inference import export_onnx, predict_raster
-from rhm.models.build import ARCHITECTURES
+from rhm.models.architectures import ARCHITECTURES
 from rhm.models.spec import ModelSpec
 from tests.inference.networks import built, needs_onnx
 
