@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from rhm.colour.alternatives import STANDARDIZE, standardized
 from rhm.colour.histogram import Histogram
 from rhm.colour.lookup import PixelMap
-from rhm.data.radiometry import Scaling
+from rhm.data.radiometry import Scaling, histogram_of
+from rhm.data.rasters.raster import Raster
 from rhm.errors import ModelFileError
 
 FORMAT = 4
@@ -133,28 +135,63 @@ class ModelSpec:
         ) as error:
             raise ModelFileError(f"not a model description: {error}") from error
 
-    def tables(self) -> dict[str, PixelMap]:
-        """Return, by dtype, the map from stored values to the network's normalised input."""
-        return {
-            dtype: scaling.table(self.mean, self.std) for dtype, scaling in self.scalings.items()
-        }
+    @property
+    def needs_histogram(self) -> bool:
+        """Whether an image's histogram decides its input: the model standardises scenes."""
+        return STANDARDIZE[self.standardize] is not None
 
-    def input_table(self, scaling: Scaling, scene: Histogram | None = None) -> PixelMap:
-        """Return the map from a scene's stored values to the network's normalised input.
+    def known_scaling(self, dtype: str) -> Scaling | None:
+        """Return the range of imagery of a dtype, or None where each image's must be measured.
 
-        Args:
-            scaling: the scene's range, black to white.
-            scene: its histogram, which a standardisation needs.
+        What the model stores is applied as it is; other 8-bit imagery fills its type.
+        """
+        whole = Scaling.of_bytes(self.bands) if dtype == "uint8" else None
+        return self.scalings.get(dtype, whole)
+
+    def scaling_of(self, raster: Raster) -> Scaling:
+        """Return the range, black to white, in which the model sees a raster.
+
+        Where the model knows none of its dtype, the raster's own is measured: all that can be
+        done, and worth saying.
 
         Raises:
-            ValueError: the model standardises scenes, and the histogram is missing.
+            ModelFileError: the raster has another number of bands than the model takes.
+            RasterError: the raster cannot be read.
         """
-        table = scaling.table(self.mean, self.std)
-        if self.standardize == "none":
+        self.check_bands(len(raster.info.bands), raster.info.path)
+        known = self.known_scaling(raster.info.dtype)
+        return known or Scaling.measure(histogram_of(raster))
+
+    def input_table(self, imagery: str | Scaling, scene: Histogram | None = None) -> PixelMap:
+        """Return the map from an image's stored values to the network's normalised input.
+
+        Args:
+            imagery: the image's range, black to white; or its dtype, where the model knows the
+                range of that.
+            scene: the image's histogram, where ``needs_histogram``.
+
+        Raises:
+            ValueError: the histogram is missing, or the model knows no range of the dtype.
+        """
+        scaling = self.known_scaling(imagery) if isinstance(imagery, str) else imagery
+        if scaling is None:
+            raise ValueError(f"the model stores no range of {imagery} imagery")
+        table = _normalization(scaling, self.mean, self.std)
+        if not self.needs_histogram:
             return table
         if scene is None:
             raise ValueError(f"standardisation '{self.standardize}' needs the scene's histogram")
         return standardized(self.standardize, scene, scaling.low, scaling.high).then(table)
+
+    def table_of(self, raster: Raster) -> PixelMap:
+        """Return the ``input_table`` of a raster, which is measured as far as that is needed.
+
+        Raises:
+            ModelFileError: the raster has another number of bands than the model takes.
+            RasterError: the raster cannot be read.
+        """
+        scaling = self.scaling_of(raster)
+        return self.input_table(scaling, histogram_of(raster) if self.needs_histogram else None)
 
     def check_bands(self, bands: int, image: str) -> None:
         """Check that an image has as many bands as the model wants.
@@ -187,6 +224,12 @@ class ModelSpec:
         }
         nearest = min(distances, key=lambda name: float(distances[name].mean()))
         return nearest, distances[nearest]
+
+
+@lru_cache(maxsize=8)
+def _normalization(scaling: Scaling, mean: tuple[float, ...], std: tuple[float, ...]) -> PixelMap:
+    # Training asks for the same few once a chip.
+    return scaling.table(mean, std)
 
 
 def _is_finite(value: object) -> bool:

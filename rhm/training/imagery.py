@@ -57,7 +57,8 @@ class Material:
         if dtype in self.scalings:
             return self.scalings[dtype]
         images = [tile for tile in self.references if tile.dtype == dtype]
-        return measure_scalings(_counted(images).values())[dtype]
+        counted = [histogram for histogram in _counted(images).values() if histogram.pixels]
+        return measure_scalings(counted)[dtype]
 
     def unit_histograms(self) -> dict[str, list[list[float]]]:
         """Return each training domain's shares on 256 levels from black to white, per band."""
@@ -90,10 +91,10 @@ def gather(config: RunConfig) -> Material:
     if len(bands) > 1:
         raise CatalogError(f"training images have {sorted(bands)} bands: train on one number only")
     counted = _counted(train)
-    if not counted:
-        raise CatalogError(f"{config.data.catalog}: no training image has valid pixels")
     # Chips of an image without data teach nothing.
-    train = [tile for tile in train if str(tile.image) in counted]
+    train = [tile for tile in train if counted[str(tile.image)].pixels]
+    if not train:
+        raise CatalogError(f"{config.data.catalog}: no training image has valid pixels")
     bank = _bank(config, train, counted)
     if bank is not None and bank.bands not in bands:
         raise ConfigError(f"augment.bank has {bank.bands} bands, the training images {bands.pop()}")
@@ -194,13 +195,11 @@ def _check_validation(tiles: Sequence[Tile], *, bands: int, dtypes: Collection[s
 
 
 def _counted(tiles: Sequence[Tile]) -> dict[str, Histogram]:
-    """Return the histogram of each image that has valid pixels, by its path."""
+    """Return the histogram of each image, by its path."""
     counted = {}
     for tile in tiles:
         with tile.open() as raster:
-            histogram = histogram_of(raster, max_pixels=_PIXELS_PER_TILE)
-        if histogram.pixels:
-            counted[str(tile.image)] = histogram
+            counted[str(tile.image)] = histogram_of(raster, max_pixels=_PIXELS_PER_TILE)
     return counted
 
 
