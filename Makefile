@@ -9,13 +9,16 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	$(BIN)/rhm demo -o demo
 
+# Four workers at most: each of them imports PyTorch, which takes a gigabyte.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 check: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor --offline --quiet .github/workflows
 
 format: $(READY)
 	$(BIN)/ruff check --fix
@@ -31,7 +34,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/adapters.py
 	$(BIN)/python benchmarks/backends.py
 
-# build/site/index.html; figures are made once, and anew after docs/figures is removed.
+# build/site/index.html; figures are made once; remove docs/figures to make them again.
 site: $(READY)
 	$(BIN)/python docs/figures.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

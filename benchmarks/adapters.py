@@ -1,12 +1,12 @@
-"""A training step with adapters, against LoRA as PEFT does it: time and peak memory.
+"""Time and peak memory of a training step with adapters, compared with LoRA in PEFT.
 
     python benchmarks/adapters.py
 
-Four backbones of timm with a linear classifier, 8 images of 224 x 224, rank 8 on the same layers:
-all that PEFT can adapt, which are linear layers and convolutions of one group. ``branch`` is PEFT's
-way, activations through two thin layers; rhm adds the update to the weight once a step. PEFT is not
-among rhm's dependencies: install it beside them, or only rhm is measured. Memory is what a process
-of its own grows by in its first steps.
+The benchmark trains four timm backbones with a linear classifier on 8 images of 224 x 224, with
+rank 8 on the same layers: all layers that PEFT can adapt, which are linear layers and ungrouped
+convolutions. PEFT sends the activations through two thin layers, whereas rhm adds the update to the
+weight once per step. PEFT is not a dependency of rhm: unless you install it as well, only rhm is
+measured. Memory is the growth of a separate process during its first steps.
 """
 
 import gc
@@ -41,7 +41,7 @@ def network(name: str) -> nn.Module:
 
 
 def layers(model: nn.Module) -> list[str]:
-    """Return the layers that every way adapts."""
+    """Return the layers that every method adapts."""
     return [
         name
         for name, module in model.named_modules()
@@ -72,7 +72,7 @@ def step(model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor) -> 
 
 
 def grown_mb(name: str, way: str) -> float:
-    """Return by how much this process grows in the first steps."""
+    """Return by how many megabytes this process grows during the first steps."""
     model, optimizer = stepper(name, way)
     images = torch.randn(BATCH, 3, SIDE, SIDE)
     gc.collect()
@@ -100,7 +100,7 @@ def main() -> None:
             if name in CONVOLUTIONAL:
                 ratios.setdefault(way, []).append(ratio)
             print(
-                f"{name:<24} {way:<14} {found[way]:7.0f} ms a step  {ratio:5.2f} of {WAYS[-1]}  "
+                f"{name:<24} {way:<14} {found[way]:7.0f} ms per step  {ratio:5.2f} of {WAYS[-1]}  "
                 f"{grown:6.0f} MB"
             )
     for way, values in ratios.items():

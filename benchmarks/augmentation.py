@@ -1,9 +1,11 @@
-"""What each augmentation costs in the loader, as a share of a training step on this machine.
+"""Cost of each augmentation in the data loader, as a share of a training step on this machine.
 
     python benchmarks/augmentation.py
 
-A chip of 256 x 256 x 3 (uint8, and 11 bit in uint16) goes through flips, colour and normalisation,
-single-threaded; a step trains the default network on eight such chips.
+Chips of 256 x 256 x 3 (uint8, and 11 bits in uint16) are flipped, augmented in colour and
+normalised on one thread. A training step trains the default network on eight such chips. The last
+lines time the draw of a target from a bank of sixteen images, unpacked for every draw or kept
+unpacked, and the match that follows it.
 """
 
 import statistics
@@ -16,8 +18,9 @@ import numpy as np
 import torch
 from machine import machine, medians_ms
 
-from rhm.colour.augment_config import FROM_BANK, AugmentConfig
-from rhm.colour.augmentation import ChipAugmentation
+from rhm.augmentation.augment_config import AugmentConfig
+from rhm.augmentation.chip_augmentation import ChipAugmentation
+from rhm.augmentation.colours import COLOUR
 from rhm.colour.histogram import Histogram
 from rhm.colour.histogram_bank import HistogramBank
 from rhm.colour.lookup import PixelMap
@@ -56,7 +59,7 @@ def step_seconds() -> float:
 
 
 def chip_costs_ms(dtype: type, top: int) -> dict[str, float]:
-    """Return the median time of a chip under each augmentation that treats this type."""
+    """Return the median time per chip of each augmentation that supports this type."""
     images, rng = chips(dtype, top), np.random.default_rng(0)
     bank = HistogramBank(map(Histogram.of, chips(dtype, top // 2)))
     low, high = (0.0,) * 3, (float(top),) * 3
@@ -65,7 +68,7 @@ def chip_costs_ms(dtype: type, top: int) -> dict[str, float]:
     scene = Histogram.of(images[0])
 
     def through(**settings: Any) -> Callable[[], object]:
-        needs_bank = settings.get("colour") in FROM_BANK
+        needs_bank = COLOUR[settings.get("colour", "none")].from_bank
         config = AugmentConfig(bank="a bank" if needs_bank else None, p=1.0, **settings)
         augment = ChipAugmentation(config, dtype=np.dtype(dtype), low=low, high=high, bank=bank)
         return lambda: augment(
@@ -85,21 +88,40 @@ def chip_costs_ms(dtype: type, top: int) -> dict[str, float]:
     return medians_ms(candidates, runs=100)
 
 
+def draw_costs_ms(dtype: type, top: int) -> dict[str, float]:
+    """Return the median time of a target's draw, its steps worked out, and of a match to it."""
+    bank, rng = HistogramBank(map(Histogram.of, chips(dtype, top))), np.random.default_rng(0)
+    source = Histogram.of(chips(dtype, top)[0])
+    target = bank.histograms[0]
+    return medians_ms(
+        {
+            "unpacked": lambda: bank.entries[int(rng.integers(16))].unpack().steps,
+            "kept": lambda: bank.sample(rng=rng).steps,
+            "match": lambda: PixelMap.matching(source, target),
+        },
+        runs=200,
+    )
+
+
 def main() -> None:
     """Print the table."""
     cv2.setNumThreads(1)
     print(machine("torch", "numpy", "opencv-python-headless", "albumentations"))
     step = step_seconds()
     per_chip_ms = 1000.0 * step / BATCH
-    print(f"training step, {BATCH} chips of {SIDE} px: {step:.2f} s, {per_chip_ms:.0f} ms a chip")
+    print(f"training step, {BATCH} chips of {SIDE} px: {step:.2f} s, {per_chip_ms:.0f} ms per chip")
     for dtype, top in ((np.uint8, 255), (np.uint16, 2047)):
         measured = chip_costs_ms(dtype, top)
         for name, milliseconds in measured.items():
             over = milliseconds - measured["none"]
             print(
-                f"{np.dtype(dtype).name:<7} {name:<30} {milliseconds:6.2f} ms a chip, "
+                f"{np.dtype(dtype).name:<7} {name:<30} {milliseconds:6.2f} ms per chip, "
                 f"{over:+6.2f} ms over none: {over / per_chip_ms:+.2%} of a step"
             )
+    for dtype, top in ((np.uint8, 255), (np.uint16, 2047), (np.uint16, 65535)):
+        costs = draw_costs_ms(dtype, top)
+        bits = int(top).bit_length()
+        print(f"{bits:>2} bit, a target's draw", *(f"{n} {ms:.3f} ms" for n, ms in costs.items()))
 
 
 if __name__ == "__main__":

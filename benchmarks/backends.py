@@ -1,11 +1,12 @@
-"""ONNX Runtime against PyTorch on the CPU: what a tile of 512 x 512 takes, and what building takes.
+"""ONNX Runtime compared with PyTorch on the CPU: time per tile, and time to build the graph.
 
     python benchmarks/backends.py
 
-Four networks with random weights, batches of 1 and 4 tiles, 1 and 2 threads. The two runtimes take
-turns on the same images, which they get as ``rhm predict`` gives them, and the probabilities are
-taken off them. *Building* is all that ONNX Runtime needs before the first tile: tracing, session
-and test; *pays off* is the number of tiles after which it has won that back.
+The benchmark runs four networks with random weights on batches of 1 and 4 tiles of 512 x 512, with
+1 and 2 threads. The two runtimes take turns on the same images, which they receive in the same way
+as in ``rhm predict``. *Building* is everything that ONNX Runtime needs before the first tile:
+tracing the network, creating the session, and testing it. *Pays off* is the number of tiles after
+which that time is recovered.
 """
 
 import os
@@ -29,13 +30,13 @@ NETWORKS = (
 
 
 def probabilities(network: Backend, images: torch.Tensor) -> torch.Tensor:
-    """Return what a prediction takes off a runtime."""
+    """Return the probabilities that a runtime predicts."""
     with torch.inference_mode():
         return network(images.to(memory_format=torch.channels_last)).sigmoid()
 
 
 def building_ms(model: SegmentationModel) -> float:
-    """Return the median time that ONNX Runtime needs to be ready."""
+    """Return the median time in milliseconds until ONNX Runtime is ready."""
     times = []
     for _ in range(3):
         start = time.perf_counter()
@@ -74,9 +75,9 @@ def measured(architecture: str, encoder: str, threads: int) -> None:
 def main() -> None:
     """Print the table."""
     print(machine("torch", "onnxruntime", "onnx", "timm", "segmentation-models-pytorch"))
-    print(f"processes that wanted a core before: {os.getloadavg()[2]:.1f}")
+    print(f"load average of the last 15 minutes: {os.getloadavg()[2]:.1f}")
     print(
-        "| network | threads | batch | torch, ms a tile | onnx, ms a tile | ratio "
+        "| network | threads | batch | torch, ms per tile | onnx, ms per tile | ratio "
         "| building, ms | pays off, tiles | largest difference |\n|" + "---|" * 9
     )
     for threads in (1, 2):

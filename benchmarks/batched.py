@@ -1,10 +1,10 @@
-"""Matching a whole batch at once, against matching its images one after another.
+"""Matching a whole batch at once, compared with matching its images one after another.
 
     python benchmarks/batched.py
 
-32 images of 3 x 512 x 512 where CUDA is there, 8 where it is not. There are peers on the CPU only:
-they get and return the tensor's arrays, as a training loop that calls them must. With CUDA the
-module's share of a training step is measured as well.
+The batch has 32 images of 3 x 512 x 512 with CUDA, and 8 without. Other libraries can be compared
+only on the CPU: they convert the tensors to arrays and back, as a training loop that calls them
+would have to. With CUDA, the share of the module in a training step is measured as well.
 """
 
 import os
@@ -30,7 +30,7 @@ NORMALIZE = PixelMap.normalize((0,) * 3, (255,) * 3, np.uint8, mean=(0.5,), std=
 
 
 def images(count: int, dtype: type, levels: int, *, seed: int) -> np.ndarray:
-    """Return smooth, noisy images (count, 3, SIDE, SIDE), each of its own distribution."""
+    """Return smooth, noisy images (count, 3, SIDE, SIDE) with different distributions."""
     rng = np.random.default_rng(seed)
     waves = np.sin(np.linspace(0, 9, SIDE))[:, None] * np.cos(np.linspace(0, 7, SIDE))
     shares = 0.4 + 0.2 * waves + rng.uniform(-0.2, 0.2, (count, 3, 1, 1))
@@ -46,7 +46,7 @@ def one_by_one(match: Callable[[np.ndarray, int], np.ndarray], batch: torch.Tens
 
 
 def on_the_cpu(count: int = 8) -> None:
-    """Print the table of the CPU, single-threaded: milliseconds an image."""
+    """Print the table for the CPU, single-threaded: milliseconds per image."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     references = images(4, np.uint8, 256, seed=1).transpose(0, 2, 3, 1)
@@ -95,7 +95,7 @@ def on_the_cpu(count: int = 8) -> None:
         assert torch.equal(module.match(batch, targets), one_by_one(loops[name], batch))
     print(f"CPU, one thread, {count} images of 3 x {SIDE} x {SIDE}")
     for name, milliseconds in medians_ms(candidates, runs=9).items():
-        print(f"{name:<52} {milliseconds / count:7.2f} ms an image")
+        print(f"{name:<52} {milliseconds / count:7.2f} ms per image")
 
 
 def cuda_ms(call: Callable[[], object], runs: int = 20) -> float:
@@ -113,7 +113,7 @@ def cuda_ms(call: Callable[[], object], runs: int = 20) -> float:
 
 
 def training_step(count: int) -> Callable[[], object]:
-    """Return one step of a U-Net with ResNet-34 at mixed precision, on ready images."""
+    """Return one step of a U-Net with ResNet-34 at mixed precision, on images on the GPU."""
     model = smp.Unet("resnet34", encoder_weights=None, in_channels=3, classes=1).cuda()
     optimizer = torch.optim.AdamW(model.parameters())
     scaler = torch.amp.GradScaler("cuda")
@@ -132,10 +132,10 @@ def training_step(count: int) -> Callable[[], object]:
 
 
 def on_the_gpu(count: int = 32) -> None:
-    """Print the table of the GPU: milliseconds a batch, share of a training step, memory."""
+    """Print the table for the GPU: milliseconds per batch, share of a training step, memory."""
     step = cuda_ms(training_step(count))
     print(f"{torch.cuda.get_device_name()}, {count} images of 3 x {SIDE} x {SIDE}")
-    print(f"{'training step, U-Net / ResNet-34, mixed precision':<52} {step:7.2f} ms a batch")
+    print(f"{'training step, U-Net / ResNet-34, mixed precision':<52} {step:7.2f} ms per batch")
     for name, dtype, levels, normalize in (
         ("uint8", np.uint8, 256, None),
         ("uint8 + normalise", np.uint8, 256, NORMALIZE),
@@ -153,7 +153,7 @@ def on_the_gpu(count: int = 32) -> None:
             call(batch)
             gigabytes = (torch.cuda.max_memory_allocated() - before) / 1e9
             print(
-                f"{name + ': batched' + form:<52} {time:7.2f} ms a batch, "
+                f"{name + ': batched' + form:<52} {time:7.2f} ms per batch, "
                 f"{time / step:6.2%} of a step, {gigabytes:.2f} GB"
             )
 
@@ -165,7 +165,7 @@ def main() -> None:
     if torch.cuda.is_available():
         on_the_gpu()
     else:
-        print("share of a training step: not measured, it needs a GPU with CUDA")
+        print("share of a training step: not measured, because it needs a GPU with CUDA")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Do normalised features collapse faster than features kept small by weight decay, and better?
+"""Do normalised features collapse faster than features under weight decay, and perform better?
 
     python benchmarks/collapse.py --work /tmp/collapse
 
-The practical claim of Yaras et al. (NeurIPS 2022), on real imagery (``--data``, by default that of
-``RHM_DATA`` or ``../shared/data``): patches of one town classified as building or background by a
-backbone with a linear and with a cosine head, and the same two heads in segmentation. Both train
-alike but for the head. What is finished lies in ``--work`` and is not repeated; ``--table`` only
-prints.
+This tests the practical claim of Yaras et al. (NeurIPS 2022) on real imagery (``--data``, by
+default ``RHM_DATA`` or ``../shared/data``). Patches of one town are classified as building or
+background by a backbone with a linear head and with a cosine head, and the same two heads are
+compared in segmentation. The runs differ only in the head. Finished runs are stored in ``--work``
+and not repeated; ``--table`` only prints the tables.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=data)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--table", action="store_true", help="only print what is there")
+    parser.add_argument("--table", action="store_true", help="only print the tables")
     asked = parser.parse_args()
     if not asked.table:
         path = asked.work / "catalog.parquet"
@@ -77,7 +77,7 @@ def main() -> None:
 def once(
     work: Path, kind: str, head: str, seed: int, run: Callable[[], list[dict[str, float]]]
 ) -> None:
-    """Keep the result of a run, unless it is there."""
+    """Run and store the result, unless it is stored already."""
     path = work / "results" / f"{kind}.{head}.{seed}.json"
     if path.is_file():
         return
@@ -88,7 +88,7 @@ def once(
 
 
 class Classifier(nn.Module):
-    """A backbone, mean pooling, and two classes told apart linearly or by the angle."""
+    """A backbone, mean pooling, and a linear or cosine classifier of two classes."""
 
     def __init__(self, head: str) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class Classifier(nn.Module):
 
 
 def patches(catalog: Path, head: str, seed: int) -> list[dict[str, float]]:
-    """Train on patches, and return a record an epoch."""
+    """Train on patches and return one record per epoch."""
     torch.manual_seed(seed)
     listed = Catalog.load(catalog)
     images, labels = cut(listed.select(split="train").tiles, PATCHES["train"], seed=seed)
@@ -137,7 +137,7 @@ def patches(catalog: Path, head: str, seed: int) -> list[dict[str, float]]:
 def measured(
     model: Classifier, images: Tensor, labels: Tensor, unseen: Tensor, truth: Tensor
 ) -> dict[str, float]:
-    """Return collapse on the training patches and accuracy on both."""
+    """Return the collapse on the training patches and the accuracy on both sets."""
     moments = ClassMoments(2, model.weight.shape[1])
     right = 0
     with torch.inference_mode():
@@ -158,10 +158,10 @@ def measured(
 
 
 def cut(tiles: Sequence[Tile], count: int, *, seed: int) -> tuple[Tensor, Tensor]:
-    """Return as many patches of either class, (N, 3, side, side) and (N,).
+    """Return patches (N, 3, side, side) and labels (N,), half of them of each class.
 
-    Building: at least half of the middle quarter of the side is; background: nothing is in the
-    middle half.
+    A building patch has at least half of its central square (a quarter of the side wide) built up;
+    a background patch has nothing built up in the central square of half the side.
     """
     rng = np.random.default_rng(seed)
     found: dict[int, list[Tensor]] = {0: [], 1: []}
@@ -187,7 +187,7 @@ def cut(tiles: Sequence[Tile], count: int, *, seed: int) -> tuple[Tensor, Tensor
 
 
 def segmented(catalog: Path, head: str, seed: int) -> list[dict[str, float]]:
-    """Train a segmentation model, and return a record a validation."""
+    """Train a segmentation model and return one record per validation."""
     config = parse_config(
         {
             "name": f"{head}-{seed}",
@@ -219,7 +219,7 @@ def segmented(catalog: Path, head: str, seed: int) -> list[dict[str, float]]:
 
 
 def table(work: Path, kind: str) -> Iterator[str]:
-    """Yield a row per head and record: means over seeds, with deviations at the end."""
+    """Yield a row per head and record: means and standard deviations over seeds."""
     scores = (
         ("training", "test") if kind == "patches" else ("validation IoU", "test IoU of the best")
     )

@@ -1,16 +1,17 @@
-"""Train on one place, test on the others, with every augmentation; then print what it came to.
+"""Train on one place and test on the others, with every augmentation; then print the results.
 
     python benchmarks/cross_domain.py --work /tmp/cross
 
-The two experiments of Yaras et al. (JSTARS 17, 2024), on real imagery (``--data``, by default
-that of ``RHM_DATA`` or ``../shared/data``): (b) cross-domain, each place as source and the others
-as target, without labels of the target; (a) controlled shifts, the models of the largest source
-under families of random pixel-wise maps. Banks hold the histograms of the target's images, those
-that are tested on included: unlabelled imagery of the target is what the method asks for.
+The script repeats the two experiments of Yaras et al. (JSTARS 17, 2024) on real imagery
+(``--data``, by default ``RHM_DATA`` or ``../shared/data``): (b) cross-domain, with each place as
+source and the others as targets, without labels of the target; (a) controlled shifts, with the
+models of the largest source under several families of random pixel-wise maps. The banks contain the
+histograms of the target's images, including those that are tested: the method is meant to see
+unlabelled imagery of the target.
 
-What is finished lies in ``--work`` as one JSON file a run, and a run that is there is not
-repeated: interrupt and start again as you like, add seeds or augmentations later. ``--table``
-only prints.
+Each finished run is stored in ``--work`` as one JSON file and is not repeated. You can interrupt
+the script and start it again, and add seeds or augmentations later. ``--table`` only prints the
+tables.
 """
 
 import argparse
@@ -30,11 +31,12 @@ import numpy as np
 import torch
 from machine import machine, mean_and_spread, thinned
 
+from rhm.augmentation.colours import COLOUR, FROM_BANK
 from rhm.colour.shifts import SHIFTS
 from rhm.data.catalog import Catalog, Tile
 from rhm.data.layouts.indexers import index_folder
 from rhm.data.radiometry import bank_of
-from rhm.evaluation.tile_scores import Shift
+from rhm.evaluation.scores import Shift
 from rhm.files import write_text
 from rhm.inference.tiling.stream import Tiling
 from rhm.lab.controlled_shifts import pixel_iou, pixels_by_probability, shifted_bank
@@ -48,7 +50,7 @@ PLACES = {
     "dubai": ("dubai",),
     "vegas": ("spacenet2_vegas",),
 }
-"""Sources and targets: the domains of each."""
+"""The domains of each source or target."""
 
 PAIRS = tuple(itertools.permutations(PLACES, 2))
 
@@ -57,7 +59,7 @@ SHIFT_SEED = 7
 GSD_M = 1.0
 TEST_SHARE = 0.4
 TEST_PIXELS = 6e6
-"""About so many pixels a place are tested on: where there are more, evenly spaced images."""
+"""Pixels per place to test on, approximately; larger places are thinned to evenly spaced images."""
 
 TILING = Tiling(tile=576)
 
@@ -96,7 +98,7 @@ AUGMENTATIONS: dict[str, dict[str, Any]] = {
         }
     },
 }
-"""Sections of the configuration by the name of the augmentation in the tables."""
+"""Sections of the configuration, by the name of the augmentation in the tables."""
 
 COMPARED = tuple(AUGMENTATIONS)[:10]
 VARIANTS = ("none", "rhm", *tuple(AUGMENTATIONS)[10:])
@@ -110,7 +112,7 @@ AUGMENTED = (
     "color-jitter",
     "hsv",
 )
-"""Those that experiment (a) compares."""
+"""The augmentations that experiment (a) compares."""
 
 
 @dataclass(frozen=True)
@@ -118,10 +120,10 @@ class Setting:
     """Sizes of the experiment.
 
     Attributes:
-        work: folder of catalog, banks, runs and results.
-        steps: of each run.
-        chip_px: side of a chip.
-        batch_size: chips a step.
+        work: folder of the catalog, banks, runs and results.
+        steps: number of optimiser steps of each run.
+        chip_px: side of a chip in pixels.
+        batch_size: chips per step.
     """
 
     work: Path
@@ -144,11 +146,13 @@ def main() -> None:
     parser.add_argument(
         "--augmentations", nargs="+", default=list(COMPARED), choices=list(AUGMENTATIONS)
     )
-    parser.add_argument("--controlled", action="store_true", help="experiment (a) instead of (b)")
     parser.add_argument(
-        "--thresholds", action="store_true", help="test what is trained at every threshold"
+        "--controlled", action="store_true", help="run experiment (a) instead of (b)"
     )
-    parser.add_argument("--table", action="store_true", help="only print what is there")
+    parser.add_argument(
+        "--thresholds", action="store_true", help="test trained models at every threshold"
+    )
+    parser.add_argument("--table", action="store_true", help="only print the tables")
     asked = parser.parse_args()
     sizes = f"{asked.steps}x{asked.batch_size}x{asked.chip_px}"
     setting = Setting(asked.work / sizes, asked.steps, asked.chip_px, asked.batch_size)
@@ -172,7 +176,7 @@ def main() -> None:
 
 
 def prepare(setting: Setting, data: Path) -> Catalog:
-    """Return the catalog of the four places, split by group, with the banks beside it."""
+    """Return the catalog of the four places, split by group; also build the banks."""
     path = setting.work / "catalog.parquet"
     if not path.is_file():
         catalog = index_folder(data, table=data / "manifest.csv")
@@ -194,7 +198,7 @@ def prepare(setting: Setting, data: Path) -> Catalog:
 def run_cell(
     setting: Setting, catalog: Catalog, source: str, name: str, seed: int, *, controlled: bool
 ) -> None:
-    """Train one model, test it everywhere, and keep the result."""
+    """Train one model, test it everywhere, and store the result."""
     kind = "shift" if controlled else "cross"
     result = setting.work / "results" / f"{kind}.{source}.{name}.{seed}.json"
     if result.is_file():
@@ -226,7 +230,7 @@ def _model_file(
     setting: Setting, source: str, name: str, seed: int, *, controlled: bool = False
 ) -> Path:
     # A run that does not look at a target is the same in both experiments.
-    looks = AUGMENTATIONS[name].get("augment", {}).get("colour") in ("rhm", "mean-std")
+    looks = AUGMENTATIONS[name].get("augment", {}).get("colour") in FROM_BANK
     words = re.sub(r"[^\w.=-]+", "_", name)
     trained = f"{source}.{words}.{seed}{'.shift' if controlled and looks else ''}"
     return setting.work / "models" / f"{trained}.safetensors"
@@ -235,13 +239,13 @@ def _model_file(
 def train(
     setting: Setting, source: str, name: str, seed: int, model: Path, *, controlled: bool
 ) -> None:
-    """Train one model and keep its file."""
+    """Train one model and keep only its file."""
     sections = {key: dict(values) for key, values in AUGMENTATIONS[name].items()}
     augment = sections.setdefault("augment", {})
-    if augment.get("colour") in ("rhm", "mean-std"):
+    if augment.get("colour") in FROM_BANK:
         bank = "shifted" if controlled else f"not-{source}"
         augment.setdefault("bank", str(setting.work / f"{bank}.bank"))
-    if augment.get("colour") == "fda":
+    if COLOUR[augment.get("colour", "none")].from_targets:
         augment["targets"] = [d for p, domains in PLACES.items() if p != source for d in domains]
     scratch = setting.work / "runs"
     config = parse_config(
@@ -291,7 +295,7 @@ def tested(
 def search_thresholds(
     setting: Setting, catalog: Catalog, source: str, name: str, seed: int
 ) -> None:
-    """Find each target's best threshold for a model, with the target's labels; keep both IoUs."""
+    """Find the best threshold of a model for each target, using its labels; store both IoUs."""
     result = setting.work / "results" / f"thresholds.{source}.{name}.{seed}.json"
     model_file = _model_file(setting, source, name, seed)
     if result.is_file() or not model_file.is_file():
@@ -315,19 +319,20 @@ def search_thresholds(
 
 
 def test_tiles(catalog: Catalog, place: str) -> Sequence[Tile]:
-    """Return the test images of a place, thinned out where they are many."""
+    """Return the test images of a place, thinned if there are many."""
     return thinned(catalog.select(domains=PLACES[place], split="test").tiles, TEST_PIXELS)
 
 
 def results(setting: Setting) -> list[dict[str, Any]]:
-    """Return what was found at these sizes."""
+    """Return the results of all runs with these sizes."""
     return [json.loads(path.read_text()) for path in setting.work.glob("results/*.json")]
 
 
 def cross_domain_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Yield what experiment (b) came to as Markdown: a row per augmentation."""
+    """Yield the results of experiment (b) as Markdown, a row per augmentation."""
     iou = _cross_domain(found)
-    yield "| augmentation | seeds | at home | mean of pairs | over none | wins | gap closed |"
+    columns = "on the source | mean of pairs | gain over none | wins | gap closed"
+    yield f"| augmentation | seeds | {columns} |"
     yield "|---" * 7 + "|"
     for name in AUGMENTATIONS:
         seeds = _complete_seeds(iou, name)
@@ -342,7 +347,7 @@ def cross_domain_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def pair_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Yield experiment (b) pair by pair as Markdown; the last column was trained on the target."""
+    """Yield experiment (b) by pairs as Markdown; the last column was trained on the target."""
     iou = _cross_domain(found)
     seeds = {name: _complete_seeds(iou, name) for name in AUGMENTATIONS}
     names = [name for name in AUGMENTATIONS if seeds[name]]
@@ -367,7 +372,7 @@ def _cross_domain(found: Sequence[dict[str, Any]]) -> dict[tuple[str, str, str, 
 
 
 def _complete_seeds(iou: dict[tuple[str, str, str, int], float], name: str) -> list[int]:
-    """Return the seeds of an augmentation that all pairs are there of."""
+    """Return the seeds for which all pairs of an augmentation are finished."""
     seeds = sorted({key[3] for key in iou if key[0] == name})
     return [s for s in seeds if all((name, a, b, s) in iou for a, b in PAIRS)]
 
@@ -393,10 +398,11 @@ def _against_none(
 
 
 def variant_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Yield the variants of the method on the largest source as Markdown."""
+    """Yield the variants of the method on the largest source, as Markdown."""
     iou, source = _cross_domain(found), SHIFTED_SOURCE
     others = [place for place in PLACES if place != source]
-    yield f"| from {source} | seeds | at home | {' | '.join(others)} | mean | over rhm |"
+    places = " | ".join(others)
+    yield f"| from {source} | seeds | on the source | {places} | mean | gain over rhm |"
     yield "|---" * (len(others) + 5) + "|"
     for name in VARIANTS:
         seeds = [s for s in range(100) if all((name, source, b, s) in iou for b in PLACES)]
@@ -419,11 +425,11 @@ def variant_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def threshold_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Yield what a threshold chosen with the target's labels would give, as Markdown."""
+    """Yield the IoU at thresholds chosen with the target's labels, as Markdown."""
     runs = [each for each in found if each["experiment"] == "thresholds"]
     yield (
-        "| source | augmentation | seeds | IoU away at 0.5 | at the best threshold | "
-        "called building | building |"
+        "| source | augmentation | seeds | IoU on the targets at 0.5 | at the best threshold | "
+        "predicted building share | true building share |"
     )
     yield "|---" * 7 + "|"
     for source, name in itertools.product(PLACES, AUGMENTATIONS):
@@ -442,9 +448,9 @@ def threshold_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def shift_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Yield experiment (a) as Markdown: a row per augmentation, a column per family."""
+    """Yield experiment (a) as Markdown, with a row per augmentation and a column per family."""
     columns = ("as it is", *SHIFTS)
-    yield f"| augmentation | seeds | {' | '.join(columns)} |"
+    yield f"| augmentation | seeds | unshifted | {' | '.join(SHIFTS)} |"
     yield "|---" * (len(columns) + 2) + "|"
     for name in AUGMENTATIONS:
         runs = [e for e in found if e["experiment"] == "shift" and e["augmentation"] == name]

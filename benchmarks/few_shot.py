@@ -1,14 +1,14 @@
-"""Adapt one model to few chips of another place, by every method; then print what it came to.
+"""Adapt one model to a few chips of another place with every method; then print the results.
 
     python benchmarks/few_shot.py --work /tmp/few
 
-The model is trained on Massachusetts with randomized histogram matching, and adapted to Dubai, to
-Las Vegas (SpaceNet 2) and to Banepa, with 4 chips, with 16 and with all there are. Every method
-has the same steps, batches and chips. Its learning rate is chosen on yet another place (``--tune``:
-Austin and Chicago) with other seeds. ``--ranks`` asks whether the rank matters.
+The model is trained on Massachusetts with randomized histogram matching and adapted to Dubai, Las
+Vegas (SpaceNet 2) and Banepa, with 4 chips, with 16 chips, and with all available chips. All
+methods use the same steps, batches and chips. The learning rates are chosen on different places
+(``--tune``: Austin and Chicago) with other seeds. ``--ranks`` tests whether the rank matters.
 
-What is finished lies in ``--work`` as one JSON file a run, and a run that is there is not
-repeated: interrupt and start again as you like. ``--table`` only prints.
+Each finished run is stored in ``--work`` as one JSON file and is not repeated, so you can interrupt
+the script and start it again. ``--table`` only prints the tables.
 """
 
 import argparse
@@ -46,11 +46,11 @@ from rhm.training.fitting import fit, fit_once
 
 @dataclass(frozen=True)
 class Place:
-    """Where a model is adapted to.
+    """A place that a model is adapted to.
 
     Attributes:
-        domains: of the imagery.
-        gsd_m: metres per pixel that it is seen at; None where the images do not say.
+        domains: domains of the imagery.
+        gsd_m: metres per pixel that the model sees it at; None if the images do not specify it.
     """
 
     domains: tuple[str, ...]
@@ -76,7 +76,7 @@ RATES = {
 """Learning rates to choose from."""
 
 SHOTS = (4, 16, 64)
-"""Chips; of the last number, as many as there are."""
+"""Numbers of chips; the last one is a maximum."""
 
 RANK = 8
 RANKS = (4, 16, 32, 64)
@@ -102,13 +102,13 @@ class Run:
 
     @property
     def name(self) -> str:
-        """A name that says all."""
+        """A name that contains all settings."""
         parts = (self.place, self.method, self.rank, self.shots, self.seed, f"{self.rate:g}")
         return ".".join(map(str, parts))
 
 
 def main() -> None:
-    """Adapt and test what is missing, then print the tables."""
+    """Adapt and test the missing runs, then print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     data = Path(os.environ.get("RHM_DATA", "../shared/data"))
     parser.add_argument("--data", type=Path, default=data)
@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("--places", nargs="+", default=list(TARGETS), choices=list(TARGETS))
     parser.add_argument("--tune", action="store_true", help="choose the learning rates")
     parser.add_argument("--ranks", action="store_true", help="vary the rank")
-    parser.add_argument("--table", action="store_true", help="only print what is there")
+    parser.add_argument("--table", action="store_true", help="only print the tables")
     asked = parser.parse_args()
     work = asked.work / f"{asked.steps}x{CHIP_PX}"
     if not asked.table:
@@ -134,7 +134,7 @@ def main() -> None:
 def runs(
     work: Path, places: Sequence[str], seeds: int, *, tune: bool, ranks: bool
 ) -> Iterator[Run]:
-    """Yield what is asked for, seed by seed."""
+    """Yield the requested runs, seed by seed."""
     if tune:
         for seed, method in itertools.product(TUNING_SEEDS, METHODS):
             for rate in RATES[method]:
@@ -143,7 +143,7 @@ def runs(
     found = [json.loads(path.read_text()) for path in work.glob("results/*.json")]
     rates = chosen_rates(found)
     if set(rates) != set(METHODS):
-        raise SystemExit("choose the learning rates first, with --tune")
+        raise SystemExit("first run this script with --tune to choose the learning rates")
     for seed, place in itertools.product(range(seeds), places):
         if ranks:
             for rank, method in itertools.product(RANKS, ("lora", "deep-lora")):
@@ -154,7 +154,7 @@ def runs(
 
 
 def prepare(work: Path, data: Path) -> Path:
-    """Train the model that is adapted, and cut the chips; return the model's path."""
+    """Train the base model and cut the chips; return the path of the model."""
     catalog_path = work / "catalog.parquet"
     if not catalog_path.is_file():
         catalog = index_folder(data, table=data / "manifest.csv")
@@ -179,8 +179,8 @@ def prepare(work: Path, data: Path) -> Path:
 
 
 def cut(catalog: Catalog, place: Place, folder: Path) -> None:
-    """Cut a place's training images into chips that show buildings, files of their own."""
-    # Images without a place on earth are cut into chips without one.
+    """Cut the training images of a place into chips that show buildings, one file each."""
+    # Images without georeferencing are cut into chips without it.
     warnings.filterwarnings("ignore", category=rasterio.errors.NotGeoreferencedWarning)
     count = 0
     for tile in catalog.select(domains=place.domains, split="train", labelled=True).tiles:
@@ -203,7 +203,7 @@ def cut(catalog: Catalog, place: Place, folder: Path) -> None:
 
 
 def _starts(length: int) -> list[int]:
-    """Return where chips begin so that they cover a side, evenly spaced."""
+    """Return evenly spaced positions at which chips start, so that they cover a side."""
     count = max(1, math.ceil(length / CHIP_PX - 0.1))
     return [round(each) for each in np.linspace(0, max(length - CHIP_PX, 0), count)]
 
@@ -221,7 +221,7 @@ def _write(path: Path, planes: np.ndarray[Any, Any], gsd_m: float | None) -> Non
 
 
 def run_cell(top: Path, work: Path, source: Path, run: Run, steps: int) -> None:
-    """Adapt the model once, test it, and keep the result."""
+    """Adapt the model once, test it, and store the result."""
     result = work / "results" / f"{run.name}.json"
     if result.is_file():
         return
@@ -262,7 +262,7 @@ def run_cell(top: Path, work: Path, source: Path, run: Run, steps: int) -> None:
 
 
 def unadapted(top: Path, source: Path, name: str, tests: Sequence[Tile]) -> float:
-    """Return the pixel IoU of the model as it is."""
+    """Return the pixel IoU of the model before adaptation."""
     path = top / f"before-{name}.json"
     if not path.is_file():
         model = load_model(source)
@@ -272,7 +272,7 @@ def unadapted(top: Path, source: Path, name: str, tests: Sequence[Tile]) -> floa
 
 
 def drawn(folder: Path, shots: int, seed: int) -> tuple[Path, int]:
-    """Return a catalog of so many chips, the first of a random order, and how many they are."""
+    """Return a catalog of the first ``shots`` chips of a random order, and their number."""
     frame = geopandas.read_parquet(folder / "catalog.parquet")
     frame = frame.sample(frac=1.0, random_state=seed).head(shots)
     # Several processes draw the same chips for different methods.
@@ -282,7 +282,7 @@ def drawn(folder: Path, shots: int, seed: int) -> tuple[Path, int]:
 
 
 def chosen_rates(found: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Return the learning rate of each method that was best on the place to tune on."""
+    """Return the learning rate of each method that was best on the tuning place."""
     means: dict[str, dict[float, float]] = {}
     for method, rate in {(e["method"], e["rate"]) for e in found if e["place"] == TUNED_ON}:
         means.setdefault(method, {})[rate] = statistics.mean(_tuned(found, method, rate))
@@ -309,13 +309,14 @@ def tuning_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def method_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Yield the comparison of methods as Markdown: a row per place and number of chips."""
+    """Yield the comparison of methods as Markdown, a row per place and number of chips."""
     cells = {
         (e["place"], e["shots"], e["method"], e["seed"]): e
         for e in found
         if e["rank"] == RANK and e["place"] in TARGETS
     }
-    yield "| place | chips | seeds | before | " + " | ".join(METHODS) + " | deep-lora over lora |"
+    methods = " | ".join(METHODS)
+    yield f"| place | chips | seeds | before | {methods} | gain of deep-lora over lora |"
     yield "|---" * (len(METHODS) + 5) + "|"
     for place, shots in itertools.product(TARGETS, SHOTS):
         seeds = sorted({key[3] for key in cells if key[:2] == (place, shots)})
@@ -333,7 +334,7 @@ def method_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def rank_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Yield IoU by rank as Markdown: a row per place and method."""
+    """Yield the IoU by rank as Markdown, a row per place and method."""
     ranks = sorted({RANK, *RANKS})
     of_shots = [e for e in found if e["shots"] == RANKED_SHOTS and e["place"] in TARGETS]
     yield (

@@ -1,9 +1,10 @@
-"""What splitting and straightening footprints gains and costs, on predictions of a real model.
+"""Gains and costs of splitting and regularising footprints predicted by a real model.
 
     python benchmarks/footprints.py runs/massachusetts-rhm tiles.parquet --domains spacenet2_vegas
 
-Buildings are matched with the true ones as SpaceNet's challenges do, at two thresholds of IoU.
-Tolerances are in metres; where nothing tells the pixels' size, it is taken as one metre.
+Predicted buildings are matched with the true ones as in the SpaceNet challenges, at two IoU
+thresholds. Tolerances are in metres; if the ground sampling distance is unknown, a pixel counts as
+one metre.
 """
 
 import argparse
@@ -41,11 +42,11 @@ WAYS = (
     *((split_m, "as traced") for split_m in (None, 1.5, 3.0, 6.0)),
     *((3.0, name) for name in list(CLEANED)[1:]),
 )
-"""Where buildings are split, and what becomes of their outlines."""
+"""The neck width at which buildings are split, and how their outlines are cleaned."""
 
 
 def main() -> None:
-    """Print a table a domain."""
+    """Print a table for each domain."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("catalog", type=Path)
@@ -68,7 +69,8 @@ def report(model: SegmentationModel, domain: str, tiles: list[Tile]) -> None:
     seen = [see(model, tile, shift=None, tiling=Tiling()) for tile in tiles]
     sizes = [model.spec.gsd_m or tile.gsd_m or 1.0 for tile in tiles]
     true = sum(len(each.true_objects) for each in seen)
-    print(f"\n{domain}: {len(tiles)} images, {true} true buildings, {np.mean(sizes):.2f} m a pixel")
+    gsd_m = np.mean(sizes)
+    print(f"\n{domain}: {len(tiles)} images, {true} true buildings, {gsd_m:.2f} m per pixel")
     print(
         "| split at | outlines | buildings | vertices | "
         + " | ".join(f"F1 at {i}" for i in IOUS)
@@ -101,7 +103,7 @@ def traced(image: Seen, threshold: float, split_m: float | None, pixel_m: float)
 
 
 def score(seen: list[Seen], outlines: list[Outlines], found: list[Polygons], iou: float) -> float:
-    """Return the F1 of buildings, all images together."""
+    """Return the object F1, pooled over all images."""
     compared = partial(object_scores, iou=iou, min_area=MIN_OBJECT_PX)
     each = [
         compared(image.true_objects, polygons, scores=outline.scores)

@@ -1,20 +1,21 @@
-"""Crops of large scenes, per second and core: as scripts read them, as rhm does, and the bound.
+"""Crops of large scenes per second and core: as typical scripts read them, and as rhm does.
 
     python benchmarks/loader.py
 
-Four scenes of 5000 x 5000 x 3 uint8 with masks of their size, as in the Inria dataset, are written
-in a temporary folder in one layout after another. One process, GDAL_NUM_THREADS=1, reads the
-same random windows of image and mask in three ways, in turns:
+Four scenes of 5000 x 5000 x 3 uint8 with masks of the same size, as in the Inria dataset, are
+written to a temporary folder in one file layout after another. One process with GDAL_NUM_THREADS=1
+reads the same random windows of image and mask in different ways, which take turns:
 
     open-read-close   opens both files with rasterio for every crop, as most scripts do
-    bound             only ``dataset.read(window)`` of datasets that are open
-    rhm               what ``TrainingChips`` reads: picks tile and place, half of them so that they
-                      show a building, and reads image, mask and validity
-    whole sample      the same and flips, normalisation and tensors: ``TrainingChips[index]``
+    bound             only ``dataset.read(window)``, with datasets that are already open
+    rhm               what ``TrainingChips`` reads: it chooses a tile and a window, such that half
+                      of them show a building, and reads image, mask and validity
+    whole sample      the same with flips, normalisation and tensors: ``TrainingChips[index]``
 
-All have the same limit of decoded pixels (GDAL_CACHEMAX), first one in which all scenes fit, then
-one in which they do not. Every crop is timed by itself, the ways taking turns, so that pixels lie
-no nearer than in training; ``bound`` and ``rhm`` each follow the way that runs the same code.
+All of them have the same limit for decoded pixels (GDAL_CACHEMAX): first one that all scenes fit
+into, then one that they do not fit into. Every crop is timed separately and the methods take turns,
+so that cached pixels are no closer than in training. ``bound`` and ``rhm`` each follow the method
+that runs the same code.
 """
 
 import os
@@ -37,8 +38,8 @@ from rasterio.env import set_gdal_config
 from rasterio.transform import Affine
 from rasterio.windows import Window as RasterioWindow
 
-from rhm.colour.augment_config import AugmentConfig
-from rhm.colour.augmentation import ChipAugmentation
+from rhm.augmentation.augment_config import AugmentConfig
+from rhm.augmentation.chip_augmentation import ChipAugmentation
 from rhm.data.catalog import Catalog, Source, Tile
 from rhm.data.chips import Preparation, TrainingChips
 from rhm.data.footprints import burn
@@ -61,7 +62,7 @@ LAYOUTS = {
 
 
 def scene() -> tuple[np.ndarray, np.ndarray]:
-    """Return an image of a synthetic town, and where its buildings are (0 and 255)."""
+    """Return an image of a synthetic town and its building mask (0 and 255)."""
     rng = np.random.default_rng(0)
     side = SIDE_PX // 2
     layout = lay_out(TOWNS["alder"], (side * GSD_M, side * GSD_M), rng=rng)
@@ -78,7 +79,7 @@ def scene() -> tuple[np.ndarray, np.ndarray]:
 
 
 def write(path: Path, pixels: np.ndarray, **layout: object) -> None:
-    """Write (H, W) or (H, W, bands) as a GeoTIFF, bands side by side."""
+    """Write (H, W) or (H, W, bands) as a GeoTIFF with pixel-interleaved bands."""
     bands = pixels.reshape(*pixels.shape[:2], -1)
     height, width, count = bands.shape
     with rasterio.open(
@@ -91,7 +92,7 @@ def write(path: Path, pixels: np.ndarray, **layout: object) -> None:
 
 @contextmanager
 def written(image: np.ndarray, mask: np.ndarray, layout: dict[str, object]) -> Iterator[list[Tile]]:
-    """Yield catalogued scenes, each turned another way, that are removed afterwards."""
+    """Yield catalogued scenes with different rotations; they are removed afterwards."""
     with tempfile.TemporaryDirectory() as name:
         sources = []
         for turn in range(SCENES):
@@ -103,7 +104,7 @@ def written(image: np.ndarray, mask: np.ndarray, layout: dict[str, object]) -> I
 
 
 def training_chips(tiles: list[Tile], size: int) -> TrainingChips:
-    """Return chips that are flipped, turned and normalised."""
+    """Return chips that are flipped, rotated and normalised."""
     scaling = Scaling.of_bytes(3)
     table = scaling.table()
     augmentation = ChipAugmentation(
@@ -120,12 +121,12 @@ def training_chips(tiles: list[Tile], size: int) -> TrainingChips:
 
 
 def rng_of(index: int) -> np.random.Generator:
-    """Return the source of a sample's draws, as ``TrainingChips`` makes it."""
+    """Return the random generator of a sample, as ``TrainingChips`` creates it."""
     return np.random.default_rng([0, index])
 
 
 def open_read_close(tile: Tile, window: RasterioWindow) -> tuple[np.ndarray, np.ndarray]:
-    """Read image and mask as a script does."""
+    """Read image and mask as a typical script does."""
     with rasterio.open(tile.image) as image:
         pixels = image.read(window=window)
     with rasterio.open(tile.label) as label:

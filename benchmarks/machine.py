@@ -1,4 +1,4 @@
-"""What benchmarks share: a machine line, medians of paired runs, means with their spread."""
+"""Helpers shared by the benchmarks: a machine line, medians of alternating runs, means."""
 
 import math
 import os
@@ -13,7 +13,7 @@ from rhm.data.catalog import Tile
 
 
 def machine(*packages: str) -> str:
-    """Return one line on the machine and the versions that matter."""
+    """Return one line that describes the machine and the versions of packages."""
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
     python = platform.python_version()
     return f"{os.cpu_count()} cores, {platform.machine()}, Python {python}, {versions}"
@@ -22,7 +22,7 @@ def machine(*packages: str) -> str:
 def medians_ms(candidates: Mapping[str, Callable[[], object]], runs: int = 50) -> dict[str, float]:
     """Return each candidate's median time in milliseconds.
 
-    Candidates take turns, so that a machine whose speed drifts is fair to all.
+    The candidates take turns, so that a drift of the machine's speed affects all of them alike.
     """
     times: dict[str, list[float]] = {name: [] for name in candidates}
     for run in range(runs + 2):
@@ -35,21 +35,21 @@ def medians_ms(candidates: Mapping[str, Callable[[], object]], runs: int = 50) -
 
 
 def mean_and_spread(values: Sequence[float], sign: str = "") -> str:
-    """Return a mean and, of several values, their standard deviation, as a table shows them."""
+    """Return the mean and, for several values, the standard deviation, formatted for a table."""
     shown = f"{statistics.mean(values):{sign}.3f}"
     return shown if len(values) < 2 else f"{shown} ± {statistics.stdev(values):.3f}"
 
 
 def thinned(tiles: Sequence[Tile], pixels: float) -> Sequence[Tile]:
-    """Return evenly spaced images of about so many pixels together; all where they are fewer."""
+    """Return evenly spaced images with about ``pixels`` pixels in total, or all if fewer."""
     total = sum(tile.width * tile.height for tile in tiles)
     return tiles[:: max(1, math.ceil(total / pixels))]
 
 
 def peak_growth_mb(call: Callable[[], object]) -> float:
-    """Return by how many megabytes this process grows, at its peak, while it makes a call.
+    """Return the peak growth of this process during a call, in megabytes.
 
-    Linux only: the kernel is asked to forget earlier peaks.
+    Linux only, because the kernel has to reset the earlier peak.
     """
     Path("/proc/self/clear_refs").write_text("5")
     before = _status_mb("VmRSS")

@@ -1,9 +1,9 @@
-"""Histogram matching, single-threaded, against what people use.
+"""Histogram matching, single-threaded, compared with the libraries in common use.
 
     python benchmarks/matching.py
 
-A 512 x 512 x 3 image is matched to a target; ``rhm`` holds the target's histogram, as its bank
-does, the others its image, as they must.
+A 512 x 512 x 3 image is matched to a target. ``rhm`` is given the histogram of the target, as
+stored in a bank; the other libraries need the image of the target.
 """
 
 import os
@@ -66,7 +66,7 @@ def main() -> None:
             "uint8 match + gamma + normalise: albumentations": lambda: steps(
                 image=source, targets=[target]
             ),
-            "floor: histogram + one look-up": lambda: (
+            "floor: histogram + one lookup": lambda: (
                 [cv2.calcHist([source], [band], None, [256], [0, 256]) for band in range(3)],
                 cv2.LUT(source, table),
             ),

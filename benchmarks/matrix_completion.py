@@ -3,12 +3,12 @@
     python benchmarks/matrix_completion.py             # times, memory, compression: 2 minutes
     python benchmarks/matrix_completion.py --to-the-end     # and test errors: half an hour
 
-A 1000 x 1000 matrix of rank 5, of which 20 % is known, by networks of depth 3 from the scale
-0.001. The wide network is no straw man: its partial products are used again, its gradient is
-written by hand, and it steps in place; it spends nine tenths of its time in six products of
-1000 x 1000 matrices. Every method runs in a process of its own, on one thread. The peak of a
-compressed network is that of its start, which needs the wide weights once; narrow shows what the
-descent itself takes.
+Networks of depth 3 with an initial scale of 0.001 complete a 1000 x 1000 matrix of rank 5, of which
+20 % is known. The wide network is implemented efficiently: it reuses partial products, its gradient
+is written by hand, and it steps in place, so that it spends nine tenths of its time in six products
+of 1000 x 1000 matrices. Every method runs in a separate process on one thread. The peak memory of
+a compressed network is that of its start, which needs the wide weights once; ``narrow`` shows what
+the descent itself needs.
 """
 
 import json
@@ -35,11 +35,11 @@ from rhm.lab.matrix_completion import low_rank_problem
 SIZE, RANK, KNOWN = 1000, 5, 0.2
 LAYER, LAYER_RANK = 2048, 8
 STEPS = {"full": 40, "compressed": 1000, "narrow": 1000, "autograd": 100}
-"""Steps over which each is timed."""
+"""Number of steps that are timed, by method."""
 
 
 def autograd(target: torch.Tensor, mask: torch.Tensor, steps: int) -> float:
-    """Train the compressed network as one would write it down, and return the time of a step."""
+    """Train the compressed network by autograd and return the seconds per step."""
     known = mask.to(target.dtype)
     start = complete_matrix(target, mask, rank=RANK, max_steps=1, record_every=1)
     factors = [factor.clone().requires_grad_() for factor in start.factors]
@@ -58,7 +58,7 @@ def autograd(target: torch.Tensor, mask: torch.Tensor, steps: int) -> float:
 
 
 def measure(method: str, dtype: torch.dtype) -> dict[str, float]:
-    """Return a method's start, its time of a step, and its peak memory beyond its data."""
+    """Return the start-up time, time per step, and peak memory beyond the data of a method."""
     target, mask = low_rank_problem(SIZE, RANK, KNOWN, dtype=dtype)
     torch.randn(SIZE, SIZE, dtype=dtype) @ target[:, :1]  # libraries loaded, threads started
     before = _peak_mib()
@@ -80,7 +80,7 @@ def measure(method: str, dtype: torch.dtype) -> dict[str, float]:
 
 
 def finish(method: str, dtype: torch.dtype) -> dict[str, float]:
-    """Train until the train loss is below 1e-9, then 1e-12, and return where that led."""
+    """Train until the training loss is below 1e-9 and then 1e-12; return both results."""
     target, mask = low_rank_problem(SIZE, RANK, KNOWN, dtype=dtype)
     result = complete_matrix(
         target,
@@ -104,7 +104,7 @@ def finish(method: str, dtype: torch.dtype) -> dict[str, float]:
 
 
 def compression(dtype: torch.dtype) -> None:
-    """Print the times of a layer's compression, and how far apart the subspaces are."""
+    """Print the times for compressing a layer, and the angle between the subspaces."""
     target, mask = low_rank_problem(LAYER, LAYER_RANK, KNOWN, dtype=dtype)
     generator = torch.Generator().manual_seed(1)
     weights = orthogonal_weights([LAYER] * 4, 1e-3, generator=generator, dtype=dtype)
@@ -128,7 +128,7 @@ def compression(dtype: torch.dtype) -> None:
 
 
 def residuals(dtype: torch.dtype) -> None:
-    """Print the time of the residual's two products, blocked and sparse, by what is known."""
+    """Print the times of the residual's two products, blocked and sparse, by known share."""
     for known in (0.01, 0.02, 0.05, 0.1, 0.2):
         target, mask = low_rank_problem(SIZE, RANK, known, dtype=dtype)
         left, right = target[:, : 2 * RANK].contiguous(), target[: 2 * RANK].contiguous()
@@ -146,7 +146,7 @@ def residuals(dtype: torch.dtype) -> None:
 
 
 def child(task: str, method: str, dtype: str) -> dict[str, float]:
-    """Run a task in a process of its own, whose memory is nobody else's."""
+    """Run a task in a separate process, so that its memory can be measured."""
     finished = subprocess.run(
         [sys.executable, __file__, task, method, dtype],
         capture_output=True,
@@ -165,7 +165,7 @@ def main() -> None:
         measured = {name: child("measure", name, dtype) for name in STEPS}
         for name, values in measured.items():
             print(
-                f"{dtype} {name:<11} {values['ms']:8.2f} ms a step, "
+                f"{dtype} {name:<11} {values['ms']:8.2f} ms per step, "
                 f"{measured['full']['ms'] / values['ms']:6.1f} times faster, "
                 f"start {values['start_s']:5.2f} s, "
                 f"peak {values['peak_mib']:5.0f} MiB above its data"
@@ -179,7 +179,7 @@ def main() -> None:
             print(
                 f"float32 {name:<11} {values['steps']:6.0f} steps, {values['seconds']:7.1f} s: "
                 f"train loss {values['train_loss']:.1e}, test loss {values['test_loss']:.1e}; "
-                f"in the end {values['last_train_loss']:.1e}, {values['last_test_loss']:.1e} "
+                f"at the end {values['last_train_loss']:.1e}, {values['last_test_loss']:.1e} "
                 f"(at the start {values['first_test_loss']:.1e})",
                 flush=True,
             )

@@ -1,12 +1,13 @@
-"""Class moments of features, single-threaded, against a loop over samples and against two passes.
+"""Class moments of features, single-threaded, compared with a loop and with two passes.
 
     python benchmarks/moments.py
 
-20 000 samples of 512 float32 features in 10 classes. ``loop`` adds one outer product a sample, as
-the papers' programs do; ``two passes`` are the definitions, vectorised in torch, over features
-that are all in memory; ``rhm`` takes batches of 2000 and keeps no features. Memory is what the
-process grows by while it reduces so many samples, drawn as they are needed. Last, what it costs to
-record a network's features at every validation, with the default settings of both.
+The benchmark uses 20 000 samples of 512 float32 features in 10 classes. ``loop`` adds one outer
+product per sample, as the code of the papers does. ``two passes`` evaluates the definitions,
+vectorised in torch, over features that are all in memory. ``rhm`` takes batches of 2000 and stores
+no features. Memory is the growth of the process while it processes the given number of samples,
+which are drawn when they are needed. The last line is the cost of recording the features of a
+network at every validation, with the default settings.
 """
 
 import subprocess
@@ -29,7 +30,7 @@ SAMPLES, FEATURES, CLASSES, BATCH = 20_000, 512, 10, 2_000
 
 
 def drawn(samples: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return features around a mean a class, and labels."""
+    """Return features that scatter around the mean of their class, and labels."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, CLASSES, (samples,), generator=generator)
     means = torch.randn(CLASSES, FEATURES, generator=generator)
@@ -37,7 +38,7 @@ def drawn(samples: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def streamed(features: torch.Tensor, labels: torch.Tensor, *, covariance: bool) -> ClassMoments:
-    """Take in the features batch by batch."""
+    """Return the moments of the features, taken batch by batch."""
     moments = ClassMoments(CLASSES, FEATURES, covariance=covariance)
     for start in range(0, len(features), BATCH):
         moments.update(features[start : start + BATCH], labels[start : start + BATCH])
@@ -56,9 +57,9 @@ def two_passes(
 
 
 def loop(features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the scatter within classes, one sample after another, as the papers' programs do.
+    """Return the scatter within classes, one sample after another, as the code of the papers does.
 
-    A first pass sums and keeps the features of each class, a second adds their outer products.
+    A first pass sums and stores the features of each class, a second adds their outer products.
     """
     sums: dict[int, np.ndarray] = {}
     kept: dict[int, list[np.ndarray]] = {}
@@ -76,7 +77,7 @@ def loop(features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def grown_mb(samples: int) -> float:
-    """Return by how much this process grows while it reduces so many samples."""
+    """Return by how many megabytes this process grows while it processes the samples."""
     drawn(BATCH)
     moments = ClassMoments(CLASSES, FEATURES)
     moments.update(*drawn(BATCH))
@@ -89,7 +90,7 @@ def _gram(rows: np.ndarray) -> np.ndarray:
 
 
 def recording() -> str:
-    """Return what recording features costs, as a share of the training between validations."""
+    """Return the cost of recording features, as a share of the training between validations."""
     model = SegmentationModel(ModelSpec("unet", BUNDLED_ENCODER, 3))
     batch_size, config = TrainerConfig().batch_size, AnalysisConfig(every=1)
     generator = torch.Generator().manual_seed(0)

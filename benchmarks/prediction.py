@@ -1,15 +1,15 @@
-"""Memory, speed and interruptions of prediction, from a file to its COGs and footprints.
+"""Memory, speed and resumption of prediction, from a file to its COGs and footprints.
 
     python benchmarks/prediction.py memory
     python benchmarks/prediction.py speed
     python benchmarks/prediction.py footprints
     python benchmarks/prediction.py kill
 
-``memory``: peak resident memory of the whole process on rendered scenes of growing size, with a
-light model. ``speed``: pixels a second end to end, against the same network on tensors that lie in
-memory already and, if it is importable, against geoai with the same network. ``footprints``: what
-10 000 buildings add to a prediction. ``kill``: a process killed at random moments and gone on with,
-until it is done.
+``memory`` measures the peak resident memory of the whole process on rendered scenes of increasing
+size, with a light model. ``speed`` measures pixels per second end to end, compared with the same
+network on tensors that are already in memory and, if geoai is installed, with geoai and the same
+network. ``footprints`` measures the time that 10 000 buildings add to a prediction. ``kill`` kills
+processes at random moments, resumes them, and compares the files.
 """
 
 import argparse
@@ -51,7 +51,7 @@ from rhm.inference.polygons import PolygonConfig
 from rhm.models.model_file import load_model
 model = load_model(sys.argv[1])
 def network(images):
-    # The work of the model, and the buildings of a good one: those of noise are without number.
+    # Runs the model, but outputs realistic buildings: an untrained model predicts countless ones.
     return 1e-3 * model(images) + 20.0 * (images.mean(1, keepdim=True) - 0.7)
 predict_raster(network, sys.argv[2], sys.argv[3], dtype="uint8", resume=True,
                polygons=PolygonConfig(min_area_m2=5.0, simplify_m=0.5))
@@ -59,7 +59,7 @@ predict_raster(network, sys.argv[2], sys.argv[3], dtype="uint8", resume=True,
 
 
 def main() -> None:
-    """Measure what is asked for."""
+    """Run the requested measurement."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("memory", "speed", "footprints", "kill"))
     parser.add_argument("--sides", type=int, nargs="+", default=list(SIDES))
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def memory(folder: Path, sides: list[int]) -> None:
-    """Print the peak memory of processes that predict scenes of these sides."""
+    """Print the peak memory of processes that predict square scenes of these sides."""
     model = untrained(folder, LIGHT)
     print("| scene | minutes | Mpx/s | peak resident memory |\n|---|---|---|---|")
     for side in sides:
@@ -98,7 +98,7 @@ def memory(folder: Path, sides: list[int]) -> None:
 
 
 def speed(folder: Path, side: int, runs: int) -> None:
-    """Print the pixels a second of a prediction, and of its network alone, in turns."""
+    """Print the pixels per second of a prediction and of its network alone."""
     scene = render(folder / "scene.tif", side)
     grid = Grid(side, side, Tiling())
     tile, batch = grid.tiling.tile, grid.tiling.batch_size
@@ -123,9 +123,10 @@ def speed(folder: Path, side: int, runs: int) -> None:
         candidates["geoai: file to GeoTIFF"] = lambda: geoai(network, scene, folder / "geoai.tif")
     times = medians_ms(candidates, runs)
     print(
-        f"scene of {side} x {side} pixels, {seen / side**2:.2f} times as many seen in tiles of "
-        f"{tile}; {torch.get_num_threads()} threads\n"
-        "| | seconds | Mpx/s through the network | of the network alone |\n|---|---|---|---|"
+        f"scene of {side} x {side} pixels, of which the network sees {seen / side**2:.2f} times as "
+        f"many in overlapping tiles of {tile}; {torch.get_num_threads()} threads\n"
+        "| | seconds | Mpx/s through the network | relative to the network alone |\n"
+        "|---|---|---|---|"
     )
     for name, ms in times.items():
         share = times["the network alone"] / ms
@@ -133,7 +134,7 @@ def speed(folder: Path, side: int, runs: int) -> None:
 
 
 class Seeing(nn.Module):
-    """The work of a network, and the buildings of a good one: those of noise are without number."""
+    """Runs a network but outputs realistic buildings: an untrained one predicts countless ones."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -147,7 +148,7 @@ class Seeing(nn.Module):
 
 
 def geoai(network: nn.Module, scene: Path, target: Path) -> None:
-    """Predict a scene the way a peer does, with its defaults but for the tiles."""
+    """Predict a scene with geoai and its defaults, except for the tiling."""
     from geoai.inference import predict_geotiff
 
     tiling = Tiling()
@@ -164,7 +165,7 @@ def geoai(network: nn.Module, scene: Path, target: Path) -> None:
 
 
 def town(folder: Path, runs: int) -> None:
-    """Print how long footprints take, of the whole prediction of a town."""
+    """Print the time for footprints, as a share of the prediction of a town."""
     scene = render(folder / "town.tif", TOWN_SIDE, houses=HOUSES)
     network = load_model(untrained(folder, USUAL)).to(memory_format=torch.channels_last)
     begun = time.perf_counter()
@@ -181,15 +182,15 @@ def town(folder: Path, runs: int) -> None:
     )
     print(
         f"{result.count} buildings on {TOWN_SIDE} x {TOWN_SIDE} pixels, predicted in {seconds:.0f} "
-        f"s; {torch.get_num_threads()} threads\n| footprints | seconds | of the prediction |\n"
-        "|---|---|---|"
+        f"s; {torch.get_num_threads()} threads\n"
+        "| footprints | seconds | share of the prediction time |\n|---|---|---|"
     )
     for name, ms in times.items():
         print(f"| {name} | {ms / 1e3:.2f} | {ms / 1e3 / seconds:.1%} |")
 
 
 def kill(folder: Path) -> None:
-    """Print whether a prediction that is killed again and again gives the same files."""
+    """Print whether predictions that are killed and resumed give the same files."""
     model, scene = untrained(folder, LIGHT), render(folder / "scene.tif", 4_000)
     command = [sys.executable, "-c", PREDICT, str(model), str(scene)]
     begun = time.perf_counter()
@@ -209,13 +210,13 @@ def kill(folder: Path) -> None:
         subprocess.run([*command, str(out)], check=True)
         same += digests(out) == expected
     print(
-        f"{kills} of {KILLS} predictions were killed at random moments of {seconds:.0f} s; gone on "
-        f"with, {same} of {KILLS} gave the files of the undisturbed one, byte by byte"
+        f"{kills} of {KILLS} predictions were killed at a random moment of {seconds:.0f} s; after "
+        f"resuming, {same} of {KILLS} gave the same files, byte for byte, as an uninterrupted run"
     )
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Return a hash of every file of a folder, hidden ones too."""
+    """Return a hash of every file in a folder, including hidden files."""
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.iterdir())
@@ -223,7 +224,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def untrained(folder: Path, encoder: str) -> Path:
-    """Write a U-Net of random weights; return its path."""
+    """Write a U-Net with random weights and return its path."""
     torch.manual_seed(0)
     path = folder / f"{encoder}.safetensors"
     save_model(SegmentationModel(ModelSpec("unet", encoder, bands=3)), path)
@@ -231,7 +232,7 @@ def untrained(folder: Path, encoder: str) -> Path:
 
 
 def render(path: Path, side: int, houses: int = 12) -> Path:
-    """Write a scene of bright houses on noisy ground, block by block; return its path."""
+    """Write a scene of bright buildings on noisy ground, block by block; return its path."""
     rng = np.random.default_rng(0)
     ground = rng.integers(40, 120, (512, 512, 3), dtype=np.uint8)
     places = np.stack(np.divmod(rng.permutation(12 * 12)[:houses], 12), axis=1) * 42

@@ -1,11 +1,11 @@
-"""Regularising traced footprints, on one core, against what people use.
+"""Regularising traced footprints on one core, compared with other methods.
 
     OMP_NUM_THREADS=1 python benchmarks/regularize.py --data ../shared/data
     OMP_NUM_THREADS=1 python benchmarks/regularize.py --data ../shared/data --jitter 0.5
 
-Footprints are rasterised with ragged outlines and rounded corners, traced as predictions are, and
-cleaned in several ways; what comes out is compared with the footprints that went in. The peer,
-``buildingregulariser``, takes part where it is installed.
+Footprints are rasterised with ragged outlines and rounded corners, traced in the same way as
+predictions, and cleaned with several methods. The results are compared with the original
+footprints. ``buildingregulariser`` is included if it is installed.
 """
 
 import argparse
@@ -31,9 +31,9 @@ from rhm.inference.regularization import regularize
 from rhm.inference.tracing.components import trace
 
 PEER = "buildingregulariser"
-TOLERANCE_PX = 2.5  # the peer's manual says two to three pixels
+TOLERANCE_PX = 2.5  # the manual of buildingregulariser recommends two to three pixels
 ROUNDING_PX = 1.5  # standard deviation of the blur that rounds the corners
-GRAINS_PX = (1.2, 4.0)  # over how many pixels an outline goes astray
+GRAINS_PX = (1.2, 4.0)  # length scales of the deviations of an outline
 SUBPIXELS = 4
 MARGIN_PX = 8
 
@@ -41,7 +41,7 @@ Polygons = NDArray[Any]
 
 
 class Sample(NamedTuple):
-    """Buildings at one pixel size: (N,) as they are, (N,) as traced, metres a pixel."""
+    """Buildings at one pixel size: (N,) true, (N,) as traced, and the metres per pixel."""
 
     truth: Polygons
     traced: Polygons
@@ -49,13 +49,13 @@ class Sample(NamedTuple):
 
 
 def rectangles(rng: np.random.Generator, count: int) -> Polygons:
-    """Return rectangles with sides of 6 to 30 m, turned at random."""
+    """Return rectangles with sides of 6 to 30 m, rotated at random."""
     short = rng.uniform(6, 18, count)
     return turned(rng, shapely.box(0, 0, short, rng.uniform(short, 30)))
 
 
 def letters(rng: np.random.Generator, count: int) -> Polygons:
-    """Return L, U and T shapes with sides of 9 to 30 m, turned at random."""
+    """Return L, U and T shapes with sides of 9 to 30 m, rotated at random."""
     width, height = rng.uniform(9, 30, (2, count))
     left = rng.uniform(0.33, 0.45, count) * width
     right = width - rng.uniform(0.33, 0.45, count) * width
@@ -72,7 +72,7 @@ def letters(rng: np.random.Generator, count: int) -> Polygons:
 
 
 def turned(rng: np.random.Generator, buildings: Polygons) -> Polygons:
-    """Turn each building, and shift it against the pixels."""
+    """Rotate each building at random and shift it relative to the pixels."""
     placed = np.empty(len(buildings), dtype=object)
     for index, building in enumerate(buildings):
         there = affinity.translate(building, *rng.uniform(0, 1000, 2))
@@ -89,7 +89,7 @@ def mapped(data: Path) -> Polygons:
 def sampled(
     rng: np.random.Generator, buildings: Polygons, gsds_m: tuple[float, ...], jitter_px: float
 ) -> list[Sample]:
-    """Draw and trace buildings, an equal share of them at each pixel size."""
+    """Rasterise and trace buildings, an equal share of them at each pixel size."""
     samples = []
     for index, gsd_m in enumerate(gsds_m):
         truth = buildings[index :: len(gsds_m)]
@@ -119,7 +119,7 @@ def drawn(rng: np.random.Generator, building: Any, gsd_m: float, jitter_px: floa
 
 
 def peer(sample: Sample, **options: float) -> Polygons:
-    """Return what the peer makes of a sample; None where it drops a building."""
+    """Return a sample cleaned by the other library; None where it drops a building."""
     from buildingregulariser import regularize_geodataframe
 
     frame = gpd.GeoDataFrame(
@@ -133,7 +133,7 @@ def peer(sample: Sample, **options: float) -> Polygons:
 
 
 def candidates() -> dict[str, Callable[[Sample], Polygons]]:
-    """Return the ways to clean a sample."""
+    """Return the methods that clean a sample."""
     ways: dict[str, Callable[[Sample], Polygons]] = {
         "as traced": lambda sample: sample.traced,
         "Douglas-Peucker": lambda sample: shapely.simplify(
@@ -148,7 +148,7 @@ def candidates() -> dict[str, Callable[[Sample], Polygons]]:
 
 
 def scores(samples: list[Sample], way: Callable[[Sample], Polygons]) -> tuple[float, float, float]:
-    """Return mean IoU with the truth, mean number of vertices, and share of valid polygons."""
+    """Return the mean IoU with the truth, mean number of vertices, and share of valid polygons."""
     truth = np.concatenate([sample.truth for sample in samples])
     found = np.concatenate([way(sample) for sample in samples])
     rings = shapely.get_num_interior_rings(found) + 1
@@ -161,7 +161,7 @@ def scores(samples: list[Sample], way: Callable[[Sample], Polygons]) -> tuple[fl
 
 
 def report(name: str, samples: list[Sample], runs: int) -> None:
-    """Print one set's table."""
+    """Print the table of one set of buildings."""
     ways = candidates()
     truth = np.concatenate([sample.truth for sample in samples])
     count = len(truth)
@@ -174,33 +174,40 @@ def report(name: str, samples: list[Sample], runs: int) -> None:
         runs,
     )
     corners = shapely.get_num_coordinates(truth).mean() - 1
-    print(f"{name}: {count} buildings of {corners:.2f} vertices")
+    print(f"{name}: {count} buildings with {corners:.2f} vertices on average")
     for label, way in ways.items():
         iou, vertices, valid = scores(samples, way)
-        speed = f"{1000 * count / timed[label]:7.0f} a second" if label in timed else ""
+        speed = f"{1000 * count / timed[label]:7.0f} per second" if label in timed else ""
         print(f"  {label:<30} IoU {iou:.4f} {vertices:7.2f} vertices, {valid:6.1%} valid {speed}")
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--buildings", type=int, default=2000, help="of each synthetic kind")
-    parser.add_argument("--jitter", type=float, default=1.0, help="of outlines, in pixels")
+    parser.add_argument(
+        "--buildings", type=int, default=2000, help="number of buildings of each synthetic kind"
+    )
+    parser.add_argument(
+        "--jitter", type=float, default=1.0, help="standard deviation of the outlines, in pixels"
+    )
     parser.add_argument("--data", type=Path, help="folder of the real imagery")
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     rng = np.random.default_rng(0)
     sets = {
-        "rectangles, 0.3 to 0.5 m a pixel": (rectangles(rng, options.buildings), (0.3, 0.4, 0.5)),
-        "L, U and T, 0.3 to 0.5 m a pixel": (letters(rng, options.buildings), (0.3, 0.4, 0.5)),
+        "rectangles, 0.3 to 0.5 m per pixel": (rectangles(rng, options.buildings), (0.3, 0.4, 0.5)),
+        "L, U and T shapes, 0.3 to 0.5 m per pixel": (
+            letters(rng, options.buildings),
+            (0.3, 0.4, 0.5),
+        ),
     }
     if options.data:
-        sets["Banepa, 0.15 and 0.3 m a pixel"] = (mapped(options.data), (0.15, 0.3))
+        sets["Banepa, 0.15 and 0.3 m per pixel"] = (mapped(options.data), (0.15, 0.3))
     missing = importlib.util.find_spec(PEER) is None
     print(machine("numpy", "shapely", *([] if missing else [PEER])))
-    print(f"outlines go astray by {options.jitter} pixels (standard deviation)")
+    print(f"deviation of the outlines: {options.jitter} pixels (standard deviation)")
     if missing:
-        print(f"{PEER} is not installed: not compared")
+        print(f"{PEER} is not installed, so it is not compared")
     for name, (buildings, gsds_m) in sets.items():
         report(name, sampled(rng, buildings, gsds_m, options.jitter), options.runs)
 

@@ -1,10 +1,11 @@
-"""The cross-domain report of what ``cross_domain.py`` trained: how long, how large, what it says.
+"""The cross-domain report of the models that ``cross_domain.py`` trained: time, size, findings.
 
     python benchmarks/cross_domain.py --work cross --augmentations none rhm fda color-jitter
     python benchmarks/report.py cross/300x8x96 -o report.html
 
-Evaluates what has not been evaluated yet, writes the report, and prints the seconds that took and
-its size, and which of two measures that need no labels tells the loss of IoU.
+The script evaluates the models that have not been evaluated yet and writes the report. It prints
+the time that the report took, its size, and how well two label-free measures predict the loss of
+IoU.
 """
 
 import argparse
@@ -20,24 +21,25 @@ from machine import machine
 
 from rhm.data.catalog import Catalog
 from rhm.evaluation.evaluator import evaluate_model, picks_of
+from rhm.evaluation.scores import read_scores
 from rhm.models.expectation import NOTABLE
 from rhm.models.model_file import load_model
 from rhm.report import write_report
 from rhm.report.cross_domain import group_runs, single_runs, targets_of
 from rhm.report.distances import distance_losses
-from rhm.report.runs import Run, load_run
+from rhm.report.runs import EvaluatedRun, load_run
 
 SOURCES = ("massachusetts", "inria", "dubai", "vegas")
 MUCH = 0.15
-"""A loss of IoU that matters to whoever uses the footprints."""
+"""A loss of IoU that matters to users of the footprints."""
 
 METHODS = ("none", "rhm", "fda", "color-jitter")
 
 
 def main() -> None:
-    """Evaluate what is missing, write the report and print what it came to."""
+    """Evaluate what is missing, write the report and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("work", type=Path, help="where cross_domain.py has its models")
+    parser.add_argument("work", type=Path, help="folder with the models of cross_domain.py")
     parser.add_argument("-o", "--output", type=Path, default=Path("report.html"))
     parser.add_argument("--seeds", type=int, default=3)
     asked = parser.parse_args()
@@ -70,11 +72,11 @@ def main() -> None:
     print("\n".join(warnings_table([load_run(run) for run in runs])))
 
 
-def warnings_table(runs: Sequence[Run]) -> Iterator[str]:
-    """Yield what became of the domains that single models warn of, and of the others."""
+def warnings_table(runs: Sequence[EvaluatedRun]) -> Iterator[str]:
+    """Yield a table of the losses with and without a warning of a single model."""
     yield (
-        f"| method | runs x domains | warned of | of them lost over {MUCH} | of those that lost so "
-        "much, warned of | mean loss, warned of | not warned of |"
+        f"| method | models x domains | with warning | share of the warned that lost over {MUCH} | "
+        f"share of losses over {MUCH} with warning | mean loss with warning | mean loss without |"
     )
     yield "|---|---|---|---|---|---|---|"
     for method in METHODS:
@@ -94,7 +96,7 @@ def warnings_table(runs: Sequence[Run]) -> Iterator[str]:
 def evaluated(
     run: Path, model: Path, catalog: Catalog, picks: Mapping[str, Mapping[str, str]] | None
 ) -> Mapping[str, Mapping[str, str]]:
-    """Evaluate a model in a run folder, unless it is done; return the images it shows."""
+    """Evaluate a model in a run folder unless that is done; return the images that it shows."""
     scores = run / "evaluation" / "scores.json"
     if not scores.is_file():
         run.mkdir(parents=True, exist_ok=True)
@@ -105,7 +107,7 @@ def evaluated(
             load_model(own), catalog, scores.parent, name=run.name, picks=picks, catalog_path=""
         )
         print(f"evaluated {run.name}", flush=True)
-    return picks or picks_of(json.loads(scores.read_text()))
+    return picks or picks_of(read_scores(scores.parent))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The viewer's server: what a tile costs at every level of detail, and a view full of footprints.
+"""Response times of the viewer's server: map tiles at all zoom levels, and views of footprints.
 
     python benchmarks/viewer.py
 
-A raster of noise, the worst that can be decoded, and footprints spread over it evenly.
+The raster contains noise, which is the slowest to decode, and footprints spread evenly over it.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def main() -> None:
     with TemporaryDirectory() as name:
         write(Path(name), asked.side, asked.footprints)
         (found,), _ = find_predictions(name)
-        print(f"| of {asked.side} x {asked.side} pixels | ms, median of 9 |\n|---|---|")
+        print(f"| raster of {asked.side} x {asked.side} pixels | ms, median of 9 |\n|---|---|")
         for level in (0, 2, 4, 6):
             tiles = max(1, asked.side // (256 << level))
             places = [Place(level, 7 * each % tiles, 3 * each % tiles) for each in range(9)]
@@ -45,13 +45,14 @@ def main() -> None:
         begun = time.perf_counter()
         layer = FootprintLayer(found)
         seconds = time.perf_counter() - begun
-        print(f"| {len(layer)} footprints, read once | {1e3 * seconds:.0f} |")
+        print(f"| reading {len(layer)} footprints, once | {1e3 * seconds:.0f} |")
         boxes = [(k * 500, k * 500, k * 500 + 2200, k * 500 + 2200) for k in range(9)]
-        print(f"| a view of 2200 x 2200 pixels | {median_ms(within, layer, boxes):.0f} |")
+        found_ms = median_ms(within, layer, boxes)
+        print(f"| footprints in a view of 2200 x 2200 pixels | {found_ms:.0f} |")
 
 
 def write(folder: Path, side: int, count: int) -> None:
-    """Write a raster of noise and footprints of 20 pixels a side."""
+    """Write a raster of noise and footprints of 20 x 20 pixels."""
     rng = np.random.default_rng(0)
     rows = rng.integers(0, 255, (512, side), dtype=np.uint8)
     with writing_cog(
@@ -69,12 +70,12 @@ def write(folder: Path, side: int, count: int) -> None:
 
 
 def within(layer: FootprintLayer, box: tuple[int, int, int, int]) -> bytes:
-    """Return what the page is sent of a view."""
+    """Return the footprints in a view as the page receives them."""
     return layer.within(*box)
 
 
 def median_ms(function: Callable[..., object], first: object, others: list[object]) -> float:
-    """Return the median milliseconds of calls with each of the others."""
+    """Return the median time in milliseconds of calls with each of ``others``."""
     times = []
     for other in others:
         begun = time.perf_counter()

@@ -1,8 +1,9 @@
-"""Make the figures of the site: of the examples, and of the papers' experiments.
+"""Make the figures of the website, from the examples and the experiments of the papers.
 
     python docs/figures.py
 
-writes them to ``docs/figures``, which is not under version control; what is there stays.
+This command writes them to ``docs/figures``, which is not under version control. Figures that exist
+already are kept.
 """
 
 import shutil
@@ -13,13 +14,16 @@ from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "docs" / "figures"
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 EXPERIMENTS = ("sphere", "linear-separation", "parsimony", "matrix-completion")
+NAMES = tuple(f"{name}.png" for name in (*(script.stem for script in EXAMPLES), *EXPERIMENTS))
+"""Every figure that pages may show."""
 
 
 def main() -> None:
-    """Make those that are missing."""
+    """Make the figures that are missing."""
     FIGURES.mkdir(exist_ok=True)
-    for script in sorted((ROOT / "examples").glob("*.py")):
+    for script in EXAMPLES:
         figure = FIGURES / f"{script.stem}.png"
         if not figure.exists():
             run(sys.executable, str(script), str(figure))
@@ -32,7 +36,7 @@ def main() -> None:
 
 
 def run(*words: str) -> None:
-    """Run a command and say which."""
+    """Print a command and run it."""
     print(*words[1:], flush=True)
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
 

@@ -1,7 +1,8 @@
-"""What the site is made of besides the pages that lie here: mkdocs calls these.
+"""MkDocs hooks that generate the pages of the website that are not written by hand.
 
-The quick start is the README, the command line's reference is what the commands say of themselves,
-and the examples are the scripts of ``examples/``, with the figures that ``docs/figures.py`` makes.
+The quick start is the README, the reference of the command line consists of the help texts of the
+commands, and the page of examples shows the scripts of ``examples/`` with the figures that
+``docs/figures.py`` makes.
 """
 
 import ast
@@ -20,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages that are made of other files."""
+    """Add the pages that are generated from other files."""
     pages = {
         "index.md": readme(),
         "changes.md": (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"),
@@ -34,12 +35,12 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Lead links to the README to the quick start."""
+    """Redirect links to the README to the quick start."""
     return markdown.replace("](../README.md)", "](index.md)")
 
 
 def readme() -> str:
-    """Return the README with its links as they are from the site's first page."""
+    """Return the README with links that are valid on the first page of the site."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for name, page in (("CONTRIBUTING", "contributing"), ("CHANGELOG", "changes")):
         text = text.replace(f"]({name}.md)", f"]({page}.md)")
@@ -47,16 +48,17 @@ def readme() -> str:
 
 
 def command_line() -> str:
-    """Return the reference of all commands, from their own help."""
+    """Return the reference of all commands, generated from their help texts."""
     command = get_command(app)
     return get_docs_for_click(obj=command, ctx=Context(command), name="rhm", title="Command line")
 
 
 def gallery() -> str:
-    """Return all examples, each with its figure."""
+    """Return the page of all examples with their figures."""
     parts = [
-        "# Examples\n\nScripts of the folder `examples`, on synthetic towns: nothing to download. "
-        "Each writes the figure that is shown:\n\n    python examples/match_towns.py figure.png\n"
+        "# Examples\n\nThese scripts from the folder `examples` run on synthetic data, so there is "
+        "nothing to download. Each script writes the figure that is shown here:\n\n"
+        "    python examples/match_towns.py figure.png\n"
     ]
     for script in sorted((ROOT / "examples").glob("*.py")):
         code = script.read_text(encoding="utf-8")

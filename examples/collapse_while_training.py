@@ -1,8 +1,8 @@
-"""Watch the classes collapse, in any PyTorch network.
+"""Watch neural collapse in any PyTorch network.
 
-While a classifier trains, the features of each class draw together: layer by layer, geometrically
-(compression), while the classes move apart (discrimination); at the end a class is a point (NC1).
-`ClassMoments` sees each feature once and keeps none.
+During training of a classifier, the features within each class contract from layer to layer at a
+geometric rate (compression), while the classes move apart (discrimination). In the end, each class
+is a single point (NC1). `ClassMoments` reads every feature vector once and stores none.
 """
 
 import sys

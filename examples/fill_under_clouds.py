@@ -1,8 +1,9 @@
-"""Fill in what is under clouds, as the completion of a matrix of low rank.
+"""Fill in pixels under clouds by completing a low-rank matrix.
 
-Pixels by dates and bands make a matrix whose rank is low, because ground that looks alike changes
-alike. A deep product of narrow factors, begun near zero, completes it without being told the rank
-(*The law of parsimony*, and *Compressible dynamics*): `complete_matrix`.
+A time series of images is a matrix of pixels by dates and bands. Its rank is low, because surfaces
+that look alike also change alike. `complete_matrix` fills in the unknown entries without knowing
+the rank, with a deep product of narrow factors that starts near zero (*The law of parsimony* and
+*Compressible dynamics*).
 """
 
 import sys
@@ -23,7 +24,7 @@ with TemporaryDirectory() as folder:
     with rasterio.open(next(Path(folder, "alder_aerial", "images").glob("*.tif"))) as image:
         town = np.moveaxis(image.read(), 0, -1) / 255.0  # (96, 96, 3)
 
-# Ten dates: sun, haze and season differ by date, and each is clouded over two fifths.
+# Ten dates with different illumination, haze and season; clouds cover two fifths of each image.
 green = np.clip(2 * town[..., 1:2] - town[..., :1] - town[..., 2:], 0, None)
 dates = [
     (town ** rng.uniform(0.7, 1.5) + rng.uniform(0, 1) * green * [1.0, -0.2, 0.2])
@@ -45,19 +46,19 @@ scale = 10.0 / np.linalg.norm(centred, 2)  # singular values up to 10
 found = complete_matrix(scale * centred, known, rank=5, init_scale=0.1, max_steps=10_000)
 completed = mean + found.product().numpy() / scale
 
-# To compare: the mean of the other dates, brought to this date's mean and spread.
+# For comparison: the mean of the other dates, scaled to the mean and spread of this date.
 other = np.nanmean(((seen - mean) / spread).reshape(-1, 10, 3), axis=1)
 filled = mean + spread * np.tile(np.nan_to_num(other), 10)
 for name, guess in (("other dates", filled), ("completed", completed)):
     error = np.sqrt(np.mean((guess - matrix)[~known] ** 2))
-    print(f"{name}: under the clouds off by {error:.4f}")
+    print(f"{name}: RMSE under the clouds {error:.4f}")
 
 date, shape = 0, town.shape
 pictures = {
     "with clouds": np.where(clear[date][..., None], dates[date], 1.0),
     "from other dates": np.where(clear[date][..., None], dates[date], filled[:, :3].reshape(shape)),
     "completed": np.where(clear[date][..., None], dates[date], completed[:, :3].reshape(shape)),
-    "as it was": dates[date],
+    "true image": dates[date],
 }
 figure, axes = plt.subplots(1, len(pictures), figsize=(10, 2.8), layout="constrained")
 for axis, (title, picture) in zip(axes, pictures.items(), strict=True):

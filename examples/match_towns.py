@@ -1,7 +1,7 @@
 """One image in the colours of another town.
 
-Randomized histogram matching gives a labelled chip the histogram of one unlabelled image of the
-target, drawn at random, each time it is seen. The labels stay where they are.
+Whenever a labelled chip is shown to the network, randomized histogram matching gives it the
+histogram of an unlabelled image of the target domain, drawn at random. The labels remain valid.
 """
 
 import sys
@@ -33,7 +33,7 @@ augment = rhm.RandomizedHistogramMatching(bank, p=1.0)
 augment.set_random_seed(0)
 shown = {"labelled": source}
 shown |= {f"draw {number}": augment(image=source)["image"] for number in (1, 2, 3)}
-shown["of the target"] = targets[0]
+shown["target image"] = targets[0]
 
 figure, axes = plt.subplots(1, len(shown), figsize=(10, 2.4), layout="constrained")
 for axis, (title, image) in zip(axes, shown.items(), strict=True):

@@ -1,7 +1,8 @@
 """Predict a scene with any PyTorch network.
 
-`predict_raster` streams a GeoTIFF of any size through whatever gives logits, and traces the
-footprints of what it finds. Here the network is one line: bright is building.
+`predict_raster` streams a GeoTIFF of any size through any function that returns logits, and traces
+the footprints of the buildings that it finds. Here the network is a one-liner: bright pixels are
+buildings.
 """
 
 import sys
@@ -21,7 +22,7 @@ from rhm.synthetic.world import write_sample_world
 
 
 def bright(images: torch.Tensor) -> torch.Tensor:
-    """Return logits (N, 1, H, W) of images (N, bands, H, W), whose values are shares of white."""
+    """Return logits (N, 1, H, W) for images (N, bands, H, W) scaled to 0 (black) to 1 (white)."""
     smooth = torch.nn.functional.avg_pool2d(images, 5, stride=1, padding=2)
     return 25.0 * (smooth.amin(1, keepdim=True) - 0.64)
 
@@ -37,7 +38,7 @@ with TemporaryDirectory() as folder:
         image, probability = np.moveaxis(raster.read(), 0, -1), predicted.read(1)
         extent = plotting_extent(raster)
 
-print(f"{result.count} footprints, {buildings.area_m2.sum():.0f} m2 in all")
+print(f"{result.count} footprints, {buildings.area_m2.sum():.0f} m2 in total")
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 4), layout="constrained")
 left.imshow(probability, cmap="magma", extent=extent)
 left.set_title("probability", fontsize=10)

@@ -1,7 +1,7 @@
 """Straight walls and right angles for ragged outlines.
 
-What a network sees of a house has stairs of pixels and gnawed corners. `regularize_frame` gives any
-footprints straight walls, in whatever coordinate reference system they are.
+Footprints traced from a prediction have pixel steps and eroded corners. `regularize_frame` gives
+footprints straight walls, in any coordinate reference system.
 """
 
 import sys

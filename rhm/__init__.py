@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rhm.colour.augmentation import RandomizedHistogramMatching
+    from rhm.augmentation.randomized_matching import RandomizedHistogramMatching
     from rhm.colour.batched import BatchedHistogramMatching
     from rhm.colour.histogram import Histogram
     from rhm.colour.histogram_bank import HistogramBank
@@ -23,7 +23,7 @@ _HOMES = {
     "Histogram": "rhm.colour.histogram",
     "HistogramBank": "rhm.colour.histogram_bank",
     "PixelMap": "rhm.colour.lookup",
-    "RandomizedHistogramMatching": "rhm.colour.augmentation",
+    "RandomizedHistogramMatching": "rhm.augmentation.randomized_matching",
     "RhmError": "rhm.errors",
     "match_histograms": "rhm.colour.matching",
 }

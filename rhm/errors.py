@@ -1,26 +1,26 @@
 """The errors that a user can cause, as one tree.
 
     RhmError                 the input is at fault: one line, exit code 2
-    ├── RasterError          an image cannot be read, or does not fit its use
+    ├── RasterError          an image cannot be read, or is unsuitable for its purpose
     ├── VectorError          a vector file cannot be read, or has no CRS
-    ├── CatalogError         a catalog is empty, malformed, or lacks what is asked of it
+    ├── CatalogError         a catalog is empty, malformed, or lacks the requested images
     ├── BankError            a histogram bank cannot be read, or does not fit the imagery
-    ├── ConfigError          a configuration has an unknown key or an impossible value
+    ├── ConfigError          a configuration has an unknown key or an invalid value
     ├── ModelFileError       a model file cannot be read, or does not fit the imagery
-    ├── AnalysisError        features cannot be analysed: no such layer, class or number
+    ├── AnalysisError        features cannot be analysed: a layer, class or finite value is missing
     └── OutputError          a result cannot be written
 
-The message says what is wrong, where, and what to do next, in one line. Everything else
-that is raised is a defect of this package and is shown with its traceback.
+The message says what is wrong, where, and what to do next, in one line. Any other exception is a
+defect of this package and is shown with its traceback.
 """
 
 
 class RhmError(Exception):
-    """The user's input is at fault; the command line prints the message and exits with 2."""
+    """The user's input is at fault; the command line prints the message and exits with code 2."""
 
 
 class RasterError(RhmError):
-    """An image cannot be read, or does not fit its use."""
+    """An image cannot be read, or is unsuitable for its purpose."""
 
 
 class VectorError(RhmError):
@@ -28,7 +28,7 @@ class VectorError(RhmError):
 
 
 class CatalogError(RhmError):
-    """A catalog is empty, malformed, or lacks what is asked of it."""
+    """A catalog is empty, malformed, or lacks the requested images."""
 
 
 class BankError(RhmError):
@@ -36,7 +36,7 @@ class BankError(RhmError):
 
 
 class ConfigError(RhmError):
-    """A configuration has an unknown key or an impossible value."""
+    """A configuration has an unknown key or an invalid value."""
 
 
 class ModelFileError(RhmError):
@@ -44,7 +44,7 @@ class ModelFileError(RhmError):
 
 
 class AnalysisError(RhmError):
-    """Features cannot be analysed: there is no such layer, class or finite number."""
+    """Features cannot be analysed: a layer, class or finite value is missing."""
 
 
 class OutputError(RhmError):
@@ -52,5 +52,10 @@ class OutputError(RhmError):
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Replace what cannot be printed (controls, lone surrogates, direction overrides)."""
+    """Replace unprintable characters: controls, lone surrogates, direction overrides.
+
+    Args:
+        text: text of unknown origin.
+        keep: unprintable characters that stay.
+    """
     return "".join(c if c.isprintable() or c in keep else "\ufffd" for c in text)

@@ -1,4 +1,4 @@
-"""Files that appear under their names only when they are complete."""
+"""Files that appear under their final names only when they are complete."""
 
 import errno
 import os
@@ -9,23 +9,22 @@ from pathlib import Path
 
 from rhm.errors import OutputError
 
-# Failures that come only from writing, never from reading what is to be written.
+# Errors that only writing can cause, and never the reading of the input.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 @contextmanager
 def staged_paths(targets: Sequence[Path], *, within: Path | None = None) -> Iterator[list[Path]]:
-    """Yield temporary paths that take the targets' names, all of them, on success.
+    """Yield temporary paths, which are all renamed to the targets on success.
 
-    The targets lie in one folder. Temporary files keep their target's suffix, because several
-    writers choose their format by it, and otherwise have plain names, because some writers
-    misread odd ones. If the block raises, the temporary files are removed and whatever stood
-    under the targets' names before is untouched.
+    Temporary files have the suffix of their target, because several writers choose their format by
+    it. Otherwise their names are plain, because some writers misread unusual names. If the block
+    raises, the temporary files are removed and existing files at the targets are left unchanged.
 
     Args:
-        targets: in the order in which they take their names.
-        within: a folder on the same file system to keep the temporary files in; by default the
-            targets'.
+        targets: final paths, all in one folder, in the order in which files are renamed to them.
+        within: folder for the temporary files, on the same file system; by default that of the
+            targets.
 
     Raises:
         OutputError: the folder cannot be created or written to, or the disk is full.
@@ -33,7 +32,7 @@ def staged_paths(targets: Sequence[Path], *, within: Path | None = None) -> Iter
     folder = targets[0].parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # A folder of its own, on the same file system, so that writers may add side files.
+        # Writers may add side files, so they get a folder of their own (on the same file system).
         scratch = tempfile.TemporaryDirectory(prefix=".rhm.", dir=within or folder)
     except OSError as error:
         raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from error
@@ -52,7 +51,7 @@ def staged_paths(targets: Sequence[Path], *, within: Path | None = None) -> Iter
         probe.touch()
         for source, target in zip(temporary, targets, strict=True):
             try:
-                # Some writers make files that none but their owner can read.
+                # Some writers create files that only their owner can read.
                 source.chmod((target if target.exists() else probe).stat().st_mode)
                 os.replace(source, target)
             except OSError as error:
@@ -61,7 +60,7 @@ def staged_paths(targets: Sequence[Path], *, within: Path | None = None) -> Iter
 
 @contextmanager
 def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path that takes ``target``'s name on success; see ``staged_paths``.
+    """Yield a temporary path, which is renamed to ``target`` on success; see ``staged_paths``.
 
     Raises:
         OutputError: the folder cannot be created or written to, or the disk is full.
@@ -71,7 +70,7 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_text(target: str | os.PathLike[str], text: str) -> None:
-    """Write ``text`` as UTF-8 to ``target``, all of it or nothing.
+    """Write ``text`` as UTF-8 to ``target``, either completely or not at all.
 
     Raises:
         OutputError: the folder cannot be created or written to, or the disk is full.

@@ -7,12 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
+
+from tests.stored import made_once, shared_folder
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 # Networks this small are slower on many threads, and stall where other work wants the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# How long an example takes depends on what else the machine does, so there is no deadline.
+# `--hypothesis-profile=thorough` looks for counterexamples for longer.
+settings.register_profile("everyday", deadline=None, max_examples=30)
+settings.register_profile("thorough", deadline=None, max_examples=500)
+settings.load_profile("everyday")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -55,13 +64,19 @@ def browser() -> "Iterator[Browser]":
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of what all workers share."""
+    return shared_folder(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def world(shared: Path) -> Path:
     """A small sample world: 4 domains of 6 tiles of 96 pixels, and a scene of 160."""
     from rhm.synthetic.world import write_sample_world
 
-    folder = tmp_path_factory.mktemp("world")
-    write_sample_world(folder, tile_size=96, tiles_per_domain=6, scene_size=160, seed=3)
-    return folder
+    folder = shared / "world"
+    sizes = {"tile_size": 96, "tiles_per_domain": 6, "scene_size": 160}
+    return made_once(folder, lambda: write_sample_world(folder, **sizes, seed=3))
 
 
 @pytest.fixture(scope="session")
@@ -69,18 +84,22 @@ def catalog_path(world: Path) -> Path:
     """The small world's catalog, with splits."""
     from rhm.data import index_folder
 
-    path = world / "catalog.parquet"
-    catalog = index_folder(world, group_pattern=r"(\d+)$")
-    catalog.assign_splits({"val": 0.2, "test": 0.2}).save(path)
-    return path
+    def index() -> None:
+        catalog = index_folder(world, group_pattern=r"(\d+)$")
+        catalog.assign_splits({"val": 0.2, "test": 0.2}).save(path)
+
+    path = world.with_name("catalog.parquet")
+    return made_once(path, index)
 
 
 @pytest.fixture(scope="session")
-def bank_path(world: Path, catalog_path: Path) -> Path:
+def bank_path(catalog_path: Path) -> Path:
     """The bank of the small world's satellite, which stores 16 bit."""
     from rhm.data import Catalog
     from rhm.data.radiometry import bank_of
 
-    path = world / "satellite.bank"
-    bank_of(Catalog.load(catalog_path).select(domains=["birch_satellite"]).tiles).save(path)
-    return path
+    def count() -> None:
+        bank_of(Catalog.load(catalog_path).select(domains=["birch_satellite"]).tiles).save(path)
+
+    path = catalog_path.with_name("satellite.bank")
+    return made_once(path, count)

@@ -5,6 +5,9 @@ import importlib
 import os
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,9 +18,13 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 PACKAGES = sorted(
     ".".join(path.parent.relative_to(ROOT).parts) for path in FILES if path.name == "__init__.py"
 )
+MOST_MODULES = 12
+"""Of a room besides ``__init__``: as many as one can take in at a glance."""
+
 HEAVY = {"albumentations", "lightning", "segmentation_models_pytorch", "torch"}
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """The top-level packages that a file imports anywhere in it."""
     names: set[str] = set()
@@ -26,6 +33,17 @@ def imported(path: Path) -> set[str]:
             names |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module.partition(".")[0])
+    return names
+
+
+def modules_named(text: str) -> set[str]:
+    """The modules, and names from modules, that a program imports, with dots."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
     return names
 
 
@@ -60,6 +78,22 @@ def test_prediction_does_not_load_the_training_framework() -> None:
     assert not loaded & {"lightning", "albumentations", "pydantic"}
 
 
+def test_the_names_of_augmentations_are_read_without_albumentations() -> None:
+    loaded = loaded_after("import rhm.augmentation.augment_config, rhm.data.chips")
+    assert not loaded & (HEAVY - {"torch"})
+
+
+def test_a_report_is_made_without_networks() -> None:
+    loaded = loaded_after(
+        "import rhm.report.pages\n"
+        "from rhm.report.sections import section_files\n"
+        "for name in section_files():\n"
+        "    __import__(f'rhm.report.sections.{name}')\n"
+    )
+    assert {"jinja2", "pydantic"} <= loaded
+    assert not loaded & (HEAVY | {"matplotlib", "rasterio"})
+
+
 def test_help_is_light() -> None:
     loaded = loaded_after(
         "import runpy, sys\n"
@@ -76,6 +110,33 @@ def test_help_is_light() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_a_file_has_at_most_400_lines(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+def twice(names: Iterable[str]) -> list[str]:
+    """The names that occur more than once."""
+    return sorted(name for name, times in Counter(names).items() if times > 1)
+
+
+def test_no_file_name_occurs_twice() -> None:
+    assert twice(path.stem for path in FILES if path.stem != "__init__") == []
+
+
+def test_no_class_name_occurs_twice() -> None:
+    classes = (
+        node.name
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert twice(classes) == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_room_is_taken_in_at_a_glance(package: str) -> None:
+    if package == "rhm.cli.commands":
+        pytest.skip("one file for each command, however many there are")
+    room = ROOT.joinpath(*package.split("."))
+    assert len([path for path in room.glob("*.py") if path.stem != "__init__"]) <= MOST_MODULES
 
 
 @pytest.mark.parametrize("room", ["training", "data", "analysis", "adapters"])
@@ -107,11 +168,25 @@ def test_an_unknown_name_of_rhm_is_an_attribute_error() -> None:
 
 
 def test_only_the_augmentation_imports_albumentations() -> None:
-    assert importers("albumentations") == {"rhm/colour/augmentation.py"}
+    rooms = {Path(path).parent.as_posix() for path in importers("albumentations")}
+    assert rooms == {"rhm/augmentation"}
 
 
-def test_only_the_configuration_imports_pydantic() -> None:
-    assert importers("pydantic") == {"rhm/training/config.py"}
+def test_only_records_and_the_configuration_import_pydantic() -> None:
+    assert importers("pydantic") == {"rhm/records.py", "rhm/training/config.py"}
+
+
+def test_only_one_file_imports_what_windows_has_not() -> None:
+    assert importers("resource") == {"rhm/system.py"}
+
+
+def test_figures_leave_the_windows_of_the_program_alone() -> None:
+    assert importers("matplotlib") <= {
+        path.relative_to(ROOT).as_posix() for path in (PACKAGE / "lab").glob("*.py")
+    }
+    for path in FILES:
+        text = path.read_text(encoding="utf-8")
+        assert "pyplot" not in {name.rpartition(".")[2] for name in modules_named(text)}, path
 
 
 def test_nothing_unpickles() -> None:

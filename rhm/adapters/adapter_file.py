@@ -1,4 +1,4 @@
-"""Adapter files: the updates of one base model, apart from it."""
+"""Adapter files: the updates of a base model, stored separately."""
 
 import hashlib
 import json
@@ -20,10 +20,10 @@ from rhm.errors import ConfigError, ModelFileError
 from rhm.files import atomic_path
 
 FORMAT = 1
-"""Version of adapter files; a reader refuses versions above its own."""
+"""Version of adapter files; readers refuse later versions."""
 
 KINDS: dict[str, type[Adapter]] = {"lora": LoRA, "deep-lora": DeepLoRA}
-"""Adapters by the name that files and configurations give them."""
+"""Adapters by their name in files and configurations."""
 
 _KEY = "rhm_adapter"
 _BESIDES = "besides/"
@@ -33,18 +33,18 @@ _ORIGINAL = ".parametrizations.weight.original"
 def save_adapter(
     model: nn.Module, path: str | os.PathLike[str], *, notes: Mapping[str, str] | None = None
 ) -> None:
-    """Write what is attached to a network, and what was trained besides, to one file.
+    """Write the adapter of a network, and all other trained tensors, to one file.
 
-    The file names its base model by a hash of the base's weights.
+    The file identifies its base model by a hash of the base's weights.
 
     Args:
-        model: with an adapter.
-        path: of the file, by custom ``.safetensors``.
-        notes: texts to go with it, for ``adapter_notes``.
+        model: a network with an adapter.
+        path: path of the file, usually with the suffix ``.safetensors``.
+        notes: texts to store with it, for ``adapter_notes``.
 
     Raises:
         ConfigError: the network has no adapter.
-        ModelFileError: a number is not finite.
+        ModelFileError: a value is not finite.
         OutputError: the file cannot be written.
     """
     attachment = attachment_of(model)
@@ -74,26 +74,26 @@ def save_adapter(
 
 
 def load_adapter(model: nn.Module, path: str | os.PathLike[str]) -> Attachment:
-    """Attach what a file describes to its base model, in place.
+    """Attach the adapter in a file to its base model, in place.
 
     To switch to another adapter of the same base, ``detach`` this one first.
 
     Args:
-        model: the base, without an adapter.
-        path: of ``save_adapter``.
+        model: the base model, without an adapter.
+        path: file written by ``save_adapter``.
 
     Raises:
-        ConfigError: the network has an adapter already.
-        ModelFileError: the file is missing, damaged, no adapter of a version known here, or made
+        ConfigError: the network already has an adapter.
+        ModelFileError: the file is missing, damaged, not an adapter of a supported version, or made
             for another base model.
     """
     if attachment_of(model) is not None:
-        raise ConfigError("the network has an adapter already: merge or detach it first")
+        raise ConfigError("the network already has an adapter: merge or detach it first")
     values, tensors = _read(Path(path))
     try:
         if values["base"] != base_hash(model):
             raise ModelFileError(
-                f"{path} was made for another base model: its weights are not those of this one"
+                f"{path} was made for another base model: the weights of this one differ"
             )
         adapter, found = None, {}
         if values["kind"] is not None:
@@ -106,10 +106,10 @@ def load_adapter(model: nn.Module, path: str | os.PathLike[str]) -> Attachment:
             _check_like(name, tensor, state[name].shape, state[name].dtype)
         parts = sum(len(list(update.parameters())) for update in found.values())
         if len(tensors) != parts + len(besides):
-            raise ValueError("it holds more than its layers have")
+            raise ValueError("it contains more tensors than its layers need")
         attachment = put_on(model, adapter, found, **policy)
     except (AttributeError, LookupError, TypeError, ValueError, ConfigError) as error:
-        raise ModelFileError(f"{path} is not an adapter of this network: {error}") from error
+        raise ModelFileError(f"{path} is not an adapter for this network: {error}") from error
     with torch.no_grad():
         for name, tensor in besides.items():
             state[name].copy_(tensor)
@@ -117,22 +117,22 @@ def load_adapter(model: nn.Module, path: str | os.PathLike[str]) -> Attachment:
 
 
 def adapter_notes(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Return the texts that ``save_adapter`` was given to go with an adapter.
+    """Return the texts that ``save_adapter`` stored with an adapter.
 
     Raises:
-        ModelFileError: the file is missing, damaged, or no adapter of a version known here.
+        ModelFileError: the file is missing, damaged, or not an adapter of a supported version.
     """
     notes = _read(Path(path))[0].get("notes", {})
     if not isinstance(notes, dict) or not all(isinstance(each, str) for each in notes.values()):
-        raise ModelFileError(f"{path} cannot be read as an adapter: its notes are not texts")
+        raise ModelFileError(f"{path} cannot be read as an adapter: its metadata are not text")
     return notes
 
 
 def base_hash(model: nn.Module) -> str:
-    """Return a hash of a network's weights, as they are without its adapter.
+    """Return a hash of the weights of a network without its adapter.
 
     Returns:
-        Hexadecimal SHA-256 of names, types, shapes and values.
+        Hexadecimal SHA-256 of the names, types, shapes and values.
     """
     attachment = attachment_of(model)
     saved = attachment.saved if attachment is not None else {}
@@ -152,7 +152,7 @@ def _described(adapter: Adapter | None) -> dict[str, Any]:
 
 
 def _plain_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state by the names that its tensors have without an adapter, and without it."""
+    """Return a state without the adapter, with the names that its tensors have without it."""
     return {
         name.replace(_ORIGINAL, ".weight"): tensor
         for name, tensor in state.items()
@@ -189,9 +189,9 @@ def _update(
 
 def _check_like(name: str, tensor: Tensor, shape: Sequence[int], dtype: torch.dtype) -> None:
     if tuple(tensor.shape) != tuple(shape) or not tensor.numel():
-        raise ValueError(f"{name} has another shape")
+        raise ValueError(f"{name} has a different shape")
     if tensor.dtype != dtype:
-        raise ValueError(f"{name} has another type")
+        raise ValueError(f"{name} has a different type")
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -201,7 +201,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         with safe_open(path, "pt") as archive:
             values = json.loads((archive.metadata() or {})[_KEY])
             if not isinstance(values, dict) or int(values["format"]) > FORMAT:
-                raise ValueError("written by a later version")
+                raise ValueError("it was written by a later version of rhm")
             tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
     except (
         *(SafetensorError, OSError, ArithmeticError, LookupError),

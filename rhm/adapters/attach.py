@@ -1,4 +1,4 @@
-"""Adapters on a network: what they are attached to, trained by, and merged into."""
+"""Adapters on a network: attach, train, merge and detach them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ from rhm.adapters.targets import Targets, layers_to_adapt, matches, matrix_of
 from rhm.errors import ConfigError
 
 BATCH_NORM = ("frozen", "statistics", "affine")
-"""What batch norms do: nothing; follow the new imagery's statistics; train scale and offset."""
+"""Modes of batch norm: frozen, update the statistics, or also train scale and offset."""
 
 _RECORD = "_rhm_adapter"
 
 
 @dataclass(frozen=True)
 class AttachedLayer:
-    """One layer that is adapted.
+    """An adapted layer.
 
     Attributes:
-        name: of the module.
-        kind: ``Linear``, ``Conv2d``, ...
-        shape: of the weight.
-        rank: of the update.
-        parameters: how many of the update are trained.
+        name: name of the module.
+        kind: type of the module: ``Linear``, ``Conv2d``, ...
+        shape: shape of the weight.
+        rank: rank of the update.
+        parameters: number of trained parameters of the update.
     """
 
     name: str
@@ -40,15 +40,15 @@ class AttachedLayer:
 
 @dataclass(frozen=True)
 class Attachment:
-    """What was attached to a network.
+    """Description of what was attached to a network.
 
     Attributes:
-        adapter: the kind of update, or None where there are no updates.
-        layers: where.
+        adapter: kind of update, or None if there are no updates.
+        layers: the adapted layers.
         batch_norm: one of ``BATCH_NORM``.
-        trained: globs of modules and parameters that are trained in full besides.
-        saved: tensors of the network as they were, of all that training may change.
-        total: parameters of the network without the updates.
+        trained: globs of modules and parameters that are also trained, in full.
+        saved: original values of all tensors of the network that training may change.
+        total: number of parameters of the network without the updates.
     """
 
     adapter: Adapter | None
@@ -60,7 +60,7 @@ class Attachment:
 
     @property
     def parameters(self) -> int:
-        """How many parameters of the updates are trained."""
+        """Number of trained parameters of the updates."""
         return sum(layer.parameters for layer in self.layers)
 
 
@@ -74,26 +74,28 @@ def attach(
     trained: Sequence[str] = (),
     seed: int = 0,
 ) -> Attachment:
-    """Add low-rank updates to a network's weights, in place, and freeze the rest.
+    """Add low-rank updates to the weights of a network in place, and freeze the rest.
 
     Args:
-        model: with its weights loaded.
-        adapter: the kind of update, or None: then only what ``trained`` names is trained.
-        targets: which layers, see ``rhm.adapters.targets``. A preset gives a layer that is too
-            small for the rank its full one; a layer that is named must be large enough.
-        gradient_batch: gives the loss of a batch, or several of which the mean counts; from its
-            gradient Deep LoRA takes its outer factors. Without it they are random.
+        model: a network whose weights are loaded.
+        adapter: kind of update, or None to train only what ``trained`` names.
+        targets: layers that get updates, see ``rhm.adapters.targets``. If a layer of a preset is
+            too small for the rank, its update has full rank; a layer that is named explicitly must
+            be large enough.
+        gradient_batch: function that returns the loss of a batch, or several functions whose mean
+            is used. Deep LoRA computes its outer factors from the gradient of this loss. Without
+            it, the outer factors are random.
         batch_norm: one of ``BATCH_NORM``.
-        trained: globs of modules or parameters that are trained in full besides, and are no
-            targets, such as ``*segmentation_head`` or ``*.bias``.
-        seed: of random factors.
+        trained: globs of modules or parameters that are also trained, in full, and get no updates,
+            such as ``*segmentation_head`` or ``*.bias``.
+        seed: seed of random factors.
 
     Raises:
-        ConfigError: no layer is a target, the rank is above that of a layer that is named, the
-            network has an adapter already, a gradient is not finite, or nothing is left to train.
+        ConfigError: no layer is a target, the rank is above that of a named layer, the network
+            already has an adapter, a gradient is not finite, or nothing would be trained.
     """
     if attachment_of(model) is not None:
-        raise ConfigError("the network has an adapter already: merge or detach it first")
+        raise ConfigError("the network already has an adapter: merge or detach it first")
     if adapter is None:
         return put_on(model, None, {}, batch_norm=batch_norm, trained=trained)
     layers = layers_to_adapt(model, adapter, targets, but=trained)
@@ -119,22 +121,21 @@ def put_on(
     batch_norm: str,
     trained: Sequence[str],
 ) -> Attachment:
-    """Add updates that are at hand to a network, in place, and freeze the rest.
+    """Add existing updates to a network in place, and freeze the rest.
 
     Args:
-        model: without an adapter.
-        adapter: what the updates are, or None where there are none.
-        updates: by the names of their layers.
+        model: a network without an adapter.
+        adapter: kind of the updates, or None if there are none.
+        updates: the updates, by the names of their layers.
         batch_norm: one of ``BATCH_NORM``.
-        trained: globs of modules and parameters that are trained in full besides.
+        trained: globs of modules and parameters that are also trained, in full.
 
     Raises:
-        ConfigError: nothing matches a glob, there is no such ``batch_norm``, or nothing is left
-            to train.
+        ConfigError: nothing matches a glob, ``batch_norm`` is unknown, or nothing would be trained.
     """
     besides = trained_besides(model, batch_norm, trained)
     if not updates and not any(isinstance(each, nn.Parameter) for each in besides.values()):
-        raise ConfigError("nothing would be trained: choose an adapter, or name what to train")
+        raise ConfigError("nothing would be trained: choose an adapter, or name the parts to train")
     total = sum(each.numel() for each in model.parameters())
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -156,29 +157,29 @@ def put_on(
 
 
 def attachment_of(model: nn.Module) -> Attachment | None:
-    """Return what is attached to a network, or None."""
+    """Return the attachment of a network, or None."""
     found = getattr(model, _RECORD, None)
     return found if isinstance(found, Attachment) else None
 
 
 def merge(model: nn.Module) -> None:
-    """Make the updates part of the weights: a network as any other, that gives the same.
+    """Merge the updates into the weights, so that an ordinary network gives the same results.
 
-    All its parameters can be trained then.
+    Afterwards all of its parameters can be trained.
 
     Raises:
-        ConfigError: there is no adapter, or an adapted layer has another parametrisation too.
+        ConfigError: there is no adapter, or an adapted layer also has another parametrisation.
     """
     _remove(model, merged=True)
 
 
 def detach(model: nn.Module) -> None:
-    """Take the adapter away: a network whose weights are bit for bit what they were before.
+    """Remove the adapter, so that the weights are bit for bit the same as before ``attach``.
 
-    All its parameters can be trained then.
+    Afterwards all parameters of the network can be trained.
 
     Raises:
-        ConfigError: there is no adapter, or an adapted layer has another parametrisation too.
+        ConfigError: there is no adapter, or an adapted layer also has another parametrisation.
     """
     saved = _attached(model).saved
     _remove(model, merged=False)
@@ -189,15 +190,15 @@ def detach(model: nn.Module) -> None:
 
 
 def trained_besides(model: nn.Module, batch_norm: str, trained: Sequence[str]) -> dict[str, Tensor]:
-    """Return the tensors of a network itself that training may change, by name.
+    """Return the tensors of the network itself that training may change, by name.
 
     Args:
-        model: without an adapter.
+        model: a network without an adapter.
         batch_norm: one of ``BATCH_NORM``.
         trained: globs of modules and parameters.
 
     Raises:
-        ConfigError: nothing matches a glob, or there is no such ``batch_norm``.
+        ConfigError: nothing matches a glob, or ``batch_norm`` is unknown.
     """
     if batch_norm not in BATCH_NORM:
         raise ConfigError(f"unknown batch_norm '{batch_norm}': choose {', '.join(BATCH_NORM)}")
@@ -210,13 +211,13 @@ def trained_besides(model: nn.Module, batch_norm: str, trained: Sequence[str]) -
     for glob in trained:
         named = {n: each for n, each in model.named_parameters() if matches(n, [glob])}
         if not named:
-            raise ConfigError(f"no module or parameter of the network is '{glob}'")
+            raise ConfigError(f"no module or parameter of the network matches '{glob}'")
         found |= named
     return found
 
 
 def updates(model: nn.Module) -> Iterator[tuple[str, LowRankUpdate]]:
-    """Yield the updates of a network by the names of their layers."""
+    """Yield the updates of a network with the names of their layers."""
     for name, module in model.named_modules():
         if parametrize.is_parametrized(module, "weight"):
             for update in module.get_submodule("parametrizations.weight").children():
@@ -227,10 +228,10 @@ def updates(model: nn.Module) -> Iterator[tuple[str, LowRankUpdate]]:
 def parameter_groups(
     model: nn.Module, learning_rate: float, *, weight_decay: float = 0.0
 ) -> list[dict[str, Any]]:
-    """Return what is trained, as groups that any optimiser takes: the discrepant learning rate.
+    """Return the trained parameters as groups for any optimiser, with their learning rates.
 
-    The outer factors of Deep LoRA learn at ``outer_lr_ratio`` times the rate of all else.
-    Low-rank factors, biases and norms are not decayed.
+    The outer factors of Deep LoRA have ``outer_lr_ratio`` times the learning rate of the others.
+    Low-rank factors, biases and norms get no weight decay.
 
     Raises:
         ConfigError: there is no adapter.
@@ -268,7 +269,7 @@ def parameter_groups(
 
 
 def hold_batch_norm(model: nn.Module) -> None:
-    """Put batch norms into the mode of the attachment; call it after ``model.train()``.
+    """Set batch norms to the mode of the attachment; call this after ``model.train()``.
 
     Raises:
         ConfigError: there is no adapter.
@@ -308,7 +309,7 @@ def _remove(model: nn.Module, *, merged: bool) -> None:
     for layer in layers:
         lists = list(layer.get_submodule("parametrizations").children())
         if len(lists) > 1 or len(list(lists[0].children())) > 1:
-            raise ConfigError("an adapted layer has another parametrisation too: remove it first")
+            raise ConfigError("an adapted layer also has another parametrisation: remove it first")
     for layer in layers:
         _restore(layer, merged=merged)
     delattr(model, _RECORD)
@@ -317,13 +318,13 @@ def _remove(model: nn.Module, *, merged: bool) -> None:
 
 
 def _restore(layer: nn.Module, *, merged: bool) -> None:
-    """Give a layer back its plain weight, updated or as it was."""
+    """Restore the plain weight of a layer, updated or original."""
     updated = layer.get_parameter("parametrizations.weight.original")
     if merged:
         with torch.no_grad():
             updated.copy_(layer.weight)  # type: ignore[arg-type]
-    # torch's own removal takes the property off the class, which a deep copy of the network
-    # shares: the copy could not be merged any more.
+    # torch's own function removes the property from the class, which a deep copy of the network
+    # shares, so the copy could no longer be merged.
     layer.__class__ = type(layer).__mro__[1]
     del layer.parametrizations
     layer.register_parameter("weight", updated)

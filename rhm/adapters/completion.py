@@ -1,4 +1,4 @@
-"""Deep matrix completion: a low-rank matrix from some of its entries."""
+"""Deep matrix completion: recover a low-rank matrix from some of its entries."""
 
 import math
 import time
@@ -15,24 +15,24 @@ from rhm.adapters.weights import chain, compress_weights, first_gradient, orthog
 from rhm.errors import ConfigError
 
 METHODS = ("full", "compressed", "narrow")
-"""The networks that can complete a matrix, by name."""
+"""Names of the networks that can complete a matrix."""
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What came of completing a matrix.
+    """Result of completing a matrix.
 
-    The records are taken before the first step, and then after every ``record_every`` steps.
+    Values are recorded before the first step and then after every ``record_every`` steps.
 
     Attributes:
         method: one of ``METHODS``.
-        factors: in the order of their application; their product completes the matrix.
-        steps: (R,) steps taken at each record.
+        factors: factors in the order of their application; their product completes the matrix.
+        steps: (R,) number of steps taken at each record.
         train_loss: (R,) half the mean over all entries of the squared residual at known entries.
-        test_loss: (R,) the same at the other entries; not a number where these are not known.
-        seconds: (R,) time spent on initialisation, compression and descent, not on recording.
-        step_size: of the descent.
-        converged: whether the train loss fell below what was asked.
+        test_loss: (R,) the same at the other entries; NaN if their true values are unknown.
+        seconds: (R,) time spent on initialisation, compression and descent, without recording.
+        step_size: step size of gradient descent.
+        converged: whether the training loss fell below ``stop_train_loss``.
     """
 
     method: str
@@ -45,12 +45,12 @@ class Completion:
     converged: bool
 
     def product(self) -> Tensor:
-        """Return the completed matrix, of the target's shape and dtype."""
+        """Return the completed matrix, with the shape and dtype of the target."""
         return chain(self.factors)
 
     @property
     def seconds_per_step(self) -> float:
-        """Time of a step, without what came before the first."""
+        """Seconds per step, without the time before the first step."""
         return (self.seconds[-1] - self.seconds[0]) / max(1, self.steps[-1])
 
 
@@ -70,44 +70,47 @@ def complete_matrix(
     seed: int = 0,
     weights: Sequence[Tensor] | None = None,
 ) -> Completion:
-    """Complete a matrix by gradient descent on a deep linear network that is to produce it.
+    """Complete a matrix by training a deep linear network to reproduce its known entries.
 
-    Deep matrix completion of Yaras et al., arXiv 2306.01154, section 5. From a small start, the
-    network finds a matrix of low rank that agrees with what is known.
+    This is deep matrix completion (Yaras et al., arXiv 2306.01154, section 5). From a small initial
+    scale, the network finds a low-rank matrix that agrees with the known entries.
 
     Args:
-        target: (m, n); floats keep their dtype and device, other types become float64. Where it
-            is not known it may be anything, not a number too.
-        mask: (m, n), true where the target is known.
-        rank: of the target, or a bound on it. ``compressed`` and ``narrow`` networks have width
-            ``2 * rank``, which is at most the matrix's shorter side; ``full`` does not use it.
+        target: (m, n); floating-point types keep their dtype and device, other types become
+            float64. Unknown entries may have any value, including NaN.
+        mask: (m, n), true for known entries.
+        rank: rank of the target, or an upper bound. ``compressed`` and ``narrow`` networks have
+            width ``2 * rank``, which is at most the shorter side of the matrix; ``full`` ignores
+            it.
         depth: number of weights, at least 2.
-        init_scale: ``eps``, every singular value of the initial weights; smaller than a balanced
-            network's in the end, which is the depth's root of the target's.
-        step_size: of gradient descent on ``1/2 mean (mask * (product - target))^2`` over all
-            entries; by default from the target's spectral norm, see ``default_step_size``.
-        method: ``full``: weights as wide as the matrix's shorter side. ``compressed``: the small
-            network that follows the path of the full one. ``narrow``: a network of width
-            ``2 * rank`` started like the full one, for comparison.
-        outer_lr_ratio: of the outer factors' step size to the others' in a compressed network; 0
-            freezes them. Their pull grows with the square of the target's singular values: scale
-            targets to values of the order of 10.
-        max_steps: after which to stop.
-        stop_train_loss: below which to stop, at a record.
-        record_every: steps between records.
-        seed: of the initial weights.
-        weights: ``W_1`` to ``W_L`` to start from instead, of ``full`` and ``compressed`` width;
-            or those of the narrow network.
+        init_scale: ``eps``, every singular value of the initial weights. It must be smaller than
+            the final singular values of a balanced network, which are the ``depth``-th roots of
+            those of the target.
+        step_size: step size of gradient descent on ``1/2 mean (mask * (product - target))^2`` over
+            all entries; by default derived from the spectral norm of the target, see
+            ``default_step_size``.
+        method: ``full``: weights as wide as the shorter side of the matrix. ``compressed``: the
+            small network that follows the same path. ``narrow``: a network of width ``2 * rank``
+            that starts like the full one, for comparison.
+        outer_lr_ratio: step size of the outer factors of a compressed network relative to the
+            others; 0 freezes them. Their gradient grows with the square of the singular values of
+            the target: scale targets to singular values of about 10.
+        max_steps: maximum number of steps.
+        stop_train_loss: training loss below which to stop, at a record.
+        record_every: number of steps between records.
+        seed: seed of the initial weights.
+        weights: initial weights ``W_1`` to ``W_L`` to use instead: of the wide network for ``full``
+            and ``compressed``, of the narrow network for ``narrow``.
 
     Raises:
-        ConfigError: a setting is impossible, or nothing is known, or the known is not finite or
-            is zero, or the descent diverged.
-        ValueError: target and mask are no matrices of one shape, or ``weights`` do not chain to
-            the target's shape.
+        ConfigError: a setting is out of range, no entry is known, the known entries are not finite
+            or all zero, or gradient descent diverged.
+        ValueError: target and mask are not matrices of the same shape, or ``weights`` do not chain
+            to the shape of the target.
     """
     matrix, known = _checked(target, mask)
     _check_settings(depth, method, max_steps, record_every, outer_lr_ratio, step_size)
-    # Layers that shrink can be compressed, layers that grow cannot: the wider side is the input.
+    # Only layers without more outputs than inputs can be compressed: the wider side is the input.
     turned = weights is None and matrix.shape[0] > matrix.shape[1]
     if turned:
         matrix, known = matrix.T.contiguous(), known.T.contiguous()
@@ -149,23 +152,24 @@ def complete_matrix(
 def default_step_size(
     target: Tensor, mask: Tensor, *, depth: int, outer_lr_ratio: float = 0.0
 ) -> float:
-    """Return the inverse of the loss's largest curvature where a balanced network has the target.
+    """Return the inverse of the largest curvature of the loss at a balanced solution.
 
-    Of weights with the singular value ``s^(1/L)`` each, ``L s^(2 - 2/L)``; of outer factors with
-    orthonormal columns, ``s^2`` each times their rate; of known entries, their share of all.
+    With s the largest singular value of the target, weights with singular values ``s^(1/L)``
+    contribute ``L s^(2 - 2/L)``, and each outer factor with orthonormal columns contributes ``s^2``
+    times its rate. The sum is multiplied by the share of known entries.
 
     Args:
-        target: (m, n), finite where it is known.
+        target: (m, n), finite at known entries.
         mask: (m, n) bool.
-        depth: ``L``.
-        outer_lr_ratio: of the outer factors' rate to the others', 0 if there are none.
+        depth: number of weights ``L``.
+        outer_lr_ratio: rate of the outer factors relative to the others, 0 if there are none.
 
     Raises:
         ConfigError: the known entries are all zero.
     """
     share = float(mask.double().mean())
     shown = torch.where(mask, target, torch.zeros_like(target))
-    # A start that is all but zero learns all there is from the largest singular value on.
+    # From a start close to zero, singular values are learned in descending order.
     largest = float(top_singular_pairs(shown, 1)[1]) / share
     curvature = depth * largest ** (2.0 - 2.0 / depth) + 2.0 * outer_lr_ratio * largest**2
     return float(target.numel() / (share * curvature))
@@ -178,14 +182,16 @@ def _checked(target: ArrayLike | Tensor, mask: ArrayLike | Tensor) -> tuple[Tens
     known = torch.as_tensor(mask, device=matrix.device).bool()
     if matrix.ndim != 2 or matrix.shape != known.shape:
         raise ValueError(
-            f"target of shape {tuple(matrix.shape)} and mask of shape {tuple(known.shape)} are no "
-            "matrices of one shape"
+            f"target of shape {tuple(matrix.shape)} and mask of shape {tuple(known.shape)} are not "
+            "matrices of the same shape"
         )
     if not known.any():
-        raise ConfigError("no entry of the matrix is known: the mask is true where one is")
+        raise ConfigError(
+            "no entry of the matrix is known: the mask must be true for known entries"
+        )
     shown = matrix[known]
     if not shown.isfinite().all() or not shown.any():
-        raise ConfigError("the known entries of the matrix are not all finite, or are all zero")
+        raise ConfigError("the known entries of the matrix must be finite and not all zero")
     return matrix, known
 
 
@@ -206,9 +212,9 @@ def _check_settings(
             f"max_steps {max_steps} and record_every {record_every} must be at least 1"
         )
     if not 0.0 <= outer_lr_ratio < math.inf:
-        raise ConfigError(f"outer_lr_ratio {outer_lr_ratio} must be a number from 0 up")
+        raise ConfigError(f"outer_lr_ratio {outer_lr_ratio} must be a number of at least 0")
     if step_size is not None and not 0.0 < step_size < math.inf:
-        raise ConfigError(f"step_size {step_size} must be above 0")
+        raise ConfigError(f"step_size {step_size} must be greater than 0")
 
 
 def _initial_weights(
@@ -237,8 +243,8 @@ def _given_weights(matrix: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
     sizes.append(matrix.shape[0])
     if len(copies) < 2 or any(sizes[i] != sizes[i + 1] for i in range(0, len(sizes), 2)):
         raise ValueError(
-            f"weights of shapes {[tuple(each.shape) for each in copies]} do not chain to the "
-            f"target's {tuple(matrix.shape)}"
+            f"weights of shapes {[tuple(each.shape) for each in copies]} do not chain to the shape "
+            f"of the target, {tuple(matrix.shape)}"
         )
     return copies
 
@@ -268,7 +274,9 @@ def _descend(
     while True:
         train, test = losses(factors, matrix, known)
         if not math.isfinite(train):
-            raise ConfigError(f"the descent diverged by step {taken}: choose a smaller step_size")
+            raise ConfigError(
+                f"gradient descent diverged by step {taken}: choose a smaller step_size"
+            )
         records.append((taken, train, test, spent))
         if train < stop_train_loss or taken >= max_steps:
             return records, factors
@@ -280,7 +288,7 @@ def _descend(
 
 
 def _clock(matrix: Tensor) -> float:
-    """Return the time in seconds, when the matrix's device has done all that it was given."""
+    """Return the time in seconds, after the device of the matrix has finished its work."""
     if matrix.is_cuda:
         torch.cuda.synchronize(matrix.device)
     return time.perf_counter()

@@ -1,11 +1,11 @@
-"""Gradient descent on a product of matrices whose result is known in part, by hand.
+"""Hand-written gradient descent on a product of matrices whose result is partly known.
 
 The loss is ``1/2 mean (mask * (F_m ... F_1 - target))^2`` over all entries. Its gradient with
-respect to a factor needs the residual only through two products, of the residual with the last
-factor and with the product of the others; for thin factors these cost a pass over the residual,
-and everything else costs next to nothing. The residual is made in blocks of rows that stay in the
-cache between their making and their use, or, where few entries are known, at these only: see
-``benchmarks/matrix_completion.py`` for which is faster where.
+respect to a factor needs only two products of the residual: with the last factor, and with the
+product of the others. For thin factors, these cost one pass over the residual, and everything else
+costs almost nothing. The residual is computed in blocks of rows that stay in the cache until they
+are used or, if few entries are known, only at the known entries.
+``benchmarks/matrix_completion.py`` measures which form is faster.
 """
 
 import warnings
@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 
 SPARSE_BELOW = 0.05
-"""The share of known entries below which the residual is made at these only."""
+"""Share of known entries below which the residual is computed only at these."""
 
 _BLOCK_BYTES = 2**19
 _WIDE = 0.25
 
 
 class Residual(Protocol):
-    """``R = mask * (left @ right - target)``, (m, n), as two products that need not hold it."""
+    """Products of ``R = mask * (left @ right - target)``, (m, n), without storing R as a whole."""
 
     def products(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``R right^T`` (m, k) and ``left^T R`` (k, n), of left (m, k), right (k, n)."""
@@ -33,7 +33,7 @@ class DenseResidual:
     """The residual in blocks of rows.
 
     Args:
-        target: (m, n); read where it is known only.
+        target: (m, n); only known entries are read.
         mask: (m, n) bool, true where the target is known.
     """
 
@@ -63,7 +63,7 @@ class SparseResidual:
     """The residual at the known entries only.
 
     Args:
-        target: (m, n); read where it is known only.
+        target: (m, n); only known entries are read.
         mask: (m, n) bool, true where the target is known.
     """
 
@@ -73,7 +73,7 @@ class SparseResidual:
         by_column = mask.T.nonzero(as_tuple=True)[0]
         self.order = torch.argsort(columns, stable=True)
         self.transposed = (_offsets(by_column, target.shape[1]), rows[self.order])
-        # torch says once a process that its CSR layout is young.
+        # torch warns once per process that its CSR layout is in beta.
         with warnings.catch_warnings(action="ignore", category=UserWarning):
             self.known = torch.sparse_csr_tensor(
                 _offsets(rows, target.shape[0]), columns, target[rows, columns], target.shape
@@ -90,7 +90,7 @@ class SparseResidual:
 
 
 def residual_of(target: Tensor, mask: Tensor) -> Residual:
-    """Return the residual in the form that is the fastest for how much is known of the target.
+    """Return the residual in the form that is fastest for the share of known entries.
 
     Args:
         target: (m, n).
@@ -106,9 +106,9 @@ def descend(factors: Sequence[Tensor], residual: Residual, steps: Sequence[float
     """Take one step of gradient descent, in place.
 
     Args:
-        factors: ``F_1`` (k, n) to ``F_m`` (m, k), at least two; changed.
-        residual: whose squares are summed and halved to the loss.
-        steps: each factor's step size; a factor of step 0 stays as it is.
+        factors: ``F_1`` (k, n) to ``F_m`` (m, k), at least two; they are changed.
+        residual: residual of which the loss is half the sum of squares.
+        steps: step size of each factor; a factor with step 0 does not change.
     """
     partial = [factors[0]]
     for factor in factors[1:-1]:
@@ -126,15 +126,15 @@ def descend(factors: Sequence[Tensor], residual: Residual, steps: Sequence[float
 
 
 def losses(factors: Sequence[Tensor], target: Tensor, mask: Tensor) -> tuple[float, float]:
-    """Return half the mean over all entries of the squared residual, known and unknown ones.
+    """Return half the mean over all entries of the squared residual, at known and other entries.
 
     Args:
         factors: ``F_1`` to ``F_m``.
-        target: (m, n); where it is not a number, neither is the loss on the unknown entries.
+        target: (m, n); if an unknown entry is NaN, so is the loss at the unknown entries.
         mask: (m, n) bool.
 
     Returns:
-        Train loss, on the known entries, and test loss, on the others.
+        Training loss at the known entries, and test loss at the others.
     """
     right = factors[0]
     for factor in factors[1:-1]:
@@ -151,9 +151,10 @@ def losses(factors: Sequence[Tensor], target: Tensor, mask: Tensor) -> tuple[flo
 
 
 def _block_rows(left: Tensor, columns: int) -> int:
-    """Return how many rows of the residual fit the cache, or all where the factors are no thinner.
+    """Return how many rows of the residual fit into the cache, or all if the factors are wide.
 
-    Wide factors do not fit it beside the block, and their products want all rows at once.
+    Wide factors do not fit into the cache beside the block, and their products need all rows at
+    once.
     """
     if left.is_cuda or left.shape[1] > _WIDE * columns:
         return len(left)

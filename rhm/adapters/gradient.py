@@ -1,4 +1,4 @@
-"""Where an update should begin: the factors that the gradient of a batch asks for."""
+"""Initial factors of an update, from the gradient of a batch."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -9,21 +9,21 @@ from rhm.adapters.subspace import top_singular_pairs
 from rhm.errors import ConfigError
 
 LossOf = Callable[[nn.Module], Tensor]
-"""Runs a network on one batch and returns its loss."""
+"""Function that runs a network on one batch and returns its loss."""
 
 
 def weight_gradients(
     model: nn.Module, weights: Mapping[str, nn.Parameter], losses: Sequence[LossOf]
 ) -> dict[str, Tensor]:
-    """Return the gradient of the mean loss by weight, and leave no trace in the model.
+    """Return the gradient of the mean loss for each weight, and leave the model unchanged.
 
     Args:
-        model: the network; it runs in ``eval`` mode, so that its statistics stay as they are.
-        weights: parameters of it, by name.
-        losses: one for each batch.
+        model: the network; it runs in ``eval`` mode, so that its statistics do not change.
+        weights: parameters of the network, by name.
+        losses: one loss function for each batch.
 
     Raises:
-        ConfigError: a gradient is no finite number.
+        ConfigError: a gradient is not finite.
     """
     modes = [(module, module.training) for module in model.modules()]
     wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
@@ -46,24 +46,26 @@ def weight_gradients(
             module.training = training
     for name, gradient in total.items():
         if not bool(torch.isfinite(gradient).all()):
-            raise ConfigError(f"the gradient of {name} is not finite: is the batch in range?")
+            raise ConfigError(
+                f"the gradient of {name} is not finite: check the value range of the batch"
+            )
     return total
 
 
 def gradient_factors(gradient: Tensor, rank: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Return U (m, r) and V (n, r), orthonormal, for the update of a weight with this gradient.
+    """Return orthonormal U (m, r) and V (n, r) for the update of a weight with this gradient.
 
-    The overparameterised update ``eps^L Q_L ... Q_1`` with orthogonal ``Q_l`` changes, under
-    gradient descent, only within ``V = orth([V_g, P^T U_g])`` and ``U = P V``, where
+    Under gradient descent, the overparameterised update ``eps^L Q_L ... Q_1`` with orthogonal
+    ``Q_l`` changes only within ``V = orth([V_g, P^T U_g])`` and ``U = P V``, where
     ``P = Q_L ... Q_1`` and U_g, V_g are the top r/2 singular vectors of the gradient (Yaras et
-    al., ICML 2024, and the law of parsimony, arXiv 2306.01154). So of all the factors only P is
-    needed, and only its product with r/2 vectors: here P is a permutation with signs, which is
-    orthogonal and costs nothing.
+    al., ICML 2024, and the law of parsimony, arXiv 2306.01154). Therefore only P is needed, and
+    only its product with r/2 vectors. Here P is a signed permutation, which is orthogonal and
+    costs nothing.
 
     Args:
-        gradient: (m, n) of the loss.
-        rank: r, even, at most the smaller side.
-        seed: of P, and of the range finding.
+        gradient: gradient (m, n) of the loss.
+        rank: rank r, even, at most the smaller side.
+        seed: seed of P and of the range finding.
 
     Raises:
         ConfigError: the rank is odd or above the smaller side, or the gradient is not finite.
@@ -71,10 +73,10 @@ def gradient_factors(gradient: Tensor, rank: int, *, seed: int = 0) -> tuple[Ten
     rows, columns = gradient.shape
     if rank % 2 or not 2 <= rank <= min(rows, columns):
         raise ConfigError(
-            f"rank {rank} is not even and from 2 to {min(rows, columns)}, the layer's smaller side"
+            f"rank {rank} must be even and from 2 to {min(rows, columns)}, the layer's smaller side"
         )
     if not bool(torch.isfinite(gradient).all()):
-        raise ConfigError("the gradient is not finite")
+        raise ConfigError("the gradient is not finite: check the value range of the batch")
     if not bool(gradient.any()):
         return random_factors(rows, columns, rank, like=gradient, seed=seed)
     if rows > columns:
@@ -84,7 +86,7 @@ def gradient_factors(gradient: Tensor, rank: int, *, seed: int = 0) -> tuple[Ten
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(columns, generator=generator)[:rows].to(gradient.device)
     signs = torch.randint(0, 2, (rows, 1), generator=generator).to(gradient) * 2.0 - 1.0
-    # P (m, n) takes coordinate order[i] to i; P^T puts row i back there.
+    # P (m, n) maps coordinate order[i] to i; P^T maps row i back.
     led_to = torch.zeros(columns, rank // 2, dtype=gradient.dtype, device=gradient.device)
     led_to[order] = signs * left
     inputs = _orthonormal(torch.cat([right, led_to], dim=1))
@@ -94,14 +96,14 @@ def gradient_factors(gradient: Tensor, rank: int, *, seed: int = 0) -> tuple[Ten
 def random_factors(
     rows: int, columns: int, rank: int, *, like: Tensor, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Return random orthonormal U (m, r) and V (n, r), for want of a gradient.
+    """Return random orthonormal U (m, r) and V (n, r), for updates without a gradient.
 
     Args:
         rows: m.
         columns: n.
-        rank: r, at most both.
-        like: gives dtype and device.
-        seed: of the draw.
+        rank: rank r, at most m and n.
+        like: tensor with the dtype and device of the result.
+        seed: seed of the random factors.
     """
     generator = torch.Generator().manual_seed(seed)
     left, right = (torch.randn(size, rank, generator=generator) for size in (rows, columns))
@@ -109,6 +111,6 @@ def random_factors(
 
 
 def _orthonormal(columns: Tensor) -> Tensor:
-    # In float64: of nearly dependent columns float32 would keep rounding alone.
+    # In float64, because float32 would keep only the rounding errors of nearly dependent columns.
     orthonormal: Tensor = torch.linalg.qr(columns.double())[0]
     return orthonormal.to(columns.dtype)

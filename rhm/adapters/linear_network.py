@@ -1,4 +1,4 @@
-"""Deep linear networks, and the small networks that follow the same path."""
+"""Deep linear networks, and the small networks that follow the same path in training."""
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -15,9 +15,9 @@ __all__ = ["Completion", "DeepLinearNetwork", "active_subspace", "complete_matri
 
 
 class DeepLinearNetwork(nn.Module):
-    """The linear map ``x -> W_L ... W_1 x``, or ``x -> U W_L ... W_1 V^T x``, of trained factors.
+    """The linear map ``x -> W_L ... W_1 x`` or ``x -> U W_L ... W_1 V^T x`` with trained factors.
 
-    ``DeepLinearNetwork.orthogonal`` draws one to start from.
+    ``DeepLinearNetwork.orthogonal`` returns an initial network.
 
     Args:
         weights: ``W_1`` to ``W_L``, each (outputs, inputs), in the order of their application.
@@ -25,7 +25,7 @@ class DeepLinearNetwork(nn.Module):
         right: ``V`` (inputs, inputs of ``W_1``), or None.
 
     Attributes:
-        weights: ``W_1`` to ``W_L``, parameters.
+        weights: ``W_1`` to ``W_L``, as parameters.
         left: ``U``, a parameter or None.
         right: ``V``, a parameter or None.
 
@@ -64,21 +64,21 @@ class DeepLinearNetwork(nn.Module):
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
     ) -> "DeepLinearNetwork":
-        """Draw a network whose weights are ``init_scale`` times orthogonal matrices.
+        """Return a network whose weights are ``init_scale`` times random orthogonal matrices.
 
-        Where a layer's sides differ, the rows or columns of the shorter side are orthonormal.
+        If a layer is not square, the vectors along its shorter side are orthonormal.
 
         Args:
-            widths: of input, hidden layers and output: one more than there are weights.
+            widths: widths of input, hidden layers and output: one more than there are weights.
             init_scale: ``eps``, every singular value of every weight.
-            seed: of the draw; the same on every device.
-            generator: of the draw, on the CPU, instead of a seed.
-            dtype: of the weights.
-            device: of the weights.
+            seed: seed of the weights, which are the same on every device.
+            generator: generator on the CPU, to use instead of a seed.
+            dtype: dtype of the weights.
+            device: device of the weights.
 
         Raises:
             ConfigError: a width is below 1, or the scale is not above 0.
-            ValueError: fewer than two widths.
+            ValueError: there are fewer than two widths.
         """
         generator = generator or torch.Generator().manual_seed(seed)
         weights = orthogonal_weights(widths, init_scale, generator=generator, dtype=dtype)
@@ -86,7 +86,7 @@ class DeepLinearNetwork(nn.Module):
 
     @property
     def depth(self) -> int:
-        """``L``, the number of weights, outer factors not counted."""
+        """Number of weights ``L``, without outer factors."""
         return len(self.weights)
 
     def factors(self) -> list[Tensor]:
@@ -108,11 +108,11 @@ class DeepLinearNetwork(nn.Module):
     def parameter_groups(
         self, learning_rate: float, outer_lr_ratio: float = 0.01
     ) -> list[dict[str, Any]]:
-        """Return parameter groups with discrepant rates, as any torch optimizer takes them.
+        """Return parameter groups for any torch optimizer, with a separate rate of outer factors.
 
         Args:
-            learning_rate: of the weights.
-            outer_lr_ratio: of the outer factors' rate to it; 0 leaves them out.
+            learning_rate: learning rate of the weights.
+            outer_lr_ratio: learning rate of the outer factors relative to it; 0 omits them.
         """
         groups: list[dict[str, Any]] = [{"params": list(self.weights), "lr": learning_rate}]
         outer = [factor for factor in (self.left, self.right) if factor is not None]
@@ -124,29 +124,30 @@ class DeepLinearNetwork(nn.Module):
 def compress(
     network: DeepLinearNetwork, gradient: Tensor, rank: int, *, exact: bool | None = None
 ) -> DeepLinearNetwork:
-    """Return the small network that follows the same path as a wide one from its start.
+    """Return the small network that follows the same path as a wide network from its start.
 
-    ``U W_L ... W_1 V^T`` with V the active subspace, ``U = W_L ... W_1 V / eps^L`` and inner
-    factors ``eps I`` of size ``2 * rank`` (arXiv 2306.01154, section 4). With U and V fixed, its
-    end-to-end map is the wide network's but for what does not move, of norm ``eps^L``, as long as
-    the gradient keeps its rank; trained at a small rate, U and V follow where it does not. A
-    layer with fewer outputs than inputs starts as a triangular inner factor instead of ``eps I``;
-    where that is not the last layer, the paths differ by terms of the order of ``eps``.
+    The small network is ``U W_L ... W_1 V^T``, where V is the active subspace,
+    ``U = W_L ... W_1 V / eps^L``, and the inner factors are ``eps I`` of size ``2 * rank`` (arXiv
+    2306.01154, section 4). With U and V fixed, its end-to-end map is that of the wide network,
+    except for the part that does not change, of norm ``eps^L``, as long as the gradient keeps its
+    rank. If the gradient does not keep its rank, U and V follow it when they are trained at a small
+    rate. A layer with fewer outputs than inputs starts as a triangular inner factor instead of
+    ``eps I``. If such a layer is not the last one, the paths differ by terms of the order ``eps``.
 
     Args:
-        network: as it was drawn, without outer factors.
-        gradient: of the loss with respect to the network's first weight, of the weight's shape.
-        rank: of the gradient, or a bound on it.
+        network: an untrained network without outer factors.
+        gradient: gradient of the loss with respect to the first weight, with the same shape.
+        rank: rank of the gradient, or an upper bound.
         exact: see ``active_subspace``.
 
     Raises:
-        ConfigError: the rank is too high for a layer, or the gradient is not finite or zero, or
-            the weights are not orthogonal up to a scale.
-        ValueError: the network is compressed already, or has a layer with more outputs than
-            inputs, or the gradient is not of the first weight's shape.
+        ConfigError: the rank is too high for a layer, the gradient is not finite or zero, or the
+            weights are not orthogonal up to a scale.
+        ValueError: the network is already compressed, a layer has more outputs than inputs, or the
+            gradient does not have the shape of the first weight.
     """
     if network.left is not None or network.right is not None:
-        raise ValueError("the network is compressed already")
+        raise ValueError("the network is already compressed")
     weights = [weight.detach() for weight in network.weights]
     right, inner, left = compress_weights(weights, gradient, rank, exact=exact)
     return DeepLinearNetwork(inner, left=left, right=right)

@@ -1,9 +1,9 @@
 """Low-rank updates of a frozen weight, as values and as parametrisations.
 
-A weight of any layer is taken as the matrix (outputs, inputs of a group x places of the kernel).
-Its update is formed once per step and added: a segmentation network sees so many pixels per
+The weight of any layer is treated as a matrix (outputs, inputs of a group x kernel positions). Its
+update is computed once per step and added. A segmentation network processes so many pixels per
 weight that this is cheaper than sending activations through low-rank branches, and it works for
-every kind of convolution. Merging is removing the parametrisation.
+every kind of convolution. Removing the parametrisation merges the update into the weight.
 """
 
 import math
@@ -17,13 +17,13 @@ from rhm.errors import ConfigError
 
 @dataclass(frozen=True)
 class LoRA:
-    """Plain low-rank adaptation: the update ``alpha / rank * B A``, B zero at the start.
+    """Plain low-rank adaptation: the update ``alpha / rank * B A``, where B starts at zero.
 
     Hu et al., ICLR 2022.
 
     Attributes:
-        rank: of the update, r.
-        alpha: the update's scale times r; by default r, so that the scale is 1.
+        rank: rank r of the update.
+        alpha: scale of the update times r; by default r, so that the scale is 1.
     """
 
     rank: int = 8
@@ -31,17 +31,17 @@ class LoRA:
 
     def __post_init__(self) -> None:
         if self.rank < 1:
-            raise ConfigError(f"rank is at least 1, got {self.rank}")
+            raise ConfigError(f"rank must be at least 1, not {self.rank}")
         if self.alpha is not None and not 0.0 < self.alpha < math.inf:
-            raise ConfigError(f"alpha is above 0, got {self.alpha}")
+            raise ConfigError(f"alpha must be greater than 0, not {self.alpha}")
 
     @property
     def scale(self) -> float:
-        """What ``B A`` is multiplied by."""
+        """The factor that ``B A`` is multiplied by."""
         return 1.0 if self.alpha is None else self.alpha / self.rank
 
     def fit(self, rows: int, columns: int) -> int:
-        """Return the rank that a matrix of this size takes, 0 where it takes none."""
+        """Return the rank of the update for a matrix of this size, 0 if there is none."""
         return min(self.rank, rows, columns)
 
 
@@ -49,17 +49,17 @@ class LoRA:
 class DeepLoRA:
     """Compressed deep low-rank adaptation: the update ``U (W_L ... W_1) V^T``.
 
-    Yaras, Wang, Balzano, Qu, ICML 2024. The inner factors begin at ``init_scale`` times the
-    identity, so that the update begins at about ``init_scale ** depth``: practically zero, and
-    yet not a saddle.
+    Yaras, Wang, Balzano, Qu, ICML 2024. The inner factors start at ``init_scale`` times the
+    identity, so the update starts at about ``init_scale ** depth``. This is practically zero, but
+    not a saddle point.
 
     Attributes:
-        rank: r, even: U and V span r/2 directions that the gradient asks for and r/2 that it
-            leads to.
-        depth: L, the number of inner factors.
-        init_scale: epsilon.
-        outer_lr_ratio: gamma, the learning rate of U and V as a share of that of the inner
-            factors; 0 freezes them.
+        rank: rank r, even: U and V span r/2 leading directions of the gradient and the r/2
+            directions that it leads to.
+        depth: number of inner factors, L.
+        init_scale: initial scale of the inner factors, epsilon.
+        outer_lr_ratio: learning rate of U and V as a share of that of the inner factors, gamma; 0
+            freezes them.
     """
 
     rank: int = 8
@@ -69,21 +69,21 @@ class DeepLoRA:
 
     def __post_init__(self) -> None:
         if self.rank < 2 or self.rank % 2:
-            raise ConfigError(f"the rank of Deep LoRA is even and at least 2, got {self.rank}")
+            raise ConfigError(f"the rank of Deep LoRA must be even and at least 2, not {self.rank}")
         if self.depth < 1:
-            raise ConfigError(f"depth is at least 1, got {self.depth}")
+            raise ConfigError(f"depth must be at least 1, not {self.depth}")
         if not 0.0 < self.init_scale <= 1.0:
-            raise ConfigError(f"init_scale is in (0, 1], got {self.init_scale}")
+            raise ConfigError(f"init_scale must be in (0, 1], not {self.init_scale}")
         if not 0.0 <= self.outer_lr_ratio <= 1.0:
-            raise ConfigError(f"outer_lr_ratio is in [0, 1], got {self.outer_lr_ratio}")
+            raise ConfigError(f"outer_lr_ratio must be in [0, 1], not {self.outer_lr_ratio}")
 
     def fit(self, rows: int, columns: int) -> int:
-        """Return the rank that a matrix of this size takes, 0 where it takes none."""
+        """Return the rank of the update for a matrix of this size, 0 if there is none."""
         return min(self.rank, rows, columns) // 2 * 2
 
 
 Adapter = LoRA | DeepLoRA
-"""What ``attach`` adds to a network."""
+"""Kinds of update that ``attach`` adds to a network."""
 
 
 class LowRankUpdate(nn.Module):
@@ -95,29 +95,29 @@ class LowRankUpdate(nn.Module):
         raise NotImplementedError
 
     def factors(self) -> tuple[Tensor, Tensor]:
-        """Return two matrices (outputs, r) and (r, the rest) whose product is Delta."""
+        """Return matrices (outputs, r) and (r, all other dimensions) whose product is Delta."""
         raise NotImplementedError
 
     def update(self) -> Tensor:
-        """Return Delta as a matrix (outputs, the rest)."""
+        """Return Delta as a matrix (outputs, all other dimensions)."""
         left, right = self.factors()
         return torch.mm(left, right)
 
     def outer(self) -> list[nn.Parameter]:
-        """Return the parameters of the discrepant learning rate."""
+        """Return the parameters that have the separate learning rate of outer factors."""
         return []
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Return the updated weight, of the weight's shape and dtype."""
-        # Half precision has no number for what Deep LoRA begins with.
+        """Return the updated weight, with the shape and dtype of the weight."""
+        # Half precision cannot represent the initial values of Deep LoRA.
         with torch.autocast(weight.device.type, enabled=False):
             left, right = (each.to(weight.dtype) for each in self.factors())
-            # In one pass over the weight, where sum and product would take two.
+            # One pass over the weight, where a product and a sum would need two.
             return torch.addmm(weight.reshape(len(left), -1), left, right).view_as(weight)
 
 
 class LoRAUpdate(LowRankUpdate):
-    """``scale * B A``; A as PEFT draws it, B zero.
+    """``scale * B A``, where A is initialised as in PEFT and B is zero.
 
     Attributes:
         a: (r, columns).
@@ -133,7 +133,7 @@ class LoRAUpdate(LowRankUpdate):
 
     @property
     def rank(self) -> int:
-        """R."""
+        """The rank r."""
         return int(self.a.shape[0])
 
     def factors(self) -> tuple[Tensor, Tensor]:
@@ -154,14 +154,14 @@ class DeepLoRAUpdate(LowRankUpdate):
         super().__init__()
         rank = left.shape[1]
         trained = adapter.outer_lr_ratio > 0.0
-        self.left = nn.Parameter(left.clone(), requires_grad=trained)
-        self.right = nn.Parameter(right.clone(), requires_grad=trained)
+        self.left = nn.Parameter(_contiguous(left), requires_grad=trained)
+        self.right = nn.Parameter(_contiguous(right), requires_grad=trained)
         one = adapter.init_scale * torch.eye(rank, dtype=left.dtype, device=left.device)
         self.inner = nn.Parameter(one.repeat(adapter.depth, 1, 1))
 
     @property
     def rank(self) -> int:
-        """R."""
+        """The rank r."""
         return int(self.left.shape[1])
 
     def factors(self) -> tuple[Tensor, Tensor]:
@@ -174,3 +174,12 @@ class DeepLoRAUpdate(LowRankUpdate):
     def outer(self) -> list[nn.Parameter]:
         """Return U and V."""
         return [self.left, self.right]
+
+
+def _contiguous(matrix: Tensor) -> Tensor:
+    """Return a copy, row by row.
+
+    Products round by the order in memory too, and an adapter that is loaded from its file merges
+    into the very weights that training wrote.
+    """
+    return matrix.clone(memory_format=torch.contiguous_format)

@@ -1,4 +1,4 @@
-"""Plain LoRA in the files of Hugging Face's PEFT: a folder of weights and a configuration."""
+"""Plain LoRA in the format of Hugging Face PEFT: a folder of weights and a configuration."""
 
 import json
 import os
@@ -19,19 +19,19 @@ from rhm.errors import ConfigError, ModelFileError
 from rhm.files import staged_paths
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
-"""Names of the files."""
+"""File names."""
 
 _PREFIX = "base_model.model."
 _KEY = re.compile(r"base_model\.model\.(?P<layer>.+)\.lora_(?P<part>[AB])\.weight")
 
 
 def export_peft(model: nn.Module, folder: str | os.PathLike[str]) -> tuple[Path, Path]:
-    """Write the LoRA of a network as PEFT reads it.
+    """Write the LoRA of a network in a form that PEFT can read.
 
     Args:
-        model: with a plain LoRA on linear layers and convolutions of one group, and nothing
-            trained besides: PEFT's files hold no more.
-        folder: receives ``WEIGHTS`` and ``CONFIG``.
+        model: a network with plain LoRA on linear layers and ungrouped convolutions, and nothing
+            else trained, because the format of PEFT stores nothing more.
+        folder: folder to write ``WEIGHTS`` and ``CONFIG`` to.
 
     Raises:
         ConfigError: the network has no such adapter.
@@ -39,15 +39,17 @@ def export_peft(model: nn.Module, folder: str | os.PathLike[str]) -> tuple[Path,
     """
     attachment = attachment_of(model)
     if attachment is None or not isinstance(attachment.adapter, LoRA):
-        raise ConfigError("PEFT's format holds plain LoRA: the network has none")
+        raise ConfigError("the format of PEFT stores plain LoRA, and the network has none")
     if attachment.saved:
-        raise ConfigError("PEFT's format holds low-rank factors only: something else was trained")
+        raise ConfigError(
+            "the format of PEFT stores only low-rank factors, and something else was trained, too"
+        )
     tensors: dict[str, Tensor] = {}
     ranks: dict[str, int] = {}
     for name, update in updates(model):
         layer = model.get_submodule(name)
         if not isinstance(update, LoRAUpdate) or getattr(layer, "groups", 1) != 1:
-            raise ConfigError(f"PEFT has no LoRA for {name}: it is a convolution of groups")
+            raise ConfigError(f"PEFT has no LoRA for {name}, which is a grouped convolution")
         thin, wide = _as_layers(update, layer)
         tensors[f"{_PREFIX}{name}.lora_A.weight"] = thin.detach().cpu().contiguous()
         tensors[f"{_PREFIX}{name}.lora_B.weight"] = wide.detach().cpu().contiguous()
@@ -58,7 +60,7 @@ def export_peft(model: nn.Module, folder: str | os.PathLike[str]) -> tuple[Path,
         "task_type": None,
         "r": adapter.rank,
         "lora_alpha": adapter.scale * adapter.rank,
-        # PEFT divides by each layer's own rank.
+        # PEFT divides by the rank of each layer.
         "rank_pattern": {name: rank for name, rank in ranks.items() if rank != adapter.rank},
         "alpha_pattern": {
             name: adapter.scale * rank for name, rank in ranks.items() if rank != adapter.rank
@@ -76,18 +78,18 @@ def export_peft(model: nn.Module, folder: str | os.PathLike[str]) -> tuple[Path,
 
 
 def import_peft(model: nn.Module, folder: str | os.PathLike[str]) -> Attachment:
-    """Attach a LoRA that PEFT has written, in place.
+    """Attach a LoRA that was written by PEFT, in place.
 
     Args:
-        model: the base, without an adapter; PEFT's files do not say which base is theirs.
-        folder: with ``WEIGHTS`` and ``CONFIG``.
+        model: the base model, without an adapter. The files do not say which base they belong to.
+        folder: folder with ``WEIGHTS`` and ``CONFIG``.
 
     Raises:
-        ConfigError: the network has an adapter already.
-        ModelFileError: the files are missing, damaged, no plain LoRA, or not of this network.
+        ConfigError: the network already has an adapter.
+        ModelFileError: the files are missing, damaged, not plain LoRA, or not for this network.
     """
     if attachment_of(model) is not None:
-        raise ConfigError("the network has an adapter already: merge or detach it first")
+        raise ConfigError("the network already has an adapter: merge or detach it first")
     try:
         values = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))
         tensors = load_file(Path(folder) / WEIGHTS)
@@ -97,7 +99,7 @@ def import_peft(model: nn.Module, folder: str | os.PathLike[str]) -> Attachment:
         *(AttributeError, KeyError, TypeError, ValueError, RecursionError),
         *(OSError, SafetensorError, ConfigError),
     ) as error:
-        raise ModelFileError(f"{folder} is no LoRA of PEFT for this network: {error}") from error
+        raise ModelFileError(f"{folder} is not a PEFT LoRA for this network: {error}") from error
     return put_on(model, adapter, found, batch_norm="frozen", trained=())
 
 
@@ -116,7 +118,7 @@ def _updates(
     for key, tensor in tensors.items():
         named = _KEY.fullmatch(key)
         if named is None:
-            raise ValueError(f"it holds {key}")
+            raise ValueError(f"it contains {key}")
         parts.setdefault(named["layer"], {})[named["part"]] = tensor
     found: dict[str, LowRankUpdate] = {}
     for name, of_layer in parts.items():
@@ -125,22 +127,24 @@ def _updates(
         thin = of_layer["A"].reshape(len(of_layer["A"]), -1)
         wide = of_layer["B"].reshape(len(of_layer["B"]), -1)
         alphas = values.get("alpha_pattern") or {}
-        # A layer may have a scale of its own there: here B takes it up.
+        # In PEFT, a layer may have its own scale; here it is multiplied into B.
         scale = float(alphas.get(name, values["lora_alpha"])) / len(thin)
         update = LoRAUpdate(rows, columns, len(thin), adapter.scale)
         if thin.shape != update.a.shape or wide.shape != update.b.shape:
-            raise ValueError(f"the factors of {name} do not fit a weight {tuple(weight.shape)}")
+            raise ValueError(
+                f"the factors of {name} do not fit a weight of shape {tuple(weight.shape)}"
+            )
         with torch.no_grad():
             update.a.copy_(thin)
             update.b.copy_(wide * (scale / adapter.scale))
         found[name] = update.to(weight)
     if not found:
-        raise ValueError("it holds no factors")
+        raise ValueError("it contains no factors")
     return found
 
 
 def _as_layers(update: LoRAUpdate, layer: nn.Module) -> tuple[Tensor, Tensor]:
-    """Return A and B in the shapes of the thin layers that PEFT makes of them."""
+    """Return A and B in the shapes of the thin layers that PEFT creates from them."""
     if isinstance(layer, nn.Linear):
         return update.a, update.b
     kernel: tuple[int, ...] = tuple(layer.kernel_size)  # type: ignore[arg-type]

@@ -1,8 +1,8 @@
-"""What low-rank updates have become: their spectra, and when their directions settled.
+"""Spectra of learned low-rank updates, and when their directions settled.
 
-Yaras et al. (ICML 2024) ask this of Deep LoRA: are the updates that were learned of low rank, and
-how early do their singular subspaces come to rest? All from the factors alone: an update is never
-formed.
+Yaras et al. (ICML 2024) ask two questions about Deep LoRA: do the learned updates have low rank,
+and how early do their singular subspaces settle? Both are answered from the factors alone,
+without ever forming an update.
 """
 
 import math
@@ -22,13 +22,13 @@ from rhm.errors import ModelFileError
 from rhm.files import atomic_path
 
 ENERGY = 0.95
-"""Share of the sum of squared singular values that the effective rank holds."""
+"""Share of the sum of squared singular values that defines the effective rank."""
 
 _GAP = 1e-3
-"""By how much leading singular values are larger than the rest where directions are compared."""
+"""How much larger than the others leading singular values must be to compare directions."""
 
 _LARGEST = 1e9
-"""Of numbers and steps that a file of updates may hold; training diverged far below."""
+"""Largest number or step in a file of updates; training diverges far below."""
 
 _PARTS = ("left", "right", "weight_norm")
 _STEP = "step"
@@ -36,11 +36,11 @@ _STEP = "step"
 
 @dataclass(frozen=True)
 class LayerFactors:
-    """The update of one layer at one moment.
+    """The update of one layer at one step of training.
 
     Attributes:
-        left: (rows, r).
-        right: (r, columns); their product is the update.
+        left: left factor (rows, r).
+        right: right factor (r, columns); the product of the two is the update.
         weight_norm: Frobenius norm of the frozen weight.
     """
 
@@ -51,11 +51,11 @@ class LayerFactors:
 
 @dataclass(frozen=True)
 class UpdateSnapshot:
-    """All updates of a network at one moment.
+    """All updates of a network at one step of training.
 
     Attributes:
-        step: optimiser steps taken until then.
-        layers: by name.
+        step: number of optimiser steps taken.
+        layers: the factors of each layer, by name.
     """
 
     step: int
@@ -64,16 +64,18 @@ class UpdateSnapshot:
 
 @dataclass(frozen=True)
 class UpdateSpectrum:
-    """What the update of one layer is.
+    """Spectrum of the update of one layer.
 
     Attributes:
-        layer: its name.
-        rows: of the weight as a matrix.
-        columns: of it.
-        singular_values: of the update, descending, as many as it can have.
-        relative_norm: Frobenius norm of the update by that of the frozen weight.
-        effective_rank: fewest directions with ``ENERGY`` of the update; 0 where it is zero.
-        stable_rank: squared Frobenius norm by squared spectral norm; 0 where it is zero.
+        layer: name of the layer.
+        rows: rows of the weight as a matrix.
+        columns: columns of the weight as a matrix.
+        singular_values: singular values of the update, descending, as many as its factors allow.
+        relative_norm: Frobenius norm of the update divided by that of the frozen weight.
+        effective_rank: smallest number of directions with the share ``ENERGY`` of the update; 0 if
+            the update is zero.
+        stable_rank: squared Frobenius norm divided by the squared spectral norm; 0 if the update is
+            zero.
     """
 
     layer: str
@@ -86,7 +88,7 @@ class UpdateSpectrum:
 
 
 def take_snapshot(model: nn.Module, step: int) -> UpdateSnapshot:
-    """Return a copy of the factors of a network's updates, on the CPU; none without an adapter."""
+    """Return a copy of the factors of all updates on the CPU; empty without an adapter."""
     layers = {}
     for name, update in updates(model):
         left, right = (each.detach().float().cpu().clone() for each in update.factors())
@@ -96,7 +98,7 @@ def take_snapshot(model: nn.Module, step: int) -> UpdateSnapshot:
 
 
 def save_snapshot(snapshot: UpdateSnapshot, path: str | os.PathLike[str]) -> None:
-    """Write a snapshot to one file (safetensors), complete or not at all.
+    """Write a snapshot to one safetensors file, either completely or not at all.
 
     Raises:
         OutputError: the file cannot be written.
@@ -112,10 +114,10 @@ def save_snapshot(snapshot: UpdateSnapshot, path: str | os.PathLike[str]) -> Non
 
 
 def load_snapshot(path: str | os.PathLike[str]) -> UpdateSnapshot:
-    """Read what ``save_snapshot`` wrote.
+    """Read a file written by ``save_snapshot``.
 
     Raises:
-        ModelFileError: the file is missing, damaged, or something else.
+        ModelFileError: the file is missing, damaged, or not a snapshot.
     """
     try:
         with safe_open(Path(path), "pt") as archive:
@@ -126,7 +128,7 @@ def load_snapshot(path: str | os.PathLike[str]) -> UpdateSnapshot:
             left, right, norm = (tensors[f"{name}/{part}"] for part in _PARTS)
             layers[name] = _checked(LayerFactors(left.float(), right.float(), float(norm)))
         if not layers or not 0 <= step <= _LARGEST:
-            raise ValueError("no updates of a step")
+            raise ValueError("it contains no updates")
     except (SafetensorError, OSError, LookupError, ValueError, RuntimeError) as error:
         raise ModelFileError(f"{path} cannot be read as updates: {error}") from error
     return UpdateSnapshot(step, layers)
@@ -157,18 +159,18 @@ def spectra(snapshot: UpdateSnapshot) -> list[UpdateSpectrum]:
 def angles_to_final(
     snapshots: Sequence[UpdateSnapshot], final: UpdateSnapshot
 ) -> dict[str, list[float | None]]:
-    """Return how far each layer's directions were from where they ended, snapshot by snapshot.
+    """Return the angle between each layer's directions and its final ones, for every snapshot.
 
-    Compared are the spaces of as many leading singular vectors as the final update has effective
-    rank, on the left and on the right.
+    The spaces of the leading left and right singular vectors are compared. Their dimension is the
+    effective rank of the final update.
 
     Returns:
-        By layer, the largest principal angle of the two spaces in degrees, for each snapshot; None
-        where the update was zero, or its leading directions were no larger than the others, as
-        those of Deep LoRA at the start. Layers whose final update is zero are left out.
+        By layer, the largest principal angle between the two spaces in degrees, for each snapshot.
+        None if the update was zero, or if its leading singular values were no larger than the
+        others, as in Deep LoRA at the start. Layers whose final update is zero are omitted.
 
     Raises:
-        ModelFileError: a snapshot is of layers of other sizes.
+        ModelFileError: the layers of a snapshot have different sizes.
     """
     ranks = {each.layer: each.effective_rank for each in spectra(final)}
     found: dict[str, list[float | None]] = {}
@@ -184,7 +186,9 @@ def _angle(layer: LayerFactors | None, ends: tuple[Tensor, Tensor], rank: int) -
     if layer is None:
         return None
     if (len(layer.left), layer.right.shape[1]) != tuple(map(len, ends)):
-        raise ModelFileError("the updates on the way are not those of the finished model's layers")
+        raise ModelFileError(
+            "the recorded updates do not belong to the layers of the finished model"
+        )
     left, values, right = _svd(layer)
     rest = values[rank] if rank < len(values) else 0.0
     if not float(values[rank - 1]) > (1.0 + _GAP) * float(rest):
@@ -204,10 +208,10 @@ def _svd(layer: LayerFactors) -> tuple[Tensor, Tensor, Tensor]:
 def _checked(layer: LayerFactors) -> LayerFactors:
     left, right = layer.left, layer.right
     if left.ndim != 2 or right.ndim != 2 or left.shape[1] != right.shape[0] or not left.shape[1]:
-        raise ValueError("factors that cannot be multiplied")
+        raise ValueError("its factors cannot be multiplied")
     if left.shape[1] > min(left.shape[0], right.shape[1]):
-        raise ValueError("factors of more rank than the layer has")
+        raise ValueError("the rank of its factors is above that of the layer")
     numbers = torch.cat([left.abs().flatten(), right.abs().flatten()])
     if not (bool((numbers <= _LARGEST).all()) and 0.0 <= layer.weight_norm <= _LARGEST):
-        raise ValueError("factors that are not finite")
+        raise ValueError("its factors are not finite")
     return layer

@@ -1,4 +1,4 @@
-"""Leading singular subspaces: by randomised range finding where a full decomposition is slow."""
+"""Leading singular subspaces, by randomised range finding if a full decomposition is slow."""
 
 import math
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from rhm.errors import ConfigError
 
 EXACT_SIZE = 256
-"""Matrices whose smaller side is at most this are decomposed in full."""
+"""Matrices whose smaller side is at most this are decomposed completely."""
 
 _OVERSAMPLING = 10
 _MAX_ITERATIONS = 24
@@ -20,16 +20,16 @@ def top_singular_pairs(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the leading singular triplets of a matrix.
 
-    Large matrices go through randomised subspace iteration (Halko, Martinsson and Tropp, SIAM
-    Review 53, 2011, algorithm 4.4), which reads the matrix a few times and stops when the right
-    subspace has settled. Without a gap between the singular values number ``rank`` and
-    ``rank + 1`` the subspace is not defined, and no method agrees with another on it.
+    Large matrices are decomposed by randomised subspace iteration (Halko, Martinsson and Tropp,
+    SIAM Review 53, 2011, algorithm 4.4), which reads the matrix a few times and stops when the
+    right subspace has settled. If the singular values ``rank`` and ``rank + 1`` are equal, the
+    subspace is not uniquely defined, and different methods give different results.
 
     Args:
         matrix: (m, n), float32 or float64, of any scale.
         rank: number of triplets, at most the smaller side.
-        exact: whether to take the full decomposition; by default that of small matrices.
-        seed: of the random start.
+        exact: whether to use the full decomposition; by default only for small matrices.
+        seed: seed of the random start.
 
     Returns:
         Left vectors (m, rank), values (rank,) descending, right vectors (n, rank).
@@ -39,7 +39,7 @@ def top_singular_pairs(
     """
     smaller = min(matrix.shape)
     if not 1 <= rank <= smaller:
-        raise ConfigError(f"rank {rank} is not from 1 to {smaller}, the smaller side of the layer")
+        raise ConfigError(f"rank {rank} must be from 1 to {smaller}, the smaller side of the layer")
     width = 2 * rank + _OVERSAMPLING
     if exact is None:
         exact = smaller <= EXACT_SIZE or 2 * width >= smaller
@@ -71,7 +71,7 @@ def _subspace_iteration(
 
 
 def _scaled(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a matrix whose largest entry is 1, and by what it was divided.
+    """Return a matrix scaled to a largest entry of 1, and the divisor.
 
     Gradients of deep products are so small that their squares underflow.
     """
@@ -79,42 +79,42 @@ def _scaled(matrix: Tensor) -> tuple[Tensor, Tensor]:
     if not torch.isfinite(scale):
         raise ConfigError("the gradient is not finite: lower the learning rate or check the data")
     if not scale > 0:
-        raise ConfigError("the gradient is zero, and so shows no direction to train in")
+        raise ConfigError("the gradient is zero, so it gives no direction to train in")
     return matrix / scale, scale
 
 
 def active_subspace(
     first_weight: Tensor, gradient: Tensor, rank: int, *, exact: bool | None = None
 ) -> Tensor:
-    """Return the directions of its input that gradient descent will move a deep linear network in.
+    """Return the input directions in which gradient descent changes a deep linear network.
 
-    ``orth([V_g, W_1^T U_g / eps])`` with the leading singular pairs ``U_g``, ``V_g`` of the
-    gradient (Yaras et al., "The law of parsimony in gradient descent for learning deep linear
+    They are ``orth([V_g, W_1^T U_g / eps])`` with the leading singular pairs ``U_g``, ``V_g`` of
+    the gradient (Yaras et al., "The law of parsimony in gradient descent for learning deep linear
     networks", arXiv 2306.01154, section 4).
 
     Args:
         first_weight: (w, d), ``eps`` times a matrix with orthonormal rows or columns.
-        gradient: (w, d), of the loss with respect to ``first_weight``, at the start.
-        rank: of the gradient, or a bound on it; ``2 * rank`` is at most d.
-        exact: whether to take the full singular value decomposition; by default where it is
-            quick (``EXACT_SIZE``).
+        gradient: (w, d), initial gradient of the loss with respect to ``first_weight``.
+        rank: rank of the gradient, or an upper bound; ``2 * rank`` is at most d.
+        exact: whether to use the full singular value decomposition; by default only if it is fast
+            (``EXACT_SIZE``).
 
     Returns:
         (d, 2 * rank) with orthonormal columns.
 
     Raises:
         ConfigError: the layer is too small for the rank, or the gradient is not finite or zero.
-        ValueError: the gradient is not of the weight's shape.
+        ValueError: the gradient does not have the shape of the weight.
     """
     if first_weight.ndim != 2 or gradient.shape != first_weight.shape:
         raise ValueError(
-            f"a gradient of shape {tuple(gradient.shape)} is not that of a weight of shape "
+            f"a gradient of shape {tuple(gradient.shape)} does not belong to a weight of shape "
             f"{tuple(first_weight.shape)}"
         )
     inputs = first_weight.shape[1]
     if 2 * rank > inputs:
         raise ConfigError(
-            f"rank {rank} moves {2 * rank} directions, of a layer with {inputs} inputs: choose a "
+            f"rank {rank} changes {2 * rank} directions of a layer with {inputs} inputs: choose a "
             f"rank of at most {inputs // 2}"
         )
     left, _, right = top_singular_pairs(gradient, rank, exact=exact)
@@ -138,8 +138,8 @@ def scale_of(weight: Tensor) -> float:
 def principal_angles(first: Tensor, second: Tensor) -> Tensor:
     """Return the principal angles between two subspaces, in radians, accurate down to 0.
 
-    Small angles are taken from their sines: a cosine near 1 cannot tell any below the square root
-    of the rounding error (Björck and Golub, Mathematics of Computation 27, 1973).
+    Small angles are computed from their sines, because a cosine near 1 cannot resolve angles below
+    the square root of the rounding error (Björck and Golub, Mathematics of Computation 27, 1973).
 
     Args:
         first: (..., d, k) with orthonormal columns.
@@ -152,7 +152,9 @@ def principal_angles(first: Tensor, second: Tensor) -> Tensor:
         ValueError: the bases differ in shape.
     """
     if first.shape != second.shape:
-        raise ValueError(f"bases of shapes {tuple(first.shape)} and {tuple(second.shape)}")
+        raise ValueError(
+            f"bases of shapes {tuple(first.shape)} and {tuple(second.shape)} cannot be compared"
+        )
     overlap = first.mT @ second
     sines = torch.linalg.svdvals(second - first @ overlap).clamp(max=1.0)
     cosines = torch.linalg.svdvals(overlap).clamp(max=1.0).flip(-1)

@@ -1,4 +1,4 @@
-"""Which layers of a network an adapter is attached to."""
+"""Targets: the layers of a network that an adapter is attached to."""
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
@@ -10,10 +10,10 @@ from rhm.adapters.lowrank import Adapter
 from rhm.errors import ConfigError
 
 Predicate = Callable[[str, nn.Module], bool]
-"""Says yes to the name of a module and the module."""
+"""Function of a module's name and the module that returns whether it is a target."""
 
 Targets = str | Sequence[str] | Predicate
-"""A preset of ``PRESETS``, a glob of module names, several of either, or a predicate."""
+"""A preset from ``PRESETS``, a glob of module names, several of either, or a predicate."""
 
 _ATTENTION = ("attn", "attention", "self_attn")
 
@@ -25,15 +25,15 @@ def layers_to_adapt(
 
     Args:
         model: the network.
-        adapter: decides the rank that a layer takes. A preset leaves out layers that take none,
-            and needs one that takes all; a layer that is named must be large enough for the
-            whole rank.
-        targets: which layers.
-        but: globs of modules that are no targets.
+        adapter: kind of update, which determines the rank for a layer. A preset skips layers that
+            are too small for any update, and at least one of its layers must be large enough for
+            the full rank. A layer that is named explicitly must be large enough for the full rank.
+        targets: targets to select.
+        but: globs of modules that are excluded.
 
     Raises:
-        ConfigError: no layer is one of the targets, or the rank is above that of a layer that
-            is named, or of all of a preset.
+        ConfigError: no layer matches the targets, or the rank is above that of a named layer or of
+            all layers of a preset.
     """
     supported = {
         name: module
@@ -44,15 +44,15 @@ def layers_to_adapt(
     for target in [targets] if callable(targets) or isinstance(targets, str) else targets:
         found |= _layers_of(target, supported, adapter)
     if not found:
-        raise ConfigError("no layer of the network is a target")
-    # In the order of the network, whatever that of the targets is.
+        raise ConfigError("no layer of the network matches the targets")
+    # In the order of the network, whatever the order of the targets.
     return {name: module for name, module in supported.items() if name in found}
 
 
 def _layers_of(
     target: str | Predicate, supported: Mapping[str, nn.Module], adapter: Adapter
 ) -> dict[str, nn.Module]:
-    """Return the layers that are one target."""
+    """Return the layers that match one target."""
     preset = PRESETS.get(target) if isinstance(target, str) else None
     if callable(target):
         wanted = target
@@ -83,12 +83,12 @@ def _layers_of(
 
 
 def matrix_of(weight: Tensor) -> Tensor:
-    """Return a weight as the matrix that is updated, (outputs, all the rest), detached."""
+    """Return a weight as the matrix (outputs, all other dimensions) that is updated, detached."""
     return weight.detach().reshape(weight.shape[0], -1)
 
 
 def matches(name: str, globs: Sequence[str]) -> bool:
-    """Return whether a module, or one that it is part of, has a name of these globs."""
+    """Return whether the name of a module, or of one that contains it, matches a glob."""
     parts = name.split(".")
     prefixes = [".".join(parts[: end + 1]) for end in range(len(parts))]
     return any(fnmatchcase(prefix, glob) for prefix in prefixes for glob in globs)
@@ -110,11 +110,11 @@ PRESETS: dict[str, Predicate] = {
     "attention": _is_attention,
     "pointwise": _is_pointwise,
 }
-"""Targets by name: every linear and convolutional layer, those of the encoder, the projections of
-attention, and convolutions of 1 x 1 with linear layers."""
+"""Targets by name: all linear and convolutional layers, those of the encoder, the projections of
+attention, and 1 x 1 convolutions with linear layers."""
 
 
 def _no_target(target: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(target, [*PRESETS, *known], n=4, cutoff=0.3)
     said = near or [*PRESETS, *known[:2]]
-    return f"no layer of the network is a target '{target}': the nearest are {', '.join(said)}"
+    return f"no layer of the network matches the target '{target}': choose e.g. {', '.join(said)}"

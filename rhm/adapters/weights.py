@@ -1,4 +1,4 @@
-"""The weights that wide linear networks start from, and those of their small equivalents."""
+"""Initial weights of wide linear networks, and those of their small equivalents."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from rhm.adapters.subspace import active_subspace, scale_of
 from rhm.errors import ConfigError
 
 _ORTHOGONAL = 1e-2
-"""How far products of directions may be from those of orthogonal layers in float32."""
+"""Tolerance for the orthogonality of layers in float32."""
 
 
 def orthogonal_weights(
@@ -21,26 +21,26 @@ def orthogonal_weights(
     generator: torch.Generator,
     dtype: torch.dtype = torch.float32,
 ) -> list[Tensor]:
-    """Draw ``init_scale`` times orthogonal matrices, ``W_1`` first, each (outputs, inputs).
+    """Return ``init_scale`` times random orthogonal matrices (outputs, inputs), ``W_1`` first.
 
-    Where a layer's sides differ, the rows or columns of the shorter side are orthonormal.
+    If a layer is not square, the vectors along its shorter side are orthonormal.
 
     Args:
-        widths: of input, hidden layers and output.
+        widths: widths of input, hidden layers and output.
         init_scale: every singular value of every weight.
-        generator: of the draw, on the CPU.
-        dtype: of the weights.
+        generator: random generator on the CPU.
+        dtype: dtype of the weights.
 
     Raises:
         ConfigError: a width is below 1, or the scale is not above 0.
-        ValueError: fewer than two widths.
+        ValueError: there are fewer than two widths.
     """
     if len(widths) < 2:
-        raise ValueError(f"widths {list(widths)} are of no layer")
+        raise ValueError(f"widths {list(widths)} describe no layer")
     if min(widths) < 1:
         raise ConfigError(f"widths {list(widths)} must be at least 1")
     if not 0.0 < init_scale < math.inf:
-        raise ConfigError(f"init_scale {init_scale} must be above 0")
+        raise ConfigError(f"init_scale {init_scale} must be greater than 0")
     weights = []
     for inputs, outputs in pairwise(widths):
         weight = torch.empty(outputs, inputs, dtype=dtype)
@@ -50,7 +50,7 @@ def orthogonal_weights(
 
 
 def chain(factors: Sequence[Tensor]) -> Tensor:
-    """Return ``F_m ... F_1`` of ``F_1`` to ``F_m``, multiplied in the order of application."""
+    """Return the product ``F_m ... F_1`` of ``F_1`` to ``F_m``, in the order of application."""
     product = factors[0]
     for factor in factors[1:]:
         product = factor @ product
@@ -58,9 +58,9 @@ def chain(factors: Sequence[Tensor]) -> Tensor:
 
 
 def first_gradient(weights: Sequence[Tensor], residual: Tensor) -> Tensor:
-    """Return the gradient with respect to ``W_1``, up to a factor, of a loss of the product.
+    """Return the gradient of a loss of the product with respect to ``W_1``, up to a factor.
 
-    The factor leaves out the layers' scales, whose product a float32 may not hold.
+    The factor omits the scales of the layers, whose product may underflow in float32.
 
     Args:
         weights: ``W_1`` to ``W_L``.
@@ -75,21 +75,21 @@ def first_gradient(weights: Sequence[Tensor], residual: Tensor) -> Tensor:
 def compress_weights(
     weights: Sequence[Tensor], gradient: Tensor, rank: int, *, exact: bool | None = None
 ) -> tuple[Tensor, list[Tensor], Tensor]:
-    """Return ``V``, the inner factors and ``U`` of the network that follows the wide one's path.
+    """Return ``V``, the inner factors and ``U`` of the network that follows the wide network.
 
     See ``rhm.adapters.linear_network.compress``.
 
     Raises:
-        ConfigError: the rank is too high for a layer, or the gradient is not finite or zero, or
-            the weights are not orthogonal up to a scale.
-        ValueError: a layer has more outputs than inputs, or the gradient is not of the first
-            weight's shape.
+        ConfigError: the rank is too high for a layer, the gradient is not finite or zero, or the
+            weights are not orthogonal up to a scale.
+        ValueError: a layer has more outputs than inputs, or the gradient does not have the shape of
+            the first weight.
     """
     narrowest = min(min(weight.shape) for weight in weights)
     if 2 * rank > narrowest:
         raise ConfigError(
-            f"rank {rank} needs layers of width {2 * rank}, the narrowest has {narrowest}: choose "
-            f"a rank of at most {narrowest // 2}"
+            f"rank {rank} needs layers of width {2 * rank}, but the narrowest has {narrowest}: "
+            f"choose a rank of at most {narrowest // 2}"
         )
     right = active_subspace(weights[0], gradient, rank, exact=exact)
     carried, inner = right, []
@@ -110,7 +110,7 @@ def compress_weights(
             inner.append(scale * identity)
         else:
             raise ConfigError(
-                "the weights are not orthogonal up to a scale: compress a network as it was drawn, "
-                "before training"
+                "the weights are not orthogonal up to a scale: compress a network before it is "
+                "trained"
             )
     return right, inner, carried

@@ -1,4 +1,4 @@
-"""Look inside networks: collapse and separation of features, and the experiments behind them."""
+"""Analysis of networks: neural collapse and separation of their features."""
 
 from rhm.analysis.collapse import Collapse, collapse
 from rhm.analysis.moments import ClassMoments

@@ -1,8 +1,8 @@
 """Neural collapse of the last features: the metrics NC1 to NC4.
 
-Papyan, Han, Donoho, PNAS 2020; with the conventions of Yaras, Wang, Zhu, Balzano, Qu, NeurIPS
-2022. Sigma_W is the mean over samples of the scatter about class means, Sigma_B the mean over
-classes of that of class means about the mean of all samples.
+Papyan, Han, Donoho, PNAS 2020, with the conventions of Yaras, Wang, Zhu, Balzano, Qu, NeurIPS
+2022. Sigma_W is the mean over samples of the scatter about the class means. Sigma_B is the mean
+over classes of the scatter of the class means about the mean of all samples.
 """
 
 from collections.abc import Callable
@@ -19,23 +19,24 @@ from rhm.analysis.simplex import simplex_etf
 from rhm.errors import AnalysisError
 
 _NOISE = 100.0 * float(np.finfo(np.float64).eps)
-"""Of the largest class mean: what is left of a deviation between means that are the same."""
+"""Rounding error of the deviation between equal means, relative to the largest class mean."""
 
 
 @dataclass(frozen=True)
 class Collapse:
-    """How near features and classifier are to neural collapse; all are zero at it.
+    """How close features and classifier are to neural collapse, at which all values are zero.
 
     Attributes:
-        nc1: tr(Sigma_W Sigma_B^+) / K, the variability within classes; None without covariance.
-        nc2: distance of W W^T, the classifier's Gram matrix, from that of a simplex ETF, both
-            of Frobenius norm 1; None without a classifier.
-        nc3: the same distance of W M, with M = [mu_1 ... mu_K] the class means, as the paper
-            has it; None without a classifier.
-        nc3_centered: with M = [mu_1 - mu_G ... mu_K - mu_G], the other usual convention.
-        self_duality: distance of W from M^T, both centred over the classes and of Frobenius
-            norm 1: Papyan's own NC3. For two classes the only one that asks whether the
-            classifier points from one mean to the other.
+        nc1: tr(Sigma_W Sigma_B^+) / K, the variability within the classes; None without
+            covariance.
+        nc2: distance between the Gram matrix W W^T of the classifier and that of a simplex ETF,
+            both of Frobenius norm 1; None without a classifier.
+        nc3: the same distance for W M, where M = [mu_1 ... mu_K] are the class means, as in the
+            paper; None without a classifier.
+        nc3_centered: nc3 with M = [mu_1 - mu_G ... mu_K - mu_G], the other common convention.
+        self_duality: distance between W and M^T, both centred over the classes and of Frobenius
+            norm 1: the original NC3 of Papyan et al. For two classes, it is the only metric that
+            shows whether the classifier points from one mean to the other.
     """
 
     nc1: float | None
@@ -48,16 +49,16 @@ class Collapse:
 def collapse(
     moments: ClassMoments, classifier_weight: NDArray[Any] | Tensor | None = None
 ) -> Collapse:
-    """Return the metrics that moments and classifier determine, NC1 to NC3.
+    """Compute NC1 to NC3 from class moments and a classifier.
 
     Args:
-        moments: of the features that the classifier takes.
-        classifier_weight: (K, D), one row per class; for K = 2 also (1, D), the row of a single
-            logit, which decides like the rows -w/2 and w/2.
+        moments: moments of the features that are the classifier's input.
+        classifier_weight: (K, D), one row per class; for K = 2 also (1, D), the row w of a single
+            logit, which is equivalent to the rows -w/2 and w/2.
 
     Raises:
-        AnalysisError: a class has no samples, or there are fewer than two.
-        ValueError: the classifier is of another shape.
+        AnalysisError: a class has no samples, or there are fewer than two classes.
+        ValueError: the classifier has a different shape.
     """
     means, center = class_means(moments)
     nc1 = None
@@ -77,12 +78,12 @@ def collapse(
 
 
 def simplex(num_classes: int) -> NDArray[np.float64]:
-    """Return the Gram matrix of a simplex ETF, (K, K), of Frobenius norm 1.
+    """Return the Gram matrix (K, K) of a simplex ETF, with Frobenius norm 1.
 
-    ``sqrt(1 / (K - 1)) (I - 1 1^T / K)``.
+    This is ``sqrt(1 / (K - 1)) (I - 1 1^T / K)``.
 
     Raises:
-        ConfigError: fewer than two classes.
+        ConfigError: there are fewer than two classes.
     """
     gram = simplex_etf(num_classes)
     return np.asarray(gram / np.linalg.norm(gram))
@@ -92,11 +93,11 @@ def class_means(moments: ClassMoments) -> tuple[NDArray[np.float64], NDArray[np.
     """Return the class means (K, D) and the mean of all samples (D,), float64.
 
     Raises:
-        AnalysisError: a class has no samples, or there are fewer than two.
+        AnalysisError: a class has no samples, or there are fewer than two classes.
     """
     counts = _array(moments.counts)
     if moments.num_classes < 2:
-        raise AnalysisError("collapse and separation are of at least two classes")
+        raise AnalysisError("collapse and separation need at least two classes")
     if not counts.all():
         missing = ", ".join(str(k) for k in np.flatnonzero(counts == 0))
         raise AnalysisError(f"there are no samples of class {missing}")
@@ -106,11 +107,13 @@ def class_means(moments: ClassMoments) -> tuple[NDArray[np.float64], NDArray[np.
 
 @dataclass(frozen=True)
 class Disagreement:
-    """Samples on which the classifier and the nearest class mean disagree: NC4; adds up.
+    """Number of samples on which the classifier and the nearest class mean disagree: NC4.
+
+    Values of several batches can be added.
 
     Attributes:
-        samples: how many were looked at.
-        disagreed: on how many the two disagree.
+        samples: number of samples that were compared.
+        disagreed: number of samples on which the two disagree.
     """
 
     samples: int = 0
@@ -121,7 +124,7 @@ class Disagreement:
 
     @property
     def nc4(self) -> float:
-        """The share of samples, in [0, 1]; NaN of none."""
+        """The share of samples on which they disagree, in [0, 1]; NaN if there are none."""
         return self.disagreed / self.samples if self.samples else float("nan")
 
 
@@ -130,19 +133,19 @@ def nearest_mean_disagreement(
     features: NDArray[Any] | Tensor,
     classifier: Callable[[Tensor], Tensor],
 ) -> Disagreement:
-    """Compare a classifier with the nearest class mean, on a batch.
+    """Compare a classifier with the nearest class mean on a batch.
 
-    NC4 is the one metric that the moments alone do not determine: it takes the features once
-    more, or a sample of them, when the means are known.
+    NC4 is the only metric that moments alone do not determine. Once the class means are known, it
+    needs the features a second time, or a sample of them.
 
     Args:
-        moments: whose class means are meant.
+        moments: moments that contain the class means.
         features: (N, D).
-        classifier: from features (N, D) to logits (N, K), or (N, 1) for K = 2.
+        classifier: function from features (N, D) to logits (N, K), or (N, 1) for K = 2.
 
     Raises:
         AnalysisError: a class has no samples.
-        ValueError: the classifier gives logits of another shape.
+        ValueError: the logits have a different shape.
     """
     class_means(moments)
     rows = torch.as_tensor(features)
@@ -159,14 +162,14 @@ def nearest_mean_disagreement(
 def _variability(
     within: NDArray[np.float64], deviations: NDArray[np.float64], noise: float
 ) -> float:
-    """Return tr(Sigma_W Sigma_B^+) / K from the deviations of class means (K, D)."""
+    """Return tr(Sigma_W Sigma_B^+) / K from the deviations (K, D) of the class means."""
     # With the deviations A = U S V^T, Sigma_B^+ = K V S^-2 V^T: no D x D matrix is inverted.
     _, lengths, directions = np.linalg.svd(deviations, full_matrices=False)
-    # Weighted by their samples, the deviations add up to zero: they span K - 1 directions.
+    # Weighted by their samples, the deviations add up to zero, so they span K - 1 directions.
     present = lengths > noise * np.sqrt(deviations.shape[1])
     present[len(deviations) - 1 :] = False
     if not present.any():
-        raise AnalysisError("all class means are the same: there is nothing between classes")
+        raise AnalysisError("all class means are equal: there is no spread between the classes")
     along = np.einsum("kd,de,ke->k", directions[present], within, directions[present])
     return float(np.sum(along / lengths[present] ** 2))
 
@@ -185,7 +188,7 @@ def _distance_to_simplex(gram: NDArray[np.float64]) -> float:
 
 
 def _distance(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Return how far two matrices are apart, both of Frobenius norm 1."""
+    """Return the distance between two matrices, both scaled to Frobenius norm 1."""
     sizes = np.linalg.norm(one), np.linalg.norm(other)
     if not min(sizes) > 0.0:
         raise AnalysisError("the classifier is zero on the class means")

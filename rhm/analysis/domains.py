@@ -1,7 +1,7 @@
-"""One layer's features over several domains: do two cities share their class means?
+"""Features of one layer in several domains: do two cities share their class means?
 
-A model fails in another city where its features of a building there are not those of a building
-here. Each function takes the moments of every domain, of the same layer and the same classes.
+A model fails in another city if the features of its buildings differ from those at home. The
+functions take the moments of several domains, for the same layer and the same classes.
 """
 
 from collections.abc import Mapping
@@ -17,16 +17,16 @@ from rhm.errors import AnalysisError
 
 @dataclass(frozen=True, eq=False)
 class DomainShift:
-    """How far class means move from one domain to another.
+    """How far the class means move from one domain to another.
 
     Attributes:
-        shift: (K,) |mu_k' - mu_k| / s: the way of each class mean, in units of the
-            within-class spread s = sqrt(tr(Sigma_W)) of both domains together.
-        gap: (K, K) |mu_k - mu_j| / s between the classes of the first domain: what a shift has
-            to be compared with.
-        advance: (K, K); entry (k, j) is the share of the way from the first domain's mean of
-            class k to that of class j that the other domain's mean of class k has gone: from
-            about 0.5 its samples look like class j. Zeros on the diagonal.
+        shift: (K,) |mu_k' - mu_k| / s, the distance that each class mean has moved, in units of
+            the within-class spread s = sqrt(tr(Sigma_W)) of both domains together.
+        gap: (K, K) |mu_k - mu_j| / s, the distances between the classes of the first domain, to
+            compare a shift with.
+        advance: (K, K); entry (k, j) says how far the mean of class k in the second domain has
+            moved from the mean of class k (0) towards that of class j (1) in the first domain.
+            From about 0.5, its samples look like class j. Zeros on the diagonal.
     """
 
     shift: NDArray[np.float64]
@@ -35,18 +35,18 @@ class DomainShift:
 
 
 def domain_shift(source: ClassMoments, target: ClassMoments) -> DomainShift:
-    """Return how far the class means of ``target`` are from those of ``source``.
+    """Return how far the class means of ``target`` have moved from those of ``source``.
 
     Raises:
         AnalysisError: a class has no samples in one of the two, or features do not vary within
             any class.
-        ValueError: the two are of other classes or features.
+        ValueError: the two domains have different classes or features.
     """
     _check_alike({"source": source, "target": target})
     here, there = class_means(source)[0], class_means(target)[0]
     spread = np.sqrt(np.mean([_within(source), _within(target)]))
     if not spread > 0.0:
-        raise AnalysisError("features do not vary within any class: a shift has no unit")
+        raise AnalysisError("features do not vary within any class, so a shift has no unit")
     moved = there - here
     between = here[None] - here[:, None]
     squares = np.sum(between**2, axis=-1)
@@ -60,14 +60,14 @@ def domain_shift(source: ClassMoments, target: ClassMoments) -> DomainShift:
 
 @dataclass(frozen=True)
 class VarianceShares:
-    """Where a layer's variance comes from; shares in [0, 1] that add up to 1.
+    """Sources of a layer's variance, as shares in [0, 1] that add up to 1.
 
     Attributes:
-        classes: what the class alone explains, the same in every domain.
-        domains: what the domain alone explains, the same for every class.
-        interaction: what class and domain explain only together: classes that differ in other
-            directions in other domains.
-        within: what is left within each class of each domain.
+        classes: explained by the class alone, in the same way in every domain.
+        domains: explained by the domain alone, in the same way for every class.
+        interaction: explained only by class and domain together: the classes differ in different
+            directions in different domains.
+        within: remaining variance within each class of each domain.
     """
 
     classes: float
@@ -77,21 +77,21 @@ class VarianceShares:
 
 
 def variance_shares(moments: Mapping[str, ClassMoments]) -> VarianceShares:
-    """Split a layer's variance into that of class, domain, both together, and the rest.
+    """Split the variance of a layer into parts due to class, domain, both together, and the rest.
 
-    A two-way analysis of variance, summed over features, in which every class of every domain
-    weighs the same, so that the parts are orthogonal.
+    This is a two-way analysis of variance, summed over the features. Every class of every domain
+    has the same weight, so the parts are orthogonal.
 
     Args:
-        moments: by domain, at least two.
+        moments: moments by domain, of at least two domains.
 
     Raises:
         AnalysisError: there are fewer than two domains, a class has no samples in one of them,
             or features do not vary at all.
-        ValueError: the domains are of other classes or features.
+        ValueError: the domains have different classes or features.
     """
     if len(moments) < 2:
-        raise AnalysisError("domains are compared from two on")
+        raise AnalysisError("at least two domains are needed for a comparison")
     _check_alike(moments)
     cells = np.stack([class_means(each)[0] for each in moments.values()])
     whole = cells.mean(axis=(0, 1))
@@ -112,10 +112,10 @@ def variance_shares(moments: Mapping[str, ClassMoments]) -> VarianceShares:
 
 
 def _within(moments: ClassMoments) -> float:
-    """Return tr(Sigma_W) with every class of the same weight."""
+    """Return tr(Sigma_W) with the same weight for every class."""
     return float((moments.spreads / moments.counts).mean())
 
 
 def _check_alike(moments: Mapping[str, ClassMoments]) -> None:
     if len({tuple(each.means.shape) for each in moments.values()}) > 1:
-        raise ValueError("domains of other classes or features do not compare")
+        raise ValueError("domains with different classes or features cannot be compared")

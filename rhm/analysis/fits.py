@@ -1,4 +1,4 @@
-"""Least-squares lines: how compression and discrimination go with depth."""
+"""Least-squares lines: how compression and discrimination change with depth."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ class Fit:
     Attributes:
         slope: change of y per unit of x.
         intercept: y at x = 0.
-        r_squared: share of the variance of y that the line explains; 1 where y is constant.
-        low: lower end of the slope's confidence interval; NaN of two points, which leave nothing
-            to judge a line by.
-        high: upper end.
-        confidence: of that interval.
+        r_squared: share of the variance of y that the line explains; 1 if y is constant.
+        low: lower end of the slope's confidence interval; NaN for two points, which do not
+            determine an interval.
+        high: upper end of the interval.
+        confidence: confidence level of the interval.
     """
 
     slope: float
@@ -39,24 +39,24 @@ def fit_line(
     *,
     confidence: float = 0.95,
 ) -> Fit:
-    """Fit a line by least squares, with the t interval of its slope.
+    """Fit a line by least squares, with a t confidence interval of its slope.
 
     Args:
-        x: (n,), such as the number of each layer.
+        x: (n,), such as the index of each layer.
         y: (n,), such as D_l or log C_l.
-        confidence: between 0 and 1.
+        confidence: confidence level, between 0 and 1.
 
     Raises:
-        AnalysisError: there are fewer than two different x, or a value is no finite number.
+        AnalysisError: there are fewer than two different x, or a value is not a finite number.
         ValueError: the confidence is not between 0 and 1.
     """
     if not 0.0 < confidence < 1.0:
-        raise ValueError(f"confidence is between 0 and 1, got {confidence}")
+        raise ValueError(f"confidence must be between 0 and 1, not {confidence}")
     xs, ys = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if xs.shape != ys.shape or xs.ndim != 1 or len(np.unique(xs)) < 2:
-        raise AnalysisError("a line is fitted to at least two different depths")
+        raise AnalysisError("fitting a line needs at least two different depths")
     if not (np.isfinite(xs).all() and np.isfinite(ys).all()):
-        raise AnalysisError("a line is fitted to finite numbers: a value is not one")
+        raise AnalysisError("fitting a line needs finite numbers, and a value is not finite")
     line = stats.linregress(xs, ys)
     flat = np.ptp(ys) == 0.0
     reach = float("nan")

@@ -1,4 +1,4 @@
-"""Dense features as samples: labels brought to a stage's grid, and cells drawn from it."""
+"""Dense features as samples: labels on the grid of a stage, and cells sampled from it."""
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ BUILDING = ("background", "building")
 """Names of the classes of a mask."""
 
 BOUNDARY = ("background", "interior", "boundary")
-"""Names of the classes that ``with_boundary`` makes of a mask."""
+"""Names of the classes in a mask returned by ``with_boundary``."""
 
 
 def labels_on_grid(
@@ -22,26 +22,26 @@ def labels_on_grid(
     purity: float = 1.0,
     ignore_index: int = 255,
 ) -> Tensor:
-    """Bring labels to the grid of a stage, by area.
+    """Resample labels to the grid of a stage, by area.
 
-    A cell has the class that covers at least ``purity`` of it; cells of mixed class, and those
-    of which any part is ignored, are ignored.
+    A cell gets the class that covers at least ``purity`` of it. Cells of mixed classes, and cells
+    with any ignored pixel, are ignored.
 
     Args:
         labels: (N, H, W) integers, classes from 0 to ``num_classes`` - 1 or ``ignore_index``.
         size: rows and columns of the grid, at most H and W.
-        num_classes: K.
+        num_classes: number of classes K.
         purity: above 0.5 and at most 1.
-        ignore_index: label of pixels that say nothing, and of the cells that do not count.
+        ignore_index: label of unlabelled pixels and of ignored cells.
 
     Returns:
         (N, rows, columns) int64.
 
     Raises:
-        ValueError: the purity or the size is not possible.
+        ValueError: the purity or the size is out of range.
     """
     if not 0.5 < purity <= 1.0:
-        raise ValueError(f"purity is a share above 0.5 and at most 1, got {purity}")
+        raise ValueError(f"purity must be above 0.5 and at most 1, not {purity}")
     height, width = labels.shape[-2:]
     if not (1 <= size[0] <= height and 1 <= size[1] <= width):
         raise ValueError(f"a grid of {size} is not coarser than labels of {(height, width)}")
@@ -53,7 +53,7 @@ def labels_on_grid(
     unknown = (labels == ignore_index)[:, None].to(torch.float32)
     outside = functional.adaptive_max_pool2d(unknown, size)
     share, found = shares.max(dim=1)
-    # A cell of 32 x 32 equal shares adds up to 1 only about.
+    # The sum over 32 x 32 equal shares is 1 only approximately.
     counted = (share >= purity - 1e-6) & (outside[:, 0] == 0)
     return torch.where(counted, found, ignore_index)
 
@@ -66,24 +66,25 @@ def draw_cells(
     rng: np.random.Generator,
     ignore_index: int = 255,
 ) -> tuple[Tensor, Tensor]:
-    """Draw cells of dense features, so many of each class where there are as many.
+    """Sample cells of dense features, up to ``per_class`` of each class.
 
     Args:
         features: (N, C, h, w).
-        labels: (N, h, w), of ``labels_on_grid``.
-        per_class: the most to draw of one class, over the whole batch.
-        rng: the source of the draw.
-        ignore_index: label of cells that are not drawn.
+        labels: (N, h, w), from ``labels_on_grid``.
+        per_class: maximum number of cells per class, over the whole batch.
+        rng: random generator.
+        ignore_index: label of cells that are not sampled.
 
     Returns:
         features (n, C) and labels (n,).
 
     Raises:
-        ValueError: features and labels are not of one grid.
+        ValueError: features and labels are not on the same grid.
     """
     if features.ndim != 4 or (features.shape[0], *features.shape[2:]) != tuple(labels.shape):
         raise ValueError(
-            f"features {tuple(features.shape)} and labels {tuple(labels.shape)} are not of one grid"
+            f"features {tuple(features.shape)} and labels {tuple(labels.shape)} are not on the "
+            "same grid"
         )
     flat = labels.reshape(-1).cpu().numpy()
     drawn: list[NDArray[np.int64]] = []
@@ -97,20 +98,20 @@ def draw_cells(
     area = labels.shape[1] * labels.shape[2]
     image, cell = chosen // area, chosen % area
     row, column = cell // labels.shape[2], cell % labels.shape[2]
-    # Only what is drawn is gathered: to bring all channels last would copy every feature.
+    # Gather only the sampled cells: moving the channels last would copy every feature.
     return features[image, :, row, column], labels.reshape(-1)[chosen.to(labels.device)]
 
 
 def with_boundary(
     mask: NDArray[np.uint8], width_px: float, *, ignore_index: int = 255
 ) -> NDArray[np.uint8]:
-    """Return a mask with outlines as a class of their own, those of ``BOUNDARY``.
+    """Return a mask in which the outlines of buildings are a third class.
 
     Args:
         mask: (H, W), 1 on buildings, 0 elsewhere, or ``ignore_index``.
-        width_px: pixels are boundary whose centre is at most this far from that of a pixel on
-            the other side of an outline.
-        ignore_index: label of pixels that say nothing; no outline runs along them.
+        width_px: a pixel belongs to the outline if the centre of a pixel on the other side is at
+            most this far from its own centre.
+        ignore_index: label of unlabelled pixels; they do not create outlines.
     """
     inside, outside = _distance(mask == 1, mask == 0), _distance(mask == 0, mask == 1)
     outline = (mask != ignore_index) & (np.minimum(inside, outside) <= width_px)
@@ -118,7 +119,7 @@ def with_boundary(
 
 
 def _distance(of: NDArray[np.bool_], to: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the distance of the pixels ``of`` to the nearest of those ``to``, else infinity."""
+    """Return the distance from pixels in ``of`` to the nearest one in ``to``, else infinity."""
     far = np.full(of.shape, np.inf, dtype=np.float32)
     if not to.any():
         return far

@@ -1,8 +1,8 @@
 """Counts, means and scatter of features by class: one pass, exact, mergeable.
 
-Everything that collapse and separation ask of features is a function of these numbers, so the
-features themselves are never kept. Batches, workers, shards and images each have their own
-moments, and merging gives the moments of all together (Chan, Golub, LeVeque, 1979).
+Collapse and separation are functions of these numbers, so the features themselves are never stored.
+Batches, workers, shards and images have moments of their own, and merging them gives the moments of
+all samples together (Chan, Golub, LeVeque, 1979).
 """
 
 from collections.abc import Mapping
@@ -16,32 +16,32 @@ from torch import Tensor
 from rhm.errors import AnalysisError
 
 _VALUES = 1 << 20
-"""Features, or their classes' indicators, are taken in so many values at a time: more than the
-caches hold would halve the speed, and what is held in float64 has a bound."""
+"""Number of values that are processed at a time. More than the caches hold would halve the speed,
+and the limit bounds the memory for float64 copies."""
 
 
 class ClassMoments:
     """Moments of features, by class.
 
-    ``means[k]`` is mu_k; ``spreads[k]`` the sum over samples of class k of ``|h - mu_k|^2``;
-    ``scatter`` the sum over all samples of ``(h - mu_y)(h - mu_y)^T``, that is ``N Sigma_W``.
+    ``means[k]`` is mu_k. ``spreads[k]`` is the sum of ``|h - mu_k|^2`` over the samples of class k.
+    ``scatter`` is the sum of ``(h - mu_y)(h - mu_y)^T`` over all samples, that is ``N Sigma_W``.
 
-    Of data in shards, or under distributed training, each process updates its own and sends
-    ``state_dict()``; merging those, in any order, gives the moments of all:
+    With data in shards or distributed training, every process updates its own moments and sends its
+    ``state_dict()``. Merging these in any order gives the moments of all samples:
 
         shards = [None] * dist.get_world_size()
         dist.all_gather_object(shards, moments.state_dict())
         whole = functools.reduce(ClassMoments.merge, map(ClassMoments.from_state_dict, shards))
 
     Args:
-        num_classes: K, at least 1.
-        num_features: D, at least 1.
-        covariance: whether to keep ``scatter``; without it memory is O(K D), and traces are all
-            that is known of the spread.
-        device: where the moments live and batches are reduced; features come from anywhere.
+        num_classes: number of classes K, at least 1.
+        num_features: number of features D, at least 1.
+        covariance: whether to compute ``scatter``. Without it, memory is O(K D), and only the
+            traces of the covariances are known.
+        device: device of the moments, on which batches are reduced. Features may be on any device.
 
     Attributes:
-        counts: (K,) int64 samples of each class.
+        counts: (K,) int64, number of samples of each class.
         means: (K, D) float64; zeros for a class without samples.
         spreads: (K,) float64.
         scatter: (D, D) float64, or None.
@@ -56,7 +56,9 @@ class ClassMoments:
         device: torch.device | str = "cpu",
     ) -> None:
         if num_classes < 1 or num_features < 1:
-            raise ValueError(f"no moments of {num_classes} classes and {num_features} features")
+            raise ValueError(
+                f"there are no moments of {num_classes} classes and {num_features} features"
+            )
         size = (num_features, num_features)
         self.counts = torch.zeros(num_classes, dtype=torch.int64, device=device)
         self.means = _zeros(num_classes, num_features, device=device)
@@ -65,17 +67,17 @@ class ClassMoments:
 
     @property
     def num_classes(self) -> int:
-        """K."""
+        """Number of classes K."""
         return int(self.means.shape[0])
 
     @property
     def num_features(self) -> int:
-        """D."""
+        """Number of features D."""
         return int(self.means.shape[1])
 
     @property
     def samples(self) -> int:
-        """N, the samples of all classes."""
+        """Number of samples N of all classes."""
         return int(self.counts.sum())
 
     def update(
@@ -85,16 +87,16 @@ class ClassMoments:
         *,
         ignore_index: int | None = None,
     ) -> None:
-        """Take in a batch.
+        """Add a batch.
 
         Args:
             features: (N, D) of any real type, an array or a tensor on any device.
             labels: (N,) integers from 0 to K - 1.
-            ignore_index: samples of this label are left out.
+            ignore_index: samples with this label are skipped.
 
         Raises:
-            ValueError: the shapes do not fit, or a label is of no class.
-            AnalysisError: a feature is no finite number; nothing is taken in.
+            ValueError: the shapes do not match, or a label is out of range.
+            AnalysisError: a feature is not a finite number; the batch is not added.
         """
         rows, classes = _on(self.means.device, features, labels)
         if rows.ndim != 2 or rows.shape[1] != self.num_features or classes.shape != rows.shape[:1]:
@@ -108,53 +110,57 @@ class ClassMoments:
         if not len(rows):
             return
         if int(classes.min()) < 0 or int(classes.max()) >= self.num_classes:
-            raise ValueError(f"labels are not all from 0 to {self.num_classes - 1}")
-        # Apart from what is there: a batch that turns out bad must leave no trace.
+            raise ValueError(f"labels must be from 0 to {self.num_classes - 1}")
+        # Reduced separately first, so that an invalid batch leaves the moments unchanged.
         step = max(_VALUES // max(self.num_features, self.num_classes), 1)
-        # What is no number is told below, in one line instead of numpy's warnings.
+        # Values that are not finite are reported below, instead of by numpy's warnings.
         with np.errstate(invalid="ignore", over="ignore"):
             batch = self._reduce(rows[:step], classes[:step])
             for start in range(step, len(rows), step):
                 part = slice(start, start + step)
                 batch._merge(self._reduce(rows[part], classes[part]))
         if not bool(torch.isfinite(batch.spreads.sum())):
-            raise AnalysisError(f"features are not all finite numbers, in {len(rows)} samples")
+            raise AnalysisError(
+                f"features are not all finite numbers (batch of {len(rows)} samples)"
+            )
         self._merge(batch)
 
     def merge(self, other: "ClassMoments") -> "ClassMoments":
-        """Take in the samples of ``other``, exactly; returns this object.
+        """Add the samples of ``other`` exactly, and return this object.
 
         Raises:
-            ValueError: the two differ in classes or features, or one keeps no scatter.
+            ValueError: the two differ in classes or features, or only one of them has a scatter.
         """
         if self.means.shape != other.means.shape or (self.scatter is None) != (
             other.scatter is None
         ):
-            raise ValueError(f"moments of {self._said()} and of {other._said()} do not go together")
+            raise ValueError(f"moments of {self._said()} and of {other._said()} cannot be merged")
         self._merge(other)
         return self
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the moments as named tensors, copied."""
+        """Return copies of the moments as named tensors."""
         return {name: tensor.clone() for name, tensor in self._tensors().items()}
 
     @classmethod
     def from_state_dict(
         cls, state: Mapping[str, Tensor], device: torch.device | str = "cpu"
     ) -> "ClassMoments":
-        """Return the moments that ``state_dict`` described.
+        """Return the moments stored in a ``state_dict``.
 
         Raises:
-            ValueError: these are not moments.
+            ValueError: the state does not contain moments.
         """
         means = state.get("means")
         if means is None or means.ndim != 2:
-            raise ValueError("no state of class moments: there are no means (K, D)")
+            raise ValueError("not a state of class moments: it has no means (K, D)")
         moments = cls(*means.shape, covariance="scatter" in state, device=device)
         for name, mine in moments._tensors().items():
             given = state.get(name)
             if given is None or given.shape != mine.shape:
-                raise ValueError(f"no state of class moments: {name} is not {tuple(mine.shape)}")
+                raise ValueError(
+                    f"not a state of class moments: {name} does not have shape {tuple(mine.shape)}"
+                )
             mine.copy_(given)
         return moments
 
@@ -170,7 +176,7 @@ class ClassMoments:
         return named if self.scatter is None else named | {"scatter": self.scatter}
 
     def _reduce(self, features: Tensor, classes: Tensor) -> "ClassMoments":
-        """Return the moments of a part of a batch, (n, D)."""
+        """Return the moments of a part (n, D) of a batch."""
         part = ClassMoments(*self.means.shape, covariance=False, device=self.means.device)
         part.counts = torch.bincount(classes, minlength=self.num_classes)
         rows = _bare(features.to(torch.float64, copy=True))
@@ -180,7 +186,7 @@ class ClassMoments:
         squares = _squares(rows)
         part.means, part.spreads = _dressed(means), _dressed(members.T @ squares)
         if self.scatter is not None:
-            # numpy sees that both factors are one array and computes half of the product.
+            # numpy notices that the factors are the same array and computes half of the product.
             part.scatter = _dressed(rows.T @ rows)
         return part
 
@@ -202,16 +208,16 @@ class ClassMoments:
 
 
 def _bare(tensor: Tensor) -> Any:
-    """Return the numpy array under a tensor of the CPU, and any other tensor itself.
+    """Return the numpy array of a tensor on the CPU, and any other tensor unchanged.
 
-    The threads of torch and those of numpy's BLAS stand in each other's way when the two take
-    turns: on the CPU numpy does all of it.
+    The threads of torch and of numpy's BLAS obstruct each other if the two libraries alternate, so
+    numpy does all computations on the CPU.
     """
     return tensor.numpy() if tensor.device.type == "cpu" else tensor
 
 
 def _squares(rows: Any) -> Any:
-    """Return the square length of each row."""
+    """Return the squared length of each row."""
     if isinstance(rows, Tensor):
         return torch.linalg.vecdot(rows, rows)
     return np.einsum("nd,nd->n", rows, rows)
@@ -226,14 +232,16 @@ def _on(
 ) -> tuple[Tensor, Tensor]:
     rows, classes = (_tensor(each).detach().to(device) for each in (features, labels))
     if rows.is_complex() or classes.is_floating_point() or classes.is_complex():
-        raise ValueError(f"expected real features and whole labels: {rows.dtype}, {classes.dtype}")
+        raise ValueError(
+            f"expected real features and integer labels, not {rows.dtype} and {classes.dtype}"
+        )
     return rows, classes.to(torch.int64)
 
 
 def _tensor(values: NDArray[Any] | Tensor) -> Tensor:
     if isinstance(values, Tensor):
         return values
-    # torch takes neither negative strides nor another byte order, and warns of what is read-only.
+    # torch accepts neither negative strides nor foreign byte orders, nor read-only arrays.
     native = values.astype(values.dtype.newbyteorder("="), copy=not values.flags.writeable)
     return torch.from_numpy(np.ascontiguousarray(native))
 

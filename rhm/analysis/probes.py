@@ -1,4 +1,4 @@
-"""Linear probes: how well a linear classifier reads the classes off a layer's features."""
+"""Linear probes: how well a linear classifier predicts the classes from a layer's features."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -29,32 +29,32 @@ class LinearProbe:
     bias: NDArray[np.float64]
 
     def predict(self, features: NDArray[Any] | Tensor) -> NDArray[np.int64]:
-        """Return the class of each sample, (N,), of features (N, D)."""
+        """Return the predicted class (N,) of each sample of features (N, D)."""
         rows = torch.as_tensor(features).detach().double().cpu().numpy()
         return np.asarray((rows @ self.weight.T + self.bias).argmax(axis=1))
 
     def balanced_accuracy(
         self, features: NDArray[Any] | Tensor, labels: NDArray[Any] | Tensor
     ) -> float:
-        """Return the mean over classes of the share of their samples that is predicted right.
+        """Return the mean over classes of the share of correctly predicted samples.
 
         Args:
             features: (N, D).
-            labels: (N,); classes that do not occur do not count.
+            labels: (N,); classes that do not occur are ignored.
 
         Returns:
-            A share in [0, 1]; NaN of no samples.
+            A share in [0, 1]; NaN if there are no samples.
         """
         return self.score(features, labels)[0]
 
     def score(
         self, features: NDArray[Any] | Tensor, labels: NDArray[Any] | Tensor
     ) -> tuple[float, float]:
-        """Return the balanced accuracy and its standard error, as of independent samples.
+        """Return the balanced accuracy and its standard error for independent samples.
 
         Args:
             features: (N, D).
-            labels: (N,); classes that do not occur do not count.
+            labels: (N,); classes that do not occur are ignored.
         """
         truth = torch.as_tensor(labels).cpu().numpy()
         right = self.predict(features) == truth
@@ -67,18 +67,19 @@ class LinearProbe:
 
 
 def linear_probe(moments: ClassMoments, *, ridge: float = _RIDGE) -> LinearProbe:
-    """Return the ridge classifier of features, in closed form, from their moments alone.
+    """Return the ridge classifier of features in closed form, from their moments alone.
 
-    What is regressed on the features are one-hot labels. Class means weigh the same, however many
+    One-hot labels are regressed on the features. All class means have the same weight, however many
     samples a class has; the spread about them is that of all samples. The penalty is ``ridge``
     times the mean variance of a feature.
 
     Args:
-        moments: with covariance.
-        ridge: above 0; the strength of the penalty.
+        moments: moments with covariance.
+        ridge: strength of the penalty, above 0.
 
     Raises:
-        AnalysisError: a class has no samples, there are fewer than two, or features do not vary.
+        AnalysisError: a class has no samples, there are fewer than two classes, or the features do
+            not vary.
         ValueError: the moments have no covariance, or the ridge is not above 0.
     """
     if moments.scatter is None:
@@ -93,7 +94,7 @@ def linear_probe(moments: ClassMoments, *, ridge: float = _RIDGE) -> LinearProbe
     covariance += deviations.T @ deviations / classes
     mean_variance = float(np.trace(covariance)) / moments.num_features
     if not mean_variance > _ROUNDING * float(np.mean(means**2)):
-        raise AnalysisError("features do not vary: there is nothing for a probe to read")
+        raise AnalysisError("features do not vary, so a probe cannot classify them")
     penalty = ridge * mean_variance
     regular = covariance + penalty * np.eye(moments.num_features)
     weight = np.linalg.solve(regular, deviations.T).T / classes

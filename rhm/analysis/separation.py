@@ -1,7 +1,7 @@
-"""Compression within classes and discrimination between them, of the features of one layer.
+"""Compression within classes and discrimination between classes, for the features of one layer.
 
 Wang, Li, Yaras, Zhu, Balzano, Hu, Qu, JMLR 26, 2025: from layer to layer, C_l decays
-geometrically and D_l grows about linearly.
+geometrically and D_l grows roughly linearly.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from rhm.analysis.moments import ClassMoments
 from rhm.errors import AnalysisError
 
 WEIGHTING = ("samples", "classes")
-"""What counts the same in the spreads: every sample, or every class."""
+"""Whether every sample or every class has the same weight in the spreads."""
 
 _NOISE = float(np.finfo(np.float32).eps)
 _ROUNDING = (8.0 * float(np.finfo(np.float64).eps)) ** 2
@@ -22,18 +22,18 @@ _ROUNDING = (8.0 * float(np.finfo(np.float64).eps)) ** 2
 
 @dataclass(frozen=True, eq=False)
 class Separation:
-    """What the features of a layer do to the classes.
+    """How the features of a layer separate the classes.
 
     Attributes:
         compression: C_l = tr(Sigma_W) / tr(Sigma_B).
-        discrimination: D_l = 1 - max over pairs of cos(mu_k, mu_k'), of the raw class means; in
-            [0, 2].
-        trace_within: tr(Sigma_W), the mean square distance of samples from their class mean.
-        trace_between: tr(Sigma_B), that of class means from the mean of all.
-        cosines: (K, K) between the raw class means.
+        discrimination: D_l = 1 - the maximum of cos(mu_k, mu_k') over pairs of uncentred class
+            means; in [0, 2].
+        trace_within: tr(Sigma_W), the mean squared distance of samples from their class mean.
+        trace_between: tr(Sigma_B), the mean squared distance of class means from the overall mean.
+        cosines: (K, K) cosines between the uncentred class means.
         stable_rank: ||H||_F^2 / ||H||_2^2 of the features H; None without covariance.
-        numerical_rank: number of H's singular values above rounding in float32, the largest
-            times the number of features times its epsilon; None without covariance.
+        numerical_rank: number of singular values of H above the rounding error of float32, which is
+            the largest value times the number of features times epsilon; None without covariance.
     """
 
     compression: float
@@ -46,17 +46,17 @@ class Separation:
 
 
 def separation(moments: ClassMoments, *, weighting: str = "samples") -> Separation:
-    """Return compression and discrimination of features.
+    """Return the compression and discrimination of features.
 
     Args:
-        moments: of the features.
-        weighting: one of ``WEIGHTING``. The papers' classes are of one size, where the two
-            agree; with ``classes``, data that differ in their shares of the classes compare.
+        moments: moments of the features.
+        weighting: one of ``WEIGHTING``. They agree for classes of equal size, as in the papers.
+            Use ``classes`` to compare data sets with different shares of the classes.
 
     Raises:
-        AnalysisError: a class has no samples, there are fewer than two, or all class means are
-            the same.
-        ValueError: there is no such weighting.
+        AnalysisError: a class has no samples, there are fewer than two classes, or all class means
+            are equal.
+        ValueError: the weighting is unknown.
     """
     if weighting not in WEIGHTING:
         raise ValueError(f"unknown weighting '{weighting}': choose {', '.join(WEIGHTING)}")
@@ -70,7 +70,7 @@ def separation(moments: ClassMoments, *, weighting: str = "samples") -> Separati
     between = float(np.mean(np.sum((means - center) ** 2, axis=1)))
     rounding = _ROUNDING * float(np.mean(np.sum(means**2, axis=1)))
     if not between > rounding:
-        raise AnalysisError("all class means are the same: there is nothing between classes")
+        raise AnalysisError("all class means are equal: there is no spread between the classes")
     cosines = _cosines(means)
     others = ~np.eye(len(means), dtype=bool)
     stable, numerical = _ranks(moments)
@@ -86,7 +86,7 @@ def separation(moments: ClassMoments, *, weighting: str = "samples") -> Separati
 
 
 def _cosines(means: NDArray[np.float64]) -> NDArray[np.float64]:
-    # A mean of zero has no direction; it counts as at right angles to the others.
+    # A mean of zero has no direction; it is treated as orthogonal to the others.
     lengths = np.linalg.norm(means, axis=1, keepdims=True)
     units = means / np.where(lengths > 0.0, lengths, 1.0)
     return np.asarray(np.clip(units @ units.T, -1.0, 1.0))
@@ -101,7 +101,7 @@ def _ranks(moments: ClassMoments) -> tuple[float | None, int | None]:
     largest = float(squares[-1])
     if not largest > 0.0:
         return 0.0, 0
-    # Of the number of features, not of samples as is usual for a matrix at hand: a rank must not
-    # fall because more is looked at.
+    # Proportional to the number of features, not of samples as usual: the rank must not decrease
+    # because there are more samples.
     tolerance = _NOISE * moments.num_features
     return float(squares.sum() / largest), int(np.sum(squares > tolerance**2 * largest))

@@ -1,4 +1,4 @@
-"""The simplex equiangular tight frame: as far apart as the classes can be."""
+"""The simplex equiangular tight frame: the arrangement in which classes are furthest apart."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ FloatArray = NDArray[np.float64]
 
 
 def simplex_etf(num_classes: int) -> FloatArray:
-    """Return the Gram matrix of a simplex ETF, (K, K): ones, and -1/(K - 1) off the diagonal.
+    """Return the Gram matrix (K, K) of a simplex ETF: 1 on the diagonal, -1/(K - 1) elsewhere.
 
     Raises:
         ConfigError: there are fewer than two classes.

@@ -1,4 +1,4 @@
-"""Features from inside a network, taken while it runs."""
+"""Features from inside a network, recorded while it runs."""
 
 import difflib
 import re
@@ -14,29 +14,29 @@ from rhm.errors import AnalysisError
 
 _PART = re.compile(r"(?P<module>.*)\[(?P<index>\d+)\]")
 _PROBE_PX = (64, 224, 256)
-"""Sides of the image that finds out about a network: some take images of one size only."""
+"""Image sizes to probe a network with: some networks accept only one size."""
 
 
 class Taps:
-    """Keeps what named modules of a network give; use it as a context manager.
+    """Records the outputs of named modules of a network; use it as a context manager.
 
         with Taps(model, ["encoder[4]", "decoder.blocks.2"]) as taps:
             model(images)
         taps.features["encoder[4]"]
 
-    Afterwards the network is as it was: the hooks are gone, also when an error was raised.
+    Afterwards the hooks are removed from the network, even if an error was raised.
 
     Args:
         model: any module.
-        names: of its modules, as ``named_modules`` has them; ``name[i]`` is item i of what a
-            module gives as a list or tuple, such as the stages of an encoder.
+        names: names of its modules, as in ``named_modules``; ``name[i]`` is item i of a list or
+            tuple that a module returns, such as the stages of an encoder.
 
     Attributes:
-        features: by name, what the module gave last, detached, in the order of computation. It
+        features: by name, the last output of the module, detached, in the order of computation. It
             is a copy, because the next layer may work in place.
 
     Raises:
-        AnalysisError: there is no such module; the message names the nearest.
+        AnalysisError: there is no such module; the message names similar ones.
     """
 
     def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
@@ -81,22 +81,23 @@ class Taps:
 def stages(network: nn.Module, *, bands: int = 3) -> tuple[str, ...]:
     """Return the names of the stages of an encoder-decoder network, in order of computation.
 
-    For networks of ``segmentation_models_pytorch``: ``encoder[0]``, which is the image itself,
-    each stage of the encoder, each block of the decoder, and last the decoder itself, whose
-    features the head takes.
+    For networks of ``segmentation_models_pytorch``, these are ``encoder[0]``, which is the image
+    itself, all stages of the encoder, all blocks of the decoder, and finally the decoder itself,
+    whose features are the input of the head.
 
     Args:
-        network: with the modules ``encoder``, which gives a list of features, and ``decoder``.
-        bands: of its input.
+        network: a network with the modules ``encoder``, which returns a list of features, and
+            ``decoder``.
+        bands: number of input bands.
 
     Raises:
-        AnalysisError: the network is not built so.
+        AnalysisError: the network does not have these modules.
     """
     parts = dict(network.named_children())
     widths: Any = getattr(parts.get("encoder"), "out_channels", None)
     if widths is None or "decoder" not in parts:
         raise AnalysisError(
-            f"{type(network).__name__} has no encoder and decoder: name the layers to look at, "
+            f"{type(network).__name__} has no encoder and decoder: name the layers to analyse, "
             f"such as {', '.join(list(parts)[:4])}"
         )
     within = "decoder.blocks" if hasattr(parts["decoder"], "blocks") else "decoder"
@@ -105,11 +106,11 @@ def stages(network: nn.Module, *, bands: int = 3) -> tuple[str, ...]:
     found: dict[str, Tensor] = {}
     for name, features in _run(network, [*names, "decoder"], bands).items():
         same = [n for n, f in found.items() if f.shape == features.shape and f.equal(features)]
-        # Encoders that begin with a quarter of the image hold the place of the half with nothing.
+        # Encoders that start at a quarter of the image size return an empty tensor for the half.
         empty = features.ndim != 4 or not features.shape[1]
         if empty or any(n.startswith("encoder") for n in same):
             continue
-        # The last block may give what the decoder gives: that is the better name.
+        # The last block may return the same as the decoder, which is the better name.
         for other in same:
             del found[other]
         found[name] = features
@@ -117,9 +118,9 @@ def stages(network: nn.Module, *, bands: int = 3) -> tuple[str, ...]:
 
 
 def _run(network: nn.Module, names: Sequence[str], bands: int) -> dict[str, Tensor]:
-    """Return what modules give on a small image, in order of computation."""
+    """Return the outputs of modules on a small image, in order of computation."""
     first = next(network.parameters())
-    # Module by module: a network in training may hold some that are frozen.
+    # For every module, because some modules of a network in training may be frozen.
     modes = [(module, module.training) for module in network.modules()]
     try:
         network.eval()
@@ -135,7 +136,9 @@ def _run(network: nn.Module, names: Sequence[str], bands: int) -> dict[str, Tens
         for module, training in modes:
             module.training = training
     sides = ", ".join(map(str, _PROBE_PX))
-    raise AnalysisError(f"the network takes no image of {sides} pixels: name the layers to look at")
+    raise AnalysisError(
+        f"the network accepts no image of {sides} pixels: name the layers to analyse"
+    )
 
 
 def _item(name: str, output: Any, index: int | None) -> Tensor:
@@ -149,12 +152,12 @@ def _item(name: str, output: Any, index: int | None) -> Tensor:
         module = name.partition("[")[0]
         last = len(output) - 1
         raise AnalysisError(
-            f"{module} gives {last + 1} features: name one, {module}[0] to {module}[{last}]"
+            f"{module} returns {last + 1} features: name one, {module}[0] to {module}[{last}]"
         )
-    raise AnalysisError(f"{name} does not give features but {type(output).__name__}")
+    raise AnalysisError(f"{name} does not return features but {type(output).__name__}")
 
 
 def _unknown(name: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, [each for each in known if each], n=4, cutoff=0.3)
-    said = f"the nearest are {', '.join(near)}" if near else f"there are {', '.join(known[1:5])}"
-    return f"the network has no layer '{name}': {said}"
+    choice = f"did you mean {', '.join(near)}?" if near else f"choose e.g. {', '.join(known[1:5])}"
+    return f"the network has no layer '{name}': {choice}"

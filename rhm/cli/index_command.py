@@ -1,4 +1,4 @@
-"""The command `rhm data index`, whose options are those that dataset layouts declare."""
+"""The command `rhm data index`, whose options are declared by the dataset layouts."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from rhm.data.layouts.layout import DatasetLayout
 
 
-def made_when_asked_for(name: str, make: Callable[[], Any]) -> type[TyperGroup]:
-    """Return a group of commands of which the first is made only when somebody asks for it.
+def with_command_on_demand(name: str, build: Callable[[], Any]) -> type[TyperGroup]:
+    """Return a class of command groups whose first command is built only when it is needed.
 
-    For a command that must load much to know its own options, which the help of others can spare.
+    This keeps other commands fast if the options of this one take long to import.
 
     Args:
-        name: of the command.
-        make: returns it.
+        name: name of the command.
+        build: function that returns the command.
     """
 
     class Group(TyperGroup):
@@ -26,18 +26,19 @@ def made_when_asked_for(name: str, make: Callable[[], Any]) -> type[TyperGroup]:
             return [name, *super().list_commands(ctx)]
 
         def get_command(self, ctx: Any, cmd_name: str) -> Any:
-            return make() if cmd_name == name else super().get_command(ctx, cmd_name)
+            return build() if cmd_name == name else super().get_command(ctx, cmd_name)
 
     return Group
 
 
 def with_layouts(command: Callable[..., None], layouts: "Mapping[str, DatasetLayout]") -> Any:
-    """Return a command that takes the options of layouts too.
+    """Return a command that also has the options of the layouts.
 
     Args:
-        command: has the parameter ``layout``, others that all layouts share, and ``**options``:
-            those options of the layout that were given, checked.
-        layouts: by name.
+        command: function with the parameter ``layout``, parameters that all layouts share, and
+            ``**options``, which receives the options that the user gave. The layout and its
+            options are checked beforehand.
+        layouts: the layouts by name.
     """
     flags = {
         name: option.flag for each in layouts.values() for name, option in each.options.items()

@@ -1,7 +1,7 @@
-"""The ``rhm`` command: puts the groups together, and turns errors into exit codes.
+"""The ``rhm`` command: combines all commands, and turns errors into exit codes.
 
-0 done; 2 the user's input is at fault (one line on standard error); 130 interrupted; anything
-else is a defect and shows its traceback.
+0: success. 2: invalid input (one line on standard error). 130: interrupted. Anything else is a
+defect and shows its traceback.
 """
 
 import logging
@@ -33,7 +33,7 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="rhm",
-    help="Building footprints from overhead imagery that keep working when the imagery changes.",
+    help="Building footprints from overhead imagery, by models that keep working on other imagery.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -53,7 +53,7 @@ app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.add_typer(lab.app, name="lab")
 
-# The class that typer's own usage errors share, whichever click typer brings along.
+# The common base class of typer's usage errors, whichever version of click typer uses.
 _UsageError: type[Any] = typer.BadParameter.__mro__[1]
 
 
@@ -69,16 +69,16 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Results and errors only: no notes, no bars.")
+        bool, typer.Option("--quiet", "-q", help="Print only results and errors, no notes or bars.")
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Log what is done, and where errors come from.")
+        bool, typer.Option("--verbose", "-v", help="Log every step, and the traceback of errors.")
     ] = False,
 ) -> None:
-    """Take options that stand before any command."""
+    """Handle the options that come before any command."""
     be_quiet(quiet)
     if verbose:
-        # Ours only: what others log in detail drowns it.
+        # Only our own log messages: the details of other packages would drown them.
         logging.basicConfig(format="%(relativeCreated)6d ms  %(name)s: %(message)s")
         logging.getLogger("rhm").setLevel(logging.DEBUG)
 
@@ -97,11 +97,11 @@ def run(arguments: list[str] | None = None) -> int:
     try:
         code = app(arguments, standalone_mode=False)
     except RhmError as error:
-        logging.getLogger("rhm").debug("where it comes from:", exc_info=True)
+        logging.getLogger("rhm").debug("the error was raised here:", exc_info=True)
         complain(f"rhm: {printable(' '.join(str(error).split()))}")
         return 2
     except _UsageError as error:
-        # A group without a command has shown its help, and has no message.
+        # A group without a command has already shown its help, and has no message.
         if message := error.format_message():
             complain(f"rhm: {message} (see --help)")
         return 2

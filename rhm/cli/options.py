@@ -1,4 +1,4 @@
-"""Options that several commands share, each declared once."""
+"""Options that several commands share, declared once."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,37 +8,43 @@ import typer
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Bands = Annotated[
     str | None,
-    typer.Option(help="Bands to read, from 1, as 3,2,1; by default all but alpha."),
+    typer.Option(help="Bands to read, counted from 1, such as 3,2,1. Default: all except alpha."),
 ]
 BlackIsNodata = Annotated[
     bool,
-    typer.Option("--black-is-nodata", help="Pixels that are zero in all bands have no data."),
+    typer.Option("--black-is-nodata", help="Treat pixels that are zero in all bands as nodata."),
 ]
 Domains = Annotated[
-    list[str] | None, typer.Option("--domain", help="Only this domain; may be repeated.")
+    list[str] | None, typer.Option("--domain", help="Use only this domain. Can be repeated.")
 ]
 ShiftFamily = Annotated[
     str | None,
-    typer.Option("--shift", help="Random pixel-wise shift: affine, gamma, monotone or hsv."),
+    typer.Option(
+        "--shift", help="Apply a random pixel-wise shift: affine, gamma, monotone or hsv."
+    ),
 ]
 Views = Annotated[
     bool,
-    typer.Option("--views", help="Average over turned and mirrored views: eight predictions."),
+    typer.Option(
+        "--views", help="Test-time augmentation: average over eight rotated and mirrored views."
+    ),
 ]
 ShiftSeed = Annotated[int, typer.Option("--shift-seed", min=0, help="Seed of the shift.")]
 TargetBank = Annotated[
     Path | None,
-    typer.Option(help="Bank of the target domain; without another augment.colour it turns on rhm."),
+    typer.Option(
+        help="Bank of the target domain. Sets augment.colour to rhm unless another is set."
+    ),
 ]
 ResumeRun = Annotated[
-    bool, typer.Option("--resume", help="Continue the run from its last checkpoint.")
+    bool, typer.Option("--resume", help="Continue an interrupted run from its last checkpoint.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
-CatalogFile = Annotated[Path, typer.Argument(help="Catalog, as `rhm data index` writes it.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")]
+CatalogFile = Annotated[Path, typer.Argument(help="Catalog written by `rhm data index`.")]
 
 
 def band_numbers(text: str | None) -> tuple[int, ...] | None:
-    """Read ``3,2,1``.
+    """Parse band numbers such as ``3,2,1``.
 
     Raises:
         typer.BadParameter: the text is not a list of numbers from 1.

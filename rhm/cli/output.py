@@ -1,4 +1,4 @@
-"""What commands print: results on standard output, everything else on standard error."""
+"""Output of commands: results on standard output, everything else on standard error."""
 
 import json
 import sys
@@ -12,24 +12,24 @@ _quiet = False
 
 
 def be_quiet(quiet: bool) -> None:
-    """Say nothing to the person at the terminal from now on but errors; or speak again."""
+    """Turn messages other than errors off or on."""
     global _quiet
     _quiet = quiet
 
 
 def say(text: str) -> None:
-    """Print a line for the person at the terminal, unless that is not wanted."""
+    """Print a message on standard error, unless messages are turned off."""
     if not _quiet:
         complain(text)
 
 
 def complain(text: str) -> None:
-    """Print an error for the person at the terminal."""
+    """Print an error on standard error."""
     typer.echo(text, err=True)
 
 
 def emit(values: dict[str, Any], lines: list[str], *, as_json: bool) -> None:
-    """Print a command's result, for machines or for people."""
+    """Print the result of a command, as JSON or as lines of text."""
     if as_json:
         typer.echo(json.dumps(values, indent=1, default=str))
     else:
@@ -38,7 +38,7 @@ def emit(values: dict[str, Any], lines: list[str], *, as_json: bool) -> None:
 
 
 def table(header: list[str], rows: list[list[Any]]) -> list[str]:
-    """Return aligned lines: text to the left, numbers to the right."""
+    """Return the lines of a table: text aligned left, numbers aligned right."""
     cells = [header, *([_cell(value) for value in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     numeric = [
@@ -58,17 +58,17 @@ def table(header: list[str], rows: list[list[Any]]) -> list[str]:
 def progress(
     title: str, total: float, *, unit: str = "", per_unit: float = 1.0, quiet: bool = False
 ) -> Iterator[Callable[[float], None]]:
-    """Show a progress bar on a terminal, with the time left.
+    """Show a progress bar with the remaining time, if standard error is a terminal.
 
     Args:
-        title: of the bar.
-        total: steps.
-        unit: to tell the speed in, such as ``Mpx``; empty for none.
-        per_unit: steps in a unit.
+        title: title of the bar.
+        total: number of steps.
+        unit: unit of the speed, such as ``Mpx``; if empty, no speed is shown.
+        per_unit: number of steps in one unit.
         quiet: show nothing.
 
     Yields:
-        The function that moves it on by some steps.
+        A function that advances the bar by a number of steps.
     """
     if quiet or _quiet or not sys.stderr.isatty():
         yield lambda _: None

@@ -3,7 +3,7 @@
 Two kinds. *Standardisations* bring every image, in training and ever after, to a common
 appearance, and so belong to a model's input. *Draws* vary the appearance of training images at
 random. Treatments that mix bands are no tables and are taken from albumentations, see
-``rhm.colour.augmentation``.
+``rhm.augmentation.colours``.
 """
 
 from collections.abc import Callable, Sequence

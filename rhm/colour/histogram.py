@@ -186,18 +186,49 @@ class Histogram:
     def distance(self, other: "Histogram") -> NDArray[np.float64]:
         """Return the 1-Wasserstein distance per band, in value units, shape (bands,).
 
-        In one dimension it is the area between the two cumulative distributions.
-
         Raises:
             ValueError: the two differ in dtype or number of bands, or one counted nothing.
         """
         if not (self.pixels and other.pixels):
             raise ValueError("no distance to a histogram that counted nothing")
         ours, theirs = _aligned(self, other)
-        gap = np.cumsum(ours / self.pixels - theirs / other.pixels, axis=1)[:, :-1]
+        gaps = _gaps(ours / self.pixels, theirs / other.pixels)[:, :-1]
         first = min(self.first, other.first)
         values = values_of(self.dtype)[first : first + ours.shape[1]].astype(np.float64)
-        return np.asarray(np.abs(gap) @ np.diff(values))
+        return np.asarray(gaps @ np.diff(values))
+
+
+def share_distance(
+    first: ArrayLike, second: ArrayLike, *, with_rest: bool = False
+) -> NDArray[np.float64]:
+    """Return the 1-Wasserstein distance of shares of evenly spaced levels from black to white.
+
+    Args:
+        first: (..., levels) shares of each level.
+        second: the same of the other imagery.
+        with_rest: whether to add what rounding has left of the two sums of 1, as the distances
+            do that scores store.
+
+    Returns:
+        (...), in shares of the range from black to white.
+
+    Raises:
+        ValueError: the two differ in shape.
+    """
+    ours, theirs = (np.asarray(shares, dtype=np.float64) for shares in (first, second))
+    if ours.shape != theirs.shape:
+        raise ValueError(f"no distance of shares {ours.shape} to shares {theirs.shape}")
+    gaps, last = _gaps(ours, theirs), ours.shape[-1] - 1
+    return np.asarray((gaps if with_rest else gaps[..., :last]).sum(axis=-1) / last)
+
+
+def _gaps(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how far two cumulative distributions lie apart from each level to the next.
+
+    The 1-Wasserstein distance in one dimension is the area between the two: a sum of these, each
+    as wide as the step from level to level.
+    """
+    return np.abs(np.cumsum(first - second, axis=-1))
 
 
 def _count(

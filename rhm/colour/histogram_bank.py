@@ -5,8 +5,8 @@ becomes a file of a few kilobytes an image, which can be shared where the imager
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,9 @@ from rhm.files import atomic_path
 
 SAMPLING = ("uniform", "domain", "distance")
 """How entries can be weighted, by the name a configuration gives."""
+
+UNPACKED_BYTES = 1 << 26
+"""Of the histograms drawn last, so many bytes are kept unpacked: of 8 or 11 bits, hundreds."""
 
 SUMMARY_SHARES = (0.02, 0.25, 0.5, 0.75, 0.98)
 """The cumulative shares whose quantiles a summary gives."""
@@ -241,7 +244,17 @@ class HistogramBank:
             )
         indices, reached = self._reached[wanted]
         drawn = np.searchsorted(reached, rng.random(), side="right")
-        return self.entries[indices[int(drawn)]].unpack()
+        return self._unpacked(indices[int(drawn)])
+
+    @cached_property
+    def _unpacked(self) -> Callable[[int], Histogram]:
+        """Returns an entry's histogram by its number; the last ones are kept."""
+        room = UNPACKED_BYTES // max(entry.unpacked_bytes for entry in self.entries)
+        return lru_cache(max(room, 1))(lambda index: self.entries[index].unpack())
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process unpacks for itself.
+        return {name: value for name, value in self.__dict__.items() if name != "_unpacked"}
 
     def distance(self, histogram: Histogram) -> NDArray[np.float64]:
         """Return the 1-Wasserstein distance from the bank's pooled pixels to ``histogram``.

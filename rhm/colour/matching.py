@@ -1,5 +1,6 @@
 """Histogram matching of one image to another."""
 
+from collections.abc import Sequence
 from types import EllipsisType
 from typing import Any
 
@@ -8,6 +9,9 @@ from numpy.typing import NDArray
 
 from rhm.colour.histogram import Histogram, valid_pixels
 from rhm.colour.lookup import PixelMap
+
+_SHARED_PIXELS = 1 << 24
+"""Stand for the whole of a histogram: shares are told to a sixteenth of a millionth."""
 
 
 def match_histograms(
@@ -51,6 +55,27 @@ def match_histograms(
     source = Histogram.of(image, valid=known)
     table = PixelMap.matching(source, Histogram.of(reference, valid=target))
     return table.apply(image, valid=known)
+
+
+def matched_shares(source: Sequence[float], target: Sequence[float]) -> tuple[float, ...]:
+    """Return a band's histogram after matching to another, from histograms alone.
+
+    Args:
+        source: shares of the 256 levels of 8-bit imagery before.
+        target: shares of those of the band that it is matched to.
+
+    Returns:
+        Shares of 256 levels. They are the target's only as nearly as whole levels allow: what is
+        one value before is one value after.
+    """
+    before, wanted = (_histogram(shares) for shares in (source, target))
+    after = PixelMap.matching(before, wanted).push(before).distribution()[0]
+    return tuple(float(share) for share in after)
+
+
+def _histogram(shares: Sequence[float]) -> Histogram:
+    counts = np.rint(np.asarray(shares, dtype=np.float64) * _SHARED_PIXELS).astype(np.int64)
+    return Histogram(counts[None], np.dtype(np.uint8))
 
 
 def _match_sorted(

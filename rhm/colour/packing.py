@@ -134,6 +134,14 @@ class PackedHistogram:
         """The number of bands."""
         return len(self.levels)
 
+    @property
+    def unpacked_bytes(self) -> int:
+        """About the memory that the histogram takes, with what it keeps of itself when used."""
+        first = min(int(of_band[0]) for of_band in self.levels)
+        last = max(int(of_band[-1]) for of_band in self.levels)
+        present = sum(of_band.size for of_band in self.levels)
+        return 8 * max(last - first + 1, 256) * self.bands + 16 * present
+
     def unpack(self) -> Histogram:
         """Return the histogram."""
         return pool([self])

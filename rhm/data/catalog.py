@@ -1,7 +1,7 @@
-"""The catalog: one row per image, with everything that later steps ask of a file.
+"""The catalog: a table with one row per image and everything that later steps need to know of it.
 
-A catalog is made once, checks what it lists, and is a GeoParquet file that opens in QGIS.
-After it no step asks which dataset an image came from.
+A catalog is built once, when all images are opened and checked. It is stored as GeoParquet, which
+opens in QGIS. No later step asks which dataset an image came from.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from rhm.errors import CatalogError
 from rhm.files import atomic_path
 
 SPLITS = ("train", "val", "test")
-"""Names of the splits; an empty name is an image that is in none yet."""
+"""Names of the splits; an empty name means that the image has no split yet."""
 
 _TEXTS = ("image", "label", "domain", "group", "split", "dtype", "crs")
 
@@ -39,12 +39,12 @@ class Source:
 
     Attributes:
         image: path of the image.
-        label: path of its mask or footprints, or None where there is none.
-        domain: city, sensor or campaign, whatever is the unit of domain shift.
-        group: the ground it shows; images of one group never part in a split.
-        split: train, val or test where the layout says so, otherwise empty.
-        gsd_m: ground sampling distance in metres where the file cannot say, otherwise None.
-        black_is_nodata: whether pixels that are zero in all bands have no data.
+        label: path of its mask or footprints, or None if it has none.
+        domain: name of the city, sensor or campaign, whichever is the unit of domain shift.
+        group: name of the ground that the image shows; all images of a group share a split.
+        split: train, val or test if the layout of the dataset prescribes it, otherwise empty.
+        gsd_m: ground sampling distance in metres, used if the file does not specify it; or None.
+        black_is_nodata: whether pixels that are zero in all bands are nodata.
     """
 
     image: Path
@@ -57,13 +57,13 @@ class Source:
 
     @property
     def name(self) -> str:
-        """The image's file name without suffix."""
+        """File name of the image, without suffix."""
         return self.image.stem
 
     def open(
         self, scale: float = 1.0, *, bands: Sequence[int] | None = None, mapped: bool = False
     ) -> Raster:
-        """Open the image, on a grid of ``scale`` times its resolution; see ``Raster``."""
+        """Open the image on a grid of ``scale`` times its resolution; see ``Raster``."""
         return Raster(
             self.image,
             bands=bands,
@@ -75,16 +75,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Tile(Source):
-    """A catalogued image: a source, and what the file said when it was opened.
+    """An image of the catalog: a source, with the properties that were read from its file.
 
     Attributes:
-        width: columns.
-        height: rows.
-        bands: number of bands without alpha.
-        dtype: numpy's name of the pixels' type.
-        crs: coordinate reference system as authority code or WKT, empty without one.
+        width: number of columns.
+        height: number of rows.
+        bands: number of bands, without alpha.
+        dtype: data type of the pixels, by its numpy name.
+        crs: coordinate reference system as authority code or WKT; empty if there is none.
         nodata: declared nodata value, or None.
-        building_fraction: share of valid pixels that are building, or None without a label.
+        building_fraction: share of the valid pixels that are building; None without a label.
     """
 
     width: int = 0
@@ -96,22 +96,22 @@ class Tile(Source):
     building_fraction: float | None = None
 
     def check(self, raster: Raster) -> None:
-        """Check that the image is still what the catalog says.
+        """Check that the image still matches the catalog.
 
         Raises:
-            CatalogError: its bands or dtype have changed.
+            CatalogError: the number of bands or the dtype has changed.
         """
         found = (len(raster.info.bands), raster.info.dtype)
         if found != (self.bands, self.dtype):
             raise CatalogError(
-                f"{self.image} has {found[0]} bands of {found[1]}, the catalog says {self.bands} "
-                f"of {self.dtype}: make it anew with `rhm data index`"
+                f"{self.image} has {found[0]} bands of {found[1]}, but the catalog lists "
+                f"{self.bands} of {self.dtype}: rebuild the catalog with `rhm data index`"
             )
 
     def scale_to(self, gsd_m: float | None) -> float:
-        """Return the ``Raster`` scale that shows this image at ``gsd_m`` metres per pixel.
+        """Return the ``Raster`` scale that resamples this image to ``gsd_m`` metres per pixel.
 
-        1 where either distance is unknown, or within a hundredth of the other.
+        The scale is 1 if either distance is unknown, or if they differ by less than 1 %.
         """
         return scale_between(self.gsd_m, gsd_m)
 
@@ -121,8 +121,8 @@ class Catalog:
     """A table of images.
 
     Attributes:
-        frame: one row per image, a column per attribute of ``Tile``, and the image's outline
-            in EPSG:4326 (empty where the image has no coordinates) as geometry.
+        frame: one row per image, with a column for each attribute of ``Tile``. The geometry is
+            the outline of the image in EPSG:4326, empty if its location is unknown.
     """
 
     frame: geopandas.GeoDataFrame
@@ -135,17 +135,17 @@ class Catalog:
         workers: int = 1,
         on_progress: Callable[[], None] | None = None,
     ) -> "Catalog":
-        """Open every source, check its label, and tabulate.
+        """Open every source, check its label, and build the table.
 
         Args:
-            sources: what an indexer found.
-            workers: processes that open files at once.
+            sources: images found by an indexer.
+            workers: number of processes that open files at the same time.
             on_progress: called after each image.
 
         Raises:
-            CatalogError: there is no source.
+            CatalogError: there are no sources.
             RasterError: an image or mask cannot be read, or their sizes differ.
-            VectorError: footprints cannot be read or laid over their image.
+            VectorError: footprints cannot be read, or cannot be placed on their image.
         """
         listed = list(sources)
         if not listed:
@@ -161,10 +161,10 @@ class Catalog:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Catalog":
-        """Read a catalog; paths stored relative to it are resolved.
+        """Read a catalog, and resolve the paths that are stored relative to it.
 
         Raises:
-            CatalogError: the file is missing, not a catalog, or lists nothing.
+            CatalogError: the file is missing, is not a catalog, or lists no images.
         """
         path = Path(path)
         if not path.is_file():
@@ -180,11 +180,11 @@ class Catalog:
         if frame.empty:
             raise CatalogError(f"{path} lists no images")
         for column in _TEXTS:
-            # Other programs write what is empty as missing.
+            # Other programs write empty texts as missing values.
             frame[column] = frame[column].fillna("").astype(str)
         folder = path.resolve().parent
         for column in ("image", "label"):
-            frame[column] = [str(folder / each) if each else "" for each in frame[column]]
+            frame[column] = [str(folder / stored) if stored else "" for stored in frame[column]]
         catalog = cls(frame)
         try:
             _ = catalog.tiles
@@ -193,10 +193,10 @@ class Catalog:
         return catalog
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the catalog as GeoParquet, complete or not at all.
+        """Write the catalog as GeoParquet, either completely or not at all.
 
-        Images at or below the catalog's folder are stored relative to it, so that the folder
-        can be moved; others by their absolute path.
+        Paths in or below the folder of the catalog are stored relative to it, so that the folder
+        can be moved; all others are stored as absolute paths.
 
         Raises:
             OutputError: the file cannot be written.
@@ -204,7 +204,7 @@ class Catalog:
         folder = Path(path).parent.resolve()
         frame = self.frame.copy()
         for column in ("image", "label"):
-            frame[column] = [_relative(each, folder) for each in frame[column]]
+            frame[column] = [_relative(stored, folder) for stored in frame[column]]
         with atomic_path(path) as temporary:
             frame.to_parquet(temporary, index=False)
 
@@ -213,12 +213,12 @@ class Catalog:
 
     @property
     def domains(self) -> list[str]:
-        """The domains, each once, in order of appearance."""
+        """Names of the domains, without repetition, in order of first appearance."""
         return list(dict.fromkeys(self.frame["domain"]))
 
     @property
     def tiles(self) -> list[Tile]:
-        """The rows as values, in order."""
+        """The rows as ``Tile`` values, in order."""
         names = [field.name for field in fields(Tile)]
         return [
             _tile(dict(zip(names, row, strict=True)))
@@ -232,7 +232,9 @@ class Catalog:
         split: str | None = None,
         labelled: bool | None = None,
     ) -> "Catalog":
-        """Return the rows of these domains, this split, with or without labels.
+        """Return the rows of the given domains and split, with or without labels.
+
+        A criterion that is None selects all rows.
 
         Raises:
             CatalogError: a domain is not in the catalog.
@@ -253,24 +255,25 @@ class Catalog:
         return Catalog(self.frame[keep].reset_index(drop=True))
 
     def assign_splits(self, shares: Mapping[str, float], *, seed: int = 0) -> "Catalog":
-        """Return the catalog with every row that has no split put into one.
+        """Return the catalog with a split for every row that has none.
 
-        Whole groups are dealt, domain by domain, so that each split's share of the domain's
-        images comes close to the one asked for; what remains is ``train``. A group that several
-        domains share, the same ground seen by two sensors, is in one split in all of them.
+        Groups are dealt as a whole, domain by domain, so that each split's share of the images
+        of a domain comes close to the requested one; the remaining groups become ``train``. A
+        group that occurs in several domains (the same ground seen by two sensors) has the same
+        split in all of them.
 
         Args:
-            shares: share in [0, 1] of ``val`` and ``test``.
-            seed: of the order in which groups are dealt.
+            shares: requested shares, in [0, 1], of ``val`` and ``test``.
+            seed: seed of the order in which groups are dealt.
 
         Raises:
-            CatalogError: the shares are not of splits, or do not add up.
+            CatalogError: a share is negative or names no split, or the shares exceed 1 in total.
         """
         fitting = all(share >= 0.0 for share in shares.values()) and sum(shares.values()) <= 1.0
         if not fitting or not set(shares) <= set(SPLITS):
             raise CatalogError(
-                f"split shares must be of {', '.join(SPLITS)}, at least 0, and sum to at most 1: "
-                f"got {dict(shares)}"
+                f"split shares can be given for {', '.join(SPLITS)}, and must be at least 0 and "
+                f"add up to at most 1: got {dict(shares)}"
             )
         frame = self.frame.copy()
         has_split = frame[frame["split"] != ""]
@@ -285,13 +288,13 @@ class Catalog:
         return Catalog(frame)
 
     def split_hash(self) -> str:
-        """Return a hash of which image is in which split: equal hashes, equal experiment."""
+        """Return a hash of the images and their splits; equal hashes mean equal experiments."""
         rows = self.frame[["domain", "group", "image", "split"]].itertuples(index=False)
         lines = sorted(f"{d}\t{g}\t{Path(i).name}\t{s}" for d, g, i, s in rows)
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
     def merge(self, other: "Catalog") -> "Catalog":
-        """Return the rows of both."""
+        """Return a catalog with the rows of both."""
         both = pandas.concat([self.frame, other.frame], ignore_index=True)
         return Catalog(geopandas.GeoDataFrame(both, geometry="geometry", crs="EPSG:4326"))
 
@@ -300,19 +303,19 @@ class Catalog:
         columns: dict[str, list[Any]] = {
             field.name: [getattr(tile, field.name) for tile, _ in rows] for field in fields(Tile)
         }
-        columns["image"] = [str(Path(each).resolve()) for each in columns["image"]]
-        columns["label"] = [str(Path(each).resolve()) if each else "" for each in columns["label"]]
+        columns["image"] = [str(Path(path).resolve()) for path in columns["image"]]
+        columns["label"] = [str(Path(path).resolve()) if path else "" for path in columns["label"]]
         for name in ("gsd_m", "nodata", "building_fraction"):
-            columns[name] = [math.nan if each is None else float(each) for each in columns[name]]
+            columns[name] = [math.nan if value is None else float(value) for value in columns[name]]
         outlines = [outline for _, outline in rows]
         return cls(geopandas.GeoDataFrame(columns, geometry=outlines, crs="EPSG:4326"))
 
 
 @contextmanager
 def _mapping(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
-    """Yield a ``map`` that keeps order, over this process or several.
+    """Yield an order-preserving ``map`` that runs in this process or in several.
 
-    Processes, because GDAL's rasteriser warns at random of lost georeferences among threads.
+    Not in threads, because GDAL's rasteriser would warn at random of lost georeferencing.
     """
     if workers < 2:
         yield map
@@ -378,9 +381,10 @@ def _deal(
     *,
     rng: np.random.Generator,
 ) -> dict[str, str]:
-    """Deal a domain's groups to splits: each takes groups while that brings it closer to its share.
+    """Deal the groups of a domain to splits.
 
-    Groups that are in a split already, here or in another domain, stay there and count.
+    A split takes a group if that brings it closer to its share. Groups that already have a
+    split, in this or another domain, keep it and count towards the share.
     """
     total = sum(sizes.values())
     result = {name: dealt[name] for name in sizes if name in dealt}

@@ -1,4 +1,4 @@
-"""Chips: the windows of labelled imagery that a network is trained and validated on."""
+"""Chips: windows of labelled imagery, on which a network is trained and validated."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from rhm.augmentation.geometry import Another, ChipGeometry, Sample
 from rhm.colour.histogram import Histogram
 from rhm.colour.lookup import PixelMap
 from rhm.data.catalog import Tile
@@ -18,13 +19,15 @@ from rhm.data.open_tiles import CachedRaster, OpenTiles
 from rhm.data.rasters.band_order import bands_first
 from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
+from rhm.data.rasters.resampling import resize_classes, resize_pixels
 from rhm.data.rasters.windows import Window, partition, random_window
+from rhm.data.tile_choice import TileChoice
 
 _BALANCING_TRIES = 10
 
 
 class Augmentation(Protocol):
-    """What varies a training chip, see ``rhm.colour.augmentation.ChipAugmentation``."""
+    """Random variation of a chip, see ``rhm.augmentation.chip_augmentation.ChipAugmentation``."""
 
     def __call__(
         self,
@@ -36,6 +39,7 @@ class Augmentation(Protocol):
         rng: np.random.Generator,
         scene: Histogram | None,
         reference: NDArray[np.uint8] | None,
+        another: Another | None,
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8]]:
         """Return normalised image, mask and validity of a chip, varied at random."""
 
@@ -43,7 +47,7 @@ class Augmentation(Protocol):
 class Chip(TypedDict):
     """One sample: normalised image (bands, size, size) float32, mask (1, size, size) int64.
 
-    The mask is 1 on buildings, 0 elsewhere, and ``IGNORE`` where nothing is known.
+    The mask is 1 on buildings, 0 elsewhere, and ``IGNORE`` where the truth is unknown.
     """
 
     image: Tensor
@@ -52,16 +56,16 @@ class Chip(TypedDict):
 
 @dataclass(frozen=True)
 class DataConfig:
-    """The chips of a run.
+    """Configuration of the chips of a run.
 
     Attributes:
         catalog: path of the catalog.
-        sources: domains to train on; all that have training labels by default.
+        sources: domains to train on; by default, all that have training labels.
         chip_px: side of a chip in pixels, a multiple of 32.
-        gsd_m: metres per pixel of the chips; each image's own by default.
-        balance: share of training chips drawn so that they show a building.
-        workers: loader processes; 0 loads in the training process.
-        licence: of imagery and labels, in words; stays with the model, its card and its report.
+        gsd_m: ground sampling distance of the chips in metres; by default, that of each image.
+        balance: share of training chips that are drawn so that they show a building.
+        workers: number of loader processes; 0 loads chips in the training process.
+        licence: licence of imagery and labels, in words; kept with the model, its card and report.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -87,11 +91,11 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class Preparation:
-    """How stored pixels become a network's input.
+    """How stored pixels become the input of a network.
 
     Attributes:
-        input_table: returns the map from stored values to normalised float32, of an image's
-            dtype and its histogram; see ``rhm.models.spec.ModelSpec.input_table``.
+        input_table: function of an image's dtype and histogram that returns the map from stored
+            values to normalised float32; see ``rhm.models.spec.ModelSpec.input_table``.
         gsd_m: metres per pixel to read at, or None for each image's own.
         scenes: by the tiles' images, their histograms; of all tiles for a standardisation or
             for an augmentation that wants a scene's statistics, otherwise of none.
@@ -111,7 +115,7 @@ class Preparation:
 
 
 class References:
-    """Windows of the target domain's images, in 8 bit from black to white.
+    """Windows of images of the target domain, converted to 8 bit from black to white.
 
     Args:
         tiles: images; labels are not looked at.
@@ -143,11 +147,12 @@ class References:
 
 
 class TrainingChips(Dataset[Chip]):
-    """Random chips: the sample with a given index is always the same.
+    """Random chips; the sample of a given index is always the same.
 
-    The index alone (with the seed) decides image, place and augmentation, so that any number of
-    workers, processes or resumed runs see the same samples. Images are drawn by their area,
-    those with buildings for the share of chips that should show one.
+    The index (together with the seed) alone determines image, location and augmentation, so that
+    any number of workers or processes, and resumed runs, see the same samples. Images are drawn
+    with probabilities proportional to their areas, and only images with buildings are drawn for
+    the share of chips that should show a building.
 
     Args:
         tiles: labelled images.
@@ -157,6 +162,7 @@ class TrainingChips(Dataset[Chip]):
         balance: share of chips drawn so that they show a building.
         seed: of the run.
         references: of the target domain, for augmentations that borrow from its pixels.
+        geometry: says at what distances chips are read; at the model's by default.
     """
 
     def __init__(
@@ -169,6 +175,7 @@ class TrainingChips(Dataset[Chip]):
         balance: float,
         seed: int,
         references: References | None = None,
+        geometry: ChipGeometry | None = None,
     ) -> None:
         self._tiles = list(tiles)
         self._size = size
@@ -177,17 +184,15 @@ class TrainingChips(Dataset[Chip]):
         self._balance = balance
         self._seed = seed
         self._references = references
-        self._files = OpenTiles(self._tiles, preparation.gsd_m)
-        pixels = np.array(
-            [t.width * t.height * t.scale_to(preparation.gsd_m) ** 2 for t in self._tiles]
-        )
-        built = pixels * [t.building_fraction != 0.0 for t in self._tiles]
-        self._shares = _cumulative_shares(pixels)
-        self._built_shares = _cumulative_shares(built) if built.any() else self._shares
+        # Stored pixels are then brought to each chip's own distance, once.
+        self._zoom = geometry if geometry is not None and geometry.zooms else None
+        self._files = OpenTiles(self._tiles, None if self._zoom else preparation.gsd_m)
+        self._choice = TileChoice(self._tiles, preparation.gsd_m)
 
     def __getitem__(self, index: int) -> Chip:
         rng = np.random.default_rng([self._seed, index])
-        number, pixels, mask = self.read(rng=rng)
+        distance = 1.0 if self._zoom is None else self._zoom.distance(rng=rng)
+        number, pixels, mask = self.read(rng=rng, distance=distance)
         tile = self._tiles[number]
         varied = self._augmentations[tile.dtype](
             pixels.values,
@@ -197,36 +202,70 @@ class TrainingChips(Dataset[Chip]):
             rng=rng,
             scene=self._preparation.scene(tile),
             reference=None if self._references is None else self._references.draw(rng),
+            another=lambda: self._another(number, rng=rng, distance=distance),
         )
         return _chip(*varied)
 
-    def read(self, *, rng: np.random.Generator) -> tuple[int, Pixels, NDArray[np.uint8]]:
+    def read(
+        self, *, rng: np.random.Generator, distance: float = 1.0
+    ) -> tuple[int, Pixels, NDArray[np.uint8]]:
         """Read a chip as it is stored, where ``draw`` says.
+
+        Args:
+            rng: decides the place.
+            distance: ground sampling distance, as a factor of the model's.
 
         Returns:
             The image's number among the tiles, pixels (size, size), and mask (size, size) uint8
             as of ``Label.read``.
         """
-        number, window, mask = self.draw(rng=rng)
-        raster, _ = self._files.get(number)
-        return number, _mirrored(raster, window), mask
+        number, window, mask = self.draw(rng=rng, distance=distance)
+        return number, *self._read(number, window, mask)
 
-    def draw(self, *, rng: np.random.Generator) -> tuple[int, Window, NDArray[np.uint8]]:
+    def draw(
+        self, *, rng: np.random.Generator, distance: float = 1.0
+    ) -> tuple[int, Window, NDArray[np.uint8]]:
         """Draw an image, by its number among the tiles, and a window of it, and read its mask."""
         built = rng.random() < self._balance
-        shares = self._built_shares if built else self._shares
-        number = int(shares.searchsorted(rng.random(), side="right"))
+        number = self._choice.draw(built=built, rng=rng)
+        tries = _BALANCING_TRIES if built else 1
+        return number, *self._place(number, tries, rng=rng, distance=distance)
+
+    def _place(
+        self, number: int, tries: int, *, rng: np.random.Generator, distance: float
+    ) -> tuple[Window, NDArray[np.uint8]]:
+        """Draw a window of an image, if ``tries`` are enough one with buildings, and its mask."""
         raster, label = self._files.get(number)
-        for _ in range(_BALANCING_TRIES if built else 1):
-            window = random_window(raster.info.height, raster.info.width, self._size, rng=rng)
+        side = self._size
+        if self._zoom is not None:
+            scale = self._tiles[number].scale_to(self._preparation.gsd_m)
+            side = max(1, round(self._size * distance / scale))
+        for _ in range(tries):
+            window = random_window(raster.info.height, raster.info.width, side, rng=rng)
             mask = label.read(window)
             if (mask == 1).any():
                 break
-        return number, window, mask
+        return window, mask
+
+    def _read(
+        self, number: int, window: Window, mask: NDArray[np.uint8]
+    ) -> tuple[Pixels, NDArray[np.uint8]]:
+        """Return a window's pixels and mask, of a chip's size."""
+        pixels = _mirrored(self._files.get(number)[0], window)
+        if window.height == self._size:
+            return pixels, mask
+        return resize_pixels(pixels, self._size), resize_classes(mask, self._size)
+
+    def _another(self, number: int, *, rng: np.random.Generator, distance: float) -> Sample:
+        """Read a chip with buildings of an image of the same domain and dtype as this one."""
+        number = self._choice.draw_like(number, rng=rng)
+        window, mask = self._place(number, _BALANCING_TRIES, rng=rng, distance=distance)
+        (values, valid), mask = self._read(number, window, mask)
+        return Sample(values, mask, valid.astype(np.uint8))
 
 
 class GridChips(Dataset[Chip]):
-    """All of some images, cut into chips without overlap: what validation looks at.
+    """Complete images, cut into chips without overlap, as used for validation.
 
     Args:
         tiles: labelled images.
@@ -259,10 +298,10 @@ class GridChips(Dataset[Chip]):
 
 
 class SeededSampler(Sampler[int]):
-    """Indices of an endless stream of samples, an epoch at a time.
+    """Indices of an endless stream of samples, one epoch at a time.
 
-    Epoch e holds indices ``e * samples`` onwards; process r of n takes every n-th of them from
-    the r-th, so that n processes together see exactly the global batches of one.
+    Epoch e begins at index ``e * samples``. Process r of n takes every n-th index, starting with
+    the r-th, so that n processes together see exactly the global batches of a single process.
 
     Args:
         samples: per epoch, over all processes.
@@ -279,7 +318,7 @@ class SeededSampler(Sampler[int]):
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration runs through; Lightning calls this."""
+        """Set the epoch of the next iteration; Lightning calls this."""
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -303,9 +342,3 @@ def _mirrored(raster: Raster | CachedRaster, window: Window) -> Pixels:
 def _chip(image: NDArray[np.float32], mask: NDArray[Any], valid: NDArray[Any]) -> Chip:
     known = np.where(valid > 0, mask, IGNORE).astype(np.int64)
     return Chip(image=torch.from_numpy(bands_first(image)), mask=torch.from_numpy(known)[None])
-
-
-def _cumulative_shares(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    reached = np.cumsum(weights)
-    # Exactly 1 at the end, so that no draw below 1 falls behind the last.
-    return np.asarray(reached / reached[-1])

@@ -1,9 +1,9 @@
-"""Building footprints as vectors and as masks, and the plane in which they are measured.
+"""Building footprints as polygons and as masks, and the plane in which they are measured.
 
-Footprints are :class:`geopandas.GeoSeries` or :class:`geopandas.GeoDataFrame` of polygons in the
-coordinate reference system (CRS) of the imagery they belong to. Lengths and areas are never
-taken in that CRS, which may count in degrees or stretch with latitude, but in the local metric
-CRS that :func:`metric_crs` lays through the data's centre.
+Footprints are a :class:`geopandas.GeoSeries` or :class:`geopandas.GeoDataFrame` of polygons in
+the coordinate reference system (CRS) of their imagery. Lengths and areas are never measured in
+that CRS, which may be in degrees or have a scale that varies with latitude, but in a local metric
+CRS that :func:`metric_crs` centres on the data.
 """
 
 import os
@@ -46,23 +46,24 @@ def read_footprints(
 ) -> gpd.GeoDataFrame:
     """Read the polygons of a vector file into the CRS of a raster.
 
-    Attributes are not read. Each polygon of a multipolygon or collection becomes a row of its
-    own, because a footprint is one connected piece of ground; invalid polygons are mended;
-    heights, other kinds of geometry and coordinates without a finite place in ``crs`` are
+    Attributes are not read. Each polygon of a multipolygon or collection becomes a separate row,
+    because a footprint is one connected piece of ground. Invalid polygons are repaired. Heights,
+    other types of geometry, and geometries that have no finite coordinates in ``crs`` are
     dropped.
 
     Args:
-        path: any format that GDAL reads, or GeoParquet. Of several layers, the first that may
-            hold polygons.
-        crs: the raster's CRS, as anything that pyproj understands (rasterio's too).
-        bounds: (left, bottom, right, top) in ``crs``; polygons that do not touch it are left
-            out.
+        path: file in GeoParquet or in any format that GDAL reads. If it has several layers, the
+            first one that may contain polygons is read.
+        crs: CRS of the raster, in any form that pyproj understands (including rasterio's).
+        bounds: (left, bottom, right, top) in ``crs``; polygons that do not intersect this box
+            are left out.
 
     Returns:
-        A frame with the column ``geometry`` (polygons) in ``crs``, in the file's order.
+        A frame in ``crs`` with the column ``geometry`` (polygons), in the order of the file.
 
     Raises:
-        VectorError: the file cannot be read, it has no geometry or no CRS, or ``crs`` is none.
+        VectorError: the file cannot be read, it has no polygon layer or no CRS, or ``crs`` is
+            None or unknown.
     """
     target = _pyproj_crs(crs, path)
     area = None if bounds is None else shapely.box(*bounds)
@@ -90,19 +91,20 @@ def burn(
     height: int,
     width: int,
 ) -> NDArray[np.uint8]:
-    """Rasterise footprints: a pixel is building where its centre lies in a polygon.
+    """Rasterise footprints: a pixel is building if its centre lies in a polygon.
 
     Args:
-        footprints: polygons or multipolygons in the CRS of ``transform``; others are ignored.
-        transform: from (column, row) to the footprints' coordinates.
-        height: rows of the mask.
-        width: columns of the mask.
+        footprints: polygons or multipolygons in the CRS of ``transform``; other geometries are
+            ignored.
+        transform: affine transform from (column, row) to the coordinates of the footprints.
+        height: number of rows of the mask.
+        width: number of columns of the mask.
 
     Returns:
-        (height, width) mask of 0 and 1.
+        Mask of 0 and 1, (height, width) uint8.
     """
     geometries = np.asarray(list(getattr(footprints, "geometry", footprints)), dtype=object)
-    # Part by part, because the rasteriser leaves holes where parts of one multipolygon overlap.
+    # Part by part, because the rasteriser leaves holes where parts of a multipolygon overlap.
     parts = _exploded(geometries)[0]
     parts = parts[(shapely.get_type_id(parts) == _POLYGON) & ~shapely.is_empty(parts)]
     if not parts.size:
@@ -114,18 +116,18 @@ def burn(
 
 
 def metric_crs(geometries: gpd.GeoSeries) -> pyproj.CRS:
-    """Lay a plane in metres through the centre of some geometries.
+    """Return a local CRS in metres, centred on the geometries.
 
-    The Lambert azimuthal equal-area projection (Snyder, Map Projections, 1987, section 24) on
-    the ellipsoid of the geometries' own datum: areas are exact everywhere, lengths true near
-    the centre, and neither zone borders, poles nor the 180th meridian are special.
+    It is the Lambert azimuthal equal-area projection (Snyder, Map Projections, 1987, section 24)
+    on the ellipsoid of the geometries' own datum. Areas are exact everywhere and lengths are true
+    near the centre; zone borders, the poles and the 180th meridian are no special cases.
 
     Raises:
-        VectorError: there is no geometry, or its CRS does not say where on Earth it is.
+        VectorError: there are no geometries, or their CRS does not locate them on Earth.
     """
     if geometries.crs is None or geometries.crs.geodetic_crs is None:
         raise VectorError(
-            "footprints without a geographic or projected CRS have no size in metres; assign one"
+            "footprints without a geographic or projected CRS have no size in metres; assign a CRS"
         )
     geodetic = geometries.crs.geodetic_crs
     boxes = geometries.bounds.to_numpy()
@@ -134,7 +136,7 @@ def metric_crs(geometries: gpd.GeoSeries) -> pyproj.CRS:
     x, y = to_geodetic.transform((boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2)
     placed = np.isfinite(x) & np.isfinite(y)
     if not placed.any():
-        raise VectorError("no footprint has a place on Earth; check the CRS of the coordinates")
+        raise VectorError("no footprint has a location on Earth; check the CRS of the coordinates")
     unit = geodetic.axis_info[0].unit_conversion_factor  # radians, of degrees or gradians
     longitude, latitude = _mean_direction(x[placed] * unit, y[placed] * unit)
     return ProjectedCRS(
@@ -148,15 +150,15 @@ def metric_crs(geometries: gpd.GeoSeries) -> pyproj.CRS:
 
 
 def contiguous(geometries: NDArray[Any], near: float, turn: float) -> NDArray[Any]:
-    """Undo the jump at the 180th meridian that a change of coordinates brings in.
+    """Undo the jump at the 180th meridian that a transformation of coordinates introduces.
 
     Args:
-        geometries: (N,) in longitudes and latitudes.
-        near: longitude that all are put near to.
-        turn: a whole turn in the unit of the longitudes.
+        geometries: (N,) geometries in longitude and latitude.
+        near: longitude near which all vertices are placed.
+        turn: full turn in the unit of the longitudes.
 
     Returns:
-        (N,) the same geometries, with longitudes beyond half a turn where they cross it.
+        (N,) the same geometries; if they cross the meridian, with longitudes beyond half a turn.
     """
     points = shapely.get_coordinates(geometries)
     turns = np.round((points[:, 0] - near) / turn)
@@ -169,7 +171,7 @@ def contiguous(geometries: NDArray[Any], near: float, turn: float) -> NDArray[An
 def areas_m2(geometries: gpd.GeoSeries) -> NDArray[np.float64]:
     """Measure areas in square metres, in the :func:`metric_crs` of the geometries.
 
-    A series without CRS holds image coordinates: its areas are in its own square units (pixels).
+    A series without CRS is in image coordinates, so its areas are in square pixels.
 
     Returns:
         (N,) areas.
@@ -183,13 +185,13 @@ def areas_m2(geometries: gpd.GeoSeries) -> NDArray[np.float64]:
 
 
 def polygon_parts(geometries: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
-    """Mend geometries and take them apart into valid polygons.
+    """Repair geometries and split them into valid polygons.
 
     Args:
-        geometries: (N,) shapely geometries of any kind, with finite coordinates.
+        geometries: (N,) shapely geometries of any type, with finite coordinates.
 
     Returns:
-        (M,) valid, non-empty polygons, and for each the (M,) index of the geometry it is from.
+        (M,) valid, non-empty polygons, and (M,) the index of the geometry that each belongs to.
     """
     parts, source = _exploded(shapely.make_valid(geometries))
     keep = (shapely.get_type_id(parts) == _POLYGON) & (shapely.area(parts) > 0)
@@ -197,7 +199,7 @@ def polygon_parts(geometries: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.in
 
 
 def _exploded(geometries: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
-    """Return the simple geometries that collections, nested ones too, are made of."""
+    """Split (nested) collections into simple geometries; return these and their sources."""
     source = np.arange(len(geometries))
     parts = geometries
     while True:
@@ -208,7 +210,7 @@ def _exploded(geometries: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]
 
 
 def _finite(geometries: NDArray[Any]) -> NDArray[Any]:
-    """Drop missing geometries, and those with a coordinate that is not a finite number."""
+    """Drop missing geometries and geometries with a coordinate that is not finite."""
     coordinates, index = shapely.get_coordinates(geometries, return_index=True)
     keep = ~shapely.is_missing(geometries)
     keep[index[~np.isfinite(coordinates).all(axis=1)]] = False
@@ -218,11 +220,14 @@ def _finite(geometries: NDArray[Any]) -> NDArray[Any]:
 
 def _pyproj_crs(crs: Any, path: str | os.PathLike[str]) -> pyproj.CRS:
     if crs is None:
-        raise VectorError(f"cannot place footprints of {path} on a raster without CRS; assign one")
+        raise VectorError(
+            f"cannot place the footprints of {path} on a raster without a CRS; assign one to the "
+            "raster"
+        )
     try:
         return pyproj.CRS.from_user_input(crs)
     except pyproj.exceptions.CRSError as error:
-        raise VectorError(f"cannot place footprints of {path}: unknown CRS {crs}") from error
+        raise VectorError(f"cannot place the footprints of {path}: unknown CRS {crs}") from error
 
 
 def _read_layer(
@@ -231,12 +236,12 @@ def _read_layer(
     layers = pyogrio.list_layers(path)
     polygonal = [name for name, kind in layers if _may_hold_polygons(kind)]
     if not polygonal:
-        raise VectorError(f"{path} has no layer of polygons; give a file that has one")
+        raise VectorError(f"{path} has no polygon layer; choose a file that has one")
     box = None
     if bounds is not None:
         crs = pyogrio.read_info(path, layer=polygonal[0])["crs"]
         box = _box_in(crs, target, bounds) if crs else None
-    # Geometries that cannot even be built, such as rings of two points, come back as missing.
+    # Geometries that cannot be built, such as rings of two points, are returned as missing.
     frame = pyogrio.read_dataframe(
         path, layer=polygonal[0], columns=[], bbox=box, on_invalid="ignore"
     )
@@ -250,14 +255,14 @@ def _may_hold_polygons(kind: str | None) -> bool:
 
 
 def _box_in(crs: Any, target: pyproj.CRS, bounds: Bounds) -> Bounds | None:
-    """Return a box in ``crs`` that holds ``bounds`` of ``target``; None where there is none."""
+    """Return a box in ``crs`` that contains ``bounds`` in ``target``; None if it is not finite."""
     to_file = pyproj.Transformer.from_crs(target, crs, always_xy=True)
     left, bottom, right, top = to_file.transform_bounds(*bounds, densify_pts=21)
     if not np.isfinite([left, bottom, right, top]).all():
         return None
-    if left > right:  # across the 180th meridian, which a single box cannot follow
+    if left > right:  # the bounds cross the 180th meridian, which a single box cannot do
         left, right = -180.0, 180.0
-    # Edges bend between the points at which they are transformed.
+    # Edges are curved between the points at which they are transformed.
     margin = 0.01 * max(right - left, top - bottom)
     return left - margin, bottom - margin, right + margin, top + margin
 
@@ -265,7 +270,7 @@ def _box_in(crs: Any, target: pyproj.CRS, bounds: Bounds) -> Bounds | None:
 def _mean_direction(
     longitude: NDArray[np.float64], latitude: NDArray[np.float64]
 ) -> tuple[float, float]:
-    """Average places on the sphere, in radians, as directions from its centre."""
+    """Average locations on the sphere, in radians, as directions from its centre."""
     x, y, z = (
         np.mean(np.cos(latitude) * np.cos(longitude)),
         np.mean(np.cos(latitude) * np.sin(longitude)),

@@ -1,4 +1,4 @@
-"""Truth: where the buildings of an image are, from a mask or from any vector file."""
+"""Labels: where the buildings of an image are, read from a mask or from any vector file."""
 
 import functools
 import os
@@ -18,25 +18,28 @@ from rhm.data.rasters.windows import Window
 from rhm.errors import RasterError, VectorError
 
 VECTOR_SUFFIXES = frozenset({".geojson", ".json", ".gpkg", ".shp", ".fgb", ".parquet"})
-"""Suffixes of labels that hold footprints; every other label is a mask."""
+"""Suffixes of labels that contain footprints; every other label is a mask."""
 
 IGNORE = 255
-"""Value of label pixels that say nothing: nodata, and what lies beyond the image."""
+"""Value of label pixels whose truth is unknown: nodata, and pixels beyond the image."""
 
 
 class Label:
-    """The truth of one image; use it as a context manager.
+    """The label of one image; use it as a context manager.
 
     Args:
-        path: a mask of the image's size, or a vector file of footprints in any coordinate
-            reference system. In a mask, background is zero in all bands or transparent, a
-            declared nodata value other than zero is ``IGNORE``, everything else is building.
-        raster: the open image, on the grid in which labels are wanted.
-        scale: the raster's ``scale``.
+        path: mask of the same size as the image, or vector file of footprints in any coordinate
+            reference system. In a mask, pixels that are zero in all bands or transparent are
+            background, a declared nodata value other than zero is ``IGNORE``, and all other
+            pixels are building.
+        raster: the open image, on the grid on which labels are wanted.
+        scale: ``scale`` of the raster.
+        mapped: whether to read an uncompressed mask straight from the system's file cache; see
+            ``Raster``.
 
     Raises:
-        RasterError: the mask cannot be read or has another size.
-        VectorError: the vectors cannot be read, or cannot be laid over the image.
+        RasterError: the mask cannot be read, or differs from the image in size.
+        VectorError: the footprints cannot be read, or cannot be placed on the image.
     """
 
     def __init__(
@@ -71,22 +74,22 @@ class Label:
 
     @property
     def mask(self) -> Raster | None:
-        """The open mask; None for footprints."""
+        """The open mask; None if the label consists of footprints."""
         return self._mask
 
     @property
     def footprints(self) -> geopandas.GeoDataFrame | None:
-        """The footprints over the image, in its coordinates; None for a mask."""
+        """The footprints that touch the image, in its CRS; None if the label is a mask."""
         return self._footprints
 
     def read(self, window: Window | None = None) -> NDArray[np.uint8]:
-        """Return 1 where there is a building and 0 elsewhere, (height, width) uint8.
+        """Return the truth, (height, width) uint8: 1 on buildings and 0 elsewhere.
 
-        ``IGNORE`` where a mask declares that it does not know.
+        It is ``IGNORE`` where a mask declares nodata.
 
         Args:
-            window: in the raster's grid, the whole raster by default. Beyond the image there
-                are no buildings.
+            window: window in the grid of the raster; by default, the whole raster. There are no
+                buildings beyond the image.
         """
         window = window or Window(0, 0, self._info.height, self._info.width)
         if self._mask is not None:
@@ -110,7 +113,7 @@ class Label:
 
 
 def _any_band(pixels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return where (H, W, bands) is not zero in some band, (H, W)."""
+    """Return where pixels (H, W, bands) are non-zero in at least one band, (H, W)."""
     # Band by band: any(axis=-1) takes twenty times as long.
     return functools.reduce(np.logical_or, (pixels[..., b] != 0 for b in range(pixels.shape[-1])))
 
@@ -120,8 +123,8 @@ def _check_size(mask: Raster, image: Raster) -> None:
         (height, width), (image_height, image_width) = mask.stored_shape, image.stored_shape
         mask.close()
         raise RasterError(
-            f"label {mask.info.path} is {width} x {height} pixels, "
-            f"its image {image.info.path} {image_width} x {image_height}"
+            f"label {mask.info.path} is {width} x {height} pixels, but its image "
+            f"{image.info.path} is {image_width} x {image_height}: use a mask of the same size"
         )
 
 
@@ -130,7 +133,7 @@ def _footprints_over(path: str | os.PathLike[str], raster: Raster) -> geopandas.
     if info.crs is None:
         raise VectorError(
             f"{info.path} has no coordinate reference system, so the footprints of {path} "
-            "cannot be laid over it: give the image one, or a mask"
+            "cannot be placed on it: assign one to the image, or use a mask"
         )
     return read_footprints(path, info.crs, _ground(info.transform, info.height, info.width).bounds)
 

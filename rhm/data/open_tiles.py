@@ -1,4 +1,4 @@
-"""Tiles kept open and decoded, so that their many chips cost one opening and one decoding."""
+"""Tiles that stay open and decoded, so that reading many chips opens and decodes them once."""
 
 import os
 from collections import OrderedDict
@@ -17,19 +17,13 @@ from rhm.data.rasters.blocks import BlockCache, Blocks
 from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import Window
+from rhm.system import most_open_files
 
-try:
-    import resource
-except ImportError:  # Windows, where thousands of files may be open.
-    _MOST_FILES = 4096
-else:
-    _MOST_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-
-OPEN_TILES = max(8, min(192, _MOST_FILES // 5))
+OPEN_TILES = max(8, min(192, (most_open_files() or 4096) // 5))
 """Tiles that a process keeps open, two files each: fewer where the system allows few files."""
 
 CACHE_MB = 1024
-"""Megabytes of decoded pixels that a process keeps, unless GDAL_CACHEMAX says otherwise."""
+"""Megabytes of decoded pixels that a process keeps, unless GDAL_CACHEMAX sets another limit."""
 
 _MB = 1 << 20
 _GDAL_MB = 64
@@ -37,7 +31,7 @@ _BLOCK_PX = 2048
 
 
 class CachedRaster:
-    """A raster that is read by windows, through a cache of decoded blocks.
+    """A raster whose windows are read through a cache of decoded blocks.
 
     Args:
         raster: open.
@@ -66,7 +60,7 @@ class CachedRaster:
         pixels = self._blocks.read(window)
         if not pixels.is_everywhere:
             return pixels
-        # What is broadcast takes no memory, but much longer to work with.
+        # A broadcast mask takes no memory, but operations on it take much longer.
         return Pixels(pixels.values, np.ones(pixels.valid.shape, dtype=bool))
 
     def _load(self, window: Window) -> Pixels:
@@ -75,7 +69,7 @@ class CachedRaster:
 
 
 class CachedLabel:
-    """A label that is read by windows, through a cache of decoded or rasterised blocks.
+    """A label whose windows are read through a cache of decoded or rasterised blocks.
 
     Args:
         label: open.
@@ -108,17 +102,18 @@ _Pair = tuple[Raster | CachedRaster, Label | CachedLabel]
 
 
 class OpenTiles:
-    """Images and their labels, opened when asked for; the longest unused are closed.
+    """Images and their labels, opened on first use; the least recently used ones are closed.
 
-    If all of them fit into memory, what has been decoded, resampled or rasterised stays as it
-    is handed out. Otherwise GDAL's cache keeps of it what it can, except of uncompressed
-    GeoTIFFs, which are read in place from the system's file cache that all processes share.
+    If all of them fit into memory, blocks stay in memory decoded, resampled or rasterised, as
+    they are handed out. Otherwise GDAL's cache keeps as many decoded blocks as it can.
+    Uncompressed GeoTIFFs do not need it: they are read in place from the file cache of the
+    system, which all processes share.
 
     Memory of a process: ``OPEN_TILES`` open tiles of up to 0.6 MB each for scenes of 5000 x 5000
-    pixels (120 MB), the footprints of vector labels, and ``CACHE_MB`` of decoded pixels: or what
-    the environment variable GDAL_CACHEMAX says, or a twentieth of the machine's memory if that
-    is less. The workers of a loader cut GDAL's own cache down to 64 MB where they do not need
-    it, so that each adds at most 1.2 GB.
+    pixels (120 MB), the footprints of vector labels, and ``CACHE_MB`` of decoded pixels. The
+    environment variable GDAL_CACHEMAX replaces the last limit, and so does a twentieth of the
+    machine's memory if that is less. Loader workers reduce GDAL's own cache to 64 MB if they do
+    not need it, so that each of them adds at most 1.2 GB.
 
     Args:
         tiles: labelled images.
@@ -136,9 +131,9 @@ class OpenTiles:
         """Return the image and the label of the tile of this number, open.
 
         Raises:
-            RasterError: a file cannot be opened, or the two differ in size.
+            RasterError: a file cannot be opened, or image and label differ in size.
             VectorError: footprints cannot be read.
-            CatalogError: the image is no longer what the catalog says.
+            CatalogError: the image no longer matches the catalog.
         """
         if self._process != os.getpid():
             # GDAL's handles do not survive a fork: a loader's worker opens its own.
@@ -191,7 +186,7 @@ class OpenTiles:
 def block_shape(raster: Raster | None) -> tuple[int, int]:
     """Return the rows and columns of the blocks in which to keep a raster; None: footprints.
 
-    Whole stored tiles or strips, so many together that a window seldom meets two.
+    A block consists of whole stored tiles or strips, enough of them that few windows meet two.
     """
     if raster is None or raster.resampled:
         return _BLOCK_PX, _BLOCK_PX

@@ -1,8 +1,8 @@
-"""Radiometry: from stored values to shares of the imagery's range, measured once.
+"""Radiometry: from stored values to fractions of the range of the imagery, measured once.
 
-8-bit imagery fills its type and is taken as it is. 16-bit imagery holds 11, 12 or 14 bits
-somewhere in its type, and floats are in whatever unit, so their range is measured from
-histograms, stored with the model, and applied identically ever after.
+8-bit imagery uses the full range of its type and is taken as it is. 16-bit imagery has 11, 12 or
+14 significant bits, and floating-point imagery can be in any unit. Their ranges are therefore
+measured from histograms, stored with the model, and applied unchanged from then on.
 """
 
 import os
@@ -30,17 +30,17 @@ _BLOCK_PX = 1024
 _DECIMATED_PX = 1 << 22
 _GOLDEN_SHARE = (5**0.5 - 1) / 2
 _TAIL_SHARE = 0.005
-"""Share of the pixels that a measured range leaves out at each end."""
+"""Share of the pixels that a measured range excludes at each end."""
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """The range of values, per band, that is black to white.
+    """The range of values from black to white, for each band.
 
     Attributes:
-        dtype: numpy's name of the imagery's type.
-        low: black, in value units, one per band.
-        high: white, in value units, one per band.
+        dtype: data type of the imagery, by its numpy name.
+        low: stored value of black in each band.
+        high: stored value of white in each band.
     """
 
     dtype: str
@@ -49,12 +49,13 @@ class Scaling:
 
     def __post_init__(self) -> None:
         if np.dtype(self.dtype) not in DTYPES:
-            raise ValueError(f"no scaling of {self.dtype}: only of {', '.join(map(str, DTYPES))}")
+            known = ", ".join(map(str, DTYPES))
+            raise ValueError(f"a scaling of {self.dtype} is not possible, only of {known}")
         if len(self.low) != len(self.high) or not all(
             np.isfinite([low, high]).all() and low < high
             for low, high in zip(self.low, self.high, strict=True)
         ):
-            raise ValueError(f"black {self.low} is not below white {self.high} in every band")
+            raise ValueError(f"black {self.low} must be below white {self.high} in every band")
 
     @classmethod
     def of_bytes(cls, bands: int) -> "Scaling":
@@ -65,8 +66,8 @@ class Scaling:
     def measure(cls, histogram: Histogram) -> "Scaling":
         """Return the scaling of imagery with this histogram.
 
-        8-bit: the whole type. Other types: all but half a percent of the pixels at either end;
-        a band that is constant in between spans one unit.
+        8-bit: the full range of the type. Other types: the range of all pixels except half a
+        per cent at either end; if a band is constant within it, its range spans one unit.
         """
         bands = histogram.bands
         if histogram.dtype == np.uint8:
@@ -85,7 +86,7 @@ class Scaling:
         return self.into(Scaling.of_bytes(len(self.low)))
 
     def into(self, other: "Scaling") -> PixelMap:
-        """Return the map from this imagery's values to those of ``other``'s, black to black."""
+        """Return the map from the values of this imagery to those of ``other``, black to black."""
         return PixelMap.stretch(
             self.low,
             self.high,
@@ -108,26 +109,26 @@ class Scaling:
 def histogram_of(
     raster: Raster, *, max_pixels: int = 1 << 24, decimated: bool = False
 ) -> Histogram:
-    """Count a raster's valid pixels; memory does not depend on its size.
+    """Count the valid pixels of a raster; the memory needed does not depend on its size.
 
     Args:
-        raster: of any size.
-        max_pixels: rasters of more valid pixels are counted on evenly spread blocks, until
-            about that many are counted.
-        decimated: count instead at most ``max_pixels`` single pixels, evenly spread, through
-            overviews where the file has some.
+        raster: raster of any size.
+        max_pixels: if the raster has more valid pixels, evenly spread blocks are counted until
+            about this number is reached.
+        decimated: whether to count at most ``max_pixels`` single pixels instead, evenly spread
+            and read from overviews if the file has any.
 
     Returns:
-        The histogram of its bands; counts nothing when all of it is nodata.
+        The histogram of the bands; it has counted nothing if the entire raster is nodata.
 
     Raises:
-        RasterError: the type is none of ``rhm.colour.levels.DTYPES``, or a block cannot be read, or
-            floats are beyond what they are binned up to.
+        RasterError: the type is not in ``rhm.colour.levels.DTYPES``, a block cannot be read, or
+            floating-point values exceed the range that is binned.
     """
     if decimated:
         return _count(raster.info.path, raster.read_decimated(max_pixels))
     windows = list(partition(raster.info.height, raster.info.width, _BLOCK_PX))
-    # Multiples of the golden ratio, modulo 1, lie evenly however many of them are taken.
+    # Multiples of the golden ratio, modulo 1, are evenly spread however many of them are taken.
     order = np.argsort(np.arange(len(windows)) * _GOLDEN_SHARE % 1.0)
     path = raster.info.path
     total = _count(path, raster.read(windows[order[0]]))
@@ -143,8 +144,8 @@ def _count(path: str, pixels: Pixels) -> Histogram:
     if values.dtype.kind == "f" and (np.abs(values[valid]) > LARGEST_HALF).any():
         # They would all be counted, and later seen, as one value.
         raise RasterError(
-            f"{path} has values beyond {LARGEST_HALF:.0f}, which float imagery is binned up to: "
-            "bring it to another unit, such as reflectance"
+            f"{path} has values beyond {LARGEST_HALF:.0f}, the limit of floating-point imagery: "
+            "convert it to another unit, such as reflectance"
         )
     return pixels.histogram()
 
@@ -153,13 +154,16 @@ def measure_scalings(histograms: Iterable[Histogram]) -> dict[str, Scaling]:
     """Return one scaling per dtype, measured over all pixels of that dtype together.
 
     Raises:
-        BankError: there is no histogram, or the numbers of bands differ.
+        BankError: there are no histograms, or their numbers of bands differ.
     """
     pooled: dict[str, Histogram] = {}
     for histogram in histograms:
         name = histogram.dtype.name
         if any(other.bands != histogram.bands for other in pooled.values()):
-            raise BankError("images of different numbers of bands have no range in common")
+            raise BankError(
+                "images with different numbers of bands have no common range: choose images "
+                "with the same bands"
+            )
         pooled[name] = pooled[name].merge(histogram) if name in pooled else histogram
     if not pooled:
         raise BankError("no range can be measured without at least one image")
@@ -167,15 +171,15 @@ def measure_scalings(histograms: Iterable[Histogram]) -> dict[str, Scaling]:
 
 
 def harmonize(bank: HistogramBank, dtype: str, scalings: Mapping[str, Scaling]) -> HistogramBank:
-    """Return the bank with every entry brought to ``dtype``, black to black, white to white.
+    """Return the bank with every entry converted to ``dtype``, black to black, white to white.
 
-    With it 8-bit training imagery can be matched to 16-bit targets and the other way round.
-    Names and weights stay.
+    The result allows matching 8-bit training imagery to 16-bit targets, and vice versa. Names
+    and weights are kept.
 
     Args:
-        bank: may mix dtypes.
-        dtype: of the imagery that is to be matched.
-        scalings: one for ``dtype`` and one for each dtype in the bank.
+        bank: histogram bank, which may mix dtypes.
+        dtype: dtype of the imagery that is to be matched.
+        scalings: scalings of ``dtype`` and of each dtype in the bank.
     """
     maps = {name: scaling.into(scalings[dtype]) for name, scaling in scalings.items()}
     brought = (
@@ -186,20 +190,20 @@ def harmonize(bank: HistogramBank, dtype: str, scalings: Mapping[str, Scaling]) 
 
 
 def shift_for(histogram: Histogram, family: str, name: str, *, seed: int) -> PixelMap | HsvShift:
-    """Return the random pixel-wise shift of an image, between 0 and the most that it uses.
+    """Return the random pixel-wise shift of an image, within the range from 0 to its white.
 
     Args:
-        histogram: of the image.
+        histogram: histogram of the image.
         family: one of ``rhm.colour.shifts.SHIFTS``.
-        name: of the image; with ``seed`` it decides the shift.
-        seed: of the experiment.
+        name: name of the image; together with ``seed`` it determines the shift.
+        seed: seed of the experiment.
 
     Raises:
-        ConfigError: the family is unknown, or all values of the image are below 0.
+        ConfigError: the family is unknown, or no value of the image is above 0.
     """
     white = max(Scaling.measure(histogram).high)
     if not white > 0.0:
-        raise ConfigError(f"no shift of {name}: its values are not above 0")
+        raise ConfigError(f"cannot shift the values of {name}: none is above 0")
     return shift_of(
         family, name, dtype=histogram.dtype, bands=histogram.bands, high=white, seed=seed
     )
@@ -215,24 +219,24 @@ def bank_of(
     workers: int | None = None,
     on_progress: Callable[[], None] | None = None,
 ) -> HistogramBank:
-    """Build a bank of images; labels are not looked at.
+    """Build a histogram bank from images; labels are not used.
 
-    Images are packed as soon as they are counted, so that memory grows with ``workers`` and by
-    some kilobytes an image. The bank is the same for any number of workers.
+    Histograms are packed as soon as they are counted, so that memory grows with ``workers`` and
+    by a few kilobytes per image. The bank is the same for any number of workers.
 
     Args:
-        sources: images of the target domain, catalogued or not.
-        bands: 1-based indices of the bands to count; all but alpha by default.
-        shift: family of random pixel-wise shifts under which the images are seen, if any.
-        seed: of the shifts.
-        decimated: count some four million single pixels of an image, through its overviews
-            where it has some, instead of up to sixteen million in blocks.
-        workers: threads that read and count; by default one per core.
+        sources: images of the target domain, from a catalog or not.
+        bands: 1-based indices of the bands to count; by default, all except alpha.
+        shift: family of random pixel-wise shifts to apply to the images; None for no shift.
+        seed: seed of the shifts.
+        decimated: whether to count about four million single pixels per image, read from
+            overviews if there are any, instead of up to sixteen million pixels in blocks.
+        workers: number of threads that read and count; by default, one per core.
         on_progress: called after each image.
 
     Raises:
         BankError: no image has valid pixels, or the numbers of bands differ.
-        ConfigError: the shift is unknown, or impossible for an image.
+        ConfigError: the shift is unknown, or cannot be applied to an image.
         RasterError: an image cannot be read.
     """
 
@@ -247,8 +251,8 @@ def bank_of(
             moved = shift_for(histogram, shift, source.name, seed=seed)
             if not isinstance(moved, PixelMap):
                 raise ConfigError(
-                    f"shift '{shift}' mixes bands, which histograms of single bands cannot "
-                    "follow: choose affine, gamma or monotone"
+                    f"shift '{shift}' mixes bands, but a bank holds histograms of single bands: "
+                    "choose affine, gamma or monotone"
                 )
             histogram = moved.push(histogram)
         packed = PackedHistogram.of(histogram) if histogram.pixels else None
@@ -271,9 +275,9 @@ _Result = TypeVar("_Result")
 def _in_order(
     task: Callable[[_Item], _Result], items: Iterable[_Item], workers: int
 ) -> Iterator[_Result]:
-    """Yield the results in the items' order, at most twice as many as workers ahead.
+    """Yield the results in the order of the items, working at most twice ``workers`` items ahead.
 
-    The first item that fails, in their order, ends it; what has not begun by then never does.
+    The first item in this order that fails ends the iteration and cancels what has not begun.
     """
     waiting: deque[Future[_Result]] = deque()
     with ThreadPoolExecutor(workers) as pool:

@@ -1,4 +1,4 @@
-"""What a catalog holds, domain by domain."""
+"""A summary of a catalog, domain by domain."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from rhm.data.catalog import SPLITS, Catalog
 
 
 def overview(catalog: Catalog) -> list[dict[str, Any]]:
-    """Return a row per domain: images, how many in each split, resolution, share built over.
+    """Return one row per domain: images, images per split, resolution, and share of buildings.
 
-    ``gsd_m`` is the median in metres a pixel and ``buildings`` the mean share of building pixels;
-    both are None where no image says.
+    ``gsd_m`` is the median in metres per pixel and ``buildings`` is the mean share of building
+    pixels; each of them is None if it is unknown for all images.
     """
     rows = []
     for name, part in catalog.frame.groupby("domain", sort=False):

@@ -1,20 +1,11 @@
 """The cluster bootstrap: in what interval a score lies, were other ground of the kind looked at."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from rhm.evaluation.scores import Interval, finite
 from rhm.training.metrics import Counts, FloatArray
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A score with the interval in which resampling leaves it."""
-
-    value: float
-    low: float
-    high: float
 
 
 def bootstrap_interval(
@@ -40,7 +31,8 @@ def bootstrap_interval(
         seed: the same seed gives the same interval.
 
     Returns:
-        The interval, its ends nan with fewer than two groups.
+        The interval, its ends None with fewer than two groups, and all of it where the score is
+        not defined.
 
     Raises:
         ValueError: there are no counts, or not one group name for each.
@@ -51,12 +43,12 @@ def bootstrap_interval(
     names, group = np.unique(np.array(list(groups)), return_inverse=True)
     per_group = np.zeros((len(names), vectors.shape[1]))
     np.add.at(per_group, group, vectors)
-    value = float(score(per_group.sum(axis=0)))
+    value = finite(float(score(per_group.sum(axis=0))))
     rng = np.random.default_rng(seed)
     draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
     resampled = np.asarray(score(draws @ per_group))
     resampled = resampled[~np.isnan(resampled)]
     if len(names) < 2 or not resampled.size:
-        return Interval(value, float("nan"), float("nan"))
+        return Interval(value, None, None)
     low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value, float(low), float(high))
+    return Interval(value, finite(low), finite(high))

@@ -1,47 +1,45 @@
 """Scores of a model in every domain of a catalog: how far to trust it where."""
 
-import json
-import math
+import operator
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rhm.data.catalog import Catalog, Tile
-from rhm.errors import CatalogError
+from rhm.errors import CatalogError, ConfigError
 from rhm.evaluation.bootstrap import bootstrap_interval
-from rhm.evaluation.examples import Example, choose_examples
-from rhm.evaluation.tile_scores import (
-    BOUNDARY_WIDTHS_M,
+from rhm.evaluation.examples import ExamplePicture, choose_examples
+from rhm.evaluation.scores import (
+    BOUNDARY_WIDTHS,
+    Calibration,
+    CalibrationBin,
+    DomainScores,
+    Example,
+    FootprintScores,
+    Interval,
+    Levels,
+    ModelFacts,
+    PixelScores,
+    Scores,
+    Shares,
     Shift,
-    TileScores,
-    count,
-    pooled_histogram,
-    see,
+    finite,
+    read_scores,
+    write_scores,
 )
-from rhm.files import write_text
+from rhm.evaluation.tile_scores import TileScores, count, pooled_histogram, see
 from rhm.inference.tiling.stream import Tiling
 from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
 from rhm.training import metrics
 
-FORMAT = 2
-"""Version of ``scores.json``."""
-
 _RELIABILITY_BINS = 20
-
-_PIXEL_SCORES = {
-    "iou": metrics.jaccard_score,
-    "f1": metrics.f1_score,
-    "precision": metrics.precision_score,
-    "recall": metrics.recall_score,
-}
-_OBJECT_SCORES = {name: _PIXEL_SCORES[name] for name in ("f1", "precision", "recall")}
 
 
 def evaluate_model(
@@ -58,7 +56,7 @@ def evaluate_model(
     picks: Mapping[str, Mapping[str, str]] | None = None,
     seed: int = 0,
     on_progress: Callable[[], None] | None = None,
-) -> dict[str, Any]:
+) -> Scores:
     """Score a model on labelled images, domain by domain, and write ``scores.json``.
 
     Args:
@@ -79,7 +77,7 @@ def evaluate_model(
         on_progress: called after each image.
 
     Returns:
-        The contents of ``scores.json``.
+        What ``scores.json`` says.
 
     Raises:
         CatalogError: no labelled image is left to score.
@@ -92,8 +90,8 @@ def evaluate_model(
     if not work:
         raise CatalogError(f"no labelled image in split '{split}' to evaluate on")
     tiling = tiling or Tiling()
-    results: list[dict[str, Any]] = []
-    shown: list[Example] = []
+    results: list[DomainScores] = []
+    shown: list[ExamplePicture] = []
     for domain, tiles, shift in work:
         scored = []
         for tile in tiles:
@@ -102,26 +100,26 @@ def evaluate_model(
             if on_progress is not None:
                 on_progress()
         name_of_domain = _name(domain, shift)
-        examples = choose_examples(
+        pictures = choose_examples(
             model, scored, shift, tiling, picks=(picks or {}).get(name_of_domain)
         )
-        shown += examples
+        shown += pictures
+        examples = tuple(picture.example for picture in pictures)
         results.append(_domain(model.spec, name_of_domain, scored, shift, examples, seed))
-    values = {
-        "format": FORMAT,
-        "run": name,
-        "method": model.spec.method,
-        "seed": model.spec.seed,
-        "split": split or "all",
-        "catalog": catalog_path,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "threshold": model.spec.threshold,
-        "views": tiling.views,
-        "model": _model(model),
-        "domains": results,
-    }
-    _write(Path(folder), values, shown)
-    return values
+    scores = Scores(
+        run=name,
+        method=model.spec.method,
+        seed=model.spec.seed,
+        split=split or "all",
+        catalog=catalog_path,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        threshold=model.spec.threshold,
+        views=tiling.views,
+        model=_model(model),
+        domains=tuple(results),
+    )
+    _write(Path(folder), scores, shown)
+    return scores
 
 
 def amount_of_work(
@@ -164,11 +162,11 @@ def _work(
     return work
 
 
-def picks_of(values: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+def picks_of(scores: Scores) -> dict[str, dict[str, str]]:
     """Return, by domain, the images that an evaluation shows as best, median and worst."""
     return {
-        domain["name"]: {example["kind"]: example["name"] for example in domain["examples"]}
-        for domain in values["domains"]
+        domain.name: {example.kind: example.name for example in domain.examples}
+        for domain in scores.domains
     }
 
 
@@ -181,91 +179,101 @@ def _domain(
     name: str,
     scored: list[TileScores],
     shift: Shift | None,
-    examples: list[Example],
+    examples: tuple[Example, ...],
     seed: int,
-) -> dict[str, Any]:
-    """Return what was found in one domain, as ``scores.json`` has it."""
+) -> DomainScores:
+    """Return what was found in one domain."""
     groups = [each.tile.group for each in scored]
-
-    def interval(counts: list[Any], score: Callable[..., Any]) -> dict[str, float | None]:
-        found = bootstrap_interval(counts, groups, score, seed=seed)
-        return {name: _number(value) for name, value in asdict(found).items()}
-
-    pixels = [each.pixels for each in scored]
-    objects = [each.objects for each in scored]
-    total = sum(objects[1:], start=objects[0])
-    calibration = sum((each.calibration for each in scored[1:]), start=scored[0].calibration)
     histogram = pooled_histogram(scored).distribution()
-    return {
-        "name": name,
-        "role": "source" if name in spec.sources else "target",
-        "shift": None if shift is None else asdict(shift),
-        "images": len(scored),
-        "groups": len(set(groups)),
-        "gsd_m": _median([each.tile.gsd_m for each in scored]),
-        "pixel": {name: interval(pixels, score) for name, score in _PIXEL_SCORES.items()},
-        "object": {
-            **{name: interval(objects, score) for name, score in _OBJECT_SCORES.items()},
-            "true_positives": total.true_positives,
-            "false_positives": total.false_positives,
-            "false_negatives": total.false_negatives,
+    boundaries = zip(*(each.boundaries for each in scored), strict=True)
+
+    def interval(counts: Sequence[metrics.Counts], score: Callable[..., Any]) -> Interval:
+        return bootstrap_interval(counts, groups, score, seed=seed)
+
+    return DomainScores(
+        name=name,
+        role="source" if name in spec.sources else "target",
+        shift=shift,
+        images=len(scored),
+        groups=len(set(groups)),
+        gsd_m=_median([each.tile.gsd_m for each in scored]),
+        pixel=_pixels([each.pixels for each in scored], interval),
+        object=_footprints([each.objects for each in scored], interval),
+        boundary_iou={
+            width: interval(counts, metrics.boundary_score)
+            for width, counts in zip(BOUNDARY_WIDTHS, boundaries, strict=True)
         },
-        "boundary_iou": {
-            f"{width:g}m": interval(
-                [each.boundaries[index] for each in scored], metrics.boundary_score
-            )
-            for index, width in enumerate(BOUNDARY_WIDTHS_M)
-        },
-        "calibration": _calibration(calibration),
-        "histogram": histogram.round(6).tolist(),
-        "distance": _distance(spec, histogram),
-        "examples": [example.to_dict() for example in examples],
-    }
+        calibration=_calibration(reduce(operator.add, (each.calibration for each in scored))),
+        histogram=_shares(histogram.round(6).tolist()),
+        distance=_distance(spec, histogram),
+        examples=examples,
+    )
 
 
-def _calibration(levels: metrics.CalibrationBins) -> dict[str, Any]:
+_MakeInterval = Callable[[Sequence[metrics.Counts], Callable[..., Any]], Interval]
+
+
+def _pixels(counts: list[metrics.ConfusionCounts], interval: _MakeInterval) -> PixelScores:
+    return PixelScores(
+        iou=interval(counts, metrics.jaccard_score),
+        f1=interval(counts, metrics.f1_score),
+        precision=interval(counts, metrics.precision_score),
+        recall=interval(counts, metrics.recall_score),
+    )
+
+
+def _footprints(counts: list[metrics.ObjectScores], interval: _MakeInterval) -> FootprintScores:
+    total = reduce(operator.add, counts)
+    return FootprintScores(
+        f1=interval(counts, metrics.f1_score),
+        precision=interval(counts, metrics.precision_score),
+        recall=interval(counts, metrics.recall_score),
+        true_positives=total.true_positives,
+        false_positives=total.false_positives,
+        false_negatives=total.false_negatives,
+    )
+
+
+def _calibration(levels: metrics.CalibrationBins) -> Calibration:
     bins = levels.merged(_RELIABILITY_BINS)
     confidence, frequency = bins.reliability()
     edges = np.linspace(0.0, 1.0, len(bins.pixels) + 1)
-    return {
-        "ece": _number(bins.expected_calibration_error),
-        "bins": [
-            {
-                "low": float(low),
-                "high": float(high),
-                "count": int(pixels),
-                "confidence": _number(mean),
-                "frequency": _number(share),
-            }
-            for low, high, pixels, mean, share in zip(
-                edges[:-1], edges[1:], bins.pixels, confidence, frequency, strict=True
-            )
-        ],
-        "levels": {"pixels": levels.pixels.tolist(), "buildings": levels.buildings.tolist()},
-    }
+    rows = zip(edges[:-1], edges[1:], bins.pixels, confidence, frequency, strict=True)
+    return Calibration(
+        ece=finite(bins.expected_calibration_error),
+        bins=tuple(
+            CalibrationBin(float(low), float(high), int(pixels), finite(mean), finite(share))
+            for low, high, pixels, mean, share in rows
+        ),
+        levels=Levels(tuple(levels.pixels.tolist()), tuple(levels.buildings.tolist())),
+    )
 
 
-def _model(model: SegmentationModel) -> dict[str, Any]:
+def _model(model: SegmentationModel) -> ModelFacts:
     spec = model.spec
-    return {
-        "architecture": spec.architecture,
-        "encoder": spec.encoder,
-        "bands": spec.bands,
-        "gsd_m": spec.gsd_m,
-        "sources": list(spec.sources),
-        "split_hash": spec.split_hash,
-        "parameters": sum(each.numel() for each in model.parameters()),
-        "rhm_version": spec.rhm_version,
-        "training_images": spec.training_images,
-        "licence": spec.licence,
-        "histograms": dict(spec.source_histograms),
-    }
+    return ModelFacts(
+        architecture=spec.architecture,
+        encoder=spec.encoder,
+        bands=spec.bands,
+        gsd_m=spec.gsd_m,
+        sources=tuple(spec.sources),
+        split_hash=spec.split_hash,
+        parameters=sum(each.numel() for each in model.parameters()),
+        rhm_version=spec.rhm_version,
+        training_images=spec.training_images,
+        licence=spec.licence,
+        histograms={name: _shares(bands) for name, bands in spec.source_histograms.items()},
+    )
 
 
-def _distance(spec: ModelSpec, histogram: Any) -> list[float]:
+def _shares(bands: Sequence[Sequence[float]]) -> Shares:
+    return tuple(tuple(band) for band in bands)
+
+
+def _distance(spec: ModelSpec, histogram: Any) -> tuple[float, ...]:
     if not spec.source_histograms:
-        return []
-    return [float(each) for each in spec.source_distance(histogram)[1]]
+        return ()
+    return tuple(float(each) for each in spec.source_distance(histogram)[1])
 
 
 def _median(values: list[float | None]) -> float | None:
@@ -273,26 +281,20 @@ def _median(values: list[float | None]) -> float | None:
     return float(np.median(known)) if known else None
 
 
-def _number(value: float) -> float | None:
-    """Return a JSON number; JSON has no nan."""
-    return float(value) if math.isfinite(value) else None
-
-
-def _write(folder: Path, values: dict[str, Any], examples: list[Example]) -> None:
-    scores = folder / "scores.json"
-    before = _pictures_named_in(scores)
-    for example in examples:
-        example.save(folder)
-    write_text(scores, json.dumps(values, indent=1, allow_nan=False) + "\n")
-    for stale in before - {example.image for example in examples}:
+def _write(folder: Path, scores: Scores, pictures: list[ExamplePicture]) -> None:
+    before = _pictures_named_in(folder)
+    for picture in pictures:
+        picture.save(folder)
+    write_scores(scores, folder)
+    for stale in before - {picture.example.image for picture in pictures}:
         (folder / stale).unlink(missing_ok=True)
 
 
-def _pictures_named_in(scores: Path) -> set[str]:
+def _pictures_named_in(folder: Path) -> set[str]:
     """Return the pictures of an earlier evaluation: only they may be removed."""
     try:
-        values = json.loads(scores.read_text(encoding="utf-8"))
-        named = [each["image"] for domain in values["domains"] for each in domain["examples"]]
-    except (OSError, ValueError, KeyError, TypeError):
+        earlier = read_scores(folder)
+    except ConfigError:
         return set()
-    return {name for name in named if re.fullmatch(r"examples/[\w-]+\.png", str(name))}
+    named = [example.image for domain in earlier.domains for example in domain.examples]
+    return {name for name in named if re.fullmatch(r"examples/[\w-]+\.png", name)}

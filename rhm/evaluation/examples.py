@@ -10,7 +10,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from rhm.evaluation.tile_scores import Shift, TileScores, see
+from rhm.evaluation.scores import Example, Polygon, Shift, finite
+from rhm.evaluation.tile_scores import TileScores, see
 from rhm.files import atomic_path
 from rhm.inference.tiling.stream import Tiling
 from rhm.models.build import SegmentationModel
@@ -18,48 +19,22 @@ from rhm.models.build import SegmentationModel
 MAX_SIDE_PX = 512
 """Larger images are shown by their upper left part of this size."""
 
-Rings = list[list[list[float]]]
 
-
-@dataclass(frozen=True)
-class Example:
-    """An image with outlines of truth and prediction.
+@dataclass(frozen=True, eq=False)
+class ExamplePicture:
+    """An example with its picture.
 
     Attributes:
-        kind: best, median or worst.
-        name: of the image.
-        image: path of the picture, relative to the evaluation's folder.
-        iou: of the image, or None where it has neither true nor predicted buildings.
+        example: as ``scores.json`` has it.
         pixels: (H, W, 3) uint8, red first.
-        truth: polygons as lists of rings of [x, y], in pixels.
-        prediction: likewise.
     """
 
-    kind: str
-    name: str
-    image: str
-    iou: float | None
+    example: Example
     pixels: NDArray[np.uint8]
-    truth: list[Rings]
-    prediction: list[Rings]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the example as ``scores.json`` has it."""
-        height, width = self.pixels.shape[:2]
-        return {
-            "kind": self.kind,
-            "name": self.name,
-            "iou": self.iou,
-            "image": self.image,
-            "width": width,
-            "height": height,
-            "truth": self.truth,
-            "prediction": self.prediction,
-        }
 
     def save(self, folder: Path) -> None:
         """Write the picture as PNG below ``folder``."""
-        with atomic_path(folder / self.image) as temporary:
+        with atomic_path(folder / self.example.image) as temporary:
             cv2.imwrite(str(temporary), np.ascontiguousarray(self.pixels[..., ::-1]))
 
 
@@ -70,7 +45,7 @@ def choose_examples(
     tiling: Tiling,
     *,
     picks: Mapping[str, str] | None = None,
-) -> list[Example]:
+) -> list[ExamplePicture]:
     """Return the images of highest, median and lowest IoU among those with buildings.
 
     They are predicted again, so that an evaluation need not hold every image.
@@ -104,19 +79,21 @@ def choose_examples(
 
 def _example(
     model: SegmentationModel, scores: TileScores, kind: str, shift: Shift | None, tiling: Tiling
-) -> Example:
+) -> ExamplePicture:
     seen = see(model, scores.tile, shift=shift, tiling=tiling)
     height, width = (min(length, MAX_SIDE_PX) for length in seen.valid.shape)
     suffix = "" if shift is None else f"-{shift.family}"
-    return Example(
+    example = Example(
         kind=kind,
         name=scores.tile.name,
+        iou=finite(scores.pixels.iou),
         image=f"examples/{_safe(scores.tile.domain)}{suffix}-{kind}.png",
-        iou=None if np.isnan(scores.pixels.iou) else scores.pixels.iou,
-        pixels=_rgb(seen.pixels[:height, :width]),
-        truth=_rings(seen.true_objects, height, width),
-        prediction=_rings(seen.objects, height, width),
+        width=width,
+        height=height,
+        truth=_outlines(seen.true_objects, height, width),
+        prediction=_outlines(seen.objects, height, width),
     )
+    return ExamplePicture(example, _rgb(seen.pixels[:height, :width]))
 
 
 def _rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -124,19 +101,19 @@ def _rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return pixels[..., :3] if bands >= 3 else np.repeat(pixels[..., :1], 3, axis=-1)
 
 
-def _rings(polygons: NDArray[Any], height: int, width: int) -> list[Rings]:
+def _outlines(polygons: NDArray[Any], height: int, width: int) -> tuple[Polygon, ...]:
     """Return polygons inside a picture, simplified to what can be seen."""
     clipped = shapely.intersection(polygons, shapely.box(0, 0, width, height))
     parts = shapely.get_parts(shapely.simplify(clipped, 0.7))
     shown = parts[(shapely.get_type_id(parts) == shapely.GeometryType.POLYGON)]
-    return [
-        [
-            np.asarray(ring.coords)[:, :2].round(1).tolist()
+    return tuple(
+        tuple(
+            tuple((x, y) for x, y in np.asarray(ring.coords)[:, :2].round(1).tolist())
             for ring in (polygon.exterior, *polygon.interiors)
-        ]
+        )
         for polygon in shown
         if not polygon.is_empty
-    ]
+    )
 
 
 def _safe(name: str) -> str:

@@ -17,6 +17,7 @@ from rhm.data.radiometry import Scaling, shift_for
 from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.errors import CatalogError
+from rhm.evaluation.scores import BOUNDARY_WIDTHS_M, Shift
 from rhm.inference.tiling.stream import Grid, Tiling, predict_blocks
 from rhm.inference.tracing.components import trace
 from rhm.models.build import SegmentationModel
@@ -32,34 +33,8 @@ from rhm.training.metrics import (
 MIN_OBJECT_PX = 20.0
 """Buildings of fewer square pixels are not counted, as in SpaceNet's score."""
 
-BOUNDARY_WIDTHS_M = (1.0, 3.0)
-"""Widths of the bands inside outlines that Boundary IoU compares, in metres on the ground.
-
-The narrow one asks for outlines that can be drawn on a map, the wide one for the right shape."""
-
 LEVELS = 200
 """Levels of probability that pixels are counted by: the thresholds that can be compared."""
-
-
-@dataclass(frozen=True)
-class Shift:
-    """A random pixel-wise shift under which images are seen.
-
-    Attributes:
-        family: one of ``rhm.colour.shifts.SHIFTS``.
-        seed: with an image's name it decides the image's map.
-    """
-
-    family: str
-    seed: int
-
-    def apply(self, name: str, pixels: Pixels) -> Pixels:
-        """Return the pixels of the image of this name under the shift."""
-        values, valid = pixels
-        if not valid.any():
-            return pixels
-        moved = shift_for(pixels.histogram(), self.family, name, seed=self.seed)
-        return Pixels(moved.apply(values, valid=valid), valid)
 
 
 @dataclass(frozen=True)
@@ -198,7 +173,7 @@ def predict_image(
     """
     pixels = raster.read()
     if shift is not None:
-        pixels = shift.apply(name, pixels)
+        pixels = shifted(shift, name, pixels)
     scene = pixels.histogram() if model.spec.needs_histogram else None
     table = model.spec.input_table(scaling, scene)
     height, width = pixels.valid.shape
@@ -206,6 +181,14 @@ def predict_image(
     for block in predict_blocks(model, pixels.part, Grid(height, width, tiling), table):
         probability[block.window.slices] = block.probability
     return pixels, probability
+
+
+def shifted(shift: Shift, name: str, pixels: Pixels) -> Pixels:
+    """Return the pixels of the image of this name under a shift."""
+    if not pixels.valid.any():
+        return pixels
+    moved = shift_for(pixels.histogram(), shift.family, name, seed=shift.seed)
+    return Pixels(moved.apply(pixels.values, valid=pixels.valid), pixels.valid)
 
 
 def _true_objects(

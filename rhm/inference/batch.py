@@ -1,4 +1,4 @@
-"""Many scenes, one after another or side by side, of which none takes the others down."""
+"""Prediction of many scenes, sequentially or in parallel; one failure does not stop the others."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +15,7 @@ from rhm.inference.tiling.strips import Workers
 
 @dataclass(frozen=True)
 class SceneResult:
-    """What came of a scene: a prediction, or why there is none."""
+    """The result of a scene: its prediction, or the error that prevented it."""
 
     scene: str
     prediction: Prediction | None
@@ -34,22 +34,22 @@ def predict_scenes(
     on_progress: Callable[[int], None] | None = None,
     on_result: Callable[[SceneResult], None] | None = None,
 ) -> list[SceneResult]:
-    """Predict scenes; one that fails is reported and the others go on.
+    """Predict scenes; if one of them fails, the error is reported and the others continue.
 
     Args:
         model: see ``predict_raster``.
-        scenes: of different names.
-        dst: folder of the results.
-        config: how they are predicted.
+        scenes: scenes with different names.
+        dst: folder for the results.
+        config: options of the prediction.
         resume: see ``predict_raster``.
-        workers: who predicts strips; by default this process.
-        side_by_side: scenes in hand at a time, so that workers are not idle while one of them is
-            written; 1 without workers.
+        workers: workers that predict strips; by default, this process predicts them.
+        side_by_side: number of scenes in progress at a time, so that workers are not idle while
+            the results of one scene are written; 1 without workers.
         on_progress: called with the number of pixels just finished, of any scene.
-        on_result: called with each scene's result as it comes.
+        on_result: called with the result of each scene as soon as it is available.
 
     Returns:
-        The results in the scenes' order.
+        The results, in the order of the scenes.
     """
     stopped = threading.Event()
 
@@ -87,7 +87,7 @@ def _side_by_side(
     count: int,
     stopped: threading.Event,
 ) -> Iterator[SceneResult]:
-    """Yield results as they come; whatever ends this ends what is in hand at its next strip."""
+    """Yield results as they complete; an exception stops all running scenes at their next strip."""
     with ThreadPoolExecutor(count) as pool:
         futures = [pool.submit(predict, scene) for scene in scenes]
         try:

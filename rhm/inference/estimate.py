@@ -1,9 +1,7 @@
-"""What a prediction will cost, measured on one batch before it begins."""
+"""The cost of a prediction, estimated from one batch before it begins."""
 
-import sys
 import time
 from dataclasses import dataclass
-from importlib import import_module
 
 import numpy as np
 import torch
@@ -14,22 +12,23 @@ from rhm.inference.polygons import BAND_PIXELS
 from rhm.inference.runtime.tta import Network, averaged_over_views
 from rhm.inference.tiling.storage import STORAGES
 from rhm.inference.tiling.stream import network_input, probabilities
+from rhm.system import peak_memory_bytes
 
 _TRACED_BYTES_PER_PIXEL = 25
-"""What tracing holds of a band: labels, probabilities, and what finding outlines takes."""
+"""Memory that tracing needs for a band: labels, probabilities, and the search for outlines."""
 
 _OVERVIEWS = 4 / 3
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What predicting a scene costs on this machine.
+    """The cost of predicting a scene on this machine.
 
     Attributes:
-        tiles: that the network sees, if none is without data.
-        seconds: for them.
-        memory_bytes: of the process at its peak; None where the system does not tell.
-        disk_bytes: that the results and what is kept until they are complete take at most.
+        tiles: number of tiles that the network predicts, if none of them is entirely nodata.
+        seconds: time that these tiles take.
+        memory_bytes: peak memory of the process; None if the system does not report it.
+        disk_bytes: maximum size of the results together with the intermediate files.
     """
 
     tiles: int
@@ -39,14 +38,14 @@ class Estimate:
 
 
 def estimate(model: Network, plan: Plan) -> Estimate:
-    """Predict one batch and say what all of a scene will take.
+    """Predict one batch and estimate what the complete scene will take.
 
     Args:
-        model: in ``eval`` mode.
-        plan: of the scene.
+        model: model in ``eval`` mode.
+        plan: plan of the scene.
 
     Raises:
-        ModelFileError: the model does not give one finite logit a pixel.
+        ModelFileError: the model does not return one finite logit per pixel.
     """
     grid, tiling = plan.grid, plan.grid.tiling
     network = averaged_over_views(model) if tiling.views else model
@@ -55,25 +54,19 @@ def estimate(model: Network, plan: Plan) -> Estimate:
     black = Pixels.blank(tiling.tile, tiling.tile, bands, plan.scene.dtype)
     image = network_input(black, plan.task.table, tiling.tile)
     batch = torch.stack([image] * min(tiling.batch_size, len(grid.cols)))
-    probabilities(network, batch)  # the first one finds room and fastest ways
+    probabilities(network, batch)  # warm-up: allocates memory and selects algorithms
     begun = time.perf_counter()
     probabilities(network, batch)
     seconds = (time.perf_counter() - begun) / len(batch) * tiles
     pixels = plan.scene.height * plan.scene.width
     stored = np.dtype(STORAGES[plan.config.dtype].dtype).itemsize
     rasters = (stored + 1) * pixels
+    peak = peak_memory_bytes()
     return Estimate(
         tiles=tiles,
         seconds=seconds,
-        memory_bytes=_peak_memory(min(pixels, BAND_PIXELS) * _TRACED_BYTES_PER_PIXEL),
+        memory_bytes=(
+            None if peak is None else peak + min(pixels, BAND_PIXELS) * _TRACED_BYTES_PER_PIXEL
+        ),
         disk_bytes=round(grid.height * grid.width * stored + rasters * (1 + _OVERVIEWS)),
     )
-
-
-def _peak_memory(more: int) -> int | None:
-    """Return this process's peak memory so far, and what will come on top, in bytes."""
-    if sys.platform == "win32":
-        return None
-    resource = import_module("resource")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if sys.platform == "darwin" else peak * 1024) + more

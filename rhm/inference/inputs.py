@@ -17,15 +17,16 @@ _PREFERRED_ASSETS = ("visual", "image", "data", "analytic")
 
 
 def find_scenes(named: Iterable[str], *, asset: str | None = None) -> list[str]:
-    """Return the scenes that some words name, each once, in their order.
+    """Return the scenes that a user names, without repetition, in the order in which they appear.
 
-    A word is a file or anything else that GDAL opens (``/vsizip/...``, ``https://...``); a
-    pattern such as ``tiles/*.tif``; a folder, of whose images those are left out that predictions
-    wrote; a catalog (``.parquet``); or a STAC item or collection of items (``.json``).
+    A name can stand for a file or anything else that GDAL opens (``/vsizip/...``,
+    ``https://...``); a pattern such as ``tiles/*.tif``; a folder, of which the images are taken
+    except those that a prediction wrote; a catalog (``.parquet``); or a STAC item or a collection
+    of items (``.json``).
 
     Args:
-        named: the words.
-        asset: of STAC items, which to take; by default the one that shows the image.
+        named: names of scenes.
+        asset: name of the asset to take from STAC items; by default, the one that is the image.
 
     Raises:
         CatalogError: a file does not exist, a pattern or folder has no images, or an item has no
@@ -45,7 +46,7 @@ def find_scenes(named: Iterable[str], *, asset: str | None = None) -> list[str]:
 
 
 def stem_of(scene: str) -> str:
-    """Return the name of a scene, without folder, suffix and what follows a web address."""
+    """Return the name of a scene, without folder, suffix and the query string of a web address."""
     path = urlsplit(scene).path if "://" in scene else scene
     return PurePosixPath(path).stem if "://" in scene else Path(path).stem
 
@@ -98,12 +99,12 @@ def _stac_image(item: Any, path: Path, asset: str | None) -> str:
     href = chosen.get("href") if isinstance(chosen, dict) else None
     if not isinstance(href, str) or not href:
         raise CatalogError(f"{path}: an asset of item {str(item.get('id'))!r} has no address")
-    # Item addresses may be relative to the file that lists them.
+    # The address of an asset may be relative to the file that lists it.
     return href if "://" in href else str(path.parent / href)
 
 
 def _chosen(assets: Mapping[str, Any], wanted: str | None) -> Any:
-    """Return the asset that shows the image, or None where that is not plain."""
+    """Return the asset that is the image, or None if that is not clear."""
     if wanted is not None:
         return assets.get(wanted)
     images = {name: each for name, each in assets.items() if _is_image(each)}

@@ -1,10 +1,10 @@
-"""From a raster of building probabilities to scored footprints.
+"""Polygonisation: from a raster of building probabilities to scored footprints.
 
 A footprint is a connected component (4 neighbours) of the pixels whose probability reaches the
-threshold, or a part of one that was split at its necks. Its score is the mean probability of those
-pixels: measured, not guessed from the outline. Areas and tolerances are metres in a plane through
-the raster's centre; the result is in the raster's CRS. A few rows are looked at at a time, and only
-buildings that they cut are held.
+threshold, or a part of one that was split at its necks. Its score is the mean probability of these
+pixels themselves, not of the pixels inside the final outline. Areas and tolerances are measured in
+metres, in a plane centred on the raster; the result is in the CRS of the raster. Only a few rows
+are read at a time, and only buildings that continue below them are kept in memory.
 """
 
 import math
@@ -35,27 +35,27 @@ from rhm.inference.tracing.watershed import Watershed
 from rhm.inference.vector_files import Footprints
 
 Coordinates = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-"""Returns coordinates (N, 2) of pixel corners (N, 2), (column, row)."""
+"""Function from pixel corners (N, 2), (column, row), to coordinates (N, 2)."""
 
 BAND_PIXELS = 1 << 21
-"""About how many pixels are traced at a time."""
+"""Approximate number of pixels that are traced at a time."""
 
 
 @dataclass(frozen=True)
 class PolygonConfig:
-    """How probabilities become footprints.
+    """Options of polygonisation.
 
     Attributes:
-        threshold: probability from which a pixel is building.
-        min_area_m2: smaller footprints, as measured after simplification, are left out.
+        threshold: minimum probability of a building pixel.
+        min_area_m2: footprints that are smaller after simplification are left out.
         simplify_m: tolerance of the Douglas-Peucker simplification, which keeps polygons valid
-            and holes apart; 0 keeps every corner of every pixel.
-        regularize_m: tolerance of straight walls and right angles, two or three pixels, as
-            :func:`rhm.inference.regularization.regularize` makes them instead of simplification;
+            and holes separate; 0 keeps every corner of every pixel.
+        regularize_m: tolerance, two or three pixels, of the straight walls and right angles of
+            :func:`rhm.inference.regularization.regularize`, which replaces simplification;
             0 leaves outlines as they were traced.
-        split_m: where a component has a neck that is narrower than what it joins by this on either
-            side, or less certain, it is split: see ``watershed.Watershed``;
-            0 splits nothing.
+        split_m: a component is split at a neck that is narrower than the parts that it joins by
+            this length on either side, or less certain: see ``watershed.Watershed``;
+            0 turns splitting off.
         min_score: footprints with a lower mean probability are left out.
 
     Raises:
@@ -82,12 +82,12 @@ class PolygonConfig:
 
 
 class Ground:
-    """Where a raster's outlines lie, and the plane in which they are measured.
+    """The location of a raster's outlines, and the plane in which they are measured.
 
-    A raster without CRS, or without a place on Earth, is measured in pixels.
+    A raster without a CRS, or without a location on Earth, is measured in pixels.
 
     Args:
-        raster: what it says of itself.
+        raster: properties of the raster.
     """
 
     def __init__(self, raster: RasterInfo) -> None:
@@ -107,22 +107,22 @@ class Ground:
                 self._turn = 2 * math.pi / geodetic.axis_info[0].unit_conversion_factor
 
     def pixel_m(self) -> float:
-        """Return the side of a square as large as the pixel in the raster's middle, in metres."""
+        """Return the side, in metres, of a square as large as the pixel at the raster's centre."""
         corner = self._middle + np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
         return float(np.sqrt(shapely.area(self._measured(np.array([shapely.Polygon(corner)]))[0])))
 
     def watershed(self, config: PolygonConfig) -> Watershed | None:
-        """Return how components of pixels are split; None if they are not."""
+        """Return how connected components are split; None if they are not."""
         if not config.split_m:
             return None
         return Watershed(config.split_m / self.pixel_m(), config.threshold)
 
     def footprints(self, outlines: Outlines, config: PolygonConfig) -> Footprints:
-        """Place outlines on the ground, clean and measure them, and drop what is too little.
+        """Place outlines on the ground, clean and measure them, and filter by score and area.
 
         Args:
-            outlines: in pixel coordinates.
-            config: the tolerances and the least score and area.
+            outlines: outlines in pixel coordinates.
+            config: tolerances, minimum score and minimum area.
         """
         kept = outlines.scores >= config.min_score
         pixels, scores = outlines.polygons[kept], outlines.scores[kept]
@@ -138,18 +138,18 @@ class Ground:
         return Footprints(_valid(placed[large]), scores[large], areas[large])
 
     def _placed(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """Move geometries from pixel coordinates, (column, row), to the raster's."""
+        """Transform geometries from pixel coordinates, (column, row), to the raster's CRS."""
         return np.asarray(shapely.transform(pixels, self._to_coordinates), dtype=object)
 
     def _measured(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """Move geometries from pixel coordinates to the plane in which they are measured."""
+        """Transform geometries from pixel coordinates to the plane in which they are measured."""
         if self._plane is None:
             return pixels
         placed = gpd.GeoSeries(self._placed(pixels), crs=self._crs)
         return np.asarray(placed.to_crs(self._plane).to_numpy())
 
     def _returned(self, measured: NDArray[Any]) -> NDArray[Any]:
-        """Move geometries from the plane in which they are measured to the raster's coordinates."""
+        """Transform geometries from the plane in which they are measured to the raster's CRS."""
         if self._plane is None:
             return self._placed(measured)
         placed = gpd.GeoSeries(measured, crs=self._plane).to_crs(self._crs).to_numpy()
@@ -159,7 +159,7 @@ class Ground:
 
 
 def in_bands(height: int, width: int) -> Iterator[slice]:
-    """Yield the rows of a raster in bands of about ``BAND_PIXELS``."""
+    """Yield the rows of a raster in bands of about ``BAND_PIXELS`` pixels."""
     rows = max(1, BAND_PIXELS // width)
     for first in range(0, height, rows):
         yield slice(first, min(first + rows, height))
@@ -171,18 +171,19 @@ def footprints(
     ground: Ground,
     config: PolygonConfig,
 ) -> Iterator[Footprints]:
-    """Trace the buildings of a raster that is seen from top to bottom.
+    """Trace the buildings of a raster that is read from top to bottom.
 
     Args:
-        bands: consecutive rows of the raster: where they show building, (rows, width) bool, and
-            the probability there, (rows, width) floating-point.
-        width: columns of the raster.
-        ground: where it lies.
-        config: how footprints are made; the threshold has done its work already.
+        bands: consecutive bands of rows: where they show buildings, (rows, width) bool, and the
+            probability there, (rows, width) floating-point.
+        width: number of columns of the raster.
+        ground: location of the raster.
+        config: options of polygonisation; the threshold was already applied to the bands.
 
     Yields:
-        The footprints that each band ends, and at last the others. Together they are in the order
-        of each component's last pixel, row by row, and do not depend on how the raster was cut.
+        The footprints that end with each band, and finally the remaining ones. In total, they are
+        in the order of the last pixels of their components, row by row, and do not depend on how
+        the raster was divided into bands.
     """
     tracer = Tracer(width, ground.watershed(config))
     for building, probability in bands:
@@ -202,30 +203,30 @@ def polygonize(
 ) -> gpd.GeoDataFrame:
     """Trace the buildings of a probability raster as scored polygons.
 
-    A raster without CRS, or without a place on Earth, is measured in pixels: ``area_m2``,
-    ``min_area_m2`` and the tolerances then count pixels; the geometry is in the coordinates of
+    A raster without a CRS, or without a location on Earth, is measured in pixels: ``area_m2``,
+    ``min_area_m2`` and the tolerances are then in pixels. The geometry is in the coordinates of
     the raster's transform all the same.
 
     Args:
         probability: raster with one band of probabilities in [0, 1], after its scale and offset
-            if it has them. Nodata belongs to no building.
-        threshold: a pixel is building where its probability is at least this.
-        min_area_m2: smaller polygons, as measured after simplification, are left out.
+            if it has them. Nodata pixels belong to no building.
+        threshold: minimum probability of a building pixel.
+        min_area_m2: polygons that are smaller after simplification are left out.
         simplify_m: tolerance of the Douglas-Peucker simplification, which keeps polygons valid
-            and holes apart; 0 keeps every corner of every pixel.
+            and holes separate; 0 keeps every corner of every pixel.
         min_score: polygons with a lower score are left out.
-        regularize_m: tolerance of straight walls and right angles, instead of simplification: see
-            :func:`rhm.inference.regularization.regularize`; 0 leaves outlines as traced.
-        split_m: how much narrower on either side a neck is than the two buildings that it joins:
-            see ``watershed.Watershed``; 0 splits nothing.
+        regularize_m: tolerance of straight walls and right angles, which replace simplification:
+            see :func:`rhm.inference.regularization.regularize`; 0 leaves outlines as traced.
+        split_m: buildings are split at a neck that is narrower than both of them by this length
+            on either side: see ``watershed.Watershed``; 0 turns splitting off.
 
     Returns:
-        A frame in the raster's CRS with the columns ``score`` (float64, mean probability inside),
-        ``area_m2`` (float64) and ``geometry`` (valid polygons), ordered by the last
+        A frame in the CRS of the raster with the columns ``score`` (float64, mean probability
+        inside), ``area_m2`` (float64) and ``geometry`` (valid polygons), in the order of the last
         pixels of their components, row by row.
 
     Raises:
-        RasterError: the raster cannot be read, or does not hold probabilities.
+        RasterError: the raster cannot be read, or does not contain probabilities.
         ConfigError: the threshold or the minimum score is outside [0, 1], or a length or area
             is negative.
     """
@@ -244,16 +245,16 @@ def polygonize(
 def _bands(
     raster: DatasetReader, threshold: float
 ) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.float32]]]:
-    """Yield where consecutive rows of a raster show building, and the probability there.
+    """Yield bands of rows of a raster: where they show buildings, and the probability there.
 
     Raises:
-        RasterError: it does not hold probabilities.
+        RasterError: the raster does not contain probabilities.
     """
     if raster.count != 1:
         raise RasterError(f"{raster.name} has {raster.count} bands; a probability raster has one")
     scale, offset = raster.scales[0], raster.offsets[0]
     block = raster.block_shapes[0][0]
-    # Whole blocks, which are then decoded once.
+    # Reads whole blocks, so that each is decoded only once.
     for row in range(0, raster.height, block):
         window = RasterioWindow(0, row, raster.width, min(block, raster.height - row))
         stored = raster.read(1, window=window)
@@ -261,7 +262,7 @@ def _bands(
         for rows in in_bands(*stored.shape):
             probability, known = stored[rows], valid[rows]
             if (scale, offset) != (1.0, 0.0):
-                # In float64 first: 127 of 254 levels is then one half, whatever the tag's digits.
+                # In float64 first, so that level 127 of 254 is one half, whatever the tag's digits.
                 probability = (probability * np.float64(scale) + offset).astype(np.float32)
             probability = probability.astype(np.float32, copy=False)
             known &= np.isfinite(probability)
@@ -297,7 +298,7 @@ def _through_gcps(gcps: Sequence[GroundControlPoint]) -> Coordinates:
 
 
 def _valid(polygons: NDArray[Any]) -> NDArray[Any]:
-    """Mend what a change of coordinates has folded over by a rounding error."""
+    """Repair polygons that a rounding error of the transformation has made invalid."""
     broken = ~shapely.is_valid(polygons)
     if broken.any():
         polygons = polygons.copy()

@@ -1,4 +1,4 @@
-"""What a raster says of itself, and how far it is from what a model was trained on."""
+"""Properties of a raster, and its distance from the imagery that a model was trained on."""
 
 import os
 from collections.abc import Sequence
@@ -20,18 +20,18 @@ def inspect_raster(
     bands: Sequence[int] | None = None,
     black_is_nodata: bool = False,
 ) -> dict[str, Any]:
-    """Return the facts of a raster, JSON-ready.
+    """Return the properties of a raster as JSON-ready values.
 
     Args:
-        path: of the raster.
-        spec: of a model to compare with.
-        bands: 1-based indices of the bands to look at; all but alpha by default.
-        black_is_nodata: whether pixels that are zero in all bands have no data.
+        path: path of the raster.
+        spec: description of a model to compare with, or None.
+        bands: 1-based indices of the bands to read; by default, all except alpha.
+        black_is_nodata: whether pixels that are zero in all bands are nodata.
 
     Raises:
         RasterError: the raster cannot be read.
-        ModelFileError: it has other bands than the model takes, or the model does not record
-            its training imagery.
+        ModelFileError: the raster has other bands than the model takes, or the model does not
+            record its training imagery.
     """
     with Raster(path, bands=bands, black_is_nodata=black_is_nodata) as raster:
         info = raster.info
@@ -50,7 +50,7 @@ def inspect_raster(
         if raster.dtype not in DTYPES:
             return facts
         histogram = histogram_of(raster)
-    # Counted on at most so many pixels, spread over the raster.
+    # The values below are counted on this many pixels, spread over the raster.
     facts["pixels_counted"] = histogram.pixels
     facts["values (min 2% 50% 98% max)"] = [
         " ".join(str(value) for value in band) for band in histogram.quantile(_SHARES).tolist()

@@ -1,1 +1,1 @@
-"""The lab: the papers' own experiments, small and quick, each with its figure."""
+"""The lab: the experiments of the papers, small and quick, with their figures."""

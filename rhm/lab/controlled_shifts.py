@@ -1,9 +1,9 @@
-"""Controlled shifts: what a known family of pixel-wise maps does to models, and what helps.
+"""Controlled shifts: how known families of pixel-wise maps affect models, and what helps.
 
-The first experiment of Yaras et al. (IEEE JSTARS 17, 2024): imagery of one place is shown under
-random maps of known families to models that were trained there with several augmentations. The
-bank of histogram matching holds the histograms, not the labels, of the shifted test images: the
-method's setting, unlabelled imagery of the target, and not that of a shift never seen.
+This is the first experiment of Yaras et al. (IEEE JSTARS 17, 2024). Models are trained on one place
+with several augmentations and tested on its imagery under random maps of known families. The bank
+for histogram matching contains the histograms of the shifted test images, but not their labels.
+This is the setting of the method, unlabelled imagery of the target, not that of an unseen shift.
 """
 
 import operator
@@ -23,7 +23,8 @@ from rhm.data.catalog import Catalog, Tile
 from rhm.data.labels import IGNORE, Label
 from rhm.data.layouts.indexers import index_folder
 from rhm.errors import CatalogError
-from rhm.evaluation.tile_scores import Shift, predict_image
+from rhm.evaluation.scores import Shift
+from rhm.evaluation.tile_scores import predict_image, shifted
 from rhm.inference.tiling.stream import Tiling
 from rhm.models.build import SegmentationModel
 from rhm.models.model_file import load_model
@@ -38,22 +39,22 @@ AUGMENTATIONS: dict[str, dict[str, Any]] = {
     "color-jitter": {"colour": "color-jitter", "p": 1.0},
     "rhm": {"colour": "rhm", "p": 1.0},
 }
-"""What the sample experiment compares: the section ``augment`` by name."""
+"""Augmentations of the sample experiment: sections ``augment``, by name."""
 
 _BINS = 200
 
 SAMPLE_DOMAIN = "alder_aerial"
-"""The town and sensor of the sample experiment."""
+"""Town and sensor of the sample experiment."""
 
 
 @dataclass(frozen=True)
 class ControlledShifts:
-    """What came of the experiment.
+    """Result of the experiment.
 
     Attributes:
-        iou: by augmentation, and by family (``none``: the images as they are), the pixel IoU.
-        tile: the test image that a figure may show.
-        seed: of the experiment, and of the shifts.
+        iou: pixel IoU by augmentation and by family of shifts (``none``: unshifted images).
+        tile: a test image to show in a figure.
+        seed: seed of the experiment and of the shifts.
     """
 
     iou: Mapping[str, Mapping[str, float]]
@@ -68,13 +69,13 @@ def pixel_iou(
     *,
     tiling: Tiling | None = None,
 ) -> float:
-    """Return the pixel IoU over all images together, at the model's threshold.
+    """Return the pixel IoU, pooled over all images, at the model's threshold.
 
     Args:
-        model: in ``eval`` mode.
+        model: a model in ``eval`` mode.
         tiles: labelled images.
-        shift: under which they are seen, or None.
-        tiling: tiles, overlap and batch.
+        shift: shift to apply to the images, or None.
+        tiling: tile size, overlap and batch size.
 
     Raises:
         RasterError: an image or mask cannot be read.
@@ -89,12 +90,12 @@ def pixel_iou(
 def pixels_by_probability(
     model: SegmentationModel, tiles: Iterable[Tile], *, tiling: Tiling | None = None
 ) -> CalibrationBins:
-    """Return the pixels of all images together in 200 bins: their scores at every threshold.
+    """Return the pixels of all images in 200 bins of probability, for scores at any threshold.
 
     Args:
-        model: in ``eval`` mode.
-        tiles: labelled images, one at least.
-        tiling: tiles, overlap and batch.
+        model: a model in ``eval`` mode.
+        tiles: at least one labelled image.
+        tiling: tile size, overlap and batch size.
 
     Raises:
         RasterError: an image or mask cannot be read.
@@ -110,7 +111,7 @@ def pixels_by_probability(
 def _predicted(
     model: SegmentationModel, tiles: Iterable[Tile], shift: Shift | None, tiling: Tiling | None
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]]:
-    """Yield each labelled image's probabilities, truth, and where both are known, (H, W) each."""
+    """Yield the probabilities, truth and validity (H, W) of each labelled image."""
     for tile in tiles:
         if tile.label is None:
             continue
@@ -125,7 +126,7 @@ def _predicted(
 
 
 def shifted_bank(tiles: Iterable[Tile], families: Sequence[str], seed: int) -> HistogramBank:
-    """Return the histograms of images under a shift of each family: the controlled target.
+    """Return the bank of the images under each family of shifts, as the controlled target.
 
     Raises:
         BankError: no image has valid pixels.
@@ -137,7 +138,7 @@ def shifted_bank(tiles: Iterable[Tile], families: Sequence[str], seed: int) -> H
         with tile.open() as raster:
             pixels = raster.read()
         for family in families:
-            histogram = Shift(family, seed).apply(tile.name, pixels).histogram()
+            histogram = shifted(Shift(family, seed), tile.name, pixels).histogram()
             if histogram.pixels:
                 entries.append(PackedHistogram.of(histogram))
                 names.append(f"{family}/{tile.name}")
@@ -145,7 +146,7 @@ def shifted_bank(tiles: Iterable[Tile], families: Sequence[str], seed: int) -> H
 
 
 def sample_town(folder: Path, *, seed: int = 0) -> Path:
-    """Draw a town of the sample world into ``folder``, and return the path of its catalog.
+    """Write a town of the sample world to ``folder`` and return the path of its catalog.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -167,24 +168,24 @@ def run_controlled_shifts(
     seed: int = 0,
     on_step: Callable[[str], None] | None = None,
 ) -> ControlledShifts:
-    """Train in one place with several augmentations, and test there under controlled shifts.
+    """Train on one place with several augmentations, and test there under controlled shifts.
 
-    The bank of histogram matching holds the test images under the shifts: unlabelled imagery of
-    the target. Models stay in ``folder``; those that are there are not trained again.
+    The bank for histogram matching contains the shifted test images, as unlabelled imagery of the
+    target. Models are stored in ``folder``; existing ones are not trained again.
 
     Args:
         catalog: path of the catalog.
-        domain: the place; it is trained on its images of split ``train``.
-        folder: of the bank and the runs.
-        steps: of each run.
-        chip_px: side of a training chip.
-        seed: of training and shifts.
-        on_step: called with a line on what begins.
+        domain: the place; models are trained on its images of split ``train``.
+        folder: folder for the bank and the runs.
+        steps: training steps of each run.
+        chip_px: side of a training chip in pixels.
+        seed: seed of training and shifts.
+        on_step: function that is called with a message when something starts.
 
     Raises:
-        CatalogError: the catalog lacks images to train on or to test on.
+        CatalogError: the catalog has no images for training or testing.
         OutputError: the folder cannot be written.
-        ConfigError: runs of these names with other settings are there already.
+        ConfigError: runs of these names with other settings already exist.
     """
     tested = Catalog.load(catalog).select(domains=[domain], split="test", labelled=True).tiles
     if not tested:

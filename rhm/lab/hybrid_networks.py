@@ -1,7 +1,7 @@
-"""Networks with and without non-linear layers, on a task that needs some.
+"""Networks with non-linear and linear layers, on a task that needs non-linear ones.
 
-Wang et al. (JMLR 26, 2025) compare a multilayer perceptron with a hybrid network, whose last
-layers are linear: in either, features separate from layer to layer.
+Wang et al. (JMLR 26, 2025) compare a multilayer perceptron with a hybrid network whose last layers
+are linear. In both, the features separate progressively from layer to layer.
 """
 
 import math
@@ -25,10 +25,11 @@ class TrainedNetwork:
 
     Attributes:
         layers: number of hidden layers; a linear classifier follows.
-        nonlinear: how many of them, from the first, have a ReLU.
-        loss: half the mean over samples of the squared error, when training ended.
-        statistics: of the training samples' features, by layer, the input first; lines are
-            fitted to the linear layers and their input, or to all where there are none.
+        nonlinear: number of hidden layers, from the first, that have a ReLU.
+        loss: half the mean squared error over samples at the end of training.
+        statistics: statistics of the features of the training samples by layer, starting with the
+            input. Lines are fitted to the linear layers and their input, or to all layers if none
+            is linear.
     """
 
     layers: int
@@ -38,10 +39,10 @@ class TrainedNetwork:
 
 
 def clustered_classes(per_class: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Draw samples of 4 classes in 20 dimensions that no linear map tells apart.
+    """Draw samples of 4 classes in 20 dimensions that are not linearly separable.
 
-    Each class has 4 clusters, whose centres have their mean at the origin. The seed decides on
-    the clusters, and ``per_class`` samples of each class are drawn after.
+    Each class has 4 clusters, whose centres have mean zero. The seed determines the clusters, and
+    then ``per_class`` samples of each class are drawn.
 
     Returns:
         Samples (N, 20) float32 and labels (N,) int64.
@@ -58,22 +59,22 @@ def clustered_classes(per_class: int, *, seed: int = 0) -> tuple[Tensor, Tensor]
 def train_network(
     *, layers: int = 7, nonlinear: int = 3, per_class: int = 100, steps: int = 2000, seed: int = 0
 ) -> TrainedNetwork:
-    """Train a network on clustered classes, full batch, with Adam, and look at its layers.
+    """Train a network on clustered classes with full-batch Adam, and analyse its layers.
 
     Args:
         layers: number of hidden layers, of width 64.
-        nonlinear: how many of them, from the first, have a ReLU.
-        per_class: samples of each class to train on, and as many to test linear probes on.
-        steps: of training.
-        seed: of data and initial weights.
+        nonlinear: number of hidden layers, from the first, that have a ReLU.
+        per_class: samples of each class for training, and also for testing linear probes.
+        steps: training steps.
+        seed: seed of data and initial weights.
 
     Raises:
-        ConfigError: a setting is impossible.
+        ConfigError: a setting is out of range.
     """
     if not 0 <= nonlinear <= layers or layers < 2 or per_class < 2 or steps < 1:
         raise ConfigError(
             f"layers {layers} and per_class {per_class} must be at least 2, steps {steps} at "
-            f"least 1, and nonlinear {nonlinear} from 0 to layers"
+            f"least 1, and nonlinear {nonlinear} from 0 to the number of layers"
         )
     samples, labels = clustered_classes(2 * per_class, seed=seed)
     train = torch.arange(len(labels)) % 2 == 0
@@ -100,7 +101,7 @@ def _initial_weights(layers: int, nonlinear: int, seed: int) -> list[Tensor]:
     weights = []
     for layer in range(layers + 1):
         weight = torch.empty(widths[layer + 1], widths[layer])
-        # Small linear layers are in the regime of the theory; a ReLU halves what it passes.
+        # Small linear layers follow the theory; a ReLU halves the signal.
         gain = math.sqrt(2.0) if layer < nonlinear else 0.5
         torch.nn.init.orthogonal_(weight, gain=gain, generator=generator)
         weights.append(weight.requires_grad_())

@@ -1,10 +1,11 @@
 """Critical points of the unconstrained feature model on spheres: minimisers and strict saddles.
 
-A critical point is told by its Riemannian Hessian: at a minimiser no direction goes down, at a
-strict saddle one does, and descent leaves it. The theorem of Yaras et al. (NeurIPS 2022, arXiv
-2209.09211) knows no third kind where the width exceeds the number of classes. Saddles are built
-here from symmetry: the gradient at a vector is fixed by every symmetry of the loss that fixes the
-point, so that it has no tangent part where these fix nothing but the line of the vector.
+The Riemannian Hessian distinguishes critical points: a minimiser has no direction of descent,
+whereas a strict saddle has one, along which descent escapes. According to Yaras et al. (NeurIPS
+2022, arXiv 2209.09211), there is no third kind if the width exceeds the number of classes. Saddles
+are constructed here from symmetry: the gradient at a vector is invariant under every symmetry of
+the loss that fixes the point, so it has no tangential part if these symmetries fix only the line of
+the vector.
 """
 
 from collections.abc import Sequence
@@ -34,10 +35,10 @@ MODELS = (
     UnconstrainedFeatureModel(10, 16),
     UnconstrainedFeatureModel(10, 16, temperature=5.0),
 )
-"""What the experiment minimises by default."""
+"""Default models of the experiment."""
 
 MAX_DIMENSION = 2000
-"""Of the product of spheres, (K + N)(d - 1): the largest whose Hessian is decomposed."""
+"""Largest dimension (K + N)(d - 1) of the product of spheres whose Hessian is decomposed."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Curvature:
     """The spectrum of the Riemannian Hessian at one point.
 
     Attributes:
-        eigenvalues: (M,) float64, rising; M = (K + N)(d - 1), the dimension of the spheres.
+        eigenvalues: (M,) float64, ascending; M = (K + N)(d - 1), the dimension of the spheres.
         steepest: unit tangent direction of the smallest eigenvalue, (K, d) and (N, d).
     """
 
@@ -60,15 +61,15 @@ class Curvature:
 
 @dataclass(frozen=True)
 class Saddle:
-    """A critical point that is no minimiser, and a descent from beside it.
+    """A critical point that is not a minimiser, and descents that start beside it.
 
     Attributes:
-        name: what it looks like.
+        name: description of the point.
         point: (K, d) and (N, d).
-        loss: at the point.
-        gradient_norm: of the Riemannian gradient there; 0 to rounding.
-        curvature: of the loss there.
-        escape: descents from random points close by.
+        loss: loss at the point.
+        gradient_norm: norm of the Riemannian gradient there; 0 up to rounding.
+        curvature: curvature of the loss there.
+        escape: descents from random points nearby.
     """
 
     name: str
@@ -81,15 +82,15 @@ class Saddle:
 
 @dataclass(frozen=True)
 class Landscape:
-    """What was found for one model.
+    """Results for one model.
 
     Attributes:
         runs: descents from S random starts.
-        smallest_eigenvalue: (S,) of the Hessian where they ended; 0 to rounding, because turning
-            all vectors together changes nothing.
-        gap: (S,) the smallest eigenvalue when as many as there are such turns are left out;
-            above 0 where the minimiser is one but for rotation.
-        saddles: the critical points that were built.
+        smallest_eigenvalue: (S,) smallest eigenvalue of the Hessian at their ends; 0 up to
+            rounding, because rotating all vectors together changes nothing.
+        gap: (S,) smallest eigenvalue without those of such rotations; above 0 if the minimiser is
+            unique up to rotation.
+        saddles: the critical points that were constructed.
     """
 
     runs: UnconstrainedFeatures
@@ -98,7 +99,7 @@ class Landscape:
     saddles: tuple[Saddle, ...]
 
     def row(self) -> dict[str, float | int]:
-        """Return the numbers that a table shows, the worst over starts and saddles."""
+        """Return the numbers for a table, the worst over starts and saddles."""
         model, runs = self.runs.model, self.runs
         return {
             "classes": model.num_classes,
@@ -123,11 +124,11 @@ class Landscape:
 
 @dataclass(frozen=True)
 class SphereExperiment:
-    """What came of the experiment.
+    """Result of the experiment.
 
     Attributes:
         landscapes: one for each model.
-        seed: of the random starts.
+        seed: seed of the random starts.
     """
 
     landscapes: tuple[Landscape, ...]
@@ -143,9 +144,10 @@ def hessian_product(
 ) -> SpherePoint:
     """Return the Riemannian Hessian applied to a tangent direction.
 
-    That is the tangent part of the Euclidean Hessian's product, less the direction times the
-    Euclidean gradient's part along the vector (Absil, Mahony, Trumpf, "An extrinsic look at the
-    Riemannian Hessian", 2013). Leading axes of point and direction broadcast.
+    This is the tangential part of the product of the Euclidean Hessian and the direction, minus the
+    direction times the component of the Euclidean gradient along the vector (Absil, Mahony, Trumpf,
+    "An extrinsic look at the Riemannian Hessian", 2013). Leading axes of point and direction
+    broadcast.
     """
     (weights, features), (along_weights, along_features) = point, direction
     rate = model.temperature / model.num_samples
@@ -171,7 +173,7 @@ def riemannian_hessian(
 ) -> FloatArray:
     """Return the Hessian's quadratic form along a tangent direction, (...).
 
-    It is the second derivative of the loss along the geodesic that leaves in that direction.
+    It is the second derivative of the loss along the geodesic in that direction.
     """
     pairs = zip(hessian_product(model, point, direction), direction, strict=True)
     classifiers, features = ((image * along).sum(axis=(-1, -2)) for image, along in pairs)
@@ -203,22 +205,22 @@ def curvature(model: UnconstrainedFeatureModel, point: SpherePoint) -> Curvature
 
 
 def rotations(model: UnconstrainedFeatureModel) -> int:
-    """Return in how many dimensions a minimiser can be turned: a simplex's frames in R^d."""
+    """Return the number of dimensions of the rotations of a simplex in R^d."""
     rank = model.num_classes - 1
     return rank * model.num_features - rank * (rank + 1) // 2
 
 
 def grouped(model: UnconstrainedFeatureModel, groups: int) -> SpherePoint:
-    """Return the point at which classes share the directions of a simplex of ``groups``.
+    """Return the point at which groups of classes share the directions of a simplex.
 
-    It is critical where every group has as many classes, and on a line, ``groups`` = 2, in any
-    case: 1 is total collapse, K the minimiser.
+    The point is critical if all groups have the same size, and always if ``groups`` is 2. If
+    ``groups`` is 1, it is total collapse; if it is K, it is the minimiser.
 
     Raises:
         ConfigError: ``groups`` is not from 1 to the number of classes.
     """
     if not 1 <= groups <= model.num_classes:
-        raise ConfigError(f"groups is from 1 to {model.num_classes}, not {groups}")
+        raise ConfigError(f"groups must be from 1 to {model.num_classes}, not {groups}")
     directions = np.zeros((groups, model.num_features))
     if groups == 1:
         directions[0, 0] = 1.0
@@ -237,13 +239,13 @@ def polygon(model: UnconstrainedFeatureModel) -> SpherePoint:
 
 
 def opposed(model: UnconstrainedFeatureModel) -> SpherePoint:
-    """Return the minimiser with every feature turned against its classifier."""
+    """Return the minimiser with every feature opposite to its classifier."""
     best = grouped(model, model.num_classes)
     return SpherePoint(best.classifiers, -best.features)
 
 
 def saddle_points(model: UnconstrainedFeatureModel) -> dict[str, SpherePoint]:
-    """Return known critical points that are no minimisers, by name."""
+    """Return known critical points that are not minimisers, by name."""
     classes = model.num_classes
     counts = [n for n in range(1, classes) if classes % n == 0 or n == 2]
     names = {1: "one direction", 2: "two directions"}
@@ -276,20 +278,20 @@ def run_sphere(
     steps: int = 4000,
     seed: int = 0,
 ) -> SphereExperiment:
-    """Descend from random starts and from beside saddles, and look at the curvature at the ends.
+    """Descend from random starts and from points beside saddles; compute the final curvature.
 
     Args:
-        models: what is minimised.
-        starts: random starts for each model, and as many beside each saddle.
-        steps: iterations at most.
-        seed: of the starts.
+        models: models to minimise.
+        starts: number of random starts for each model, and of points beside each saddle.
+        steps: maximum number of iterations.
+        seed: seed of the starts.
 
     Raises:
-        ConfigError: there is no model or one is too large for its Hessian to be decomposed, or
-            ``starts`` or ``steps`` is below 1.
+        ConfigError: there is no model, a model is too large to decompose its Hessian, or ``starts``
+            or ``steps`` is below 1.
     """
     if not models:
-        raise ConfigError("there is at least 1 model")
+        raise ConfigError("at least 1 model is needed")
     for model in models:
         _check_dimension(model)
     rng = np.random.default_rng(seed)
@@ -324,21 +326,21 @@ def _check_dimension(model: UnconstrainedFeatureModel) -> None:
     if dimension > MAX_DIMENSION:
         raise ConfigError(
             f"{model.num_classes} classes of {model.num_features} features and "
-            f"{model.samples_per_class} samples have {dimension} dimensions: the Hessian is "
-            f"decomposed up to {MAX_DIMENSION}"
+            f"{model.samples_per_class} samples have {dimension} dimensions: the Hessian can "
+            f"be decomposed up to {MAX_DIMENSION}"
         )
 
 
 def _shared(model: UnconstrainedFeatureModel, classifiers: FloatArray) -> SpherePoint:
-    """Return the point of these classifiers at which every feature is its class's classifier."""
+    """Return the point at which every feature equals the classifier of its class."""
     return SpherePoint(classifiers, classifiers[model.labels])
 
 
 def _tangent_bases(vectors: FloatArray) -> FloatArray:
-    """Return an orthonormal basis of what is orthogonal to each unit vector: (M, d, d - 1)."""
+    """Return orthonormal bases (M, d, d - 1) of the spaces orthogonal to unit vectors."""
     mirror = vectors.copy()
     mirror[:, 0] += np.where(vectors[:, 0] < 0.0, -1.0, 1.0)
     outer = mirror[:, :, None] * mirror[:, None, 1:]
     scale = 2.0 / np.square(mirror).sum(axis=-1)
-    # Householder's reflection takes the first axis to the vector, so the others span the rest.
+    # Householder's reflection maps the first axis to the vector, so the others span the rest.
     return np.asarray(np.eye(vectors.shape[1])[:, 1:] - scale[:, None, None] * outer)

@@ -1,4 +1,4 @@
-"""Compression and discrimination from layer to layer of one network, and the lines they follow."""
+"""Compression and discrimination by layer of a network, and the lines that they follow."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ class LayerStatistics:
     """Statistics of the features of M layers, of which layer 0 is the input.
 
     Attributes:
-        first_fitted: the layer at which the lines begin; they go on to the last.
+        first_fitted: first layer that the lines are fitted to; they end at the last layer.
         compression: (M,) C_l.
         discrimination: (M,) D_l.
         stable_rank: (M,).
         numerical_rank: (M,) int64.
         probe_accuracy: (M,) balanced accuracy of a linear probe of each layer on held-out
-            samples, or None where there are none.
+            samples, or None if there are none.
     """
 
     first_fitted: int
@@ -36,18 +36,18 @@ class LayerStatistics:
 
     @property
     def layers(self) -> NDArray[np.int64]:
-        """The numbers of the layers, (M,), from 0."""
+        """Indices (M,) of the layers, from 0."""
         return np.arange(len(self.compression))
 
     @property
     def compression_fit(self) -> Fit:
-        """The line of ``log C_l``, natural logarithm, against l: geometric decay is a line."""
+        """The line fitted to ``log C_l`` over l; geometric decay gives a line."""
         fitted = slice(self.first_fitted, None)
         return fit_line(self.layers[fitted], np.log(self.compression[fitted]))
 
     @property
     def discrimination_fit(self) -> Fit:
-        """The line of D_l against l."""
+        """The line fitted to D_l over l."""
         fitted = slice(self.first_fitted, None)
         return fit_line(self.layers[fitted], self.discrimination[fitted])
 
@@ -62,13 +62,13 @@ def layer_statistics(
     """Return the statistics of each layer's features.
 
     Args:
-        features: by layer, (N, D_l), the input first.
+        features: features (N, D_l) by layer, starting with the input.
         labels: (N,) int64 from 0; every class occurs.
-        first_fitted: the layer at which the lines begin.
+        first_fitted: first layer that the lines are fitted to.
         held_out: features and labels of other samples, to test linear probes on.
 
     Raises:
-        AnalysisError: a class has no samples, or features are not finite, or class means agree.
+        AnalysisError: a class has no samples, features are not finite, or class means are equal.
     """
     classes = int(labels.max()) + 1
     moments = [ClassMoments(classes, layer.shape[1]) for layer in features]

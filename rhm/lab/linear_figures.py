@@ -4,12 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -25,14 +20,13 @@ _ROUNDING = 1e-17
 
 
 def draw_parsimony(result: Parsimony, path: str | os.PathLike[str]) -> None:
-    """Draw each layer's singular values and its middle subspaces' angles, and both networks' loss.
+    """Plot singular values and angles of the middle subspaces by layer, and both losses.
 
     Raises:
         OutputError: the file cannot be written.
     """
     layers = result.singular_values.shape[1]
-    figure = plt.figure(figsize=(max(8.0, 3.4 * layers), 8.6), layout="constrained")
-    with saved_png(figure, path):
+    with saved_png(path, width=max(8.0, 3.4 * layers), height=8.6) as figure:
         grid = figure.add_gridspec(3, layers)
         first: list[Any] = [None, None]
         for layer in range(layers):
@@ -50,13 +44,13 @@ def draw_parsimony(result: Parsimony, path: str | os.PathLike[str]) -> None:
 
 
 def draw_linear_separation(result: LinearSeparation, path: str | os.PathLike[str]) -> None:
-    """Draw compression and discrimination by layer, of linear, hybrid and non-linear networks.
+    """Plot compression and discrimination by layer of linear, hybrid and non-linear networks.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    figure, axes = plt.subplots(2, 3, figsize=(13.5, 7.6), layout="constrained")
-    with saved_png(figure, path):
+    with saved_png(path, width=13.5, height=7.6) as figure:
+        axes = figure.subplots(2, 3)
         for colour, network in zip(_COLOURS, result.linear, strict=False):
             statistics = network.statistics
             slope = statistics.compression_fit.slope
@@ -78,13 +72,13 @@ def draw_linear_separation(result: LinearSeparation, path: str | os.PathLike[str
 
 
 def draw_matrix_completion(result: CompletionComparison, path: str | os.PathLike[str]) -> None:
-    """Draw loss against steps and time, the effect of the rank asked for, and of depth.
+    """Plot the loss over steps and time, and the effects of the given rank and of depth.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    figure, axes = plt.subplots(2, 2, figsize=(11.5, 8.2), layout="constrained")
-    with saved_png(figure, path):
+    with saved_png(path, width=11.5, height=8.2) as figure:
+        axes = figure.subplots(2, 2)
         compared = result.select(depth=3, rank=result.rank)
         for colour, run in zip(_COLOURS, compared, strict=False):
             _draw_losses(axes[0, 0], run, colour, run.completion.steps, run.name)
@@ -111,7 +105,7 @@ def _draw_singular_values(axes: Any, result: Parsimony, layer: int) -> None:
     values = result.singular_values[:, layer]
     middle = values.shape[1] - 2 * result.rank
     axes.plot(result.steps, values[:, : result.rank], color=_COLOURS[0], lw=1.4)
-    # The smallest are drawn over the middle, which they leave.
+    # The smallest values are drawn over the middle ones, from which they separate.
     axes.plot(result.steps, values[:, result.rank :], color=_GREY, lw=0.8)
     axes.plot(result.steps, values[:, -result.rank :], color=_COLOURS[2], lw=1.4)
     axes.plot([], [], color=_COLOURS[0], label=f"largest {result.rank}")
@@ -130,7 +124,7 @@ def _draw_angles(axes: Any, result: Parsimony, layer: int) -> None:
     ):
         shown = np.maximum(angles[after, layer], _ROUNDING)
         if label.startswith("leading"):
-            # The first record is what the others are compared with.
+            # The other records are compared with the first.
             shown[0] = np.nan
         axes.semilogy(result.steps[after], shown, style, color=colour, label=label)
     axes.set_xlabel("gradient steps")
@@ -164,7 +158,7 @@ def _draw_paths(axes: Any, result: Parsimony) -> None:
 def _draw_layers(
     axes: Any, statistics: LayerStatistics, quantity: str, colour: str, label: str
 ) -> None:
-    """Draw a quantity by layer, and the line fitted to it."""
+    """Plot a quantity by layer, and the line fitted to it."""
     layers, fitted = statistics.layers, statistics.layers[statistics.first_fitted :]
     axes.plot(layers, getattr(statistics, quantity), "o", color=colour, ms=5, label=label)
     if quantity == "compression":
@@ -177,7 +171,7 @@ def _draw_layers(
 
 
 def _draw_assumptions(axes: Any, network: DeepLinearSeparation, colour: str) -> None:
-    # The last weight has as many rows as there are classes: it cannot be balanced.
+    # The last weight has only as many rows as there are classes, so it cannot be balanced.
     imbalance = network.imbalance[:-1]
     axes.semilogy(np.arange(1, len(imbalance) + 1), imbalance, "o-", color=colour, ms=4)
     layers = np.arange(1, len(network.middle_spread) + 1)
@@ -242,7 +236,7 @@ def _draw_losses(axes: Any, run: CompletionRun, colour: str, at: Any, label: str
 
 
 def _positive(values: Sequence[float]) -> NDArray[np.float64]:
-    """Return what a logarithmic axis can show; nothing of a matrix that was known whole."""
+    """Return values for a logarithmic axis; none for a matrix that was known completely."""
     given = np.asarray(values, dtype=np.float64)
     return np.where(given > 0.0, given, np.nan)
 

@@ -1,9 +1,9 @@
 """Progressive separation: each layer of a trained deep linear network separates the classes more.
 
 Wang, Li, Yaras, Zhu, Balzano, Hu, Qu, "Understanding Deep Representation Learning via Layerwise
-Feature Compression and Discrimination", JMLR 26, 2025 (arXiv 2311.02960): on nearly orthogonal
-data, where training ends at weights that are of minimum norm, balanced and approximately of low
-rank, C_l decays geometrically and D_l grows at least linearly with l.
+Feature Compression and Discrimination", JMLR 26, 2025 (arXiv 2311.02960): if training on nearly
+orthogonal data ends at weights of minimum norm that are balanced and approximately of low rank, C_l
+decays geometrically and D_l grows at least linearly with l.
 """
 
 import math
@@ -25,24 +25,24 @@ from rhm.lab.layer_statistics import LayerStatistics, layer_statistics
 _CHECK_EVERY = 20
 
 _STARTS = ((0.1, 100.0, 0.1), (0.2, 1.0, 1.0), (0.3, 1.0, 1.0), (0.5, 1.0, 1.0))
-"""What is trained by default: init_scale, output_scale, step_size."""
+"""Default networks: init_scale, output_scale, step_size."""
 
 
 @dataclass(frozen=True, eq=False)
 class DeepLinearSeparation:
-    """A deep linear network of L layers, trained to tell K classes apart.
+    """A deep linear network of L layers, trained to classify K classes.
 
     Attributes:
-        init_scale: every singular value of the weights at the start.
-        output_scale: by which the network's output was multiplied.
-        steps: of gradient descent.
+        init_scale: every singular value of the initial weights.
+        output_scale: factor that the network's output was multiplied by.
+        steps: number of steps of gradient descent.
         loss: ``1/2 mean over samples |W_L ... W_1 x - y|^2`` at the end.
-        statistics: of the inputs and of the features of layers 1 to L - 1.
+        statistics: statistics of the inputs and of the features of layers 1 to L - 1.
         minimum_norm_residual: ``||W_L ... W_1 - Y X^+||_F / ||Y X^+||_F``.
-        imbalance: (L - 1,) ``||W_l W_l^T - W_{l+1}^T W_{l+1}||_F``; of the last pair about
-            ``init_scale^2 sqrt(d - K)``, because the last weight has K rows.
-        middle_spread: (L - 1,) largest less smallest of the d - 2K singular values of each layer
-            but the last that lie closest together.
+        imbalance: (L - 1,) ``||W_l W_l^T - W_{l+1}^T W_{l+1}||_F``; about
+            ``init_scale^2 sqrt(d - K)`` for the last pair, because the last weight has K rows.
+        middle_spread: (L - 1,) range of the d - 2K most similar singular values of each layer
+            except the last.
     """
 
     init_scale: float
@@ -57,12 +57,12 @@ class DeepLinearSeparation:
 
 @dataclass(frozen=True, eq=False)
 class LinearSeparation:
-    """The whole experiment.
+    """Result of the experiment.
 
     Attributes:
-        linear: deep linear networks, by rising scale of their start.
-        hybrid: a network of non-linear, then linear layers.
-        perceptron: a network of non-linear layers alone.
+        linear: deep linear networks, in ascending order of their initial scale.
+        hybrid: a network of non-linear layers followed by linear ones.
+        perceptron: a network with only non-linear layers.
     """
 
     linear: tuple[DeepLinearSeparation, ...]
@@ -73,14 +73,14 @@ class LinearSeparation:
 def nearly_orthogonal_data(
     num_classes: int, per_class: int, width: int, *, noise: float = 0.2, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Draw orthonormal samples, and move each by noise of expected length ``noise``.
+    """Draw orthonormal samples and add noise of expected length ``noise`` to each.
 
     Returns:
         Samples (N, width) float64, and labels (N,) int64.
 
     Raises:
-        ConfigError: there are fewer than two classes, or more samples than dimensions, or the
-            noise is not a number from 0 up.
+        ConfigError: there are fewer than two classes or more samples than dimensions, or the noise
+            is negative or not finite.
     """
     samples = num_classes * per_class
     if num_classes < 2 or per_class < 1 or samples > width:
@@ -89,7 +89,7 @@ def nearly_orthogonal_data(
             "directions: choose at least 2 classes, and no more samples than directions"
         )
     if not 0.0 <= noise < math.inf:
-        raise ConfigError(f"noise {noise} must be a number from 0 up")
+        raise ConfigError(f"noise {noise} must be a number of at least 0")
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(width, samples, generator=generator, dtype=torch.float64)
     moved = torch.randn(samples, width, generator=generator, dtype=torch.float64)
@@ -109,28 +109,28 @@ def separate(
     max_steps: int = 30_000,
     seed: int = 0,
 ) -> DeepLinearSeparation:
-    """Train a deep linear network by full-batch gradient descent, and look at its layers.
+    """Train a deep linear network by full-batch gradient descent, and analyse its layers.
 
     Args:
-        samples: (N, d) float64; hidden layers are of width d.
+        samples: (N, d) float64; hidden layers have width d.
         labels: (N,) int64 from 0; every class occurs.
-        depth: L, at least 3, so that there are hidden layers to fit a line to.
-        init_scale: every singular value of the weights at the start.
-        output_scale: by which the network's output is multiplied; from a small start, training
-            stalls without.
-        step_size: of gradient descent on half the mean squared error of a sample.
-        stop_loss: below which to stop.
-        max_steps: after which to stop.
-        seed: of the initial weights.
+        depth: number of layers L, at least 3, so that a line can be fitted to hidden layers.
+        init_scale: every singular value of the initial weights.
+        output_scale: factor that the network's output is multiplied by; without it, training
+            stalls from a small start.
+        step_size: step size of gradient descent on half the mean squared error of a sample.
+        stop_loss: loss below which to stop.
+        max_steps: maximum number of steps.
+        seed: seed of the initial weights.
 
     Raises:
-        ConfigError: a setting is impossible, or descent diverged.
+        ConfigError: a setting is out of range, or gradient descent diverged.
         AnalysisError: a class has no samples.
     """
     if depth < 3 or max_steps < 1 or not (output_scale > 0.0 and step_size > 0.0):
         raise ConfigError(
             f"depth {depth} must be at least 3, max_steps {max_steps} at least 1, output_scale "
-            f"{output_scale} and step_size {step_size} above 0"
+            f"{output_scale} and step_size {step_size} greater than 0"
         )
     inputs, classes = samples.T.contiguous(), int(labels.max()) + 1
     truth = torch.nn.functional.one_hot(labels, classes).T.to(inputs)
@@ -140,7 +140,7 @@ def separate(
         generator=torch.Generator().manual_seed(seed),
         dtype=inputs.dtype,
     )
-    # s f(x) - y is s times f(x) - y / s.
+    # s f(x) - y equals s times (f(x) - y / s).
     scaled = truth / output_scale
     rate = step_size * output_scale**2
     taken, loss = _train(weights, inputs, scaled, rate, stop_loss / output_scale**2, max_steps)
@@ -171,15 +171,15 @@ def run_linear_separation(
     """Train deep linear networks from several starts, a hybrid network and a perceptron.
 
     Args:
-        num_classes: K of the nearly orthogonal data of the deep linear networks.
+        num_classes: number of classes K in the nearly orthogonal data of the linear networks.
         per_class: samples of each class.
-        width: d of data and hidden layers.
-        depth: L of the deep linear networks.
-        network_steps: of the training of hybrid network and perceptron.
-        seed: of data and networks.
+        width: width d of the data and hidden layers.
+        depth: number of layers L of the deep linear networks.
+        network_steps: training steps of the hybrid network and the perceptron.
+        seed: seed of the data and networks.
 
     Raises:
-        ConfigError: a setting is impossible.
+        ConfigError: a setting is out of range.
     """
     samples, labels = nearly_orthogonal_data(num_classes, per_class, width, seed=seed)
     linear = tuple(
@@ -212,14 +212,16 @@ def _train(
     """Train in place; return the steps taken and the loss."""
     samples = inputs.shape[1]
     residual = DenseResidual(truth, torch.ones_like(truth, dtype=torch.bool))
-    # The samples are a factor of the product too, which stays as it is.
+    # The samples are also a factor of the product, one that does not change.
     steps = [0.0, *[step_size / samples] * len(weights)]
     taken = 0
     while True:
         errors = chain([inputs, *weights]) - truth
         loss = float(0.5 * errors.square().sum() / samples)
         if not math.isfinite(loss):
-            raise ConfigError(f"the descent diverged by step {taken}: choose a smaller step_size")
+            raise ConfigError(
+                f"gradient descent diverged by step {taken}: choose a smaller step_size"
+            )
         if loss < stop_loss or taken >= max_steps:
             return taken, loss
         for _ in range(min(_CHECK_EVERY, max_steps - taken)):

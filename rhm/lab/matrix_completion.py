@@ -1,7 +1,8 @@
-"""Deep matrix completion compared: wide, compressed and narrow networks, of two depths.
+"""Comparison of wide, compressed and narrow networks of two depths for matrix completion.
 
-The experiment of Yaras et al., arXiv 2306.01154, section 5: the compressed network ends where the
-wide one does, in a fraction of the time, and does not mind a rank that is set too high.
+This is the experiment of Yaras et al., arXiv 2306.01154, section 5: the compressed network reaches
+the result of the wide network in a fraction of the time, and is insensitive to a rank that is too
+high.
 """
 
 from collections.abc import Callable
@@ -20,13 +21,13 @@ _FROZEN = 0.0
 
 @dataclass(frozen=True)
 class CompletionRun:
-    """One way to complete the matrix, and what came of it.
+    """One method of completing the matrix, and its result.
 
     Attributes:
         depth: number of weights.
-        rank: that was asked for.
-        outer_lr_ratio: rate of the outer factors relative to the others' in a compressed network.
-        completion: the result; it knows the method.
+        rank: the given rank.
+        outer_lr_ratio: rate of the outer factors of a compressed network relative to the others.
+        completion: the result, which includes the method.
     """
 
     depth: int
@@ -36,7 +37,7 @@ class CompletionRun:
 
     @property
     def name(self) -> str:
-        """The method, and whether its outer factors are frozen."""
+        """Name of the method, with a note if its outer factors are frozen."""
         frozen = self.completion.method == "compressed" and self.outer_lr_ratio == _FROZEN
         return self.completion.method + (", outer factors frozen" if frozen else "")
 
@@ -46,10 +47,10 @@ class CompletionComparison:
     """All runs on one matrix.
 
     Attributes:
-        size: of the square matrix.
-        rank: of the matrix.
+        size: number of rows and columns of the matrix.
+        rank: rank of the matrix.
         known: share of its entries that is known.
-        runs: in the order in which they ran.
+        runs: the runs, in their order.
     """
 
     size: int
@@ -60,7 +61,7 @@ class CompletionComparison:
     def select(
         self, *, name: str | None = None, depth: int | None = None, rank: int | None = None
     ) -> tuple[CompletionRun, ...]:
-        """Return the runs of that name, depth and rank; None is any."""
+        """Return the runs of a name, depth and rank; None matches any."""
         return tuple(
             run
             for run in self.runs
@@ -76,7 +77,7 @@ def low_rank_problem(
     seed: int = 0,
     dtype: torch.dtype = torch.float64,
 ) -> tuple[Tensor, Tensor]:
-    """Draw a matrix with ``rank`` singular values of about 15, and which entries are known.
+    """Draw a matrix with ``rank`` singular values of about 15, and a mask of known entries.
 
     Returns:
         Target (size, size) and mask (size, size) bool.
@@ -103,26 +104,27 @@ def run_matrix_completion(
     seed: int = 0,
     on_run: Callable[[str], None] | None = None,
 ) -> CompletionComparison:
-    """Complete one matrix in every way.
+    """Complete one matrix with every method.
 
-    At the matrix's rank: full width, compressed, compressed with frozen outer factors, and narrow,
-    of depth 3; full width of depth 2. Compressed of depths 2 and 3, and narrow of depth 2, which
-    is the usual factorisation, also at twice and four times the rank.
+    With the rank of the matrix, the runs are: full width, compressed, compressed with frozen outer
+    factors, and narrow at depth 3, and full width at depth 2. Compressed at depths 2 and 3, and
+    narrow at depth 2, which is the usual factorisation, are also run with twice and four times the
+    rank.
 
     Args:
-        size: of the square matrix.
-        rank: of the matrix; eight times it is at most the size.
+        size: number of rows and columns of the matrix.
+        rank: rank of the matrix; eight times the rank is at most the size.
         known: share of its entries that is known.
-        max_steps: of each run.
-        seed: of matrix, mask and initial weights.
-        on_run: called with a line on what begins.
+        max_steps: maximum number of steps of each run.
+        seed: seed of the matrix, the mask and the initial weights.
+        on_run: function that is called with a message when a run starts.
 
     Raises:
-        ConfigError: a setting is impossible.
+        ConfigError: a setting is out of range.
     """
     if 2 * max(_MULTIPLES) * rank > size:
         raise ConfigError(
-            f"a matrix of size {size} is too small to ask for {max(_MULTIPLES)} times the rank "
+            f"a matrix of size {size} is too small for {max(_MULTIPLES)} times the rank "
             f"{rank}: choose a size of at least {2 * max(_MULTIPLES) * rank}"
         )
     target, mask = low_rank_problem(size, rank, known, seed=seed)

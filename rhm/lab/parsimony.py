@@ -1,9 +1,9 @@
-"""The law of parsimony: gradient descent on a deep linear network moves few singular vectors.
+"""The law of parsimony: gradient descent on a deep linear network changes few singular vectors.
 
-From an orthogonal start, towards a matrix of rank r, every weight keeps all but 2r of its singular
-vector pairs, with one common singular value (Yaras, Wang, Hu, Zhu, Balzano, Qu, "The law of
-parsimony in gradient descent for learning deep linear networks", arXiv 2306.01154, theorem 1).
-What moves is a deep linear network of width 2r, and its path is that of the wide one.
+When a network with orthogonal initial weights learns a matrix of rank r, every weight keeps all but
+2r of its singular vector pairs, with one common singular value (Yaras, Wang, Hu, Zhu, Balzano, Qu,
+"The law of parsimony in gradient descent for learning deep linear networks", arXiv 2306.01154,
+theorem 1). The part that changes is a deep linear network of width 2r that follows the same path.
 """
 
 from dataclasses import dataclass
@@ -22,26 +22,27 @@ from rhm.errors import ConfigError
 
 @dataclass(frozen=True, eq=False)
 class Parsimony:
-    """A deep linear network's way through gradient descent: R records, L layers, width d.
+    """The path of a deep linear network under gradient descent: R records, L layers, width d.
 
-    The middle of a layer is what the theorem says is not moved: right singular vectors at right
-    angles to the active subspace as the layers below carry it, and left ones to what it becomes.
+    The *middle* of a layer is the part that does not change according to the theorem: the right
+    singular vectors orthogonal to the active subspace as mapped by the layers below, and the left
+    singular vectors orthogonal to its image.
 
     Attributes:
-        rank: r of the target.
-        steps: (R,) int64 gradient steps taken at each record; the first record is the start.
+        rank: rank r of the target.
+        steps: (R,) int64 number of steps taken at each record; the first record is the start.
         loss: (R,) ``1/2 ||W_L ... W_1 - target||_F^2``.
         singular_values: (R, L, d) descending.
         left_angles: (R, L) largest principal angle, in radians, between the span of the left
             middle singular vectors now and at the start.
-        right_angles: (R, L) the same of the right ones.
-        middle_spread: (R, L) largest less smallest of the d - 2r middle singular values.
+        right_angles: (R, L) the same for the right ones.
+        middle_spread: (R, L) range of the d - 2r middle singular values.
         leading_angles: (R, L) largest principal angle, in radians, between the span of the r
-            leading right singular vectors now and at the first record after the start: what
-            the active directions do meanwhile.
-        compressed_loss: (R,) of the network of width 2r.
+            leading right singular vectors now and at the first record after the start: how the
+            active directions change, for comparison.
+        compressed_loss: (R,) loss of the network of width 2r.
         compressed_distance: (R,) relative Frobenius distance, on the active subspace, between
-            the map of the network of width 2r and the wide one's.
+            the maps of the network of width 2r and of the wide network.
     """
 
     rank: int
@@ -57,7 +58,7 @@ class Parsimony:
 
     @property
     def largest_angle(self) -> float:
-        """The largest angle, in radians, by which any middle subspace was seen to have turned."""
+        """The largest angle, in radians, by which any middle subspace has rotated."""
         return float(max(self.left_angles.max(), self.right_angles.max()))
 
 
@@ -68,7 +69,7 @@ def low_rank_target(width: int, rank: int, *, seed: int = 0) -> Tensor:
         ConfigError: the rank is not from 1 to the width.
     """
     if not 1 <= rank <= width:
-        raise ConfigError(f"rank {rank} is not from 1 to the width {width}")
+        raise ConfigError(f"rank {rank} must be from 1 to the width {width}")
     generator = torch.Generator().manual_seed(seed)
     left, right = (
         torch.linalg.qr(torch.randn(width, rank, generator=generator, dtype=torch.float64)).Q
@@ -88,39 +89,40 @@ def follow(
     steps: int = 300,
     record_every: int = 5,
 ) -> Parsimony:
-    """Train a network to produce a matrix, and watch its layers' singular subspaces.
+    """Train a network to reproduce a matrix, and record the singular subspaces of its layers.
 
-    Full-batch gradient descent on ``1/2 ||W_L ... W_1 - target||_F^2``, which is the squared loss
-    on whitened data, in the target's dtype; float64 is what the angles want.
+    Runs full-batch gradient descent on ``1/2 ||W_L ... W_1 - target||_F^2``, the squared loss on
+    whitened data, in the dtype of the target. Accurate angles need float64.
 
     Args:
-        network: square layers of one width d, orthogonal up to a scale; left as it is.
+        network: square layers of the same width d, orthogonal up to a scale; it is not changed.
         target: (d, d) of rank ``rank``.
-        rank: r; ``2 * rank`` is below d - 1, so that the middle has a common value to be told by.
-        step_size: of gradient descent.
-        steps: of gradient descent, at least 1.
-        record_every: steps between records.
+        rank: rank r; ``2 * rank`` is below d - 1, so that the middle has several singular values.
+        step_size: step size of gradient descent.
+        steps: number of steps of gradient descent, at least 1.
+        record_every: number of steps between records.
 
     Raises:
-        ConfigError: the rank leaves no middle, or a setting is impossible, or descent diverged.
-        ValueError: there are fewer than two layers, or one or the target is not (d, d).
+        ConfigError: the rank leaves no middle, a setting is out of range, or gradient descent
+            diverged.
+        ValueError: there are fewer than two layers, or a layer or the target is not (d, d).
     """
     width = target.shape[-1]
     weights = [weight.detach().to(target, copy=True) for weight in network.weights]
     if any(matrix.shape != (width, width) for matrix in (target, *weights)) or len(weights) < 2:
-        raise ValueError(f"target and two layers or more must all be {width} x {width}")
+        raise ValueError(f"the target and at least two layers must all be {width} x {width}")
     if not 1 <= rank <= (width - 2) // 2:
         raise ConfigError(
-            f"rank {rank} leaves no middle in a width of {width}: choose a rank from 1 to "
-            f"{(width - 2) // 2}"
+            f"rank {rank} leaves no middle singular values at width {width}: choose a rank "
+            f"from 1 to {(width - 2) // 2}"
         )
     if steps < 1 or record_every < 1 or not step_size > 0.0:
         raise ConfigError(
             f"steps {steps} and record_every {record_every} must be at least 1, step_size "
-            f"{step_size} above 0"
+            f"{step_size} greater than 0"
         )
-    # The part of the first gradient that the target makes. The other part is W_1 times a number,
-    # which moves no singular vector.
+    # The part of the first gradient that depends on the target. The other part is a multiple of
+    # W_1, which changes no singular vector.
     small = compress(DeepLinearNetwork(weights), first_gradient(weights, -target), rank, exact=True)
     factors = [factor.detach().clone() for factor in small.factors()]
     at, wide, inner = _train(weights, factors, target, step_size, steps, record_every)
@@ -139,15 +141,16 @@ def run_parsimony(
     """Draw a target and a network, and follow it.
 
     Args:
-        width: d of every layer.
-        rank: r of the target.
-        depth: L.
-        init_scale: every singular value of the weights at the start.
-        steps: of gradient descent.
-        seed: of target and network.
+        width: width d of every layer.
+        rank: rank r of the target.
+        depth: number of layers L.
+        init_scale: every singular value of the initial weights.
+        steps: number of steps of gradient descent.
+        seed: seed of the target and the network.
 
     Raises:
-        ConfigError: the rank leaves no middle, or a setting is impossible, or descent diverged.
+        ConfigError: the rank leaves no middle, a setting is out of range, or gradient descent
+            diverged.
     """
     if depth < 2:
         raise ConfigError(f"depth {depth} must be at least 2")
@@ -178,14 +181,14 @@ def _train(
             wide.append(torch.stack(weights))
             inner.append(chain(factors[1:-1]))
     if not torch.isfinite(wide[-1]).all():
-        raise ConfigError(f"the descent diverged: choose a step_size below {step_size}")
+        raise ConfigError(f"gradient descent diverged: choose a step_size below {step_size}")
     return at, torch.stack(wide), torch.stack(inner)
 
 
 def _watch(
     at: list[int], wide: Tensor, small: Tensor, active: Tensor, target: Tensor, rank: int
 ) -> Parsimony:
-    """Look at weights (R, L, d, d) and the small network's ``U W_L ... W_1`` (R, d, 2r)."""
+    """Analyse weights (R, L, d, d) and ``U W_L ... W_1`` (R, d, 2r) of the small network."""
     products = chain(list(wide.unbind(1)))
     on_active = products @ active
     lefts, values, rights_t = torch.linalg.svd(wide)
@@ -211,7 +214,7 @@ def _watch(
 
 
 def _initial_middle(start: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
-    """Return bases (L, d, d - 2r) of what is at right angles to the carried active subspace."""
+    """Return bases (L, d, d - 2r) orthogonal to the active subspace as mapped to each layer."""
     lefts, rights = [], []
     for weight in start:
         rights.append(_complement(active))
@@ -226,7 +229,7 @@ def _complement(basis: Tensor) -> Tensor:
 
 
 def _middle_columns(values: Tensor, count: int) -> Tensor:
-    """Return which ``count`` successive singular values (..., d) lie closest together."""
+    """Return which ``count`` consecutive singular values (..., d) lie closest together."""
     spreads = values[..., : values.shape[-1] - count + 1] - values[..., count - 1 :]
     return spreads.argmin(-1, keepdim=True) + torch.arange(count)
 
@@ -237,7 +240,7 @@ def _columns(vectors: Tensor, chosen: Tensor) -> Tensor:
 
 
 def _angles_after(start: Tensor, vectors: Tensor) -> NDArray[np.float64]:
-    """Return the largest angles (R, L); 0 at the start, where all singular values are one."""
+    """Return the largest angles (R, L); 0 at the start, where all singular values are equal."""
     angles = principal_angles(start.expand_as(vectors), vectors)[..., 0]
     angles[0] = 0.0
     return angles.numpy()

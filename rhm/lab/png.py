@@ -1,25 +1,31 @@
-"""Figures of matplotlib as PNG files."""
+"""Figures of matplotlib as PNG files, drawn without a window.
+
+A ``Figure`` that pyplot does not know has a canvas of its own: the backend of the program that
+draws it, and its open figures, stay as they are.
+"""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+
+from matplotlib.figure import Figure
 
 from rhm.files import atomic_path
 
 
 @contextmanager
-def saved_png(figure: Any, path: str | os.PathLike[str]) -> Iterator[None]:
-    """Write the figure after it has been drawn, and close it whatever happens.
+def saved_png(path: str | os.PathLike[str], *, width: float, height: float) -> Iterator[Figure]:
+    """Yield an empty figure, and write it after it has been drawn.
+
+    Args:
+        path: of the file.
+        width: in inches of 150 pixels.
+        height: likewise.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    from matplotlib import pyplot as plt
-
-    try:
-        yield
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=150)
-    finally:
-        plt.close(figure)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    yield figure
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)

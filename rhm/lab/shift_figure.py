@@ -1,17 +1,13 @@
-"""Figures of the experiments, as PNG files."""
+"""The figure of the experiment on controlled shifts, as a PNG file."""
 
 import os
 from typing import Any
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-
 import numpy as np
-from matplotlib import pyplot as plt
 
 from rhm.colour.shifts import SHIFTS
-from rhm.evaluation.tile_scores import Shift
+from rhm.evaluation.scores import Shift
+from rhm.evaluation.tile_scores import shifted
 from rhm.lab.controlled_shifts import ControlledShifts
 from rhm.lab.png import saved_png
 
@@ -19,14 +15,13 @@ _COLOURS = ("#7f7f7f", "#8c6bb1", "#e08214", "#1b7837")
 
 
 def draw_controlled_shifts(result: ControlledShifts, path: str | os.PathLike[str]) -> None:
-    """Draw an image under every family of shifts, and the IoU of every augmentation under them.
+    """Show an image under every family of shifts, and the IoU of every augmentation.
 
     Raises:
         OutputError: the file cannot be written.
     """
     families = ["none", *SHIFTS]
-    figure = plt.figure(figsize=(10, 6.4), layout="constrained")
-    with saved_png(figure, path):
+    with saved_png(path, width=10, height=6.4) as figure:
         grid = figure.add_gridspec(2, len(families), height_ratios=(1, 1.7))
         for column, family in enumerate(families):
             axes = figure.add_subplot(grid[0, column])
@@ -52,5 +47,5 @@ def _shown(result: ControlledShifts, family: str) -> Any:
     with result.tile.open() as raster:
         pixels = raster.read()
     if family != "none":
-        pixels = Shift(family, result.seed).apply(result.tile.name, pixels)
+        pixels = shifted(Shift(family, result.seed), result.tile.name, pixels)
     return pixels.values

@@ -1,10 +1,11 @@
 """The unconstrained feature model on spheres, and gradient descent from any start to collapse.
 
-Features h_i and classifiers w_k are free unit vectors of R^d, and the cross-entropy of the logits
-tau <w_k, h_i> is minimised over all of them: what a network with normalised features does at its
-last layer if everything below can produce any feature. Yaras, Wang, Zhu, Balzano, Qu, "Neural
-Collapse with Normalized Features", NeurIPS 2022 (arXiv 2209.09211): the minimisers are collapsed
-onto a simplex equiangular tight frame (ETF), and every other critical point is a strict saddle.
+Features h_i and classifiers w_k are free unit vectors in R^d, and the cross-entropy of the logits
+tau <w_k, h_i> is minimised over all of them. This models the last layer of a network with
+normalised features whose other layers can produce any feature. Yaras, Wang, Zhu, Balzano, Qu,
+"Neural Collapse with Normalized Features", NeurIPS 2022 (arXiv 2209.09211): the minimisers are
+collapsed onto a simplex equiangular tight frame (ETF), and every other critical point is a strict
+saddle.
 
 Everything is batched: leading axes of a point are independent starts.
 """
@@ -39,17 +40,17 @@ class SpherePoint(NamedTuple):
 
 @dataclass(frozen=True)
 class UnconstrainedFeatureModel:
-    """What is minimised: mean cross-entropy of tau <w_k, h_i> over unit vectors, classes balanced.
+    """The minimised function: mean cross-entropy of tau <w_k, h_i>, with balanced classes.
 
     Attributes:
-        num_classes: K.
-        num_features: d, the width.
-        temperature: tau.
-        samples_per_class: n; there are N = n K features.
+        num_classes: number of classes K.
+        num_features: width d.
+        temperature: temperature tau.
+        samples_per_class: samples per class n; there are N = n K features.
 
     Raises:
-        ConfigError: fewer than two classes, a width in which no simplex fits or that leaves no
-            sphere to move on, a temperature that is not above 0, no sample.
+        ConfigError: there are fewer than two classes, the width is too small for a simplex or for
+            moving on a sphere, the temperature is not above 0, or there is no sample.
     """
 
     num_classes: int
@@ -64,49 +65,51 @@ class UnconstrainedFeatureModel:
         if self.num_features < least:
             raise ConfigError(
                 f"a simplex of {self.num_classes} classes does not fit on a sphere of "
-                f"{self.num_features} features: take at least {least}"
+                f"{self.num_features} features: choose at least {least} features"
             )
         if not (math.isfinite(self.temperature) and self.temperature > 0.0):
-            raise ConfigError(f"temperature is a finite number above 0, not {self.temperature}")
+            raise ConfigError(
+                f"temperature must be a finite number greater than 0, not {self.temperature}"
+            )
         if self.samples_per_class < 1:
-            raise ConfigError(f"samples_per_class is at least 1, not {self.samples_per_class}")
+            raise ConfigError(f"samples_per_class must be at least 1, not {self.samples_per_class}")
 
     @property
     def num_samples(self) -> int:
-        """N, the number of features."""
+        """Number of features N."""
         return self.num_classes * self.samples_per_class
 
     @cached_property
     def labels(self) -> NDArray[np.intp]:
-        """Class of each feature, (N,), rising."""
+        """Class of each feature (N,), ascending."""
         return np.repeat(np.arange(self.num_classes), self.samples_per_class)
 
     @cached_property
     def one_hot(self) -> FloatArray:
-        """The labels as rows of the identity, (N, K) float64."""
+        """The labels as rows of the identity matrix, (N, K) float64."""
         return np.eye(self.num_classes)[self.labels]
 
     @property
     def optimum(self) -> float:
-        """The least loss there is: log(1 + (K - 1) exp(-tau K / (K - 1))), that of the ETF."""
+        """The minimum of the loss: log(1 + (K - 1) exp(-tau K / (K - 1))), that of the ETF."""
         others = self.num_classes - 1
         return math.log1p(others * math.exp(-self.temperature * self.num_classes / others))
 
 
 @dataclass(frozen=True)
 class UnconstrainedFeatures:
-    """Where gradient descent came from and arrived, for S starts of T iterations or fewer.
+    """Gradient descent from S starts with at most T iterations.
 
-    An iteration is one evaluation of loss and gradient. A start that has converged stands still.
+    An iteration is one evaluation of loss and gradient. Converged starts no longer change.
 
     Attributes:
-        model: what was minimised.
-        start: where it began, (S, K, d) and (S, N, d), unit rows.
-        end: where it stopped, in the same shapes.
-        loss: (T + 1, S) float64, never rising beyond rounding.
+        model: the minimised model.
+        start: starting points (S, K, d) and (S, N, d) with unit rows.
+        end: final points, in the same shapes.
+        loss: (T + 1, S) float64, not increasing up to rounding.
         gradient_norm: (T + 1, S), in the metric of the descent.
         etf_distance: (T + 1, S), see ``etf_distance``.
-        iterations: (S,), after which each start had converged; T where it had not.
+        iterations: (S,) iterations until each start had converged; T if it had not.
         converged: (S,) bool.
     """
 
@@ -121,7 +124,7 @@ class UnconstrainedFeatures:
 
     @property
     def collapse(self) -> FloatArray:
-        """Largest distance of a feature to the mean of its class, (S,); 0 when collapsed."""
+        """Largest distance (S,) of a feature from the mean of its class; 0 if collapsed."""
         model, features = self.model, self.end.features
         shape = (-1, model.num_classes, model.samples_per_class, model.num_features)
         grouped = features.reshape(shape)
@@ -130,15 +133,15 @@ class UnconstrainedFeatures:
 
     @property
     def alignment(self) -> FloatArray:
-        """Largest distance of a feature to its class's classifier, (S,); 0 when they are one."""
+        """Largest distance (S,) of a feature from the classifier of its class; 0 if they agree."""
         own = self.end.classifiers[:, self.model.labels]
         return np.asarray(np.linalg.norm(self.end.features - own, axis=-1).max(axis=1))
 
 
 def etf_distance(classifiers: FloatArray) -> FloatArray:
-    """Return how far (..., K, d) unit vectors are from a simplex ETF, (...).
+    """Return the distance (...) of unit vectors (..., K, d) from a simplex ETF.
 
-    The measure is the largest absolute difference between an entry of their Gram matrix and that
+    The distance is the largest absolute difference between an entry of their Gram matrix and that
     of the ETF: a difference of cosines, from 0 to 1 + 1/(K - 1).
     """
     gram = classifiers @ np.swapaxes(classifiers, -1, -2)
@@ -160,7 +163,7 @@ def cross_entropy(
 ) -> tuple[FloatArray, FloatArray]:
     """Return the loss (...) and the residual, predicted minus true probabilities (..., N, K).
 
-    Both are exact to rounding relative to themselves, so that losses near 0 can be compared.
+    Both have a small relative error, so that losses near 0 can be compared.
     """
     logits = model.temperature * (point.features @ np.swapaxes(point.classifiers, -1, -2))
     own = (logits * model.one_hot).sum(axis=-1, keepdims=True)
@@ -174,7 +177,7 @@ def cross_entropy(
 
 
 def riemannian_gradient(model: UnconstrainedFeatureModel, point: SpherePoint) -> SpherePoint:
-    """Return the gradient of the loss on the product of spheres: the tangent part of Euclid's."""
+    """Return the gradient on the product of spheres: the tangential Euclidean gradient."""
     _, residual = cross_entropy(model, point)
     return _riemannian_gradient(model, point, residual)
 
@@ -188,7 +191,7 @@ def random_points(
         ConfigError: ``count`` is below 1.
     """
     if count < 1:
-        raise ConfigError(f"there is at least 1 start, not {count}")
+        raise ConfigError(f"at least 1 start is needed, not {count}")
     width = model.num_features
     return SpherePoint(
         normalised(rng.standard_normal((count, model.num_classes, width))),
@@ -205,27 +208,28 @@ def descend(
 ) -> UnconstrainedFeatures:
     """Minimise by Riemannian gradient descent, from several starts at once.
 
-    A step goes against the gradient, in the product metric in which a classifier weighs 1/K and a
-    feature 1/N, so that both blocks move at the same pace whatever their numbers, and returns to
-    the spheres by dividing by the length. Its length is sought anew in every iteration and for
-    every start by Armijo's rule (Absil, Mahony, Sepulchre, "Optimization Algorithms on Matrix
-    Manifolds", 2008, section 4.2), so that no step has to be chosen for a temperature. Very high
-    ones, whose loss and gradient both vanish far from a simplex, are not told from converged.
+    Steps follow the negative gradient in the product metric in which a classifier has weight 1/K
+    and a feature 1/N, so that both blocks move at the same rate whatever their sizes. Dividing by
+    the length returns to the spheres. The step size is determined in every iteration and for every
+    start by Armijo's rule (Absil, Mahony, Sepulchre, "Optimization Algorithms on Matrix Manifolds",
+    2008, section 4.2), so no step size has to be chosen for a temperature. At very high
+    temperatures, loss and gradient vanish far from a simplex, which cannot be distinguished from
+    convergence.
 
     Args:
-        model: what is minimised.
+        model: the model to minimise.
         start: (S, K, d) and (S, N, d), finite and not zero; rows are normalised first.
-        steps: iterations at most.
-        tolerance: a start has converged when its gradient norm, divided by its loss, is below.
+        steps: maximum number of iterations.
+        tolerance: a start has converged if its gradient norm divided by its loss is below this.
 
     Raises:
-        ConfigError: ``steps`` is below 1 or ``tolerance`` not above 0.
-        ValueError: the start has another shape, or a row without a direction.
+        ConfigError: ``steps`` is below 1 or ``tolerance`` is not above 0.
+        ValueError: the start has a different shape, or a row without a direction.
     """
     if steps < 1:
-        raise ConfigError(f"steps is at least 1, not {steps}")
+        raise ConfigError(f"steps must be at least 1, not {steps}")
     if not tolerance > 0.0:
-        raise ConfigError(f"tolerance is above 0, not {tolerance}")
+        raise ConfigError(f"tolerance must be greater than 0, not {tolerance}")
     point = start = _checked_start(model, start)
     loss, gradient, norm = _evaluate(model, point)
     length = np.full(len(loss), _FIRST_STEP)
@@ -292,10 +296,10 @@ def _descends(
     there: tuple[FloatArray, FloatArray],
     length: FloatArray,
 ) -> NDArray[np.bool_]:
-    """Say for which starts a step may be taken, from (loss, gradient norm) here and there."""
+    """Return for which starts a step is accepted, from (loss, gradient norm) before and after."""
     (loss, norm), (trial_loss, trial_norm) = here, there
     enough = trial_loss <= loss - _SUFFICIENT_DECREASE * length * norm**2
-    # Near the minimum the decrease drowns in the rounding of the loss; the gradient still tells.
+    # Near the minimum, the decrease is below the rounding error of the loss; the gradient decides.
     rounding = 4.0 * np.finfo(np.float64).eps * (1.0 + model.temperature) * loss
     level = (trial_loss <= loss + rounding) & (trial_norm <= norm)
     return np.asarray(enough | level)
@@ -315,9 +319,9 @@ def _checked_start(model: UnconstrainedFeatureModel, start: SpherePoint) -> Sphe
     for block, count in zip(blocks, counts, strict=True):
         if block.shape != (len(blocks[0]), count, model.num_features) or not len(block):
             raise ValueError(
-                f"a start has shape (S, {count}, {model.num_features}), not {block.shape}"
+                f"starts must have shape (S, {count}, {model.num_features}), not {block.shape}"
             )
         if not np.isfinite(block).all() or not block.any(axis=-1).all():
-            raise ValueError("a start has vectors that are not finite or are zero")
-    # Divided by the largest entry first, because squares of extreme lengths leave float64.
+            raise ValueError("a start has vectors that are zero or not finite")
+    # Divided by the largest entry first, because squares of extreme lengths overflow float64.
     return SpherePoint(*(normalised(each / np.abs(each).max(-1, keepdims=True)) for each in blocks))

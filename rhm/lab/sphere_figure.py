@@ -4,12 +4,7 @@ import os
 from itertools import islice
 from typing import Any
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-
 import numpy as np
-from matplotlib import pyplot as plt
 
 from rhm.lab.landscape import Landscape, SphereExperiment
 from rhm.lab.png import saved_png
@@ -22,13 +17,13 @@ _EXCESS = r"loss above its minimum, $f - f^*$  (nats)"
 
 
 def draw_sphere(result: SphereExperiment, path: str | os.PathLike[str]) -> None:
-    """Draw descent, the geometry at its end, and the curvature at saddles and minimisers.
+    """Plot the descent, the final geometry, and the curvature at saddles and minimisers.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    figure, panels = plt.subplots(2, 3, figsize=(15, 8.6), layout="constrained")
-    with saved_png(figure, path):
+    with saved_png(path, width=15, height=8.6) as figure:
+        panels = figure.subplots(2, 3)
         _draw_curves(panels[0, 0], panels[0, 1], result)
         _draw_vectors(panels[0, 2], result)
         _draw_cosines(panels[1, 0], result)
@@ -48,14 +43,14 @@ def _colour(number: int) -> str:
 
 
 def _excess(runs: UnconstrainedFeatures) -> Any:
-    """Loss above the least there is, (T + 1, S); what is left of it is rounding at the end."""
+    """Return the loss above its minimum, (T + 1, S); at the end, only rounding remains."""
     return np.maximum(runs.loss - runs.model.optimum, _LEAST)
 
 
 def _plot_runs(
     axes: Any, runs: UnconstrainedFeatures, curves: Any, most: int | None = None, **style: Any
 ) -> None:
-    """Draw starts' curves until they converged; only the first goes into the legend."""
+    """Plot the curves of all starts until convergence; only the first has a legend entry."""
     label = style.pop("label", None)
     drawn = zip(curves.T, runs.iterations, strict=True)
     for number, (curve, last) in enumerate(islice(drawn, most)):
@@ -86,11 +81,11 @@ def _draw_curves(losses: Any, distances: Any, result: SphereExperiment) -> None:
 
 
 def _draw_vectors(axes: Any, result: SphereExperiment) -> None:
-    """Draw the vectors of the first start in the narrowest model, in the plane of most of them."""
+    """Draw the vectors of the first start in the narrowest model, in their principal plane."""
     runs = min(result.landscapes, key=lambda each: each.runs.model.num_features).runs
     model = runs.model
     classifiers = runs.end.classifiers[0]
-    # For two features the plane is R^2 itself; turning it would only change signs.
+    # For two features the plane is R^2 itself; a rotation would only change signs.
     plane = (
         np.eye(2)
         if model.num_features == 2

@@ -1,1 +1,1 @@
-"""Models: description, network, and the file that holds both."""
+"""Models: the description, the network, and the file that contains both."""

@@ -1,11 +1,11 @@
-"""Segmentation networks by the name that a configuration gives: a new one is an entry here.
+"""Segmentation networks, by the names that configurations use. To add one, add an entry here.
 
-A network takes images (N, bands, H, W) float32, H and W multiples of 32, and gives logits
-(N, classes, H, W). Pretrained weights, heads, adaptation and analysis find their way in it by three
-of its modules, which every ``segmentation_models_pytorch.base.SegmentationModel`` has:
+A network takes images (N, bands, H, W) float32, whose H and W are multiples of 32, and returns
+logits (N, classes, H, W). Pretrained weights, heads, adapters and the analysis of features rely on
+three of its modules, which every ``segmentation_models_pytorch.base.SegmentationModel`` has:
 
-    encoder             gives the features of each stage; its ``model`` is timm's network
-    decoder             makes one map of them
+    encoder             returns the features of each stage; its ``model`` is the network of timm
+    decoder             combines them into one map
     segmentation_head   a sequence that begins with the convolution that classifies
 """
 
@@ -17,7 +17,7 @@ from torch import nn
 from rhm.models.spec import ModelSpec
 
 Architecture = Callable[[ModelSpec], nn.Module]
-"""Builds the network of a description, with random weights."""
+"""Function that builds the network of a description, with random weights."""
 
 
 def _of_smp(network: Callable[..., nn.Module]) -> Architecture:
@@ -40,4 +40,4 @@ ARCHITECTURES: dict[str, Architecture] = {
     "deeplabv3plus": _of_smp(smp.DeepLabV3Plus),
     "pspnet": _of_smp(smp.PSPNet),
 }
-"""Segmentation networks by name."""
+"""Segmentation networks, by the names that configurations use."""

@@ -1,4 +1,4 @@
-"""From a description to a network, and from weights at hand to its encoder."""
+"""Building a network from its description, and loading pretrained weights into its encoder."""
 
 import re
 from bisect import bisect_right
@@ -21,7 +21,7 @@ from rhm.models.heads import HEADS, TEMPERATURE, set_head
 from rhm.models.spec import ModelSpec
 
 BUNDLED_ENCODER = "tf_efficientnet_lite0"
-"""The encoder whose ImageNet weights are installed with rhm."""
+"""Name of the encoder whose ImageNet weights are installed with rhm."""
 
 _LITE0_STAGE_DEPTHS = (1, 2, 2, 3, 3, 4, 1)
 _LITE0_FIRST_STAGE = {
@@ -53,20 +53,21 @@ class ModelConfig:
 
     Attributes:
         architecture: one of ``ARCHITECTURES``.
-        encoder: timm's name of the backbone.
-        weights: ``bundled`` (ImageNet, installed with rhm, for ``tf_efficientnet_lite0``),
-            ``none``, a file (.safetensors or a plain PyTorch state dict), or a name of timm's
-            pretrained weights, which are downloaded.
-        threshold: probability from which a pixel is called building; null chooses the one of
-            best IoU on the validation chips, which wants many of them.
-        batch_norm: ``train`` or ``frozen`` (running statistics and no updates; for very
-            small batches).
-        standardize: one of ``alternatives.STANDARDIZE``: an appearance that every scene is
-            brought to, in training and in prediction.
+        encoder: name of the backbone in timm.
+        weights: weights of the backbone before training: ``bundled`` (ImageNet, installed with
+            rhm, for ``tf_efficientnet_lite0``), ``none``, the path of a file (.safetensors or a
+            plain PyTorch state dict), or the name of pretrained weights in timm, which are
+            downloaded.
+        threshold: probability from which a pixel counts as building; null chooses the threshold
+            with the best IoU on the validation chips, which requires many of them.
+        batch_norm: ``train``, or ``frozen`` to use the running statistics and not update them,
+            for very small batches.
+        standardize: one of ``alternatives.STANDARDIZE``: the appearance that every scene is given,
+            in training and in prediction.
         head: one of ``rhm.models.heads.HEADS``: ``linear``, or ``cosine``, which normalises
             features and weights and classifies by the angle between them.
-        temperature: of the cosine head, the largest logit.
-        learn_temperature: whether training changes it.
+        temperature: setting of the cosine head: the largest possible logit.
+        learn_temperature: setting of the cosine head: whether the temperature is trained.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -86,35 +87,38 @@ class ModelConfig:
             raise ValueError(f"unknown architecture: choose {', '.join(ARCHITECTURES)}")
         if not timm.is_model(self.encoder):
             near = timm.list_models(f"*{self.encoder.split('_')[0]}*")[:4]
-            raise ValueError(f"timm knows no encoder '{self.encoder}'; near: {', '.join(near)}")
+            raise ValueError(f"timm knows no encoder '{self.encoder}'; similar: {', '.join(near)}")
         if self.threshold is not None and not 0.0 < self.threshold < 1.0:
-            raise ValueError("threshold is a probability between 0 and 1")
+            raise ValueError("threshold must be a probability between 0 and 1, or null")
         if self.standardize not in STANDARDIZE:
             raise ValueError(f"unknown standardize: choose {', '.join(STANDARDIZE)}")
         if self.batch_norm not in ("train", "frozen"):
-            raise ValueError("batch_norm is train or frozen")
+            raise ValueError("unknown batch_norm: choose train, frozen")
         if self.head not in HEADS:
             raise ValueError(f"unknown head: choose {', '.join(HEADS)}")
         if not 0.0 < self.temperature <= 1e3:
-            raise ValueError("temperature is above 0 and at most 1000")
+            raise ValueError("temperature must be above 0 and at most 1000")
         if self.head == "linear" and (self.temperature != TEMPERATURE or self.learn_temperature):
-            raise ValueError("a temperature is of the cosine head: set model.head: cosine")
+            raise ValueError(
+                "temperature and learn_temperature are settings of the cosine head: set model.head "
+                "to cosine"
+            )
 
 
 class SegmentationModel(nn.Module):
-    """A network that carries its description.
+    """A network together with its description.
 
     Args:
-        spec: what the model is and what it was trained on.
-        temperature: that a cosine head begins with; weights that are loaded bring their own.
-        learn_temperature: whether training changes it.
+        spec: description of the model and of its training.
+        temperature: initial temperature of a cosine head; loading weights replaces it.
+        learn_temperature: whether the temperature is trained.
 
     Attributes:
         spec: as given.
-        network: the module from ``segmentation_models_pytorch``.
+        network: module from ``segmentation_models_pytorch``.
 
     Raises:
-        ModelFileError: there is no such network.
+        ModelFileError: the architecture cannot be built with this encoder.
     """
 
     def __init__(
@@ -138,7 +142,7 @@ class SegmentationModel(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, classes, H, W) of normalised images (N, bands, H, W) float32.
 
-        H and W are multiples of 32.
+        H and W must be multiples of 32.
         """
         logits: Tensor = self.network(images)
         return logits
@@ -151,12 +155,16 @@ class SegmentationModel(nn.Module):
 
 
 def load_encoder_weights(model: SegmentationModel, weights: str) -> None:
-    """Load pretrained weights into a model's encoder, as ``ModelConfig.weights`` names them.
+    """Load pretrained weights into the encoder of a model.
 
     The first convolution is adapted to the model's number of bands.
 
+    Args:
+        model: model to change in place.
+        weights: see ``ModelConfig.weights``.
+
     Raises:
-        ConfigError: the weights are not there, or are not this encoder's.
+        ConfigError: the weights cannot be read or downloaded, or belong to another encoder.
     """
     if weights == "none":
         return
@@ -167,8 +175,8 @@ def load_encoder_weights(model: SegmentationModel, weights: str) -> None:
     missing = [name for name in wanted if name not in state]
     if missing:
         raise ConfigError(
-            f"model.weights '{weights}' are not those of {spec.encoder}: "
-            f"{len(missing)} of {len(wanted)} tensors are missing, first {missing[0]}"
+            f"model.weights '{weights}' are not those of {spec.encoder}: {len(missing)} of "
+            f"{len(wanted)} tensors are missing, the first one is {missing[0]}"
         )
     first = next(name for name, tensor in wanted.items() if tensor.ndim == 4)
     if state[first].shape[1] != spec.bands:
@@ -176,13 +184,15 @@ def load_encoder_weights(model: SegmentationModel, weights: str) -> None:
     try:
         target.load_state_dict({name: state[name] for name in wanted})
     except RuntimeError as error:
-        raise ConfigError(f"model.weights '{weights}' do not fit {spec.encoder}") from error
+        raise ConfigError(
+            f"model.weights '{weights}' do not fit {spec.encoder}: a tensor has another shape"
+        ) from error
 
 
 def input_statistics(encoder: str, bands: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the mean and deviation of inputs that an encoder's weights were trained for.
+    """Return the mean and standard deviation of the inputs that an encoder was pretrained with.
 
-    One half each where timm does not say, or says it for another number of bands.
+    Both are 0.5 if timm does not know them, or knows them for another number of bands.
     """
     known = timm.get_pretrained_cfg(encoder, allow_unregistered=False)
     if known is None or len(known.mean) != bands:
@@ -200,8 +210,8 @@ def _pretrained_state(encoder: str, weights: str) -> dict[str, Tensor]:
     if weights == "bundled":
         if encoder != BUNDLED_ENCODER:
             raise ConfigError(
-                f"model.weights: only {BUNDLED_ENCODER} has bundled weights; for {encoder} give "
-                "a file, a name of timm's weights, or none"
+                f"model.weights: only {BUNDLED_ENCODER} has bundled weights; for {encoder}, give "
+                "a file, the name of weights in timm, or none"
             )
         return _lite0_state()
     if Path(weights).suffix == ".safetensors" and Path(weights).is_file():
@@ -226,8 +236,8 @@ def _downloaded_state(encoder: str, weights: str) -> dict[str, Tensor]:
         return dict(timm.create_model(f"{encoder}.{weights}", pretrained=True).state_dict())
     except Exception as error:
         raise ConfigError(
-            f"model.weights: '{weights}' is no file, and timm could not provide it: "
-            f"{str(error).splitlines()[0]}"
+            f"model.weights: '{weights}' is not a file, and timm could not provide weights of "
+            f"this name: {str(error).splitlines()[0]}"
         ) from error
 
 
@@ -238,7 +248,7 @@ def _lite0_state() -> dict[str, Tensor]:
 
 
 def _lite0_name(name: str) -> str:
-    """Translate a name of the bundled weights into timm's."""
+    """Translate the name of a bundled tensor to its name in timm."""
     block = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name)
     if block is None:
         module, _, rest = name.partition(".")

@@ -1,4 +1,4 @@
-"""Classifiers of dense features: the linear one that networks come with, and the cosine head."""
+"""Classifiers of dense features: the networks' own linear head, and the cosine head."""
 
 import math
 
@@ -7,27 +7,27 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 HEADS = ("linear", "cosine")
-"""Classifiers by the name that a configuration gives."""
+"""Classifiers, by the names that configurations use."""
 
 TEMPERATURE = 10.0
-"""Of a cosine head by default: probabilities from 0.00005 to 0.99995 can be reached."""
+"""Default temperature of a cosine head; it allows probabilities from 0.00005 to 0.99995."""
 
 
 class CosineClassifier(nn.Module):
-    """Logits from the angle alone: ``tau * <w_k, h> / (|w_k| |h|)``.
+    """Logits that depend only on angles: ``tau * <w_k, h> / (|w_k| |h|)``, without a bias.
 
-    Features and rows lie on spheres, as in Yaras, Wang, Zhu, Balzano, Qu, NeurIPS 2022, where
-    such networks collapse faster than those kept small by weight decay. It has no bias.
+    Features and classifier rows are normalised to spheres, as in Yaras, Wang, Zhu, Balzano, Qu,
+    NeurIPS 2022, where such networks collapse faster than networks with weight decay.
 
     Args:
-        channels: D.
-        classes: K.
-        temperature: tau, the largest logit.
-        learned: whether training changes it.
+        channels: D, the number of features.
+        classes: K, the number of classes.
+        temperature: tau, the largest possible logit.
+        learned: whether the temperature is trained.
 
     Attributes:
-        weight: (K, D, 1, 1), of any length.
-        temperature: a scalar, a parameter where it is learned.
+        weight: (K, D, 1, 1); the length of its rows has no effect.
+        temperature: scalar tensor, a parameter if it is learned and otherwise a buffer.
     """
 
     temperature: Tensor
@@ -43,7 +43,7 @@ class CosineClassifier(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(classes, channels, 1, 1))
         value = torch.tensor(float(temperature))
-        # A fixed one is no parameter: whatever trains all of a network leaves it alone.
+        # A fixed temperature is a buffer, so that training all parameters does not change it.
         if learned:
             self.temperature = nn.Parameter(value)
         else:
@@ -51,17 +51,23 @@ class CosineClassifier(nn.Module):
         nn.init.normal_(self.weight, std=1.0 / math.sqrt(channels))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return logits (N, K, H, W) of features (N, D, H, W); zeros where a feature is zero."""
+        """Return logits (N, K, H, W) of features (N, D, H, W); a zero feature has zero logits."""
         rows = functional.normalize(self.weight, dim=1)
         units = functional.normalize(features, dim=1)
         return self.temperature * functional.conv2d(units, rows)
 
 
 def set_head(network: nn.Module, head: str, *, temperature: float, learned: bool) -> None:
-    """Give a network of ``segmentation_models_pytorch`` the classifier of a name, in place.
+    """Replace the classifier of a network from ``segmentation_models_pytorch``, in place.
+
+    Args:
+        network: network to change.
+        head: one of ``HEADS``; ``linear`` changes nothing.
+        temperature: initial temperature of a cosine head.
+        learned: whether the temperature is trained.
 
     Raises:
-        ValueError: there is no such head.
+        ValueError: the head is unknown, or the network's classifier cannot be replaced.
     """
     if head not in HEADS:
         raise ValueError(f"unknown head: choose {', '.join(HEADS)}")
@@ -77,22 +83,23 @@ def set_head(network: nn.Module, head: str, *, temperature: float, learned: bool
 
 
 def classifier(network: nn.Module) -> nn.Module:
-    """Return the first layer of a network's head: what makes logits of the last features."""
+    """Return the first layer of a network's head, which maps the last features to logits."""
     return network.get_submodule("segmentation_head.0")
 
 
 def classifier_rows(network: nn.Module) -> Tensor:
     """Return the rows (K, D) of the classifier of a network's last features.
 
-    A convolution of k x k weighs neighbouring cells too. Where features are alike, which is
-    where collapse is looked for, it acts as the sum of its weights over the window: these rows.
+    A k x k convolution also weighs neighbouring cells. Collapse is measured where neighbouring
+    features are alike; there, the convolution acts like its weights summed over the kernel. These
+    sums are the rows.
     """
     weight = classifier(network).get_parameter("weight")
     return weight.detach().sum(dim=(2, 3))
 
 
 def classify(network: nn.Module, cells: Tensor) -> Tensor:
-    """Return the logits (N, K) of cells (N, D) whose surroundings have the same features."""
+    """Return the logits (N, K) of cells (N, D) whose neighbours have the same features."""
     head = classifier(network)
     image = cells[:, :, None, None].to(head.get_parameter("weight").device)
     if isinstance(head, nn.Conv2d):

@@ -1,4 +1,4 @@
-"""The one file that is a model: safetensors whose header holds the description."""
+"""Model files: safetensors files whose header contains the model's description."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -21,13 +21,13 @@ _KEY = "rhm"
 
 
 def save_model(model: SegmentationModel, path: str | os.PathLike[str]) -> None:
-    """Write weights and description to one file, complete or not at all.
+    """Write weights and description to one file, either completely or not at all.
 
     Raises:
         ModelFileError: a weight is not finite.
         OutputError: the file cannot be written.
     """
-    tensors = {name: each.detach().contiguous() for name, each in model.state_dict().items()}
+    tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
     _check_finite(tensors, path)
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={_KEY: model.spec.to_json()})
@@ -38,7 +38,7 @@ def save_adapted(model: SegmentationModel, path: str | os.PathLike[str]) -> None
 
     Raises:
         ConfigError: the model has no adapter.
-        ModelFileError: a number is not finite.
+        ModelFileError: a weight is not finite.
         OutputError: the file cannot be written.
     """
     save_adapter(model, path, notes={_KEY: model.spec.to_json()})
@@ -47,16 +47,16 @@ def save_adapted(model: SegmentationModel, path: str | os.PathLike[str]) -> None
 def load_model(
     path: str | os.PathLike[str], *, adapter: str | os.PathLike[str] | None = None
 ) -> SegmentationModel:
-    """Read a model file, ready for inference (``eval`` mode, on the CPU).
+    """Read a model file and return the model for inference (``eval`` mode, on the CPU).
 
     Args:
-        path: the file, or the folder of a run that holds ``model.safetensors``.
-        adapter: of ``save_adapted``, or the folder of a run that holds ``adapter.safetensors``;
-            merged into the model's weights.
+        path: model file, or folder of a run that contains ``model.safetensors``.
+        adapter: file from ``save_adapted``, or folder of a run that contains
+            ``adapter.safetensors``; the adapter is merged into the model's weights.
 
     Raises:
-        ModelFileError: a file is missing, damaged, or of no version known here, or the adapter
-            was made for another model.
+        ModelFileError: a file is missing, damaged, or of an unknown version, or the adapter was
+            made for another model.
     """
     model = _load(model_file(path))
     if adapter is None:
@@ -83,10 +83,10 @@ def _load(file: Path) -> SegmentationModel:
 
 
 def load_spec(path: str | os.PathLike[str]) -> ModelSpec:
-    """Read only the description of a model file.
+    """Read only the description in a model file.
 
     Raises:
-        ModelFileError: the file is missing, damaged, or not a model of a version known here.
+        ModelFileError: the file is missing, damaged, not a model file, or of an unknown version.
     """
     file = model_file(path)
     with _opened(file) as archive:
@@ -105,7 +105,7 @@ def _opened(file: Path) -> Iterator[Any]:
 def _spec(archive: Any, file: Path) -> ModelSpec:
     metadata = archive.metadata() or {}
     if _KEY not in metadata:
-        raise ModelFileError(f"{file} holds tensors but no description: rhm did not write it")
+        raise ModelFileError(f"{file} has tensors but no description: it was not written by rhm")
     try:
         return ModelSpec.from_json(metadata[_KEY])
     except ModelFileError as error:
@@ -113,31 +113,33 @@ def _spec(archive: Any, file: Path) -> ModelSpec:
 
 
 def _adapted_spec(base: ModelSpec, text: str, path: str | os.PathLike[str]) -> ModelSpec:
-    """Return the description of an adapted model, if it is one of this network."""
+    """Read the description of an adapted model, and check that it has the base's network."""
     try:
         spec = ModelSpec.from_json(text)
     except ModelFileError as error:
         raise ModelFileError(f"{path}: {error}") from error
     for name in ("architecture", "encoder", "bands", "classes", "head", "mean", "std"):
         if getattr(spec, name) != getattr(base, name):
-            raise ModelFileError(f"{path} describes another network: its {name} is not the model's")
+            raise ModelFileError(
+                f"{path} describes another network: its {name} differs from the model's"
+            )
     return spec
 
 
 def _check_finite(tensors: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
-    broken = [name for name, each in tensors.items() if not each.isfinite().all()]
+    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
     if broken:
         raise ModelFileError(
-            f"{path}: {len(broken)} of {len(tensors)} tensors are not finite, first {broken[0]}: "
-            "training diverged"
+            f"{path}: {len(broken)} of {len(tensors)} tensors are not finite, the first one is "
+            f"{broken[0]}: training diverged; lower the learning rate and train again"
         )
 
 
 def model_file(path: str | os.PathLike[str]) -> Path:
-    """Return the model file of a run's folder, or the file itself.
+    """Return the path of a model file, which may be given as the folder of its run.
 
     Raises:
-        ModelFileError: there is none.
+        ModelFileError: there is no model file.
     """
     file = Path(path)
     if file.is_dir():
@@ -148,5 +150,5 @@ def model_file(path: str | os.PathLike[str]) -> Path:
 
 
 def adapter_file(path: str | os.PathLike[str]) -> Path:
-    """Return the adapter file of a run's folder, or the file itself."""
+    """Return the path of an adapter file, which may be given as the folder of its run."""
     return Path(path) / "adapter.safetensors" if Path(path).is_dir() else Path(path)

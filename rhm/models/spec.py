@@ -1,4 +1,4 @@
-"""What a model is and what it was trained on: everything needed to use it correctly."""
+"""The description of a model and of its training: everything needed to use it correctly."""
 
 import json
 import math
@@ -10,43 +10,47 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rhm.colour.alternatives import STANDARDIZE, standardized
-from rhm.colour.histogram import Histogram
+from rhm.colour.histogram import Histogram, share_distance
 from rhm.colour.lookup import PixelMap
 from rhm.data.radiometry import Scaling, histogram_of
 from rhm.data.rasters.raster import Raster
 from rhm.errors import ModelFileError
 
 FORMAT = 4
-"""Version of the description; a reader refuses versions above its own."""
+"""Format number of the description; readers refuse higher numbers than their own."""
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """The description that travels inside a model file.
+    """The description that is stored in a model file.
 
     Attributes:
         architecture: one of ``rhm.models.architectures.ARCHITECTURES``.
-        encoder: timm's name of the backbone.
-        bands: bands that an image must have.
-        mean: subtracted from shares of the range, one or one per band.
-        std: divided by after that, one or one per band.
-        scalings: the range, black to white, by dtype, as measured when training began.
-        classes: what each output channel means.
+        encoder: name of the backbone in timm.
+        bands: number of bands that an image must have.
+        mean: what is subtracted from the input, which is scaled to [0, 1] from black to white; one
+            number, or one per band.
+        std: what the result is divided by; one number, or one per band.
+        scalings: value range from black to white for each dtype, as measured before training.
+        classes: name of the class of each output channel.
         head: one of ``rhm.models.heads.HEADS``.
-        gsd_m: metres per pixel that the model was trained at, or None where unknown.
-        threshold: probability above which a pixel is building, chosen on validation data.
-        expected_iou: that the model's own probabilities promise on validation data, or None
-            where there was none: see ``rhm.models.expectation``.
+        gsd_m: ground sampling distance of the training chips in metres per pixel, or None if
+            unknown.
+        threshold: probability from which a pixel counts as building, set in the configuration or
+            chosen on the validation chips.
+        expected_iou: IoU that the model's probabilities imply for the validation chips, or None
+            without validation chips; see ``rhm.models.expectation``.
         standardize: one of ``rhm.colour.alternatives.STANDARDIZE``, applied to every scene first.
-        method: name of the colour augmentation.
-        sources: domains trained on.
-        source_histograms: by domain, the share of each of 256 levels from black to white, per
-            band.
-        training_images: number of images trained on.
-        split_hash: of the catalog's splits.
-        seed: of the run.
-        licence: of the imagery and labels trained on, in words; empty where nobody said.
-        rhm_version: of the program that trained it.
+        method: names of the standardisation and augmentations, and of the adaptation, under which
+            reports compare the model with others.
+        sources: names of the training domains.
+        source_histograms: by training domain and band, the share of pixels at each of 256 levels
+            from black to white.
+        training_images: number of training images.
+        split_hash: hash of the catalog's splits.
+        seed: seed of the run.
+        licence: licence of the training imagery and labels, in words; empty if unknown.
+        rhm_version: version of rhm that trained the model.
     """
 
     architecture: str
@@ -72,35 +76,37 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         if not isinstance(self.bands, int) or self.bands < 1:
-            raise ValueError("bands is a number from 1")
+            raise ValueError("bands must be an integer of at least 1")
         for name in ("mean", "std"):
             values = getattr(self, name)
             if len(values) not in (1, self.bands) or not all(map(_is_finite, values)):
-                raise ValueError(f"{name} is one number, or one per band")
+                raise ValueError(f"{name} must be one number, or one per band")
         if self.standardize not in STANDARDIZE:
-            raise ValueError(f"standardize is one of {', '.join(STANDARDIZE)}")
+            raise ValueError(f"standardize must be one of {', '.join(STANDARDIZE)}")
         if min(self.std) <= 0:
-            raise ValueError("std is above 0")
+            raise ValueError("std must be above 0")
         self._check_imagery()
 
     def _check_imagery(self) -> None:
         for dtype, scaling in self.scalings.items():
             if dtype != scaling.dtype or len(scaling.low) != self.bands:
-                raise ValueError(f"the scaling of {dtype} is not one of {self.bands} bands")
+                raise ValueError(
+                    f"the scaling of {dtype} must have that dtype and {self.bands} bands"
+                )
         if not _is_finite(self.threshold) or not 0 <= self.threshold <= 1:
-            raise ValueError("threshold is a probability")
+            raise ValueError("threshold must be in [0, 1]")
         expected = self.expected_iou
         if expected is not None and not (_is_finite(expected) and 0 <= expected <= 1):
-            raise ValueError("expected_iou is a share, or null")
+            raise ValueError("expected_iou must be in [0, 1], or null")
         if self.gsd_m is not None and not (_is_finite(self.gsd_m) and self.gsd_m > 0):
-            raise ValueError("gsd_m is a positive number, or null")
+            raise ValueError("gsd_m must be a positive number, or null")
         for shares in self.source_histograms.values():
             if np.asarray(shares, dtype=np.float64).shape != (self.bands, 256):
-                raise ValueError("source_histograms have 256 levels per band")
+                raise ValueError("source_histograms must have 256 levels per band")
         names = (self.architecture, self.encoder, self.method, self.split_hash, self.licence)
         for text in (*names, self.rhm_version, *self.classes, *self.sources):
             if not isinstance(text, str):
-                raise ValueError(f"{text!r} is not a name")
+                raise ValueError(f"{text!r} must be a text")
 
     def to_json(self) -> str:
         """Return the description as JSON text."""
@@ -108,16 +114,16 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, text: str) -> "ModelSpec":
-        """Read what ``to_json`` wrote.
+        """Read a description from the JSON text of ``to_json``.
 
         Raises:
-            ModelFileError: the text is not a description of a version known here.
+            ModelFileError: the text is not a description, or has a higher format number.
         """
         try:
             values = json.loads(text)
             version = int(values.pop("format"))
             if version > FORMAT:
-                raise ValueError(f"written by a later version (format {version})")
+                raise ValueError(f"written by a later version of rhm (format {version})")
             scalings = values.pop("scalings")
             for name in ("mean", "std", "classes", "sources"):
                 values[name] = tuple(values[name])
@@ -137,25 +143,25 @@ class ModelSpec:
 
     @property
     def needs_histogram(self) -> bool:
-        """Whether an image's histogram decides its input: the model standardises scenes."""
+        """Whether the input of an image depends on its histogram: the model standardises scenes."""
         return STANDARDIZE[self.standardize] is not None
 
     def known_scaling(self, dtype: str) -> Scaling | None:
-        """Return the range of imagery of a dtype, or None where each image's must be measured.
+        """Return the value range of imagery of a dtype, or None if it must be measured.
 
-        What the model stores is applied as it is; other 8-bit imagery fills its type.
+        The range that the model stores is used unchanged. Other 8-bit imagery fills its type.
         """
         whole = Scaling.of_bytes(self.bands) if dtype == "uint8" else None
         return self.scalings.get(dtype, whole)
 
     def scaling_of(self, raster: Raster) -> Scaling:
-        """Return the range, black to white, in which the model sees a raster.
+        """Return the value range, from black to white, in which the model sees a raster.
 
-        Where the model knows none of its dtype, the raster's own is measured: all that can be
-        done, and worth saying.
+        If the model knows no range for its dtype, the raster's own range is measured: nothing
+        better can be done, but the user should know.
 
         Raises:
-            ModelFileError: the raster has another number of bands than the model takes.
+            ModelFileError: the number of bands is not that of the model.
             RasterError: the raster cannot be read.
         """
         self.check_bands(len(raster.info.bands), raster.info.path)
@@ -166,16 +172,16 @@ class ModelSpec:
         """Return the map from an image's stored values to the network's normalised input.
 
         Args:
-            imagery: the image's range, black to white; or its dtype, where the model knows the
-                range of that.
-            scene: the image's histogram, where ``needs_histogram``.
+            imagery: value range of the image, from black to white; or its dtype, if the model
+                knows a range for it.
+            scene: histogram of the image; required if ``needs_histogram``.
 
         Raises:
-            ValueError: the histogram is missing, or the model knows no range of the dtype.
+            ValueError: the histogram is missing, or the model knows no range for the dtype.
         """
         scaling = self.known_scaling(imagery) if isinstance(imagery, str) else imagery
         if scaling is None:
-            raise ValueError(f"the model stores no range of {imagery} imagery")
+            raise ValueError(f"the model stores no value range for {imagery} imagery")
         table = _normalization(scaling, self.mean, self.std)
         if not self.needs_histogram:
             return table
@@ -184,20 +190,24 @@ class ModelSpec:
         return standardized(self.standardize, scene, scaling.low, scaling.high).then(table)
 
     def table_of(self, raster: Raster) -> PixelMap:
-        """Return the ``input_table`` of a raster, which is measured as far as that is needed.
+        """Return the ``input_table`` of a raster, and measure the raster as far as necessary.
 
         Raises:
-            ModelFileError: the raster has another number of bands than the model takes.
+            ModelFileError: the number of bands is not that of the model.
             RasterError: the raster cannot be read.
         """
         scaling = self.scaling_of(raster)
         return self.input_table(scaling, histogram_of(raster) if self.needs_histogram else None)
 
     def check_bands(self, bands: int, image: str) -> None:
-        """Check that an image has as many bands as the model wants.
+        """Check that an image has as many bands as the model takes.
+
+        Args:
+            bands: number of bands of the image.
+            image: name of the image, for the message.
 
         Raises:
-            ModelFileError: it has another number.
+            ModelFileError: the numbers differ.
         """
         if bands != self.bands:
             raise ModelFileError(
@@ -205,21 +215,23 @@ class ModelSpec:
             )
 
     def source_distance(self, histogram: NDArray[np.float64]) -> tuple[str, NDArray[np.float64]]:
-        """Return the nearest training domain and the 1-Wasserstein distance to it per band.
+        """Return the nearest training domain and its 1-Wasserstein distance in each band.
 
         Args:
-            histogram: (bands, 256) shares of an image's levels from black to white.
+            histogram: (bands, 256) share of an image's pixels at each level from black to white.
 
         Returns:
-            The domain's name, and (bands,) float64 in shares of the range.
+            The name of the domain, and the distances, (bands,) float64, as shares of the range.
 
         Raises:
-            ModelFileError: the model does not know its training domains' histograms.
+            ModelFileError: the model does not store the histograms of its training domains.
         """
         if not self.source_histograms:
-            raise ModelFileError("the model does not record what its training imagery looked like")
+            raise ModelFileError(
+                "the model does not record the histograms of its training imagery: train it again"
+            )
         distances = {
-            name: np.abs(np.cumsum(np.asarray(shares) - histogram, axis=1)).sum(axis=1) / 255.0
+            name: share_distance(shares, histogram, with_rest=True)
             for name, shares in self.source_histograms.items()
         }
         nearest = min(distances, key=lambda name: float(distances[name].mean()))
@@ -228,7 +240,7 @@ class ModelSpec:
 
 @lru_cache(maxsize=8)
 def _normalization(scaling: Scaling, mean: tuple[float, ...], std: tuple[float, ...]) -> PixelMap:
-    # Training asks for the same few once a chip.
+    # Training needs the same few tables for every chip.
     return scaling.table(mean, std)
 
 

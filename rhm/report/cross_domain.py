@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from rhm.errors import ConfigError
-from rhm.report.runs import DomainScores, Interval, Run, Shift
+from rhm.evaluation.scores import DomainScores, Interval, Shift
+from rhm.report.runs import EvaluatedRun
 
 BASELINE = "none"
 
@@ -54,7 +55,7 @@ class Group:
     sources: tuple[str, ...]
     method: str
     label: str
-    runs: tuple[Run, ...]
+    runs: tuple[EvaluatedRun, ...]
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -153,7 +154,7 @@ class ScoreRow:
     scores: dict[str, ScoreEstimate]
 
 
-def group_runs(runs: Iterable[Run]) -> tuple[Group, ...]:
+def group_runs(runs: Iterable[EvaluatedRun]) -> tuple[Group, ...]:
     """Group runs by training domains and method, the baseline first.
 
     Two runs of one group with the same seed cannot be told apart as seeds: such a group is
@@ -175,7 +176,7 @@ def group_runs(runs: Iterable[Run]) -> tuple[Group, ...]:
     return tuple(groups)
 
 
-def targets_of(runs: Iterable[Run]) -> tuple[Target, ...]:
+def targets_of(runs: Iterable[EvaluatedRun]) -> tuple[Target, ...]:
     """Every scored domain once: training domains, then unseen ones, then synthetic shifts."""
     places: dict[Target, int] = {}
     for run in runs:
@@ -198,7 +199,7 @@ def role_of(domain: DomainScores) -> str:
     return "source" if domain.role == "source" else "unseen"
 
 
-def find_domain(run: Run, target: Target) -> DomainScores | None:
+def find_domain(run: EvaluatedRun, target: Target) -> DomainScores | None:
     """The run's scores on a target, if it has any."""
     return next((d for d in run.scores.domains if target_of(d) == target), None)
 
@@ -320,7 +321,7 @@ def single_runs(groups: Sequence[Group]) -> tuple[Group, ...]:
     )
 
 
-def _order(run: Run) -> tuple[tuple[str, ...], bool, str, int, str]:
+def _order(run: EvaluatedRun) -> tuple[tuple[str, ...], bool, str, int, str]:
     scores = run.scores
     sources = tuple(sorted(set(scores.model.sources)))
     return sources, scores.method != BASELINE, scores.method, scores.seed, scores.run
@@ -343,7 +344,7 @@ def _all_scored(groups: Sequence[Group], target: Target, role: str) -> bool:
     )
 
 
-def _mean_iou(run: Run, targets: tuple[Target, ...]) -> Interval:
+def _mean_iou(run: EvaluatedRun, targets: tuple[Target, ...]) -> Interval:
     found = (find_domain(run, target) for target in targets)
     values = [d.pixel.iou.value for d in found if d is not None and d.pixel.iou.value is not None]
     return Interval(statistics.fmean(values), None, None)

@@ -8,9 +8,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from operator import sub
 
-from rhm.report import after_matching
+from rhm.colour.histogram import share_distance
+from rhm.colour.matching import matched_shares
+from rhm.evaluation.scores import HISTOGRAM_LEVELS, Example, Shares
 from rhm.report.cross_domain import (
     BASELINE,
     Group,
@@ -19,8 +20,9 @@ from rhm.report.cross_domain import (
     find_domain,
     role_of,
 )
-from rhm.report.runs import LEVELS, Cost, Example, Histogram, Run
+from rhm.report.runs import EvaluatedRun
 from rhm.report.svg import Points
+from rhm.training.callbacks.cost import Cost
 
 _CURVE_POINTS = 200
 
@@ -104,7 +106,7 @@ class GalleryView:
     """A tile as one run saw it."""
 
     method: str
-    run: Run
+    run: EvaluatedRun
     example: Example
 
 
@@ -175,8 +177,8 @@ def _band(
     after, left = None, None
     # Shares that add up to nothing are of a band without a pixel.
     if source and sum(source) > 0 and sum(histogram) > 0:
-        after = after_matching.matched(source, histogram)
-        left = after_matching.distance(after, histogram)
+        after = matched_shares(source, histogram)
+        left = float(share_distance(after, histogram))
     return BandHistogram(histogram, source, distance, after, left, _quantiles(histogram))
 
 
@@ -247,14 +249,11 @@ def _pool(points: list[tuple[float, float, int]]) -> ReliabilityBin:
     return ReliabilityBin(confidence, frequency, total)
 
 
-def _nearest(histogram: Histogram, sources: Mapping[str, Histogram]) -> str | None:
+def _nearest(histogram: Shares, sources: Mapping[str, Shares]) -> str | None:
     """The training domain at the least 1-Wasserstein distance, mean over bands."""
 
     def distance(name: str) -> float:
-        return sum(
-            sum(abs(difference) for difference in accumulate(map(sub, ours, theirs)))
-            for ours, theirs in zip(histogram, sources[name], strict=True)
-        )
+        return float(share_distance(histogram, sources[name]).mean())
 
     return min(sorted(sources), key=distance, default=None)
 
@@ -264,7 +263,7 @@ def _quantiles(histogram: tuple[float, ...]) -> tuple[float, float, float]:
     cumulative = list(accumulate(histogram))
     low, median, high = (
         next(level for level, share in enumerate(cumulative) if share >= q * cumulative[-1])
-        / (LEVELS - 1)
+        / (HISTOGRAM_LEVELS - 1)
         for q in (0.05, 0.5, 0.95)
     )
     return low, median, high
@@ -291,7 +290,7 @@ def _compared(
     return order[:2]
 
 
-def _tiles(labels: tuple[str, ...], runs: list[Run], target: Target) -> list[GalleryTile]:
+def _tiles(labels: tuple[str, ...], runs: list[EvaluatedRun], target: Target) -> list[GalleryTile]:
     """The first run's examples with the second's view of the same tile, then the second's rest."""
     tiles: dict[tuple[str, int, int], list[GalleryView]] = {}
     for label, run in zip(labels, runs, strict=True):

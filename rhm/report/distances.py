@@ -18,9 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import spearmanr
 
+from rhm.evaluation.scores import DomainScores, Levels
 from rhm.models import expectation
 from rhm.report.cross_domain import Group, Target, find_domain, role_of
-from rhm.report.runs import DomainScores, Levels, Run
+from rhm.report.runs import EvaluatedRun
 
 FEWEST = 4
 """Domains below which a rank correlation says nothing."""
@@ -104,7 +105,7 @@ def expected_iou(levels: Levels, threshold: float) -> float | None:
     return expectation.expected_iou(pixels, pixels * middle, lower >= threshold - 1e-9)
 
 
-def _measured(run: Run, target: Target) -> tuple[float, float, float] | None:
+def _measured(run: EvaluatedRun, target: Target) -> tuple[float, float, float] | None:
     """Distance, expected loss and loss of a run on an unseen domain."""
     domain = find_domain(run, target)
     if domain is None or role_of(domain) != "unseen":
@@ -118,7 +119,7 @@ def _measured(run: Run, target: Target) -> tuple[float, float, float] | None:
     return statistics.fmean(known), expected, loss
 
 
-def _scored(run: Run, domains: Sequence[DomainScores]) -> tuple[float, float] | None:
+def _scored(run: EvaluatedRun, domains: Sequence[DomainScores]) -> tuple[float, float] | None:
     """Mean expected IoU and IoU of the domains that have both."""
     pairs = [
         (expected, domain.pixel.iou.value)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rhm.report.cross_domain import Group
-from rhm.report.runs import LogPoints
 from rhm.report.svg import Axes, Mark, Panel, Points, frame, padded
+from rhm.training.callbacks.training_log import LogPoints
 
 _COLLAPSE = {
     "nc1": "NC1, spread within classes",

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,77 +11,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rhm.errors import ConfigError
 from rhm.files import write_text
-from rhm.report import plots, presenters
-from rhm.report.cross_domain import (
-    BASELINE,
-    Difference,
-    Group,
-    Matrix,
-    Ranking,
-    ScoreRow,
-    group_runs,
-    matrix,
-    method_differences,
-    rankings,
-    score_rows,
-    single_runs,
-    targets_of,
-)
-from rhm.report.diagnostics import (
-    DomainHistogram,
-    Gallery,
-    Reliability,
-    RunCost,
-    TrainingCurve,
-    costs,
-    galleries,
-    histograms,
-    reliability,
-    training_curves,
-)
-from rhm.report.distances import (
-    DistanceLoss,
-    RankCorrelation,
-    distance_losses,
-    rank_correlations,
-)
-from rhm.report.feature_curves import FeatureCurve, feature_curves
 from rhm.report.numbers import count, number, signed
-from rhm.report.runs import Run, load_run
-from rhm.report.thresholds import (
-    PrecisionRecall,
-    ThresholdGain,
-    precision_recall,
-    threshold_gains,
-)
-from rhm.report.wording import headlines, notes
+from rhm.report.runs import load_run
+from rhm.report.section import Comparison, Section
+from rhm.report.sections import build_sections
 
 FORMAT = 2
-
-
-@dataclass(frozen=True)
-class Report:
-    """Everything that the page shows."""
-
-    groups: tuple[Group, ...]
-    headlines: tuple[str, ...]
-    notes: tuple[str, ...]
-    rankings: tuple[Ranking, ...]
-    matrix: Matrix
-    differences: tuple[Difference, ...]
-    object_differences: tuple[Difference, ...]
-    scores: tuple[ScoreRow, ...]
-    run_scores: tuple[ScoreRow, ...]
-    reliability: tuple[Reliability, ...]
-    precision_recall: tuple[PrecisionRecall, ...]
-    thresholds: tuple[ThresholdGain, ...]
-    histograms: tuple[DomainHistogram, ...]
-    distances: tuple[DistanceLoss, ...]
-    correlations: tuple[RankCorrelation, ...]
-    galleries: tuple[Gallery, ...]
-    curves: tuple[TrainingCurve, ...]
-    feature_curves: tuple[FeatureCurve, ...]
-    costs: tuple[RunCost, ...]
+"""Version of ``report.json``."""
 
 
 def write_report(runs: Sequence[Path], destination: Path) -> Path:
@@ -108,76 +43,22 @@ def write_report(runs: Sequence[Path], destination: Path) -> Path:
     if not runs:
         raise ConfigError("no runs given: name at least one run folder")
     folders = list(dict.fromkeys(Path(run).resolve() for run in runs))
-    report = build_report([load_run(folder) for folder in folders])
-    page = render(report, numbers.name)
-    write_text(numbers, json.dumps(document(report), indent=1, allow_nan=False) + "\n")
+    sections = build_sections(Comparison.of(load_run(folder) for folder in folders))
+    page = render(sections, numbers.name)
+    write_text(numbers, json.dumps(document(sections), indent=1, allow_nan=False) + "\n")
     write_text(destination, page)
     return destination
 
 
-def build_report(runs: Sequence[Run]) -> Report:
-    """Compute every table of the report."""
-    groups = group_runs(runs)
-    targets = targets_of(runs)
-    ranked = rankings(groups, targets)
-    distances = distance_losses(groups, targets)
-    return Report(
-        groups=groups,
-        headlines=headlines(ranked),
-        notes=notes(groups),
-        rankings=ranked,
-        matrix=matrix(groups, targets),
-        differences=method_differences(groups, targets, "iou"),
-        object_differences=method_differences(groups, targets, "object_f1"),
-        scores=score_rows(groups, targets),
-        run_scores=score_rows(single_runs(groups), targets),
-        reliability=reliability(groups, targets),
-        precision_recall=precision_recall(groups, targets),
-        thresholds=threshold_gains(groups, targets),
-        histograms=histograms(groups, targets),
-        distances=distances,
-        correlations=rank_correlations(distances),
-        galleries=galleries(groups, ranked, targets),
-        curves=training_curves(groups),
-        feature_curves=feature_curves(groups),
-        costs=costs(groups),
-    )
-
-
-def document(report: Report) -> dict[str, Any]:
+def document(sections: Sequence[Section]) -> dict[str, Any]:
     """The report's numbers as plain values for JSON; pictures and outlines are left out."""
-    plain = {"format": FORMAT, "headlines": report.headlines, "notes": report.notes}
-    plain["runs"] = _run_rows(report.groups)
-    for name in ("rankings", "differences", "object_differences", "scores", "run_scores"):
-        plain[name] = [asdict(row) for row in getattr(report, name)]
-    for name in (
-        "reliability",
-        "precision_recall",
-        "thresholds",
-        "histograms",
-        "distances",
-        "correlations",
-        "curves",
-        "feature_curves",
-        "costs",
-    ):
-        plain[name] = [asdict(row) for row in getattr(report, name)]
-    plain["matrix"] = asdict(report.matrix)
-    plain["gallery"] = [
-        {
-            "sources": gallery.sources,
-            "target": asdict(tile.target),
-            "tile": tile.name,
-            "method": view.method,
-            "run": view.run.scores.run,
-            "kind": view.example.kind,
-            "iou": view.example.iou,
-        }
-        for gallery in report.galleries
-        for tile in gallery.tiles
-        for view in tile.views
-    ]
-    return plain
+    numbers: dict[str, Any] = {"format": FORMAT}
+    for section in sections:
+        numbers |= section.numbers
+    # These two have always been the last of the file, wherever they stand on the page.
+    for name in ("matrix", "gallery"):
+        numbers[name] = numbers.pop(name)
+    return numbers
 
 
 def environment() -> Environment:
@@ -199,49 +80,27 @@ def script_hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
-def render(report: Report, numbers_name: str) -> str:
-    """The page, as HTML that needs nothing beside itself."""
-    styles = plots.series_styles([group.label for group in report.groups])
-    known = [c.iou.mean for row in report.matrix.rows for c in row.cells if c and c.iou.mean]
+def render(sections: Sequence[Section], numbers_name: str) -> str:
+    """The page, as HTML that needs nothing beside itself.
+
+    Args:
+        sections: in the order of the page.
+        numbers_name: name of the file with the numbers.
+    """
     templates = environment()
-    script = templates.get_template("slider.js").render()
+
+    def contents(section: Section) -> str:
+        return templates.from_string(section.fragment).render(section.view).strip("\n")
+
+    scripts = [
+        templates.from_string(section.script).render()
+        for section in sections
+        if section.shown and section.script
+    ]
     return templates.get_template("report.html").render(
-        script=script,
-        script_hash=script_hash(script),
-        report=report,
+        sections=sections,
+        contents=contents,
+        scripts=scripts,
+        script_hash=script_hash,
         numbers_name=numbers_name,
-        baseline=BASELINE,
-        method_legend=[(method, f"line {style}") for method, style in styles.items()],
-        ranking_blocks=presenters.ranking_blocks(report.rankings),
-        runs=presenters.run_table(_run_rows(report.groups)),
-        configurations=[
-            (run.scores.run, run.config) for g in report.groups for run in g.runs if run.config
-        ],
-        several_sources=len({group.sources for group in report.groups}) > 1,
-        highest_iou=max(known, default=1.0),
-        score_blocks=presenters.by_target(report.scores),
-        run_blocks=presenters.by_target(report.run_scores),
-        difference_blocks=presenters.difference_blocks(
-            report.differences, report.object_differences, styles
-        ),
-        reliability_panels=presenters.reliability_panels(report.reliability, styles),
-        precision_recall_panels=presenters.precision_recall_panels(report.precision_recall, styles),
-        threshold_blocks=presenters.by_target(report.thresholds),
-        distance_panels=plots.distance_panels(report.distances, styles),
-        histogram_figures=presenters.histogram_figures(report.histograms),
-        curve_blocks=presenters.curve_blocks(report.curves, styles),
-        feature_blocks=presenters.feature_blocks(report.feature_curves, styles),
-        galleries=presenters.gallery_views(report.galleries),
     )
-
-
-def _run_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    rows = []
-    for group in groups:
-        for run in group.runs:
-            row = asdict(run.scores.model) | {"config": run.config, "sources": group.sources}
-            del row["histograms"]  # with the domains they are compared with
-            for name in ("run", "method", "seed", "split", "catalog", "created", "threshold"):
-                row[name] = getattr(run.scores, name)
-            rows.append(row)
-    return rows

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rhm.evaluation.scores import Levels
 from rhm.report.cross_domain import Group, Target, find_domain
-from rhm.report.runs import Levels, Run
+from rhm.report.runs import EvaluatedRun
 from rhm.report.svg import Points
 
 
@@ -132,12 +133,12 @@ def threshold_gains(
     return tuple(rows)
 
 
-def _levels(run: Run, target: Target) -> Levels | None:
+def _levels(run: EvaluatedRun, target: Target) -> Levels | None:
     domain = find_domain(run, target)
     return domain.calibration.levels if domain and domain.calibration.levels.pixels else None
 
 
-def _gain(run: Run, target: Target) -> tuple[float, float, float, float] | None:
+def _gain(run: EvaluatedRun, target: Target) -> tuple[float, float, float, float] | None:
     """The threshold used, its IoU, the best threshold, and its IoU."""
     domain = find_domain(run, target)
     levels = _levels(run, target)

@@ -1,1 +1,1 @@
-"""The sample world: synthetic towns, seen by synthetic sensors, written as real files."""
+"""The sample world: synthetic towns imaged by synthetic sensors, written as real files."""

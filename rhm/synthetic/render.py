@@ -1,4 +1,4 @@
-"""The look of a town from straight above: a layout rendered as an image of reflectance."""
+"""A town seen from directly above: a layout rendered as an image of reflectance."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _CAR_COLOURS: tuple[Colour, ...] = (
     (0.06, 0.10, 0.24),
 )
 _POOL: Colour = (0.10, 0.34, 0.42)
-# What is left of the light in shadow: the sky's, which is bluer than the sun's.
+# Light that remains in shadow: that of the sky, which is bluer than that of the sun.
 _SHADE = np.array([0.34, 0.38, 0.46], np.float32)
 _SHIFT = 4  # cv2's fixed-point coordinates: sixteenths of a pixel
 
@@ -29,14 +29,14 @@ _SHIFT = 4  # cv2's fixed-point coordinates: sixteenths of a pixel
 def render(
     town: Town, layout: Layout, shape: tuple[int, int], gsd_m: float, *, rng: np.random.Generator
 ) -> Image:
-    """Render ``layout`` as ``town`` looks from above.
+    """Render ``layout`` as seen from above.
 
     Args:
-        town: colours and sun.
-        layout: what lies where.
+        town: colours of the town and position of the sun.
+        layout: positions of all objects.
         shape: height and width in pixels.
         gsd_m: metres per pixel.
-        rng: draws textures and the colours of cars and trees.
+        rng: random generator for textures and the colours of cars and trees.
 
     Returns:
         Reflectance in 0..1, (H, W, 3) float32, bands red, green, blue.
@@ -54,7 +54,7 @@ def render(
 
 @dataclass(frozen=True)
 class Canvas:
-    """Pixels, (H, W, 3), a noise field of zero mean, (H, W), and metres per pixel."""
+    """Pixels (H, W, 3), a noise field (H, W) with mean zero, and the metres per pixel."""
 
     pixels: Image
     noise: Image
@@ -62,18 +62,18 @@ class Canvas:
 
     @classmethod
     def blank(cls, shape: tuple[int, int], gsd_m: float, *, rng: np.random.Generator) -> "Canvas":
-        """A black canvas with noise at several scales, as lawns and sand have it."""
+        """Return a black canvas with noise at several scales, as on lawns and sand."""
         noise = noise_field(shape, gsd_m, (gsd_m, 1.5, 6.0, 30.0), rng=rng)
         return cls(np.zeros((*shape, 3), np.float32), noise, gsd_m)
 
     def fill(
         self, points: Points, colour: Colour, *, opacity: float = 1.0, texture: float = 0.05
     ) -> None:
-        """Fill a polygon, (N, 2) in metres, with antialiased edges.
+        """Fill a polygon (N, 2), in metres, with antialiased edges.
 
-        ``texture`` is how strongly the noise field modulates the colour.
+        ``texture`` is the strength with which the noise field modulates the colour.
         """
-        if len(points) == 0:  # what is left of a narrow lot inside its hedge
+        if len(points) == 0:  # what remains of a narrow lot inside its hedge
             return
         window, mask = self._stencil(points)
         if mask.size:
@@ -83,19 +83,19 @@ class Canvas:
             pixels += weight * (np.array(colour, np.float32) * shades - pixels)
 
     def darken(self, shadows: npt.NDArray[np.uint8], softness_m: float) -> None:
-        """Take the sun's light away where ``shadows``, (H, W), is 255."""
+        """Remove the direct sunlight where ``shadows``, (H, W), is 255."""
         soft = cv2.GaussianBlur(shadows, (0, 0), max(0.3, softness_m / self.gsd_m))
         self.pixels[:] *= 1 - (soft.astype(np.float32) / 255)[..., None] * (1 - _SHADE)
 
     def fixed_point(self, points: Points) -> npt.NDArray[np.int32]:
-        """Metres, (N, 2), as cv2's fixed-point pixel coordinates, whose origin is a centre."""
+        """Convert metres (N, 2) to cv2's fixed-point coordinates, with origin at a pixel centre."""
         sixteenths: npt.NDArray[np.int32] = np.round(
             (points / self.gsd_m - 0.5) * 2**_SHIFT
         ).astype(np.int32)
         return sixteenths
 
     def _stencil(self, points: Points) -> tuple[tuple[slice, slice], npt.NDArray[np.uint8]]:
-        """The window around a polygon, clipped to the canvas, and its coverage there, 0..255."""
+        """Return the window around a polygon, clipped to the canvas, and its coverage, 0..255."""
         height, width = self.noise.shape
         low = np.clip(np.floor(points.min(axis=0) / self.gsd_m) - 1, 0, (width, height))
         high = np.clip(np.ceil(points.max(axis=0) / self.gsd_m) + 1, 0, (width, height))
@@ -110,7 +110,7 @@ class Canvas:
 def noise_field(
     shape: tuple[int, int], gsd_m: float, scales_m: Sequence[float], *, rng: np.random.Generator
 ) -> Image:
-    """Draw noise of mean 0 and variance near 1, (H, W) float32, in equal parts at each scale."""
+    """Return noise (H, W) float32 with mean 0 and variance near 1, in equal parts at each scale."""
     noise = np.zeros(shape, np.float32)
     for scale_m in scales_m:
         cells = [max(2, round(side * gsd_m / scale_m)) for side in shape]
@@ -153,7 +153,7 @@ def _paint_centre_line(canvas: Canvas, line: shapely.LineString, town: Town) -> 
 
 
 def _strip(ends: Points, width_m: float) -> Points:
-    """The corners, (4, 2), of a strip along the line between two points, (2, 2)."""
+    """Return the corners (4, 2) of a strip along the line between two points (2, 2)."""
     along = ends[1] - ends[0]
     side = np.array([-along[1], along[0]]) / np.hypot(*along) * width_m / 2
     return np.array([ends[0] - side, ends[0] + side, ends[1] + side, ends[1] - side])
@@ -166,7 +166,7 @@ def _paint_car(canvas: Canvas, car: Box, *, rng: np.random.Generator) -> None:
 
 
 def _shade_ground(canvas: Canvas, town: Town, layout: Layout) -> None:
-    """The shadows that buildings cast on the ground: each wing swept away from the sun."""
+    """Draw the shadows of buildings on the ground: each wing swept away from the sun."""
     shadows = np.zeros(canvas.noise.shape, np.uint8)
     away = -town.sun_xy / np.tan(np.radians(town.sun_elevation_deg))
     for building in layout.buildings:
@@ -188,7 +188,7 @@ def _paint_roof(
 
 
 def _paint_gable(canvas: Canvas, town: Town, wing: Box, colour: Colour) -> None:
-    """Two slopes, each as bright as it faces the sun, and the ridge between them."""
+    """Draw two slopes, brighter the more they face the sun, and the ridge between them."""
     canvas.fill(wing.corners, colour, texture=0.05)
     elevation, pitch = np.radians(town.sun_elevation_deg), np.radians(32.0)
     for side in (-1, 1):
@@ -204,7 +204,7 @@ def _paint_gable(canvas: Canvas, town: Town, wing: Box, colour: Colour) -> None:
 def _paint_flat_roof(
     canvas: Canvas, town: Town, wing: Box, colour: Colour, *, rng: np.random.Generator
 ) -> None:
-    """A parapet around a slightly darker deck, with a box or more of plant on it."""
+    """Draw a parapet around a slightly darker deck with one or more boxes of machinery."""
     canvas.fill(wing.corners, _scaled(colour, 1.12), texture=0.03)
     rim = 0.6 / np.array([np.hypot(*wing.long), np.hypot(*wing.short)])
     inner = 1 - np.minimum(rim, 0.3)
@@ -219,7 +219,7 @@ def _paint_flat_roof(
 
 
 def _paint_trees(canvas: Canvas, town: Town, trees: Points, *, rng: np.random.Generator) -> None:
-    """Shadows of all crowns first, then the crowns, lit from the side of the sun."""
+    """Draw the shadows of all crowns, then the crowns, lit from the direction of the sun."""
     shadows = np.zeros(canvas.noise.shape, np.uint8)
     away = -town.sun_xy / np.tan(np.radians(town.sun_elevation_deg))
     for tree in trees:
@@ -232,7 +232,7 @@ def _paint_trees(canvas: Canvas, town: Town, trees: Points, *, rng: np.random.Ge
 
 
 def _paint_crown(canvas: Canvas, town: Town, tree: Points, *, rng: np.random.Generator) -> None:
-    """A round crown with a wavy outline."""
+    """Draw a round crown with a wavy outline."""
     lobes, phases = np.array([3, 5, 8]), rng.uniform(0, 2 * np.pi, 3)
     sizes, tint = rng.uniform(0.03, 0.10, 3), np.exp(rng.normal(0, 0.2))
     low = np.maximum(np.floor((tree[:2] - 1.4 * tree[2]) / canvas.gsd_m), 0).astype(int)

@@ -1,7 +1,7 @@
-"""A synthetic town: what it is like, and where its streets, buildings and trees lie.
+"""A synthetic town: its properties, and the positions of its streets, buildings and trees.
 
-Everything is in metres in the town's own frame, x to the east and y to the south from the upper
-left corner, which is where the upper left corner of its rendered image lies.
+All coordinates are in metres, with x to the east and y to the south from the upper left corner,
+which is the upper left corner of the rendered image.
 """
 
 from dataclasses import dataclass
@@ -19,29 +19,29 @@ Use = Literal["homes", "halls", "park"]
 
 @dataclass(frozen=True)
 class Town:
-    """What makes one town look unlike another; colours are RGB reflectances in 0..1.
+    """The properties of a town; colours are RGB reflectances in 0..1.
 
     Attributes:
-        name: what its files are called after.
-        epsg: the code of its coordinate reference system.
+        name: name that its files begin with.
+        epsg: EPSG code of its coordinate reference system.
         origin_xy_m: easting and northing of the upper left corner.
-        angle_deg: how far the street grid is turned.
-        sun_azimuth_deg: where the light comes from, clockwise from north.
-        sun_elevation_deg: how high the sun stands.
-        irregularity: 0 for an exact grid; the share by which cuts between blocks wander.
-        block_m2: blocks are cut until none is larger.
-        lot_m2: lots with one house are cut until none is larger.
-        street_width_m: kerb to kerb, of an ordinary street.
-        flat_share: the share of houses with a flat roof.
-        gable_colours: of pitched roofs.
-        flat_colours: of flat roofs.
-        grounds: of lots; each lot takes one of them.
-        asphalt: of streets.
-        pavement: of sidewalks, drives and yards.
-        foliage: of trees and hedges.
-        trees_per_hectare: on lots; parks have twice as many.
-        lined_share: the share of blocks with trees along the kerb.
-        pool_share: the share of homes with a pool.
+        angle_deg: rotation of the street grid.
+        sun_azimuth_deg: direction of the sun, clockwise from north.
+        sun_elevation_deg: elevation of the sun.
+        irregularity: relative deviation of the cuts between blocks; 0 for an exact grid.
+        block_m2: largest area of a block.
+        lot_m2: largest area of a lot with one house.
+        street_width_m: width of an ordinary street from kerb to kerb.
+        flat_share: share of houses with a flat roof.
+        gable_colours: colours of pitched roofs.
+        flat_colours: colours of flat roofs.
+        grounds: colours of lots, one of which is chosen for each lot.
+        asphalt: colour of streets.
+        pavement: colour of sidewalks, drives and yards.
+        foliage: colour of trees and hedges.
+        trees_per_hectare: density of trees on lots; parks have twice as many.
+        lined_share: share of blocks with trees along the kerb.
+        pool_share: share of homes with a pool.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Town:
 
     @property
     def sun_xy(self) -> Points:
-        """The unit vector that points towards the sun on the ground, (2,)."""
+        """Unit vector (2,) on the ground that points towards the sun."""
         azimuth = np.radians(self.sun_azimuth_deg)
         return np.array([np.sin(azimuth), -np.cos(azimuth)])
 
@@ -135,7 +135,7 @@ TOWNS: dict[str, Town] = {
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle at any angle: centre and the two half axes, each (2,), the longer one first."""
+    """A rotated rectangle: its centre and two half axes, each (2,), the longer one first."""
 
     centre: Points
     long: Points
@@ -143,7 +143,7 @@ class Box:
 
     @classmethod
     def around(cls, polygon: Any) -> "Box":
-        """The smallest rectangle around a shapely polygon (rotating calipers)."""
+        """Return the smallest rectangle around a shapely polygon (rotating calipers)."""
         corners = shapely.get_coordinates(polygon.minimum_rotated_rectangle)[:4]
         first, second = (corners[1] - corners[0]) / 2, (corners[2] - corners[1]) / 2
         if np.hypot(*first) < np.hypot(*second):
@@ -168,7 +168,7 @@ class Box:
         return _unit(self.short)
 
     def part(self, along: tuple[float, float], across: tuple[float, float]) -> Points:
-        """The corners, (4, 2), of what lies between two shares (-1..1) of each half axis."""
+        """Return the corners (4, 2) of the part between two shares (-1..1) of each half axis."""
         (a0, a1), (b0, b1) = along, across
         shares = np.array([[a0, b0], [a1, b0], [a1, b1], [a0, b1]])
         corners: Points = self.centre + shares @ np.stack([self.long, self.short])
@@ -191,13 +191,13 @@ class Building:
 
     @cached_property
     def footprint(self) -> Any:
-        """The ground that it covers, a shapely polygon."""
+        """The footprint on the ground, a shapely polygon."""
         return shapely.union_all([shapely.Polygon(wing.corners) for wing in self.wings])
 
 
 @dataclass(frozen=True)
 class Lot:
-    """A piece of a block, what stands on it, and the drive from its building to the street."""
+    """A piece of a block, the objects on it, and the drive from its building to the street."""
 
     polygon: Any
     use: Use
@@ -209,15 +209,15 @@ class Lot:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything of a town lies, in metres.
+    """The positions of all objects of a town, in metres.
 
     Attributes:
         size_m: width and height of the town.
-        streets: (line, width in metres) of each street, shapely lines.
-        blocks: the ground between the streets, shapely polygons.
+        streets: shapely line and width in metres of each street.
+        blocks: the ground between the streets, as shapely polygons.
         lots: the pieces of the blocks.
         trees: x, y and crown radius of each tree, (N, 3).
-        cars: parked along the streets and in the yards of halls.
+        cars: cars parked along the streets and in the yards of halls.
     """
 
     size_m: tuple[float, float]
@@ -229,5 +229,5 @@ class Layout:
 
     @property
     def buildings(self) -> list[Building]:
-        """Every building, in the order of its lot."""
+        """All buildings, in the order of their lots."""
         return [lot.building for lot in self.lots if lot.building is not None]

@@ -1,4 +1,4 @@
-"""The plan of a synthetic town: streets, lots, buildings, trees and cars, drawn from a seed."""
+"""The plan of a synthetic town: random streets, lots, buildings, trees and cars."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,14 +15,14 @@ _USES: tuple[Use, ...] = ("homes", "halls", "park")
 def lay_out(town: Town, size_m: tuple[float, float], *, rng: np.random.Generator) -> Layout:
     """Lay out ``town`` over a rectangle of ``size_m`` (width, height).
 
-    The ground is cut across its longer side again and again, with streets along the cuts,
-    until it falls into blocks, and these into lots: as "Procedural modeling of cities" (Parish
-    and Mueller, SIGGRAPH 2001) makes lots of blocks.
+    The ground is repeatedly cut across its longer side, with streets along the cuts, into blocks.
+    The blocks are cut into lots in the same way (Parish and Mueller, "Procedural modeling of
+    cities", SIGGRAPH 2001).
 
     Args:
-        town: what the town is like.
-        size_m: how far it reaches; what stands on the edge is whole.
-        rng: draws everything that is left open.
+        town: properties of the town.
+        size_m: size of the town; objects on its edge are complete.
+        rng: random generator for everything else.
 
     Returns:
         The layout; no two of its buildings touch.
@@ -57,7 +57,7 @@ def _cut_up(
     rng: np.random.Generator,
     street_width_m: float = 0.0,
 ) -> tuple[list[Any], list[tuple[Any, float]]]:
-    """Cut ``ground`` until no piece exceeds ``largest_m2``; the pieces, and the cuts as streets."""
+    """Cut ``ground`` until no piece exceeds ``largest_m2``; return the pieces and the streets."""
     pending, pieces, streets = _polygons(ground), [], []
     while pending:
         piece = pending.pop()
@@ -69,7 +69,7 @@ def _cut_up(
         normal = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ box.along
         along = np.array([-normal[1], normal[0]]) * 2 * np.hypot(*box.long)
         middle = box.centre + box.long * rng.uniform(-2, 2) * irregularity
-        # The cuts that part large pieces are the town's through streets.
+        # The cuts between large pieces are the town's main streets.
         width = street_width_m * (1.6 if piece.area > 12 * largest_m2 else 1.0)
         for side in (-1, 1):
             near = middle + side * normal * width / 2
@@ -83,7 +83,7 @@ def _cut_up(
 
 
 def _polygons(geometry: Any) -> list[Any]:
-    """The polygons of any geometry that are more than slivers."""
+    """Return the polygons of a geometry, without slivers."""
     return [part for part in shapely.get_parts(geometry) if part.area > 1.0]
 
 
@@ -113,7 +113,7 @@ def _lot(polygon: Any, use: Use, block: Any, town: Town, *, rng: np.random.Gener
 
 
 def _build(lot: Any, use: Use, town: Town, *, rng: np.random.Generator) -> Building | None:
-    """A building that stays clear of the lot's edge; None where the lot is too odd or small."""
+    """Return a building inside the lot, or None if the lot is too irregular or small."""
     allowed = lot.buffer(-1.2)
     frame = Box.around(lot)
     along, across = frame.along, frame.across
@@ -135,7 +135,7 @@ def _build(lot: Any, use: Use, town: Town, *, rng: np.random.Generator) -> Build
 def _wings(
     frame: Box, along: Points, across: Points, use: Use, *, shrink: float, rng: np.random.Generator
 ) -> tuple[Box, ...]:
-    """One rectangle near the middle of the lot, or two that form an L."""
+    """Return one rectangle near the middle of the lot, or two that form an L."""
     if use == "halls":
         half = 0.5 * shrink * np.array([rng.uniform(30, 60), rng.uniform(18, 34)])
     else:
@@ -168,12 +168,12 @@ def _place_pool(lot: Any, building: Building, *, rng: np.random.Generator) -> Bo
 
 
 def _plant(lots: Sequence[Lot], town: Town, *, rng: np.random.Generator) -> Points:
-    """Trees on the lots, none rooted in a building or pool, some overhanging; (N, 3)."""
+    """Return trees (N, 3) on the lots; crowns may overhang buildings and pools."""
     trees = [np.empty((0, 3))]
     for lot in lots:
         density = town.trees_per_hectare * {"homes": 1.0, "halls": 0.25, "park": 2.0}[lot.use]
         points = _scatter(lot.polygon, rng.poisson(density * lot.polygon.area / 1e4), rng=rng)
-        # Trees stand in clumps: each has up to three companions within a few metres.
+        # Trees stand in groups: each has up to three others within a few metres.
         points = np.repeat(points, rng.choice([1, 2, 4], len(points), p=[0.5, 0.3, 0.2]), axis=0)
         points = points + rng.normal(0, 2.2, points.shape)
         radii = np.clip(rng.lognormal(np.log(2.4), 0.38, len(points)), 0.9, 5.0)
@@ -186,7 +186,7 @@ def _plant(lots: Sequence[Lot], town: Town, *, rng: np.random.Generator) -> Poin
 
 
 def _line_streets(blocks: Sequence[Any], town: Town, *, rng: np.random.Generator) -> Points:
-    """Trees at the kerb, where the town has them; (N, 3)."""
+    """Return the trees (N, 3) along the kerbs."""
     trees = [np.empty((0, 3))]
     for block in blocks:
         if rng.random() < town.lined_share:
@@ -199,7 +199,7 @@ def _line_streets(blocks: Sequence[Any], town: Town, *, rng: np.random.Generator
 
 
 def _scatter(polygon: Any, count: int, *, rng: np.random.Generator) -> Points:
-    """At most ``count`` random points inside ``polygon``, (N, 2)."""
+    """Return at most ``count`` random points (N, 2) inside ``polygon``."""
     low, high = np.array(polygon.bounds).reshape(2, 2)
     points = rng.uniform(low, high, (count, 2))
     inside: Points = points[shapely.contains_xy(polygon, points)]
@@ -222,7 +222,7 @@ def _cars_on_streets(
 
 
 def _cars_in_yards(lots: Sequence[Lot], *, rng: np.random.Generator) -> list[Box]:
-    """Cars side by side along the long sides of halls."""
+    """Return cars parked side by side along the long sides of halls."""
     cars = []
     for lot in lots:
         if lot.use != "halls" or lot.building is None:
@@ -240,7 +240,7 @@ def _cars_in_yards(lots: Sequence[Lot], *, rng: np.random.Generator) -> list[Box
 
 
 def _vary(colour: Colour, share: float, *, rng: np.random.Generator) -> Colour:
-    """The colour, brighter or darker by about ``share`` and a little off in hue."""
+    """Return a colour that is brighter or darker by about ``share``, with a slightly varied hue."""
     factors = np.exp(rng.normal(0, share)) * np.exp(rng.normal(0, share / 7, 3))
     red, green, blue = np.clip(np.array(colour) * factors, 0.0, 0.95).tolist()
     return red, green, blue

@@ -1,11 +1,11 @@
-"""The sample world: two synthetic towns, each seen by two sensors, written as real files.
+"""The sample world: two synthetic towns, each imaged by two sensors, written as real files.
 
     FOLDER/TOWN_SENSOR/images/TOWN_SENSOR_NN.tif        tiles, none of which overlap
     FOLDER/TOWN_SENSOR/footprints/TOWN_SENSOR_NN.gpkg   layer "buildings", clipped to the tile
-    FOLDER/scenes/birch_satellite.tif, .gpkg            a larger scene on ground of its own
+    FOLDER/scenes/birch_satellite.tif, .gpkg            a larger scene on separate ground
 
-Tile NN of a town is the same ground under both sensors. The sensors differ mostly in how they
-answer to light, band by band: what histogram matching can undo, and a plain stretch cannot.
+Tile NN of a town shows the same ground with both sensors. The sensors differ mainly in the
+radiometric response of each band, which histogram matching can undo, but a linear stretch cannot.
 """
 
 import math
@@ -30,20 +30,20 @@ from rhm.synthetic.town import TOWNS, Layout, Town
 from rhm.synthetic.town_plan import lay_out
 
 SCENE = ("birch", "satellite")
-_GAP_PX = 16  # between tiles, so that few buildings are cut in two by a pair of them
+_GAP_PX = 16  # between tiles, so that few buildings are cut by two of them
 _SMALLEST_PX = 64
 _SMALLEST_PART_M2 = 1.0
 
 
 @dataclass(frozen=True)
 class Response:
-    """How one band answers to light: strictly increasing from ``low`` to ``high``.
+    """The radiometric response of a band, which increases strictly from ``low`` to ``high``.
 
     Attributes:
-        low: the answer to no light, as a share of the largest value.
-        high: the answer to full reflectance, likewise.
-        gamma: exponent; below 1 it lifts the shadows, above 1 it deepens them.
-        saturation: above 0; how early bright things stop getting brighter.
+        low: response to no light, as a share of the largest value.
+        high: response to full reflectance, as a share of the largest value.
+        gamma: exponent; below 1 it brightens the shadows, above 1 it darkens them.
+        saturation: above 0; the larger it is, the earlier bright surfaces saturate.
     """
 
     low: float
@@ -52,7 +52,7 @@ class Response:
     saturation: float
 
     def __call__(self, reflectance: Image) -> Image:
-        """Return shares of the largest value for reflectance in 0..1, any shape."""
+        """Return shares of the largest value for reflectance in 0..1 of any shape."""
         rise = np.expm1(-self.saturation * reflectance**self.gamma) / np.expm1(-self.saturation)
         answer: Image = self.low + (self.high - self.low) * rise
         return answer
@@ -60,16 +60,16 @@ class Response:
 
 @dataclass(frozen=True)
 class Sensor:
-    """A camera above the town, and the air between.
+    """A camera above the town, and the atmosphere between.
 
     Attributes:
-        name: what its files are called after.
-        dtype: of the stored values.
-        largest: the largest value that it can store.
-        responses: of the red, the green and the blue band.
-        haze: share of the light, per band, that the air adds; it varies smoothly by a fifth.
-        blur_px: sigma of the point spread function.
-        noise: standard deviation in a surface of medium brightness, as a share of ``largest``.
+        name: name that its files contain.
+        dtype: dtype of the stored values.
+        largest: largest value that it can store.
+        responses: responses of the red, green and blue bands.
+        haze: share of light added by the atmosphere, per band; it varies smoothly by a fifth.
+        blur_px: sigma of the point spread function in pixels.
+        noise: standard deviation on a surface of medium brightness, as a share of ``largest``.
     """
 
     name: str
@@ -81,9 +81,9 @@ class Sensor:
     noise: float
 
     def see(self, reflectance: Image, *, rng: np.random.Generator) -> npt.NDArray[Any]:
-        """Turn reflectance, (H, W, 3) in 0..1, into stored values, (H, W, 3) of ``dtype``.
+        """Convert reflectance (H, W, 3) in 0..1 to stored values (H, W, 3) of ``dtype``.
 
-        In the order of the light's way: blur, haze, the bands' responses, noise, rounding.
+        Blur, haze, band responses, noise and rounding are applied in this order.
         """
         light = cv2.GaussianBlur(reflectance, (0, 0), self.blur_px)
         thickness = 1 + 0.2 * noise_field(light.shape[:2], 1.0, (200.0, 400.0), rng=rng)
@@ -137,7 +137,7 @@ class _Window:
     size: int
 
     def bounds_m(self, gsd_m: float) -> tuple[float, float, float, float]:
-        """The piece in the town's frame: left, top, right, bottom."""
+        """Bounds in town coordinates: left, top, right, bottom."""
         right, bottom = self.left + self.size, self.top + self.size
         return self.left * gsd_m, self.top * gsd_m, right * gsd_m, bottom * gsd_m
 
@@ -154,25 +154,25 @@ def write_sample_world(
     """Write the sample world, replacing files of the same names.
 
     Args:
-        folder: where; it is created if need be.
+        folder: folder to write to; it is created if necessary.
         tile_size: width and height of a tile in pixels.
-        tiles_per_domain: tiles of each town under each sensor.
+        tiles_per_domain: number of tiles of each town with each sensor.
         scene_size: width and height of the scene in pixels.
         gsd_m: ground sampling distance in metres.
-        seed: same seed and sizes, same pixels and polygons.
+        seed: the same seed and sizes give the same pixels and polygons.
 
     Returns:
-        The path of every image and footprint file, sorted.
+        Sorted paths of all image and footprint files.
 
     Raises:
-        ConfigError: a size, the number of tiles or the sampling distance is impossible.
+        ConfigError: a size, the number of tiles or the sampling distance is out of range.
         OutputError: the folder cannot be created or written to.
     """
     if min(tile_size, scene_size) < _SMALLEST_PX or tiles_per_domain < 1 or not gsd_m > 0:
         raise ConfigError(
-            f"no sample world of {tiles_per_domain} tiles of {tile_size} pixels and a scene of "
-            f"{scene_size} at {gsd_m} m: give at least 1 tile, {_SMALLEST_PX} pixels, and a "
-            "sampling distance above 0"
+            f"cannot draw a sample world of {tiles_per_domain} tiles of {tile_size} pixels and a "
+            f"scene of {scene_size} at {gsd_m} m: choose at least 1 tile, {_SMALLEST_PX} pixels, "
+            "and a ground sampling distance greater than 0"
         )
     streams = np.random.SeedSequence(seed).spawn(len(TOWNS))
     written = []
@@ -191,7 +191,7 @@ def _write_town(
     gsd_m: float,
     stream: np.random.SeedSequence,
 ) -> list[Path]:
-    """Render a town once, see it with each sensor, and cut it into files."""
+    """Render a town once, image it with each sensor, and cut it into files."""
     windows = [*tiles, scene] if scene else tiles
     shape = (
         max(window.top + window.size for window in windows),
@@ -223,20 +223,20 @@ def _write_town(
 
 
 def _tile_windows(tile_size: int, count: int) -> list[_Window]:
-    """Tiles in a square of rows, with gaps between them."""
+    """Return the windows of tiles in a square arrangement with gaps between them."""
     columns, step = math.isqrt(count - 1) + 1, tile_size + _GAP_PX
     return [_Window(n // columns * step, n % columns * step, tile_size) for n in range(count)]
 
 
 def _scene_window(tiles: Sequence[_Window], scene_size: int) -> _Window:
-    """The scene, to the right of every tile."""
+    """Return the window of the scene, to the right of all tiles."""
     return _Window(0, max(tile.left + tile.size for tile in tiles) + _GAP_PX, scene_size)
 
 
 def _write_image(
     path: Path, image: npt.NDArray[Any], window: _Window, town: Town, gsd_m: float
 ) -> None:
-    """Write a window of a town's image as a tiled GeoTIFF."""
+    """Write a window of the image of a town as a tiled GeoTIFF."""
     rows = slice(window.top, window.top + window.size)
     columns = slice(window.left, window.left + window.size)
     left, top, _, _ = window.bounds_m(gsd_m)

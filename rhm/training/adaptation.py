@@ -1,7 +1,7 @@
-"""A finished model as the start of another: few labelled images of another place, few parameters.
+"""Adaptation of a finished model to another place: few labelled images, few trained parameters.
 
-The section ``adapter`` of a configuration names the model and the method; the rest of the run is
-a run as any other.
+The section ``adapter`` of a configuration names the model and the method. Everything else is the
+same as in a run that trains a new model.
 """
 
 from collections.abc import Callable, Iterable
@@ -28,35 +28,37 @@ METHODS: dict[str, tuple[str, ...]] = {
     "bitfit": ("*.bias", *_HEAD),
     "full": ("*",),
 }
-"""Ways to adapt a model, each with the globs of what it trains in full."""
+"""Adaptation methods, with globs of the modules and parameters that each trains in full."""
 
 LEARNING_RATES = {"deep-lora": 1e-2, "lora": 1e-3, "head": 1e-1, "bitfit": 1e-2, "full": 1e-3}
-"""By method, the learning rate that ``rhm adapt`` begins with."""
+"""Default learning rate of ``rhm adapt`` for each method."""
 
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """What of a finished model is trained further.
+    """The model to adapt, and which of its parameters are trained.
 
     Attributes:
-        base: the model, a file or the folder of a run; null trains a new one.
-        method: one of ``METHODS``: updates of low rank (``deep-lora``, ``lora``) beside the
-            head, the head alone, head and biases (``bitfit``), or everything.
-        rank: of the updates.
-        alpha: of LoRA: the scale of its updates times the rank.
-        depth: of Deep LoRA: the number of inner factors.
-        init_scale: of Deep LoRA: what its inner factors begin with.
-        outer_lr_ratio: of Deep LoRA: the learning rate of its outer factors by that of the
-            inner ones; 0 freezes them.
-        targets: layers with updates: a preset (``all``, ``encoder``, ``attention``,
-            ``pointwise``), a glob of names, or several globs.
-        trained: globs of what is trained in full; null takes those of the method. The scale
-            and offset of batch norms are among it where a glob names them. A cosine head keeps
-            its temperature.
-        batch_norm: ``frozen`` statistics, ``statistics`` that follow the new imagery, or
-            ``affine``: scale and offset are trained, too, whatever is named.
-        gradient_batches: of Deep LoRA: batches whose mean gradient gives its outer factors; 0
-            draws them at random.
+        base: model file or folder of a run; null trains a new model.
+        method: one of ``METHODS``. ``deep-lora`` and ``lora`` train low-rank updates and the
+            head, ``head`` trains the head, ``bitfit`` the biases and the head, and ``full``
+            everything.
+        rank: rank of the updates.
+        alpha: setting of LoRA: scale of the updates times the rank.
+        depth: setting of Deep LoRA: number of inner factors.
+        init_scale: setting of Deep LoRA: scale of the inner factors at the start.
+        outer_lr_ratio: setting of Deep LoRA: learning rate of the outer factors divided by that
+            of the inner factors; 0 freezes the outer factors.
+        targets: layers that get an update: a preset (``all``, ``encoder``, ``attention``,
+            ``pointwise``), a glob of layer names, or several globs.
+        trained: globs of the modules and parameters that are trained in full; null uses the
+            globs of the method. A glob can also match the scale and offset of batch
+            normalisation. A cosine head keeps its temperature.
+        batch_norm: ``frozen`` keeps the statistics of batch normalisation, ``statistics``
+            updates them with the new imagery, and ``affine`` also trains scale and offset,
+            whether or not a glob matches them.
+        gradient_batches: setting of Deep LoRA: number of batches whose mean gradient
+            determines the outer factors; 0 draws the outer factors at random.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -79,16 +81,16 @@ class AdapterConfig:
         if self.batch_norm not in BATCH_NORM:
             raise ValueError(f"unknown batch_norm: choose {', '.join(BATCH_NORM)}")
         if self.alpha is not None and self.method != "lora":
-            raise ValueError("alpha is of the method lora")
+            raise ValueError("alpha is a setting of the method lora: leave it out")
         if self.gradient_batches < 0:
-            raise ValueError("gradient_batches is at least 0")
+            raise ValueError("gradient_batches must be at least 0")
         try:
             self.update()
         except ConfigError as error:
             raise ValueError(str(error)) from error
 
     def update(self) -> Adapter | None:
-        """Return the kind of update, or None where the method has none."""
+        """Return the kind of low-rank update, or None if the method uses none."""
         if self.method == "lora":
             return LoRA(self.rank, self.alpha)
         if self.method == "deep-lora":
@@ -104,23 +106,23 @@ def adapt_network(
     *,
     seed: int,
 ) -> Attachment:
-    """Attach to a model what its adaptation trains, and freeze the rest.
+    """Attach the low-rank updates of a method to a model, and freeze what it does not train.
 
     Args:
-        model: the base.
-        config: the method.
-        loss: of logits and targets, whose gradient Deep LoRA begins with.
-        batches: gives so many batches of training chips.
-        seed: of random factors.
+        model: base model, changed in place.
+        config: adaptation method and its settings.
+        loss: function of logits and targets; its gradient determines Deep LoRA's outer factors.
+        batches: function that returns the given number of batches of training chips.
+        seed: seed of factors that are drawn at random.
 
     Raises:
-        ConfigError: no layer is a target, the rank is above that of a layer that is named, a
-            gradient is not finite, or nothing matches a glob.
+        ConfigError: no layer matches the targets, the rank is higher than a named layer allows,
+            a gradient is not finite, or a glob matches nothing.
     """
     update = config.update()
     losses = []
     if isinstance(update, DeepLoRA):
-        losses = [_LossOfBatch(loss, chip) for chip in batches(config.gradient_batches)]
+        losses = [_BatchLoss(loss, chip) for chip in batches(config.gradient_batches)]
     return attach(
         model,
         update,
@@ -133,18 +135,25 @@ def adapt_network(
 
 
 def trained_table(model: nn.Module) -> pandas.DataFrame:
-    """Return what an adaptation trains: ``name``, ``kind``, ``shape``, ``rank``, ``parameters``.
+    """Return a table of what an adaptation trains.
 
-    A row per layer with an update, and one per parameter that is trained in full; its rank is
-    missing.
+    Returns:
+        One row for each layer with an update and one for each parameter that is trained in full,
+        with the columns ``name``, ``kind``, ``shape``, ``rank`` (missing for parameters that are
+        trained in full) and ``parameters`` (number of trained parameters).
     """
     attachment = attachment_of(model)
     layers = [] if attachment is None else attachment.layers
     rows = [asdict(layer) for layer in layers]
     rows += [
-        {"name": name, "kind": "in full", "shape": tuple(each.shape), "parameters": each.numel()}
-        for name, each in model.named_parameters()
-        if each.requires_grad and ".parametrizations." not in name
+        {
+            "name": name,
+            "kind": "in full",
+            "shape": tuple(tensor.shape),
+            "parameters": tensor.numel(),
+        }
+        for name, tensor in model.named_parameters()
+        if tensor.requires_grad and ".parametrizations." not in name
     ]
     table = pandas.DataFrame(rows, columns=["name", "kind", "shape", "rank", "parameters"])
     table["shape"] = ["x".join(map(str, shape)) for shape in table["shape"]]
@@ -152,8 +161,8 @@ def trained_table(model: nn.Module) -> pandas.DataFrame:
 
 
 @dataclass(frozen=True)
-class _LossOfBatch:
-    """The loss of one batch, as a function of the network."""
+class _BatchLoss:
+    """The loss on one batch, as a function of the network."""
 
     loss: nn.Module
     chip: Chip

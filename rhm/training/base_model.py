@@ -1,4 +1,4 @@
-"""The finished model that a run begins with."""
+"""The finished model that an adaptation starts from."""
 
 from dataclasses import replace
 from typing import Any
@@ -17,11 +17,14 @@ from rhm.training.run import Run
 
 
 def with_base(config: RunConfig) -> RunConfig:
-    """Return a configuration with what the model that it adapts decides; others as they are.
+    """Return a configuration completed with the settings that its base model determines.
+
+    A configuration without a base model is returned unchanged.
 
     Raises:
-        ConfigError: the section ``model`` speaks of another network, or of training it anew.
-        ModelFileError: there is no such model.
+        ConfigError: the section ``model`` describes another network, or has settings that apply
+            only to new models.
+        ModelFileError: the base model cannot be read.
     """
     if config.adapter.base is None:
         return config
@@ -36,13 +39,11 @@ def with_base(config: RunConfig) -> RunConfig:
     for key, value in decided.items():
         given = getattr(config.model, key)
         if given not in (value, getattr(plain, key)):
-            raise ConfigError(
-                f"model.{key} is {given}, and that of adapter.base is {value}: leave it out"
-            )
+            raise ConfigError(f"model.{key} is {given}, but adapter.base has {value}: leave it out")
     for key in ("temperature", "learn_temperature", "batch_norm"):
         if getattr(config.model, key) != getattr(plain, key):
             raise ConfigError(
-                f"model.{key} is of models that are trained anew: with adapter.base, leave it out"
+                f"model.{key} applies only to new models: leave it out if adapter.base is set"
             )
     sections = {
         "model": replace(config.model, **decided),
@@ -52,20 +53,19 @@ def with_base(config: RunConfig) -> RunConfig:
 
 
 def base_model(config: RunConfig, material: Material) -> SegmentationModel:
-    """Return the model that a run adapts, described as what it becomes.
+    """Load the model that a run adapts, with the description of the adapted model.
 
     Raises:
-        ModelFileError: there is no such model.
+        ModelFileError: the model cannot be read.
     """
     model = load_model(str(config.adapter.base))
     spec = model.spec
     domains = [tile.domain for tile in material.train]
-    colour = [] if config.augment.colour == "none" else [config.augment.colour]
     model.spec = replace(
         spec,
         scalings=dict(material.scalings),
         gsd_m=config.data.gsd_m or material.gsd_m,
-        method=", ".join([spec.method, config.adapter.method, *colour]),
+        method=", ".join([spec.method, config.adapter.method, *config.augment.names]),
         sources=tuple(dict.fromkeys([*spec.sources, *domains])),
         source_histograms={**spec.source_histograms, **material.unit_histograms()},
         training_images=spec.training_images + len(material.train),
@@ -77,7 +77,7 @@ def base_model(config: RunConfig, material: Material) -> SegmentationModel:
 
 
 def remember_base(run: Run, model: SegmentationModel) -> None:
-    """Write into a run's folder what base it has, by a hash of its weights.
+    """Write a hash of the base model's weights to the folder of a run.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -86,11 +86,11 @@ def remember_base(run: Run, model: SegmentationModel) -> None:
 
 
 def check_base(run: Run) -> None:
-    """Check that the base of a run that was begun is still the model that it was.
+    """Check that the base model has not changed since the run was started.
 
     Raises:
-        ConfigError: it is another model now.
-        ModelFileError: there is none any more.
+        ConfigError: the base is now another model.
+        ModelFileError: the base model cannot be read.
     """
     base = run.config.adapter.base
     if base is None or not run.base.is_file():
@@ -99,6 +99,6 @@ def check_base(run: Run) -> None:
         load_model(base)
     ):
         raise ConfigError(
-            f"{base} is not the model any more that {run.folder} was begun with: put that back, "
-            "or choose another name"
+            f"{base} is no longer the model that {run.folder} was started with: restore that "
+            "model, or choose another name"
         )

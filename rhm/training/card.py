@@ -1,7 +1,7 @@
-"""The card of a model: what it is, what it learnt from, and what it is good for, in Markdown.
+"""Model cards in Markdown: what a model is, what it was trained on, and what it is suitable for.
 
-After Mitchell et al., Model cards for model reporting (FAT* 2019), and Gebru et al., Datasheets for
-datasets (CACM 64(12), 2021): as much of them as a run knows.
+They follow Mitchell et al., Model cards for model reporting (FAT* 2019), and Gebru et al.,
+Datasheets for datasets (CACM 64(12), 2021), as far as a run knows the answers.
 """
 
 import re
@@ -17,21 +17,23 @@ from rhm.training.imagery import Material
 def model_card(
     spec: ModelSpec, config: RunConfig, material: Material, scores: dict[str, float]
 ) -> str:
-    """Return a run's card.
+    """Return the model card of a run.
 
     Args:
-        spec: of the finished model.
-        config: of the run.
-        material: that it was trained on.
-        scores: of the kept checkpoint on validation images, by name; may be empty.
+        spec: description of the finished model.
+        config: configuration of the run.
+        material: imagery that the model was trained on.
+        scores: validation scores of the kept checkpoint, by name; may be empty.
     """
-    resolution = "unknown resolution" if spec.gsd_m is None else f"{spec.gsd_m:.3g} m a pixel"
+    gsd = "an unknown ground sampling distance"
+    if spec.gsd_m is not None:
+        gsd = f"a ground sampling distance of {spec.gsd_m:.3g} m"
     parts = [
         f"# {_plain(config.name)}",
-        f"Finds buildings in imagery of {spec.bands} bands at {resolution}: "
+        f"Finds buildings in imagery with {spec.bands} bands and {gsd}: "
         f"{_code(spec.architecture)} with the encoder {_code(spec.encoder)}, trained by rhm "
         f"{spec.rhm_version}.",
-        "## Using it",
+        "## Use",
         f"    rhm predict {_plain(str(config.folder))} SCENE.tif -o predicted",
         _bullets(_uses(spec, config, scores)),
         "## Training",
@@ -39,8 +41,8 @@ def model_card(
         "## Scores",
         _scored(scores),
         "## Data",
-        f"Split {_code(material.catalog.split_hash())}, by group of images that show the same "
-        f"ground. {_licence(spec)}",
+        "Images that show the same ground form a group, and are all in the same split (hash of the "
+        f"splits: {_code(material.catalog.split_hash())}). {_licence(spec)}",
         _data(material),
         "## Limits",
         _bullets(_limits(spec)),
@@ -50,7 +52,7 @@ def model_card(
 
 def _licence(spec: ModelSpec) -> str:
     if not spec.licence:
-        return "The licences are those of the imagery's own sources."
+        return "The licences of the imagery's sources apply."
     return f"Licence of imagery and labels: {_code(spec.licence)}."
 
 
@@ -59,31 +61,39 @@ def _uses(spec: ModelSpec, config: RunConfig, scores: dict[str, float]) -> Itera
         ranges = ", ".join(
             f"{low:.6g} to {high:.6g}" for low, high in zip(scaling.low, scaling.high, strict=True)
         )
-        yield f"Imagery of {_code(dtype)} is seen from black to white as {ranges}, band by band."
+        yield f"Values of {_code(dtype)} imagery from black to white, band by band: {ranges}."
     if config.model.threshold is not None:
-        why = "as the configuration has it"
+        origin = "is set in the configuration"
+    elif scores:
+        origin = "was chosen on the validation images"
     else:
-        why = "chosen on validation images" if scores else "which nothing was there to choose by"
-    yield f"A pixel is building from a probability of {spec.threshold:.3g}, {why}."
+        origin = "is the default, because there were no validation images to choose it on"
+    yield (
+        f"A pixel counts as building if its probability is at least {spec.threshold:.3g}. "
+        f"This threshold {origin}."
+    )
     if spec.gsd_m is not None:
-        yield "A scene of another resolution is better predicted with `--resample`."
+        yield "Predict scenes of a different resolution with `--resample`."
 
 
 def _training(
     spec: ModelSpec, config: RunConfig, material: Material
 ) -> Iterable[tuple[str, object]]:
     yield "domains", ", ".join(map(_code, spec.sources))
-    yield "images", f"{len(material.train)}, and {len(material.val)} to validate"
-    yield "chips", f"{config.data.chip_px} pixels a side, {config.trainer.batch_size} a step"
+    yield "images", f"{len(material.train)} for training, {len(material.val)} for validation"
+    side = config.data.chip_px
+    yield "chips", f"{side} x {side} pixels, {config.trainer.batch_size} per step"
     yield "steps", config.trainer.steps
     yield "colour augmentation", _code(config.augment.colour)
+    if unusual := config.augment.unusual_geometry:
+        yield "geometric augmentation", ", ".join(map(_code, unusual))
     if material.bank is not None:
         yield "histogram bank", f"{len(material.bank)} images"
     if spec.standardize != "none":
-        yield "scenes are standardised", _code(spec.standardize)
+        yield "standardisation of scenes", _code(spec.standardize)
     if config.adapter.base is not None:
-        method = f"{_code(config.adapter.method)} of {_code(config.adapter.base)}"
-        yield "adapted by", method
+        yield "base model", _code(config.adapter.base)
+        yield "adaptation method", _code(config.adapter.method)
     yield "loss", _code(config.loss.name)
     yield "learning rate", f"{config.optimizer.learning_rate:g}"
     yield "seed", config.seed
@@ -93,8 +103,7 @@ def _scored(scores: dict[str, float]) -> str:
     if not scores:
         return "There were no validation images."
     rows = [(name, f"{value:.3f}") for name, value in scores.items()]
-    seen = "On the validation images of the domains that it was trained on:"
-    return f"{seen}\n\n{_table(('', ''), rows)}"
+    return f"On the validation images of the training domains:\n\n{_table(('', ''), rows)}"
 
 
 def _data(material: Material) -> str:
@@ -102,26 +111,28 @@ def _data(material: Material) -> str:
     used = material.catalog.select(domains=list({tile.domain for tile in material.train}))
     rows = []
     for row in overview(used):
-        shown = [row[name] for name in columns]
-        shown[0] = _code(str(shown[0]))
-        shown[-1] = "" if shown[-1] is None else f"{shown[-1]:.1%}"
-        rows.append(["" if each is None else each for each in shown])
-    titles = (*columns[:-2], "m a pixel", "built over")
+        cells = [row[name] for name in columns]
+        cells[0] = _code(str(cells[0]))
+        cells[-2] = "" if cells[-2] is None else f"{cells[-2]:.3g}"
+        cells[-1] = "" if cells[-1] is None else f"{cells[-1]:.1%}"
+        rows.append(cells)
+    titles = (*columns[:-2], "GSD (m)", "building pixels")
     return _table(titles, rows)
 
 
 def _limits(spec: ModelSpec) -> Iterable[str]:
     domains = ", ".join(map(_code, spec.sources))
     yield (
-        f"It has seen {domains} and nothing else. How far a scene is from that is said by "
-        "`rhm data inspect SCENE.tif --model MODEL`; what comes of it, by `rhm evaluate` on a few "
-        "labelled images of the place."
+        f"The training imagery shows {domains} and nothing else. "
+        "`rhm data inspect SCENE.tif --model MODEL` says how different a scene is, and "
+        "`rhm evaluate` on a few labelled images of a place says how well the model works there."
     )
     if spec.gsd_m is not None:
-        yield f"Buildings of less than {20 * spec.gsd_m**2:.3g} square metres are a few pixels."
+        small = f"{20 * spec.gsd_m**2:.3g} square metres"
+        yield f"Buildings smaller than {small} cover only a few pixels."
     yield (
-        "Probabilities are as good as the validation images are like the scene; footprints are "
-        "where the model sees buildings, which is no record of property."
+        "Probabilities are only as reliable as the scene is similar to the validation images. "
+        "Footprints show where the model sees buildings; they are not a record of property."
     )
 
 
@@ -136,7 +147,7 @@ def _bullets(items: Iterable[str]) -> str:
 
 
 def _code(text: str) -> str:
-    """Return text as code that nothing in it can end."""
+    """Return the text as inline code that no character of the text can end."""
     return f"`{_plain(text)}`"
 
 

@@ -1,6 +1,7 @@
-"""The configuration of a run: one YAML file, every mistake in it reported at once.
+"""The configuration of a run: one YAML file, whose mistakes are all reported at once.
 
-The sections belong to the rooms they configure; here they are put together, read and checked.
+Each section is defined next to the code that it configures. This module combines the sections, and
+reads and checks the file.
 """
 
 import difflib
@@ -14,7 +15,7 @@ from typing import Any, ClassVar, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from rhm.colour.augment_config import AugmentConfig
+from rhm.augmentation.augment_config import AugmentConfig
 from rhm.data.chips import DataConfig
 from rhm.errors import ConfigError
 from rhm.models.build import ModelConfig
@@ -24,26 +25,26 @@ from rhm.training.losses import LossConfig
 from rhm.training.module import OptimizerConfig
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
-"""Arithmetic by the name that a configuration and Lightning give it."""
+"""Numeric precisions, by the names that configurations and Lightning use."""
 
 ACCELERATORS = ("auto", "cpu", "gpu")
-"""What to train on, by the name that a configuration and Lightning give it."""
+"""Hardware to train on, by the names that configurations and Lightning use."""
 
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """How long, on what, and how often to look.
+    """The length of training, its hardware, and how often it is validated.
 
     Attributes:
-        steps: optimiser steps.
+        steps: number of optimiser steps.
         batch_size: chips per optimiser step, over all devices and accumulated batches.
-        accumulate: batches whose gradients make one step.
-        validate_every: steps between validations and checkpoints; divides ``steps``.
+        accumulate: number of batches whose gradients are accumulated for one step.
+        validate_every: steps between validations and checkpoints; must divide ``steps``.
         patience: validations without improvement after which training stops; 0 never stops.
         precision: one of ``PRECISIONS``.
         accelerator: one of ``ACCELERATORS``.
-        devices: processes on this machine, each on one device.
-        num_nodes: machines.
+        devices: number of devices on each machine, with one process per device.
+        num_nodes: number of machines.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -64,36 +65,36 @@ class TrainerConfig:
         if self.accelerator not in ACCELERATORS:
             raise ValueError(f"unknown accelerator: choose {', '.join(ACCELERATORS)}")
         if self.patience < 0:
-            raise ValueError("patience is at least 0")
+            raise ValueError("patience must be at least 0")
         for name in ("steps", "batch_size", "accumulate", "validate_every", "devices", "num_nodes"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is at least 1")
+                raise ValueError(f"{name} must be at least 1")
         if self.steps % self.epoch_steps:
-            raise ValueError("steps is a multiple of validate_every")
+            raise ValueError("steps must be a multiple of validate_every")
         if self.batch_size % (self.devices * self.num_nodes * self.accumulate):
-            raise ValueError("batch_size is a multiple of devices x num_nodes x accumulate")
+            raise ValueError("batch_size must be a multiple of devices x num_nodes x accumulate")
 
     @property
     def epoch_steps(self) -> int:
-        """Steps between validations."""
+        """Number of optimiser steps between validations."""
         return min(self.steps, self.validate_every)
 
 
 class RunConfig(BaseModel):
-    """Everything that decides a run.
+    """All settings of a run.
 
     Attributes:
-        name: of the run, and of its folder.
-        output: folder in which runs lie.
-        seed: of weights, samples and augmentations.
-        data: chips.
+        name: name of the run and of its folder.
+        output: folder that contains the runs.
+        seed: seed of the initial weights, the samples and the augmentations.
+        data: catalog and chips.
         model: network.
-        adapter: a finished model to start from, and what of it is trained.
-        augment: augmentation.
-        loss: loss.
-        optimizer: optimiser.
-        trainer: loop.
-        analysis: what is recorded of the network's features on the way.
+        adapter: finished model to adapt, and which of its parameters are trained.
+        augment: colour augmentation.
+        loss: loss function.
+        optimizer: optimiser and learning rate schedule.
+        trainer: training loop.
+        analysis: statistics of the network's features that are recorded during training.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -116,17 +117,22 @@ class RunConfig(BaseModel):
             raise ValueError(
                 "model.standardize undoes what augment.colour varies: choose one of the two"
             )
+        if self.model.standardize != "none" and self.augment.mixing:
+            raise ValueError(
+                "model.standardize brings each image to one appearance, and "
+                f"augment.geometry.{self.augment.mixing[0]} mixes images: choose one of the two"
+            )
         return self
 
     @model_validator(mode="after")
     def _check_adapter(self) -> Self:
         if self.adapter.base is None and self.adapter != AdapterConfig():
-            raise ValueError("adapter.base is missing: the model to be adapted")
+            raise ValueError("adapter.base is missing: name the model to adapt")
         return self
 
     @property
     def folder(self) -> Path:
-        """The run's folder."""
+        """Folder of the run."""
         return Path(self.output) / self.name
 
     def to_yaml(self) -> str:
@@ -141,15 +147,18 @@ class RunConfig(BaseModel):
 def read_config(
     path: str | os.PathLike[str], overrides: Iterable[str] = (), **values: Any
 ) -> RunConfig:
-    """Read a configuration; a bank turns on histogram matching where no colour is chosen.
+    """Read a configuration file; a bank without ``augment.colour`` turns on histogram matching.
 
     Args:
         path: YAML file.
-        overrides: ``section.key=value`` texts, each value read as YAML; the last one wins.
-        values: further settings by dotted name with ``__`` for the dot; None is no setting.
+        overrides: settings as ``section.key=value``, whose values are read as YAML; if a key
+            occurs more than once, the last value counts.
+        values: further settings by dotted name, with ``__`` in place of the dot; None leaves a
+            setting as it is.
 
     Raises:
-        ConfigError: the file cannot be read, or a key or value is wrong; all of them are named.
+        ConfigError: the file cannot be read, or some keys or values are invalid; the message
+            names all of them.
     """
     try:
         tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -159,7 +168,7 @@ def read_config(
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path} cannot be read as YAML: {reason}") from error
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path} is not a mapping of settings")
+        raise ConfigError(f"{path} is not a mapping of settings: write lines 'key: value'")
     put_settings(tree, overrides)
     for name, value in values.items():
         if value is not None:
@@ -168,26 +177,27 @@ def read_config(
 
 
 def put_settings(tree: dict[str, Any], overrides: Iterable[str]) -> None:
-    """Put ``section.key=value`` texts into a tree of settings; the last one wins.
+    """Insert settings of the form ``section.key=value`` into a tree; the last value counts.
 
     Raises:
-        ConfigError: a text is none, or its value is no YAML.
+        ConfigError: an override has another form, or its value is not valid YAML.
     """
     for override in overrides:
         name, equals, text = override.partition("=")
         if not equals:
-            raise ConfigError(f"--set wants section.key=value, got '{override}'")
+            raise ConfigError(f"--set needs section.key=value, not '{override}'")
         try:
             _put(tree, name.strip(), yaml.safe_load(text))
         except yaml.YAMLError as error:
-            raise ConfigError(f"--set {name}: '{text}' is not a YAML value") from error
+            raise ConfigError(f"--set {name}: '{text}' is not a valid YAML value") from error
 
 
 def parse_config(tree: Mapping[str, Any], *, origin: str = "configuration") -> RunConfig:
-    """Check a tree of settings; a bank turns on histogram matching where no colour is chosen.
+    """Check a tree of settings; a bank without ``augment.colour`` turns on histogram matching.
 
     Raises:
-        ConfigError: names every wrong key and value, with its path.
+        ConfigError: some keys or values are invalid; the message names all of them with their
+            paths.
     """
     augment = tree.get("augment")
     if isinstance(augment, Mapping) and augment.get("bank"):
@@ -195,14 +205,14 @@ def parse_config(tree: Mapping[str, Any], *, origin: str = "configuration") -> R
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
-        found = "; ".join(_sentence(dict(each)) for each in error.errors())
-        raise ConfigError(f"{origin}: {found}") from error
+        mistakes = "; ".join(_sentence(dict(mistake)) for mistake in error.errors())
+        raise ConfigError(f"{origin}: {mistakes}") from error
 
 
 def _put(tree: dict[str, Any], name: str, value: Any) -> None:
     *sections, key = name.split(".")
     if not all((*sections, key)):
-        raise ConfigError(f"--set wants section.key=value, got '{name}='")
+        raise ConfigError(f"--set needs section.key=value, not '{name}='")
     for section in sections:
         inner = tree.setdefault(section, {})
         if not isinstance(inner, dict):
@@ -231,13 +241,13 @@ def _known(path: list[str]) -> list[str]:
         return list(RunConfig.model_fields)
     section = RunConfig.model_fields.get(path[0])
     kind = section.annotation if section else None
-    return [each.name for each in dataclass_fields(kind)] if kind and is_dataclass(kind) else []
+    return [field.name for field in dataclass_fields(kind)] if kind and is_dataclass(kind) else []
 
 
 def _plain(value: Any) -> Any:
-    """Return the value with tuples as lists, as YAML has them."""
+    """Return the value with lists in place of tuples, which YAML does not have."""
     if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     return value

@@ -1,4 +1,4 @@
-"""The chips of a run, as Lightning asks for them."""
+"""The training and validation chips of a run, as a Lightning data module."""
 
 from functools import reduce
 
@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from rhm.colour.augmentation import ChipAugmentation
+from rhm.augmentation.chip_augmentation import ChipAugmentation
+from rhm.augmentation.geometry import ChipGeometry
 from rhm.colour.histogram import Histogram
 from rhm.data.chips import (
     Augmentation,
@@ -25,18 +26,18 @@ from rhm.training.imagery import Material
 
 
 class ChipDataModule(lightning.LightningDataModule):
-    """Training chips drawn at random, validation chips that cover their images once.
+    """Random training chips, and validation chips that cover every validation image once.
 
     The same seed gives the same samples for any number of workers, and the same global batches
     for any number of processes.
 
     Args:
-        config: of the run.
-        material: images and bank.
-        spec: of the model that sees the chips.
+        config: configuration of the run.
+        material: images and histogram bank.
+        spec: description of the model that the chips are for.
 
     Raises:
-        ConfigError: the augmentation cannot treat the imagery.
+        ConfigError: the augmentation does not support the imagery.
     """
 
     def __init__(self, config: RunConfig, material: Material, spec: ModelSpec) -> None:
@@ -50,7 +51,7 @@ class ChipDataModule(lightning.LightningDataModule):
         }
 
     def train_dataloader(self) -> DataLoader[Chip]:
-        """Return this process's share of the training chips."""
+        """Return a loader of this process's share of the training chips."""
         data, settings = self.config.data, self.config.trainer
         sampler = SeededSampler(
             settings.epoch_steps * settings.batch_size,
@@ -67,13 +68,13 @@ class ChipDataModule(lightning.LightningDataModule):
         )
 
     def first_batches(self, count: int) -> list[Chip]:
-        """Return the first global batches of training chips, whatever the number of processes."""
+        """Return the first global batches of training chips, for any number of processes."""
         size = self.config.trainer.batch_size
         sampler = SeededSampler(count * size)
         return list(DataLoader(self._training_chips(), batch_size=size, sampler=sampler))
 
     def val_dataloader(self) -> DataLoader[Chip]:
-        """Return the validation chips; none where there are no validation images."""
+        """Return a loader of the validation chips, empty if there are no validation images."""
         data = self.config.data
         chips = GridChips(self.material.val, size=data.chip_px, preparation=self.preparation)
         return DataLoader(chips, batch_size=self._batch_size(), num_workers=min(data.workers, 1))
@@ -88,6 +89,7 @@ class ChipDataModule(lightning.LightningDataModule):
             balance=data.balance,
             seed=self.config.seed,
             references=self._references(),
+            geometry=ChipGeometry(self.config.augment.geometry),
         )
 
     def _augmentation(self, dtype: str) -> Augmentation:

@@ -1,4 +1,4 @@
-"""Training, from configuration to model file."""
+"""Training: from a configuration to a model file."""
 
 import logging
 import math
@@ -31,7 +31,8 @@ from rhm.models.model_file import save_adapted, save_model
 from rhm.models.spec import ModelSpec
 from rhm.training.adaptation import adapt_network, trained_table
 from rhm.training.base_model import base_model, check_base, remember_base, with_base
-from rhm.training.callbacks.cost import CostRecorder, collect_cost
+from rhm.training.callbacks.cost import collect_cost
+from rhm.training.callbacks.cost_recorder import CostRecorder
 from rhm.training.callbacks.feature_monitor import FeatureMonitor
 from rhm.training.callbacks.update_recorder import FINAL, UpdateRecorder
 from rhm.training.card import model_card
@@ -51,23 +52,26 @@ def fit(
 ) -> Run:
     """Train a model.
 
-    The run's folder holds everything that came of it. A run that was killed goes on from its
-    last checkpoint with ``resume`` and ends with the weights it would have had.
+    All results are written to the folder of the run. With ``resume``, an interrupted run continues
+    from its last checkpoint, and ends with the same weights as an uninterrupted run.
 
     Args:
-        config: of the run, or the path of its YAML file.
-        resume: continue the run of this name.
-        progress: show a progress bar.
+        config: configuration, or path of its YAML file.
+        resume: whether to continue the run of this name.
+        progress: whether to show a progress bar.
+
+    Returns:
+        The folder of the run.
 
     Raises:
-        ConfigError: the configuration does not fit the data, or the run exists (or, with
-            ``resume``, does not).
-        CatalogError: the catalog has no image to train on.
+        ConfigError: the configuration does not fit the data, or a run of this name exists (with
+            ``resume``: does not exist).
+        CatalogError: the catalog has no images to train on.
         BankError: the bank cannot be read or does not fit the imagery.
     """
     if not isinstance(config, RunConfig):
         config = read_config(config)
-    # Lightning's hints on devices and loggers are for those who write the loop.
+    # Lightning's hints on devices and loggers concern developers of a training loop, not users.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     lightning.seed_everything(config.seed, verbose=False)
     config = with_base(config)
@@ -84,7 +88,7 @@ def fit(
     trainer = _trainer(config, validated=bool(material.val), progress=progress)
     run = _folder(config, resume=resume) if trainer.is_global_zero else Run(config.folder)
     if trainer.is_global_zero and attachment_of(model) is not None:
-        # Again on resuming: the run may have been killed before this.
+        # Also when resuming, because the run may have been killed before these files existed.
         remember_base(run, model)
         with atomic_path(run.folder / "trained.csv") as temporary:
             trained_table(model).to_csv(temporary, index=False)
@@ -96,7 +100,7 @@ def fit(
         seed=config.seed,
     )
     with warnings.catch_warnings():
-        # Its advice on workers too.
+        # Lightning's advice on the number of workers concerns developers, too.
         warnings.filterwarnings("ignore", module="lightning")
         try:
             trainer.fit(
@@ -106,10 +110,10 @@ def fit(
                 weights_only=True,
             )
         except SystemExit as error:
-            # What Lightning makes of an interrupt (with code 1) and of SIGTERM (without one).
+            # Lightning turns an interrupt and SIGTERM into SystemExit (with code 1 and without).
             raise KeyboardInterrupt from error
         except RuntimeError as error:
-            # A scheduler's SIGTERM reaches the loader's workers as well, often first.
+            # The SIGTERM of a job scheduler also reaches the loader's workers, often first.
             if "is killed by signal: Terminated" in str(error):
                 raise KeyboardInterrupt from error
             raise
@@ -121,26 +125,26 @@ def fit(
 
 
 def fit_once(config: RunConfig, *, progress: bool = False) -> Run:
-    """Train a model unless that is done: begin, go on from the last checkpoint, or do nothing.
+    """Train a model if it is not finished yet: start or resume the run, or return it as it is.
 
     Raises:
-        ConfigError: as ``fit``; also if the run of this name was begun with other settings.
+        ConfigError: as for ``fit``, or the run of this name was started with other settings.
     """
     config = with_base(config)
-    begun = (config.folder / "config.yaml").is_file()
-    run = Run.resume(config) if begun else Run(config.folder)
-    if begun:
+    started = (config.folder / "config.yaml").is_file()
+    run = Run.resume(config) if started else Run(config.folder)
+    if started:
         check_base(run)
-    return run if run.model.is_file() else fit(config, resume=begun, progress=progress)
+    return run if run.model.is_file() else fit(config, resume=started, progress=progress)
 
 
 def build_model(config: RunConfig, material: Material) -> SegmentationModel:
-    """Build the network and describe it; of an adaptation, load its base.
+    """Build the network with its description; for an adaptation, load the base model.
 
     Raises:
-        ConfigError: there is no such network, or the encoder's weights are not there or do
-            not fit.
-        ModelFileError: there is no such base.
+        ConfigError: the network cannot be built, or the encoder's weights are missing or do not
+            fit.
+        ModelFileError: the base model cannot be read.
     """
     if config.adapter.base is not None:
         return base_model(config, material)
@@ -181,16 +185,22 @@ def build_model(config: RunConfig, material: Material) -> SegmentationModel:
 
 def _method(config: RunConfig) -> str:
     """Return the name under which a report compares the run with others."""
-    standardized = config.model.standardize
-    return config.augment.colour if standardized == "none" else standardized
+    standardized = [] if config.model.standardize == "none" else [config.model.standardize]
+    return ", ".join([*standardized, *config.augment.names]) or "none"
 
 
 def finish(
     run: Run, model: SegmentationModel, config: RunConfig, val: DataLoader[Chip] | None
 ) -> None:
-    """Take the best checkpoint, settle the threshold, write the model and the metrics.
+    """Load the best checkpoint, choose the threshold, and write the model and the metrics.
 
-    An adapted model is written twice: its adapter, and merged with its base.
+    An adapted model is written twice: as an adapter, and merged with its base.
+
+    Args:
+        run: folder of the run.
+        model: network after the last training step, changed in place.
+        config: configuration of the run.
+        val: validation chips; without them, the last weights are kept.
     """
     best, step = run.checkpoints / "best.ckpt", config.trainer.steps
     if val is not None and best.is_file():
@@ -198,15 +208,19 @@ def finish(
         state, step = checkpoint["state_dict"], int(checkpoint["global_step"])
         prefix = "model."
         model.load_state_dict(
-            {name[len(prefix) :]: t for name, t in state.items() if name.startswith(prefix)}
+            {
+                name.removeprefix(prefix): tensor
+                for name, tensor in state.items()
+                if name.startswith(prefix)
+            }
         )
     threshold, expected = config.model.threshold, None
     if val is not None:
-        seen = calibration(model, val)
+        bins = calibration(model, val)
         if threshold is None:
-            threshold = choose_threshold(seen)
-        expected = seen.expected_iou(threshold)
-    _LOG.info("the model is of step %d, validation expects IoU %s of it", step, expected)
+            threshold = choose_threshold(bins)
+        expected = bins.expected_iou(threshold)
+    _LOG.info("the model is that of step %d; expected IoU on validation: %s", step, expected)
     model.spec = replace(
         model.spec, threshold=0.5 if threshold is None else threshold, expected_iou=expected
     )
@@ -221,17 +235,14 @@ def finish(
     collect_cost(run.folder)
 
 
-def choose_threshold(seen: CalibrationBins) -> float:
-    """Return the probability above which calling a pixel building gives the best IoU.
-
-    One half where no chip shows a building.
-    """
-    best = seen.best_threshold()
+def choose_threshold(bins: CalibrationBins) -> float:
+    """Return the threshold that gives the best IoU, or 0.5 if no chip shows a building."""
+    best = bins.best_threshold()
     return 0.5 if math.isnan(best) else best
 
 
 def calibration(model: SegmentationModel, chips: DataLoader[Chip]) -> CalibrationBins:
-    """Return what a model says of labelled chips, in 200 bins of probability."""
+    """Return the calibration of a model on labelled chips, in 200 bins of probability."""
     device = next(model.parameters()).device
     nothing = np.zeros(0)
     bins = CalibrationBins.of(nothing, nothing, bins=200)
@@ -253,8 +264,8 @@ def _trainer(config: RunConfig, *, validated: bool, progress: bool) -> lightning
     settings = config.trainer
     if settings.accelerator == "gpu" and torch.cuda.device_count() < settings.devices:
         raise ConfigError(
-            f"trainer.accelerator is gpu, and {torch.cuda.device_count()} of "
-            f"{settings.devices} are there: use cpu or auto"
+            f"trainer.accelerator is gpu, but {torch.cuda.device_count()} of "
+            f"{settings.devices} GPUs are available: use cpu or auto"
         )
     callbacks: list[Callback] = [
         ModelCheckpoint(
@@ -266,10 +277,7 @@ def _trainer(config: RunConfig, *, validated: bool, progress: bool) -> lightning
             enable_version_counter=False,
         ),
         LearningRateMonitor("step"),
-        CostRecorder(
-            run.folder / "logs" / f"attempt_{run.next_attempt()}",
-            settings.batch_size * settings.accumulate * settings.devices * settings.num_nodes,
-        ),
+        CostRecorder(run.folder / "logs" / f"attempt_{run.next_attempt()}", settings.batch_size),
     ]
     if config.adapter.base is not None and config.adapter.update() is not None:
         callbacks.append(UpdateRecorder(run.updates))

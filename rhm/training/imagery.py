@@ -1,11 +1,11 @@
-"""What a run trains on: images, bank, and the radiometry of both."""
+"""The imagery of a run: images, histogram bank, and the value ranges of both."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from rhm.colour.augment_config import SOURCES_BANK
+from rhm.augmentation.colours import COLOUR, SOURCES_BANK
 from rhm.colour.histogram import Histogram
 from rhm.colour.histogram_bank import HistogramBank
 from rhm.data.catalog import Catalog, Tile
@@ -15,26 +15,26 @@ from rhm.models.model_file import load_spec
 from rhm.training.config import RunConfig
 
 _MOST_OUTSIDE = 0.5
-"""Share of a bank's pixels that may be darker or brighter than nearly all training pixels."""
+"""Largest tolerated share of pixels whose values lie outside the range of other imagery."""
 
 _PIXELS_PER_TILE = 1 << 22
-"""Pixels of each training image that are counted to measure its radiometry."""
+"""Largest number of pixels of each image that its histogram is measured from."""
 
 
 @dataclass(frozen=True)
 class Material:
-    """What a run trains on.
+    """The imagery of a run.
 
     Attributes:
-        catalog: of all imagery.
+        catalog: catalog of all imagery.
         train: labelled training images.
         val: labelled validation images; may be empty.
-        bank: the target domain's histograms, or None.
-        scalings: range by dtype of training imagery and bank.
-        histograms: by domain and dtype, the training pixels together.
-        scenes: by image, the histogram of each training and validation image, where the run
+        bank: histograms of the target domain, or None.
+        scalings: value range for each dtype of the training imagery and the bank.
+        histograms: pooled histogram of the training pixels for each domain and dtype.
+        scenes: histogram of each training and validation image, by path; empty unless the run
             needs them.
-        references: images of the target domain, where the run borrows from their pixels.
+        references: images of the target domain; empty unless the augmentation uses their pixels.
     """
 
     catalog: Catalog
@@ -48,12 +48,12 @@ class Material:
 
     @property
     def gsd_m(self) -> float | None:
-        """Median metres per pixel of the training images; None where none says."""
+        """Median metres per pixel of the training images; None if unknown for all of them."""
         known = [tile.gsd_m for tile in self.train if tile.gsd_m is not None]
         return float(np.median(known)) if known else None
 
     def range_of(self, dtype: str) -> Scaling:
-        """Return the range of imagery of ``dtype``, measured on the references if need be."""
+        """Return the value range of ``dtype``, measured on the references if it is not known."""
         if dtype in self.scalings:
             return self.scalings[dtype]
         images = [tile for tile in self.references if tile.dtype == dtype]
@@ -61,7 +61,11 @@ class Material:
         return measure_scalings(counted)[dtype]
 
     def unit_histograms(self) -> dict[str, list[list[float]]]:
-        """Return each training domain's shares on 256 levels from black to white, per band."""
+        """Return the histograms of the training domains on 256 levels from black to white.
+
+        Returns:
+            For each domain and band, the share of pixels at each level.
+        """
         pooled: dict[str, Histogram] = {}
         for (domain, dtype), histogram in self.histograms.items():
             unit = self.scalings[dtype].bytes_table().push(histogram)
@@ -70,14 +74,16 @@ class Material:
 
 
 def gather(config: RunConfig) -> Material:
-    """Select the images of a run, read its bank and measure the radiometry of both.
+    """Select the images of a run, read its bank, and measure the value ranges of both.
 
     Raises:
-        CatalogError: there is no labelled training image, or they differ in bands, or a
-            validation image is of another kind.
-        ConfigError: the bank or the target images have other bands, or there is no such target.
+        CatalogError: there is no labelled training image, the training images differ in their
+            number of bands, or a validation image differs from them in bands or dtype.
+        ConfigError: the bank or the target images have another number of bands, the catalog lacks
+            a target domain, the images differ in resolution and no ground sampling distance is
+            chosen, or imagery is on another scale.
         BankError: the bank cannot be read.
-        ModelFileError: the model to be adapted cannot be read.
+        ModelFileError: the base model cannot be read.
     """
     catalog = Catalog.load(config.data.catalog)
     chosen = catalog.select(domains=config.data.sources or None, labelled=True)
@@ -85,48 +91,56 @@ def gather(config: RunConfig) -> Material:
     if not train:
         raise CatalogError(
             f"{config.data.catalog} has no labelled image in split 'train' of "
-            f"{', '.join(config.data.sources) or 'any domain'}"
+            f"{', '.join(config.data.sources) or 'any domain'}: add labels, or change data.sources"
         )
     bands = {tile.bands for tile in train}
     if len(bands) > 1:
-        raise CatalogError(f"training images have {sorted(bands)} bands: train on one number only")
+        raise CatalogError(
+            f"training images have {sorted(bands)} bands: choose sources with the same number"
+        )
     counted = _counted(train)
-    # Chips of an image without data teach nothing.
+    # Nothing can be learned from images that are entirely nodata.
     train = [tile for tile in train if counted[str(tile.image)].pixels]
     if not train:
-        raise CatalogError(f"{config.data.catalog}: no training image has valid pixels")
+        raise CatalogError(
+            f"{config.data.catalog}: no training image has valid pixels: check the nodata value"
+        )
     bank = _bank(config, train, counted)
     if bank is not None and bank.bands not in bands:
-        raise ConfigError(f"augment.bank has {bank.bands} bands, the training images {bands.pop()}")
+        raise ConfigError(
+            f"augment.bank has {bank.bands} bands, the training images {bands.pop()}: build the "
+            "bank from imagery with the same bands"
+        )
     histograms = _by_domain(train, counted)
-    # The bank must not move the range of imagery that there are labels of: runs with and
-    # without it then differ in their augmentation only. A model to be adapted has its own.
-    of_bank = measure_scalings(bank.pooled.values()) if bank else {}
-    of_base = _scalings_of_base(config, train[0].bands)
-    measured = of_bank | measure_scalings(histograms.values()) | of_base
+    # The bank must not change the value range of labelled imagery, so that runs with and without
+    # it differ only in their augmentation. The ranges of a base model take precedence over both.
+    bank_scalings = measure_scalings(bank.pooled.values()) if bank else {}
+    base_scalings = _base_scalings(config, train[0].bands)
+    scalings = bank_scalings | measure_scalings(histograms.values()) | base_scalings
     if bank is not None:
         for dtype, pooled in bank.pooled.items():
-            _check_range("augment.bank", pooled, measured[dtype.name], "the training imagery")
+            _check_range("augment.bank", pooled, scalings[dtype.name], "the training imagery")
     for (domain, name), pooled in histograms.items():
-        if name in of_base:
-            _check_range(domain, pooled, of_base[name], "what the model was trained on")
+        if name in base_scalings:
+            _check_range(domain, pooled, base_scalings[name], "the base model's training imagery")
     _check_resolution(config, train)
-    _check_validation(val, bands=train[0].bands, dtypes=measured.keys())
+    _check_validation(val, bands=train[0].bands, dtypes=scalings.keys())
     scenes = {}
     if config.model.standardize != "none" or config.augment.statistics == "scene":
         scenes = counted | _counted(val)
     references = _references(config, catalog, train[0].bands)
-    return Material(catalog, train, val, bank, measured, histograms, scenes, references)
+    return Material(catalog, train, val, bank, scalings, histograms, scenes, references)
 
 
-def _scalings_of_base(config: RunConfig, bands: int) -> dict[str, Scaling]:
-    """Return the ranges that a model to be adapted knows from its own training."""
+def _base_scalings(config: RunConfig, bands: int) -> dict[str, Scaling]:
+    """Return the value ranges that the base model stores; none without a base model."""
     if config.adapter.base is None:
         return {}
     spec = load_spec(config.adapter.base)
     if spec.bands != bands:
         raise ConfigError(
-            f"the training images have {bands} bands, and adapter.base takes {spec.bands}"
+            f"the training images have {bands} bands, but adapter.base takes {spec.bands}: choose "
+            "images with the same bands"
         )
     return dict(spec.scalings)
 
@@ -144,25 +158,33 @@ def _bank(
 
 def _references(config: RunConfig, catalog: Catalog, bands: int) -> Sequence[Tile]:
     domains = config.augment.targets
-    if config.augment.colour != "fda":
+    if not COLOUR[config.augment.colour].from_targets:
         return ()
     unknown = sorted(set(domains) - set(catalog.domains))
     if unknown:
         raise ConfigError(
-            f"augment.targets: the catalog has no domain {', '.join(unknown)}: choose of "
+            f"augment.targets: the catalog has no domain {', '.join(unknown)}: choose from "
             f"{', '.join(catalog.domains)}"
         )
     tiles = catalog.select(domains=domains).tiles
     others = sorted({tile.bands for tile in tiles} - {bands})
     if others:
         raise ConfigError(
-            f"augment.targets have images of {others} bands, the training images {bands}"
+            f"augment.targets have images with {others} bands, the training images {bands}: choose "
+            "other domains"
         )
     return tiles
 
 
 def _check_range(what: str, histogram: Histogram, scaling: Scaling, known: str) -> None:
-    """Refuse imagery that is scaled unlike the imagery of its type that a range is known of."""
+    """Refuse imagery whose values lie mostly outside a range, and so are on another scale.
+
+    Args:
+        what: name of the imagery, for the message.
+        histogram: pixels of the imagery.
+        scaling: value range of other imagery of the same dtype.
+        known: name of that other imagery, for the message.
+    """
     ends = zip(histogram.distribution(), scaling.low, scaling.high, strict=True)
     values = histogram.values
     outside = max(
@@ -171,8 +193,8 @@ def _check_range(what: str, histogram: Histogram, scaling: Scaling, known: str) 
     if outside > _MOST_OUTSIDE:
         raise ConfigError(
             f"{what}: {outside:.0%} of its {scaling.dtype} pixels lie outside the range "
-            f"{scaling.low} to {scaling.high} of {known}, which is scaled otherwise: bring both "
-            "to one scale"
+            f"{scaling.low} to {scaling.high} of {known}, which is on another scale: rescale one "
+            "of them"
         )
 
 
@@ -181,7 +203,7 @@ def _check_resolution(config: RunConfig, tiles: Sequence[Tile]) -> None:
     if config.data.gsd_m is None and known and max(known) > 1.2 * min(known):
         raise ConfigError(
             f"training images have {min(known):.2g} to {max(known):.2g} metres per pixel: choose "
-            "one with data.gsd_m"
+            "one value with data.gsd_m"
         )
 
 
@@ -190,12 +212,12 @@ def _check_validation(tiles: Sequence[Tile], *, bands: int, dtypes: Collection[s
         if tile.bands != bands or tile.dtype not in dtypes:
             raise CatalogError(
                 f"{tile.image} has {tile.bands} bands of {tile.dtype}, the training images {bands} "
-                f"of {', '.join(sorted(dtypes))}: choose like images to validate on"
+                f"of {', '.join(sorted(dtypes))}: choose validation images of the same kind"
             )
 
 
 def _counted(tiles: Sequence[Tile]) -> dict[str, Histogram]:
-    """Return the histogram of each image, by its path."""
+    """Return the histogram of each image, by image path."""
     counted = {}
     for tile in tiles:
         with tile.open() as raster:

@@ -1,4 +1,4 @@
-"""Losses of dense prediction that leave pixels of unknown truth out.
+"""Losses for dense prediction that ignore pixels without known truth.
 
 Every loss takes logits (N, 1, H, W) float32 and targets (N, 1, H, W) int64 of 0, 1 and
 ``IGNORE``, and returns a scalar.
@@ -17,16 +17,16 @@ from rhm.data.labels import IGNORE
 
 @dataclass(frozen=True)
 class LossConfig:
-    """The loss of a run.
+    """The loss function of a run.
 
     Attributes:
         name: one of ``LOSSES``.
-        boundary_weight: how much more a pixel within ``boundary_px`` of a building's outline
-            counts in the cross-entropy; 0 weighs all alike.
+        boundary_weight: additional weight in the cross-entropy of pixels within ``boundary_px`` of
+            a building's outline; 0 gives all pixels the same weight.
         boundary_px: reach of that weight on both sides of the outline, in pixels.
         focal_gamma: exponent of the focal loss.
-        tversky_alpha: weight of false positives in the Tversky loss; false negatives get the
-            rest of 1.
+        tversky_alpha: weight of false positives in the Tversky loss; false negatives have the
+            weight ``1 - tversky_alpha``.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -41,21 +41,23 @@ class LossConfig:
         if self.name not in LOSSES:
             raise ValueError(f"unknown loss '{self.name}': choose {', '.join(LOSSES)}")
         if not 0 <= self.tversky_alpha <= 1:
-            raise ValueError("tversky_alpha is a share in [0, 1]")
+            raise ValueError("tversky_alpha must be in [0, 1]")
         if not 0 <= self.focal_gamma <= 100:
-            raise ValueError("focal_gamma is in [0, 100]")
+            raise ValueError("focal_gamma must be in [0, 100]")
         if not 0 <= self.boundary_weight < 1e6 or self.boundary_px < 1:
-            raise ValueError("boundary_weight is at least 0 and boundary_px at least 1")
+            raise ValueError(
+                "boundary_weight must be at least 0 and below 1e6, boundary_px at least 1"
+            )
         if self.boundary_weight and not self.name.startswith("bce"):
-            raise ValueError("boundary_weight goes with the losses bce and bce-dice")
+            raise ValueError("boundary_weight works only with the losses bce and bce-dice")
 
 
 class MaskedCrossEntropy(nn.Module):
-    """Binary cross-entropy, the weighted mean over pixels of known truth.
+    """Binary cross-entropy, averaged with weights over the pixels whose truth is known.
 
     Args:
-        boundary_weight: added to the weight 1 of pixels near a building's outline.
-        boundary_px: how near, in pixels.
+        boundary_weight: what is added to the weight 1 of pixels near a building's outline.
+        boundary_px: largest distance of these pixels from the outline, in pixels.
     """
 
     def __init__(self, boundary_weight: float = 0.0, boundary_px: int = 2) -> None:
@@ -64,7 +66,7 @@ class MaskedCrossEntropy(nn.Module):
         self.boundary_px = boundary_px
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return the loss; zero when no pixel's truth is known."""
+        """Return the loss, zero if no pixel's truth is known."""
         known = (target != IGNORE).to(logits.dtype)
         truth = (target == 1).to(logits.dtype)
         weight = known
@@ -77,7 +79,7 @@ class MaskedCrossEntropy(nn.Module):
 
 
 class SumOfLosses(nn.Module):
-    """Several losses, added."""
+    """The sum of several losses."""
 
     def __init__(self, *losses: nn.Module) -> None:
         super().__init__()
@@ -91,11 +93,11 @@ class SumOfLosses(nn.Module):
 
 
 def near_outline(truth: Tensor, reach_px: int) -> Tensor:
-    """Return 1 on pixels within ``reach_px`` of an outline, on both sides, 0 elsewhere.
+    """Return 1 for pixels within ``reach_px`` of an outline, on either side of it, and 0 elsewhere.
 
     Args:
-        truth: (N, 1, H, W) float of 0 and 1.
-        reach_px: in pixels, by the largest of row and column distance.
+        truth: (N, 1, H, W) float, 0 or 1.
+        reach_px: largest chessboard distance from the outline, in pixels.
     """
     side = 2 * reach_px + 1
     grown = functional.max_pool2d(truth, side, stride=1, padding=reach_px)
@@ -133,4 +135,4 @@ LOSSES: dict[str, Callable[[LossConfig], nn.Module]] = {
     "focal-dice": lambda config: SumOfLosses(_focal(config), _dice()),
     "tversky": _tversky,
 }
-"""Losses by the name a configuration gives."""
+"""Loss functions, by the names that configurations use."""

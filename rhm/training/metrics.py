@@ -1,9 +1,10 @@
-"""Counts that add up, and the scores that are functions of them.
+"""Counts that can be added, and scores that are computed from them.
 
-Every measurement is first a :class:`Counts`: a small frozen value of one image that is added to
-those of others, in any order, on any worker. Scores are pure functions of count vectors of shape
-(..., n): one call scores one total or a thousand bootstrap resamples. A score without denominator
-is nan: precision if nothing is predicted, recall if nothing is true, IoU and F1 if neither is.
+Every measurement of an image is a :class:`Counts`, a small frozen value. The counts of several
+images are added, in any order and on any worker. Scores are pure functions of count vectors of
+shape (..., n), so a single call scores one total or a thousand bootstrap resamples. A score whose
+denominator is zero is nan: precision if nothing is predicted, recall if the truth is empty, IoU
+and F1 if both are the case.
 """
 
 import operator
@@ -48,8 +49,8 @@ def boundary_score(counts: FloatArray) -> FloatArray:
 def calibration_error(counts: FloatArray) -> FloatArray:
     """Return the expected calibration error of (..., 3 * bins) counts of a CalibrationBins.
 
-    The mean over pixels of |mean probability - share of buildings| of their bin (Guo et al.,
-    On Calibration of Modern Neural Networks, ICML 2017).
+    It is the difference |mean probability - share of buildings| of the bins, averaged over pixels
+    (Guo et al., On Calibration of Modern Neural Networks, ICML 2017).
     """
     pixels, probability, buildings = np.split(counts, 3, axis=-1)
     return _ratio(np.abs(probability - buildings).sum(axis=-1), pixels.sum(axis=-1))
@@ -57,10 +58,10 @@ def calibration_error(counts: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True)
 class Counts:
-    """A value whose fields are sums: of counts, or of equally long arrays of counts."""
+    """A value whose fields are counts, or arrays of counts of the same length."""
 
     def __add__(self, other: Self) -> Self:
-        """Return what counting both lots together gives.
+        """Return the counts of both measurements together.
 
         Raises:
             ValueError: the fields are arrays of different lengths.
@@ -73,32 +74,32 @@ class Counts:
 
     @property
     def vector(self) -> FloatArray:
-        """The fields in order, end to end, as the score functions take them: (n,) float64."""
+        """The fields in order, concatenated for the score functions: (n,) float64."""
         return np.hstack(tuple(vars(self).values())).astype(np.float64)
 
 
 class _DetectionScores(Counts):
-    """The scores of counts that begin with TP, FP, FN."""
+    """Counts that begin with TP, FP, FN, with their scores."""
 
     @property
     def precision(self) -> float:
-        """TP / (TP + FP); nan where nothing is predicted."""
+        """TP / (TP + FP); nan if nothing is predicted."""
         return float(precision_score(self.vector))
 
     @property
     def recall(self) -> float:
-        """TP / (TP + FN); nan where nothing is true."""
+        """TP / (TP + FN); nan if the truth is empty."""
         return float(recall_score(self.vector))
 
     @property
     def f1(self) -> float:
-        """2 TP / (2 TP + FP + FN); nan where nothing is true or predicted."""
+        """2 TP / (2 TP + FP + FN); nan if truth and prediction are empty."""
         return float(f1_score(self.vector))
 
 
 @dataclass(frozen=True)
 class ConfusionCounts(_DetectionScores):
-    """Pixels by truth and prediction."""
+    """Number of pixels by truth and prediction."""
 
     true_positives: int = 0
     false_positives: int = 0
@@ -119,13 +120,13 @@ class ConfusionCounts(_DetectionScores):
 
     @property
     def iou(self) -> float:
-        """TP / (TP + FP + FN); nan where nothing is true or predicted."""
+        """TP / (TP + FP + FN); nan if truth and prediction are empty."""
         return float(jaccard_score(self.vector))
 
 
 @dataclass(frozen=True)
 class ObjectScores(_DetectionScores):
-    """Buildings found, invented and missed."""
+    """Number of buildings that were found, falsely predicted, and missed."""
 
     true_positives: int = 0
     false_positives: int = 0
@@ -134,14 +135,14 @@ class ObjectScores(_DetectionScores):
 
 @dataclass(frozen=True)
 class BoundaryCounts(Counts):
-    """Pixels near both outlines, and near either."""
+    """Number of pixels near both outlines, and near at least one of them."""
 
     intersection: int = 0
     union: int = 0
 
     @property
     def iou(self) -> float:
-        """Boundary IoU; nan where neither mask has a pixel."""
+        """Boundary IoU; nan if both masks are empty."""
         return float(boundary_score(self.vector))
 
 
@@ -154,21 +155,24 @@ def object_scores(
 ) -> ObjectScores:
     """Match predicted buildings to true ones, as SpaceNet's building challenges do.
 
-    Predictions choose by descending confidence, equals in the order given: of the true buildings
-    still free, each takes the one with the highest IoU if that is at least ``iou`` (Van Etten et
-    al., SpaceNet, 2018; the solaris package). Score image by image and add.
+    Predictions are matched in order of descending confidence, and in the given order if their
+    confidence is equal. Each is matched to the unmatched true building with the highest IoU,
+    provided that this IoU is at least ``iou`` (Van Etten et al., SpaceNet, 2018; the solaris
+    package). For several images, call this function for each and add the results.
 
     Args:
-        truth: shapely polygons, or a GeoSeries or GeoDataFrame. Invalid ones are mended.
-        predictions: the same; brought to the truth's CRS where both have one.
-        iou: least intersection over union of a match, in (0, 1].
-        min_area: smaller polygons on either side are left out, and those without area always.
-            Square metres for footprints with a CRS, else the square of the coordinates' unit.
-        scores: a confidence per prediction; by default the column ``score``, if there is one.
+        truth: shapely polygons, or a GeoSeries or GeoDataFrame. Invalid polygons are repaired.
+        predictions: predicted buildings, of the same types; reprojected to the CRS of ``truth`` if
+            both have one.
+        iou: smallest intersection over union of a match, in (0, 1].
+        min_area: area below which polygons are ignored, in square metres for footprints with a CRS
+            and otherwise in squared units of the coordinates. Polygons without area are always
+            ignored.
+        scores: confidence of each prediction; by default the column ``score``, if there is one.
 
     Raises:
-        ValueError: ``iou`` is not in (0, 1], the number of scores is not that of predictions,
-            or only one side has a CRS.
+        ValueError: ``iou`` is not in (0, 1], the numbers of scores and predictions differ, or only
+            one of ``truth`` and ``predictions`` has a CRS.
     """
     if not 0 < iou <= 1:
         raise ValueError(f"iou must be in (0, 1], not {iou}")
@@ -192,12 +196,18 @@ def object_scores(
 def boundary_iou(
     truth: ArrayLike, prediction: ArrayLike, valid: ArrayLike | None, width_px: int
 ) -> BoundaryCounts:
-    """Count the pixels of two (H, W) masks that lie near their outlines, where ``valid``.
+    """Count the valid pixels of two (H, W) masks that lie near the masks' outlines.
 
-    Boundary IoU (Cheng et al., CVPR 2021), with the published program's convention that a mask
-    cut off by the image's edge has an outline there; the edge of nodata counts alike.
-    ``width_px`` is how deep the boundary region reaches, in pixels of chessboard distance; the
-    paper takes 2 % of the image's diagonal.
+    These are the counts of Boundary IoU (Cheng et al., CVPR 2021). As in the authors' program, a
+    mask that is cut off by the edge of the image has an outline there; the same holds at the edge
+    of nodata.
+
+    Args:
+        truth: true mask.
+        prediction: predicted mask.
+        valid: mask of the pixels to count; by default all.
+        width_px: depth of the boundary region inside a mask, in pixels of chessboard distance; the
+            paper uses 2 % of the image's diagonal.
 
     Raises:
         ValueError: the shapes differ, or the width is below 1.
@@ -214,12 +224,12 @@ def boundary_iou(
 
 @dataclass(frozen=True, eq=False)
 class CalibrationBins(Counts):
-    """Pixels by predicted probability, in bins of equal width; the last one includes 1.
+    """Number of pixels by predicted probability, in bins of equal width; the last includes 1.
 
     Attributes:
         pixels: (bins,) number of pixels.
-        probability_sums: (bins,) sum of their probabilities.
-        buildings: (bins,) number of those that are buildings.
+        probability_sums: (bins,) sum of the pixels' probabilities.
+        buildings: (bins,) number of the pixels that are building.
     """
 
     pixels: NDArray[np.int64]
@@ -236,15 +246,15 @@ class CalibrationBins(Counts):
     ) -> Self:
         """Count the pixels of a probability map (floating point in [0, 1] wherever valid).
 
-        20 ``bins`` suit a reliability diagram, 200 the choice of a threshold.
+        Use 20 ``bins`` for a reliability diagram, and 200 to choose a threshold.
 
         Raises:
             ValueError: the shapes differ.
         """
         actual, _, counted = _masks(truth, np.zeros(np.shape(probability), bool), valid)
         chosen, is_building = np.asarray(probability)[counted], actual[counted]
-        # In the map's own precision, so that a pixel is in a bin from k/bins up exactly if
-        # comparing the map with the threshold k/bins says so.
+        # The edges have the precision of the map. A pixel is therefore in bin k or above exactly if
+        # its probability reaches k/bins in a comparison.
         edges = (np.arange(1, bins) / bins).astype(chosen.dtype)
         index = np.searchsorted(edges, chosen, side="right")
         return cls(
@@ -254,30 +264,31 @@ class CalibrationBins(Counts):
         )
 
     def merged(self, bins: int) -> Self:
-        """Return the same counts in fewer, wider bins, whose number divides this one's."""
+        """Return the same counts in fewer, wider bins; ``bins`` must divide their number."""
         counts = (self.pixels, self.probability_sums, self.buildings)
-        return type(self)(*(each.reshape(bins, -1).sum(axis=1) for each in counts))
+        return type(self)(*(field.reshape(bins, -1).sum(axis=1) for field in counts))
 
     @property
     def expected_calibration_error(self) -> float:
-        """See :func:`calibration_error`; nan where nothing is counted."""
+        """Expected calibration error, see :func:`calibration_error`; nan without pixels."""
         return float(calibration_error(self.vector))
 
     def reliability(self) -> tuple[FloatArray, FloatArray]:
-        """Return (bins,) mean probabilities and shares of buildings, nan in empty bins."""
+        """Return (bins,) mean probabilities and (bins,) shares of buildings, nan in empty bins."""
         return _ratio(self.probability_sums, self.pixels), _ratio(self.buildings, self.pixels)
 
     def threshold_scores(self) -> tuple[FloatArray, FloatArray]:
-        """Return (bins,) thresholds k/bins, and the exact IoU of probability >= threshold."""
+        """Return thresholds k/bins and the exact IoU of probability >= threshold, both (bins,)."""
         positives = np.cumsum(self.pixels[::-1])[::-1]
         hits = np.cumsum(self.buildings[::-1])[::-1]
         thresholds = np.arange(len(self.pixels)) / len(self.pixels)
         return thresholds, _ratio(hits, positives + self.buildings.sum() - hits)
 
     def best_threshold(self) -> float:
-        """Return the threshold of highest IoU, of equals the nearest to 0.5.
+        """Return the threshold with the highest IoU; among equals, the one nearest to 0.5.
 
-        nan where no building is counted: every threshold is then as wrong as the others.
+        The result is nan if there are no building pixels, because then no threshold is better than
+        another.
         """
         if not self.buildings.any():
             return float("nan")
@@ -286,10 +297,11 @@ class CalibrationBins(Counts):
         return float(best[np.argmin(np.abs(best - 0.5))])
 
     def expected_iou(self, threshold: float) -> float | None:
-        """Return the IoU that the probabilities promise: see ``rhm.models.expectation``.
+        """Return the IoU that the probabilities imply, see ``rhm.models.expectation``.
 
         Args:
-            threshold: rounded up to the next k/bins.
+            threshold: probability from which a pixel counts as building; rounded up to the next
+                k/bins.
         """
         lower = np.arange(len(self.pixels)) / len(self.pixels)
         return expected_iou(self.pixels, self.probability_sums, lower >= threshold - 1e-9)
@@ -322,17 +334,17 @@ def _boundary(mask: NDArray[np.bool_], width_px: int) -> NDArray[np.bool_]:
 
 
 def _objects(footprints: Any, min_area: float) -> tuple[NDArray[Any], NDArray[np.intp]]:
-    """Return mended footprints that are large enough, and the index of each in the input."""
+    """Return the repaired footprints that are large enough, and their indices in the input."""
     series = getattr(footprints, "geometry", footprints)
     geometries = np.array(list(series), dtype=object)
     coordinates, owner = shapely.get_coordinates(geometries, return_index=True)
     geometries[owner[~np.isfinite(coordinates).all(axis=1)]] = None
     broken = ~shapely.is_valid(geometries)
-    # A buffer of nothing drops the lines and points that mending leaves over.
+    # A buffer of width 0 drops the lines and points that remain after the repair.
     geometries[broken] = shapely.buffer(shapely.make_valid(geometries[broken]), 0)
     areas = shapely.area(geometries)
     if getattr(series, "crs", None) is not None and min_area > 0:
-        # Only footprints on a map pay for the mapping libraries.
+        # Importing the GIS libraries takes time, and only footprints with a CRS need them.
         import geopandas as gpd
 
         from rhm.data.footprints import areas_m2
@@ -343,12 +355,12 @@ def _objects(footprints: Any, min_area: float) -> tuple[NDArray[Any], NDArray[np
 
 
 def _greedy_matches(truth: NDArray[Any], predictions: NDArray[Any], iou: float) -> int:
-    """Count the predictions that, choosing in order, find a free truth with at least ``iou``."""
+    """Count matches, where predictions in order take their best unmatched true building."""
     prediction, candidate = shapely.STRtree(truth).query(predictions, predicate="intersects")
     common = shapely.area(shapely.intersection(predictions[prediction], truth[candidate]))
-    either = shapely.area(predictions)[prediction] + shapely.area(truth)[candidate] - common
-    overlap = common / either
-    # The best free truth falls short exactly if all free ones do: only good pairs compete.
+    union = shapely.area(predictions)[prediction] + shapely.area(truth)[candidate] - common
+    overlap = common / union
+    # Pairs below the least IoU never match, so they can be dropped before matching.
     good = np.flatnonzero(overlap >= iou)
     order = good[np.lexsort((candidate[good], -overlap[good], prediction[good]))]
     matched: set[int] = set()

@@ -1,4 +1,4 @@
-"""One optimisation step: what Lightning drives."""
+"""The training and validation steps, as a Lightning module."""
 
 import math
 from dataclasses import dataclass
@@ -19,18 +19,18 @@ from rhm.errors import ConfigError
 from rhm.models.build import SegmentationModel
 
 SCHEDULES = ("one-cycle", "cosine", "constant")
-"""Learning-rate schedules by the name a configuration gives."""
+"""Learning rate schedules, by the names that configurations use."""
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW and its schedule.
+    """Settings of AdamW and of the learning rate schedule.
 
     Attributes:
-        learning_rate: the largest of the schedule.
-        weight_decay: of the weights that multiply; biases and norms are not decayed.
-        schedule: one of ``SCHEDULES``, stepped every optimiser step.
-        clip_norm: largest norm of the gradient; 0 does not clip.
+        learning_rate: highest learning rate of the schedule.
+        weight_decay: weight decay; biases and the parameters of normalisation layers have none.
+        schedule: one of ``SCHEDULES``, updated after every optimiser step.
+        clip_norm: norm to which gradients are clipped; 0 turns clipping off.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -44,23 +44,24 @@ class OptimizerConfig:
         if self.schedule not in SCHEDULES:
             raise ValueError(f"unknown schedule: choose {', '.join(SCHEDULES)}")
         if not 0 < self.learning_rate < 10:
-            raise ValueError("learning_rate is a number between 0 and 10")
+            raise ValueError("learning_rate must be between 0 and 10")
         if not (0 <= self.weight_decay < 10 and 0 <= self.clip_norm < math.inf):
-            raise ValueError("weight_decay and clip_norm are finite and at least 0")
+            raise ValueError("weight_decay must be in [0, 10), clip_norm finite and at least 0")
 
 
 class SegmentationModule(lightning.LightningModule):
     """Trains a model; logs ``train_loss`` and, on validation chips, ``val_loss`` and ``val_iou``.
 
-    The loss is that of the global batch: processes exchange logits first, because neither a
-    Dice score nor a mean over known pixels is the mean of its parts.
+    The loss is computed on the global batch, from the logits of all processes. It cannot be
+    averaged over processes, because neither a Dice score nor a mean over known pixels is the mean
+    of its parts.
 
     Args:
-        model: to be trained in place.
-        loss: of logits and targets, see ``rhm.training.losses``.
-        optimizer: its settings.
-        freeze_batch_norm: whether batch norms keep their statistics and parameters.
-        seed: of what the network draws at random, as dropout does.
+        model: model to train, changed in place.
+        loss: function of logits and targets, see ``rhm.training.losses``.
+        optimizer: settings of the optimiser and its schedule.
+        freeze_batch_norm: whether batch normalisation keeps its statistics and parameters.
+        seed: seed of the network's own random numbers, such as those of dropout.
     """
 
     def __init__(
@@ -86,19 +87,19 @@ class SegmentationModule(lightning.LightningModule):
         return logits
 
     def on_train_epoch_start(self) -> None:
-        """Freeze batch norms again: every epoch begins with all modules in training mode."""
+        """Freeze batch normalisation again, because Lightning starts epochs in training mode."""
         if attachment_of(self.model) is not None:
             hold_batch_norm(self.model)
         elif self.freeze_batch_norm:
             freeze_batch_norm(self.model)
 
     def on_train_batch_start(self, batch: Chip, batch_index: int) -> None:
-        """Seed dropout by the batch, so that a resumed run draws what it would have drawn."""
+        """Seed dropout for each batch, so that a resumed run draws the same random numbers."""
         place = [self.seed, self.current_epoch, batch_index, self.global_rank]
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
 
     def training_step(self, batch: Chip, batch_index: int) -> Tensor:
-        """Return the loss of the global batch."""
+        """Return the loss on the global batch."""
         logits, target = self._gathered(self(batch["image"]), batch["mask"])
         loss: Tensor = self.loss(logits.float(), target)
         if not torch.isfinite(loss):
@@ -110,7 +111,7 @@ class SegmentationModule(lightning.LightningModule):
         return loss
 
     def validation_step(self, batch: Chip, batch_index: int) -> None:
-        """Score one batch of validation chips."""
+        """Log the scores of one batch of validation chips."""
         logits = self(batch["image"])
         loss = self.loss(logits.float(), batch["mask"])
         self.val_iou(logits.sigmoid(), batch["mask"])
@@ -119,7 +120,7 @@ class SegmentationModule(lightning.LightningModule):
         self.log("val_iou", self.val_iou, **options)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return AdamW over groups of parameters, and the schedule over all steps of the run."""
+        """Return AdamW with its parameter groups, and a schedule over all steps of the run."""
         rate, decay = self.settings.learning_rate, self.settings.weight_decay
         if attachment_of(self.model) is not None:
             groups = adapter_groups(self.model, rate, weight_decay=decay)
@@ -137,22 +138,24 @@ class SegmentationModule(lightning.LightningModule):
         if self.trainer.world_size == 1:
             return logits, target
         shape = logits.shape[1:]
-        everyone: Tensor = self.all_gather(logits, sync_grads=True)  # type: ignore[assignment]
-        truth: Tensor = self.all_gather(target)  # type: ignore[assignment]
-        return everyone.reshape(-1, *shape), truth.reshape(-1, *shape)
+        all_logits: Tensor = self.all_gather(logits, sync_grads=True)  # type: ignore[assignment]
+        all_targets: Tensor = self.all_gather(target)  # type: ignore[assignment]
+        return all_logits.reshape(-1, *shape), all_targets.reshape(-1, *shape)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return the trainable parameters in two groups: weights to decay, and the rest."""
-    trainable = [each for each in model.parameters() if each.requires_grad]
+    """Return the trainable parameters in two groups: those with weight decay, and the others."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in trainable if parameter.ndim > 1]
+    vectors = [parameter for parameter in trainable if parameter.ndim <= 1]
     return [
-        {"params": [each for each in trainable if each.ndim > 1], "weight_decay": weight_decay},
-        {"params": [each for each in trainable if each.ndim <= 1], "weight_decay": 0.0},
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
     ]
 
 
 def freeze_batch_norm(model: nn.Module) -> None:
-    """Let batch norms use their running statistics, and train none of their parameters."""
+    """Make batch normalisation use its running statistics, and do not train its parameters."""
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()

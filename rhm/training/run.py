@@ -1,18 +1,18 @@
-"""A run is a folder: what was asked, what happened, and the model that came of it.
+"""A run is a folder with its configuration, its logs, and the resulting model.
 
-runs/NAME/config.yaml          the configuration, with every default
-runs/NAME/environment.json     versions and machine
+runs/NAME/config.yaml          the configuration, including all defaults
+runs/NAME/environment.json     versions of packages, and the machine
 runs/NAME/metrics.csv          losses and scores by step, over all attempts
-runs/NAME/cost.json            time and memory of training, over all attempts
-runs/NAME/logs/                one folder per attempt, and TensorBoard's
+runs/NAME/cost.json            time and memory that training took, over all attempts
+runs/NAME/logs/                one folder per attempt, and the logs of TensorBoard
 runs/NAME/checkpoints/         best.ckpt and last.ckpt
-runs/NAME/model.safetensors    the model, when training has ended
-runs/NAME/card.md              what the model is, learnt from and is good for, in words
-runs/NAME/adapter.safetensors  of an adapted model: what was trained, without its base
-runs/NAME/base.sha256          of an adapted model: hash of the weights that it began with
-runs/NAME/trained.csv          of an adapted model: the layers and parameters that were trained
-runs/NAME/updates/             of an adapted model: its updates at every validation
-runs/NAME/evaluation/          scores and examples, when it has been evaluated
+runs/NAME/model.safetensors    the model, after training has finished
+runs/NAME/card.md              the model card: what the model is, and what it is suitable for
+runs/NAME/adapter.safetensors  adapted models only: the trained weights without the base model
+runs/NAME/base.sha256          adapted models only: hash of the base model's weights
+runs/NAME/trained.csv          adapted models only: the layers and parameters that were trained
+runs/NAME/updates/             adapted models only: the low-rank updates at every validation
+runs/NAME/evaluation/          scores and example images, after an evaluation
 """
 
 import json
@@ -43,10 +43,10 @@ _PACKAGES = (
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder.
+    """The folder of a run.
 
     Attributes:
-        folder: of the run.
+        folder: path of the folder.
     """
 
     folder: Path
@@ -58,17 +58,17 @@ class Run:
 
     @property
     def base(self) -> Path:
-        """Path of the hash of the model that an adaptation begins with."""
+        """Path of the file with the hash of an adaptation's base model."""
         return self.folder / "base.sha256"
 
     @property
     def adapter(self) -> Path:
-        """Path of the adapter that came of an adaptation."""
+        """Path of the adapter that an adaptation has trained."""
         return self.folder / "adapter.safetensors"
 
     @property
     def updates(self) -> Path:
-        """Folder of an adaptation's updates on the way."""
+        """Folder of the low-rank updates that were recorded during an adaptation."""
         return self.folder / "updates"
 
     @property
@@ -88,10 +88,10 @@ class Run:
 
     @classmethod
     def begin(cls, config: RunConfig) -> "Run":
-        """Make a new run's folder and write its configuration and environment.
+        """Create the folder of a new run, with its configuration and environment.
 
         Raises:
-            ConfigError: a run of this name exists.
+            ConfigError: a run of this name already exists.
             OutputError: the folder cannot be written.
         """
         cls.refuse_existing(config)
@@ -105,21 +105,22 @@ class Run:
         """Check that there is no run of this name.
 
         Raises:
-            ConfigError: there is one.
+            ConfigError: such a run exists.
         """
-        # Processes launched by the first one find the folder that it has just made.
+        # The main process has created the folder before it launches the other processes.
         launched = os.environ.get("LOCAL_RANK", "0") != "0"
         if not launched and (config.folder / "config.yaml").exists():
             raise ConfigError(
-                f"a run lies at {config.folder}: continue it with --resume, or choose another name"
+                f"{config.folder} already contains a run: continue it with --resume, or choose "
+                "another name"
             )
 
     @classmethod
     def resume(cls, config: RunConfig) -> "Run":
-        """Return the run that was begun with the same configuration.
+        """Return the existing run of this configuration.
 
         Raises:
-            ConfigError: there is none, or it was begun with another configuration.
+            ConfigError: there is no run of this name, or it was started with other settings.
         """
         run = cls(config.folder)
         if not (run.folder / "config.yaml").is_file():
@@ -128,22 +129,22 @@ class Run:
         changed = [name for name in now if before[name] != now[name] and name != "output"]
         if changed:
             raise ConfigError(
-                f"{run.folder} was begun with another '{changed[0]}': resume it with its own "
-                "config.yaml, or choose another name"
+                f"{run.folder} was started with other settings in '{changed[0]}': resume it with "
+                "its own config.yaml, or choose another name"
             )
         return run
 
     def last_checkpoint(self) -> Path | None:
-        """Return the newest checkpoint, or None before the first."""
+        """Return the path of the newest checkpoint, or None if there is none yet."""
         path = self.checkpoints / "last.ckpt"
         return path if path.is_file() else None
 
     def next_attempt(self) -> int:
-        """Return the number of the next attempt at this run, from 0."""
+        """Return the number of the next attempt at this run, counted from 0."""
         return len(list((self.folder / "logs").glob("attempt_*")))
 
     def collect_metrics(self) -> None:
-        """Write ``metrics.csv`` from all attempts: where they overlap, the later one holds."""
+        """Write ``metrics.csv`` from all attempts; where they overlap, the later one counts."""
         attempts = sorted(
             (self.folder / "logs").glob("attempt_*/metrics.csv"),
             key=lambda path: int(path.parent.name.partition("_")[2]),
@@ -158,7 +159,7 @@ class Run:
             rows.to_csv(temporary, index=False)
 
     def best_scores(self) -> dict[str, float]:
-        """Return the validation scores of the best checkpoint, by name; none without any."""
+        """Return the validation scores of the best checkpoint, by name; empty if there are none."""
         metrics = pandas.read_csv(self.folder / "metrics.csv")
         if "val_iou" not in metrics or metrics["val_iou"].isna().all():
             return {}
@@ -167,7 +168,7 @@ class Run:
 
 
 def environment() -> dict[str, str]:
-    """Return the versions and the machine that a run depends on."""
+    """Return the versions of the packages that a run depends on, and the machine."""
     found = {"python": platform.python_version(), "machine": platform.platform()}
     for package in _PACKAGES:
         try:

@@ -1,1 +1,1 @@
-"""A local page that shows predictions: scene, probability, and footprints to click."""
+"""A local web page that shows predictions: scene, probabilities, and clickable footprints."""

@@ -1,4 +1,4 @@
-"""Footprints in the pixels of their raster, found by the part of it that is looked at."""
+"""Footprints in pixel coordinates of their raster, searched by the visible part of it."""
 
 import json
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from rhm.inference.vector_files import FORMATS
 from rhm.viewer.predictions import PredictionFiles
 
 MOST = 3000
-"""Footprints in sight from which none are sent: nobody could tell them apart."""
+"""Maximum number of footprints in view; more could not be distinguished on the screen."""
 
 
 _BEGINNINGS = {".gpkg": b"SQLite format 3", ".fgb": b"fgb", ".geojson": b"{", ".parquet": b"PAR1"}
@@ -30,11 +30,11 @@ class FootprintLayer:
     """The footprints of a prediction.
 
     Args:
-        prediction: with footprints.
+        prediction: a prediction with footprints.
 
     Raises:
-        VectorError: they cannot be read.
-        RasterError: the raster whose pixels they are told in cannot be read.
+        VectorError: the footprints cannot be read.
+        RasterError: the raster that defines the pixel coordinates cannot be read.
     """
 
     def __init__(self, prediction: PredictionFiles) -> None:
@@ -59,15 +59,15 @@ class FootprintLayer:
         """Return the footprints that touch a part of the raster, as JSON.
 
         Args:
-            left: first column of pixels.
+            left: first column, in pixels.
             top: first row.
-            right: end of the columns.
-            bottom: end of the rows.
+            right: end of the columns, exclusive.
+            bottom: end of the rows, exclusive.
 
         Returns:
-            ``{"count": n, "footprints": [{"score", "area_m2", "rings"}, ...]}`` with the outer
-            and inner rings of each in pixels, (column, row); no footprints if they are more than
-            ``MOST``.
+            ``{"count": n, "footprints": [{"score", "area_m2", "rings"}, ...]}`` with the outer and
+            inner rings of each footprint in pixels, (column, row). If there are more than ``MOST``
+            footprints, they are counted but not returned.
         """
         found = np.sort(self._tree.query(shapely.box(left, top, right, bottom)))
         shown = found if len(found) <= MOST else found[:0]
@@ -83,9 +83,9 @@ class FootprintLayer:
 
 
 def _read(path: Path) -> gpd.GeoDataFrame:
-    """Read footprints as the format that the file's suffix says, and no other.
+    """Read footprints only in the format of the file's suffix.
 
-    Under such a name may lie a virtual file, which shows any file of the machine.
+    A file with such a name may be virtual and could show any file of the machine.
     """
     try:
         with path.open("rb") as file:
@@ -101,7 +101,7 @@ def _read(path: Path) -> gpd.GeoDataFrame:
     ) as error:
         raise VectorError(f"{path} cannot be read: {error}") from error
     if not isinstance(frame, gpd.GeoDataFrame):
-        raise VectorError(f"{path} holds no geometry")
+        raise VectorError(f"{path} contains no geometry")
     return frame
 
 
@@ -124,7 +124,7 @@ def _in_pixels(geometries: NDArray[Any], raster: DatasetReader) -> NDArray[Any]:
 
 
 def _parts(geometry: Any) -> list[list[list[list[float]]]]:
-    """Return the rings of each polygon of a geometry, to a hundredth of a pixel."""
+    """Return the rings of each polygon of a geometry, rounded to a hundredth of a pixel."""
     polygons = [part for part in shapely.get_parts(geometry) if part.geom_type == "Polygon"]
     return [
         [np.round(shapely.get_coordinates(ring), 2).tolist() for ring in (p.exterior, *p.interiors)]

@@ -1,4 +1,4 @@
-"""Tiles of rasters as pictures, at any level of detail, through overviews where there are some."""
+"""Map tiles of rasters as images, at any zoom level, read from overviews if there are any."""
 
 from dataclasses import dataclass
 
@@ -15,10 +15,10 @@ from rhm.errors import RasterError
 from rhm.viewer.predictions import PredictionFiles
 
 SIDE = 256
-"""Pixels of a tile, along an axis."""
+"""Size of a map tile in pixels, along an axis."""
 
 NODATA = 255
-"""Value of pixels without data in a tile of probabilities; 0 to 254 stand for 0 to 1."""
+"""Value of nodata pixels in a tile of probabilities; 0 to 254 represent 0 to 1."""
 
 _SAMPLE = 512
 _DARK_TO_BRIGHT = (2.0, 98.0)
@@ -26,14 +26,14 @@ _DARK_TO_BRIGHT = (2.0, 98.0)
 
 @dataclass(frozen=True)
 class Place:
-    """A tile: one pixel of it stands for 2 ** level pixels of the raster along an axis."""
+    """A map tile, each pixel of which covers 2 ** level pixels of the raster along an axis."""
 
     level: int
     col: int
     row: int
 
     def window(self, height: int, width: int) -> tuple[Window, tuple[int, int]] | None:
-        """Return the part of a raster that the tile shows, and its size in the tile."""
+        """Return the window of a raster that the tile shows, and its size in the tile."""
         step = 1 << self.level
         left, top = self.col * SIDE * step, self.row * SIDE * step
         if not (0 <= left < width and 0 <= top < height):
@@ -43,10 +43,10 @@ class Place:
 
 
 def probability_tile(prediction: PredictionFiles, place: Place) -> bytes | None:
-    """Return a tile of probabilities as a grey PNG; None outside of the raster.
+    """Return a map tile of probabilities as a grey PNG, or None outside the raster.
 
     Raises:
-        RasterError: it cannot be read.
+        RasterError: the raster cannot be read.
     """
     with prediction.open_probability() as raster:
         part = place.window(raster.height, raster.width)
@@ -69,12 +69,12 @@ def probability_tile(prediction: PredictionFiles, place: Place) -> bytes | None:
 
 @dataclass(frozen=True)
 class Rendering:
-    """How a scene is shown: which bands, and what is black and white in each.
+    """Rendering of a scene: its bands, and their values for black and white.
 
     Attributes:
-        bands: one, or those of red, green and blue.
-        low: shown as black, per band.
-        high: shown as white, per band.
+        bands: one band, or the bands of red, green and blue.
+        low: value shown as black, per band.
+        high: value shown as white, per band.
     """
 
     bands: tuple[int, ...]
@@ -83,10 +83,10 @@ class Rendering:
 
     @classmethod
     def of(cls, raster: DatasetReader) -> "Rendering":
-        """Choose by the raster's colour interpretation; other than bytes by their percentiles.
+        """Choose bands by colour interpretation, and black and white by percentiles unless uint8.
 
         Raises:
-            RasterError: it cannot be read.
+            RasterError: the raster cannot be read.
         """
         bands = _bands(raster)
         if all(raster.dtypes[band - 1] == "uint8" for band in bands):
@@ -107,10 +107,10 @@ class Rendering:
 
 
 def image_tile(prediction: PredictionFiles, rendering: Rendering, place: Place) -> bytes | None:
-    """Return a tile of the scene as WebP, transparent without data; None outside of the raster.
+    """Return a map tile of the scene as WebP with transparent nodata, or None outside the raster.
 
     Raises:
-        RasterError: it cannot be read.
+        RasterError: the raster cannot be read.
     """
     with prediction.open_image() as raster:
         part = place.window(raster.height, raster.width)

@@ -18,23 +18,23 @@ from rhm.inference.vector_files import FORMATS
 _PROBABILITY = "_probability.tif"
 _IMAGES = (".tif", ".tiff")
 
-# A GeoTIFF may come with side files that name further files.
+# A GeoTIFF may have sidecar files that refer to further files.
 _ALONE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
 
 
 @dataclass(frozen=True)
 class PredictionFiles:
-    """A predicted scene.
+    """The files of a predicted scene.
 
     Attributes:
-        name: of the scene.
-        probability: its raster of probabilities.
-        height: in pixels.
-        width: in pixels.
-        threshold: from which pixels were called building.
-        buildings: its footprints, if they are there.
+        name: name of the scene.
+        probability: raster of probabilities.
+        height: height in pixels.
+        width: width in pixels.
+        threshold: probability from which pixels were predicted as building.
+        buildings: file of footprints, if it exists.
         image: the scene itself, if it was found.
-        image_inside: whether it was found in the folder; nobody vouches for it then.
+        image_inside: whether the scene was found in the folder, in which case it is not trusted.
     """
 
     name: str
@@ -47,10 +47,10 @@ class PredictionFiles:
     image_inside: bool
 
     def open_probability(self) -> DatasetReader:
-        """Open the probabilities.
+        """Open the raster of probabilities.
 
         Raises:
-            RasterError: they cannot be read.
+            RasterError: it cannot be read.
         """
         return open_alone(self.probability)
 
@@ -58,7 +58,7 @@ class PredictionFiles:
         """Open the scene.
 
         Raises:
-            RasterError: there is none, or it cannot be read.
+            RasterError: the scene was not found, or cannot be read.
         """
         if self.image is None:
             raise RasterError(f"the scene of {self.name} was not found")
@@ -66,12 +66,12 @@ class PredictionFiles:
 
 
 def open_alone(path: Path) -> DatasetReader:
-    """Open a GeoTIFF and no other file on its word.
+    """Open a GeoTIFF without opening any other file that it refers to.
 
-    What is named like one may be a virtual raster, which shows any file of the machine.
+    A file named like a GeoTIFF may be a virtual raster, which can show any file of the machine.
 
     Raises:
-        RasterError: it is no GeoTIFF.
+        RasterError: the file is not a GeoTIFF.
     """
     try:
         with quiet_about_georeference(), rasterio.Env(**_ALONE):
@@ -83,30 +83,30 @@ def open_alone(path: Path) -> DatasetReader:
 def find_predictions(
     folder: str | os.PathLike[str], scenes: Iterable[str] = ()
 ) -> tuple[list[PredictionFiles], list[str]]:
-    """Find what ``rhm predict`` wrote into a folder.
+    """Find the results of ``rhm predict`` in a folder.
 
     Args:
-        folder: of the results. Nothing outside it is opened, whatever links lie in it.
-        scenes: the scenes that were predicted, as ``rhm predict`` takes them; others are looked
-            for in the folder, by name.
+        folder: folder of the results. Nothing outside it is opened, whatever links it contains.
+        scenes: the predicted scenes, specified as for ``rhm predict``; others are searched for in
+            the folder by their name.
 
     Returns:
-        The predictions by name, and notes about what is left out.
+        The predictions in the order of their names, and notes about ignored files.
 
     Raises:
-        ConfigError: the folder is none, or holds no prediction.
+        ConfigError: it is not a folder, or contains no prediction.
         CatalogError: a scene does not exist.
     """
     root = Path(folder)
     if not root.is_dir():
-        raise ConfigError(f"{folder} is no folder: give the one that `rhm predict -o` wrote")
+        raise ConfigError(f"{folder} is not a folder: name the one that `rhm predict -o` wrote")
     root = root.resolve()
     images = {stem_of(scene): scene for scene in find_scenes(scenes)}
     found: list[PredictionFiles] = []
     notes, alone = [], 0
     for path in sorted(root.glob(f"*{_PROBABILITY}")):
         if not _within(path, root):
-            notes.append(f"{path.name} is a link out of the folder, and left out")
+            notes.append(f"{path.name} is a link that leads out of the folder, so it is ignored")
             continue
         try:
             prediction, more = _prediction(path, root, images)
@@ -117,10 +117,12 @@ def find_predictions(
         notes += more
         alone += prediction.image is None and not more
     if not found:
-        raise ConfigError("; ".join([f"{folder} holds no predictions of `rhm predict`", *notes]))
+        raise ConfigError("; ".join([f"{folder} contains no results of `rhm predict`", *notes]))
     if alone:
         who = f"the scene of {found[0].name} is" if len(found) == 1 else f"{alone} scenes are"
-        notes.append(f"{who} not in the folder: name what was predicted with --scene to see it")
+        notes.append(
+            f"{who} not in the folder: name the predicted scenes with --scene to show them"
+        )
     return found, notes
 
 
@@ -131,7 +133,7 @@ def _prediction(
     with open_alone(path) as raster:
         shape = (raster.height, raster.width)
         if raster.count != 1 or raster.dtypes[0].startswith("complex"):
-            raise RasterError(f"{path} holds no probabilities")
+            raise RasterError(f"{path} contains no probabilities")
     image = images.get(name) or _beside(root, name)
     notes = []
     if image is not None:
@@ -159,7 +161,7 @@ def _beside(root: Path, name: str) -> str | None:
 
 
 def _threshold(mask: Path, root: Path) -> float:
-    """Return the threshold that a mask says it was made with; one half where none does."""
+    """Return the threshold stored in a mask, or one half if there is none."""
     if not mask.is_file() or not _within(mask, root):
         return 0.5
     try:

@@ -1,7 +1,7 @@
-"""A server for one person: of this machine only, of one folder only, reading only.
+"""A read-only server of one folder for one user of this machine.
 
-It answers under an address that holds a secret, and to this machine's own name: neither another
-user of the machine nor a page of the web that is open beside it can ask.
+It responds only to an address that contains a secret, and only to the name of this machine.
+Therefore neither other users of the machine nor websites open in the same browser have access.
 """
 
 import json
@@ -44,7 +44,7 @@ _HEADERS = {
 
 
 class _Shown:
-    """A prediction, and what is worked out about it when it is first asked for."""
+    """A prediction, and data about it that are computed at the first request."""
 
     def __init__(self, prediction: PredictionFiles) -> None:
         self.prediction = prediction
@@ -90,11 +90,11 @@ class ViewerServer(ThreadingHTTPServer):
     """Serves predictions to browsers on this machine.
 
     Args:
-        predictions: to show.
-        port: to listen on; 0 takes a free one.
+        predictions: the predictions to show.
+        port: port to listen on; 0 selects a free one.
 
     Raises:
-        OutputError: the port is taken.
+        OutputError: the port is in use.
     """
 
     daemon_threads = True
@@ -109,11 +109,11 @@ class ViewerServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """The page's address."""
+        """The address of the page."""
         return f"http://127.0.0.1:{self.server_port}/{self.secret}/"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a browser that went away in the middle; anything else is a defect."""
+        """Ignore browsers that disconnect early; any other error is a defect."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -136,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.OK, kind, body)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing: the terminal is the user's."""
+        """Log nothing, because the terminal belongs to the user."""
 
     def _answer(self) -> tuple[str, bytes | None]:
         port = self.server.server_port

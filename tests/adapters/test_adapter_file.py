@@ -135,28 +135,34 @@ def test_what_is_no_adapter_of_this_network_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="cannot be read as an adapter"):
         load_adapter(network(), tmp_path / "text")
     changes: list[tuple[Change, str]] = [
-        (lambda v, t: v.update(format=99), "later version"),
-        (lambda v, t: v.update(kind="rank-one"), "not an adapter of this network"),
-        (lambda v, t: v.update(settings={"rank": -1}), "not an adapter of this network"),
+        (lambda v, t: v.update(format=99), "later version of rhm"),
+        (lambda v, t: v.update(kind="rank-one"), "not an adapter for this network"),
+        (lambda v, t: v.update(settings={"rank": -1}), "not an adapter for this network"),
         (lambda v, t: v.update(batch_norm="melted"), "choose frozen, statistics, affine"),
         (
             lambda v, t: v.update(kind="deep-lora", settings={"rank": 2, "depth": 10**12}),
-            "not an adapter of this network",
+            "not an adapter for this network",
         ),
-        (lambda v, t: v.update(layers=["nothing"]), "not an adapter of this network"),
-        (lambda v, t: t.update({"0/a": torch.ones(2, 5)}), "another shape"),
+        (lambda v, t: v.update(layers=["nothing"]), "not an adapter for this network"),
+        (lambda v, t: t.update({"0/a": torch.ones(2, 5)}), "a different shape"),
         (lambda v, t: t.update({"0/b": torch.full((8, 2), torch.nan)}), "is not finite"),
-        (lambda v, t: t.pop("0/a"), "not an adapter of this network"),
-        (lambda v, t: t.update({"besides/none": torch.ones(2)}), "more than its layers have"),
-        (lambda v, t: t.update({"besides/0.bias": torch.ones(8)}), "more than its layers have"),
-        (lambda v, t: v.update(kind=None), "more than its layers have"),
-        (lambda v, t: v.update(trained=["0"]), "not an adapter of this network"),
+        (lambda v, t: t.pop("0/a"), "not an adapter for this network"),
+        (
+            lambda v, t: t.update({"besides/none": torch.ones(2)}),
+            "more tensors than its layers need",
+        ),
+        (
+            lambda v, t: t.update({"besides/0.bias": torch.ones(8)}),
+            "more tensors than its layers need",
+        ),
+        (lambda v, t: v.update(kind=None), "more tensors than its layers need"),
+        (lambda v, t: v.update(trained=["0"]), "not an adapter for this network"),
         (lambda v, t: v.update(format=math.inf), "cannot be read as an adapter"),
-        (lambda v, t: t.update({"0/a": torch.ones(())}), "another shape"),
+        (lambda v, t: t.update({"0/a": torch.ones(())}), "a different shape"),
         (lambda v, t: t.update({"0/a": torch.ones(0, 27), "0/b": torch.ones(8, 0)}), "shape"),
-        (lambda v, t: t.update({"0/a": torch.ones(2, 27).int()}), "another type"),
-        (lambda v, t: t.update({"0/a": torch.ones(2, 27).double()}), "another type"),
-        (lambda v, t: t.update({"0/b": torch.ones(8, 3)}), "another shape"),
+        (lambda v, t: t.update({"0/a": torch.ones(2, 27).int()}), "a different type"),
+        (lambda v, t: t.update({"0/a": torch.ones(2, 27).double()}), "a different type"),
+        (lambda v, t: t.update({"0/b": torch.ones(8, 3)}), "a different shape"),
     ]
     for change, told in changes:
         save_adapter(model, path)
@@ -174,7 +180,7 @@ def test_saving_and_loading_need_the_right_network(tmp_path: Path) -> None:
     model = network()
     attach(model, LoRA(2))
     save_adapter(model, tmp_path / "a.safetensors")
-    with pytest.raises(ConfigError, match="has an adapter already"):
+    with pytest.raises(ConfigError, match="already has an adapter"):
         load_adapter(model, tmp_path / "a.safetensors")
     with torch.no_grad():
         next(iter(updates(model)))[1].get_parameter("b").fill_(torch.inf)

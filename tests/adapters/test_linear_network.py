@@ -1,28 +1,18 @@
 """Deep linear networks: orthogonal starts, and compression that keeps the path."""
 
-import functools
 import math
-from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
 from rhm.adapters.descent import DenseResidual, descend
 from rhm.adapters.linear_network import DeepLinearNetwork, compress
 from rhm.adapters.weights import first_gradient
 from rhm.errors import ConfigError
-
-
-def low_rank(rows: int, columns: int, rank: int, *, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    left = torch.randn(rows, rank, generator=generator, dtype=torch.float64)
-    right = torch.randn(rank, columns, generator=generator, dtype=torch.float64)
-    matrix: Tensor = left @ right / (rows * columns) ** 0.25
-    return matrix
+from tests.adapters.problems import low_rank, product
 
 
 @given(
@@ -109,10 +99,6 @@ def distance_on_the_way(widths: list[int], init_scale: float, *, active_only: bo
     return worst
 
 
-def product(factors: Sequence[Tensor]) -> Tensor:
-    return functools.reduce(lambda before, factor: factor @ before, factors)
-
-
 @pytest.mark.parametrize("depth", [2, 3, 4])
 @pytest.mark.parametrize("init_scale", [0.3, 0.5])
 def test_on_the_active_subspace_the_compressed_network_is_the_wide_one(
@@ -153,7 +139,7 @@ def test_what_cannot_be_compressed_is_refused(
 def test_only_a_network_as_it_was_drawn_is_compressed() -> None:
     network = DeepLinearNetwork.orthogonal([8, 8, 8])
     gradient = low_rank(8, 8, 2).float()
-    with pytest.raises(ValueError, match="compressed already"):
+    with pytest.raises(ValueError, match="already compressed"):
         compress(compress(network, gradient, 2), torch.ones(4, 4), 1)
     with pytest.raises(ConfigError, match="not orthogonal up to a scale"):
         compress(DeepLinearNetwork([low_rank(8, 8, 8), low_rank(8, 8, 8)]), gradient.double(), 2)
@@ -168,11 +154,5 @@ def test_factors_must_chain() -> None:
         DeepLinearNetwork([torch.ones(3, 4)], right=torch.ones(9, 3))
     with pytest.raises(ValueError, match="at least one weight"):
         DeepLinearNetwork([])
-    with pytest.raises(ValueError, match="of no layer"):
+    with pytest.raises(ValueError, match="describe no layer"):
         DeepLinearNetwork.orthogonal([4])
-
-
-@pytest.mark.parametrize(("widths", "scale"), [([4, 0], 1.0), ([4, 4], 0.0), ([4, 4], torch.nan)])
-def test_an_impossible_start_is_refused(widths: list[int], scale: float) -> None:
-    with pytest.raises(ConfigError):
-        DeepLinearNetwork.orthogonal(widths, init_scale=scale)

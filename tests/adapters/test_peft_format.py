@@ -14,7 +14,7 @@ from rhm.adapters import DeepLoRA, LoRA, attach, detach, load_adapter, save_adap
 from rhm.adapters.attach import updates
 from rhm.adapters.peft_format import CONFIG, WEIGHTS, export_peft, import_peft
 from rhm.errors import ConfigError, ModelFileError
-from tests.adapters.test_attach import stirred
+from tests.adapters.layers import stirred
 
 IMAGE = (2, 6, 9, 9)
 
@@ -98,7 +98,7 @@ def test_what_the_format_does_not_hold_is_refused(tmp_path: Path) -> None:
         export_peft(network(), tmp_path / "a")
     deep = network()
     attach(deep, DeepLoRA(2))
-    with pytest.raises(ConfigError, match="holds plain LoRA"):
+    with pytest.raises(ConfigError, match="stores plain LoRA"):
         export_peft(deep, tmp_path / "a")
     besides = network()
     attach(besides, LoRA(2), trained=["3"])
@@ -106,10 +106,10 @@ def test_what_the_format_does_not_hold_is_refused(tmp_path: Path) -> None:
         export_peft(besides, tmp_path / "a")
     grouped = nn.Sequential(nn.Conv2d(4, 4, 3, groups=2))
     attach(grouped, LoRA(2))
-    with pytest.raises(ConfigError, match="a convolution of groups"):
+    with pytest.raises(ConfigError, match="a grouped convolution"):
         export_peft(grouped, tmp_path / "a")
     assert not (tmp_path / "a").exists()
-    with pytest.raises(ConfigError, match="has an adapter already"):
+    with pytest.raises(ConfigError, match="already has an adapter"):
         import_peft(grouped, tmp_path)
 
 
@@ -119,8 +119,8 @@ def test_what_the_format_does_not_hold_is_refused(tmp_path: Path) -> None:
         ({"peft_type": "IA3"}, "another kind"),
         ({"use_dora": True}, "another kind"),
         ({"bias": "all"}, "trains more"),
-        ({"r": 0}, "rank is at least 1"),
-        ({"r": None}, "no LoRA of PEFT"),
+        ({"r": 0}, "rank must be at least 1"),
+        ({"r": None}, "is not a PEFT LoRA"),
     ],
 )
 def test_other_adapters_are_refused(tmp_path: Path, change: dict[str, Any], told: str) -> None:
@@ -132,20 +132,20 @@ def test_other_adapters_are_refused(tmp_path: Path, change: dict[str, Any], told
 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelFileError, match="no LoRA of PEFT"):
+    with pytest.raises(ModelFileError, match="is not a PEFT LoRA"):
         import_peft(network(), tmp_path)
     export_peft(adapted(LoRA(2)), tmp_path)
     tensors = load_file(tmp_path / WEIGHTS)
     first = next(iter(tensors))
     for changed, told in (
-        (tensors | {"other": torch.ones(1)}, "it holds other"),
+        (tensors | {"other": torch.ones(1)}, "it contains other"),
         (tensors | {first: torch.ones(2, 3)}, "do not fit"),
         ({}, "no factors"),
-        ({first: tensors[first]}, "no LoRA of PEFT"),
+        ({first: tensors[first]}, "is not a PEFT LoRA"),
     ):
         save_file(changed, tmp_path / WEIGHTS)
         with pytest.raises(ModelFileError, match=told):
             import_peft(network(), tmp_path)
     (tmp_path / WEIGHTS).write_text("no")
-    with pytest.raises(ModelFileError, match="no LoRA of PEFT"):
+    with pytest.raises(ModelFileError, match="is not a PEFT LoRA"):
         import_peft(network(), tmp_path)

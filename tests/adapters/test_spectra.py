@@ -105,7 +105,7 @@ def test_directions_are_compared_on_both_sides_and_only_where_they_lead() -> Non
     assert angles[0] is None
     assert angles[1] == pytest.approx(math.degrees(0.7), abs=1e-2)
     other = snapshot(1, orthonormal(8, 4, 0), values, right[:, :4])
-    with pytest.raises(ModelFileError, match="not those of the finished model"):
+    with pytest.raises(ModelFileError, match="do not belong to the layers"):
         angles_to_final([other], final)
 
 

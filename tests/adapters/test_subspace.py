@@ -133,9 +133,9 @@ def test_principal_angles_are_accurate_from_nearly_0_to_right(angle: float) -> N
 @pytest.mark.parametrize(
     ("gradient", "rank", "message"),
     [
-        (torch.ones(8, 8), 5, "rank 5 moves 10 directions, of a layer with 8 inputs"),
-        (torch.ones(8, 8), 0, "rank 0 is not from 1 to 8"),
-        (torch.ones(2, 8), 3, "rank 3 is not from 1 to 2"),
+        (torch.ones(8, 8), 5, "rank 5 changes 10 directions of a layer with 8 inputs"),
+        (torch.ones(8, 8), 0, "rank 0 must be from 1 to 8"),
+        (torch.ones(2, 8), 3, "rank 3 must be from 1 to 2"),
         (torch.full((8, 8), torch.nan), 2, "the gradient is not finite"),
         (torch.full((8, 8), torch.inf), 2, "the gradient is not finite"),
         (torch.zeros(8, 8), 2, "the gradient is zero"),
@@ -160,7 +160,7 @@ def test_a_weight_without_scale_is_refused() -> None:
 
 
 def test_a_gradient_of_another_shape_is_a_mistake() -> None:
-    with pytest.raises(ValueError, match="not that of a weight"):
+    with pytest.raises(ValueError, match="does not belong to a weight"):
         active_subspace(torch.eye(8), torch.ones(8, 7), 2)
     with pytest.raises(ValueError, match="bases of shapes"):
         principal_angles(torch.eye(8, 2), torch.eye(8, 3))

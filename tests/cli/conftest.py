@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from rhm.cli.main import run
+from tests.stored import made_once
 
 Capture = pytest.CaptureFixture[str]
 
@@ -23,17 +24,22 @@ def rhm(capsys: Capture) -> Callable[..., tuple[int, str, str]]:
 
 
 @pytest.fixture(scope="session")
-def trained(catalog_path: Path, bank_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two steps with histogram matching."""
-    folder = tmp_path_factory.mktemp("runs")
-    config = folder / "config.yaml"
-    config.write_text(
-        f"""
+def trained(catalog_path: Path, bank_path: Path, shared: Path) -> Path:
+    """A run of two steps with histogram matching, of timm's small network for tests."""
+    folder = shared / "trained"
+
+    def train() -> None:
+        config = folder / "config.yaml"
+        config.parent.mkdir()
+        config.write_text(
+            f"""
 name: tiny
 output: {folder}
 data: {{catalog: {catalog_path}, sources: [alder_aerial], chip_px: 64, workers: 0}}
+model: {{encoder: test_efficientnet, weights: none}}
 trainer: {{steps: 2, batch_size: 2, accelerator: cpu}}
 """
-    )
-    assert run(["train", str(config), "--bank", str(bank_path), "--quiet"]) == 0
-    return folder / "tiny"
+        )
+        assert run(["train", str(config), "--bank", str(bank_path), "--quiet"]) == 0
+
+    return made_once(folder, train) / "tiny"

@@ -13,9 +13,11 @@ import pytest
 from numpy.typing import NDArray
 from skimage.exposure import match_histograms as skimage_match
 
+from rhm.augmentation.augment_config import AugmentConfig
+from rhm.augmentation.chip_augmentation import ChipAugmentation
+from rhm.augmentation.colours import COLOUR, FROM_BANK
+from rhm.augmentation.randomized_matching import RandomizedHistogramMatching
 from rhm.colour.alternatives import mean_std
-from rhm.colour.augment_config import COLOUR, FROM_BANK, AugmentConfig
-from rhm.colour.augmentation import ChipAugmentation, RandomizedHistogramMatching
 from rhm.colour.histogram import Histogram
 from rhm.colour.histogram_bank import HistogramBank
 from rhm.colour.lookup import PixelMap

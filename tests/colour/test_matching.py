@@ -11,7 +11,7 @@ from skimage.exposure import match_histograms as skimage_match
 import rhm
 from rhm.colour.histogram import Histogram
 from rhm.colour.lookup import PixelMap
-from rhm.colour.matching import match_histograms
+from rhm.colour.matching import match_histograms, matched_shares
 from tests.imagery import KINDS, Image, drawn
 
 
@@ -148,3 +148,22 @@ def test_pixels_that_are_not_valid_neither_count_nor_change(dtype: type) -> None
 def test_floats_beyond_the_bins_are_matched_too() -> None:
     image = np.linspace(-1e6, 1e6, 300, dtype=np.float32).reshape(10, 30)
     np.testing.assert_array_equal(match_histograms(image, 2 * image), oracle(image, 2 * image))
+
+
+def shares(image: Image) -> list[float]:
+    """The shares of the 256 levels of an 8-bit image of one band."""
+    return list(np.bincount(image.ravel(), minlength=256) / image.size)
+
+
+def test_the_shares_after_matching_are_those_of_the_matched_image() -> None:
+    rng = np.random.default_rng(0)
+    source = rng.normal(90, 20, (256, 256)).clip(0, 255).astype(np.uint8)
+    target = rng.gamma(4, 30, (512, 512)).clip(0, 255).astype(np.uint8)
+    after = matched_shares(shares(source), shares(target))
+    assert after == pytest.approx(shares(oracle(source, target)), abs=1e-6)
+
+
+def test_one_value_stays_one_value() -> None:
+    flat = [0.0] * 256
+    flat[10] = 1.0
+    assert max(matched_shares(flat, [1 / 256] * 256)) == 1.0

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from rasterio.transform import Affine
 from torch.utils.data import DataLoader
 
-from rhm.colour.augment_config import AugmentConfig
-from rhm.colour.augmentation import ChipAugmentation
+from rhm.augmentation.augment_config import AugmentConfig
+from rhm.augmentation.chip_augmentation import ChipAugmentation
 from rhm.colour.histogram import Histogram
 from rhm.colour.lookup import PixelMap
 from rhm.data.catalog import Catalog, Source, Tile

@@ -128,7 +128,7 @@ def test_first_layer_of_polygons_is_read(tmp_path: Path) -> None:
     path = tmp_path / "layers.gpkg"
     points = gpd.GeoDataFrame(geometry=[shapely.Point(0, 0)], crs=UTM)
     points.to_file(path, layer="points")
-    with pytest.raises(VectorError, match="no layer of polygons"):
+    with pytest.raises(VectorError, match="no polygon layer"):
         read_footprints(path, UTM)
     gpd.GeoDataFrame(geometry=[SQUARE], crs=UTM).to_file(path, layer="houses")
     assert len(read_footprints(path, UTM)) == 1
@@ -164,7 +164,7 @@ def test_missing_crs_is_an_error_on_either_side(tmp_path: Path) -> None:
         gpd.GeoDataFrame(geometry=[SQUARE]).to_file(path)
     with pytest.raises(VectorError, match="has no CRS"):
         read_footprints(path, UTM)
-    with pytest.raises(VectorError, match="raster without CRS"):
+    with pytest.raises(VectorError, match="raster without a CRS"):
         read_footprints(path, None)
     with pytest.raises(VectorError, match="unknown CRS EPSG:0"):
         read_footprints(path, "EPSG:0")
@@ -228,7 +228,7 @@ def test_metric_crs_needs_a_place_on_earth() -> None:
     for series in (gpd.GeoSeries([SQUARE]), gpd.GeoSeries([SQUARE], crs=local)):
         with pytest.raises(VectorError, match="no size in metres"):
             metric_crs(series)
-    with pytest.raises(VectorError, match="place on Earth"):
+    with pytest.raises(VectorError, match="location on Earth"):
         metric_crs(gpd.GeoSeries([None], crs=UTM))
 
 

@@ -76,7 +76,10 @@ def test_a_mask_of_another_size_is_refused_by_both_names(tmp_path: Path) -> None
     image = _image(tmp_path)
     with pytest.raises(RasterError) as error:
         _truth(image, label)
-    assert str(error.value) == f"label {label} is 79 x 60 pixels, its image {image} 80 x 60"
+    assert str(error.value) == (
+        f"label {label} is 79 x 60 pixels, but its image {image} is 80 x 60: use a mask of the "
+        "same size"
+    )
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -119,7 +119,9 @@ def test_any_type_is_carried_into_any(one: Scaling, other: Scaling) -> None:
 
 
 def test_other_types_have_no_scaling() -> None:
-    with pytest.raises(ValueError, match=r"no scaling of float64: only of uint8, .*float32"):
+    with pytest.raises(
+        ValueError, match=r"a scaling of float64 is not possible, only of uint8, .*float32"
+    ):
         Scaling("float64", (0.0,), (1.0,))
 
 
@@ -326,7 +328,7 @@ def test_a_shift_follows_from_seed_and_name() -> None:
     with pytest.raises(ConfigError, match="unknown shift 'sepia'"):
         shift_for(histogram, "sepia", "a", seed=0)
     below = Histogram.of(np.full((3, 3), -5, dtype=np.int16))
-    with pytest.raises(ConfigError, match="no shift of a: its values are not above 0"):
+    with pytest.raises(ConfigError, match="cannot shift the values of a: none is above 0"):
         shift_for(below, "gamma", "a", seed=0)
 
 

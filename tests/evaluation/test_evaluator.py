@@ -1,6 +1,5 @@
 """Evaluation: counts equal torchmetrics', every score is in the file, examples are pictures."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,8 @@ from rhm.data.labels import IGNORE
 from rhm.data.radiometry import Scaling
 from rhm.errors import CatalogError
 from rhm.evaluation.evaluator import amount_of_work, evaluate_model, picks_of
-from rhm.evaluation.tile_scores import Shift, count, see
+from rhm.evaluation.scores import Scores, Shift, read_scores
+from rhm.evaluation.tile_scores import count, see, shifted
 from rhm.inference.tiling.stream import Tiling
 from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
@@ -82,13 +82,13 @@ def test_a_shift_changes_the_picture_and_not_the_truth(
 ) -> None:
     tile = catalog.select(domains=["alder_aerial"]).tiles[0]
     plain = see(model, tile, shift=None, tiling=TILING)
-    shifted = see(model, tile, shift=Shift(family, 1), tiling=TILING)
+    moved = see(model, tile, shift=Shift(family, 1), tiling=TILING)
     again = see(model, tile, shift=Shift(family, 1), tiling=TILING)
     other = see(model, tile, shift=Shift(family, 2), tiling=TILING)
-    np.testing.assert_array_equal(plain.truth, shifted.truth)
-    np.testing.assert_array_equal(shifted.pixels, again.pixels)
-    assert not np.array_equal(plain.pixels, shifted.pixels)
-    assert not np.array_equal(other.pixels, shifted.pixels)
+    np.testing.assert_array_equal(plain.truth, moved.truth)
+    np.testing.assert_array_equal(moved.pixels, again.pixels)
+    assert not np.array_equal(plain.pixels, moved.pixels)
+    assert not np.array_equal(other.pixels, moved.pixels)
 
 
 @pytest.mark.parametrize("standardize", ["equalize", "gray-world"])
@@ -102,7 +102,7 @@ def test_a_standardising_model_is_shown_the_standard_of_what_the_shift_left(
     shift = Shift("gamma", 1)
     seen = see(standard, tile, shift=shift, tiling=TILING)
     with tile.open() as raster:
-        pixels, valid = shift.apply(tile.name, raster.read())
+        pixels, valid = shifted(shift, tile.name, raster.read())
     table = spec.input_table(spec.scalings["uint8"], Histogram.of(pixels, valid=valid))
     logits = 6.0 * table.apply(pixels).mean(axis=-1)
     np.testing.assert_allclose(seen.probability, 1.0 / (1.0 + np.exp(-logits)), atol=1e-5)
@@ -120,7 +120,7 @@ def test_views_of_a_network_that_sees_single_pixels_are_all_alike(
     )
     np.testing.assert_allclose(plain.probability, averaged.probability, atol=1e-6)
     for views in (False, True):
-        values = evaluate_model(
+        scores = evaluate_model(
             model,
             catalog,
             tmp_path,
@@ -128,7 +128,7 @@ def test_views_of_a_network_that_sees_single_pixels_are_all_alike(
             domains=["birch_aerial"],
             tiling=replace(TILING, views=views),
         )
-        assert values["views"] is views
+        assert scores.views is views
 
 
 def test_perfect_prediction_scores_one(model: SegmentationModel, catalog: Catalog) -> None:
@@ -172,20 +172,20 @@ def test_boundary_widths_are_metres_on_the_ground(
 @pytest.fixture(scope="module")
 def result(
     model: SegmentationModel, catalog: Catalog, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, dict[str, Any]]:
+) -> tuple[Path, Scores]:
     folder = tmp_path_factory.mktemp("evaluation")
-    values = evaluate_model(
+    scores = evaluate_model(
         model, catalog, folder, name="run", shifts=[Shift("gamma", 5)], tiling=TILING
     )
-    return folder, values
+    return folder, scores
 
 
 def test_every_domain_is_scored_and_the_source_under_the_shift_too(
-    result: tuple[Path, dict[str, Any]], catalog: Catalog
+    result: tuple[Path, Scores], catalog: Catalog
 ) -> None:
-    folder, values = result
-    assert json.loads((folder / "scores.json").read_text()) == values
-    names = [domain["name"] for domain in values["domains"]]
+    folder, scores = result
+    assert read_scores(folder) == scores
+    names = [domain.name for domain in scores.domains]
     assert names == [
         "alder_aerial",
         "alder_aerial (gamma shift)",
@@ -193,28 +193,27 @@ def test_every_domain_is_scored_and_the_source_under_the_shift_too(
         "birch_aerial",
         "birch_satellite",
     ]
-    roles = [domain["role"] for domain in values["domains"]]
+    roles = [domain.role for domain in scores.domains]
     assert roles == ["source", *["target"] * 4]
     test_images = len(catalog.select(domains=["alder_aerial"], split="test"))
-    assert values["domains"][0]["images"] == test_images
-    for domain in values["domains"]:
-        assert np.sum(domain["histogram"], axis=1) == pytest.approx(1.0, abs=1e-3)
-        assert len(domain["distance"]) == 3
-        assert sum(b["count"] for b in domain["calibration"]["bins"]) == 96 * 96 * domain["images"]
+    assert scores.domains[0].images == test_images
+    for domain in scores.domains:
+        assert domain.histogram is not None
+        assert np.sum(domain.histogram, axis=1) == pytest.approx(1.0, abs=1e-3)
+        assert len(domain.distance or ()) == 3
+        assert sum(b.count for b in domain.calibration.bins) == 96 * 96 * domain.images
 
 
-def test_examples_are_pictures_with_outlines(result: tuple[Path, dict[str, Any]]) -> None:
-    folder, values = result
-    for domain in values["domains"]:
-        assert domain["examples"]
-        for example in domain["examples"]:
-            picture = cv2.imread(str(folder / example["image"]))
+def test_examples_are_pictures_with_outlines(result: tuple[Path, Scores]) -> None:
+    folder, scores = result
+    for domain in scores.domains:
+        assert domain.examples
+        for example in domain.examples:
+            picture = cv2.imread(str(folder / example.image))
             assert picture is not None
-            assert picture.shape == (example["height"], example["width"], 3)
-            assert example["truth"]
-            points = np.concatenate(
-                [np.array(ring) for rings in example["truth"] for ring in rings]
-            )
+            assert picture.shape == (example.height, example.width, 3)
+            assert example.truth
+            points = np.concatenate([np.array(ring) for rings in example.truth for ring in rings])
             assert points.min() >= 0
             assert points.max() <= 96
 
@@ -227,10 +226,10 @@ def test_nothing_but_an_earlier_evaluation_is_replaced(
     precious.write_text("not ours")
 
     def pictures(**options: Any) -> set[str]:
-        values = evaluate_model(
+        scores = evaluate_model(
             model, catalog, tmp_path, name="run", domains=["alder_aerial"], tiling=TILING, **options
         )
-        named = {each["image"] for d in values["domains"] for each in d["examples"]}
+        named = {each.image for domain in scores.domains for each in domain.examples}
         there = {str(path.relative_to(tmp_path)) for path in tmp_path.glob("examples/*")}
         assert there == named | {"examples/precious.png"}
         return named
@@ -259,12 +258,12 @@ def test_buildings_where_the_image_has_no_data_are_not_asked_for(
 
 
 def test_picks_show_the_same_images_again(
-    result: tuple[Path, dict[str, Any]],
+    result: tuple[Path, Scores],
     model: SegmentationModel,
     catalog: Catalog,
     tmp_path: Path,
 ) -> None:
-    _, values = result
+    _, scores = result
     wanted = {
         "birch_aerial": {
             "best": catalog.select(domains=["birch_aerial"], split="test").tiles[0].name
@@ -280,7 +279,7 @@ def test_picks_show_the_same_images_again(
         picks=wanted,
     )
     assert picks_of(again) == wanted
-    assert set(picks_of(values)) == {domain["name"] for domain in values["domains"]}
+    assert set(picks_of(scores)) == {domain.name for domain in scores.domains}
 
 
 def test_what_cannot_be_evaluated_is_said(

@@ -165,7 +165,7 @@ def test_what_cannot_be_inspected_is_told_in_one_line(
     model: SegmentationModel, catalog: Catalog
 ) -> None:
     images = images_to_inspect(catalog, model, split=None)
-    with pytest.raises(AnalysisError, match=r"no layer 'decodr': the nearest are decoder"):
+    with pytest.raises(AnalysisError, match=r"no layer 'decodr': did you mean decoder"):
         inspect_model(model, images, SAMPLING, name="m", stages=["decodr"])
     with pytest.raises(AnalysisError, match=r"encoder\[5\] shows under 10 pure cells of"):
         inspect_model(model, images, SAMPLING, name="m", stages=["encoder[5]"])

@@ -192,12 +192,12 @@ def test_experiment_finds_what_the_paper_proves() -> None:
 def test_impossible_experiments_are_refused() -> None:
     with pytest.raises(ConfigError, match="at least 1 model"):
         run_sphere(())
-    with pytest.raises(ConfigError, match="at least 1 start, not 0"):
+    with pytest.raises(ConfigError, match="at least 1 start is needed, not 0"):
         run_sphere(starts=0)
     with pytest.raises(
-        ConfigError, match="have 7020 dimensions: the Hessian is decomposed up to 2000"
+        ConfigError, match="have 7020 dimensions: the Hessian can be decomposed up to 2000"
     ):
         run_sphere([UnconstrainedFeatureModel(30, 40)])
     for groups in (0, 5):
-        with pytest.raises(ConfigError, match="groups is from 1 to 4"):
+        with pytest.raises(ConfigError, match="groups must be from 1 to 4"):
             grouped(SMALL, groups)

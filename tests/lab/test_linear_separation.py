@@ -6,9 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rhm.errors import AnalysisError, ConfigError
-from rhm.lab.hybrid_networks import clustered_classes, train_network
-from rhm.lab.layer_statistics import layer_statistics
+from rhm.errors import ConfigError
 from rhm.lab.linear_separation import (
     DeepLinearSeparation,
     nearly_orthogonal_data,
@@ -90,50 +88,10 @@ def test_the_data_are_nearly_orthogonal(
     assert away.abs().max() <= 5.0 * noise + 1e-12
 
 
-def test_linear_layers_on_top_separate_what_others_prepared() -> None:
-    hybrid = train_network(nonlinear=3, steps=1200).statistics
-    assert hybrid.first_fitted == 3
-    assert hybrid.compression_fit.slope < -0.5
-    assert hybrid.compression_fit.r_squared > 0.98
-    assert hybrid.discrimination_fit.slope > 0.1
-    assert hybrid.probe_accuracy is not None
-    assert hybrid.probe_accuracy[0] < 0.6
-    assert hybrid.probe_accuracy[1:].min() > 0.95
-
-
-def test_a_perceptron_compresses_from_layer_to_layer() -> None:
-    perceptron = train_network(nonlinear=7, steps=600)
-    assert perceptron.statistics.first_fitted == 1
-    assert (np.diff(perceptron.statistics.compression) < 0.0).all()
-    assert perceptron.loss < 1e-2
-
-
-def test_training_is_its_seeds_and_leaves_the_global_generator_alone() -> None:
-    state = torch.get_rng_state()
-    losses = [train_network(steps=3, per_class=5, seed=seed).loss for seed in (0, 0, 1)]
-    assert losses[0] == losses[1] != losses[2]
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_the_classes_are_not_linear() -> None:
-    samples, labels = clustered_classes(400)
-    means = torch.stack([samples[labels == k].mean(dim=0) for k in range(4)])
-    assert means.norm(dim=1).max() < 0.3 * samples.norm(dim=1).mean()
-
-
 def test_the_whole_experiment_has_every_network() -> None:
     found = run_linear_separation(num_classes=2, per_class=5, width=20, depth=4, network_steps=20)
     assert [each.init_scale for each in found.linear] == [0.1, 0.2, 0.3, 0.5]
     assert (found.hybrid.nonlinear, found.perceptron.nonlinear) == (3, 7)
-
-
-def test_statistics_without_other_samples_have_no_probe() -> None:
-    samples, labels = nearly_orthogonal_data(2, 5, 20)
-    found = layer_statistics([samples, 2.0 * samples], labels)
-    assert found.probe_accuracy is None
-    assert found.compression[0] == pytest.approx(found.compression[1])
-    with pytest.raises(AnalysisError):
-        layer_statistics([samples], torch.tensor([0] * 5 + [2] * 5))
 
 
 @pytest.mark.parametrize(
@@ -145,8 +103,6 @@ def test_statistics_without_other_samples_have_no_probe() -> None:
         (lambda: separate(*nearly_orthogonal_data(2, 5, 20), depth=2), "depth 2"),
         (lambda: separate(*nearly_orthogonal_data(2, 5, 20), step_size=0.0), "step_size 0.0"),
         (lambda: separate(*nearly_orthogonal_data(2, 5, 20), step_size=1e6), "diverged"),
-        (lambda: train_network(nonlinear=8), "nonlinear 8"),
-        (lambda: train_network(steps=0), "steps 0"),
     ],
 )
 def test_impossible_settings_are_refused_in_one_line(call: object, message: str) -> None:

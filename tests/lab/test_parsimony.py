@@ -78,12 +78,15 @@ def test_the_same_seed_gives_the_same_result(result: Parsimony) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rank": 15}, "rank 15 leaves no middle in a width of 30: choose a rank from 1 to 14"),
-        ({"rank": 31}, "rank 31 is not from 1 to the width 30"),
-        ({"rank": 0}, "rank 0 is not from 1"),
+        (
+            {"rank": 15},
+            "rank 15 leaves no middle singular values at width 30: choose a rank from 1 to 14",
+        ),
+        ({"rank": 31}, "rank 31 must be from 1 to the width 30"),
+        ({"rank": 0}, "rank 0 must be from 1"),
         ({"depth": 1}, "depth 1 must be at least 2"),
         ({"steps": 0}, "steps 0"),
-        ({"init_scale": 0.0}, "init_scale 0.0 must be above 0"),
+        ({"init_scale": 0.0}, "init_scale 0.0 must be greater than 0"),
         ({"init_scale": 20.0}, "choose a step_size below"),
     ],
 )

@@ -204,12 +204,12 @@ def test_collapse_and_alignment_measure_the_farthest_feature() -> None:
     ("values", "message"),
     [
         ((1, 4), "at least 2 classes, not 1"),
-        ((10, 8), "take at least 9"),
-        ((2, 1), "take at least 2"),
-        ((3, 2, 0.0), "temperature is a finite number above 0, not 0.0"),
-        ((3, 2, math.nan), "temperature is a finite number above 0, not nan"),
-        ((3, 2, math.inf), "temperature is a finite number above 0, not inf"),
-        ((3, 2, 1.0, 0), "samples_per_class is at least 1, not 0"),
+        ((10, 8), "choose at least 9"),
+        ((2, 1), "choose at least 2"),
+        ((3, 2, 0.0), "temperature must be a finite number greater than 0, not 0.0"),
+        ((3, 2, math.nan), "temperature must be a finite number greater than 0, not nan"),
+        ((3, 2, math.inf), "temperature must be a finite number greater than 0, not inf"),
+        ((3, 2, 1.0, 0), "samples_per_class must be at least 1, not 0"),
     ],
 )
 def test_impossible_models_are_refused(values: tuple[int, int], message: str) -> None:
@@ -219,11 +219,11 @@ def test_impossible_models_are_refused(values: tuple[int, int], message: str) ->
 
 def test_impossible_descents_are_refused() -> None:
     start = points(SMALL, 2)
-    with pytest.raises(ConfigError, match="at least 1 start, not 0"):
+    with pytest.raises(ConfigError, match="at least 1 start is needed, not 0"):
         points(SMALL, 0)
-    with pytest.raises(ConfigError, match="steps is at least 1, not 0"):
+    with pytest.raises(ConfigError, match="steps must be at least 1, not 0"):
         descend(SMALL, start, steps=0)
-    with pytest.raises(ConfigError, match="tolerance is above 0, not nan"):
+    with pytest.raises(ConfigError, match="tolerance must be greater than 0, not nan"):
         descend(SMALL, start, tolerance=math.nan)
     with pytest.raises(ConfigError, match="simplex needs at least 2 classes"):
         simplex_etf(1)
@@ -234,9 +234,9 @@ def test_starts_without_directions_are_refused() -> None:
     for bad in (math.nan, math.inf, 0.0):
         features = start.features.copy()
         features[1, 2] = bad
-        with pytest.raises(ValueError, match="not finite or are zero"):
+        with pytest.raises(ValueError, match="zero or not finite"):
             descend(SMALL, SpherePoint(start.classifiers, features))
-    with pytest.raises(ValueError, match=r"a start has shape \(S, 12, 6\), not \(1, 12, 6\)"):
+    with pytest.raises(ValueError, match=r"starts must have shape \(S, 12, 6\), not \(1, 12, 6\)"):
         descend(SMALL, SpherePoint(start.classifiers, start.features[:1]))
-    with pytest.raises(ValueError, match="a start has shape"):
+    with pytest.raises(ValueError, match="starts must have shape"):
         descend(SMALL, SpherePoint(start.classifiers[0], start.features[0]))

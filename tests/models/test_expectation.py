@@ -1,13 +1,9 @@
 """What a model expects of itself."""
 
-import json
-
 import numpy as np
 import pytest
 
-from rhm.errors import ModelFileError
 from rhm.models.expectation import ExpectedIoU, expected_iou, out_of_domain
-from rhm.models.spec import ModelSpec
 from rhm.training.metrics import CalibrationBins
 
 
@@ -56,18 +52,3 @@ def test_a_scene_is_out_of_domain_where_notably_less_is_expected(
     home: float | None, here: float | None, expected: bool
 ) -> None:
     assert out_of_domain(home, here) is expected
-
-
-def test_a_description_of_the_version_before_does_not_know_what_it_expects() -> None:
-    values = json.loads(ModelSpec("unet", "resnet18", 3, expected_iou=0.7).to_json())
-    assert ModelSpec.from_json(json.dumps(values)).expected_iou == 0.7
-    del values["expected_iou"]
-    values["format"] = 3
-    assert ModelSpec.from_json(json.dumps(values)).expected_iou is None
-
-
-@pytest.mark.parametrize("value", [1.5, "much", float("nan"), True])
-def test_an_expected_iou_that_is_none_is_refused(value: object) -> None:
-    values = json.loads(ModelSpec("unet", "resnet18", 3).to_json()) | {"expected_iou": value}
-    with pytest.raises(ModelFileError, match="expected_iou"):
-        ModelSpec.from_json(json.dumps(values))

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from rhm.models.architectures import ARCHITECTURES
-from rhm.models.build import ModelConfig, SegmentationModel
-from rhm.models.heads import CosineClassifier, classifier, classifier_rows, classify
+from rhm.models.build import SegmentationModel
+from rhm.models.heads import CosineClassifier, classifier, classifier_rows, classify, set_head
 from rhm.models.model_file import load_model, save_model
 from rhm.models.spec import ModelSpec
 
@@ -79,14 +80,17 @@ def test_cells_are_classified_as_in_an_image_of_them(head: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("module", "head", "told"),
     [
-        ({"head": "round"}, "unknown head: choose linear, cosine"),
-        ({"head": "cosine", "temperature": 0.0}, "temperature is above 0"),
-        ({"temperature": 5.0}, "of the cosine head"),
-        ({"learn_temperature": True}, "of the cosine head"),
+        (nn.Conv2d(4, 2, 3), "round", "unknown head: choose linear, cosine"),
+        (nn.Linear(4, 2), "cosine", "the head of Module cannot be replaced"),
     ],
 )
-def test_what_no_head_can_be_is_refused(settings: dict[str, object], told: str) -> None:
+def test_a_head_that_is_none_or_has_no_place_is_refused(
+    module: nn.Module, head: str, told: str
+) -> None:
+    network = nn.Module()
+    network.segmentation_head = nn.Sequential(module)
     with pytest.raises(ValueError, match=told):
-        ModelConfig(**settings)  # type: ignore[arg-type]
+        set_head(network, head, temperature=1.0, learned=False)
+    assert classifier(network) is module

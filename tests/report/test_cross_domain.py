@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rhm.errors import ConfigError
+from rhm.evaluation.scores import Shift
 from rhm.report.cross_domain import (
     Group,
     Target,
@@ -16,7 +17,7 @@ from rhm.report.cross_domain import (
     score_rows,
     targets_of,
 )
-from rhm.report.runs import Shift, load_run
+from rhm.report.runs import load_run
 from rhm.report.wording import headlines, notes
 from tests.report.conftest import MakeRun
 

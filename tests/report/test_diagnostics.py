@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import wasserstein_distance
 
 from rhm.report.cross_domain import Group, group_runs, rankings, targets_of
 from rhm.report.diagnostics import galleries, histograms, reliability, training_curves
 from rhm.report.runs import load_run
 from tests.report.conftest import MakeRun, level_histogram
+from tests.report.test_thresholds import edited
 
 
 def load(*folders: Path) -> tuple[Group, ...]:
@@ -24,6 +26,21 @@ def test_the_drawn_source_is_the_one_the_distance_is_to(make_run: MakeRun) -> No
     assert row.bands[0].quantiles == pytest.approx((100 / 255,) * 3)
     assert row.bands[0].matched == tuple(level_histogram(100))
     assert row.bands[0].matched_distance == 0.0
+
+
+def test_what_matching_leaves_is_scipys_distance(make_run: MakeRun) -> None:
+    wanted = np.random.default_rng(1).dirichlet(np.ones(256)).tolist()
+    run = edited(make_run("a", {"city": 0.3}), 0, histogram=[wanted])
+    groups = load(run)
+    few = (0.5, 0.25, 0.25, *[0.0] * 253)
+    groups[0].runs[0].scores.model.histograms["town"] = (few,)
+    (row,) = histograms(groups, targets_of(groups[0].runs))
+    (band,) = row.bands
+    assert band.matched is not None
+    levels = np.arange(256) / 255
+    expected = wasserstein_distance(levels, levels, band.matched, wanted)
+    assert expected > 0.01
+    assert band.matched_distance == pytest.approx(expected)
 
 
 def test_bins_are_pooled_by_pixels_and_empty_ones_left_out(make_run: MakeRun) -> None:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rhm.evaluation.scores import Example
 from rhm.report.plots import outlines, series_styles
-from rhm.report.runs import Example
 from rhm.report.svg import Axes, ticks
 
 FINITE = st.floats(-1e9, 1e9)

@@ -7,19 +7,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from rhm.errors import ConfigError, printable
-from rhm.report.decoding import MalformedError, decode
-from rhm.report.runs import Scores, TrainingLog, load_run, read_image
+from rhm.errors import ConfigError
+from rhm.report.runs import load_run, read_image
+from rhm.training.callbacks.training_log import TrainingLog
 from tests.report.conftest import MakeRun
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=10,
-)
 
 
 def edit(run: Path, change: Any) -> None:
@@ -36,7 +28,7 @@ def test_a_written_run_is_read_back(make_run: MakeRun) -> None:
     assert (town.pixel.iou.value, city.pixel.iou.value) == (0.6, None)
     assert town.histogram is not None
     assert town.histogram[0][100] == 1.0
-    assert run.log == TrainingLog((), ())
+    assert run.log == TrainingLog()
 
 
 def test_missing_scores_name_the_folder_and_the_command(tmp_path: Path) -> None:
@@ -128,17 +120,3 @@ def test_the_log_skips_blank_columns(make_run: MakeRun) -> None:
         "epoch,lr,step,train_loss,val_iou\n,0.1,9,,\n0,,9,1.5,\n0,,19,,0.25\n0,,19,1.25,\n0,,29,nan,\n"
     )
     assert load_run(run).log == TrainingLog(((9, 1.5), (19, 1.25)), ((19, 0.25),))
-
-
-@given(JSON)
-def test_any_json_is_decoded_or_refused(value: object) -> None:
-    with pytest.raises(MalformedError):
-        decode(Scores, value)
-
-
-@given(st.text(st.characters()))
-def test_printable_text_can_be_written_and_keeps_its_length(text: str) -> None:
-    shown = printable(text)
-    assert len(shown) == len(text)
-    assert shown.isprintable()
-    shown.encode("utf-8")

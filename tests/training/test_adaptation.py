@@ -30,38 +30,43 @@ from rhm.training.run import Run
 from tests.training.test_fitting import Killed, PowerCut
 
 Make = Callable[..., RunConfig]
+Stored = Callable[..., Run]
+LAYER = "network.encoder.model.blocks.3.0.conv_pw"
 
 
-@pytest.fixture(scope="session")
-def base(tmp_path_factory: pytest.TempPathFactory, catalog_path: Path) -> Path:
+@pytest.fixture
+def base(stored: Stored) -> Path:
     """A model of two steps on the aerial town."""
-    config = {
-        "name": "base",
-        "output": str(tmp_path_factory.mktemp("bases")),
-        "data": {
-            "catalog": str(catalog_path),
-            "sources": ["alder_aerial"],
-            "chip_px": 64,
-            "workers": 0,
-        },
-        "trainer": {"steps": 2, "batch_size": 2, "accelerator": "cpu"},
-        "model": {"threshold": 0.4},
-    }
-    return fit(RunConfig.model_validate(config)).folder
+    trainer = {"steps": 2, "validate_every": 2, "batch_size": 2}
+    return stored("base", trainer=trainer, model={"threshold": 0.4}).folder
+
+
+def sections_of(base: Path, method: str, sections: dict[str, Any]) -> dict[str, Any]:
+    """The sections of a configuration that adapts the base to the satellite's town."""
+    adapter = {"base": str(base), "method": method, "rank": 4} | sections.pop("adapter", {})
+    data = {"sources": ["birch_satellite"]} | sections.pop("data", {})
+    optimizer = {"learning_rate": LEARNING_RATES.get(method, 1e-3)}
+    return {"adapter": adapter, "data": data, "optimizer": optimizer, **sections}
 
 
 @pytest.fixture
 def adapting(tiny: Make, base: Path) -> Make:
-    """Make a configuration that adapts the base to the satellite's town, in four steps."""
+    """Make a configuration that adapts the base, in four steps."""
 
     def make(method: str = "deep-lora", **sections: Any) -> RunConfig:
-        adapter = {"base": str(base), "method": method, "rank": 4} | sections.pop("adapter", {})
-        data = {"sources": ["birch_satellite"]} | sections.pop("data", {})
-        optimizer = {"learning_rate": LEARNING_RATES.get(method, 1e-3)}
-        name = sections.pop("name", method)
-        return tiny(name, adapter=adapter, data=data, optimizer=optimizer, **sections)
+        return tiny(sections.pop("name", method), **sections_of(base, method, sections))
 
     return make
+
+
+@pytest.fixture
+def adapted(stored: Stored, base: Path) -> Stored:
+    """Return the run that adapts the base by a method, trained once."""
+
+    def run(method: str = "deep-lora") -> Run:
+        return stored(method, **sections_of(base, method, {}))
+
+    return run
 
 
 def state(path: Path) -> dict[str, Tensor]:
@@ -76,9 +81,9 @@ def changed(before: Path, after: Path) -> set[str]:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_trains_what_it_says_and_its_file_is_the_model(
-    adapting: Make, base: Path, method: str
+    adapted: Stored, base: Path, method: str
 ) -> None:
-    run = fit(adapting(method))
+    run = adapted(method)
     table = pandas.read_csv(run.folder / "trained.csv")
     moved = changed(base, run.folder)
     head = {name for name in moved if "segmentation_head" in name}
@@ -99,15 +104,15 @@ def test_a_method_trains_what_it_says_and_its_file_is_the_model(
     assert (table["rank"].notna().sum() > 20) == (method in ("lora", "deep-lora"))
     assert run.adapter.is_file() == (method != "full")
     if method != "full":
-        adapted = load_model(base, adapter=run.adapter)
+        loaded = load_model(base, adapter=run.adapter)
         assert run.adapter.stat().st_size < 0.2 * run.model.stat().st_size
-        ours, theirs = adapted.state_dict(), state(run.folder)
+        ours, theirs = loaded.state_dict(), state(run.folder)
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-        assert adapted.spec == load_model(run.folder).spec
+        assert loaded.spec == load_model(run.folder).spec
 
 
-def test_the_adapted_model_says_where_it_comes_from(adapting: Make, base: Path) -> None:
-    before, after = load_model(base).spec, load_model(fit(adapting()).folder).spec
+def test_the_adapted_model_says_where_it_comes_from(adapted: Stored, base: Path) -> None:
+    before, after = load_model(base).spec, load_model(adapted().folder).spec
     assert after.method == "none, deep-lora"
     assert after.sources == ("alder_aerial", "birch_satellite")
     assert set(after.source_histograms) == set(after.sources)
@@ -117,20 +122,25 @@ def test_the_adapted_model_says_where_it_comes_from(adapting: Make, base: Path) 
     assert after.gsd_m == before.gsd_m
 
 
-def test_the_configuration_is_completed_by_the_base(adapting: Make, base: Path) -> None:
-    config = fit(adapting(name="filled")).config
+def test_the_configuration_is_completed_by_the_base(
+    adapting: Make, adapted: Stored, base: Path
+) -> None:
+    run = adapted()
+    config = run.config
     spec = load_model(base).spec
     assert config.model.architecture == spec.architecture
     assert config.model.weights == "none"
     assert config.data.gsd_m == spec.gsd_m
     assert with_base(config) == config
-    assert fit_once(adapting(name="filled")).config == config
+    given = adapting().model_copy(update={"output": config.output})
+    assert given.model != config.model
+    assert fit_once(given).config == config
 
 
 def test_a_resumed_adaptation_ends_as_an_uninterrupted_one(
-    adapting: Make, monkeypatch: pytest.MonkeyPatch
+    adapting: Make, adapted: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = fit(adapting(name="whole"))
+    whole = adapted()
     original = fitting._trainer
 
     def with_power_cut(*args: Any, **options: Any) -> Any:
@@ -154,16 +164,15 @@ def test_a_resumed_adaptation_ends_as_an_uninterrupted_one(
     assert steps == ["final.safetensors", *(f"step_{n:07d}.safetensors" for n in (0, 2, 4))]
 
 
-def test_updates_are_recorded_as_they_grow(adapting: Make, base: Path) -> None:
-    run = fit(adapting("lora", name="recorded"))
+def test_updates_are_recorded_as_they_grow(adapted: Stored, base: Path) -> None:
+    run = adapted("lora")
     first, last = (load_snapshot(run.updates / f"step_{n:07d}.safetensors") for n in (0, 4))
     assert (first.step, last.step) == (0, 4)
     assert all(each.relative_norm == 0.0 for each in spectra(first))
     final = load_snapshot(run.updates / "final.safetensors")
     plain, merged = load_model(base), load_model(run.folder)
-    layer = "network.encoder.model.blocks.1.0.conv_pw"
-    found = final.layers[layer].left @ final.layers[layer].right
-    difference = merged.get_parameter(f"{layer}.weight") - plain.get_parameter(f"{layer}.weight")
+    found = final.layers[LAYER].left @ final.layers[LAYER].right
+    difference = merged.get_parameter(f"{LAYER}.weight") - plain.get_parameter(f"{LAYER}.weight")
     assert torch.allclose(found, difference.detach().flatten(1), atol=1e-6)
     assert float(found.norm()) > 0
 
@@ -195,13 +204,12 @@ def ready(config: RunConfig, batches: int) -> tuple[SegmentationModel, ChipDataM
 def test_deep_lora_begins_where_the_gradient_of_the_first_chips_points(adapting: Make) -> None:
     config = adapting(name="start")
     model, chips = ready(config, 1)
-    layer = "network.encoder.model.blocks.1.0.conv_pw"
-    right = model.get_parameter(f"{layer}.parametrizations.weight.0.right").detach()
+    right = model.get_parameter(f"{LAYER}.parametrizations.weight.0.right").detach()
     plain, _ = ready(config, 0)
-    random = plain.get_parameter(f"{layer}.parametrizations.weight.0.right").detach()
+    random = plain.get_parameter(f"{LAYER}.parametrizations.weight.0.right").detach()
     detach(plain)
     (batch,) = chips.first_batches(1)
-    weight = plain.get_parameter(f"{layer}.weight")
+    weight = plain.get_parameter(f"{LAYER}.weight")
     loss = LOSSES[config.loss.name](config.loss)
     value = loss(plain.eval()(batch["image"]), batch["mask"])
     (gradient,) = torch.autograd.grad(value, [weight])
@@ -252,9 +260,9 @@ def test_a_run_goes_on_only_with_the_base_that_it_began_with(
     with torch.no_grad():
         next(model.parameters()).add_(1e-3)
     save_model(model, copy)
-    with pytest.raises(ConfigError, match="not the model any more"):
+    with pytest.raises(ConfigError, match="is no longer the model"):
         fit(config, resume=True)
-    with pytest.raises(ConfigError, match="not the model any more"):
+    with pytest.raises(ConfigError, match="is no longer the model"):
         fit_once(config)
 
 
@@ -273,7 +281,7 @@ def test_imagery_of_another_scale_is_refused(adapting: Make, base: Path, tmp_pat
     dark = Scaling("uint16", (0.0,) * 3, (1.0,) * 3)
     model.spec = replace(model.spec, scalings={**model.spec.scalings, "uint16": dark})
     save_model(model, tmp_path / "dark.safetensors")
-    with pytest.raises(ConfigError, match=r"birch_satellite: .* which is scaled otherwise"):
+    with pytest.raises(ConfigError, match=r"birch_satellite: .* which is on another scale"):
         fit(adapting(name="dark", adapter={"base": str(tmp_path / "dark.safetensors")}))
 
 
@@ -297,38 +305,40 @@ def test_what_the_base_does_not_know_is_measured(
     assert "uint16" in spec.scalings
 
 
-def test_several_adapters_of_one_base_are_switched(adapting: Make, base: Path) -> None:
-    first, second = (fit(adapting(method, name=f"of-{method}")) for method in ("lora", "head"))
+def test_several_adapters_of_one_base_are_switched(adapted: Stored, base: Path) -> None:
+    first, second = map(adapted, ("lora", "head"))
     model = load_model(base)
     before = {name: each.clone() for name, each in model.state_dict().items()}
     for run in (first, second, first):
         load_adapter(model, run.adapter)
         image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
         with torch.inference_mode():
-            adapted, merged = model(image), load_model(run.folder)(image)
-        assert torch.allclose(adapted, merged, atol=1e-5)
+            switched, merged = model(image), load_model(run.folder)(image)
+        assert torch.allclose(switched, merged, atol=1e-5)
         detach(model)
     assert all(torch.equal(before[name], each) for name, each in model.state_dict().items())
     assert attachment_of(model) is None
 
 
-def test_what_does_not_fit_the_base_is_refused(adapting: Make, base: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"model\.architecture is fpn, and that of adapter\.base"):
+def test_what_does_not_fit_the_base_is_refused(
+    adapting: Make, adapted: Stored, base: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"model\.architecture is fpn, but adapter\.base has"):
         fit(adapting(model={"architecture": "fpn"}))
-    with pytest.raises(ConfigError, match=r"model\.batch_norm is of models that are trained anew"):
+    with pytest.raises(ConfigError, match=r"model\.batch_norm applies only to new models"):
         fit(adapting(model={"batch_norm": "frozen"}))
     with pytest.raises(ModelFileError, match="no model at"):
         fit(adapting(adapter={"base": str(tmp_path / "nothing")}))
-    with pytest.raises(ConfigError, match="no layer of the network is a target 'encodr'"):
+    with pytest.raises(ConfigError, match="no layer of the network matches the target 'encodr'"):
         fit(adapting(name="t", adapter={"targets": "encodr"}))
-    with pytest.raises(ConfigError, match="no module or parameter of the network is"):
+    with pytest.raises(ConfigError, match="no module or parameter of the network matches"):
         fit(adapting("head", name="h", adapter={"trained": ["neck"]}))
     assert not (Run(adapting(name="t").folder).folder / "config.yaml").exists()
     other = load_model(base)
     with torch.no_grad():
         next(other.parameters()).add_(1e-3)
     save_model(other, tmp_path / "other.safetensors")
-    run = fit(adapting("head", name="foreign"))
+    run = adapted("head")
     with pytest.raises(ModelFileError, match="made for another base model"):
         load_model(tmp_path / "other.safetensors", adapter=run.adapter)
     save_adapted_of_another_network(base, tmp_path / "renamed.safetensors")
@@ -349,12 +359,12 @@ def save_adapted_of_another_network(base: Path, path: Path) -> None:
     ("settings", "told"),
     [
         ({"method": "dora"}, "choose deep-lora, lora, head, bitfit, full"),
-        ({"rank": 3}, "the rank of Deep LoRA is even"),
-        ({"rank": 0, "method": "lora"}, "rank is at least 1"),
-        ({"alpha": 4.0}, "alpha is of the method lora"),
+        ({"rank": 3}, "the rank of Deep LoRA must be even"),
+        ({"rank": 0, "method": "lora"}, "rank must be at least 1"),
+        ({"alpha": 4.0}, "alpha is a setting of the method lora"),
         ({"batch_norm": "melted"}, "choose frozen, statistics, affine"),
-        ({"gradient_batches": -1}, "gradient_batches is at least 0"),
-        ({"outer_lr_ratio": 2.0}, "outer_lr_ratio is in"),
+        ({"gradient_batches": -1}, "gradient_batches must be at least 0"),
+        ({"outer_lr_ratio": 2.0}, "outer_lr_ratio must be in"),
         ({"ranks": 3}, "unknown key, did you mean 'rank'"),
         ({"targets": "typo"}, "adapter.base is missing"),
     ],

@@ -33,7 +33,7 @@ def test_what_is_not_known_is_said(tiny: Make) -> None:
     material = gather(config)
     spec = replace(build_model(config, material).spec, gsd_m=None)
     card = model_card(spec, config, material, {})
-    assert "at unknown resolution" in card
+    assert "and an unknown ground sampling distance" in card
     assert "There were no validation images." in card
-    assert "which nothing was there to choose by" in card
+    assert "no validation images to choose it on" in card
     assert "--resample" not in card

@@ -55,7 +55,7 @@ def test_overrides_are_read_as_yaml_and_the_last_wins(tmp_path: Path) -> None:
         ({"model": {"encoder": "resnet_of_mine"}}, "timm knows no encoder 'resnet_of_mine'"),
         ({"model": {"architecture": "vnet"}}, "choose unet"),
         ({"loss": {"name": "l2"}}, "unknown loss 'l2': choose bce"),
-        ({"loss": {"name": "focal", "boundary_weight": 1.0}}, "boundary_weight goes with"),
+        ({"loss": {"name": "focal", "boundary_weight": 1.0}}, "boundary_weight works only with"),
         ({"augment": {"colour": "rhm"}}, "colour rhm needs a bank"),
         ({"augment": {"colour": "sepia"}}, "augment: unknown colour 'sepia': choose none, rhm"),
         ({"augment": {"colour": "mean-std"}}, "colour mean-std needs a bank"),
@@ -72,7 +72,7 @@ def test_overrides_are_read_as_yaml_and_the_last_wins(tmp_path: Path) -> None:
         ),
         ({"trainer": {"steps": "many"}}, "trainer.steps: input should be a valid integer"),
         ({"trainer": {"steps": 10, "validate_every": 3}}, "multiple of validate_every"),
-        ({"trainer": {"batch_size": 3, "devices": 2}}, "batch_size is a multiple of"),
+        ({"trainer": {"batch_size": 3, "devices": 2}}, "batch_size must be a multiple of"),
         ({"optimizer": {"schedule": "steps"}}, "unknown schedule: choose one-cycle"),
         ({"data": {"catalog": "c", "chip_px": 100}}, "chip_px is a multiple of 32"),
         ({"data": {}}, "data.catalog: missing"),
@@ -92,7 +92,7 @@ def test_all_mistakes_are_reported_at_once() -> None:
     told = str(caught.value)
     assert "sed: unknown key" in told
     assert "unknown loss" in told
-    assert "steps is at least 1" in told
+    assert "steps must be at least 1" in told
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,9 @@ def test_only_fourier_adaptation_borrows_from_the_targets(tiny: Make) -> None:
     for each in pooled[1:]:
         total = total.merge(each)
     assert material.range_of("uint16") == Scaling.measure(total)
-    with pytest.raises(ConfigError, match=r"no domain atlantis: choose of alder_aerial, .*birch_"):
+    with pytest.raises(
+        ConfigError, match=r"no domain atlantis: choose from alder_aerial, .*birch_"
+    ):
         gather(tiny(augment={"colour": "fda", "targets": ["birch_aerial", "atlantis"]}))
 
 
@@ -141,7 +143,7 @@ def test_targets_and_banks_of_other_bands_are_refused(
     bank = tmp_path / "eight.bank"
     HistogramBank.from_images([pixels]).save(bank)
     for augment, told in (
-        ({"colour": "fda", "targets": ["eight"]}, r"targets have images of \[8\] bands, .* 3"),
+        ({"colour": "fda", "targets": ["eight"]}, r"targets have images with \[8\] bands, .* 3"),
         ({"colour": "rhm", "bank": str(bank)}, "bank has 8 bands, the training images 3"),
         ({"colour": "mean-std", "bank": str(bank)}, "bank has 8 bands, the training images 3"),
     ):

@@ -1,5 +1,6 @@
 """A folder of results, with a scene of bright houses."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -37,10 +38,18 @@ def scene(tmp_path: Path) -> Path:
     return write_scene(tmp_path / "imagery" / "town.tif")
 
 
-@pytest.fixture
-def results(scene: Path, tmp_path: Path) -> Path:
-    folder = tmp_path / "results"
+@pytest.fixture(scope="session")
+def predicted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The scene's prediction, made once."""
+    folder = tmp_path_factory.mktemp("predicted")
+    scene = write_scene(folder / "imagery" / "town.tif")
     predict_raster(
-        Brightness(), scene, folder, tile=256, dtype="uint8", polygons=PolygonConfig(0.4)
+        Brightness(), scene, folder / "out", tile=256, dtype="uint8", polygons=PolygonConfig(0.4)
     )
-    return folder
+    return folder / "out"
+
+
+@pytest.fixture
+def results(predicted: Path, tmp_path: Path) -> Path:
+    """A copy of the prediction, which a test may damage."""
+    return Path(shutil.copytree(predicted, tmp_path / "results"))

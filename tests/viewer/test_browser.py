@@ -23,7 +23,7 @@ def server(results: Path, scene: Path, tmp_path: Path) -> Iterator[ViewerServer]
     predict_raster(Brightness(), other, results, tile=256, polygons=PolygonConfig(0.4))
     predictions, _ = find_predictions(results, [str(scene), str(other)])
     with ViewerServer(predictions[::-1]) as running:
-        thread = threading.Thread(target=running.serve_forever)
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
         thread.start()
         yield running
         running.shutdown()
@@ -83,7 +83,7 @@ def test_it_opens_without_complaint_and_fits(
     page, problems = opened(
         browser, server.url, viewport={"width": width, "height": 800}, color_scheme=scheme
     )
-    expect(page.locator("#status")).to_have_text("2 footprints in sight")
+    expect(page.locator("#status")).to_have_text("2 footprints in view")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator(".leaflet-control-layers-overlays label").all_inner_texts() == [
         " Scene", " Probability", " At the threshold", " Footprints",

@@ -20,32 +20,33 @@ def adapt(
     catalog: CatalogFile,
     domains: Domains = None,
     method: Annotated[
-        str, typer.Option(help="deep-lora, lora, head, bitfit or full.")
+        str, typer.Option(help="Method: deep-lora, lora, head, bitfit or full.")
     ] = "deep-lora",
-    rank: Annotated[int, typer.Option(min=1, help="Of the updates.")] = 8,
+    rank: Annotated[int, typer.Option(min=1, help="Rank of the updates.")] = 8,
     targets: Annotated[
         list[str] | None,
         typer.Option(
             "--target",
-            help="Layers with updates: all, encoder, attention, pointwise, or a glob of names; "
-            "globs may be repeated.",
+            help="Layers that get updates: all, encoder, attention, pointwise, or a glob of layer "
+            "names. Globs can be repeated.",
         ),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 300,
-    batch_size: Annotated[int, typer.Option(min=1, help="Chips a step.")] = 8,
+    steps: Annotated[int, typer.Option(min=1, help="Number of optimiser steps.")] = 300,
+    batch_size: Annotated[int, typer.Option(min=1, help="Chips per step.")] = 8,
     chip: Annotated[int, typer.Option(min=32, help="Side of a chip in pixels.")] = 256,
     learning_rate: Annotated[
-        float | None, typer.Option(min=0.0, help="By default one that suits the method.")
+        float | None,
+        typer.Option(min=0.0, help="Learning rate. The default depends on the method."),
     ] = None,
     bank: TargetBank = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="A setting, as adapter.outer_lr_ratio=0; repeatable."),
+        typer.Option("--set", help="Setting such as adapter.outer_lr_ratio=0. Can be repeated."),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of the run; by default of model, domain and method.")
+        str | None, typer.Option(help="Name of the run. Default: model, domain and method.")
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of runs.")] = Path("runs"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for runs.")] = Path("runs"),
     seed: Annotated[int, typer.Option(min=0, help="Seed of the run.")] = 0,
     resume: ResumeRun = False,
     quiet: Quiet = False,
@@ -53,9 +54,9 @@ def adapt(
 ) -> None:
     """Adapt a model to a few labelled images of another place.
 
-    Most of it stays as it is: a small part is trained, and written to a small file beside the
-    adapted model. The best of several validations is kept where the catalog has validation
-    images of the domain.
+    Only a small part of the model is trained and written to a small file beside the adapted
+    model; the rest stays unchanged. If the catalog has validation images of the domain, the
+    checkpoint of the best validation is kept.
 
     Example: `rhm adapt runs/inria-rhm catalog.parquet --domain kampala`
     """
@@ -89,14 +90,14 @@ def adapt(
     _complete(tree, model)
     config = parse_config(tree, origin="rhm adapt")
     if config.adapter.base != str(model):
-        raise typer.BadParameter("adapter.base is the model that the command names")
+        raise typer.BadParameter("adapter.base cannot be set: it is the model of the command line")
     run = fit(
         config,
         resume=resume,
         progress=not (quiet or json) and sys.stderr.isatty(),
     )
     if os.environ.get("LOCAL_RANK", "0") != "0":
-        return  # the process that launched this one speaks for all
+        return  # the process that launched this one prints the result
     trained = pandas.read_csv(run.folder / "trained.csv")
     written = {"model": run.model}
     if run.adapter.is_file():
@@ -112,11 +113,11 @@ def adapt(
 
 def merge(
     model: Annotated[Path, typer.Argument(help="Model file, or folder of a run.")],
-    adapter: Annotated[Path, typer.Argument(help="Adapter file that was made for this model.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The model file to write.")],
+    adapter: Annotated[Path, typer.Argument(help="Adapter file that was trained for this model.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Model file to write.")],
     json: Json = False,
 ) -> None:
-    """Make an adapter part of its model: one file, used as any other model.
+    """Merge an adapter into its model. The result is one file, like any other model.
 
     Example: `rhm merge runs/inria-rhm kampala.safetensors -o kampala-model.safetensors`
     """
@@ -131,7 +132,7 @@ def merge(
 
 
 def _name_of(model: Path) -> str:
-    """Return the name of a model's run, or of its file where it lies somewhere else."""
+    """Return the name of a model's run, or of its file if it is not in a run."""
     path = model.resolve()
     if path.is_dir():
         return path.name
@@ -139,14 +140,14 @@ def _name_of(model: Path) -> str:
 
 
 def _complete(tree: dict[str, Any], model: Path) -> None:
-    """Put in what depends on other settings and was not set."""
+    """Complete the settings that depend on others and were not set."""
     from rhm.models.model_file import load_spec
     from rhm.training.adaptation import LEARNING_RATES
 
     adapter, data = tree["adapter"], tree["data"]
     sections = [tree.setdefault(name, {}) for name in ("model", "optimizer", "trainer")]
     if not all(isinstance(each, dict) for each in (adapter, data, *sections)):
-        return  # it will be said that they are no sections
+        return  # parsing the configuration reports the error
     network, optimizer, trainer = sections
     method = adapter.get("method")
     network.setdefault("threshold", load_spec(model).threshold)
@@ -161,7 +162,7 @@ def _complete(tree: dict[str, Any], model: Path) -> None:
 
 
 def _validate_every(steps: int) -> int:
-    """Return the steps between validations: about six of them, evenly spaced to the end."""
+    """Return the steps between about six evenly spaced validations, the last at the end."""
     counts = [each for each in range(1, 2 * _VALIDATIONS + 1) if steps % each == 0]
     return steps // min(counts, key=lambda count: abs(count - _VALIDATIONS))
 
@@ -169,10 +170,10 @@ def _validate_every(steps: int) -> int:
 def _summary(trained: "pandas.DataFrame") -> str:
     updated = trained[trained["rank"].notna()]
     besides = trained[trained["rank"].isna()]
-    said = [f"{int(updated['parameters'].sum()):,} parameters of updates of {len(updated)} layers"]
-    said += [f"{int(besides['parameters'].sum()):,} in full"]
+    said = [f"{int(updated['parameters'].sum()):,} parameters in updates of {len(updated)} layers"]
+    said += [f"{int(besides['parameters'].sum()):,} parameters in full"]
     return "trained: " + " and ".join(said[1:] if updated.empty else said)
 
 
 def _said(kind: str, path: Path) -> str:
-    return f"{kind} in {path} ({path.stat().st_size / 1e3:,.0f} kB)"
+    return f"{kind}: {path} ({path.stat().st_size / 1e3:,.0f} kB)"

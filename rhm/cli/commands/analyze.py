@@ -17,42 +17,49 @@ def analyze(
     models: Annotated[list[Path], typer.Argument(help="Folders of runs, or model files.")],
     catalog: CatalogFile,
     domains: Domains = None,
-    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
+    split: Annotated[str, typer.Option(help="Split to use: train, val, test or all.")] = "test",
     stages: Annotated[
         list[str] | None,
         typer.Option(
             "--stage",
-            help="Layer to look at, as `decoder.blocks.2` or `encoder[3]`; may be repeated.",
+            help="Layer such as `decoder.blocks.2` or `encoder[3]`. Can be repeated.",
         ),
     ] = None,
-    images: Annotated[int, typer.Option(min=2, help="Images of each domain at most.")] = 40,
-    window: Annotated[int, typer.Option(min=64, help="Side of the window of each, px.")] = 512,
+    images: Annotated[int, typer.Option(min=2, help="Maximum number of images per domain.")] = 40,
+    window: Annotated[
+        int, typer.Option(min=64, help="Side of the window of each image, in pixels.")
+    ] = 512,
     cells: Annotated[
-        int, typer.Option(min=1, help="Cells of each class, stage and image at most.")
+        int, typer.Option(min=1, help="Maximum number of cells per class, stage and image.")
     ] = 200,
     purity: Annotated[
-        float, typer.Option(min=0.51, max=1.0, help="Share of a cell that its class covers.")
+        float,
+        typer.Option(min=0.51, max=1.0, help="Minimum share of a cell that its class covers."),
     ] = 0.9,
     ground: Annotated[
         int,
-        typer.Option(min=1, max=32, help="Cells of up to so many px are of the same ground."),
+        typer.Option(
+            min=1, max=32, help="Sample cells up to this size, in pixels, at the same locations."
+        ),
     ] = 4,
     boundary: Annotated[
         float,
-        typer.Option(min=0.0, max=64.0, help="Half width of outlines as a class, px; 0: none."),
+        typer.Option(
+            min=0.0, max=64.0, help="Half width of the outline class, in pixels. 0: no such class."
+        ),
     ] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of windows and cells.")] = 0,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the page.")] = Path(
+    seed: Annotated[int, typer.Option(min=0, help="Seed of windows and cells.")] = 0,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the page.")] = Path(
         "features"
     ),
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")] = "auto",
     json: Json = False,
 ) -> None:
-    """Look inside models: what their features do to the classes, stage by stage.
+    """Look inside models: how well their features separate the classes, stage by stage.
 
-    Compression and discrimination, neural collapse, linear probes, and how far the class means
-    of other domains are from where each model was trained. Several models are shown side by
-    side. Writes a page, and its numbers as JSON, CSV and Parquet.
+    Measures compression and discrimination, neural collapse, linear probes, and how far the class
+    means of other domains lie from those of the training domain. Several models are compared side
+    by side. Writes a page, and its numbers as JSON, CSV and Parquet.
 
     Example: `rhm analyze runs/inria-none runs/inria-rhm catalog.parquet -o features`
     """
@@ -68,9 +75,9 @@ def analyze(
     if split not in (*SPLITS, "all"):
         raise typer.BadParameter(f"unknown split '{split}': choose {', '.join(SPLITS)}, all")
     if window % 32:
-        raise typer.BadParameter(f"--window is a multiple of 32, not {window}")
+        raise typer.BadParameter(f"--window must be a multiple of 32, not {window}")
     if 32 % ground:
-        raise typer.BadParameter(f"--ground is 1, 2, 4, 8, 16 or 32, not {ground}")
+        raise typer.BadParameter(f"--ground must be 1, 2, 4, 8, 16 or 32, not {ground}")
     sampling = CellSampling(
         images=images,
         window_px=window,
@@ -121,12 +128,12 @@ def analyze(
 
 
 def _run_of(model: Path) -> Path:
-    """Return the folder of the run that a model came of; of another file one that is none."""
+    """Return the folder of the run that a model belongs to, or the path of a file without a run."""
     return model.parent if model.name == "model.safetensors" else model
 
 
 def _names(models: list[Path]) -> list[str]:
-    """Return a name for each model: its run's, or its file's where several are of one folder."""
+    """Return a name for each model: that of its run, or of its file if runs share a folder."""
     runs = [(path if path.is_dir() else path.parent).resolve().name for path in models]
     files = [path.resolve().name if path.is_dir() else path.stem for path in models]
     for names in (files, runs):
@@ -134,7 +141,9 @@ def _names(models: list[Path]) -> list[str]:
             return names
     both = [f"{run}/{file}" for run, file in zip(runs, files, strict=True)]
     if len(set(both)) < len(both):
-        raise typer.BadParameter("models of the same name cannot be told apart")
+        raise typer.BadParameter(
+            "models of the same name cannot be distinguished: rename one of them"
+        )
     return both
 
 

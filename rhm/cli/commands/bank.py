@@ -42,29 +42,30 @@ app = typer.Typer(help="Histogram banks of unlabelled imagery.", no_args_is_help
 @app.command()
 def build(
     images: Annotated[list[Path], typer.Argument(help="Images, folders of images, or catalogs.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The bank.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Bank to write.")],
     domains: Domains = None,
-    split: Annotated[str | None, typer.Option(help="Only this split of the catalogs.")] = None,
+    split: Annotated[str | None, typer.Option(help="Use only this split of the catalogs.")] = None,
     bands: Bands = None,
     black_is_nodata: BlackIsNodata = False,
     shift: ShiftFamily = None,
     shift_seed: ShiftSeed = 0,
     add: Annotated[
-        Path | None, typer.Option(help="A bank whose images are to be in the new one too.")
+        Path | None, typer.Option(help="Another bank to include in the new one.")
     ] = None,
     decimated: Annotated[
         bool,
         typer.Option(
             "--decimated",
-            help="Count at most 4 million pixels an image, through overviews: for huge files.",
+            help="For huge files: count at most 4 million pixels per image, read from overviews.",
         ),
     ] = False,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Images read at once; by default one per core.")
+        int | None,
+        typer.Option(min=1, help="Number of images read at once. Default: one per core."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Count the values of unlabelled images; labels are not looked at.
+    """Build a bank from the histograms of images. Labels are not used.
 
     Example: `rhm bank build /data/kampala/images -o kampala.bank`
     """
@@ -95,23 +96,23 @@ def build(
 
 @app.command()
 def show(
-    path: Annotated[Path, typer.Argument(metavar="BANK", help="The bank.")],
+    path: Annotated[Path, typer.Argument(metavar="BANK", help="Bank to show.")],
     against: Annotated[
-        Path | None, typer.Option(help="Another bank: distances to its domains instead.")
+        Path | None, typer.Option(help="Another bank. Shows the distances to its domains instead.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Show what a bank holds, how its domains look, and how far they are from each other.
+    """Show the content of a bank, the histograms of its domains, and the distances between them.
 
-    Distances are 1-Wasserstein distances of each band's values; between the domains of one bank
-    they are shown where these are at most twelve.
+    Distances are 1-Wasserstein distances between the values of each band. The distances within one
+    bank are shown if it has at most twelve domains.
 
     Example: `rhm bank show kampala.bank`
     """
     from rhm.colour.histogram_bank import HistogramBank
 
     bank = HistogramBank.load(path)
-    # Between many domains there are too many pairs to read, and to measure unasked.
+    # Many domains have too many pairs to read, or to measure without being asked to.
     few = against is not None or len(bank.by_domain) <= _COMPARED_DOMAINS
     distances = _distances(bank, HistogramBank.load(against) if against else None) if few else []
     lines = [f"{len(bank)} images, {bank.bands} bands"]
@@ -125,13 +126,16 @@ def _summary(bank: "HistogramBank") -> dict[str, Any]:
 
 
 def _distances(bank: "HistogramBank", other: "HistogramBank | None") -> list[dict[str, Any]]:
-    """Return the distances between domains of one type: within the bank, or to another's."""
+    """Return the distances between domains of the same dtype, within the bank or to another."""
     from rhm.errors import BankError
 
     ours = bank.by_domain.items()
     pairs = combinations(ours, 2) if other is None else product(ours, other.by_domain.items())
     if other is not None and bank.bands != other.bands:
-        raise BankError(f"no distance from {bank.bands} bands to {other.bands}: choose the same")
+        raise BankError(
+            f"a bank of {bank.bands} bands cannot be compared with one of {other.bands}: "
+            "choose banks with the same bands"
+        )
     found = [
         {
             "domain": domain,
@@ -144,8 +148,8 @@ def _distances(bank: "HistogramBank", other: "HistogramBank | None") -> list[dic
     ]
     if other is not None and not found:
         raise BankError(
-            f"no distance from {', '.join(map(str, bank.dtypes))} imagery to "
-            f"{', '.join(map(str, other.dtypes))}"
+            f"a bank of {', '.join(map(str, bank.dtypes))} imagery cannot be compared with one of "
+            f"{', '.join(map(str, other.dtypes))}: choose banks of the same type"
         )
     return found
 
@@ -162,7 +166,7 @@ def _distance_lines(distances: list[dict[str, Any]], bands: int) -> list[str]:
 
 
 def _drawings(bank: "HistogramBank") -> list[str]:
-    """Return each domain's table of bands; those of one type are drawn over one axis."""
+    """Return the table of bands of each domain; domains of one dtype share an axis."""
     heights = _heights()
     summary = bank.summary()
     shares = [f"{share:.0%}" for share in summary["quantile_shares"]]
@@ -193,8 +197,8 @@ def _draw(
 ) -> "np.ndarray[Any, np.dtype[np.intp]]":
     """Return the heights of ``COLUMNS`` columns from ``low`` to ``high``, (bands, COLUMNS).
 
-    A value is spread over the gap halfway to its neighbours, so that no column has more values
-    than another. The highest column is ``full``, and one that has any pixel is at least 1.
+    Every value is spread halfway to its neighbours, so that no column has more values than
+    another. The highest column has height ``full``; every column with a pixel is at least 1.
     """
     import numpy as np
 
@@ -208,12 +212,12 @@ def _draw(
     reached = np.cumsum(np.pad(histogram.distribution(), ((0, 0), (1, 0))), axis=1)
     shares = np.diff([np.interp(columns, inside, band) for band in reached])
     tallest = np.maximum(shares.max(axis=1, keepdims=True), 1e-12)
-    # Less than a billionth of the tallest column is what rounding left.
+    # Less than a billionth of the tallest column is a rounding error.
     return np.asarray(np.ceil(full * shares / tallest - 1e-9).astype(np.intp))
 
 
 def _heights() -> str:
-    """Return the characters of rising height that standard output can print."""
+    """Return characters of increasing height that standard output can print."""
     try:
         _HEIGHTS.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
@@ -224,7 +228,7 @@ def _heights() -> str:
 def _title(domain: str) -> str:
     from rhm.errors import printable
 
-    # What a bank says of itself may come from anywhere.
+    # The names in a bank may come from anywhere.
     return printable(domain) or "no domain"
 
 
@@ -240,7 +244,7 @@ def _sources(
             sources += Catalog.load(path).select(domains=domains, split=split).tiles
         elif domains or split:
             raise typer.BadParameter(
-                f"--domain and --split choose from catalogs, and {path} is none"
+                f"--domain and --split apply to catalogs, and {path} is not a catalog"
             )
         else:
             sources += [
@@ -251,6 +255,6 @@ def _sources(
 
 
 def _domain(image: Path) -> str:
-    """Return the folder that holds the image, or that holds the ``images`` which hold it."""
+    """Return the name of the folder of an image, skipping a folder named ``images``."""
     folder = image.parent.resolve()
     return folder.parent.name if folder.name == "images" else folder.name

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rhm.cli.index_command import made_when_asked_for, with_layouts
+from rhm.cli.index_command import with_command_on_demand, with_layouts
 from rhm.cli.options import Bands, BlackIsNodata, Json, band_numbers
 from rhm.cli.output import emit, progress, say, table
 
@@ -17,7 +17,7 @@ def _index() -> Any:
 
 
 app = typer.Typer(
-    cls=made_when_asked_for("index", _index),
+    cls=with_command_on_demand("index", _index),
     help="Catalogs of imagery, and what a raster says of itself.",
     no_args_is_help=True,
 )

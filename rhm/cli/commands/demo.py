@@ -1,8 +1,8 @@
-"""``rhm demo``: the whole story, from imagery to report, in a few minutes."""
+"""``rhm demo``: the whole workflow, from imagery to report, in a few minutes."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,7 @@ from rhm.cli.output import emit, progress, say
 
 if TYPE_CHECKING:
     from rhm.data.catalog import Catalog
+    from rhm.evaluation.scores import Scores
     from rhm.training.run import Run
 
 METHODS = ("none", "rhm")
@@ -18,14 +19,14 @@ METHODS = ("none", "rhm")
 
 @dataclass(frozen=True)
 class Story:
-    """What the demonstration is about.
+    """The setting of the demonstration.
 
     Attributes:
         catalog: path of the catalog.
         source: the labelled domain.
-        targets: the domains seen only by their histograms.
+        targets: the domains of which only the histograms are used.
         scenes: rasters to predict.
-        gsd_m: metres per pixel to work at.
+        gsd_m: metres per pixel to train and test at.
     """
 
     catalog: Path
@@ -36,41 +37,44 @@ class Story:
 
 
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the results.")] = Path(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path(
         "demo"
     ),
     data: Annotated[
         Path | None,
-        typer.Option(help="Folder of real imagery, as `rhm data index folder` takes it."),
+        typer.Option(help="Folder of real imagery, laid out as for `rhm data index folder`."),
     ] = None,
     source: Annotated[
-        str | None, typer.Option(help="Domain to train on; by default the one of most images.")
+        str | None, typer.Option(help="Domain to train on. Default: the one with the most images.")
     ] = None,
     steps: Annotated[int, typer.Option(min=2, help="Training steps of each model.")] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Of world, split and training.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the towns, the split and the training.")
+    ] = 0,
     json: Json = False,
 ) -> None:
-    """Train in one place, predict in another: without and with histogram matching.
+    """Train in one place and predict in another, without and with histogram matching.
 
-    On two synthetic towns seen by two sensors, or with `--data` on real imagery.
+    Uses two synthetic towns seen by two sensors or, with `--data`, real imagery.
 
     Example: `rhm demo -o demo`
     """
     from rhm.cli.commands.evaluate import score_lines
     from rhm.data.catalog import Catalog
     from rhm.evaluation.evaluator import evaluate_model, picks_of
-    from rhm.evaluation.tile_scores import Shift
+    from rhm.evaluation.scores import Shift
     from rhm.inference.polygons import PolygonConfig
     from rhm.inference.scenes import predict_raster
     from rhm.models.model_file import load_model
+    from rhm.records import plain
     from rhm.report import write_report
 
     story = _synthetic(output, seed) if data is None else _real(output, data, source, seed)
     catalog = Catalog.load(story.catalog)
-    say(f"train on {story.source}, predict {', '.join(story.targets)}")
+    say(f"training on {story.source}, predicting {', '.join(story.targets)}")
     bank = _bank(catalog, story, output / "target.bank")
     runs: list[Run] = []
-    results: list[dict[str, Any]] = []
+    results: list[Scores] = []
     for method in METHODS:
         run = _train(method, story, bank, output, steps=steps, seed=seed)
         runs.append(run)
@@ -107,7 +111,7 @@ def demo(
         ]
     lines += [f"models: {', '.join(str(run.model) for run in runs)}", f"report: {report}"]
     values = {
-        "runs": results,
+        "runs": [plain(scores) for scores in results],
         "report": str(report),
         "scenes": [str(p.buildings) for p in predictions],
     }
@@ -118,7 +122,7 @@ def _synthetic(output: Path, seed: int) -> Story:
     from rhm.synthetic.world import write_sample_world
 
     world = output / "world"
-    say("drawing two towns, seen by two sensors")
+    say("drawing two towns seen by two sensors")
     write_sample_world(world, seed=seed)
     catalog = _index(world, output, None, r"(\d+)$", seed)
     return Story(
@@ -141,7 +145,7 @@ def _real(output: Path, data: Path, source: str | None, seed: int) -> Story:
     tiles = catalog.select(domains=[chosen]).tiles
     targets = tuple(domain for domain in catalog.domains if domain != chosen)
     placed = [tile for tile in catalog.tiles if tile.domain != chosen and tile.crs]
-    # The scene with most buildings shows most.
+    # The scene with the most buildings is the most informative one.
     placed.sort(key=lambda tile: tile.building_fraction or 0.0, reverse=True)
     return Story(
         catalog=path,
@@ -171,7 +175,7 @@ def _bank(catalog: "Catalog", story: Story, path: Path) -> Path:
 
     bank = bank_of(catalog.select(domains=story.targets).tiles)
     bank.save(path)
-    say(f"{len(bank)} histograms of the targets in {path}")
+    say(f"wrote {len(bank)} histograms of the targets to {path}")
     return path
 
 
@@ -198,5 +202,5 @@ def _train(method: str, story: Story, bank: Path, output: Path, *, steps: int, s
         }
     )
     done = Run(config.folder).model.is_file()
-    say(f"{config.name} is trained already" if done else f"training {config.name}, {steps} steps")
+    say(f"{config.name} is already trained" if done else f"training {config.name}, {steps} steps")
     return fit_once(config, progress=sys.stderr.isatty())

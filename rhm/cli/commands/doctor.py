@@ -1,30 +1,29 @@
-"""``rhm doctor``: what this installation has, and what it lacks."""
+"""``rhm doctor``: what this installation contains, and what is missing."""
 
 import os
 import platform
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from types import ModuleType
 
 from rhm.cli.options import Json
 from rhm.cli.output import emit
+from rhm.system import most_open_files
 
 _GB = 1e9
 _LITTLE_MEMORY, _LITTLE_DISK = 4 * _GB, 5 * _GB
 _FEW_FILES = 256
 
 _EXTRAS = {
-    "onnxruntime": ("onnx", "prediction on CPUs is slower, and nothing can be exported"),
+    "onnxruntime": ("onnx", "prediction on CPUs is slower, and models cannot be exported"),
     "onnx": ("onnx", "models cannot be exported"),
     "distributed": ("dask", "prediction cannot use a Dask cluster"),
 }
-"""Module -> the extra that brings it, and what is missing without it."""
+"""Module -> the extra that installs it, and the effect of its absence."""
 
 _RASTERS = {
     "GTiff": "missing",
@@ -34,21 +33,21 @@ _RASTERS = {
     "JPEG": "note",
     "JP2OpenJPEG": "note",
 }
-"""GDAL's raster formats, and what it means to be without."""
+"""GDAL raster formats, and the state reported if one is absent."""
 
 _VECTORS = {"GPKG": "missing", "GeoJSON": "missing", "FlatGeobuf": "note"}
-"""The same of its vector formats, which must be writable."""
+"""GDAL vector formats, which must be writable, with the same states."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        what: was looked at.
-        state: ``ok``, ``note`` (rhm works, but less well) or ``missing`` (it does not).
-        found: in words.
-        advice: how to mend it; empty if there is nothing to mend.
+        what: what was checked.
+        state: ``ok``, ``note`` (rhm works, but less well) or ``missing`` (it does not work).
+        found: the result in words.
+        advice: how to fix it; empty if there is nothing to fix.
     """
 
     what: str
@@ -58,9 +57,9 @@ class Finding:
 
 
 def doctor(json: Json = False) -> int:
-    """Say what is installed, what the machine has, and what is missing and how to get it.
+    """List what is installed, describe the machine, and explain how to install what is missing.
 
-    Exit code 2 if something is missing that rhm cannot do without.
+    The exit code is 2 if something that rhm needs is missing.
 
     Example: `rhm doctor`
     """
@@ -112,10 +111,10 @@ def _gdal() -> Iterator[Finding]:
     ):
         for name, state in wanted.items():
             if name in there:
-                yield Finding(f"GDAL {name}", "ok", "there")
+                yield Finding(f"GDAL {name}", "ok", "available")
             else:
-                advice = f"this build of GDAL is without it; PyPI's wheels of {wheel} have it"
-                yield Finding(f"GDAL {name}", state, "not there", advice)
+                advice = f"this build of GDAL lacks it; the wheels of {wheel} on PyPI include it"
+                yield Finding(f"GDAL {name}", state, "not available", advice)
 
 
 def _dotted(pyogrio: ModuleType) -> str:
@@ -135,10 +134,10 @@ def _accelerator() -> Iterator[Finding]:
                 f"GPU {index}", "ok", f"{device.name}, {memory}, CUDA {torch.version.cuda}"
             )
     elif torch.version.cuda is None:
-        advice = "for an NVIDIA GPU, install PyTorch's CUDA build"
-        yield Finding("GPU", "note", "this build of PyTorch knows none", advice)
+        advice = "to use an NVIDIA GPU, install the CUDA build of PyTorch"
+        yield Finding("GPU", "note", "this build of PyTorch supports none", advice)
     else:
-        advice = "all runs on the CPU; if there is a GPU, nvidia-smi should find it"
+        advice = "rhm runs on the CPU; if there is a GPU, nvidia-smi should list it"
         yield Finding("GPU", "note", f"none found (PyTorch for CUDA {torch.version.cuda})", advice)
 
 
@@ -150,13 +149,12 @@ def _machine() -> Iterator[Finding]:
         yield Finding("memory", "note" if little else "ok", f"{memory / _GB:.0f} GB", advice)
     free = shutil.disk_usage(".").free
     little = free < _LITTLE_DISK
-    advice = "`rhm predict --dry-run` says what a prediction takes" if little else ""
+    advice = "`rhm predict --dry-run` estimates what a prediction needs" if little else ""
     yield Finding("disk", "note" if little else "ok", f"{free / _GB:.0f} GB free here", advice)
-    if sys.platform != "win32":
-        resource = import_module("resource")
-        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        few = 0 <= files < _FEW_FILES
-        advice = "`ulimit -n 4096` lets loaders keep more images open" if few else ""
+    files = most_open_files()
+    if files is not None:
+        few = files < _FEW_FILES
+        advice = "`ulimit -n 4096` lets data loaders keep more images open" if few else ""
         yield Finding("open files", "note" if few else "ok", f"up to {files}", advice)
 
 

@@ -2,12 +2,15 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rhm.cli.options import CatalogFile, Domains, Json, ShiftFamily, ShiftSeed, Views
 from rhm.cli.output import emit, progress, table
+
+if TYPE_CHECKING:
+    from rhm.evaluation.scores import Scores
 
 
 def evaluate(
@@ -35,10 +38,11 @@ def evaluate(
     from rhm.colour.shifts import SHIFTS
     from rhm.data.catalog import SPLITS, Catalog
     from rhm.evaluation.evaluator import amount_of_work, evaluate_model, picks_of
-    from rhm.evaluation.tile_scores import Shift
+    from rhm.evaluation.scores import Shift
     from rhm.inference.runtime.backends import on_device
     from rhm.inference.tiling.stream import Tiling
     from rhm.models.model_file import load_model
+    from rhm.records import plain
 
     if split not in (*SPLITS, "all"):
         raise typer.BadParameter(f"unknown split '{split}': choose {', '.join(SPLITS)}, all")
@@ -52,7 +56,7 @@ def evaluate(
         "domains": domains,
         "shifts": [Shift(shift, shift_seed)] if shift else [],
     }
-    results: list[dict[str, Any]] = []
+    results: list[Scores] = []
     for path in models:
         model = on_device(load_model(path), device)
         run = path if path.is_dir() else path.parent
@@ -70,10 +74,10 @@ def evaluate(
                     **chosen,
                 )
             )
-    emit({"runs": results}, score_lines(results), as_json=json)
+    emit({"runs": [plain(scores) for scores in results]}, score_lines(results), as_json=json)
 
 
-def score_lines(results: list[dict[str, Any]]) -> list[str]:
+def score_lines(results: "list[Scores]") -> list[str]:
     """Return the table of scores, a row per run and domain."""
     header = [
         "run",
@@ -90,16 +94,18 @@ def score_lines(results: list[dict[str, Any]]) -> list[str]:
     ]
     rows = [
         [
-            result["run"],
-            domain["name"],
-            domain["images"],
-            *(domain["pixel"]["iou"][end] for end in ("value", "low", "high")),
-            domain["pixel"]["f1"]["value"],
-            domain["object"]["f1"]["value"],
-            *(found["value"] for found in domain["boundary_iou"].values()),
-            domain["calibration"]["ece"],
+            scores.run,
+            domain.name,
+            domain.images,
+            domain.pixel.iou.value,
+            domain.pixel.iou.low,
+            domain.pixel.iou.high,
+            domain.pixel.f1.value,
+            domain.object.f1.value,
+            *(found.value for found in domain.boundary_iou.values()),
+            domain.calibration.ece,
         ]
-        for result in results
-        for domain in result["domains"]
+        for scores in results
+        for domain in scores.domains
     ]
     return table(header, rows)

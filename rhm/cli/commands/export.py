@@ -11,26 +11,26 @@ from rhm.cli.output import emit, say
 
 def export(
     model: Annotated[Path, typer.Argument(help="Model file, or folder of a run.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write, .onnx.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="ONNX file to write.")],
     onnx: Annotated[
-        bool, typer.Option("--onnx", help="As ONNX: the default, and all there is.")
+        bool, typer.Option("--onnx", help="Write ONNX: the default and only format.")
     ] = True,
     adapter: Annotated[
-        Path | None, typer.Option(help="Adapter of this model, as `rhm adapt` writes it.")
+        Path | None, typer.Option(help="Adapter of this model, written by `rhm adapt`.")
     ] = None,
     tile: Annotated[int, typer.Option(min=32, help="Side of a tile in pixels.")] = 512,
     overlap: Annotated[int, typer.Option(min=0, help="Overlap of tiles in pixels.")] = 64,
     dtype: Annotated[
         str | None,
         typer.Option(
-            help="Of the imagery: uint8, uint16 or int16; by default what was trained on."
+            help="Type of the imagery: uint8, uint16 or int16. Default: that of the training."
         ),
     ] = None,
     json: Json = False,
 ) -> None:
     """Write a model as one ONNX file, for the QGIS plug-in Deepness and for other programs.
 
-    The preprocessing is inside, and so is what the plug-in wants to know.
+    The file includes the preprocessing and the metadata that the plug-in reads.
 
     Example: `rhm export runs/inria-rhm -o inria-rhm.onnx`
     """
@@ -52,5 +52,5 @@ def export(
         "notes": list(written.notes),
     }
     megabytes = written.path.stat().st_size / 1e6
-    line = f"{written.path} ({megabytes:.1f} MB): takes {written.dtype} tiles of {tile} pixels"
+    line = f"{written.path} ({megabytes:.1f} MB) for {written.dtype} tiles of {tile} pixels"
     emit(values, [line], as_json=json)

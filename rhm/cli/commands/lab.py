@@ -1,4 +1,4 @@
-"""``rhm lab``: the papers' experiments, small and quick, each with its figure."""
+"""``rhm lab``: the experiments of the papers, small and quick, with their figures."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,27 +12,28 @@ if TYPE_CHECKING:
     from rhm.lab.layer_statistics import LayerStatistics
 
 _LEARNED = 0.1
-"""Share of the loss at the start under which a network has learned something."""
+"""Share of the initial loss below which a network has learned something."""
 
-app = typer.Typer(help="The papers' experiments, small and quick.", no_args_is_help=True)
+app = typer.Typer(help="The experiments of the papers, small and quick.", no_args_is_help=True)
 
 
 @app.command()
 def shift(
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of figure, numbers and models.")
+        Path, typer.Option("--output", "-o", help="Folder for the figure, numbers and models.")
     ] = Path("lab-shift"),
     steps: Annotated[int, typer.Option(min=2, help="Training steps of each model.")] = 120,
     seed: Annotated[
-        int, typer.Option(min=0, max=2**32 - 1, help="Of world, training and shifts.")
+        int, typer.Option(min=0, max=2**32 - 1, help="Seed of the town, training and shifts.")
     ] = 0,
     json: Json = False,
 ) -> None:
-    """Shift a town's colours under control, and see which training withstands it.
+    """Shift the colours of a town and test which augmentation makes models robust to it.
 
     Trains on a synthetic town with several augmentations and tests under families of random
-    pixel-wise maps: the first experiment of the paper on randomized histogram matching, whose
-    bank holds the histograms of the shifted test images, as unlabelled imagery of the target.
+    pixel-wise maps. This is the first experiment of the paper on randomized histogram matching.
+    The bank contains the histograms of the shifted test images, as unlabelled imagery of the
+    target.
 
     Example: `rhm lab shift -o lab-shift`
     """
@@ -50,7 +51,7 @@ def shift(
     _write(numbers, values | {"steps": steps})
     families = list(next(iter(result.iou.values())))
     lines = table(
-        ["trained with", *("as it is" if each == "none" else each for each in families)],
+        ["trained with", *("unshifted" if each == "none" else each for each in families)],
         [[name, *(iou[each] for each in families)] for name, iou in result.iou.items()],
     )
     emit(values | {"figure": str(figure)}, [*lines, f"figure: {figure}"], as_json=json)
@@ -59,17 +60,18 @@ def shift(
 @app.command()
 def sphere(
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of figure and numbers.")
+        Path, typer.Option("--output", "-o", help="Folder for the figure and numbers.")
     ] = Path("lab-sphere"),
-    starts: Annotated[int, typer.Option(min=1, help="Random starts of each setting.")] = 20,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the starts.")] = 0,
+    starts: Annotated[int, typer.Option(min=1, help="Number of random starts per setting.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the starts.")] = 0,
     json: Json = False,
 ) -> None:
-    """Let free features and classifiers descend on spheres: from everywhere to a simplex.
+    """Optimise free features and classifiers on spheres: every start ends at a simplex.
 
-    The unconstrained feature model of Yaras et al. (NeurIPS 2022): for several numbers of
-    classes K, widths d and temperatures tau, Riemannian gradient descent from random starts,
-    and the Hessian at minimisers and at saddles, which have a way down.
+    The unconstrained feature model of Yaras et al. (NeurIPS 2022). For several numbers of
+    classes K, widths d and temperatures tau, runs Riemannian gradient descent from random starts
+    and computes the Hessian at minimisers and at saddle points, which have a direction of
+    descent.
 
     Example: `rhm lab sphere -o lab-sphere`
     """
@@ -84,7 +86,7 @@ def sphere(
     lines = table(
         [
             *("K", "d", "tau", "converged", "iterations", "distance to the simplex"),
-            *("saddles", "least eigenvalue there", "at minimisers"),
+            *("saddles", "smallest eigenvalue there", "at minimisers"),
         ],
         [
             [
@@ -103,18 +105,20 @@ def sphere(
 @app.command()
 def parsimony(
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of figure and numbers.")
+        Path, typer.Option("--output", "-o", help="Folder for the figure and numbers.")
     ] = Path("lab-parsimony"),
     width: Annotated[int, typer.Option(min=4, help="Width d of every layer.")] = 30,
     rank: Annotated[int, typer.Option(min=1, help="Rank r of the target.")] = 3,
-    depth: Annotated[int, typer.Option(min=2, help="Layers L.")] = 3,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of target and weights.")] = 0,
+    depth: Annotated[int, typer.Option(min=2, help="Number of layers L.")] = 3,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Seed of the target and weights.")
+    ] = 0,
     json: Json = False,
 ) -> None:
-    """Watch a deep linear network learn: all but 2r singular vector pairs of each layer stay.
+    """Train a deep linear network: all but 2r singular vector pairs of each layer stay unchanged.
 
-    The law of parsimony (Yaras et al., arXiv 2306.01154), and the network of width 2r that takes
-    the same way.
+    Shows the law of parsimony (Yaras et al., arXiv 2306.01154), and a network of width 2r that
+    follows the same path.
 
     Example: `rhm lab parsimony -o lab-parsimony`
     """
@@ -163,10 +167,10 @@ def parsimony(
     )
     learned = result.loss[-1] < _LEARNED * result.loss[0]
     lines += [
-        f"the loss went from {result.loss[0]:.1e} to {result.loss[-1]:.1e}"
-        + ("" if learned else ": nothing to speak of was learned, so this says nothing"),
-        f"the network of width {2 * rank} was never further than "
-        f"{values['compressed_distance']:.1e} away",
+        f"the loss fell from {result.loss[0]:.1e} to {result.loss[-1]:.1e}"
+        + ("" if learned else ": the network learned almost nothing, so the result is meaningless"),
+        f"the network of width {2 * rank} was never further away than "
+        f"{values['compressed_distance']:.1e}",
         f"figure: {figure}",
     ]
     emit(values | {"figure": str(figure)}, lines, as_json=json)
@@ -175,16 +179,20 @@ def parsimony(
 @app.command("linear-separation")
 def linear_separation(
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of figure and numbers.")
+        Path, typer.Option("--output", "-o", help="Folder for the figure and numbers.")
     ] = Path("lab-linear-separation"),
-    depth: Annotated[int, typer.Option(min=3, help="Layers L of the deep linear networks.")] = 6,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of data and networks.")] = 0,
+    depth: Annotated[
+        int, typer.Option(min=3, help="Number of layers L of the deep linear networks.")
+    ] = 6,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Seed of the data and networks.")
+    ] = 0,
     json: Json = False,
 ) -> None:
-    """Watch layers compress the classes: geometrically, while they move apart linearly.
+    """Measure how layers compress the classes geometrically and separate them linearly.
 
-    Deep linear networks on nearly orthogonal data, and networks whose first layers or all are
-    non-linear (Wang et al., JMLR 26, 2025).
+    Trains deep linear networks on nearly orthogonal data, and networks of which the first layers or
+    all layers are non-linear (Wang et al., JMLR 26, 2025).
 
     Example: `rhm lab linear-separation -o lab-linear-separation`
     """
@@ -239,25 +247,29 @@ def linear_separation(
         ],
     )
     untrained = [row["network"] for row in rows if row["loss"] > _LEARNED / 2]
-    lines += [f"{each}: hardly trained, so its slopes say nothing" for each in untrained]
+    lines += [f"{each}: hardly trained, so its slopes are meaningless" for each in untrained]
     emit(values | {"figure": str(figure)}, [*lines, f"figure: {figure}"], as_json=json)
 
 
 @app.command("matrix-completion")
 def matrix_completion(
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of figure and numbers.")
+        Path, typer.Option("--output", "-o", help="Folder for the figure and numbers.")
     ] = Path("lab-matrix-completion"),
-    size: Annotated[int, typer.Option(min=8, help="Rows and columns.")] = 150,
-    rank: Annotated[int, typer.Option(min=1, help="Of the matrix.")] = 5,
-    known: Annotated[float, typer.Option(min=0.01, max=1.0, help="Share that is known.")] = 0.2,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of matrix and weights.")] = 0,
+    size: Annotated[int, typer.Option(min=8, help="Number of rows and columns.")] = 150,
+    rank: Annotated[int, typer.Option(min=1, help="Rank of the matrix.")] = 5,
+    known: Annotated[
+        float, typer.Option(min=0.01, max=1.0, help="Share of the entries that is known.")
+    ] = 0.2,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Seed of the matrix and weights.")
+    ] = 0,
     json: Json = False,
 ) -> None:
-    """Complete a low-rank matrix with deep factors: as wide as it, or compressed to 2r.
+    """Complete a low-rank matrix with deep factors, full-width or compressed to width 2r.
 
-    Yaras et al. (arXiv 2306.01154): the same loss in a fraction of the time, and at depth
-    3 no harm when more rank is asked for than there is.
+    Compressed factors reach the same loss in a fraction of the time. At depth 3, asking for a
+    higher rank than the matrix has does no harm (Yaras et al., arXiv 2306.01154).
 
     Example: `rhm lab matrix-completion -o lab-matrix-completion`
     """
@@ -284,8 +296,8 @@ def matrix_completion(
     _write(output / "matrix-completion.json", values)
     lines = table(
         [
-            *("network", "depth", "rank asked", "steps", "seconds", "converged"),
-            *("train loss", "test loss"),
+            *("network", "depth", "given rank", "steps", "seconds", "converged"),
+            *("training loss", "test loss"),
         ],
         [
             [
@@ -299,8 +311,8 @@ def matrix_completion(
     freedom = rank * (2 * size - rank)
     if known * size**2 < freedom:
         lines.append(
-            f"{known * size**2:.0f} entries are known of a matrix of {freedom} degrees of freedom: "
-            "nothing can complete it"
+            f"{known * size**2:.0f} entries are known of a matrix with {freedom} degrees of "
+            "freedom: nothing can complete it"
         )
     emit(values | {"figure": str(figure)}, [*lines, f"figure: {figure}"], as_json=json)
 

@@ -11,7 +11,9 @@ from rhm.cli.output import emit
 
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders of evaluated runs.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("report.html"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Page to write.")] = Path(
+        "report.html"
+    ),
     json: Json = False,
 ) -> None:
     """Write the cross-domain report of evaluated runs: one page that needs no network.
@@ -22,4 +24,4 @@ def report(
 
     page = write_report(runs, output)
     values = {"page": str(page), "numbers": str(page.with_suffix(".json"))}
-    emit(values, [f"report in {page}, its numbers in {values['numbers']}"], as_json=json)
+    emit(values, [f"report: {page}, numbers: {values['numbers']}"], as_json=json)

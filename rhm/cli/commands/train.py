@@ -10,24 +10,26 @@ from rhm.cli.output import emit
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="Configuration (YAML).")],
+    config: Annotated[Path, typer.Argument(help="Configuration file (YAML).")],
     bank: TargetBank = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="A setting, as optimizer.learning_rate=3e-4; repeatable."),
+        typer.Option(
+            "--set", help="Setting such as optimizer.learning_rate=3e-4. Can be repeated."
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of runs.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for runs.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
     devices: Annotated[
-        int | None, typer.Option(min=1, help="Processes on this machine, one per device.")
+        int | None, typer.Option(min=1, help="Number of processes on this machine, one per device.")
     ] = None,
-    num_nodes: Annotated[int | None, typer.Option(min=1, help="Machines.")] = None,
+    num_nodes: Annotated[int | None, typer.Option(min=1, help="Number of machines.")] = None,
     resume: ResumeRun = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Train a model.
+    """Train a model from a configuration file.
 
     Example: `rhm train configs/inria.yaml --bank kampala.bank --set trainer.steps=4000`
     """
@@ -49,6 +51,6 @@ def train(
     )
     run = fit(read, resume=resume, progress=not (quiet or json) and sys.stderr.isatty())
     if os.environ.get("LOCAL_RANK", "0") != "0":
-        return  # the process that launched this one speaks for all
+        return  # the process that launched this one prints the result
     values = {"run": str(run.folder), "model": str(run.model)}
-    emit(values, [f"model in {run.model}"], as_json=json)
+    emit(values, [f"model: {run.model}"], as_json=json)

@@ -9,17 +9,19 @@ from rhm.cli.output import say
 
 
 def view(
-    folder: Annotated[Path, typer.Argument(help="Results of `rhm predict -o`.")],
+    folder: Annotated[Path, typer.Argument(help="Folder with the results of `rhm predict -o`.")],
     scenes: Annotated[
         list[str] | None,
-        typer.Option("--scene", help="The scenes: files, patterns, folders...; may be repeated."),
+        typer.Option("--scene", help="Scene: a file, pattern or folder. Can be repeated."),
     ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="By default a free one.")] = 0,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the server. 0: any free port.")
+    ] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
 ) -> None:
-    """Look at predictions on a map: scene, probability, footprints with score and area.
+    """Show predictions on a map in the browser: scene, probabilities, footprints with scores.
 
-    The page is for this machine only and needs no network. Ctrl-C ends it.
+    The page is served to this machine only and needs no network. Press Ctrl-C to stop the server.
 
     Example: `rhm view predicted --scene my_city/scene.tif`
     """
@@ -34,7 +36,7 @@ def view(
         say(printable(note))
     with ViewerServer(predictions, port) as server:
         typer.echo(server.url)
-        say("Ctrl-C ends it")
+        say("press Ctrl-C to stop")
         if browser:
             webbrowser.open(server.url)
         try:

@@ -1,11 +1,11 @@
-"""Imagery in folders of one's own.
+"""Images and labels in folders of your own.
 
     DIR/images/a.tif + DIR/masks/a.png              one domain, named after DIR
     DIR/CITY/images/a.tif + DIR/CITY/masks/a.png    one domain per city
     DIR/CITY/images/a.tif + DIR/CITY/footprints/a.gpkg, or one vector file for all images
 
-or a table (CSV) of columns ``image``, ``label`` (or ``mask``), and as many of ``domain``,
-``group``, ``split``, ``gsd_m`` as are known.
+or in a table (CSV) with the columns ``image``, ``label`` (or ``mask``) and, as far as they are
+known, ``domain``, ``group``, ``split`` and ``gsd_m``.
 """
 
 import csv
@@ -48,20 +48,22 @@ def find_in_folder(
     """Find images and labels in a folder, or read them from a table.
 
     Args:
-        folder: holds the images; a table's paths are relative to it.
-        table: a CSV that lists them; without it the folders are searched.
-        domain: name of the one domain; by default from the table's column or the folder.
-        group_pattern: regular expression whose first group, searched in the image's name, is
-            the image's group; by default the table's column, or each image by itself.
-        gsd_m: ground sampling distance in metres of images that cannot say theirs.
-        black_is_nodata: whether pixels that are zero in all bands have no data.
+        folder: folder of the images; paths in the table are relative to it.
+        table: CSV file that lists the images; without it, the folders are searched.
+        domain: name of a single domain for all images; by default, the domain comes from the
+            table or from the name of the folder.
+        group_pattern: regular expression that is searched for in the name of each image; what its
+            first group matches is the image's group. By default, the group comes from the table,
+            or each image is a group of its own.
+        gsd_m: ground sampling distance in metres, used if neither table nor file specifies it.
+        black_is_nodata: whether pixels that are zero in all bands are nodata.
 
     Returns:
         One source per image, sorted by path.
 
     Raises:
         CatalogError: nothing is found, the table lacks a column or lists a missing file, or
-            the pattern does not fit a name.
+            the pattern does not match a name.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -69,29 +71,29 @@ def find_in_folder(
     found = _of_table(root, Path(table)) if table else _of_folders(root)
     if not found:
         raise CatalogError(
-            f"no images under {root}: expected images/ beside masks/ or footprints/, there or "
-            "one folder down"
+            f"no images under {root}: expected images/ beside masks/ or footprints/, in this "
+            "folder or in its subfolders"
         )
     grouping = _pattern(group_pattern)
     return [
         Source(
-            image=each.image,
-            label=each.label,
-            domain=domain or each.domain,
-            group=each.group if grouping is None else _group(grouping, each.image),
-            split=each.split,
-            gsd_m=each.gsd_m if each.gsd_m is not None else gsd_m,
+            image=source.image,
+            label=source.label,
+            domain=domain or source.domain,
+            group=source.group if grouping is None else _group(grouping, source.image),
+            split=source.split,
+            gsd_m=source.gsd_m if source.gsd_m is not None else gsd_m,
             black_is_nodata=black_is_nodata,
         )
-        for each in sorted(found, key=lambda each: each.image)
+        for source in sorted(found, key=lambda source: source.image)
     ]
 
 
 def images_in(path: str | os.PathLike[str]) -> list[Path]:
-    """Return the images that a path names: itself, or those in the folder, sorted.
+    """Return the image at a path, or all images of the folder at a path, sorted.
 
     Raises:
-        CatalogError: the path does not exist, or the folder has no images.
+        CatalogError: the path does not exist, or the folder contains no images.
     """
     named = Path(path)
     if named.is_dir():
@@ -136,8 +138,8 @@ class _Labels:
         label = self._masks.get(image.stem) or self._vectors.get(image.stem) or self._of_all
         if label is None:
             raise CatalogError(
-                f"{image} has no label of its name: add one, or move it to a folder of "
-                "unlabelled images"
+                f"{image} has no label of the same name: add one, or move the image to a folder "
+                "of unlabelled images"
             )
         return label
 
@@ -152,7 +154,7 @@ def _by_stem(city: Path, names: tuple[str, ...], suffixes: frozenset[str]) -> di
 
 
 def _files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
-    # Hidden ones are what other systems leave beside files, such as "._a.tif".
+    # Hidden files, such as "._a.tif", are left behind by other operating systems.
     return sorted(
         path
         for path in folder.iterdir()
@@ -185,7 +187,7 @@ def _of_row(root: Path, table: Path, row: dict[str, str]) -> Source:
             raise CatalogError(f"{table} lists {path}, which does not exist")
     split = row.get("split", "")
     if split not in (*SPLITS, ""):
-        raise CatalogError(f"{table} has split '{split}': known are {', '.join(SPLITS)}")
+        raise CatalogError(f"{table} has unknown split '{split}': choose {', '.join(SPLITS)}")
     return Source(
         image=image,
         label=label,
@@ -197,7 +199,7 @@ def _of_row(root: Path, table: Path, row: dict[str, str]) -> Source:
 
 
 def _positive(text: str) -> float | None:
-    """Read a positive number; anything else, such as "unknown", is None."""
+    """Parse a positive number; return None for any other text, such as "unknown"."""
     try:
         number = float(text)
     except ValueError:
@@ -213,14 +215,16 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
     except re.error as error:
         raise CatalogError(f"'{text}' is not a regular expression: {error}") from error
     if not pattern.groups:
-        raise CatalogError(f"'{text}' has no group in parentheses to name the image's group")
+        raise CatalogError(
+            f"'{text}' has no group in parentheses: enclose the part that names an image's group"
+        )
     return pattern
 
 
 def _group(pattern: re.Pattern[str], image: Path) -> str:
     match = pattern.search(image.stem)
     if match is None or match[1] is None:
-        raise CatalogError(f"'{pattern.pattern}' does not fit the name of {image}")
+        raise CatalogError(f"'{pattern.pattern}' does not match the name of {image}")
     return match[1]
 
 

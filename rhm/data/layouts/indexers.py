@@ -1,4 +1,4 @@
-"""From a folder to a catalog, by the layout that the folder has."""
+"""Indexers: functions that turn a folder of a known layout into a catalog."""
 
 import os
 from importlib import import_module
@@ -12,7 +12,7 @@ from rhm.errors import ConfigError
 
 
 def _found_here() -> dict[str, DatasetLayout]:
-    """Return the layouts of this folder: its modules that hold a ``LAYOUT``."""
+    """Return the layouts of this folder: each module that defines a ``LAYOUT`` is one."""
     names = {f"{__package__}.{module.name}" for module in iter_modules(rhm.data.layouts.__path__)}
     modules = map(import_module, sorted(names - {__name__}))
     return {
@@ -23,22 +23,22 @@ def _found_here() -> dict[str, DatasetLayout]:
 
 
 LAYOUTS: dict[str, DatasetLayout] = _found_here()
-"""Layouts by name, which is that of their module."""
+"""Layouts, by the names of their modules."""
 
 
 def index_dataset(layout: str, folder: str | os.PathLike[str], **options: Any) -> Catalog:
     """Catalogue a dataset in one of the ``LAYOUTS``.
 
     Args:
-        layout: its name.
-        folder: of the dataset.
-        options: those of the layout, and ``black_is_nodata``; see ``DatasetLayout.sources``.
+        layout: name of the layout.
+        folder: folder of the dataset.
+        options: options of the layout, and ``black_is_nodata``; see ``DatasetLayout.sources``.
 
     Raises:
-        ConfigError: there is no such layout.
-        CatalogError: the folder does not have it, or an option does not fit.
+        ConfigError: the layout is unknown.
+        CatalogError: the folder lacks this layout, or an option does not fit.
         RasterError: an image or mask cannot be read, or their sizes differ.
-        VectorError: footprints cannot be read or laid over their image.
+        VectorError: footprints cannot be read, or cannot be placed on their image.
     """
     if layout not in LAYOUTS:
         raise ConfigError(f"unknown layout '{layout}': choose {', '.join(LAYOUTS)}")
@@ -49,21 +49,21 @@ def index_inria(folder: str | os.PathLike[str]) -> Catalog:
     """Catalogue the Inria dataset in its official layout; see ``rhm.data.layouts.inria``.
 
     Raises:
-        CatalogError: the layout is not there, or a training tile has no label.
+        CatalogError: the folder lacks this layout, or a training tile has no label.
         RasterError: an image or mask cannot be read, or their sizes differ.
     """
     return index_dataset("inria", folder)
 
 
 def index_spacenet(folder: str | os.PathLike[str], **options: Any) -> Catalog:
-    """Catalogue SpaceNet 1, 2 or 7 in their official namings; see ``rhm.data.layouts.spacenet``.
+    """Catalogue SpaceNet 1, 2 or 7 by its official file names; see ``rhm.data.layouts.spacenet``.
 
     Args:
         folder: of the download.
         options: those of ``rhm.data.layouts.spacenet.find_spacenet``.
 
     Raises:
-        CatalogError: no image has an official name, or two labels claim one image.
+        CatalogError: no image has an official name, or two labels belong to one image.
         RasterError: an image cannot be read.
         VectorError: footprints cannot be read.
     """
@@ -71,7 +71,7 @@ def index_spacenet(folder: str | os.PathLike[str], **options: Any) -> Catalog:
 
 
 def index_folder(folder: str | os.PathLike[str], **options: Any) -> Catalog:
-    """Catalogue imagery in folders of one's own; see ``rhm.data.layouts.folder``.
+    """Catalogue imagery in folders of your own; see ``rhm.data.layouts.folder``.
 
     Args:
         folder: holds the images.
@@ -80,6 +80,6 @@ def index_folder(folder: str | os.PathLike[str], **options: Any) -> Catalog:
     Raises:
         CatalogError: nothing is found, or the table or pattern does not fit.
         RasterError: an image or mask cannot be read, or their sizes differ.
-        VectorError: footprints cannot be read or laid over their image.
+        VectorError: footprints cannot be read, or cannot be placed on their image.
     """
     return index_dataset("folder", folder, **options)

@@ -3,8 +3,8 @@
     AerialImageDataset/train/images/austin1.tif   train/gt/austin1.tif
     AerialImageDataset/test/images/sfo1.tif       (its labels are not published)
 
-Maggiori, Tarabalka, Charpiat, Alliez, IGARSS 2017. As its authors propose, tiles 1 to 5 of
-each training city are for validation. Five test cities have no labels.
+Maggiori, Tarabalka, Charpiat, Alliez, IGARSS 2017. As its authors recommend, tiles 1 to 5 of
+each training city form the validation split. The five test cities have no labels.
 """
 
 import os
@@ -21,16 +21,16 @@ _GSD_M = 0.3
 
 
 def find_inria(folder: str | os.PathLike[str]) -> list[Source]:
-    """Find the dataset's tiles.
+    """Find the tiles of the dataset.
 
     Args:
-        folder: that holds ``train`` and, or, ``test``; or their parent.
+        folder: folder that contains ``train``, ``test`` or both, or the parent of that folder.
 
     Returns:
-        One source per tile, sorted; the domain is the city.
+        One source per tile, sorted; its domain is the city.
 
     Raises:
-        CatalogError: the layout is not there, or a training tile has no label.
+        CatalogError: the folder lacks this layout, or a training tile has no label.
     """
     root = Path(folder)
     nested = root / "AerialImageDataset"
@@ -68,7 +68,7 @@ def _tiles(folder: Path) -> list[tuple[Path, str, int]]:
         match = _NAME.fullmatch(image.stem)
         if match:
             found.append((image, match["city"], int(match["number"])))
-    return sorted(found, key=lambda each: each[1:])
+    return sorted(found, key=lambda tile: tile[1:])
 
 
 LAYOUT = DatasetLayout(

@@ -1,4 +1,4 @@
-"""A layout of a dataset's folders, as it declares itself to whoever indexes it."""
+"""How the layout of a dataset declares what finds its images, and with which options."""
 
 import os
 from collections.abc import Callable
@@ -11,14 +11,14 @@ from rhm.data.catalog import Source
 
 @dataclass(frozen=True)
 class LayoutOption:
-    """An option of a layout: what annotates the keyword of its finder that takes it.
+    """An option of a layout; it annotates the keyword of the finder that takes the option.
 
     Attributes:
-        help: a sentence for the command line.
-        kind: type of its value there: ``str``, ``Path``, ``float``, or ``list[str]`` for an
-            option that may be repeated.
-        flag: its name there; by default the keyword's, as in ``--group-pattern``.
-        minimum: the least that a number may be.
+        help: sentence for the command line.
+        kind: type of the value on the command line: ``str``, ``Path``, ``float``, or
+            ``list[str]`` for an option that may be repeated.
+        flag: name on the command line; by default that of the keyword, as ``--group-pattern``.
+        minimum: smallest value of a number.
     """
 
     help: str
@@ -29,12 +29,12 @@ class LayoutOption:
 
 @dataclass(frozen=True)
 class DatasetLayout:
-    """A layout.
+    """The layout of a dataset.
 
     Attributes:
-        summary: a line that tells it from the others.
-        find: returns the images and labels in a folder. Its keywords that are annotated with a
-            ``LayoutOption`` are the layout's options.
+        summary: description in one line.
+        find: function that returns the images and labels in a folder. Its keywords that are
+            annotated with a ``LayoutOption`` are the options of the layout.
     """
 
     summary: str
@@ -42,7 +42,7 @@ class DatasetLayout:
 
     @cached_property
     def options(self) -> dict[str, LayoutOption]:
-        """The options, by the finder's keyword."""
+        """The options, by keyword of the finder."""
         return {
             name: replace(option, flag=option.flag or f"--{name.replace('_', '-')}")
             for name, hint in get_type_hints(self.find, include_extras=True).items()
@@ -56,9 +56,9 @@ class DatasetLayout:
         """Find images and labels in a folder.
 
         Args:
-            folder: of the dataset.
-            black_is_nodata: whether pixels that are zero in all bands have no data, in all images.
-            options: those of the layout.
+            folder: folder of the dataset.
+            black_is_nodata: whether pixels that are zero in all bands are nodata.
+            options: options of the layout.
 
         Raises:
             CatalogError: the folder does not have this layout.

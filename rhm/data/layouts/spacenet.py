@@ -1,4 +1,4 @@
-"""The SpaceNet building datasets, SN1, SN2 and SN7, in their official namings.
+"""The SpaceNet building datasets SN1, SN2 and SN7, with their official file names.
 
 SN1 ``3band/3band_AOI_1_RIO_img1.tif`` with ``vectordata/geojson/Geo_AOI_1_RIO_img1.geojson``,
 or ``3band_013022223130_Public_img1.tif`` with ``013022223130_Public_img1_Geo.geojson``;
@@ -9,8 +9,8 @@ SN2 ``RGB-PanSharpen/RGB-PanSharpen_AOI_2_Vegas_img802.tif`` with
 SN7 ``L15-…/images_masked/global_monthly_2018_01_mosaic_L15-….tif`` with
 ``labels/global_monthly_2018_01_mosaic_L15-…_Buildings.geojson``.
 
-Images and labels are paired by the area and number in their names. A GeoJSON without features
-means a tile without buildings.
+Images and labels are paired by the area and the number in their names. A GeoJSON file without
+features means that its tile has no buildings.
 """
 
 import os
@@ -24,7 +24,7 @@ from rhm.data.layouts.layout import DatasetLayout, LayoutOption
 from rhm.errors import CatalogError
 
 PRODUCTS = ("RGB-PanSharpen", "PS-RGB", "3band", "global_monthly")
-"""Products, as images' names spell them, of three bands."""
+"""Products with three bands, as they are spelled in the names of images."""
 
 _CHIP = re.compile(r"(?P<area>AOI_\d+_[A-Za-z]+|\d{12})(?:_[\w-]+)?_img(?P<number>\d+)")
 _MONTH = re.compile(
@@ -50,24 +50,24 @@ def find_spacenet(
     """Find images and labels anywhere below ``folder``.
 
     Args:
-        folder: of one download, or of several.
-        products: those of the images wanted, for example ``["MUL-PanSharpen"]``.
+        folder: folder of one or several downloads.
+        products: products of the images to find, for example ``["MUL-PanSharpen"]``.
 
     Returns:
-        One source per image, sorted. SN1 and SN2: the domain is the area (``AOI_2_Vegas``),
-        the group the chip. SN7: the domain is ``SN7``, the group the area, because its months
-        show the same ground. Images without a GeoJSON are unlabelled.
+        One source per image, sorted. SN1 and SN2: the domain is the area (``AOI_2_Vegas``) and
+        the group is the chip. SN7: the domain is ``SN7`` and the group is the area, because all
+        months show the same ground. Images without a GeoJSON file are unlabelled.
 
     Raises:
-        CatalogError: no image has an official name, or two files claim to be the same image
-            or label.
+        CatalogError: no image has an official name, or two images or two labels belong to the
+            same tile.
     """
     root = Path(folder)
     images = _images(root, products)
     if not images:
         raise CatalogError(
             f"no SpaceNet images under {folder}: expected names such as "
-            "RGB-PanSharpen_AOI_2_Vegas_img802.tif (for others use `rhm data index folder`)"
+            "RGB-PanSharpen_AOI_2_Vegas_img802.tif (for other names use `rhm data index folder`)"
         )
     labels = _labels(root)
     sources = []
@@ -98,7 +98,7 @@ def _images(root: Path, products: Sequence[str]) -> dict[_Key, Path]:
         if any(f"_{product}_" in f"_{path.stem}" for product in products)
         and not path.stem.endswith("_UDM")
     ]
-    # SN7 offers each month twice; the masked image declares its clouds.
+    # SN7 contains each month twice; the masked image declares clouds as nodata.
     masked = [path for path in wanted if path.parent.name == "images_masked"]
     others = [path for path in wanted if path.parent.name != "images_masked"]
     return _by_key(others) | _by_key(masked)
@@ -108,7 +108,7 @@ def _labels(root: Path) -> dict[_Key, Path]:
     return _by_key(
         path
         for path in root.rglob("*.geojson")
-        # SN7's masks of unusable ground, its labels matched over time, and roads.
+        # Not labels: SN7's masks of unusable data, its labels matched over time, and roads.
         if not path.stem.endswith("_UDM")
         and not path.parent.name.startswith("labels_match")
         and "roads" not in path.stem

@@ -1,4 +1,4 @@
-"""Decoded blocks of images and labels, kept while there is room."""
+"""A cache of decoded blocks of images and labels."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
@@ -11,7 +11,7 @@ from rhm.data.rasters.windows import Window
 
 
 class BlockCache:
-    """The blocks used last, of any number of files.
+    """The most recently used blocks of any number of files.
 
     Args:
         limit_bytes: what all of them together may take; one is kept even if it takes more.
@@ -36,7 +36,7 @@ class BlockCache:
 
 
 class Blocks:
-    """An image or a label, read by windows through a cache of its blocks.
+    """An image or a label whose windows are read through a cache of its blocks.
 
     Args:
         load: reads a window inside of the image.

@@ -1,4 +1,4 @@
-"""Writing a raster by windows that ends as a cloud-optimised GeoTIFF (COG), or not at all."""
+"""Writing a raster by windows as a cloud-optimised GeoTIFF (COG), completely or not at all."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -18,10 +18,10 @@ from rhm.errors import OutputError
 from rhm.files import atomic_path
 
 COMPRESSIONS = ("deflate", "zstd")
-"""Lossless compressions that a reader of cloud-optimised GeoTIFFs can be expected to know."""
+"""Lossless compressions that readers of cloud-optimised GeoTIFFs can be expected to support."""
 
 BLOCK_PX = 512
-"""Rows, and columns, of a block."""
+"""Number of rows, and of columns, of a block."""
 
 
 @contextmanager
@@ -42,24 +42,24 @@ def writing_cog(
 ) -> Iterator[rasterio.io.DatasetWriter]:
     """Yield a one-band dataset to write windows into; it becomes a cloud-optimised GeoTIFF.
 
-    The file appears under its name, with overviews, only when the block ends well.
+    The file appears under its final name, with overviews, only if the block of code succeeds.
 
     Args:
-        path: of the result.
-        height: rows.
-        width: columns.
-        dtype: numpy's name of the pixels' type.
-        nodata: the value of pixels without data.
+        path: path of the result.
+        height: number of rows.
+        width: number of columns.
+        dtype: data type of the pixels, by its numpy name.
+        nodata: value of nodata pixels.
         crs: coordinate reference system, or None.
-        transform: pixel (col, row) to coordinates.
-        gcps: ground control points, which are written instead of the transform.
+        transform: affine transform from (column, row) of pixels to coordinates.
+        gcps: ground control points; if there are any, they are written instead of the transform.
         compress: one of ``COMPRESSIONS``.
-        scale: what to multiply stored values by; written as the band's GDAL scale.
-        description: the band's name.
-        overview_resampling: GDAL's name of the method that makes the overviews.
+        scale: factor by which stored values must be multiplied, written as the band's GDAL scale.
+        description: name of the band.
+        overview_resampling: resampling method of the overviews, by its GDAL name.
 
     Raises:
-        OutputError: the file cannot be written, or not all of it.
+        OutputError: the file cannot be written, or not completely.
     """
     with atomic_path(path) as temporary:
         plain = temporary.with_name("plain.tif")
@@ -100,15 +100,15 @@ def writing_cog(
             _check_complete(temporary)
             plain.unlink()
         except (RasterioError, CPLE_BaseError, SystemError) as error:
-            # The last two are rasterio's for GDAL's failures inside a copy, known and unknown.
+            # rasterio raises the last two for known and unknown failures of GDAL during a copy.
             reason = " ".join(str(error).split())
             raise OutputError(f"cannot write {path} (disk full?): {reason}") from error
 
 
 def _check_complete(path: Path) -> None:
-    """Check that every block of a GeoTIFF lies inside its file.
+    """Check that every block of a GeoTIFF lies within its file.
 
-    GDAL writes its last blocks while it closes a file, and says nothing when that fails.
+    GDAL writes the last blocks while it closes a file, and does not report if that fails.
     """
     size = path.stat().st_size
     with quiet_about_georeference():

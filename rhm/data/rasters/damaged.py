@@ -1,4 +1,4 @@
-"""Reading what can be read of a damaged raster."""
+"""Reading the undamaged parts of a damaged raster."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ _PIECE_PX = 64
 
 
 class SalvagedRaster(Raster):
-    """A raster whose damaged blocks have no data; otherwise as ``Raster``.
+    """A ``Raster`` whose damaged blocks are nodata.
 
-    On a grid of another resolution some of what lies around a damaged block is lost with it.
+    On a grid of another resolution, some pixels around a damaged block are lost as well.
 
     Attributes:
-        damaged: the blocks that could not be read so far, as windows.
+        damaged: windows of the blocks that could not be read so far.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

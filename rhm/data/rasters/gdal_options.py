@@ -1,4 +1,4 @@
-"""Datasets of rasterio, opened and read with the settings that imagery needs."""
+"""Opening and reading rasterio datasets with the GDAL options that imagery needs."""
 
 import os
 import threading
@@ -15,7 +15,8 @@ from rhm.errors import RasterError
 
 _OPENING = threading.Lock()
 
-# GDAL's shortcut for whole PNGs answers truncated ones with noise, unless told at both times.
+# GDAL's shortcut for whole PNG files returns noise if they are truncated. It must be disabled both
+# when a file is opened and when it is read.
 _OPENING_AND_READING = {"GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO"}
 
 _MAPPED = {"GTIFF_VIRTUAL_MEM_IO": "YES"}
@@ -27,11 +28,12 @@ def open_dataset(
     """Open a raster.
 
     Args:
-        path: anything GDAL opens.
+        path: anything that GDAL opens.
         mapped: whether to copy the pixels of an uncompressed GeoTIFF straight from the system's
-            file cache: less work than GDAL's cache of blocks, no memory of ours, and shared by
-            processes. Not for resampling, where GDAL then is a pixel off.
-        overviews: whether resampling may read overviews instead.
+            file cache. This is less work than GDAL's block cache, takes no memory of the process,
+            and is shared between processes. It must not be combined with resampling, because
+            GDAL is then off by one pixel.
+        overviews: whether resampling may read from overviews.
 
     Raises:
         RasterError: the file is missing or not a raster.
@@ -50,7 +52,7 @@ def open_dataset(
 
 
 class _Cache:
-    """GDAL's cache of decoded blocks, which all rasters of the process share."""
+    """GDAL's cache of decoded blocks, shared by all rasters of the process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -79,34 +81,35 @@ _CACHE = _Cache()
 
 
 def limited_cache(limit: int) -> AbstractContextManager[None]:
-    """Keep GDAL's cache of decoded blocks small in this block of code.
+    """Limit GDAL's cache of decoded blocks within a block of code.
 
-    By default it grows to a twentieth of the machine's memory. Where several threads ask at once,
-    the largest limit holds; what the environment variable GDAL_CACHEMAX says holds always.
+    By default, the cache grows to a twentieth of the machine's memory. If several threads set a
+    limit at the same time, the largest one applies. The environment variable GDAL_CACHEMAX always
+    takes precedence.
 
     Args:
-        limit: in bytes.
+        limit: maximum size in bytes.
     """
     return nullcontext() if "GDAL_CACHEMAX" in os.environ else _CACHE.limited(limit)
 
 
 def mappable(dataset: DatasetReader) -> bool:
-    """Return whether the file's bytes are its pixels, and the system lets GDAL map them."""
+    """Return whether the dataset is an uncompressed GeoTIFF that GDAL can map into memory."""
     plain = dataset.driver == "GTiff" and dataset.compression is None
     return plain and os.name == "posix" and os.path.isfile(dataset.name)
 
 
 def reading(dataset: DatasetReader) -> AbstractContextManager[object]:
-    """Return the context in which to read from a dataset of ``open_dataset``."""
-    # An environment costs as much as a small read, and GeoTIFFs do not need one.
+    """Return the context in which to read from a dataset that ``open_dataset`` opened."""
+    # Entering an environment takes as long as a small read, and GeoTIFFs do not need one.
     return nullcontext() if dataset.driver == "GTiff" else rasterio.Env(**_OPENING_AND_READING)
 
 
 @contextmanager
 def quiet_about_georeference() -> Iterator[None]:
-    """Keep rasterio from warning of rasters without georeference; open them in this block."""
-    # A raster without georeference is ordinary here, and said so in RasterInfo. Warning filters
-    # belong to the process, so threads that open rasters take turns.
+    """Suppress rasterio's warning about rasters without georeferencing opened in this block."""
+    # A raster without georeferencing is normal here, and RasterInfo reports it. Warning filters
+    # apply to the whole process, so threads take turns in opening rasters.
     with _OPENING, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield

@@ -1,4 +1,4 @@
-"""Where pixels lie on the Earth, and how much ground each of them shows."""
+"""Georeferencing: where on Earth pixels lie, and how much ground they cover."""
 
 from math import isfinite, sqrt
 
@@ -16,9 +16,9 @@ _PIECES_PER_EDGE = 8
 
 
 def to_degrees(crs: CRS, x: ArrayLike, y: ArrayLike) -> NDArray[np.float64] | None:
-    """Return longitudes and latitudes (N, 2) in EPSG:4326 of coordinates (N,) and (N,).
+    """Transform coordinates (N,) and (N,) to longitudes and latitudes (N, 2) in EPSG:4326.
 
-    None where one of them has no place on Earth, as in a local system.
+    The result is None if one of them has no location on Earth, for example in a local system.
     """
     try:
         transformer = Transformer.from_crs(crs.to_wkt(), "EPSG:4326", always_xy=True)
@@ -30,16 +30,16 @@ def to_degrees(crs: CRS, x: ArrayLike, y: ArrayLike) -> NDArray[np.float64] | No
 
 
 def ground_sampling_distance(crs: CRS, transform: Affine, height: int, width: int) -> float | None:
-    """Return the side in metres of a square of one pixel's ground area, at the raster's centre.
+    """Return the side, in metres, of a square as large as the pixel at the raster's centre.
 
-    Measured on the ellipsoid, so that degrees and Web Mercator come out true. None where the
-    centre has no place on Earth.
+    It is measured on the ellipsoid, so that degrees and Web Mercator give correct results. The
+    result is None if the centre has no location on Earth.
 
     Args:
-        crs: of the raster.
-        transform: pixel (col, row) to coordinates.
-        height: rows.
-        width: columns.
+        crs: CRS of the raster.
+        transform: affine transform from (column, row) of pixels to coordinates.
+        height: number of rows.
+        width: number of columns.
     """
     row, col = height / 2, width / 2
     pixel = affine_transform(
@@ -55,9 +55,9 @@ def ground_sampling_distance(crs: CRS, transform: Affine, height: int, width: in
 
 
 def scale_between(gsd_m: float | None, wanted_m: float | None) -> float:
-    """Return the ``Raster`` scale that shows an image of ``gsd_m`` metres at ``wanted_m``.
+    """Return the ``Raster`` scale that resamples ``gsd_m`` to ``wanted_m`` metres per pixel.
 
-    1 where either distance is unknown, or within a hundredth of the other.
+    The scale is 1 if either distance is unknown, or if they differ by less than 1 %.
     """
     if gsd_m is None or wanted_m is None or abs(gsd_m / wanted_m - 1.0) < 0.01:
         return 1.0
@@ -65,17 +65,17 @@ def scale_between(gsd_m: float | None, wanted_m: float | None) -> float:
 
 
 def outline(crs: CRS | None, transform: Affine, height: int, width: int) -> shapely.Polygon:
-    """Return a raster's outline in EPSG:4326; empty where it has no place on Earth.
+    """Return the outline of a raster in EPSG:4326; empty if it has no location on Earth.
 
     Args:
-        crs: of the raster, or None.
-        transform: pixel (col, row) to coordinates.
-        height: rows.
-        width: columns.
+        crs: CRS of the raster, or None.
+        transform: affine transform from (column, row) of pixels to coordinates.
+        height: number of rows.
+        width: number of columns.
     """
     if crs is None:
         return shapely.Polygon()
-    # Straight edges bend on the way to degrees.
+    # Straight edges become curves in degrees.
     pixels = shapely.box(0, 0, width, height).segmentize(max(height, width) / _PIECES_PER_EDGE)
     ring = affine_transform(pixels, transform.to_shapely()).exterior.coords
     places = to_degrees(crs, *np.transpose(ring))

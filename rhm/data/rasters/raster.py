@@ -1,7 +1,7 @@
-"""Rasters, read by windows together with the mask that says where they have data.
+"""Rasters, read by windows together with their validity masks.
 
-A raster may be read on a grid of its own resolution or, through ``scale``, of another: all
-windows and sizes are then in that grid's pixels, and nothing else needs to know.
+A raster is read on the grid of its file or, if a ``scale`` is given, on a grid of another
+resolution. All windows and sizes then refer to that grid, and no other code needs to know.
 """
 
 import os
@@ -29,28 +29,28 @@ from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.windows import Window
 from rhm.errors import RasterError
 
-# GDAL leaves windows of few pixels unresampled, so it is asked for at least this many.
+# GDAL does not resample windows of few pixels, so at least this many are requested.
 _RESAMPLED_PX = 128
 
 
 @dataclass(frozen=True)
 class RasterInfo:
-    """What a raster file says of itself.
+    """Properties of a raster file.
 
     Attributes:
-        path: as given.
-        height: rows.
-        width: columns.
-        bands: 1-based indices of the bands that carry imagery; alpha is not among them.
-        dtype: the bands' type, by numpy's name.
+        path: path as given by the caller.
+        height: number of rows.
+        width: number of columns.
+        bands: 1-based indices of the bands of imagery, without alpha.
+        dtype: data type of the bands, by its numpy name.
         crs: coordinate reference system, or None.
-        transform: pixel (col, row) to coordinates; the identity where the file has none, the
-            best fit where it has ground control points instead.
-        nodata: the declared nodata value, or None.
+        transform: affine transform from (column, row) of pixels to coordinates. If the file has
+            ground control points instead, their best fit; if it has neither, the identity.
+        nodata: declared nodata value, or None.
         masked: whether the file declares nodata by a value, a mask or an alpha band.
-        block_shape: (rows, columns) of a stored block.
+        block_shape: number of rows and columns of a stored block.
         overviews: decimation factors of the stored overviews.
-        gcps: ground control points, of files that have them instead of a transform.
+        gcps: ground control points, if the file has these instead of a transform.
     """
 
     path: str
@@ -68,8 +68,8 @@ class RasterInfo:
 
     @cached_property
     def gsd_m(self) -> float | None:
-        """Ground sampling distance in metres at the centre, or None without a place on Earth."""
-        # Measured when asked for: it takes longer than opening the file.
+        """Ground sampling distance in metres at the centre; None without a location on Earth."""
+        # Computed on demand, because it takes longer than opening the file.
         if self.crs is None:
             return None
         return ground_sampling_distance(self.crs, self.transform, self.height, self.width)
@@ -115,7 +115,7 @@ class Raster:
             max(1, round(stored.height * scale)),
             max(1, round(stored.width * scale)),
         )
-        # The file's pixels per pixel of the grid, by axis: what rounding left of 1 / scale.
+        # Pixels of the file per pixel of the grid, along each axis: 1 / scale, except for rounding.
         self._step = (stored.height / height, stored.width / width)
         self._resampling = _resampling(self._step, categorical)
         self._black_is_nodata = black_is_nodata
@@ -125,7 +125,7 @@ class Raster:
         mapped = mapped and mappable(self._dataset)
         self._pixel_by_pixel = mapped and _together_and_rising(self._dataset, stored.bands)
         if stored.overviews and max(self._step) > 1.0:
-            # GDAL would choose an overview window by window, and windows would not join.
+            # GDAL would choose an overview for each window, and adjacent windows would not match.
             self.close()
             self._dataset = open_dataset(path, overviews=False)
         self.info = replace(
@@ -153,12 +153,12 @@ class Raster:
 
     @property
     def resampled(self) -> bool:
-        """Whether the grid is another than the file's."""
+        """Whether the grid differs from that of the file."""
         return self._step != (1.0, 1.0)
 
     @property
     def stored_shape(self) -> tuple[int, int]:
-        """Rows and columns of the file, whatever the scale."""
+        """Number of rows and columns of the file, whatever the scale."""
         return self._stored.height, self._stored.width
 
     def read(self, window: Window | None = None) -> Pixels:
@@ -189,9 +189,9 @@ class Raster:
     def read_decimated(self, max_pixels: int) -> Pixels:
         """Read few, evenly spread pixels of the whole raster: enough for a histogram.
 
-        They come from the overviews where there are some, which bounds the time that a file of
-        any size takes; without them every block is decoded. Values are never mixed here, but
-        overviews that were made by averaging lack the file's extremes.
+        They are read from overviews if there are any, which limits the time for files of any
+        size; otherwise every block is decoded. Values are never averaged here, but overviews that
+        were made by averaging lack the extreme values of the file.
 
         Args:
             max_pixels: about the number of pixels returned, at most.
@@ -212,10 +212,10 @@ class Raster:
             return self._read(dataset, whole, (rows, cols), Resampling.nearest)
 
     def check_dtype(self) -> None:
-        """Check that the pixels are of a type that can be read here.
+        """Check that rhm can read the data type of the pixels.
 
         Raises:
-            RasterError: the type is none of ``rhm.colour.levels.DTYPES``.
+            RasterError: the type is not in ``rhm.colour.levels.DTYPES``.
         """
         if self._dtype not in DTYPES:
             known = ", ".join(each.name for each in DTYPES)
@@ -286,7 +286,7 @@ class Raster:
 
 
 def describe(path: str | os.PathLike[str]) -> RasterInfo:
-    """Return what the raster at ``path`` says of itself, without reading pixels.
+    """Return the properties of the raster at ``path``, without reading pixels.
 
     Raises:
         RasterError: the file is missing or not a raster.
@@ -318,8 +318,8 @@ def _comparable_nodata(dataset: DatasetReader, info: RasterInfo) -> int | None:
 def _together_and_rising(dataset: DatasetReader, bands: tuple[int, ...]) -> bool:
     """Return whether to let GDAL fill arrays pixel by pixel, not band by band.
 
-    It copies fastest to the layout that it copies from; its cache of blocks is by band. GDAL 3.10
-    mistakes the order of bands when all are read in another than theirs.
+    GDAL copies fastest between arrays of the same layout, and its block cache is stored by band.
+    GDAL 3.10 confuses the order of the bands if all of them are read in another order.
     """
     rising = list(bands) == sorted(set(bands))
     return rising and dataset.interleaving is Interleaving.pixel

@@ -1,7 +1,8 @@
-"""Walls that meet: which of them to keep, and the corners between them.
+"""Junctions of walls: which walls to keep, and the corners between them.
 
-Steps and bays smaller than the tolerance are noise. The least of them goes first, its neighbours
-become one wall or meet, and lines are laid anew, until every wall is worth keeping.
+Steps and bays smaller than the tolerance are noise. The smallest one is removed first, its
+neighbours are merged or made to meet, and the lines are placed again, until every wall is worth
+keeping.
 """
 
 from dataclasses import fields, replace
@@ -25,16 +26,16 @@ from rhm.inference.regularization.rings import (
 from rhm.inference.regularization.walls import AXES, FREE, Pieces, Walls
 
 _LEAST_WALL = 1.0
-_LEAST_AREA = 2.0  # of a step or a bay, in square tolerances
-_TALLEST_TIP = 1.0  # how far a corner may stand out from the wall that it replaces
-_LONGEST_CUT = 2.0  # length of a wall that may be replaced by a corner
-_FAR = 4.0  # a corner farther than this from its outline is none
-_PARALLEL = 0.17  # sine of the angle below which two walls are as good as parallel
-_LARGE_RING = 10  # walls; in smaller rings one goes at a time
+_LEAST_AREA = 2.0  # minimum area of a step or a bay, in square tolerances
+_TALLEST_TIP = 1.0  # maximum distance of a corner from the wall that it replaces
+_LONGEST_CUT = 2.0  # maximum length of a wall that a corner may replace
+_FAR = 4.0  # maximum distance of a corner from its outline
+_PARALLEL = 0.17  # sine of the angle below which two walls count as parallel
+_LARGE_RING = 10  # number of walls; smaller rings lose one wall at a time
 
 
 class _Cycles(NamedTuple):
-    """The (W,) indices of the walls before and after, and the number of walls in the ring."""
+    """The (W,) indices of the previous and next walls, and the number of walls in the ring."""
 
     before: Integers
     after: Integers
@@ -42,15 +43,15 @@ class _Cycles(NamedTuple):
 
 
 def corners(walls: Walls, pieces: Pieces) -> Floats:
-    """Return (W, 2) corners between walls and the walls that follow them."""
+    """Return the (W, 2) corners between each wall and the next."""
     after = neighbours(walls.ring)[1]
     return _meet(walls, walls[after], _breaks(walls, after, pieces))[0]
 
 
 def tidied(walls: Walls, pieces: Pieces) -> Walls:
-    """Remove small walls, join walls that are in line, and link those that are parallel."""
+    """Remove small walls, merge walls that are in line, and link parallel walls."""
     sums = _area_sums(pieces)
-    while True:  # each time with fewer walls
+    while True:  # every pass begins with fewer walls
         walls = _linked(_laid(walls, pieces, sums), pieces)
         cycles = _Cycles(*neighbours(walls.ring))
         between = corners(walls, pieces)
@@ -71,7 +72,7 @@ def tidied(walls: Walls, pieces: Pieces) -> Walls:
 
 
 def _area_sums(pieces: Pieces) -> Floats:
-    """Return (A + 1, 2) sums of the integrals of y dx and x dy over the pieces before each."""
+    """Return (A + 1, 2) sums of the integrals of y dx and x dy over all pieces before each one."""
     start, stop = pieces.points, pieces.points[pieces.following]
     middle, edge = (start + stop) / 2, stop - start
     own = [
@@ -82,7 +83,7 @@ def _area_sums(pieces: Pieces) -> Floats:
 
 
 def _laid(walls: Walls, pieces: Pieces, sums: Floats) -> Walls:
-    """Lay each wall so that it balances the area of its whole outline on both sides."""
+    """Place each wall so that the areas between it and its outline balance on both sides."""
     starts = runs(pieces.ring)
     ends = np.append(starts[1:], len(pieces.ring))
     first, last, ring = walls.first, walls.last, walls.ring
@@ -104,15 +105,16 @@ def _laid(walls: Walls, pieces: Pieces, sums: Floats) -> Walls:
 
 
 def _breaks(walls: Walls, after: Integers, pieces: Pieces) -> Floats:
-    """Return (W, 2) places on the outline between walls and those at the indices ``after``."""
+    """Return the (W, 2) points of the outline between each wall and the one at ``after``."""
     begin, end = walls.ends(pieces)
     return (end + begin[after]) / 2
 
 
 def _meet(one: Walls, other: Walls, near: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return (W, 2) places where lines meet, and whether that is near the given places.
+    """Return the (W, 2) points where lines meet, and whether they are near the given points.
 
-    Where it is not, the place is between the points of both lines that are nearest.
+    If they are not, the midpoint of the points on both lines that are nearest to the given point
+    is returned instead.
     """
     crossed = across(one.direction, other.direction)
     steep = np.abs(crossed) > _PARALLEL
@@ -124,13 +126,13 @@ def _meet(one: Walls, other: Walls, near: Floats) -> tuple[Floats, NDArray[np.bo
 
 
 def _foot(walls: Walls, points: Floats) -> Floats:
-    """Return the (W, 2) points of lines that are nearest to given ones."""
+    """Return the (W, 2) points on lines that are nearest to the given points."""
     way = along(walls.direction, points - walls.through)
     return walls.through + way[:, None] * walls.direction
 
 
 def _linked(walls: Walls, pieces: Pieces) -> Walls:
-    """Put a wall between successive ones that cannot meet: parallel, or back to back."""
+    """Insert a wall between successive walls that cannot meet: parallel or back to back."""
     after, size = neighbours(walls.ring)[1:]
     following = walls[after]
     near = _breaks(walls, after, pieces)
@@ -154,17 +156,17 @@ def _linked(walls: Walls, pieces: Pieces) -> Walls:
 
 
 def _concatenated(*parts: Walls) -> Walls:
-    columns = [[getattr(part, each.name) for part in parts] for each in fields(Walls)]
+    columns = [[getattr(part, field.name) for part in parts] for field in fields(Walls)]
     return Walls(*map(np.concatenate, columns))
 
 
 def _costs(
     walls: Walls, pieces: Pieces, cycles: _Cycles, length: Floats
 ) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return the (W,) areas that removing walls would cost, infinite of those to keep.
+    """Return the (W,) areas that the removal of each wall would cost; infinite for walls to keep.
 
-    Also which walls are steps, between two of the same direction, and which ends of bays,
-    between two that run back to back.
+    Also return which walls are steps, between two walls of the same direction, and which are ends
+    of bays, between two walls of opposite directions.
     """
     before, after, size = cycles
     one, other = walls[before], walls[after]
@@ -174,21 +176,21 @@ def _costs(
     step = ~met & same_way & (np.abs(across(one.direction, other.direction)) <= _PARALLEL)
     bay = ~met & ~same_way
     tip = np.abs(across(walls.direction, place - walls.through))
-    width, left, right = (np.maximum(each, 0) for each in (length, length[before], length[after]))
+    width, left, right = (np.maximum(side, 0) for side in (length, length[before], length[after]))
     beside = np.where(step, left * right / np.maximum(left + right, TIE), np.minimum(left, right))
     area = width * np.where(met, tip / 2, beside)
     small = (step | bay) & ((length <= _LEAST_WALL + TIE) | (area <= _LEAST_AREA + TIE))
     small |= met & (tip <= _TALLEST_TIP + TIE) & (length <= _LONGEST_CUT + TIE)
     inverted = (length < -TIE) & (met | step | bay)
-    spare = size >= np.where(met, 5, 6)  # four walls stay
+    spare = size >= np.where(met, 5, 6)  # four walls remain
     cost = np.where(inverted, length, area)
     return np.where((small | inverted) & spare, cost, np.inf), step, bay
 
 
 def _chosen(cost: Floats, ring: Integers) -> NDArray[np.bool_]:
-    """Return which walls to remove now: the least of a ring, of a large one the least around.
+    """Return which walls to remove now: the cheapest of a ring, or in large rings local minima.
 
-    Those chosen are at least three apart, so that their neighbours are not shared.
+    The chosen walls are at least three apart, so that they do not share neighbours.
     """
     before, after, size = neighbours(ring)
     nearest_before = np.minimum(cost[before], cost[before[before]])
@@ -202,7 +204,7 @@ def _chosen(cost: Floats, ring: Integers) -> NDArray[np.bool_]:
 
 
 def _merged(walls: Walls, kept: Integers, joined: Integers, pieces: Pieces) -> Walls:
-    """Let walls stand for what lies between them and others, and for those as well."""
+    """Let each kept wall also represent the wall joined to it, and the outline between the two."""
     if not kept.size:
         return walls
     first, last, kind = walls.first.copy(), walls.last.copy(), walls.kind.copy()

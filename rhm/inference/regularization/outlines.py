@@ -1,6 +1,6 @@
-"""The outlines of many polygons, cut into pieces that are nearly straight.
+"""The outlines of many polygons, cut into nearly straight pieces.
 
-Lengths count in tolerances: each polygon is divided by its own.
+The unit of length is the tolerance: the coordinates of a polygon are divided by its tolerance.
 """
 
 from typing import Any, NamedTuple
@@ -22,20 +22,20 @@ from rhm.inference.regularization.rings import (
     totals,
 )
 
-_SPLIT = 0.75  # farther than this from its chord, an outline turns
-_ROUGHEST = 0.16  # mean square distance of a wall's outline from its line
-_ROUGHER = 3.0  # how much rougher one line may be than the two it replaces: a step is rougher
-_SMOOTHEST = 0.01  # mean square below which roughness says nothing
-_LEAST_HOLE = 4.0  # square tolerances
+_SPLIT = 0.75  # distance from its chord above which an outline turns
+_ROUGHEST = 0.16  # maximum mean square distance of an outline from the line of its wall
+_ROUGHER = 3.0  # maximum roughness of one line relative to the two it replaces; steps exceed it
+_SMOOTHEST = 0.01  # mean square distance below which roughness is insignificant
+_LEAST_HOLE = 4.0  # minimum area of a hole, in square tolerances
 
 
 class Rings(NamedTuple):
-    """The rings of N polygons, R in all, without their closing points.
+    """The R rings of N polygons, without their closing points.
 
-    points (M, 2): in tolerances, from the middle of the polygon's box.
-    ring (M,): which ring a point is of; rings are in the order of their polygons, shells first.
-    polygon (R,): which polygon a ring is of.
-    dropped (N,): area of the holes left out, in square tolerances.
+    points (M, 2): vertices in tolerances, relative to the centre of the polygon's bounding box.
+    ring (M,): ring of each point; rings are in the order of their polygons, shells first.
+    polygon (R,): polygon of each ring.
+    dropped (N,): total area of the holes left out of each polygon, in square tolerances.
     """
 
     points: Floats
@@ -45,15 +45,15 @@ class Rings(NamedTuple):
 
 
 def rings_of(polygons: NDArray[Any], middles: Floats, tolerances: Floats) -> Rings:
-    """Lay out rings, without the smallest holes.
+    """Return the rings of polygons, without the smallest holes.
 
-    Each begins with its point farthest from its centre; shells turn counter-clockwise, holes
+    A ring begins at the point farthest from its centre. Shells run counter-clockwise, holes
     clockwise.
 
     Args:
         polygons: (N,) valid polygons.
-        middles: (N, 2) where each polygon's frame begins.
-        tolerances: (N,) lengths that are 1 in the frames.
+        middles: (N, 2) origin of the coordinates of each polygon.
+        tolerances: (N,) unit of length of each polygon.
     """
     _, places, (ring_ends, polygon_ends) = shapely.to_ragged_array(polygons)
     sizes = np.diff(ring_ends) - 1
@@ -76,17 +76,18 @@ def rings_of(polygons: NDArray[Any], middles: Floats, tolerances: Floats) -> Rin
 def split(outlines: Rings) -> Integers:
     """Cut rings where they turn.
 
-    Douglas and Peucker's splitting finds the turns of outline and noise alike; adjacent pieces
-    are then joined, the straightest pair first, as long as one line fits them.
+    Splitting as in the Douglas-Peucker algorithm finds the turns of the outline and of noise
+    alike; adjacent pieces are then joined, the straightest pair first, as long as one line fits
+    both.
 
     Returns:
-        (A,) indices of the points at which pieces begin, ascending; two or more in a ring.
+        (A,) indices of the points at which pieces begin, ascending; at least two per ring.
     """
     return _joined(outlines, _turns(outlines))
 
 
 def _areas_and_centres(points: Floats, ring: Integers, count: int) -> tuple[Floats, Floats]:
-    """Return the (R,) areas of rings, negative if clockwise, and their outlines' (R, 2) centres."""
+    """Return the (R,) areas of rings, negative if clockwise, and (R, 2) centres of outlines."""
     edges = points[neighbours(ring)[1]] - points
     areas = totals(ring, across(points, edges), count) / 2
     length, middle = lengths(edges), points + edges / 2
@@ -97,7 +98,7 @@ def _areas_and_centres(points: Floats, ring: Integers, count: int) -> tuple[Floa
 def _laid_out(
     points: Floats, ring: Integers, centres: Floats, forward: NDArray[np.bool_]
 ) -> Floats:
-    """Roll rings, and reverse some, so that the order of points depends on their shape alone."""
+    """Roll rings, and reverse some, so that the order of their points depends only on shape."""
     begins = runs(ring)
     sizes = np.diff(begins, append=len(ring))
     _, farthest = first_maxima(lengths(points - centres[ring]), ring)
@@ -127,7 +128,7 @@ def _turns(outlines: Rings) -> Integers:
 
 
 def _distances(points: Floats, start: Floats, end: Floats) -> Floats:
-    """Return (K,) distances of points from segments."""
+    """Return the (K,) distances of points from segments."""
     chord, offset = end - start, points - start
     squared = along(chord, chord)
     way = along(chord, offset) / np.where(squared > 0, squared, 1)
@@ -135,11 +136,11 @@ def _distances(points: Floats, start: Floats, end: Floats) -> Floats:
 
 
 def _joined(outlines: Rings, cuts: Integers) -> Integers:
-    """Join pieces, never across the point at which a ring begins, which is a corner."""
+    """Join pieces, but never across the first point of a ring, which is a corner."""
     sums = _sums(outlines, cuts)
     ring = outlines.ring[cuts]
     while True:
-        cost = np.full(len(ring) + 2, np.inf)  # of joining a piece and its next, from index 1
+        cost = np.full(len(ring) + 2, np.inf)  # at index i + 1: cost of joining pieces i and i + 1
         pair = np.flatnonzero((ring[1:] == ring[:-1]) & (np.bincount(ring)[ring[1:]] > 4))
         one, other = sums[pair], sums[pair + 1]
         rough, both = _roughness(one + other), one[:, 0] + other[:, 0]
@@ -158,7 +159,7 @@ def _joined(outlines: Rings, cuts: Integers) -> Integers:
 
 
 def _sums(outlines: Rings, cuts: Integers) -> Floats:
-    """Return (A, 6) integrals of 1, x, y, x^2, x y and y^2 along each piece."""
+    """Return the (A, 6) integrals of 1, x, y, x^2, x y and y^2 along each piece."""
     points = outlines.points
     edges = points[neighbours(outlines.ring)[1]] - points
     length = lengths(edges)
@@ -166,12 +167,12 @@ def _sums(outlines: Rings, cuts: Integers) -> Floats:
     dx, dy = edges.T
     squares = (x * x + dx * dx / 12, x * y + dx * dy / 12, y * y + dy * dy / 12)
     piece = np.repeat(np.arange(len(cuts)), np.diff(cuts, append=len(points)))
-    each = (np.ones_like(x), x, y, *squares)
-    return np.stack([totals(piece, length * value, len(cuts)) for value in each], axis=1)
+    terms = (np.ones_like(x), x, y, *squares)
+    return np.stack([totals(piece, length * value, len(cuts)) for value in terms], axis=1)
 
 
 def _roughness(sums: Floats) -> Floats:
-    """Return the mean square distance of outlines from their best lines."""
+    """Return the mean square distance of outlines from their best-fitting lines."""
     x, y, xx, xy, yy = (sums[:, 1:] / sums[:, :1]).T
     xx, xy, yy = xx - x * x, xy - x * y, yy - y * y
     least: Floats = np.maximum((xx + yy) / 2 - np.hypot((xx - yy) / 2, xy), 0)

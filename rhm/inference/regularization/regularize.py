@@ -1,9 +1,9 @@
-"""Clean outlines for footprints that were traced from pixels.
+"""Regularisation: clean outlines for footprints that were traced from pixels.
 
-What was traced has stairs, ragged walls and rounded corners; buildings have straight walls, most of
-them at right angles. Every outline is cut where it turns (``outlines``), lines are fitted to the
-pieces along and across the building's dominant direction (``walls``), and those that are worth
-keeping meet at corners (``corners``). All that is done for thousands of buildings at once.
+Traced outlines have pixel steps, ragged walls and rounded corners; buildings have straight walls,
+most of them at right angles. Every outline is cut where it turns (``outlines``), lines along and
+across the building's dominant direction are fitted to the pieces (``walls``), and the lines that
+are worth keeping meet at corners (``junctions``). This is done for thousands of buildings at once.
 """
 
 from dataclasses import replace
@@ -41,8 +41,8 @@ from rhm.inference.regularization.walls import (
 )
 
 _POINTS_AT_ONCE = 400_000  # some hundred megabytes
-_ROUNDING = 1e-6  # of an overlap: on the grid of an image it may be just the least
-_SMALL = 0.25  # tolerance of small buildings, of the root of their area
+_ROUNDING = 1e-6  # of an IoU: on a pixel grid, it may equal the minimum exactly
+_SMALL = 0.25  # tolerance of small buildings, relative to the square root of their area
 
 
 def regularize(
@@ -52,34 +52,37 @@ def regularize(
     angle_tolerance_deg: float = 5.0,
     min_iou: float = 0.75,
 ) -> NDArray[Any]:
-    """Give footprints straight walls, at right angles where they nearly are.
+    """Give footprints straight walls, and right angles where the walls are almost perpendicular.
 
-    A wall follows the building's dominant direction, or the perpendicular, exactly where it lies
-    within the angle tolerance of it, and where that moves its ends by less than two and a half
-    tolerances against each other. Other walls are oblique, and keep the direction that fits them
-    best. Each line balances the area outside of it with that missing inside, so that sizes are
-    kept. Steps and bays below a tolerance (on long walls, one and a half), corners cut by less
-    than a tolerance and holes below four square tolerances disappear. Round buildings become
-    polygons; the smallest, of a radius below six tolerances, may become squares.
+    A wall follows the dominant direction of its building, or the perpendicular, exactly if it
+    lies within the angle tolerance of it, or if following it moves the ends of the wall by less
+    than two and a half tolerances relative to each other. All other walls are oblique, and keep
+    the direction that fits them best. Each line balances the area outside it with the area that
+    is missing inside, so that sizes are preserved. Steps and bays below one tolerance (on long
+    walls, one and a half), corners cut by less than a tolerance, and holes below four square
+    tolerances disappear. Round buildings become polygons; the smallest ones, with a radius below
+    six tolerances, may become squares.
 
-    Where the result would be invalid, or overlap the original too little, it is the original after
-    Douglas-Peucker simplification, and where that overlaps too little, the original. Neighbours
-    are not looked at: those that share a wall may overlap by about the tolerance.
+    A result that would be invalid, or would overlap the original too little, is replaced by the
+    original after Douglas-Peucker simplification, or by the original itself if that overlaps too
+    little as well. Neighbouring footprints are not considered: footprints that share a wall may
+    overlap by about the tolerance.
 
     Args:
-        polygons: (N,) valid polygons in a plane of metres (or of pixels, as is then the tolerance).
-        tolerance_m: how far an outline may stray from its wall; two or three pixels for outlines
-            that were traced. A building smaller than four tolerances by four is given a quarter
-            of the root of its area instead.
-        angle_tolerance_deg: how far a long wall may be turned; 45 leaves no wall oblique.
-        min_iou: least area common to a result and its original, of the area of both together.
+        polygons: (N,) valid polygons in a plane in metres (or in pixels; so is the tolerance then).
+        tolerance_m: tolerated distance, in metres, of an outline from its wall; use two or three
+            pixels for traced outlines. For a building smaller than four by four tolerances, a
+            quarter of the square root of its area is used instead.
+        angle_tolerance_deg: maximum angle, in degrees, by which a long wall may be turned; with
+            45, no wall is oblique.
+        min_iou: minimum intersection over union of a result and its original.
 
     Returns:
         (N,) valid polygons in the same order, none of them empty.
 
     Raises:
         ConfigError: an option is out of its range.
-        VectorError: something is not a polygon, or an empty one.
+        VectorError: a geometry is not a polygon, or is empty.
     """
     _check_options(tolerance_m, angle_tolerance_deg, min_iou)
     polygons = np.asarray(polygons, dtype=object)
@@ -88,8 +91,8 @@ def regularize(
     ) | shapely.is_empty(polygons)
     if unfit.any():
         raise VectorError(
-            f"only polygons can be regularised, and footprint {np.argmax(unfit)} is none or "
-            "empty; take collections apart first"
+            f"only polygons can be regularised, but footprint {np.argmax(unfit)} is empty or not "
+            "a polygon; split multipolygons and collections first"
         )
     if not polygons.size:
         return polygons
@@ -109,16 +112,17 @@ def regularize_frame(
 ) -> gpd.GeoDataFrame | gpd.GeoSeries:
     """Regularise the polygons of a frame or series in any CRS; see :func:`regularize`.
 
-    It is done in the local metric plane of :func:`rhm.data.footprints.metric_crs`, whose angles
-    are true near the frame's centre and less than a tenth of a degree off 400 km from it. Without
-    a CRS that has a place on Earth, the tolerance counts in the coordinates' own unit.
+    The regularisation takes place in the local metric plane of
+    :func:`rhm.data.footprints.metric_crs`. Its angles are true near the centre of the frame, and
+    less than a tenth of a degree off at a distance of 400 km. Without a CRS that has a location
+    on Earth, the tolerance is in the unit of the coordinates.
 
     Returns:
-        A copy with the same rows, other columns and CRS.
+        A copy with the same rows, CRS and other columns.
 
     Raises:
         ConfigError: an option is out of its range.
-        VectorError: something is not a polygon, or an empty one.
+        VectorError: a geometry is not a polygon, or is empty.
     """
     options = {
         "tolerance_m": tolerance_m,
@@ -132,7 +136,7 @@ def regularize_frame(
         plane = traced.to_crs(metric_crs(traced))
         clean = gpd.GeoSeries(regularize(plane.to_numpy(), **options), traced.index, plane.crs)
         clean = clean.to_crs(traced.crs)
-        # Rounding on the way back can close what was barely open.
+        # Rounding on the way back can invalidate polygons with narrow gaps.
         clean = clean.where(clean.is_valid, traced)
     if isinstance(frame, gpd.GeoSeries):
         return clean.rename(frame.name)
@@ -153,11 +157,11 @@ def _check_options(tolerance_m: float, angle_tolerance_deg: float, min_iou: floa
 def _accepted(
     polygons: NDArray[Any], tolerance_m: float, angle_tolerance_deg: float, min_iou: float
 ) -> NDArray[Any]:
-    """Return what was regularised, simplified or neither: the first that is good enough."""
+    """Return the regularised, simplified or original polygons: the first that is good enough."""
     clean, swept = _regular(polygons, tolerance_m, angle_tolerance_deg)
     both = shapely.area(clean) + shapely.area(polygons)
     good = shapely.is_valid(clean)
-    # The overlay is as much work as all else; where a bound of it suffices it is spared.
+    # The overlay takes as long as everything else; it is skipped where a bound suffices.
     unsure = np.flatnonzero(good & ~(both - swept >= min_iou * (both + swept)))
     good[unsure] = _overlap(clean[unsure], polygons[unsure], min_iou)
     rest = np.flatnonzero(~good)
@@ -178,9 +182,9 @@ def _overlap(one: NDArray[Any], other: NDArray[Any], min_iou: float) -> NDArray[
 def _regular(
     polygons: NDArray[Any], tolerance_m: float, angle_tolerance_deg: float
 ) -> tuple[NDArray[Any], Floats]:
-    """Return (N,) polygons, maybe invalid, and (N,) bounds of how far their areas differ.
+    """Return (N,) polygons, possibly invalid, and (N,) bounds on how much their areas differ.
 
-    The bound is of the area that is in one of the polygons before and after, and not in both.
+    The bound applies to the area that lies in only one of the polygons before and after.
     """
     boxes = shapely.bounds(polygons)
     middles = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -201,10 +205,10 @@ def _regular(
 def _settled(
     pieces: Pieces, walls: Walls, polygon: Integers, count: int
 ) -> tuple[Pieces, Walls, Floats]:
-    """Fit the dominant direction, and then the lines, to the walls as they have become.
+    """Fit the dominant direction, and then the lines, to the walls in their present state.
 
     Returns:
-        Pieces and walls in axes that are turned by the (count,) angles, and these.
+        Pieces and walls in turned axes, and the (count,) angles by which the axes are turned.
     """
     building, free = polygon[walls.ring], walls.kind == FREE
     begin, end = walls.ends(pieces)
@@ -225,7 +229,7 @@ def _settled(
 
 
 def _polygons(places: Floats, ring: Integers, outlines: Rings) -> NDArray[Any]:
-    """Build polygons from the corners of their rings; rings of one or two stay degenerate."""
+    """Build polygons from the corners of their rings; rings of one or two remain degenerate."""
     sizes = np.bincount(ring, minlength=len(outlines.polygon))
     closing = np.where(sizes < 3, 4 - sizes, 1)
     order = np.concatenate([np.arange(len(ring)), np.repeat(np.cumsum(sizes) - sizes, closing)])
@@ -239,7 +243,7 @@ def _polygons(places: Floats, ring: Integers, outlines: Rings) -> NDArray[Any]:
 
 
 def _swept(pieces: Pieces, walls: Walls, between: Floats) -> Floats:
-    """Return (R,) areas swept when rings move onto their walls, each point to the nearest place.
+    """Return the (R,) areas that rings sweep as each point moves to the nearest one of its wall.
 
     The area between a ring and the ring of its corners is no larger.
     """
@@ -251,7 +255,7 @@ def _swept(pieces: Pieces, walls: Walls, between: Floats) -> Floats:
     first, last = between[before[wall]], between[wall]
     left, reached = _onto(start, first, last), _onto(stop, first, last)
     swept = _triangles(start, stop, reached) + _triangles(start, reached, left)
-    # On the way from one wall to another, the places pass through the corners in between.
+    # Between one wall and the next, the nearest points pass through the corners in between.
     entered = wall[following]
     over = wall != entered
     swept += over * _triangles(stop, reached, last)
@@ -268,7 +272,7 @@ def _swept(pieces: Pieces, walls: Walls, between: Floats) -> Floats:
 
 
 def _onto(points: Floats, begin: Floats, end: Floats) -> Floats:
-    """Return the (K, 2) places on segments that are nearest to points."""
+    """Return the (K, 2) points on segments that are nearest to the given points."""
     segment = end - begin
     squared = along(segment, segment)
     way = along(segment, points - begin) / np.where(squared > 0, squared, 1)

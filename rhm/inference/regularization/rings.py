@@ -1,7 +1,7 @@
-"""Many rings in one array.
+"""Operations on many rings in one array.
 
-The elements of each ring (its points, pieces or walls) stand in a run of their own, whose labels
-are equal; after the last one comes the first. A step on all rings is then a few calls of numpy.
+The elements of a ring (its points, pieces or walls) form a run of equal labels; the first one
+follows the last. An operation on all rings then takes a few numpy calls.
 """
 
 import numpy as np
@@ -11,20 +11,20 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.intp]
 
 TIE = 1e-3
-"""Lengths that differ by less are taken as equal, and the first of them is chosen.
+"""Lengths that differ by less are considered equal, and the first of them is chosen.
 
-On the grid of an image many are equal but for rounding. What is chosen must not depend on that,
-lest the same outline becomes another one in another coordinate system.
+On a pixel grid, many lengths are equal except for rounding. The choice must not depend on
+rounding, because the same outline would then be regularised differently in another CRS.
 """
 
 
 def runs(labels: Integers) -> Integers:
-    """Return where each run of equal labels begins; labels are at least 0."""
+    """Return the index at which each run of equal labels begins; labels are at least 0."""
     return np.flatnonzero(np.diff(labels, prepend=-1))
 
 
 def neighbours(labels: Integers) -> tuple[Integers, Integers, Integers]:
-    """Return the index before, the index after, and the size of the ring of each element."""
+    """Return, for each element, the previous index, the next index and the size of its ring."""
     begins = runs(labels)
     sizes = np.diff(begins, append=len(labels))
     ends = begins + sizes - 1
@@ -40,7 +40,7 @@ def totals(labels: Integers, values: ArrayLike, count: int) -> Floats:
 
 
 def first_maxima(values: Floats, labels: Integers) -> tuple[Floats, Integers]:
-    """Return each run's maximum, and the index of the first value that is not below it."""
+    """Return the maximum of each run, and the index of the first value that is not below it."""
     begins = runs(labels)
     maxima = np.maximum.reduceat(values, begins)
     least = np.repeat(maxima, np.diff(begins, append=len(values)))
@@ -49,7 +49,7 @@ def first_maxima(values: Floats, labels: Integers) -> tuple[Floats, Integers]:
 
 
 def latest(values: Integers, labels: Integers) -> Integers:
-    """Replace each -1 by the value before it in its ring; -1 stays where there is none."""
+    """Replace each -1 by the previous value in its ring; -1 remains if there is no value."""
     begins = runs(labels)
     sizes = np.diff(begins, append=len(labels))
     found = np.maximum.accumulate(np.where(values >= 0, np.arange(len(values)), -1))
@@ -59,13 +59,13 @@ def latest(values: Integers, labels: Integers) -> Integers:
 
 
 def along(direction: Floats, vectors: Floats) -> Floats:
-    """Return the (K,) scalar products of (K, 2) vectors and directions."""
+    """Return the (K,) scalar products of (K, 2) directions and (K, 2) vectors."""
     products: Floats = direction[:, 0] * vectors[:, 0] + direction[:, 1] * vectors[:, 1]
     return products
 
 
 def across(direction: Floats, vectors: Floats) -> Floats:
-    """Return the (K,) heights of (K, 2) vectors on the left of unit vectors (K, 2)."""
+    """Return the (K,) heights of (K, 2) vectors to the left of (K, 2) unit directions."""
     heights: Floats = direction[:, 0] * vectors[:, 1] - direction[:, 1] * vectors[:, 0]
     return heights
 
@@ -76,7 +76,7 @@ def lengths(vectors: Floats) -> Floats:
 
 
 def turned(vectors: Floats, angles: Floats) -> Floats:
-    """Return (K, 2) vectors in axes turned by (K,) angles, in radians, counter-clockwise."""
+    """Return (K, 2) vectors in axes turned counter-clockwise by (K,) angles in radians."""
     cos, sin = np.cos(angles), np.sin(angles)
     x, y = vectors.T
     return np.stack([cos * x + sin * y, cos * y - sin * x], axis=1)

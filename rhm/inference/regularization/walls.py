@@ -1,8 +1,8 @@
-"""Straight walls for outlines that are cut into pieces.
+"""Straight walls for outlines that were cut into pieces.
 
 Each building is turned so that its dominant direction is the first axis. A wall is a line that
-stands for some successive pieces of an outline. Its direction is that of an axis, or free; it lies
-so that as much of the outline's area is outside of it as there is missing inside.
+represents successive pieces of an outline. Its direction is that of an axis, or free. Its position
+balances the area of the outline outside the line with the area that is missing inside.
 """
 
 from dataclasses import dataclass, fields
@@ -25,23 +25,24 @@ from rhm.inference.regularization.rings import (
 )
 
 FREE = -1
-"""The kind of a wall along no axis; 0 to 3 are quarter turns."""
+"""Kind of a wall that follows no axis; the kinds 0 to 3 are quarter turns."""
 
 AXES = np.array([(1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)])
 
-_TRIM = 0.25  # left out at either end of a wall, where corners are rounded
-_SHIFT = 2.5  # the ends of a piece may move so far against each other to follow an axis
-_STEEPEST = 0.3  # slope against its chord that a free wall may have
+_TRIM = 0.25  # length that is ignored at either end of a wall, where corners are rounded
+_SHIFT = 2.5  # how far the ends of a piece may move, relative to each other, to follow an axis
+_STEEPEST = 0.3  # maximum slope of a free wall relative to its chord
 _LEAST_VARIANCE = 1e-6
-_LEAST_SPREAD = 0.03  # of a wall, in square tolerances
-_BLUR, _NEAR = 6, 8  # degrees around the mode of directions that are seen as one
+_LEAST_SPREAD = 0.03  # minimum spread of a wall, in square tolerances
+_BLUR, _NEAR = 6, 8  # degrees around the mode within which directions count as the same
 
 
 class Pieces(NamedTuple):
     """The M points of outlines, cut into A pieces.
 
-    points (M, 2); following (M,): the next point of the ring; piece (M,): which piece the edge to
-    it belongs to; ring (A,); begin, end (A, 2).
+    points (M, 2): coordinates. following (M,): index of the next point of the ring. piece (M,):
+    piece of the edge from the point to the next one. ring (A,): ring of each piece. begin, end
+    (A, 2): end points of each piece.
     """
 
     points: Floats
@@ -52,7 +53,7 @@ class Pieces(NamedTuple):
     end: Floats
 
     def turned(self, angles: Floats) -> "Pieces":
-        """Return the pieces in axes turned by (R,) angles, in radians, counter-clockwise."""
+        """Return the pieces in axes turned counter-clockwise by (R,) angles in radians."""
         of_piece = angles[self.ring]
         return self._replace(
             points=turned(self.points, of_piece[self.piece]),
@@ -62,7 +63,7 @@ class Pieces(NamedTuple):
 
 
 def cut_into_pieces(outlines: Rings, cuts: Integers) -> Pieces:
-    """Cut outlines at the points with (A,) ascending indices, the first of each ring with it."""
+    """Cut outlines at points with (A,) ascending indices, including the first of each ring."""
     points, ring = outlines.points, outlines.ring[cuts]
     piece = np.repeat(np.arange(len(cuts)), np.diff(cuts, append=len(points)))
     begin = points[cuts]
@@ -74,9 +75,9 @@ def cut_into_pieces(outlines: Rings, cuts: Integers) -> Pieces:
 class Walls:
     """W walls, ring by ring in the order of the outline.
 
-    ring (W,); kind (W,): an index of ``AXES`` or ``FREE``; first, last (W,): the pieces a wall
-    stands for, cyclic in its ring, or -1 of a link, which only joins two others; direction
-    (W, 2): unit vectors; through (W, 2): a point on each line.
+    ring (W,): ring of each wall. kind (W,): index into ``AXES``, or ``FREE``. first, last (W,):
+    first and last piece that a wall represents, cyclic in its ring; -1 for a link, which only
+    joins two other walls. direction (W, 2): unit vectors. through (W, 2): a point on each line.
     """
 
     ring: Integers
@@ -87,19 +88,19 @@ class Walls:
     through: Floats
 
     def __getitem__(self, index: NDArray[np.bool_] | Integers) -> "Walls":
-        return Walls(*(getattr(self, each.name)[index] for each in fields(self)))
+        return Walls(*(getattr(self, field.name)[index] for field in fields(self)))
 
     def __len__(self) -> int:
         return len(self.ring)
 
     def ends(self, pieces: Pieces) -> tuple[Floats, Floats]:
-        """Return (W, 2) beginnings and (W, 2) ends of the outline that walls stand for."""
+        """Return the (W, 2) beginning and (W, 2) end of the outline that each wall represents."""
         real = (self.first >= 0)[:, None]
         begin = np.where(real, pieces.begin[self.first], self.through)
         return begin, np.where(real, pieces.end[self.last], self.through)
 
     def owners(self, pieces: Pieces) -> Integers:
-        """Return for each of the (A,) pieces the wall that stands for it; -1 for none."""
+        """Return, for each of the (A,) pieces, the wall that represents it; -1 if there is none."""
         starts = runs(pieces.ring)
         sizes = np.diff(starts, append=len(pieces.ring))
         real = np.flatnonzero(self.first >= 0)
@@ -113,11 +114,12 @@ class Walls:
 
 
 class WallFit(NamedTuple):
-    """Lines through parts of outlines, in a frame of each one's beginning and direction.
+    """Lines fitted to parts of outlines, relative to the beginning and direction of each part.
 
-    offset (W,): mean height of the outline to the left of the beginning. covariance, variance
-    (W,): of height and way along the line, and of the way: their quotient is a slope. spread
-    (W,): mean square of the heights over the line of that slope.
+    offset (W,): mean height of the outline to the left of the beginning. covariance (W,):
+    covariance of the height and of the distance along the line. variance (W,): variance of that
+    distance; covariance divided by variance is a slope. spread (W,): mean square height above the
+    line of that slope.
     """
 
     offset: Floats
@@ -127,16 +129,17 @@ class WallFit(NamedTuple):
 
 
 def fit(pieces: Pieces, owners: Integers, begin: Floats, end: Floats, direction: Floats) -> WallFit:
-    """Fit lines, least squares over the way along them.
+    """Fit lines by least squares over the distance along them.
 
-    Edges count as far as they advance, and negative where they go back, so that a line at its
-    offset has as much area of the outline on its left as is missing on its right.
+    An edge has the weight of the distance by which it advances, which is negative if it runs
+    backwards. A line at its offset therefore has as much area of the outline on its left as is
+    missing on its right.
 
     Args:
         pieces: the outlines.
-        owners: (A,) which line a piece is of, or -1.
-        begin: (W, 2) where the outline of each line begins.
-        end: (W, 2) where it ends.
+        owners: (A,) line of each piece, or -1.
+        begin: (W, 2) beginning of the outline of each line.
+        end: (W, 2) end of the outline of each line.
         direction: (W, 2) unit vectors.
     """
     edges = np.flatnonzero(owners[pieces.piece] >= 0)
@@ -156,7 +159,7 @@ def fit(pieces: Pieces, owners: Integers, begin: Floats, end: Floats, direction:
     length = np.where(seen, length, 1)
     offset, middle = summed(height) / length, summed(way) / length
     aside, above = way - middle[line], height - offset[line]
-    # Along an edge, way and height vary as well.
+    # Distance and height also vary along an edge.
     covariance = summed(aside * above + weight * rise / 12)
     variance = summed(aside**2 + weight**2 / 12)
     explained = covariance**2 / np.where(variance > _LEAST_VARIANCE, variance, np.inf)
@@ -168,11 +171,11 @@ def fit(pieces: Pieces, owners: Integers, begin: Floats, end: Floats, direction:
 def _between(
     low: Floats, high: Floats, start: Floats, stop: Floats, direction: Floats
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """Cut edges off at two ways along their lines.
+    """Clip edges to an interval of the distance along their lines.
 
     Returns:
-        (E,) how far what is left of each edge advances, how far it rises, and the way and the
-        height of its middle.
+        (E,) arrays: how far each clipped edge advances and rises, and the distance along the line
+        and the height of its midpoint.
     """
     way_start, way_stop = along(direction, start), along(direction, stop)
     inner_start, inner_stop = np.clip(way_start, low, high), np.clip(way_stop, low, high)
@@ -187,7 +190,7 @@ def _between(
 def pooled_turn(found: WallFit, building: Integers, count: int) -> Floats:
     """Return the (count,) angles, in radians, that turn buildings onto the lines of (W,) walls.
 
-    Smooth walls count more than rough ones, or than those with a step in them.
+    Smooth walls have more weight than rough walls and walls with a step.
     """
     weight = 1 / (found.spread + _LEAST_SPREAD)
     covariance = totals(building, weight * found.covariance, count)
@@ -196,14 +199,15 @@ def pooled_turn(found: WallFit, building: Integers, count: int) -> Floats:
 
 
 def dominant_directions(chords: Floats, building: Integers, count: int) -> Floats:
-    """Return (count,) angles, in radians, near which most of the chords lie, modulo 90 degrees.
+    """Return the (count,) angles, in radians, that most chords are close to, modulo 90 degrees.
 
-    The mode of a histogram of one degree, smoothed, then the mean around it; long chords count
-    more, by the square of their lengths, as their directions are better known.
+    They are the modes of smoothed histograms with bins of one degree, refined to the mean around
+    the mode. Chords are weighted by the square of their lengths, because the directions of long
+    chords are more accurate.
 
     Args:
         chords: (A, 2) vectors.
-        building: (A,) the building that each is of.
+        building: (A,) building of each chord.
         count: number of buildings.
     """
     weight = along(chords, chords)
@@ -233,12 +237,12 @@ def align(
 
     Args:
         pieces: the outlines.
-        building: (R,) the building that each ring is of.
+        building: (R,) building of each ring.
         count: number of buildings.
-        angle_tolerance_deg: pieces within it follow an axis, however long they are.
+        angle_tolerance_deg: pieces within this angle of an axis follow it, whatever their length.
 
     Returns:
-        The pieces in the new axes, and the (count,) angles in radians by which those are turned.
+        The pieces in the new axes, and the (count,) angles in radians by which axes are turned.
     """
     of_piece = building[pieces.ring]
     angles = dominant_directions(pieces.end - pieces.begin, of_piece, count)
@@ -253,7 +257,7 @@ def align(
 
 
 def first_walls(pieces: Pieces, angle_tolerance_deg: float) -> Walls:
-    """Return a wall for each piece, along an axis where the piece nearly is, else free."""
+    """Return a wall for each piece: along an axis if the piece almost follows it, else free."""
     kind, straight = _nearest_axes(pieces, angle_tolerance_deg)
     chords = pieces.end - pieces.begin
     length = lengths(chords)
@@ -266,7 +270,7 @@ def first_walls(pieces: Pieces, angle_tolerance_deg: float) -> Walls:
 
 
 def _nearest_axes(pieces: Pieces, angle_tolerance_deg: float) -> tuple[Integers, NDArray[np.bool_]]:
-    """Return the (A,) indices of the axes nearest to pieces, and which pieces follow them."""
+    """Return the (A,) indices of the axes nearest to pieces, and which pieces follow theirs."""
     chords = pieces.end - pieces.begin
     angle = np.degrees(np.arctan2(chords[:, 1], chords[:, 0]))
     away = np.abs((angle + 45) % 90 - 45)
@@ -276,7 +280,7 @@ def _nearest_axes(pieces: Pieces, angle_tolerance_deg: float) -> tuple[Integers,
 
 
 def sloped(direction: Floats, found: WallFit) -> Floats:
-    """Return (W, 2) directions turned by the slopes that were found in them."""
+    """Return (W, 2) directions, turned by the slopes that were fitted."""
     steady = found.variance > _LEAST_VARIANCE
     slope = np.where(steady, found.covariance, 0) / np.where(steady, found.variance, 1)
     turned_by = np.arctan(np.clip(slope, -_STEEPEST, _STEEPEST))

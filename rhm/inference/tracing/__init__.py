@@ -1,1 +1,1 @@
-"""Tracing: from a mask of buildings to the outlines of single buildings."""
+"""Tracing: from a mask of buildings to the outlines of individual buildings."""

@@ -1,8 +1,9 @@
-"""Tracing the buildings of an image that is seen a few rows at a time.
+"""Tracing the buildings of an image that is read a few rows at a time.
 
-A building is a connected component (4 neighbours) of building pixels, or what a watershed makes of
-one. A component that reaches the last row seen is kept, as the corners of its outline, until the
-image does not continue it. What comes out does not depend on how the image was cut.
+A building is a connected component (4 neighbours) of building pixels, or a part of one that was
+split by a watershed. A component that reaches the last row read so far stays open: the corners of
+its outline are kept until the component ends. The result does not depend on how the image was
+divided into bands of rows.
 """
 
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from rhm.inference.tracing.pixel_corners import Corners, corners_between, outlin
 from rhm.inference.tracing.splitting import ComponentPixels
 from rhm.inference.tracing.watershed import Watershed
 
-# Probabilities are added up in steps of this, exactly, so that the order does not matter.
+# Steps per unit of probability. Whole steps are added exactly, so that the order does not matter.
 _STEPS = 2.0**24
 
 Numbers = NDArray[np.intp]
@@ -26,12 +27,12 @@ Numbers = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Outlines:
-    """Traced buildings, in the order of their components' last pixels, row by row.
+    """Traced buildings, in the order of the last pixels of their components, row by row.
 
     Attributes:
-        polygons: (N,) valid shapely polygons in pixel coordinates, (column, row), holes kept, with
-            a vertex at every corner and nowhere else.
-        scores: (N,) float64, the mean probability of each building's pixels.
+        polygons: (N,) valid shapely polygons in pixel coordinates, (column, row). Holes are kept,
+            and there is a vertex at every corner and nowhere else.
+        scores: (N,) float64, the mean probability of the pixels of each building.
     """
 
     polygons: NDArray[Any]
@@ -42,7 +43,7 @@ class Outlines:
 
     @classmethod
     def joined(cls, *parts: "Outlines") -> "Outlines":
-        """Return the buildings of several parts, one after another."""
+        """Return the buildings of several parts, one part after another."""
         return cls(
             np.concatenate([part.polygons for part in parts]),
             np.concatenate([part.scores for part in parts]),
@@ -50,37 +51,38 @@ class Outlines:
 
 
 class Tracer:
-    """Is fed an image from top to bottom, and gives the components that have ended.
+    """Traces an image that is fed from top to bottom, and returns components as they end.
 
     Args:
-        width: columns of the image.
-        watershed: how components are split, if they are.
+        width: number of columns of the image.
+        watershed: how components are split; None if they are not.
     """
 
     def __init__(self, width: int, watershed: Watershed | None = None) -> None:
         self._watershed = watershed
         self._row = 0
         self._open = _Components.none(with_pixels=watershed is not None)
-        # For every column, the open component that reaches the last row seen; -1: none.
+        # For every column, the open component that reaches the last row read; -1 if there is none.
         self._bottom = np.full(width, -1, dtype=np.int32)
 
     def feed(self, building: NDArray[np.bool_], probability: NDArray[Any]) -> Outlines:
-        """Take the next rows.
+        """Trace the next rows.
 
         Args:
-            building: (rows, width), where the image shows building.
-            probability: (rows, width) floating-point, in [0, 1] where it does.
+            building: (rows, width) bool, True where the image shows a building.
+            probability: (rows, width) floating-point, in [0, 1] on buildings.
 
         Returns:
-            The components that the image does not continue.
+            The components that have ended, because these rows do not continue them.
         """
-        # With the last row of the rows before: their corners with these are still to be found.
+        # Begins with the last row of the previous band: the corners between the two bands are
+        # still to be found.
         seen = np.concatenate([self._bottom[None] >= 0, building])
         labels = np.empty(seen.shape, dtype=np.int32)
         _, labels[1:], found, _ = cv2.connectedComponentsWithStats(
             seen[1:].view(np.uint8), labels=labels[1:], connectivity=4
         )
-        # Where there is building: numbers of the open components, and then of those found.
+        # On buildings, labels are now numbers of components: the open ones, then the new ones.
         labels += len(self._open) - 1
         labels[0] = self._bottom
         components = self._open.and_found(
@@ -88,18 +90,18 @@ class Tracer:
         )
         number, components = components.united(labels[:2, seen[0] & seen[1]])
         bottom = number[labels[-1, seen[-1]]]
-        goes_on = np.zeros(len(components), dtype=bool)
-        goes_on[bottom] = True
-        self._open = components.only(np.flatnonzero(goes_on))
+        still_open = np.zeros(len(components), dtype=bool)
+        still_open[bottom] = True
+        self._open = components.only(np.flatnonzero(still_open))
         self._bottom = np.full_like(self._bottom, -1)
-        self._bottom[seen[-1]] = (np.cumsum(goes_on) - 1)[bottom]
+        self._bottom[seen[-1]] = (np.cumsum(still_open) - 1)[bottom]
         self._row += len(building)
-        ended = np.flatnonzero(~goes_on)
+        ended = np.flatnonzero(~still_open)
         ended = ended[np.argsort(components.last[ended], kind="stable")]
         return components.only(ended).outlines(self._watershed)
 
     def finish(self) -> Outlines:
-        """Return the components that reach the image's last row."""
+        """Return the components that reach the last row of the image."""
         nothing = np.zeros((1, len(self._bottom)), dtype=bool)
         return self.feed(nothing, nothing.astype(np.float32))
 
@@ -111,13 +113,13 @@ def trace(
     threshold: float = 0.5,
     watershed: Watershed | None = None,
 ) -> Outlines:
-    """Trace the buildings of a whole image where the probability is at least the threshold.
+    """Trace the buildings of a complete image, where the probability reaches the threshold.
 
     Args:
         probability: (H, W) floating-point probabilities.
-        valid: (H, W); where False, a pixel belongs to no component.
-        threshold: least probability of a building pixel.
-        watershed: how components are split, if they are.
+        valid: (H, W) bool; a pixel belongs to no component where it is False.
+        threshold: minimum probability of a building pixel.
+        watershed: how components are split; None if they are not.
     """
     tracer = Tracer(probability.shape[1], watershed)
     building = np.asarray(valid, dtype=bool) & (probability >= threshold)
@@ -126,14 +128,14 @@ def trace(
 
 @dataclass(frozen=True)
 class _Components:
-    """What is known of components.
+    """Properties of C components.
 
     Attributes:
-        steps: (C,) sums of their probabilities.
-        count: (C,) how many pixels they have.
-        last: (C,) their last pixels, counted through the image.
-        corners: of their outlines.
-        pixels: of those that may have to be split.
+        steps: (C,) sums of the probabilities of their pixels, in steps.
+        count: (C,) numbers of pixels.
+        last: (C,) positions of their last pixels, counted row by row through the image.
+        corners: corners of their outlines.
+        pixels: pixels of the components that may have to be split; None if none is split.
     """
 
     steps: NDArray[np.float64]
@@ -144,7 +146,7 @@ class _Components:
 
     @classmethod
     def none(cls, *, with_pixels: bool) -> "_Components":
-        """Return none; such as have pixels, or have none."""
+        """Return an empty set of components, which does or does not keep pixels."""
         numbers = np.empty(0, np.int64)
         pixels = ComponentPixels.none() if with_pixels else None
         return cls(np.empty(0), numbers, numbers, Corners.none(), pixels)
@@ -160,24 +162,24 @@ class _Components:
         found: NDArray[np.int64],
         row: int,
     ) -> "_Components":
-        """Return these and those of a band of rows that begins at a row of the image.
+        """Return these components and those found in a band of rows.
 
         Args:
-            labels: (1 + rows, width) numbers of the components: of these in the row before the
-                band, of new ones in the band.
-            seen: (1 + rows, width), where the image shows building.
-            probability: (rows, width).
-            found: (F, 5) of each new one its first column and row in the band, how many columns
-                and rows, and how many pixels.
-            row: that the band begins with.
+            labels: (1 + rows, width) numbers of components: of these components in the row
+                above the band, of new ones in the band.
+            seen: (1 + rows, width) bool, True where the image shows a building.
+            probability: (rows, width) probabilities.
+            found: (F, 5) first column and first row in the band, number of columns, number of
+                rows, and number of pixels of each new component.
+            row: row of the image at which the band begins.
         """
         size = len(self) + len(found)
         building = seen[1:]
         owner = labels[1:][building].astype(np.intp)
-        # Integers of at most 24 bits, of which float64 adds up half a thousand million exactly.
+        # Integers of at most 24 bits, of which float64 can add half a billion exactly.
         steps = np.rint(probability[building].astype(np.float64) * _STEPS)
         last = np.concatenate([self.last, np.zeros(len(found), dtype=np.int64)])
-        # The last of repeated assignments stands.
+        # Of repeated assignments, the last one stays.
         last[owner] = np.flatnonzero(building) + row * building.shape[1]
         pixels = self.pixels
         if pixels is not None:
@@ -197,13 +199,13 @@ class _Components:
         )
 
     def united(self, pairs: NDArray[np.int32]) -> tuple[Numbers, "_Components"]:
-        """Unite components that are the same.
+        """Unite components that touch.
 
         Args:
-            pairs: (2, P) numbers of two that are.
+            pairs: (2, P) numbers of pairs of components that touch.
 
         Returns:
-            The new number of each component, and the united ones.
+            The new number of each component, and the united components.
         """
         pairs = np.unique(pairs, axis=1)
         touching = np.ones(pairs.shape[1], dtype=np.int8)
@@ -220,7 +222,7 @@ class _Components:
         )
 
     def only(self, chosen: Numbers) -> "_Components":
-        """Return some of these, renumbered in the order in which they are given."""
+        """Return the chosen components, renumbered in the given order."""
         number = np.full(len(self), -1)
         number[chosen] = np.arange(len(chosen))
         corners = self.corners[number[self.corners.owner] >= 0]
@@ -233,7 +235,7 @@ class _Components:
         )
 
     def outlines(self, watershed: Watershed | None) -> Outlines:
-        """Return the buildings that these are."""
+        """Return the buildings of these components, split if there is a watershed."""
         polygons = outlined(self.corners, len(self))
         scores = np.clip(self.steps / _STEPS / self.count, 0.0, 1.0)
         if watershed is None or self.pixels is None:

@@ -1,8 +1,8 @@
-"""Outlines of components of pixels, from the corners at which they turn.
+"""Outlines of connected components, built from the corners at which they turn.
 
-Every outline runs along the edges of pixels and has a corner wherever it turns. Corners are found
-by looking at four pixels at a time; outlines come of sorting them. A component's corners may be
-gathered from many parts of an image, in any order.
+An outline runs along the edges of pixels and has a corner wherever it turns. Corners are found by
+comparing four pixels at a time, and outlines by sorting the corners. The corners of a component
+may come from many parts of an image, in any order.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Corners:
-    """Corners of components.
+    """Corners of the outlines of components.
 
     Attributes:
-        owner: (K,) the component that each is of.
-        row, col: (K,) where on the grid between pixels: 0, 0 is the image's own corner.
-        right: (K,) whether the outline's horizontal edge leads to the right from here.
-        down: (K,) whether the vertical one leads down.
+        owner: (K,) number of the component that each corner belongs to.
+        row, col: (K,) position on the grid lines between pixels; (0, 0) is the upper-left corner
+            of the image.
+        right: (K,) whether the horizontal edge at the corner leads to the right.
+        down: (K,) whether the vertical edge at the corner leads down.
         below: (K,) whether the component is below the horizontal edge.
     """
 
@@ -33,13 +34,13 @@ class Corners:
     below: NDArray[np.bool_]
 
     def __getitem__(self, index: NDArray[Any]) -> "Corners":
-        return Corners(*(getattr(self, each.name)[index] for each in fields(self)))
+        return Corners(*(getattr(self, field.name)[index] for field in fields(self)))
 
     def __len__(self) -> int:
         return len(self.owner)
 
     def moved(self, by: NDArray[np.intp]) -> "Corners":
-        """Return corners moved by (K, 2) rows and columns."""
+        """Return the corners, moved by (K, 2) rows and columns."""
         return replace(self, row=self.row + by[:, 0], col=self.col + by[:, 1])
 
     @classmethod
@@ -51,7 +52,7 @@ class Corners:
     @classmethod
     def joined(cls, *parts: "Corners") -> "Corners":
         """Return the corners of several parts."""
-        columns = ([getattr(part, each.name) for part in parts] for each in fields(cls))
+        columns = ([getattr(part, field.name) for part in parts] for field in fields(cls))
         return cls(*map(np.concatenate, columns))
 
 
@@ -61,11 +62,11 @@ def corners_between(
     """Find the corners on the grid lines between rows of pixels.
 
     Args:
-        kinds: (R, W) bool or integers; 0 where there is no component. Pixels next to each other
-            are of the same component if they are of the same kind.
-        components: (R, W) the component that each pixel is of, where there is one.
-        place: row and column of the image from which the second row goes on; the first one is
-            only there to be looked at.
+        kinds: (R, W) bool or integers; 0 where there is no component. Adjacent pixels belong to
+            the same component if they are of the same kind.
+        components: (R, W) number of the component of each pixel that belongs to one.
+        place: row and column in the image at which the second row begins; the first row is only
+            compared with it.
 
     Returns:
         The corners on the R - 1 lines between the rows.
@@ -73,7 +74,7 @@ def corners_between(
     row, col = place
     seen = np.pad(kinds, ((0, 0), (1, 1)))
     beside, under = seen[:, 1:] == seen[:, :-1], seen[1:] == seen[:-1]
-    # Of the four pixels around a place on the grid, which two next to each other are the same.
+    # Which adjacent pixels, of the four around each grid point, are of the same kind.
     top, bottom, left, right = beside[:-1], beside[1:], under[:, :-1], under[:, 1:]
     places = np.flatnonzero((top != bottom) | (left != right) | ~(top | left))
     line, first = np.divmod(places, top.shape[1])
@@ -86,7 +87,8 @@ def corners_between(
         alone = ~same_row[low] & ~same_col[far]
         between = same_row[low] & same_col[far] & (kind != across)
         has = np.flatnonzero((alone | between) & (kind != 0))
-        # A pixel that is alone has its edges on its own side, one between two on the other.
+        # A pixel that differs from both neighbours has its edges on its own side, a pixel between
+        # two equal ones on the opposite side.
         away = between[has]
         found.append(
             Corners(
@@ -102,24 +104,24 @@ def corners_between(
 
 
 def outlined(corners: Corners, count: int) -> NDArray[Any]:
-    """Return the polygons of components, from all of their corners.
+    """Return the polygons of components, built from all of their corners.
 
     Args:
-        corners: of components 0 to ``count``, at least four of each, in any order.
-        count: of components.
+        corners: corners of components 0 to ``count`` - 1, at least four of each, in any order.
+        count: number of components.
 
     Returns:
-        (count,) valid polygons in pixel coordinates, (column, row), which depend on the pixels
-        alone. They have a vertex where they turn and nowhere else; shells run counter-clockwise
-        where rows count downwards.
+        (count,) valid polygons in pixel coordinates, (column, row), which depend only on the
+        pixels. They have a vertex where they turn and nowhere else; shells run counter-clockwise
+        if rows count downwards.
     """
     if not count:
         return np.empty(0, dtype=object)
     height, width = corners.row.max() + 1, corners.col.max() + 1
     line = corners.owner * height + corners.row
     corners = corners[np.argsort(line * (2 * width) + 2 * corners.col + corners.right)]
-    # Where a component touches itself at a corner, the outline changes over from one of its pixels
-    # to the other, so that no ring meets itself: what was one ring is a shell and a hole.
+    # Where a component touches itself at a corner, the outline passes from one of the two pixels to
+    # the other, so that no ring touches itself: the ring becomes a shell and a hole.
     touching = np.zeros(len(corners), dtype=bool)
     touching[:-1] = (
         (corners.owner[1:] == corners.owner[:-1])
@@ -128,7 +130,8 @@ def outlined(corners: Corners, count: int) -> NDArray[Any]:
     )
     touching[1:] |= touching[:-1]
     down = corners.down ^ touching
-    # Corners 2 i and 2 i + 1 are now the ends of a horizontal edge; these of a vertical one.
+    # Corners 2 i and 2 i + 1 are now the ends of a horizontal edge; ``above`` and ``beneath`` are
+    # the ends of a vertical edge.
     line = corners.owner * width + corners.col
     vertical = np.argsort(line * (2 * height) + 2 * corners.row + down)
     above, beneath = vertical[0::2], vertical[1::2]
@@ -142,7 +145,7 @@ def outlined(corners: Corners, count: int) -> NDArray[Any]:
     begins = ends - 2 * sizes
     path = np.insert(path, ends, path[begins])  # rings are closed
     ring_offsets = np.concatenate([[0], np.cumsum(2 * sizes + 1)])
-    # The first corner of a component is on its shell, which so comes first.
+    # The first corner of a component is on its shell, so the shell is the first ring.
     polygon_offsets = np.searchsorted(corners.owner[path[ring_offsets[:-1]]], np.arange(count + 1))
     places = np.column_stack([corners.col[path], corners.row[path]]).astype(np.float64)
     polygons: NDArray[Any] = shapely.from_ragged_array(
@@ -152,8 +155,8 @@ def outlined(corners: Corners, count: int) -> NDArray[Any]:
 
 
 def _walked(following: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Follow a permutation around its cycles; return the order, and the size of each cycle."""
-    after = following.tolist()  # nothing in numpy walks; a list does ten million steps a second
+    """Follow the cycles of a permutation; return the order, and the size of each cycle."""
+    after = following.tolist()  # numpy has no such function; lists take ten million steps a second
     order: list[int] = []
     ends: list[int] = []
     for first in range(len(after)):

@@ -1,6 +1,6 @@
-"""The pixels of components, kept for as long as these may have to be split.
+"""The pixels of components, kept as long as the components may have to be split.
 
-Components are laid out side by side in one image, split there all together, and traced.
+Components are laid out side by side in one image, split there together, and traced.
 """
 
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ from rhm.inference.tracing.pixel_corners import corners_between, outlined
 from rhm.inference.tracing.watershed import Watershed
 
 _LARGEST = 1 << 22
-"""Pixels of the box of a component. A larger one is no row of houses: it stays whole, so that it
-takes neither memory nor minutes."""
+"""Maximum number of pixels in the bounding box of a component. A larger component is not a row of
+houses; it is not split, which saves memory and minutes."""
 
 _LAID_OUT = 1 << 18
-"""About how many pixels are laid out at a time: so many fit into a core's cache."""
+"""Approximate number of pixels that are laid out at a time: they fit into the cache of a core."""
 
 _SHELF_PX = 512
 
@@ -27,12 +27,12 @@ Numbers = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class SplitParts:
-    """What became of the components that were split; P parts, component by component.
+    """The P parts of the components that were split, component by component.
 
     Attributes:
-        component: (P,) ascending numbers of the components.
+        component: (P,) number of the component of each part, ascending.
         polygons: (P,) valid shapely polygons in pixel coordinates.
-        scores: (P,) mean probabilities.
+        scores: (P,) mean probability of each part.
     """
 
     component: Numbers
@@ -42,14 +42,14 @@ class SplitParts:
 
 @dataclass(frozen=True)
 class ComponentPixels:
-    """The pixels of C components; of those that are too large, none.
+    """The pixels of C components; no pixels are kept of components that are too large.
 
     Attributes:
-        owner: (K,) the component that each is of.
-        row, col: (K,) where; row by row within each component.
-        probability: (K,) there.
-        box: (C, 4) the first row and column of each component, and the negative row and column
-            behind the last, so that the least of two boxes holds both.
+        owner: (K,) number of the component of each pixel.
+        row, col: (K,) position of each pixel, row by row within each component.
+        probability: (K,) probability of each pixel.
+        box: (C, 4) first row and column of each component, and the negated row and column after
+            the last, so that the minimum of two boxes contains both.
     """
 
     owner: Numbers
@@ -60,12 +60,12 @@ class ComponentPixels:
 
     @classmethod
     def none(cls) -> "ComponentPixels":
-        """Return no pixels of no components."""
+        """Return an empty set of components, without pixels."""
         numbers = np.empty(0, np.intp)
         return cls(numbers, numbers, numbers, np.empty(0, np.float32), numbers.reshape(0, 4))
 
     def and_found(self, other: "ComponentPixels") -> "ComponentPixels":
-        """Return these and those of more components, whose numbers go on from here."""
+        """Return these pixels and those of further components, which are numbered after these."""
         return ComponentPixels(
             np.concatenate([self.owner, other.owner]),
             np.concatenate([self.row, other.row]),
@@ -75,7 +75,7 @@ class ComponentPixels:
         )
 
     def united(self, number: Numbers, count: int) -> "ComponentPixels":
-        """Return the pixels of ``count`` components, of which (C,) numbers tell the parts."""
+        """Return the pixels of ``count`` united components, by the (C,) new number of each."""
         box = np.full((count, 4), np.iinfo(np.intp).max)
         np.minimum.at(box, number, self.box)
         small = _sides(box).prod(axis=1) <= _LARGEST
@@ -83,7 +83,7 @@ class ComponentPixels:
         return self._kept(small[owner], owner, box)
 
     def only(self, chosen: Numbers) -> "ComponentPixels":
-        """Return the pixels of some components, renumbered in the order in which they are given."""
+        """Return the pixels of the chosen components, renumbered in the given order."""
         number = np.full(len(self.box), -1)
         number[chosen] = np.arange(len(chosen))
         owner = number[self.owner]
@@ -95,16 +95,16 @@ class ComponentPixels:
         )
 
     def split(self, watershed: Watershed) -> SplitParts:
-        """Split the components that have several parts."""
+        """Split the components that consist of several parts."""
         found = [_split(self.only(chosen), chosen, watershed) for chosen in self._helpings()]
         component, polygons, scores = map(np.concatenate, zip(*found, strict=True))
         order = np.argsort(component, kind="stable")
         return SplitParts(component[order], polygons[order], scores[order])
 
     def _helpings(self) -> Iterator[Numbers]:
-        """Yield the numbers of components to lay out together; none at all as one empty helping."""
+        """Yield groups of components to lay out together; one empty group if none has pixels."""
         held = np.flatnonzero(np.bincount(self.owner, minlength=len(self.box)))
-        # Of one height side by side: little room between them is lost.
+        # Components of similar height lie side by side, so that little space is lost.
         held = held[np.argsort(-_sides(self.box[held])[:, 0], kind="stable")]
         filled = np.cumsum(_sides(self.box[held]).prod(axis=1)) // _LAID_OUT
         yield from np.split(held, np.flatnonzero(np.diff(filled)) + 1)
@@ -113,7 +113,7 @@ class ComponentPixels:
 def _split(
     pixels: ComponentPixels, numbers: Numbers, watershed: Watershed
 ) -> tuple[Numbers, NDArray[Any], NDArray[np.float64]]:
-    """Return the parts of components: their component's number, polygons, and scores."""
+    """Return the parts of components: numbers of their components, polygons, and scores."""
     moved, shape = _laid_out(_sides(pixels.box))
     moved -= pixels.box[:, :2]
     place = tuple(np.stack([pixels.row, pixels.col]) + moved[pixels.owner].T)
@@ -124,7 +124,8 @@ def _split(
     component = np.zeros(labels.max(initial=0), dtype=np.intp)
     component[part] = pixels.owner
     several = np.bincount(component, minlength=len(numbers))[component] > 1
-    # Numbers of the parts that there are several of, from 1; the background has a number as well.
+    # Numbers from 1 for the parts of components with several parts; 0 for all others and for the
+    # background, which comes first.
     renumbered = np.append(0, np.cumsum(several) * several)
     labels = renumbered[labels]
     component, kept = component[several], several[part]
@@ -137,13 +138,13 @@ def _split(
 
 
 def _laid_out(sides: Numbers) -> tuple[Numbers, tuple[int, int]]:
-    """Lay boxes out on shelves, a pixel apart.
+    """Lay out boxes on shelves, one pixel apart.
 
     Args:
-        sides: (C, 2) heights, descending, and widths.
+        sides: (C, 2) heights, in descending order, and widths.
 
     Returns:
-        (C, 2) rows and columns of the boxes' first pixels, and the rows and columns of it all.
+        (C, 2) row and column of the first pixel of each box, and the rows and columns in total.
     """
     if not len(sides):
         return np.empty((0, 2), np.intp), (2, 2)

@@ -1,4 +1,4 @@
-"""Telling buildings apart that a prediction has run together."""
+"""Splitting buildings that a prediction has merged."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
 
-_STEPS = 1024  # that heights are counted in
-_SURE = 2.0  # height of certainty over the threshold: half of that is as good as a neck
+_STEPS = 1024  # steps per unit of height
+_SURE = 2.0  # height of certainty above the threshold; half of it counts as much as a neck
 _FOUR_NEIGHBOURS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], dtype=np.uint8)
 _DILATIONS = 64
 
@@ -19,16 +19,16 @@ _DILATIONS = 64
 class Watershed:
     """Splits buildings at their necks.
 
-    Every pixel has a height: how far it lies behind the outline, in units of ``neck_px``, plus
-    twice how far its probability reaches from the threshold (0) to certainty (1). Two summits are
-    two buildings if every way from one to the other leads down by 1 or more from both; that is
-    the h-maxima transform (Soille, Morphological Image Analysis, 2004, section 6.3.5). The
-    buildings meet in the valleys between (Vincent and Soille, IEEE PAMI 13(6), 1991).
+    Every pixel has a height: its distance from the outline, in units of ``neck_px``, plus twice
+    its probability on a scale from the threshold (0) to certainty (1). Two summits belong to two
+    buildings if every path between them descends by 1 or more from both; this is the h-maxima
+    transform (Soille, Morphological Image Analysis, 2004, section 6.3.5). The buildings meet in
+    the valleys between their summits (Vincent and Soille, IEEE PAMI 13(6), 1991).
 
     Attributes:
-        neck_px: where the model is equally sure of all pixels, by how much half of a neck's width
-            falls short of half of both buildings'.
-        threshold: least probability of a building pixel.
+        neck_px: how much narrower a neck is than both buildings, on each side, in pixels; this
+            applies where the model is equally certain of all pixels.
+        threshold: minimum probability of a building pixel.
     """
 
     neck_px: float
@@ -38,18 +38,19 @@ class Watershed:
         """Number the parts of all components of an image.
 
         Args:
-            building: (H, W), where the image shows building; beyond the edges is none.
-            probability: (H, W) floating-point, in [0, 1] where building.
+            building: (H, W) bool, True where the image shows a building. There are no buildings
+                beyond the edges.
+            probability: (H, W) floating-point, in [0, 1] on buildings.
 
         Returns:
-            Labels (H, W) from 1, row by row of their summits; 0 outside. Each part is connected
-            (4 neighbours), and none is of two components.
+            Labels (H, W) from 1, in the order of the summits, row by row; 0 outside. Each part is
+            connected (4 neighbours) and lies in a single component.
         """
         inside = np.pad(building, 1)
         behind = cv2.distanceTransform(inside.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         sure = (np.pad(probability, 1) - self.threshold) / max(1.0 - self.threshold, 1e-6)
         height = behind / self.neck_px + _SURE * np.clip(sure, 0.0, 1.0)
-        # Whole numbers: equal heights are equal however they were reached.
+        # Whole numbers, so that equal heights are equal however they were computed.
         steps = np.where(inside, np.rint(height * _STEPS), -1).astype(np.float32)
         tops = _filled(np.where(inside, np.maximum(steps - _STEPS, 0), -1), steps)
         tops = local_maxima(tops, connectivity=1)  # type: ignore[no-untyped-call]
@@ -58,9 +59,9 @@ class Watershed:
 
 
 def _filled(lowered: NDArray[np.float32], steps: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the reconstruction of heights by dilation from lowered ones (4 neighbours).
+    """Return the morphological reconstruction of heights from lowered ones (4 neighbours).
 
-    Most buildings are done after a few dilations, which are quick; the rest is left to an
+    A few dilations, which are fast, suffice for most buildings. For the others there is an
     algorithm whose time does not depend on their shape.
     """
     for _ in range(_DILATIONS):

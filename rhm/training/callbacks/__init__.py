@@ -1,1 +1,1 @@
-"""Callbacks: what is recorded about a run while it trains."""
+"""Callbacks that record the cost, features and updates of a run during training."""

@@ -1,4 +1,4 @@
-"""What becomes of a network's features while it is trained."""
+"""Statistics of a network's features during training."""
 
 import math
 import warnings
@@ -29,13 +29,13 @@ _CLASSES = 2
 
 @dataclass(frozen=True)
 class AnalysisConfig:
-    """What is recorded of the features on validation chips while a network is trained.
+    """Which features on validation chips are analysed during training, and how often.
 
     Attributes:
-        every: validations between two records; 0 records nothing.
-        chips: validation chips that are looked at, always the same.
-        cells: of each class, stage and batch at most.
-        purity: share of a cell that its class covers at least.
+        every: number of validations from one record to the next; 0 records nothing.
+        chips: number of validation chips, always the same ones.
+        cells: largest number of cells for each class, stage and batch.
+        purity: smallest share of a cell that its class must cover.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -47,20 +47,20 @@ class AnalysisConfig:
 
     def __post_init__(self) -> None:
         if self.every < 0 or self.chips < 1 or self.cells < 1:
-            raise ValueError("every is at least 0, chips and cells at least 1")
+            raise ValueError("every must be at least 0, chips and cells at least 1")
         if not 0.5 < self.purity <= 1.0:
-            raise ValueError("purity is above 0.5 and at most 1")
+            raise ValueError("purity must be above 0.5 and at most 1")
 
 
 class FeatureMonitor(Callback):
     """Logs ``compression/STAGE`` and ``discrimination/STAGE``, and ``nc1`` to ``nc3``.
 
-    The classes are background and building; stages that show no pure cells of one of them are
-    not logged. One process looks, for all.
+    The classes are background and building. A stage without pure cells of both classes is not
+    logged. Only the main process computes the statistics.
 
     Args:
-        config: what is looked at, and how often.
-        seed: of the cells.
+        config: which features are analysed, and how often.
+        seed: seed of the random choice of cells.
     """
 
     def __init__(self, config: AnalysisConfig, *, seed: int = 0) -> None:
@@ -71,7 +71,7 @@ class FeatureMonitor(Callback):
     def on_validation_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
-        """Look at the features, at every so many-th validation."""
+        """Analyse the features, if it is the turn of this validation."""
         due = (trainer.current_epoch + 1) % self._config.every == 0
         if not (due and trainer.is_global_zero):
             return
@@ -83,15 +83,15 @@ class FeatureMonitor(Callback):
         try:
             values = self.values(model, islice(loader, batches), pl_module.device)
         except AnalysisError as error:
-            # Looking on must not end a run: what the network is or does may become clear later.
-            warnings.warn(f"features are not recorded: {error}", stacklevel=1)
+            # A failed analysis must not end the run; a later one may succeed.
+            warnings.warn(f"features were not recorded: {error}", stacklevel=1)
             return
         pl_module.log_dict(values, on_step=False, on_epoch=True, rank_zero_only=True)
 
     def values(
         self, model: SegmentationModel, batches: Iterable[Chip], device: torch.device
     ) -> dict[str, float]:
-        """Return what is logged, of a model in ``eval`` mode on batches of chips."""
+        """Return the logged values of a model in ``eval`` mode, from batches of chips."""
         return _values(model, self._gather(model, batches, device))
 
     def _gather(
@@ -123,13 +123,13 @@ class FeatureMonitor(Callback):
 
 def _values(model: SegmentationModel, moments: dict[str, ClassMoments]) -> dict[str, float]:
     values: dict[str, float] = {}
-    for name, of_stage in moments.items():
+    for name, stage_moments in moments.items():
         try:
-            found = separation(of_stage, weighting="classes")
+            separated = separation(stage_moments, weighting="classes")
         except AnalysisError:
-            continue  # no pure cells here
-        values[f"compression/{name}"] = found.compression
-        values[f"discrimination/{name}"] = found.discrimination
+            continue  # this stage has no pure cells of one class
+        values[f"compression/{name}"] = separated.compression
+        values[f"discrimination/{name}"] = separated.discrimination
     rows = classifier_rows(model.network)
     if "compression/decoder" in values and len(rows) <= _CLASSES:
         metrics = collapse(moments["decoder"], rows)

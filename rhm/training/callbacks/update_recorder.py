@@ -1,4 +1,4 @@
-"""What becomes of low-rank updates while they are trained."""
+"""A record of the low-rank updates during training."""
 
 from pathlib import Path
 
@@ -8,14 +8,14 @@ from lightning.pytorch.callbacks import Callback
 from rhm.adapters.spectra import UpdateSnapshot, load_snapshot, save_snapshot, take_snapshot
 
 FINAL = "final.safetensors"
-"""The updates of the finished model, which may be those of an earlier step."""
+"""File with the updates of the finished model, which may come from an earlier step."""
 
 
 class UpdateRecorder(Callback):
-    """Saves the factors of a network's updates at the start and after every epoch.
+    """Saves the factors of a network's low-rank updates at the start and after every epoch.
 
     Args:
-        folder: receives a file each, of the size of the adapter.
+        folder: folder for the files; each is as large as the adapter.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -25,14 +25,14 @@ class UpdateRecorder(Callback):
     def on_train_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
-        """Save them as they begin; a resumed run has done so."""
+        """Save the initial updates, unless the run is resumed."""
         if trainer.global_step == 0:
             self._save(trainer, pl_module)
 
     def on_train_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
-        """Save them as they are."""
+        """Save the current updates."""
         self._save(trainer, pl_module)
 
     def _save(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
@@ -43,9 +43,10 @@ class UpdateRecorder(Callback):
 
 
 def recorded_updates(folder: Path) -> tuple[list[UpdateSnapshot], UpdateSnapshot] | None:
-    """Return what was recorded on the way, in order, and of the finished model.
+    """Return the updates recorded during training, by step, and those of the finished model.
 
-    None where nothing was: the model is not adapted, or by a method without updates.
+    Returns:
+        None if the folder has none: the model is not adapted, or its method uses no updates.
 
     Raises:
         ModelFileError: a file is damaged.

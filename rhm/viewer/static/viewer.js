@@ -38,7 +38,7 @@
         this.paint(canvas);
         done(null, canvas);
       };
-      picture.onerror = () => done(new Error("a tile cannot be read"), canvas);
+      picture.onerror = () => done(new Error("a map tile cannot be read"), canvas);
       picture.src = tile("probability", where);
       return canvas;
     },
@@ -74,7 +74,7 @@
     for (const [name, layer] of Object.entries(current)) {
       layers.addOverlay(layer, titles[name]);
       if (shown[name]) layer.addTo(map);
-      layer.on("tileerror", () => { status.textContent = "A part of a raster cannot be read."; });
+      layer.on("tileerror", () => { status.textContent = "Part of a raster cannot be read."; });
     }
     document.title = `${scene.name} - rhm view`;
     slider.value = scene.threshold;
@@ -109,7 +109,7 @@
     ).bindPopup(() => card(each))]);
     draw();
     const many = answer.count.toLocaleString("en");
-    status.textContent = answer.count > found.length ? `${many} footprints in sight: zoom in to see them` : `${many} footprints in sight`;
+    status.textContent = answer.count > found.length ? `${many} footprints in view: zoom in to see them` : `${many} footprints in view`;
   }
 
   function draw() {

@@ -1,17 +1,22 @@
 """``rhm adapt``, ``rhm merge`` and ``rhm predict --adapter``: from few images to a small file."""
 
+import io
 import json
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 import rasterio
 import torch
 
 from rhm.cli.commands.adapt import _complete, _validate_every
+from rhm.cli.main import run
 from rhm.models.model_file import load_model
 from rhm.training.adaptation import LEARNING_RATES
+from tests.stored import made_once
 
 Rhm = Callable[..., tuple[int, str, str]]
 SMALL = ("--domain", "birch_satellite", "--steps", 4, "--batch-size", 2, "--chip", 64)
@@ -20,23 +25,34 @@ HERE = ("--set", "data.workers=0", "--set", "trainer.accelerator=cpu", "--quiet"
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the adapted runs."""
+    """The folder of this worker's adapted runs."""
     return tmp_path_factory.mktemp("adapted")
 
 
-@pytest.fixture
-def adapted(rhm: Rhm, trained: Path, catalog_path: Path, runs: Path) -> Path:
-    """The run adapted by Deep LoRA, made once."""
-    folder = runs / "tiny-birch_satellite-deep-lora"
-    if not folder.is_dir():
-        code, printed, err = rhm("adapt", trained, catalog_path, *SMALL, *HERE, "-o", runs)
-        assert code == 0, err
-        lines = printed.splitlines()
-        assert lines[0].startswith("trained: ")
-        assert lines[0].endswith(" and 145 in full")
-        assert lines[1].startswith(f"model in {folder / 'model.safetensors'} (")
-        assert lines[2].startswith(f"adapter in {folder / 'adapter.safetensors'} (")
-    return folder
+@pytest.fixture(scope="session")
+def adapted(trained: Path, catalog_path: Path, shared: Path) -> Path:
+    """The run adapted by Deep LoRA, made once; beside it what was printed."""
+    folder = shared / "adapted"
+
+    def adapt() -> None:
+        words = ["adapt", trained, catalog_path, *SMALL, *HERE, "-o", folder]
+        printed = io.StringIO()
+        with redirect_stdout(printed):
+            assert run([str(word) for word in words]) == 0
+        (folder / "printed.txt").write_text(printed.getvalue())
+
+    return made_once(folder, adapt) / "tiny-birch_satellite-deep-lora"
+
+
+def test_what_was_trained_and_where_it_lies_is_said(adapted: Path) -> None:
+    first, *files = (adapted.parent / "printed.txt").read_text().splitlines()
+    table = pandas.read_csv(adapted / "trained.csv")
+    updated = table["rank"].notna()
+    sums = [f"{table['parameters'][rows].sum():,}" for rows in (updated, ~updated)]
+    assert first.startswith("trained: ")
+    assert all(each in first for each in [*sums, str(updated.sum())])
+    for line, name in zip(files, ("model", "adapter"), strict=True):
+        assert line.startswith(f"{name}: {adapted / f'{name}.safetensors'} (")
 
 
 def test_an_adapter_is_merged_into_the_same_model(
@@ -165,13 +181,16 @@ def test_settings_that_were_not_made_follow_those_that_were(trained: Path) -> No
     ("words", "told"),
     [
         (["--method", "dora"], "unknown method 'dora': choose deep-lora, lora"),
-        (["--rank", "3"], "the rank of Deep LoRA is even"),
-        (["--target", "encodr"], "no layer of the network is a target 'encodr'"),
+        (["--rank", "3"], "the rank of Deep LoRA must be even"),
+        (["--target", "encodr"], "no layer of the network matches the target 'encodr'"),
         (["--target", "*conv_dw", "--rank", "64"], "rank 64 is above that of"),
         (["--set", "adapter.ranks=3"], "adapter.ranks: unknown key, did you mean 'rank'"),
-        (["--set", "nothing"], "--set wants section.key=value"),
-        (["--set", "adapter.base=null"], "adapter.base is"),
-        (["--set", "adapter.base=other"], "adapter.base is the model that the command names"),
+        (["--set", "nothing"], "--set needs section.key=value"),
+        (["--set", "adapter.base=null"], "adapter.base cannot be set"),
+        (
+            ["--set", "adapter.base=other"],
+            "adapter.base cannot be set: it is the model of the command line",
+        ),
         (["--set", "optimizer=3"], "optimizer"),
         (["--set", "data.sources=3"], "data.sources"),
         (["--set", "trainer.steps=x"], "trainer.steps"),

@@ -40,10 +40,10 @@ def test_models_are_analysed_side_by_side(
         (["--stage", "nothing"], "the network has no layer 'nothing'"),
         (["--stage", "encoder[5]"], "pure cells of"),
         (["--split", "best"], "unknown split 'best'"),
-        (["--window", "100"], "--window is a multiple of 32"),
+        (["--window", "100"], "--window must be a multiple of 32"),
         (["--domain", "birch_aerial"], "nothing to compare with"),
         (["--purity", "0.2"], "0.51"),
-        (["--ground", "3"], "--ground is 1, 2, 4, 8, 16 or 32"),
+        (["--ground", "3"], "--ground must be 1, 2, 4, 8, 16 or 32"),
         (["--boundary", "9999"], "64"),
     ],
 )

@@ -94,7 +94,7 @@ def test_distances_of_banks_are_between_domains(rhm: Rhm, tmp_path: Path) -> Non
     ]
     deep = flat_bank(tmp_path / "c.bank", {"z/1": 0}, bands=2, dtype="uint16")
     gray = flat_bank(tmp_path / "d.bank", {"z/1": 0})
-    for other, told in ((deep, "no distance from uint8"), (gray, "no distance from 2 bands to 1")):
+    for other, told in ((deep, "imagery cannot be compared"), (gray, "2 bands cannot be compared")):
         code, printed, err = rhm("bank", "show", ours, "--against", other)
         assert (code, printed, err.count("\n")) == (2, "", 1)
         assert told in err

@@ -52,7 +52,7 @@ def test_a_run_is_exported(rhm: Rhm, trained: Path, tmp_path: Path) -> None:
     code, printed, _ = rhm("export", trained, "-o", out, *SMALL)
     assert code == 0
     assert printed.startswith(f"{out} (")
-    assert printed.endswith("takes uint8 tiles of 96 pixels\n")
+    assert printed.endswith(" for uint8 tiles of 96 pixels\n")
 
 
 @needs_onnx

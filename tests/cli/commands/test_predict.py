@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio
@@ -145,3 +146,54 @@ def test_what_is_true_of_many_scenes_is_said_once(
     # Another threshold changes what is called building, not what the model thinks of itself.
     code, printed, _ = rhm(*words, "--threshold", 0.9)
     assert json.loads(printed)["warning"] == values["warning"]
+
+
+def test_predict_writes_the_named_files(
+    rhm: Rhm, world: Path, trained: Path, tmp_path: Path
+) -> None:
+    scene = world / "scenes" / "birch_satellite.tif"
+    words = [
+        "predict",
+        trained,
+        scene,
+        "-o",
+        tmp_path,
+        "--tile",
+        96,
+        "--overlap",
+        32,
+        "--split-m",
+        0,
+    ]
+    code, _, _ = rhm(*words)
+    assert code == 0
+    names = {path.name for path in tmp_path.iterdir()}
+    stem = "birch_satellite"
+    assert names == {f"{stem}_probability.tif", f"{stem}_mask.tif", f"{stem}_buildings.gpkg"}
+    with rasterio.open(tmp_path / f"{stem}_probability.tif") as raster:
+        assert raster.dtypes == ("uint8",)
+        assert raster.crs.to_epsg() == 32636
+    code, printed, _ = rhm(*words, "--format", "geojson", "--threshold", 0.0, "--json")
+    assert code == 0
+    written = json.loads(printed)["scenes"][0]
+    frame = geopandas.read_file(written["buildings"])
+    assert frame.crs.to_epsg() == 4326
+    assert len(frame) == written["count"] == 1
+
+
+def test_views_are_averaged_when_asked_for(
+    rhm: Rhm, world: Path, catalog_path: Path, trained: Path, tmp_path: Path
+) -> None:
+    scene = world / "scenes" / "birch_satellite.tif"
+    seen = []
+    for folder, words in (("one", []), ("eight", ["--views"])):
+        assert rhm("predict", trained, scene, "-o", tmp_path / folder, *words)[0] == 0
+        with rasterio.open(tmp_path / folder / "birch_satellite_probability.tif") as raster:
+            seen.append(raster.read(1).astype(int))
+        scores = tmp_path / f"{folder}-scores"
+        asked = ["evaluate", trained, catalog_path, "--domain", "alder_aerial", "-o", scores]
+        assert rhm(*asked, *words)[0] == 0
+        values = json.loads((scores / "scores.json").read_text())
+        assert values["views"] is (folder == "eight")
+    assert (seen[0] != seen[1]).any()
+    assert seen[1].std() < seen[0].std()

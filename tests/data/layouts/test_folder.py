@@ -57,7 +57,7 @@ def test_one_vector_file_for_all_images(tmp_path: Path, vectors: str) -> None:
 def test_an_image_whose_label_is_missing_is_named(tmp_path: Path, label: str) -> None:
     # A label named after one image says nothing of the other.
     _files(tmp_path, "images/a.tif", "images/b.tif", label)
-    with pytest.raises(CatalogError, match="has no label of its name") as error:
+    with pytest.raises(CatalogError, match="has no label of the same name") as error:
         find_in_folder(tmp_path)
     assert str(tmp_path / "images" / "b.tif") in str(error.value)
 
@@ -82,8 +82,8 @@ def test_groups_come_from_the_pattern(tmp_path: Path) -> None:
     [
         ("t(", "not a regular expression"),
         (r"^t\d", "has no group in parentheses"),
-        (r"^u(\d)", "does not fit the name of"),
-        (r"^t1|(u)", "does not fit the name of"),
+        (r"^u(\d)", "does not match the name of"),
+        (r"^t1|(u)", "does not match the name of"),
     ],
 )
 def test_a_pattern_that_gives_no_group_is_refused(
@@ -124,7 +124,7 @@ def test_a_table_says_what_it_knows(tmp_path: Path) -> None:
         ("picture\na.tif\n", "has no column 'image': its columns are"),
         ("image\nnone.tif\n", "which does not exist"),
         ("image,label\na.tif,none.png\n", "which does not exist"),
-        ("image,split\na.tif,dev\n", "has split 'dev': known are train, val, test"),
+        ("image,split\na.tif,dev\n", "has unknown split 'dev': choose train, val, test"),
         ("image\n", "no images"),
     ],
 )

@@ -6,19 +6,11 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from skimage.measure import label
 
-from rhm.inference.tracing.components import Outlines, trace
+from rhm.inference.tracing.components import trace
 from rhm.inference.tracing.watershed import Watershed
-
-
-def two_houses(neck: int, between: float = 0.9) -> NDArray[np.float32]:
-    """Two houses of 16 by 16 pixels, and a bridge of 4 between them, so wide and so probable."""
-    image = np.zeros((24, 44), dtype=np.float32)
-    image[4:20, 4:20] = image[4:20, 24:40] = 0.9
-    image[12 - neck // 2 : 12 + (neck + 1) // 2, 20:24] = between
-    return image
+from tests.inference.tracing.houses import two_houses
 
 
 @pytest.mark.parametrize(
@@ -49,18 +41,6 @@ def test_a_house_with_a_wing_stays_whole() -> None:
     assert Watershed(3.0, 0.5).parts(image >= 0.5, image).max() == 1
 
 
-def test_parts_carry_their_own_scores_and_come_in_the_order_of_components() -> None:
-    image = np.pad(two_houses(2), ((0, 20), (0, 0)))
-    image[4:20, 24:40] = 0.7
-    image[22:26, 4:9] = 0.8
-    outlines = trace(image, np.ones(image.shape, bool), watershed=Watershed(4.0, 0.5))
-    np.testing.assert_allclose(sorted(outlines.scores[:2]), [0.7, 0.9], atol=0.01)
-    np.testing.assert_allclose(outlines.scores[2], 0.8, atol=1e-6)
-    left = outlines.polygons[np.argmax(outlines.scores)]
-    assert left.bounds[:2] == (4, 4)
-    assert shapely.area(shapely.union_all(outlines.polygons)) == (image > 0.5).sum()
-
-
 @settings(max_examples=80, deadline=None)
 @given(
     st.integers(0, 2**32 - 1),
@@ -80,30 +60,3 @@ def test_parts_cover_a_component_and_are_connected(
     for part in range(1, labels.max() + 1):
         assert label(labels == part, connectivity=1).max() == 1  # type: ignore[no-untyped-call]
         assert len(np.unique(components[labels == part])) == 1
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.tuples(st.integers(1, 60), st.integers(1, 60)))
-def test_components_are_split_as_if_each_were_alone(seed: int, size: tuple[int, int]) -> None:
-    rough = np.random.default_rng(seed).random(size).astype(np.float32)
-    image = np.asarray(cv2.GaussianBlur(rough, (0, 0), 1.2)).reshape(size)
-    threshold = float(np.quantile(image, 0.4))
-    watershed = Watershed(1.5, threshold)
-    together = trace(image, np.ones(size, bool), threshold=threshold, watershed=watershed)
-    components = label(image >= threshold, connectivity=1)  # type: ignore[no-untyped-call]
-    alone = [
-        trace(image, components == number, threshold=threshold, watershed=watershed)
-        for number in range(1, components.max() + 1)
-    ]
-    expected = Outlines.joined(*alone)
-    assert len(together) == len(expected)
-    assert set(shapely.to_wkb(together.polygons)) == set(shapely.to_wkb(expected.polygons))
-    assert sorted(together.scores) == sorted(expected.scores)
-    assert shapely.is_valid(together.polygons).all()
-    assert shapely.area(together.polygons).sum() == (image >= threshold).sum()
-
-
-def test_a_component_too_large_to_hold_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    image = two_houses(2)
-    monkeypatch.setattr("rhm.inference.tracing.splitting._LARGEST", 16 * 36 - 1)
-    assert len(trace(image, np.ones(image.shape, bool), watershed=Watershed(4.0, 0.5))) == 1

@@ -4,7 +4,10 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from rhm.training.callbacks.cost import Cost, collect_cost
+import pytest
+
+from rhm.errors import ConfigError
+from rhm.training.callbacks.cost import Cost, collect_cost, read_cost, write_cost
 
 
 def test_attempts_add_up(tmp_path: Path) -> None:
@@ -26,3 +29,25 @@ def test_attempts_add_up(tmp_path: Path) -> None:
 def test_without_attempts_there_is_no_cost(tmp_path: Path) -> None:
     assert collect_cost(tmp_path) is None
     assert not (tmp_path / "cost.json").exists()
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    cost = Cost(1.5, 1, 8, "CPU", 1, None, None)
+    write_cost(cost, tmp_path)
+    assert read_cost(tmp_path) == cost
+
+
+def test_where_the_system_tells_no_memory_there_is_none_in_the_sum(tmp_path: Path) -> None:
+    for number, memory in enumerate((None, 900.0, None)):
+        write_cost(Cost(1.0, 1, 8, "CPU", 1, memory, None), tmp_path / "logs" / f"attempt_{number}")
+    total = collect_cost(tmp_path)
+    assert total is not None
+    assert (total.memory_mb, total.device_memory_mb) == (900.0, None)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"seconds": 1}', "[" * 100_000])
+def test_a_damaged_file_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "cost.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"cost\.json cannot be read: move it away") as caught:
+        read_cost(tmp_path)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,48 @@
+"""Which image a training chip is cut from: one drawn by its area."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rhm.data.catalog import Tile
+
+
+class TileChoice:
+    """Tiles to be drawn, each as likely as it is large.
+
+    Args:
+        tiles: images.
+        gsd_m: metres per pixel that their areas are compared at, or None for each image's own.
+    """
+
+    def __init__(self, tiles: Sequence[Tile], gsd_m: float | None) -> None:
+        pixels = np.array([t.width * t.height * t.scale_to(gsd_m) ** 2 for t in tiles])
+        built = pixels * [t.building_fraction != 0.0 for t in tiles]
+        self._all = _cumulative_shares(pixels)
+        self._built = _cumulative_shares(built) if built.any() else self._all
+        kinds = [(t.domain, t.dtype) for t in tiles]
+        numbers = {kind: number for number, kind in enumerate(dict.fromkeys(kinds))}
+        self._kind = np.array([numbers[kind] for kind in kinds])
+        self._of_kind = [built * (self._kind == number) for number in numbers.values()]
+
+    def draw(self, *, built: bool, rng: np.random.Generator) -> int:
+        """Return the number of a tile; ``built``: of those with buildings, if there are any."""
+        shares = self._built if built else self._all
+        return int(shares.searchsorted(rng.random(), side="right"))
+
+    def draw_like(self, number: int, *, rng: np.random.Generator) -> int:
+        """Return the number of a tile with buildings, of this one's domain and dtype.
+
+        The same number where there is none.
+        """
+        built = self._of_kind[self._kind[number]]
+        if not built.any():
+            return number
+        return int(_cumulative_shares(built).searchsorted(rng.random(), side="right"))
+
+
+def _cumulative_shares(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    reached = np.cumsum(weights)
+    # Exactly 1 at the end, so that no draw below 1 falls behind the last.
+    return np.asarray(reached / reached[-1])

@@ -1,0 +1,142 @@
+"""Records: frozen dataclasses as JSON, written and read back by pydantic.
+
+A dataclass is the only description of its file. What is read is treated as foreign: it may come
+from anywhere, and either becomes the dataclass or fails with the place where it does not fit.
+
+Keys that a dataclass does not have are ignored; those that it has a default for may be missing.
+Fields have one of the types below, or ``bool``, or are tuples, dicts and dataclasses of these;
+``X | None`` takes null.
+"""
+
+import json
+import os
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
+
+from rhm.errors import printable
+
+LARGEST_NUMBER = 1e15
+"""Beyond it a number is taken for damage: sums of such numbers might overflow."""
+
+_PROBLEMS = {
+    "missing": "missing",
+    "string_type": "expected text",
+    "float_type": "expected a number",
+    "finite_number": "expected a number",
+    "int_type": "expected a whole number",
+    "bool_type": "expected true or false",
+    "tuple_type": "expected a list",
+    "dict_type": "expected an object",
+    "dataclass_type": "expected an object",
+}
+
+Record = TypeVar("Record")
+
+
+class MalformedError(Exception):
+    """A value does not fit its field.
+
+    Attributes:
+        problem: in words.
+        place: of the value in its document, as in ``domains[1].name``; empty for the document.
+    """
+
+    def __init__(self, problem: str, place: str = "") -> None:
+        super().__init__(f"{place}: {problem}" if place else problem)
+        self.problem = problem
+        self.place = place
+
+
+def _plausible_number(value: float) -> float:
+    if abs(value) > LARGEST_NUMBER:
+        raise ValueError("expected a number")
+    return value
+
+
+def _plausible_count(value: int) -> int:
+    if abs(value) > LARGEST_NUMBER:
+        raise ValueError("expected a whole number")
+    return value
+
+
+def _printable(value: object) -> object:
+    return printable(value) if isinstance(value, str) else value
+
+
+Text = Annotated[str, Field(strict=True), BeforeValidator(_printable)]
+"""Text, in which what cannot be printed is replaced."""
+
+Number = Annotated[
+    float, Field(strict=True, allow_inf_nan=False), AfterValidator(_plausible_number)
+]
+"""A finite number of at most ``LARGEST_NUMBER``."""
+
+Whole = Annotated[int, Field(strict=True), AfterValidator(_plausible_count)]
+"""A whole number of at most ``LARGEST_NUMBER``."""
+
+Flag = Annotated[bool, Field(strict=True)]
+"""True or false."""
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Return the values of a JSON file; NaN and infinities, which JSON does not have, are None.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not JSON.
+        RecursionError: it is nested too deeply.
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    return json.loads(text, parse_constant=lambda _: None)
+
+
+def parse(kind: type[Record], values: object) -> Record:
+    """Turn parsed JSON into a dataclass.
+
+    Raises:
+        MalformedError: the values do not fit; it names the first that does not.
+    """
+    wanted: Any = kind
+    try:
+        record: Record = _adapter(wanted).validate_python(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise MalformedError(_problem(first["type"], first["msg"]), _place(first["loc"])) from None
+    return record
+
+
+def plain(record: object) -> dict[str, Any]:
+    """Return a dataclass as nested dicts and tuples in the order of its fields, ready for JSON."""
+    kind: Any = type(record)
+    # That a writer's values fit its own dataclass has been checked by mypy.
+    values: dict[str, Any] = _adapter(kind).dump_python(record, warnings=False)
+    return values
+
+
+def to_json(record: object, *, indent: int) -> str:
+    """Return a dataclass as the text of a JSON file.
+
+    Raises:
+        ValueError: a number is not finite, which JSON cannot say.
+    """
+    return json.dumps(plain(record), indent=indent, allow_nan=False) + "\n"
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _problem(kind: str, message: str) -> str:
+    if kind in _PROBLEMS:
+        return _PROBLEMS[kind]
+    message = message.removeprefix("Value error, ")
+    return f"{message[0].lower()}{message[1:]}"
+
+
+def _place(path: tuple[int | str, ...]) -> str:
+    parts = (f"[{part}]" if isinstance(part, int) else f".{printable(part)}" for part in path)
+    return "".join(parts).removeprefix(".")

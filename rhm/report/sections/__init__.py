@@ -1,0 +1,33 @@
+"""The sections of the cross-domain report, one file each.
+
+A file of this folder is a section: its function ``section(comparison)`` returns what is to be
+shown. To add one, add a file; to give it another place than the last, name it in ``ORDER``.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from rhm.report.section import Comparison, Section
+
+ORDER = (
+    "summary_of_runs",
+    "source_by_target",
+    "methods_compared",
+    "scores_by_domain",
+    "histograms_by_domain",
+    "tile_gallery",
+    "training_curves",
+)
+"""The files in the order of the page; what is not named here follows by name."""
+
+
+def section_files() -> tuple[str, ...]:
+    """Return the names of the sections' files in the order of the page."""
+    found = sorted(module.name for module in iter_modules(__path__))
+    return (*ORDER, *(name for name in found if name not in ORDER))
+
+
+def build_sections(comparison: Comparison) -> tuple[Section, ...]:
+    """Return all sections in the order of the page."""
+    modules = (import_module(f"{__name__}.{name}") for name in section_files())
+    return tuple(module.section(comparison) for module in modules)

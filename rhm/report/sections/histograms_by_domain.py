@@ -1,0 +1,49 @@
+"""Histograms by domain: how the imagery differs, and what that tells of the loss."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rhm.report.diagnostics import DomainHistogram, histograms
+from rhm.report.distances import distance_losses, rank_correlations
+from rhm.report.plots import distance_panels, histogram_panel
+from rhm.report.section import Comparison, Section, plain_rows
+
+
+def section(comparison: Comparison) -> Section:
+    """Return the histograms against the nearest training domain's, and distances against losses."""
+    groups, targets = comparison.groups, comparison.targets
+    rows = histograms(groups, targets)
+    distances = distance_losses(groups, targets)
+    correlations = rank_correlations(distances)
+    return Section(
+        anchor="histograms",
+        title="Histograms",
+        heading="Histograms by domain",
+        fragment='{% include "sections/histograms_by_domain.html" %}',
+        view={
+            "histograms": rows,
+            "histogram_figures": _figures(rows),
+            "distances": distances,
+            "distance_panels": distance_panels(distances, comparison.styles),
+            "correlations": correlations,
+            "method_legend": comparison.legend,
+            "several_sources": comparison.several_sources,
+        },
+        numbers={
+            "histograms": plain_rows(rows),
+            "distances": plain_rows(distances),
+            "correlations": plain_rows(correlations),
+        },
+    )
+
+
+def _figures(rows: Sequence[DomainHistogram]) -> list[dict[str, Any]]:
+    """Per domain: a panel per band."""
+    figures = []
+    for row in rows:
+        panels = [
+            histogram_panel(band, number, row.target.label)
+            for number, band in enumerate(row.bands, start=1)
+        ]
+        figures.append({"row": row, "panels": panels})
+    return figures

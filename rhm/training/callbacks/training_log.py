@@ -1,0 +1,71 @@
+"""The training log: curves of ``metrics.csv``, in which Lightning logs losses and scores."""
+
+import csv
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rhm.errors import ConfigError, printable
+from rhm.records import LARGEST_NUMBER
+
+FILE = "metrics.csv"
+"""Its name in the folder of a run."""
+
+_FEATURES = re.compile(r"nc[123]|(compression|discrimination)/.{1,100}")
+
+LogPoints = tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class TrainingLog:
+    """Points (step, value) of the curves of a run, in order of the step.
+
+    Attributes:
+        train_loss: loss of training batches.
+        val_iou: IoU of validation chips.
+        features: what was recorded of the features, by name: ``nc1`` to ``nc3``, and
+            ``compression/STAGE`` and ``discrimination/STAGE`` in the order of the stages.
+    """
+
+    train_loss: LogPoints = ()
+    val_iou: LogPoints = ()
+    features: dict[str, LogPoints] = field(default_factory=dict)
+
+
+def read_log(folder: Path) -> TrainingLog:
+    """Read ``metrics.csv`` in a folder, whose rows are blank in most columns.
+
+    Numbers that are none, and files that are not there, are left out.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return TrainingLog()
+    curves: dict[str, dict[int, float]] = {"train_loss": {}, "val_iou": {}}
+    try:
+        with path.open(encoding="utf-8", errors="replace", newline="") as file:
+            rows = csv.DictReader(line.replace("\0", "") for line in file)
+            curves |= {name: {} for name in rows.fieldnames or () if _FEATURES.fullmatch(name)}
+            for row in rows:
+                for name, points in curves.items():
+                    step, value = _number(row.get("step")), _number(row.get(name))
+                    if step is not None and value is not None:
+                        points[int(step)] = value
+    except (OSError, csv.Error) as error:
+        raise ConfigError(
+            f"{path} cannot be read ({error}): move it away or train again"
+        ) from error
+    sorted_curves = {name: tuple(sorted(points.items())) for name, points in curves.items()}
+    loss, iou = sorted_curves.pop("train_loss"), sorted_curves.pop("val_iou")
+    recorded = {printable(name): points for name, points in sorted_curves.items() if points}
+    return TrainingLog(loss, iou, recorded)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if abs(value) <= LARGEST_NUMBER else None

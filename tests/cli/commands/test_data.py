@@ -1,0 +1,76 @@
+"""``rhm data``: catalogs of real files, and what is said of a raster."""
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import rasterio
+
+Rhm = Callable[..., tuple[int, str, str]]
+
+
+def test_index_finds_the_world(rhm: Rhm, world: Path, tmp_path: Path) -> None:
+    out = tmp_path / "catalog.parquet"
+    words = ["data", "index", "folder", world, "-o", out, "--group-pattern", r"(\d+)$", "--json"]
+    code, printed, _ = rhm(*words)
+    assert code == 0
+    domains = {row["domain"]: row for row in json.loads(printed)["domains"]}
+    assert len(domains) == 4
+    assert domains["birch_satellite"]["images"] == 6
+    assert len(geopandas.read_parquet(out)) == 24
+    code, printed, _ = rhm(*words[:-1])
+    assert "24 images" in printed
+
+
+def test_inspect_says_what_a_raster_is(rhm: Rhm, world: Path, trained: Path) -> None:
+    scene = world / "scenes" / "birch_satellite.tif"
+    code, printed, _ = rhm("data", "inspect", scene, "--model", trained, "--json")
+    assert code == 0
+    facts = json.loads(printed)["rasters"][0]
+    assert facts["size"] == "160 x 160"
+    assert facts["dtype"] == "uint16"
+    assert facts["crs"] == "EPSG:32636"
+    assert facts["nearest_domain"] == "alder_aerial"
+    assert len(facts["distance"]) == 3
+    code, printed, _ = rhm("data", "inspect", scene)
+    assert code == 0
+    assert "EPSG:32636" in printed
+
+
+def test_labels_that_do_not_fit_are_one_line(rhm: Rhm, world: Path, tmp_path: Path) -> None:
+    images, masks = tmp_path / "city" / "images", tmp_path / "city" / "masks"
+    images.mkdir(parents=True)
+    masks.mkdir()
+    source = next((world / "alder_aerial" / "images").glob("*.tif"))
+    (images / "a.tif").write_bytes(source.read_bytes())
+    with rasterio.open(
+        masks / "a.tif",
+        "w",
+        driver="GTiff",
+        height=10,
+        width=12,
+        count=1,
+        dtype="uint8",
+        crs="EPSG:32633",
+        transform=rasterio.Affine(1, 0, 5, 0, -1, 5),
+    ) as mask:
+        mask.write(np.zeros((1, 10, 12), np.uint8))
+    out = tmp_path / "catalog.parquet"
+    code, _, err = rhm("data", "index", "folder", tmp_path / "city", "-o", out)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "12 x 10" in err
+    assert "96 x 96" in err
+    (masks / "a.tif").unlink()
+    vectors = tmp_path / "city" / "footprints"
+    vectors.mkdir()
+    footprints = geopandas.read_file(next((world / "alder_aerial" / "footprints").glob("*.gpkg")))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that it has no CRS is the point
+        footprints.set_crs(None, allow_override=True).to_file(vectors / "a.gpkg")
+    code, _, err = rhm("data", "index", "folder", tmp_path / "city", "-o", out)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "coordinate reference system" in err or "CRS" in err
+    assert not out.exists()

@@ -1,0 +1,56 @@
+"""``rhm demo``: what it takes real imagery for, and the whole story in two steps."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import geopandas
+
+from rhm.cli.commands.demo import METHODS, _real
+from rhm.data import Catalog
+
+Rhm = Callable[..., tuple[int, str, str]]
+
+
+def test_the_largest_domain_is_the_source_and_the_densest_other_image_the_scene(
+    world: Path, tmp_path: Path
+) -> None:
+    source = world / "birch_aerial"
+    data = tmp_path / "data"
+    for name, count in (("much", 5), ("little", 2)):
+        for kind, suffix in (("images", "tif"), ("footprints", "gpkg")):
+            (data / name / kind).mkdir(parents=True)
+            for number in range(count):
+                file = source / kind / f"birch_aerial_{number:02d}.{suffix}"
+                (data / name / kind / f"{name}_{number}.{suffix}").write_bytes(file.read_bytes())
+    story = _real(tmp_path, data, None, seed=0)
+    assert (story.source, story.targets) == ("much", ("little",))
+    catalog = Catalog.load(story.catalog)
+    others = catalog.select(domains=["little"]).tiles
+    (scene,) = story.scenes
+    densest = max(others, key=lambda tile: tile.building_fraction or 0.0)
+    assert scene == densest.image
+    assert _real(tmp_path, data, "little", seed=0).source == "little"
+
+
+def test_the_story_is_told_to_the_end(rhm: Rhm, world: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for domain in ("alder_aerial", "birch_satellite"):
+        shutil.copytree(world / domain, data / domain)
+    words = ["demo", "--data", data, "--source", "alder_aerial", "--steps", 2]
+    code, printed, err = rhm(*words, "-o", tmp_path / "out", "--json")
+    assert code == 0, err
+    values = json.loads(printed)
+    assert [run["method"] for run in values["runs"]] == list(METHODS)
+    for run in values["runs"]:
+        assert {domain["name"] for domain in run["domains"]} >= {"alder_aerial", "birch_satellite"}
+    assert "<html" in Path(values["report"]).read_text()
+    (buildings,) = values["scenes"]
+    assert geopandas.read_file(buildings).crs.to_epsg() == 32636
+    # What is trained is not trained again.
+    models = sorted((tmp_path / "out" / "runs").glob("*/model.safetensors"))
+    before = [path.stat().st_mtime_ns for path in models]
+    assert rhm(*words, "-o", tmp_path / "out")[0] == 0
+    assert [path.stat().st_mtime_ns for path in models] == before
+    assert len(models) == len(METHODS)

@@ -1,0 +1,56 @@
+"""``rhm train``: what the command line says overrides the file."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rhm.models.model_file import load_spec
+from rhm.training.config import read_config
+
+Rhm = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def config(catalog_path: Path, tmp_path: Path) -> Path:
+    """A configuration of two steps."""
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        f"name: plain\noutput: {tmp_path / 'elsewhere'}\n"
+        f"data: {{catalog: {catalog_path}, sources: [alder_aerial], chip_px: 32, workers: 0}}\n"
+        "model: {encoder: test_efficientnet, weights: none}\n"
+        "trainer: {steps: 2, batch_size: 2, accelerator: cpu}\n"
+    )
+    return path
+
+
+def test_options_override_the_file(rhm: Rhm, config: Path, bank_path: Path, tmp_path: Path) -> None:
+    words = ["--name", "said", "--seed", 7, "-o", tmp_path / "runs", "--bank", bank_path]
+    changed = ["--set", "trainer.steps=1", "--set", "optimizer.learning_rate=2e-4"]
+    code, printed, err = rhm("train", config, *words, *changed, "--json")
+    assert code == 0, err
+    folder = tmp_path / "runs" / "said"
+    model = folder / "model.safetensors"
+    assert json.loads(printed) == {"run": str(folder), "model": str(model)}
+    stored = read_config(folder / "config.yaml")
+    assert (stored.name, stored.seed, stored.trainer.steps) == ("said", 7, 1)
+    assert stored.optimizer.learning_rate == 2e-4
+    assert (load_spec(model).method, load_spec(model).seed) == ("rhm", 7)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--set", "trainer.stepz=1"], "trainer.stepz"),
+        (["--set", "trainer"], "section.key=value"),
+        (["--resume"], "no run to resume"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_line(
+    rhm: Rhm, config: Path, words: list[str], told: str
+) -> None:
+    code, printed, err = rhm("train", config, *words)
+    assert (code, printed, err.count("\n")) == (2, "", 1)
+    assert told in err

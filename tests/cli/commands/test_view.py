@@ -1,0 +1,42 @@
+"""``rhm view``: the address alone on standard output; Ctrl-C ends it."""
+
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from rhm.inference import predict_raster
+from tests.viewer.conftest import Brightness, write_scene
+
+Rhm = Callable[..., tuple[int, str, str]]
+
+
+def test_it_serves_until_it_is_interrupted(tmp_path: Path) -> None:
+    """Of its own process: a signal is what ends it."""
+    scene = write_scene(tmp_path / "town.tif")
+    predict_raster(Brightness(), scene, tmp_path / "out", tile=256)
+    words = ["view", str(tmp_path / "out"), "--scene", str(scene), "--no-browser"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "rhm.cli.main", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    ) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        with urllib.request.urlopen(f"{url}scenes.json") as answer:  # noqa: S310
+            assert b'"town"' in answer.read()
+        process.send_signal(signal.SIGINT)
+        printed, said = process.communicate(timeout=60)
+    assert (process.returncode, printed) == (0, "")
+    assert "Traceback" not in said
+
+
+def test_a_folder_without_predictions_is_one_line(rhm: Rhm, tmp_path: Path) -> None:
+    code, printed, err = rhm("view", tmp_path, "--no-browser")
+    assert (code, printed, err.count("\n")) == (2, "", 1)
+    assert str(tmp_path) in err

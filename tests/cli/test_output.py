@@ -1,0 +1,87 @@
+"""What commands print: results on standard output, everything else on standard error."""
+
+import io
+import json
+import sys
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rhm.cli.output import be_quiet, complain, emit, progress, say, table
+
+Capture = pytest.CaptureFixture[str]
+CELLS = st.none() | st.integers() | st.floats(allow_nan=False) | st.text("abc -", max_size=9)
+
+
+@pytest.fixture(autouse=True)
+def _speaking() -> Iterator[None]:
+    """Whatever a test asks for, the next one is not quiet."""
+    yield
+    be_quiet(False)
+
+
+@given(st.integers(1, 4).flatmap(lambda n: st.lists(st.lists(CELLS, min_size=n, max_size=n))))
+def test_a_table_is_aligned(rows: list[list[object]]) -> None:
+    header = [f"column {number}" for number in range(len(rows[0]) if rows else 2)]
+    lines = table(header, rows)
+    assert len(lines) == len(rows) + 1
+    assert not any(line.endswith(" ") for line in lines)
+    # Cut where the columns end, every piece holds its cell and no other.
+    numeric = [
+        all(isinstance(row[k], int | float | None) for row in rows) for k in range(len(header))
+    ]
+    texts = [header, *([_text(value) for value in row] for row in rows)]
+    widths = [max(len(text[k]) for text in texts) for k in range(len(header))]
+    for line, cells in zip(lines, texts, strict=True):
+        start = 0
+        for cell, width, right in zip(cells, widths, numeric, strict=True):
+            piece = line.ljust(200)[start : start + width]
+            assert piece == (cell.rjust(width) if right else cell.ljust(width))
+            start += width + 2
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def test_results_are_lines_or_json(capsys: Capture) -> None:
+    values = {"path": "a", "count": 3, "missing": None}
+    emit(values, ["first", "second"], as_json=False)
+    assert capsys.readouterr() == ("first\nsecond\n", "")
+    emit(values, ["first"], as_json=True)
+    printed, said = capsys.readouterr()
+    assert (json.loads(printed), said) == (values, "")
+
+
+def test_quiet_silences_notes_and_not_errors(capsys: Capture) -> None:
+    say("a note")
+    be_quiet(True)
+    say("another")
+    complain("an error")
+    assert capsys.readouterr() == ("", "a note\nan error\n")
+
+
+class Terminal(io.StringIO):
+    """Standard error that a person looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("terminal", "quiet", "shown"),
+    [(True, False, True), (True, True, False), (False, False, False)],
+)
+def test_a_bar_is_drawn_for_a_person_only(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool, quiet: bool, shown: bool
+) -> None:
+    stream = Terminal() if terminal else io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with progress("counting", 4.0, unit="Mpx", per_unit=2.0, quiet=quiet) as advance:
+        for _ in range(4):
+            advance(1.0)
+    assert ("counting" in stream.getvalue()) == shown

@@ -1,0 +1,136 @@
+"""Laws of resized windows; oracles: means of blocks of pixels, and what GDAL reads at a scale."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from rhm.data.rasters.pixels import Pixels
+from rhm.data.rasters.raster import Raster
+from rhm.data.rasters.resampling import resize_classes, resize_pixels
+from tests.data.imagery import noise, write_raster
+
+EVERYWHERE = np.ones((60, 60), dtype=bool)
+
+
+def smooth(seed: int, dtype: str = "uint8", bands: int = 3, side: int = 60) -> NDArray[Any]:
+    """Pixels of slowly changing brightness."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.uniform(0.1, 0.9, (7, 7, bands))
+    at = np.linspace(0, 5.999, side)
+    low, share = at.astype(int), (at % 1)[:, None, None]
+    rows = coarse[low] * (1 - share) + coarse[low + 1] * share
+    share = share.transpose(1, 0, 2)
+    shares = rows[:, low] * (1 - share) + rows[:, low + 1] * share
+    high = {"uint8": 255, "uint16": 2000, "int16": 900, "float32": 3.0}[dtype]
+    return np.asarray(shares * high - (high / 2 if dtype == "int16" else 0)).astype(dtype)
+
+
+def blocks(array: NDArray[Any], factor: int) -> NDArray[Any]:
+    """(H, W, ...) as (H / factor, W / factor, factor ** 2, ...)."""
+    side = len(array) // factor
+    parts = array.reshape(side, factor, side, factor, *array.shape[2:]).swapaxes(1, 2)
+    return parts.reshape(side, side, factor * factor, *array.shape[2:])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+@pytest.mark.parametrize("bands", [1, 3, 4, 5, 9])
+def test_a_shrunk_window_holds_the_means_of_its_pixels(dtype: str, bands: int) -> None:
+    pixels = smooth(1, dtype, bands)
+    seen, valid = resize_pixels(Pixels(pixels, EVERYWHERE), 20)
+    assert (seen.shape, seen.dtype.name) == ((20, 20, bands), dtype)
+    assert valid.all()
+    means = blocks(pixels.astype(np.float64), 3).mean(axis=2)
+    np.testing.assert_allclose(seen, means, atol=1e-5 if dtype == "float32" else 0.501)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+def test_nodata_neither_counts_nor_spreads(dtype: str) -> None:
+    pixels, valid = smooth(2, dtype), EVERYWHERE.copy()
+    valid[10:31, 25:50] = valid[0, 0] = False
+    pixels[~valid] = np.nan if dtype == "float32" else -7 if dtype == "int16" else 0
+    seen, known = resize_pixels(Pixels(pixels, valid), 20)
+    # The pixel in the middle of three is the nearest.
+    np.testing.assert_array_equal(known, valid[1::3, 1::3])
+    np.testing.assert_array_equal(seen[~known], pixels[1::3, 1::3][~known])
+    kept = np.ma.masked_array(
+        blocks(pixels.astype(np.float64), 3), blocks(~valid, 3)[..., None] | np.zeros(3, bool)
+    )
+    np.testing.assert_allclose(
+        seen[known], kept.mean(axis=2)[known], atol=1e-5 if dtype == "float32" else 0.501
+    )
+
+
+@pytest.mark.parametrize("side", [20, 37, 60, 90, 133])
+def test_a_plain_surface_stays_plain_beside_nodata(side: int) -> None:
+    valid = np.random.default_rng(0).random((60, 60)) < 0.6
+    pixels = np.where(valid[..., None], 117, 0).astype(np.uint8)
+    seen, known = resize_pixels(Pixels(pixels, valid), side)
+    np.testing.assert_array_equal(seen[..., 0], np.where(known, 117, 0))
+    assert abs(known.mean() - valid.mean()) < 0.1
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("side", [24, 37, 53, 61, 85, 97])
+def test_it_is_what_gdal_reads_at_that_scale(tmp_path: Path, dtype: str, side: int) -> None:
+    pixels = noise(60, 60, dtype=dtype)
+    image = write_raster(tmp_path / "image.tif", pixels)
+    with Raster(image, scale=side / 60) as raster:
+        expected, _ = raster.read()
+    seen, _ = resize_pixels(Pixels(pixels, EVERYWHERE), side)
+    assert seen.shape == expected.shape
+    # Both round, and OpenCV interpolates bytes in steps of 1/2048.
+    assert np.abs(seen.astype(np.int64) - expected).max() <= 1
+
+
+def test_nodata_of_a_file_stays_where_gdal_has_it(tmp_path: Path) -> None:
+    pixels = noise(60, 60) // 2 + 60
+    pixels[13:29, 20:47] = 0
+    image = write_raster(tmp_path / "image.tif", pixels, nodata=0)
+    for side in (24, 41, 85):
+        with Raster(image, scale=side / 60) as raster:
+            expected, gdals = raster.read()
+        seen, known = resize_pixels(Pixels(pixels, (pixels != 0)[..., 0]), side)
+        assert (known != gdals).mean() < 0.01
+        both = known & gdals
+        # GDAL interpolates row by row, which tells at the corners of what is missing.
+        off = np.abs(seen[both].astype(int) - expected[both]).max(axis=-1) > 1
+        assert off.mean() < (0.002 if side > 60 else 1e-9)
+        assert not seen[~known].any()
+
+
+def test_classes_are_never_mixed_and_the_largest_area_wins() -> None:
+    rng = np.random.default_rng(4)
+    coarse = rng.choice(np.array([0, 1, 255], np.uint8), (20, 20))
+    classes = coarse.repeat(3, axis=0).repeat(3, axis=1)
+    np.testing.assert_array_equal(resize_classes(classes, 20), coarse, strict=True)
+    # Four of nine pixels of another class change nothing, five do.
+    spoilt = classes.copy().reshape(20, 3, 20, 3)
+    spoilt[:, 0, :, :], spoilt[:, 1, :, 0] = 1, 1
+    np.testing.assert_array_equal(resize_classes(spoilt.reshape(60, 60), 20), coarse)
+    spoilt[:, 1, :, 1] = 1
+    np.testing.assert_array_equal(resize_classes(spoilt.reshape(60, 60), 20), 1)
+    for side in (31, 60, 77):
+        seen = resize_classes(classes, side)
+        assert (seen.shape, seen.dtype.name) == ((side, side), "uint8")
+        assert set(np.unique(seen)) <= {0, 1, 255}
+    np.testing.assert_array_equal(resize_classes(coarse, 60), classes)
+
+
+@pytest.mark.parametrize("side", [24, 37, 53])
+def test_classes_are_what_gdal_reads_at_that_scale(tmp_path: Path, side: int) -> None:
+    truth = (smooth(5, bands=1)[..., 0] > 128).astype(np.uint8)
+    mask = write_raster(tmp_path / "mask.tif", truth)
+    with Raster(mask, scale=side / 60, categorical=True) as raster:
+        expected, _ = raster.read()
+    seen = resize_classes(truth, side)
+    # GDAL counts whole pixels where OpenCV weighs the shares that lie inside.
+    assert (seen != expected[..., 0]).mean() < 0.03
+
+
+def test_a_window_of_that_size_is_itself() -> None:
+    pixels = noise(60, 60)
+    seen, _ = resize_pixels(Pixels(pixels, EVERYWHERE), 60)
+    np.testing.assert_array_equal(seen, pixels, strict=True)

@@ -1,0 +1,91 @@
+"""A run's folder; laws: what is begun is read back, and attempts join without overlap."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rhm.errors import ConfigError
+from rhm.training.config import RunConfig
+from rhm.training.run import Run, environment
+
+Make = Callable[..., RunConfig]
+
+
+def test_what_was_asked_is_in_the_folder(tiny: Make) -> None:
+    config = tiny("asked")
+    run = Run.begin(config)
+    assert run.folder == config.folder
+    assert run.config == config
+    assert json.loads((run.folder / "environment.json").read_text()) == environment()
+    assert {"python", "machine", "rhm", "torch"} <= set(environment())
+
+
+def test_a_run_is_begun_once(tiny: Make) -> None:
+    config = tiny("once")
+    Run.refuse_existing(config)
+    Run.begin(config)
+    for begin in (Run.begin, Run.refuse_existing):
+        with pytest.raises(ConfigError, match="--resume") as error:
+            begin(config)
+        assert "\n" not in str(error.value)
+
+
+def test_a_run_is_resumed_with_its_own_configuration_only(tiny: Make, tmp_path: Path) -> None:
+    config = tiny("again")
+    with pytest.raises(ConfigError, match="no run to resume"):
+        Run.resume(config)
+    begun = Run.begin(config)
+    assert Run.resume(config) == begun
+    with pytest.raises(ConfigError, match="'seed'"):
+        Run.resume(tiny("again", seed=5))
+    # A folder of runs may have been moved.
+    begun.folder.parent.rename(tmp_path / "moved")
+    moved = config.model_copy(update={"output": str(tmp_path / "moved")})
+    assert Run.resume(moved).folder == tmp_path / "moved" / "again"
+
+
+def test_checkpoints_and_attempts_are_counted(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    assert (run.last_checkpoint(), run.next_attempt()) == (None, 0)
+    for number in range(3):
+        (tmp_path / "logs" / f"attempt_{number}").mkdir(parents=True)
+    run.checkpoints.mkdir()
+    (run.checkpoints / "last.ckpt").touch()
+    assert (run.last_checkpoint(), run.next_attempt()) == (run.checkpoints / "last.ckpt", 3)
+
+
+def attempt(folder: Path, number: int, steps: range, value: float) -> None:
+    path = folder / "logs" / f"attempt_{number}" / "metrics.csv"
+    path.parent.mkdir(parents=True)
+    pandas.DataFrame({"step": list(steps), "val_iou": value}).to_csv(path, index=False)
+
+
+@given(st.lists(st.integers(0, 10), min_size=1, max_size=12))
+def test_where_attempts_overlap_the_later_one_holds(
+    tmp_path_factory: pytest.TempPathFactory, starts: list[int]
+) -> None:
+    """Each attempt goes on for five steps from where the one before it left a checkpoint."""
+    folder = tmp_path_factory.mktemp("run")
+    expected: dict[int, float] = {}
+    for number, start in enumerate(starts):
+        steps = range(start, start + 5)
+        attempt(folder, number, steps, number / 100)
+        expected = {step: held for step, held in expected.items() if step < start}
+        expected |= dict.fromkeys(steps, number / 100)
+    run = Run(folder)
+    run.collect_metrics()
+    found = pandas.read_csv(folder / "metrics.csv")
+    assert dict(zip(found["step"], found["val_iou"], strict=True)) == expected
+    assert run.best_scores() == {"iou": max(expected.values())}
+
+
+def test_without_validation_there_are_no_scores(tmp_path: Path) -> None:
+    pandas.DataFrame({"step": [0, 1], "train_loss": [0.5, 0.4]}).to_csv(
+        tmp_path / "metrics.csv", index=False
+    )
+    assert Run(tmp_path).best_scores() == {}

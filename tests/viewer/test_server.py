@@ -1,0 +1,101 @@
+"""What the viewer's server answers, and what it refuses."""
+
+import json
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from rhm.cli.main import run
+from rhm.errors import OutputError
+from rhm.viewer.predictions import find_predictions
+from rhm.viewer.server import ViewerServer
+
+
+@contextmanager
+def serving(folder: Path, *scenes: Path) -> Iterator[ViewerServer]:
+    predictions, _ = find_predictions(folder, map(str, scenes))
+    with ViewerServer(predictions) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def ask(url: str, **headers: str) -> tuple[int, bytes, str]:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as answer:  # noqa: S310
+            return answer.status, answer.read(), answer.headers["Content-Type"]
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read(), ""
+
+
+def test_the_server_answers_what_the_page_asks(results: Path, scene: Path) -> None:
+    with serving(results, scene) as server:
+        code, body, kind = ask(server.url)
+        assert (code, kind) == (200, "text/html; charset=utf-8")
+        assert b"viewer.js" in body
+        for name in ("viewer.js", "viewer.css", "leaflet.js", "leaflet.css"):
+            assert ask(server.url + name)[0] == 200
+        (facts,) = json.loads(ask(server.url + "scenes.json")[1])
+        assert facts["name"] == "town"
+        assert ask(server.url + "tiles/0/probability/0/0/0")[2] == "image/png"
+        assert ask(server.url + "tiles/0/image/0/0/0")[2] == "image/webp"
+        assert json.loads(ask(server.url + "footprints/0/0/0/900/600")[1])["count"] == 2
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "../", "..%2f..%2fetc/passwd", "/etc/passwd", "static/viewer.js", "town_mask.tif",
+        "tiles/1/probability/0/0/0", "tiles/0/secret/0/0/0", "tiles/0/probability/0/-1/0",
+        "tiles/0/probability/25/0/0", "tiles/0/probability/0/9999999/0", "footprints/0/1/2/3",
+        "footprints/9/0/0/1/1", "viewer.js?x", "tiles/0/probability/0/%D9%A3/0",
+    ],
+)  # fmt: skip
+def test_the_server_answers_nothing_else(results: Path, asked: str) -> None:
+    with serving(results) as server:
+        url = server.url + urllib.parse.quote(asked, safe="/%?.-")
+        assert ask(url)[0] == 404
+
+
+def test_the_server_asks_for_its_secret_and_its_own_name(results: Path) -> None:
+    with serving(results) as server:
+        assert server.server_address[0] == "127.0.0.1"
+        root = f"http://127.0.0.1:{server.server_port}/"
+        for wrong in ("", "scenes.json", "x" * len(server.secret) + "/scenes.json"):
+            assert ask(root + wrong)[0] == 404
+        assert ask(server.url, Host="evil.example")[0] == 404
+        assert ask(server.url, Host=f"localhost:{server.server_port}")[0] == 200
+
+
+def test_a_raster_that_breaks_while_it_is_shown_is_one_error(results: Path) -> None:
+    with serving(results) as server:
+        path = results / "town_probability.tif"
+        path.write_bytes(path.read_bytes()[:2000])
+        code, body, _ = ask(server.url + "tiles/0/probability/0/0/0")
+        assert code == 500
+        assert b"town_probability.tif" in body
+        (results / "town_buildings.gpkg").write_bytes(b"SQLite format 3\0 nonsense")
+        code, body, _ = ask(server.url + "footprints/0/0/0/9/9")
+        assert code == 500
+        assert b"town_buildings.gpkg" in body or b"town_probability.tif" in body
+
+
+def test_a_taken_port_is_said(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predictions, _ = find_predictions(results)
+    with ViewerServer(predictions) as server:
+        with pytest.raises(OutputError, match="cannot be used"):
+            ViewerServer(predictions, server.server_port)
+        words = ["view", str(results), "--port", str(server.server_port), "--no-browser"]
+        assert run(words) == 2
+    assert "cannot be used" in capsys.readouterr().err
