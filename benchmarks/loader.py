@@ -105,14 +105,15 @@ def written(image: np.ndarray, mask: np.ndarray, layout: dict[str, object]) -> I
 
 def training_chips(tiles: list[Tile], size: int) -> TrainingChips:
     """Return chips that are flipped, rotated and normalised."""
-    scaling = Scaling("uint8", (0.0,) * 3, (255.0,) * 3)
+    scaling = Scaling.of_bytes(3)
+    table = scaling.table()
     augmentation = ChipAugmentation(
         AugmentConfig(), dtype=np.dtype(np.uint8), low=scaling.low, high=scaling.high
     )
     return TrainingChips(
         tiles,
         size=size,
-        preparation=Preparation({"uint8": scaling.table()}),
+        preparation=Preparation(lambda dtype, scene: table),
         augmentations={"uint8": augmentation},
         balance=0.5,
         seed=0,

@@ -5,7 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rhm.data.catalog import Catalog
-    from rhm.data.layouts.indexers import index_folder, index_inria, index_spacenet
+    from rhm.data.layouts.indexers import (
+        index_dataset,
+        index_folder,
+        index_inria,
+        index_spacenet,
+    )
     from rhm.data.rasters.pixels import Pixels
     from rhm.data.rasters.raster import Raster
 
@@ -13,12 +18,21 @@ _HOMES = {
     "Catalog": "rhm.data.catalog",
     "Pixels": "rhm.data.rasters.pixels",
     "Raster": "rhm.data.rasters.raster",
+    "index_dataset": "rhm.data.layouts.indexers",
     "index_folder": "rhm.data.layouts.indexers",
     "index_inria": "rhm.data.layouts.indexers",
     "index_spacenet": "rhm.data.layouts.indexers",
 }
 
-__all__ = ["Catalog", "Pixels", "Raster", "index_folder", "index_inria", "index_spacenet"]
+__all__ = [
+    "Catalog",
+    "Pixels",
+    "Raster",
+    "index_dataset",
+    "index_folder",
+    "index_inria",
+    "index_spacenet",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
 """Chips: windows of labelled imagery, on which a network is trained and validated."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypedDict
 
@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from rhm.augmentation.geometry import Another, ChipGeometry, Sample
-from rhm.colour.alternatives import STANDARDIZE, Ends, standardized
 from rhm.colour.histogram import Histogram
 from rhm.colour.lookup import PixelMap
 from rhm.data.catalog import Tile
@@ -95,30 +94,24 @@ class Preparation:
     """How stored pixels become the input of a network.
 
     Attributes:
-        tables: by dtype, the map from stored values to normalised float32.
+        input_table: function of an image's dtype and histogram that returns the map from stored
+            values to normalised float32; see ``rhm.models.spec.ModelSpec.input_table``.
         gsd_m: metres per pixel to read at, or None for each image's own.
-        standardize: one of ``rhm.colour.alternatives.STANDARDIZE``.
-        ranges: by dtype, black and white of each band; only for a standardisation.
         scenes: by the tiles' images, their histograms; of all tiles for a standardisation or
             for an augmentation that wants a scene's statistics, otherwise of none.
     """
 
-    tables: Mapping[str, PixelMap]
+    input_table: Callable[[str, Histogram | None], PixelMap]
     gsd_m: float | None = None
-    standardize: str = "none"
-    ranges: Mapping[str, tuple[Ends, Ends]] = field(default_factory=dict)
     scenes: Mapping[str, Histogram] = field(default_factory=dict)
 
     def scene(self, tile: Tile) -> Histogram | None:
         """Return the histogram of a tile's image, where it is kept."""
         return self.scenes.get(str(tile.image))
 
-    def table(self, dtype: str, scene: Histogram | None) -> PixelMap:
-        """Return the map from the stored values of an image to a network's input."""
-        table = self.tables[dtype]
-        if STANDARDIZE[self.standardize] is None or scene is None:
-            return table
-        return standardized(self.standardize, scene, *self.ranges[dtype]).then(table)
+    def table(self, tile: Tile) -> PixelMap:
+        """Return the map from the stored values of a tile's image to a network's input."""
+        return self.input_table(tile.dtype, self.scene(tile))
 
 
 class References:
@@ -200,14 +193,14 @@ class TrainingChips(Dataset[Chip]):
         rng = np.random.default_rng([self._seed, index])
         distance = 1.0 if self._zoom is None else self._zoom.distance(rng=rng)
         number, pixels, mask = self.read(rng=rng, distance=distance)
-        dtype, scene = pixels.values.dtype.name, self._preparation.scene(self._tiles[number])
-        varied = self._augmentations[dtype](
+        tile = self._tiles[number]
+        varied = self._augmentations[tile.dtype](
             pixels.values,
             mask,
             pixels.valid.astype(np.uint8),
-            normalize=self._preparation.table(dtype, scene),
+            normalize=self._preparation.table(tile),
             rng=rng,
-            scene=scene,
+            scene=self._preparation.scene(tile),
             reference=None if self._references is None else self._references.draw(rng),
             another=lambda: self._another(number, rng=rng, distance=distance),
         )
@@ -300,9 +293,7 @@ class GridChips(Dataset[Chip]):
         number, window = self._windows[index]
         raster, label = self._files.get(number)
         values, valid = _mirrored(raster, window)
-        table = self._preparation.table(
-            values.dtype.name, self._preparation.scene(self._tiles[number])
-        )
+        table = self._preparation.table(self._tiles[number])
         return _chip(table.apply(values), label.read(window), valid)
 
 
@@ -341,8 +332,11 @@ class SeededSampler(Sampler[int]):
 def _mirrored(raster: Raster | CachedRaster, window: Window) -> Pixels:
     """Read a window; beyond the image, which is not valid, pixels are mirrored at its edge."""
     inside = window.common(Window(0, 0, raster.info.height, raster.info.width))
+    pixels = raster.read(inside)
+    if inside == window:
+        return pixels
     row, col, *_ = inside.within(window)
-    return raster.read(inside).mirrored(window.height, window.width, row=row, col=col)
+    return pixels.mirrored(window.height, window.width, row=row, col=col)
 
 
 def _chip(image: NDArray[np.float32], mask: NDArray[Any], valid: NDArray[Any]) -> Chip:

@@ -57,7 +57,11 @@ class CachedRaster:
 
     def read(self, window: Window) -> Pixels:
         """Return a window's pixels and where they hold data, as ``Raster.read`` does."""
-        return self._blocks.read(window)
+        pixels = self._blocks.read(window)
+        if not pixels.is_everywhere:
+            return pixels
+        # A broadcast mask takes no memory, but operations on it take much longer.
+        return Pixels(pixels.values, np.ones(pixels.valid.shape, dtype=bool))
 
     def _load(self, window: Window) -> Pixels:
         pixels = self._raster.read(window)

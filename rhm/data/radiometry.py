@@ -58,6 +58,11 @@ class Scaling:
             raise ValueError(f"black {self.low} must be below white {self.high} in every band")
 
     @classmethod
+    def of_bytes(cls, bands: int) -> "Scaling":
+        """Return the scaling of 8-bit imagery: the whole type."""
+        return cls("uint8", (0.0,) * bands, (255.0,) * bands)
+
+    @classmethod
     def measure(cls, histogram: Histogram) -> "Scaling":
         """Return the scaling of imagery with this histogram.
 
@@ -66,7 +71,7 @@ class Scaling:
         """
         bands = histogram.bands
         if histogram.dtype == np.uint8:
-            return cls("uint8", (0.0,) * bands, (255.0,) * bands)
+            return cls.of_bytes(bands)
         ends = histogram.quantile([_TAIL_SHARE, 1.0 - _TAIL_SHARE]).astype(np.float64)
         lows = ends[:, 0]
         highs = np.where(ends[:, 1] > lows, ends[:, 1], lows + 1.0)
@@ -78,7 +83,7 @@ class Scaling:
 
     def bytes_table(self) -> PixelMap:
         """Return the map from stored values to 8 bit, black 0 and white 255."""
-        return self.into(Scaling("uint8", (0.0,) * len(self.low), (255.0,) * len(self.low)))
+        return self.into(Scaling.of_bytes(len(self.low)))
 
     def into(self, other: "Scaling") -> PixelMap:
         """Return the map from the values of this imagery to those of ``other``, black to black."""

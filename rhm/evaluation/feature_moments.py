@@ -15,10 +15,9 @@ from rhm.analysis.moments import ClassMoments
 from rhm.analysis.taps import Taps, stages
 from rhm.data.catalog import Tile
 from rhm.data.labels import IGNORE, Label
-from rhm.data.radiometry import histogram_of
 from rhm.data.rasters.windows import Window
 from rhm.errors import AnalysisError
-from rhm.inference.tiling.stream import Tiling, input_scaling, network_input
+from rhm.inference.tiling.stream import Tiling, network_input
 from rhm.models.build import SegmentationModel
 
 _BUILDING_TRIES = 10
@@ -176,8 +175,7 @@ def _window(
         raise AnalysisError(f"{tile.image} has no label")
     with tile.open(scale) as raster, Label(tile.label, raster, scale=scale) as label:
         tile.check(raster)
-        scaling, _ = input_scaling(raster, spec)
-        scene = histogram_of(raster) if spec.standardize != "none" else None
+        table = spec.table_of(raster)
         height, width = raster.info.height, raster.info.width
         side = Tiling(tile=sampling.window_px, overlap=0).for_image(height, width).tile
         rows, cols = min(side, height), min(side, width)
@@ -188,7 +186,7 @@ def _window(
             if (mask == 1).any():
                 break
         pixels = raster.read(window)
-    image = network_input(pixels, spec.input_table(scaling, scene), side)
+    image = network_input(pixels, table, side)
     known = np.where(pixels.valid, mask, np.uint8(IGNORE))
     classes = np.pad(known, ((0, side - rows), (0, side - cols)), constant_values=IGNORE)
     if sampling.boundary_px:

@@ -19,7 +19,7 @@ from rhm.data.rasters.raster import Raster
 from rhm.errors import CatalogError
 from rhm.evaluation.scores import BOUNDARY_WIDTHS_M, Shift
 from rhm.inference.runtime.backends import DescribedNetwork
-from rhm.inference.tiling.stream import Grid, Tiling, input_scaling, predict_blocks
+from rhm.inference.tiling.stream import Grid, Tiling, predict_blocks
 from rhm.inference.tracing.components import trace
 from rhm.training.metrics import (
     BoundaryCounts,
@@ -96,7 +96,7 @@ def see(model: DescribedNetwork, tile: Tile, *, shift: Shift | None, tiling: Til
     scale = tile.scale_to(model.spec.gsd_m)
     with tile.open(scale) as raster, Label(tile.label, raster, scale=scale) as label:
         tile.check(raster)
-        scaling, _ = input_scaling(raster, model.spec)
+        scaling = model.spec.scaling_of(raster)
         pixels, probability = predict_image(
             model, raster, tile.name, scaling=scaling, shift=shift, tiling=tiling
         )
@@ -161,7 +161,7 @@ def predict_image(
         model: in ``eval`` mode.
         raster: the image, open on the model's grid.
         name: of the image, which with the shift's seed decides the shift.
-        scaling: the image's range, see ``input_scaling``.
+        scaling: the image's range, as the model's description has it.
         shift: under which it is seen, or None.
         tiling: tiles, overlap and batch.
 
@@ -174,8 +174,8 @@ def predict_image(
     pixels = raster.read()
     if shift is not None:
         pixels = shifted(shift, name, pixels)
-    standardizes = model.spec.standardize != "none"
-    table = model.spec.input_table(scaling, pixels.histogram() if standardizes else None)
+    scene = pixels.histogram() if model.spec.needs_histogram else None
+    table = model.spec.input_table(scaling, scene)
     height, width = pixels.valid.shape
     probability = np.empty((height, width), dtype=np.float32)
     for block in predict_blocks(model, pixels.part, Grid(height, width, tiling), table):

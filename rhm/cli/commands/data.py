@@ -1,24 +1,30 @@
 """``rhm data``: catalogs, and what a raster says of itself."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from rhm.cli.index_command import with_command_on_demand, with_layouts
 from rhm.cli.options import Bands, BlackIsNodata, Json, band_numbers
 from rhm.cli.output import emit, progress, say, table
 
-if TYPE_CHECKING:
-    from rhm.data.catalog import Source
+
+def _index() -> Any:
+    from rhm.data.layouts.indexers import LAYOUTS
+
+    return with_layouts(index, LAYOUTS)
+
 
 app = typer.Typer(
-    help="Catalogs of imagery, and what a raster says of itself.", no_args_is_help=True
+    cls=with_command_on_demand("index", _index),
+    help="Catalogs of imagery, and what a raster says of itself.",
+    no_args_is_help=True,
 )
 
 
-@app.command()
 def index(
-    kind: Annotated[str, typer.Argument(help="Layout: inria, spacenet or folder.")],
+    layout: Annotated[str, typer.Argument(help="One of the layouts below.")],
     folder: Annotated[Path, typer.Argument(help="Where the imagery lies.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The catalog.")] = Path(
         "catalog.parquet"
@@ -26,29 +32,20 @@ def index(
     val: Annotated[float, typer.Option(help="Share of each domain for validation.")] = 0.1,
     test: Annotated[float, typer.Option(help="Share of each domain for testing.")] = 0.2,
     seed: Annotated[int, typer.Option(min=0, help="Of the split.")] = 0,
-    domain: Annotated[str | None, typer.Option(help="Name of the one domain (folder).")] = None,
-    csv: Annotated[
-        Path | None, typer.Option("--table", help="CSV that lists images and labels (folder).")
-    ] = None,
-    group_pattern: Annotated[
-        str | None, typer.Option(help="Regular expression of the group in a name (folder).")
-    ] = None,
-    gsd: Annotated[
-        float | None,
-        typer.Option(min=0.001, help="Metres per pixel where files do not say (folder)."),
-    ] = None,
     black_is_nodata: BlackIsNodata = False,
     workers: Annotated[int, typer.Option(min=1, help="Files opened at once.")] = 1,
     json: Json = False,
+    **options: Any,
 ) -> None:
     """Find images and labels, check them, and write a catalog.
 
     Example: `rhm data index inria AerialImageDataset -o inria.parquet`
     """
     from rhm.data.catalog import Catalog
+    from rhm.data.layouts.indexers import LAYOUTS
     from rhm.data.summary import overview
 
-    sources = _sources(kind, folder, domain, csv, group_pattern, gsd, black_is_nodata)
+    sources = LAYOUTS[layout].sources(folder, black_is_nodata=black_is_nodata, **options)
     with progress("indexing", len(sources)) as advance:
         catalog = Catalog.build(sources, workers=workers, on_progress=lambda: advance(1))
     catalog = catalog.assign_splits({"val": val, "test": test}, seed=seed)
@@ -109,33 +106,6 @@ def inspect(
         found.append(facts)
     lines = [line for each in found for line in [*_facts(each), ""]]
     emit({"rasters": found}, lines[:-1], as_json=json)
-
-
-def _sources(
-    kind: str,
-    folder: Path,
-    domain: str | None,
-    csv: Path | None,
-    group_pattern: str | None,
-    gsd: float | None,
-    black_is_nodata: bool,
-) -> "list[Source]":
-    from rhm.data.layouts.indexers import INDEXERS
-
-    if kind not in INDEXERS:
-        raise typer.BadParameter(f"unknown layout '{kind}': choose {', '.join(INDEXERS)}")
-    options = {"domain": domain, "table": csv, "group_pattern": group_pattern, "gsd_m": gsd}
-    if kind == "folder":
-        return INDEXERS[kind](folder, black_is_nodata=black_is_nodata, **options)
-    if any(value is not None for value in options.values()):
-        raise typer.BadParameter("--domain, --table, --group-pattern and --gsd go with 'folder'")
-    return [_with_nodata(source, black_is_nodata) for source in INDEXERS[kind](folder)]
-
-
-def _with_nodata(source: "Source", black_is_nodata: bool) -> "Source":
-    from dataclasses import replace
-
-    return replace(source, black_is_nodata=black_is_nodata)
 
 
 def _facts(values: dict[str, Any]) -> list[str]:

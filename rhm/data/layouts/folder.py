@@ -13,9 +13,11 @@ import math
 import os
 import re
 from pathlib import Path
+from typing import Annotated
 
 from rhm.data.catalog import SPLITS, Source
 from rhm.data.labels import VECTOR_SUFFIXES
+from rhm.data.layouts.layout import DatasetLayout, LayoutOption
 from rhm.errors import CatalogError
 
 IMAGE_SUFFIXES = frozenset({".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".vrt"})
@@ -27,10 +29,20 @@ _SURPLUS = "surplus cells"
 def find_in_folder(
     folder: str | os.PathLike[str],
     *,
-    table: str | os.PathLike[str] | None = None,
-    domain: str | None = None,
-    group_pattern: str | None = None,
-    gsd_m: float | None = None,
+    table: Annotated[
+        str | os.PathLike[str] | None,
+        LayoutOption("CSV that lists images and labels.", kind=Path),
+    ] = None,
+    domain: Annotated[str | None, LayoutOption("Name of the one domain.")] = None,
+    group_pattern: Annotated[
+        str | None, LayoutOption("Regular expression of the group in a name.")
+    ] = None,
+    gsd_m: Annotated[
+        float | None,
+        LayoutOption(
+            "Metres per pixel where files do not say.", kind=float, flag="--gsd", minimum=0.001
+        ),
+    ] = None,
     black_is_nodata: bool = False,
 ) -> list[Source]:
     """Find images and labels in a folder, or read them from a table.
@@ -214,3 +226,9 @@ def _group(pattern: re.Pattern[str], image: Path) -> str:
     if match is None or match[1] is None:
         raise CatalogError(f"'{pattern.pattern}' does not match the name of {image}")
     return match[1]
+
+
+LAYOUT = DatasetLayout(
+    "images beside masks or footprints, in folders of your own or listed in a table (CSV)",
+    find_in_folder,
+)

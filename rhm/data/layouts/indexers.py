@@ -1,20 +1,48 @@
 """Indexers: functions that turn a folder of a known layout into a catalog."""
 
 import os
-from collections.abc import Callable
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
-from rhm.data.catalog import Catalog, Source
-from rhm.data.layouts.folder import find_in_folder
-from rhm.data.layouts.inria import find_inria
-from rhm.data.layouts.spacenet import find_spacenet
+import rhm.data.layouts
+from rhm.data.catalog import Catalog
+from rhm.data.layouts.layout import DatasetLayout
+from rhm.errors import ConfigError
 
-INDEXERS: dict[str, Callable[..., list[Source]]] = {
-    "inria": find_inria,
-    "spacenet": find_spacenet,
-    "folder": find_in_folder,
-}
-"""Functions that find images and labels, by the name of the layout."""
+
+def _found_here() -> dict[str, DatasetLayout]:
+    """Return the layouts of this folder: each module that defines a ``LAYOUT`` is one."""
+    names = {f"{__package__}.{module.name}" for module in iter_modules(rhm.data.layouts.__path__)}
+    modules = map(import_module, sorted(names - {__name__}))
+    return {
+        module.__name__.rpartition(".")[2]: module.LAYOUT
+        for module in modules
+        if hasattr(module, "LAYOUT")
+    }
+
+
+LAYOUTS: dict[str, DatasetLayout] = _found_here()
+"""Layouts, by the names of their modules."""
+
+
+def index_dataset(layout: str, folder: str | os.PathLike[str], **options: Any) -> Catalog:
+    """Catalogue a dataset in one of the ``LAYOUTS``.
+
+    Args:
+        layout: name of the layout.
+        folder: folder of the dataset.
+        options: options of the layout, and ``black_is_nodata``; see ``DatasetLayout.sources``.
+
+    Raises:
+        ConfigError: the layout is unknown.
+        CatalogError: the folder lacks this layout, or an option does not fit.
+        RasterError: an image or mask cannot be read, or their sizes differ.
+        VectorError: footprints cannot be read, or cannot be placed on their image.
+    """
+    if layout not in LAYOUTS:
+        raise ConfigError(f"unknown layout '{layout}': choose {', '.join(LAYOUTS)}")
+    return Catalog.build(LAYOUTS[layout].sources(folder, **options))
 
 
 def index_inria(folder: str | os.PathLike[str]) -> Catalog:
@@ -24,7 +52,7 @@ def index_inria(folder: str | os.PathLike[str]) -> Catalog:
         CatalogError: the folder lacks this layout, or a training tile has no label.
         RasterError: an image or mask cannot be read, or their sizes differ.
     """
-    return Catalog.build(find_inria(folder))
+    return index_dataset("inria", folder)
 
 
 def index_spacenet(folder: str | os.PathLike[str], **options: Any) -> Catalog:
@@ -39,7 +67,7 @@ def index_spacenet(folder: str | os.PathLike[str], **options: Any) -> Catalog:
         RasterError: an image cannot be read.
         VectorError: footprints cannot be read.
     """
-    return Catalog.build(find_spacenet(folder, **options))
+    return index_dataset("spacenet", folder, **options)
 
 
 def index_folder(folder: str | os.PathLike[str], **options: Any) -> Catalog:
@@ -54,4 +82,4 @@ def index_folder(folder: str | os.PathLike[str], **options: Any) -> Catalog:
         RasterError: an image or mask cannot be read, or their sizes differ.
         VectorError: footprints cannot be read, or cannot be placed on their image.
     """
-    return Catalog.build(find_in_folder(folder, **options))
+    return index_dataset("folder", folder, **options)

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 from rhm.data.catalog import Source
+from rhm.data.layouts.layout import DatasetLayout
 from rhm.errors import CatalogError
 
 _NAME = re.compile(r"(?P<city>[a-z]+(?:-[a-z])?)(?P<number>\d+)")
@@ -68,3 +69,8 @@ def _tiles(folder: Path) -> list[tuple[Path, str, int]]:
         if match:
             found.append((image, match["city"], int(match["number"])))
     return sorted(found, key=lambda tile: tile[1:])
+
+
+LAYOUT = DatasetLayout(
+    "the Inria Aerial Image Labeling dataset, by its official folders", find_inria
+)

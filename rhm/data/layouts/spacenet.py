@@ -17,8 +17,10 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Annotated
 
 from rhm.data.catalog import Source
+from rhm.data.layouts.layout import DatasetLayout, LayoutOption
 from rhm.errors import CatalogError
 
 PRODUCTS = ("RGB-PanSharpen", "PS-RGB", "3band", "global_monthly")
@@ -32,9 +34,18 @@ _AREAS = {"013022223130": "AOI_1_RIO", "013022223132": "AOI_1_RIO", "01302222313
 
 _Key = tuple[str, str]
 
+_Products = Annotated[
+    Sequence[str],
+    LayoutOption(
+        "Product of the images wanted, such as MUL-PanSharpen; may be repeated.",
+        kind=list[str],
+        flag="--product",
+    ),
+]
+
 
 def find_spacenet(
-    folder: str | os.PathLike[str], *, products: Sequence[str] = PRODUCTS
+    folder: str | os.PathLike[str], *, products: _Products = PRODUCTS
 ) -> list[Source]:
     """Find images and labels anywhere below ``folder``.
 
@@ -114,3 +125,6 @@ def _by_key(paths: Iterable[Path]) -> dict[_Key, Path]:
             raise CatalogError(f"{found[key]} and {path} both belong to the same tile: keep one")
         found[key] = path
     return found
+
+
+LAYOUT = DatasetLayout("SpaceNet 1, 2 and 7, by their official file names", find_spacenet)

@@ -1,7 +1,7 @@
 """A cache of decoded blocks of images and labels."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 import numpy as np
@@ -67,36 +67,66 @@ class Blocks:
     def read(self, window: Window) -> Pixels:
         """Return a window, its values in memory of its own; beyond the edges it is blank."""
         row, col, height, width = window
-        top, left = row % self._rows, col % self._cols
+        block_row, top = divmod(row, self._rows)
+        block_col, left = divmod(col, self._cols)
+        bottom, right = top + height, left + width
         inside = 0 <= row <= self._height - height and 0 <= col <= self._width - width
-        if inside and top + height <= self._rows and left + width <= self._cols:
-            block = self._block(row - top, col - left)
-            values, valid = part = block.part(Window(top, left, height, width))
-            return Pixels(values.copy(), valid if part.is_everywhere else valid.copy())
-        return self._joined(window)
+        if inside and bottom <= self._rows and right <= self._cols:
+            block = self._block(block_row, block_col)
+            part = np.s_[top:bottom, left:right]
+            values = block.values[part].copy()
+            if block.is_everywhere:
+                return Pixels.everywhere(values)
+            return Pixels(values, block.valid[part].copy())
+        return self._joined(window, inside)
 
-    def _joined(self, window: Window) -> Pixels:
-        seen = window.common(Window(0, 0, self._height, self._width))
-        parts = []
-        for block in seen.blocks(self._rows, self._cols):
-            shown = block.common(seen)
-            part = self._block(block.row, block.col).part(shown.within(block))
-            parts.append((part, shown.within(window)))
-        if seen == window and all(part.is_everywhere for part, _ in parts):
-            values = np.empty((window.height, window.width, self._bands), self._dtype)
-            for part, place in parts:
-                values[place.slices] = part.values
+    def _joined(self, window: Window, inside: bool) -> Pixels:
+        row, col, height, width = window
+        across = list(_spans(col, width, self._width, self._cols))
+        parts = [
+            (self._block(block_row, block_col), (rows, cols), (to_rows, to_cols))
+            for block_row, rows, to_rows in _spans(row, height, self._height, self._rows)
+            for block_col, cols, to_cols in across
+        ]
+        make = np.empty if inside else np.zeros
+        values = make((height, width, self._bands), self._dtype)
+        for block, part, place in parts:
+            values[place] = block.values[part]
+        if inside and all(block.is_everywhere for block, _, _ in parts):
             return Pixels.everywhere(values)
-        joined = Pixels.blank(window.height, window.width, self._bands, self._dtype)
-        for part, place in parts:
-            joined.put(part, place)
-        return joined
+        valid = np.zeros((height, width), dtype=bool)
+        for block, part, place in parts:
+            valid[place] = block.valid[part]
+        return Pixels(values, valid)
 
-    def _block(self, row: int, col: int) -> Pixels:
-        """Return the block that begins at a row and a column of the image."""
-
+    def _block(self, block_row: int, block_col: int) -> Pixels:
         def load() -> Pixels:
-            height, width = self._height - row, self._width - col
-            return self._load(Window(row, col, min(self._rows, height), min(self._cols, width)))
+            row, col = block_row * self._rows, block_col * self._cols
+            height = min(self._rows, self._height - row)
+            return self._load(Window(row, col, height, min(self._cols, self._width - col)))
 
-        return self._cache.get((self._key, row, col), load)
+        return self._cache.get((self._key, block_row, block_col), load)
+
+
+def _spans(first: int, length: int, limit: int, size: int) -> Iterator[tuple[int, slice, slice]]:
+    """Yield the blocks that a window meets along an axis.
+
+    Args:
+        first: where the window begins.
+        length: of the window.
+        limit: of the axis.
+        size: of a block.
+
+    Yields:
+        A block's number, what the window shows of it, and where in the window.
+    """
+    start, end = max(0, first), min(limit, first + length)
+    while start < end:
+        number = start // size
+        stop = min(end, (number + 1) * size)
+        yield (
+            number,
+            slice(start - number * size, stop - number * size),
+            slice(start - first, stop - first),
+        )
+        start = stop

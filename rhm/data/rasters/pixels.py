@@ -1,5 +1,6 @@
-"""Pixels of an image together with where they hold data."""
+"""Pixels of an image together with their validity mask."""
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,11 +11,11 @@ from rhm.data.rasters.windows import Window
 
 
 class Pixels(NamedTuple):
-    """Pixels of an image and where they hold data; ``values, valid = pixels`` takes them apart.
+    """Pixels of an image and their validity mask; ``values, valid = pixels`` unpacks them.
 
     Attributes:
-        values: (H, W, bands), as they are stored.
-        valid: (H, W) bool; it may be read-only.
+        values: (H, W, bands), as stored.
+        valid: (H, W) bool, False where a pixel has no data; may be read-only.
     """
 
     values: NDArray[Any]
@@ -22,49 +23,49 @@ class Pixels(NamedTuple):
 
     @classmethod
     def blank(cls, height: int, width: int, bands: int, dtype: DTypeLike) -> "Pixels":
-        """Return pixels that are zero and hold no data."""
+        """Return pixels that are zero and not valid."""
         return cls(np.zeros((height, width, bands), dtype), np.zeros((height, width), dtype=bool))
 
     @classmethod
     def everywhere(cls, values: NDArray[Any]) -> "Pixels":
-        """Return pixels that all hold data, which takes no memory to say."""
-        return cls(values, np.broadcast_to(np.True_, values.shape[:2]))
+        """Return pixels that are all valid, with a mask that takes no memory."""
+        return cls(values, _everywhere(*values.shape[:2]))
 
     @property
     def is_everywhere(self) -> bool:
-        """Whether these come from ``everywhere``; others may be valid everywhere as well."""
-        # What is broadcast from one value has no strides.
+        """Whether ``everywhere`` made these pixels; others may be entirely valid, too."""
+        # An array that is broadcast from a single value has no strides.
         return not any(self.valid.strides)
 
     @property
     def nbytes(self) -> int:
-        """The memory that they take, in bytes."""
+        """Memory that values and mask take, in bytes."""
         return self.values.nbytes + (0 if self.is_everywhere else self.valid.nbytes)
 
     def part(self, window: Window) -> "Pixels":
-        """Return the pixels of a window inside these; they share memory."""
+        """Return the pixels of a window inside these, as views of the same memory."""
         return Pixels(self.values[window.slices], self.valid[window.slices])
 
     def put(self, part: "Pixels", window: Window) -> None:
-        """Write pixels of a window's size into these, at the window."""
+        """Overwrite the pixels of a window with others of its size."""
         self.values[window.slices], self.valid[window.slices] = part
 
     def mirrored(self, height: int, width: int, *, row: int = 0, col: int = 0) -> "Pixels":
-        """Return (height, width) pixels that show these, and around them their mirror image.
+        """Return (height, width) pixels that contain these, surrounded by their mirror image.
 
-        A network never sees what lies beyond an image, but something must stand there. Black
-        would be a sight of its own, which the network learns to live with where training chips
-        reach beyond their image, and meets unprepared where they do not.
+        Training and prediction both fill what lies beyond the edge of an image in this way. Black
+        would be a pattern of its own, and a network that rarely saw it in training would be
+        misled by it in prediction.
 
         Args:
-            height: of the result.
-            width: of the result.
-            row: of the result in which these pixels begin.
-            col: of the result in which these pixels begin.
+            height: rows of the result.
+            width: columns of the result.
+            row: row of the result in which these pixels begin.
+            col: column of the result in which these pixels begin.
 
         Returns:
-            Pixels of which those of the mirror image are not valid; these themselves where
-            nothing is missing.
+            Pixels that are not valid in the mirror image; these pixels themselves if they
+            already have that size.
         """
         rows, cols = self.valid.shape
         if (rows, cols) == (height, width):
@@ -77,6 +78,12 @@ class Pixels(NamedTuple):
         """Count the values of the valid pixels.
 
         Raises:
-            TypeError: they are of none of ``rhm.colour.levels.DTYPES``.
+            TypeError: their dtype is none of ``rhm.colour.levels.DTYPES``.
         """
         return Histogram.of(self.values, valid=self.valid)
+
+
+@lru_cache(maxsize=64)
+def _everywhere(height: int, width: int) -> NDArray[np.bool_]:
+    # numpy takes as long to broadcast as to copy a chip.
+    return np.broadcast_to(np.True_, (height, width))

@@ -21,14 +21,14 @@ class Window(NamedTuple):
         return slice(self.row, self.row + self.height), slice(self.col, self.col + self.width)
 
     def common(self, other: "Window") -> "Window":
-        """Return where two windows overlap; where they do not, a side is zero or negative."""
+        """Return the overlap of two windows; without one, a side is zero or negative."""
         row, col = max(self.row, other.row), max(self.col, other.col)
         bottom = min(self.row + self.height, other.row + other.height)
         right = min(self.col + self.width, other.col + other.width)
         return Window(row, col, bottom - row, right - col)
 
     def blocks(self, height: int, width: int) -> Iterator["Window"]:
-        """Yield the blocks (height, width) of a grid from (0, 0) that this window meets."""
+        """Yield the blocks that this window touches, of a grid of (height, width) from (0, 0)."""
         if self.height <= 0 or self.width <= 0:
             return
         for row in range(self.row - self.row % height, self.row + self.height, height):
@@ -36,8 +36,8 @@ class Window(NamedTuple):
                 yield Window(row, col, height, width)
 
     def within(self, outer: "Window") -> "Window":
-        """Return this window with its corner counted from that of another."""
-        return self._replace(row=self.row - outer.row, col=self.col - outer.col)
+        """Return this window in coordinates that begin at the corner of another."""
+        return Window(self.row - outer.row, self.col - outer.col, self.height, self.width)
 
 
 def starts(length: int, tile: int, overlap: int) -> list[int]:

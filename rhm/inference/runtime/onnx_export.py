@@ -151,7 +151,7 @@ def _check_options(tile: int, overlap: int, dtype: str | None, opset: int) -> No
 
 
 def _check_model(spec: ModelSpec) -> None:
-    if spec.standardize != "none":
+    if spec.needs_histogram:
         raise ModelFileError(
             f"the model brings each scene to one appearance ({spec.standardize}), which takes the "
             "whole scene: a model of tiles cannot carry that; use `rhm predict`"
@@ -166,14 +166,13 @@ def _scaling(spec: ModelSpec, dtype: str | None) -> Scaling:
     """Return the range in which the model is to see imagery."""
     known = [each for each in DTYPES if each in spec.scalings]
     dtype = dtype or next(iter(known), "uint8")
-    if dtype in spec.scalings:
-        return spec.scalings[dtype]
-    if dtype == "uint8":
-        return Scaling(dtype, (0.0,) * spec.bands, (255.0,) * spec.bands)
-    raise ModelFileError(
-        f"the model stores no range for {dtype} imagery: choose "
-        f"{' or '.join(dict.fromkeys([*known, 'uint8']))}"
-    )
+    scaling = spec.known_scaling(dtype)
+    if scaling is None:
+        raise ModelFileError(
+            f"the model stores no range for {dtype} imagery: choose "
+            f"{' or '.join(dict.fromkeys([*known, 'uint8']))}"
+        )
+    return scaling
 
 
 def _metadata(spec: ModelSpec, scaling: Scaling, tile: int, overlap: int) -> dict[str, str]:

@@ -15,16 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rhm.colour.lookup import PixelMap
-from rhm.data.radiometry import Scaling, histogram_of
 from rhm.data.rasters.band_order import bands_first
 from rhm.data.rasters.pixels import Pixels
-from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import Window, blend_weights, starts
 from rhm.errors import ModelFileError
 from rhm.inference.runtime.tta import Network, averaged_over_views
 from rhm.inference.settings.tile_config import Tiling as Tiling
 from rhm.inference.tiling.prefetch import ahead
-from rhm.models.spec import ModelSpec
 
 # One batch waits while the next is read.
 _BATCHES_AHEAD = 1
@@ -241,28 +238,3 @@ def network_input(pixels: Pixels, table: PixelMap, side: int) -> Tensor:
         (bands, side, side) float32.
     """
     return torch.from_numpy(bands_first(table.apply(pixels.mirrored(side, side).values)))
-
-
-def input_scaling(raster: Raster, spec: ModelSpec | None) -> tuple[Scaling, bool]:
-    """Return the range, black to white, in which a model sees a raster.
-
-    A range that the model stores for the raster's dtype is applied as it is. For another dtype
-    the raster's own range is measured: all that can be done, and worth saying.
-
-    Args:
-        raster: the scene.
-        spec: the model's description; None for a network that wants shares of the range.
-
-    Returns:
-        The range, and whether it was measured on this raster.
-
-    Raises:
-        ModelFileError: the raster has another number of bands than the model takes.
-        RasterError: the raster cannot be read.
-    """
-    if spec is not None:
-        spec.check_bands(len(raster.info.bands), raster.info.path)
-        stored = spec.scalings.get(raster.info.dtype)
-        if stored is not None:
-            return stored, False
-    return Scaling.measure(histogram_of(raster)), raster.info.dtype != "uint8"

@@ -3,14 +3,24 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from rhm.data import Catalog, index_folder, index_inria, index_spacenet
-from rhm.data.layouts.indexers import INDEXERS
+import rhm.data.layouts
+from rhm.data import Catalog, index_dataset, index_folder, index_inria, index_spacenet
+from rhm.data.layouts.indexers import LAYOUTS
+from rhm.errors import ConfigError
 from tests.data.imagery import write_raster
 
 
-def test_every_layout_has_its_door() -> None:
-    assert set(INDEXERS) == {"inria", "spacenet", "folder"}
+def test_every_module_of_the_folder_that_declares_a_layout_is_one() -> None:
+    folder = Path(rhm.data.layouts.__file__).parent
+    declaring = {path.stem for path in folder.glob("*.py") if "\nLAYOUT = " in path.read_text()}
+    assert set(LAYOUTS) == declaring == {"inria", "spacenet", "folder"}
+
+
+def test_an_unknown_layout_is_refused_and_the_known_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown layout 'xview': choose folder, inria, spacenet"):
+        index_dataset("xview", tmp_path)
 
 
 def test_inria_and_spacenet_and_folders_become_catalogs(tmp_path: Path) -> None:
@@ -31,3 +41,5 @@ def test_inria_and_spacenet_and_folders_become_catalogs(tmp_path: Path) -> None:
     assert inria.tiles[0].building_fraction == 0.25
     assert index_spacenet(tmp_path / "vegas").domains == ["AOI_2_Vegas"]
     assert index_folder(train, domain="here").domains == ["here"]
+    black = index_dataset("spacenet", tmp_path / "vegas", black_is_nodata=True)
+    assert [tile.black_is_nodata for tile in black.tiles] == [True]

@@ -17,7 +17,8 @@ from rhm.inference import network_for, predict_raster
 from rhm.inference.runtime.backends import OnnxBackend, TorchBackend
 from rhm.inference.runtime.onnx_graph import _pooled
 from rhm.inference.runtime.runtimes import RUNTIMES
-from rhm.models.build import ARCHITECTURES, SegmentationModel
+from rhm.models.architectures import ARCHITECTURES
+from rhm.models.build import SegmentationModel
 from tests.inference.networks import built, needs_onnx
 
 KINDS = [

@@ -14,7 +14,7 @@ from rhm.data.radiometry import Scaling
 from rhm.data.rasters.gdal_options import quiet_about_georeference
 from rhm.errors import ConfigError, ModelFileError, OutputError
 from rhm.inference import export_onnx, predict_raster
-from rhm.models.build import ARCHITECTURES
+from rhm.models.architectures import ARCHITECTURES
 from rhm.models.spec import ModelSpec
 from tests.inference.networks import built, needs_onnx
 
@@ -136,7 +136,7 @@ def test_every_architecture_is_exported(architecture: str, tmp_path: Path) -> No
     model = built(architecture, head="cosine", scalings={"uint8": UINT8}, gsd_m=0.3)
     written = export_onnx(model, tmp_path / "model.onnx", tile=128)
     tiles = np.stack([noise(UINT8, 128)] * 2)
-    table = model.spec.tables()["uint8"]
+    table = model.spec.input_table("uint8")
     given = torch.from_numpy(np.stack([table.apply(tile) for tile in tiles]))
     with torch.inference_mode():
         expected = model(given.permute(0, 3, 1, 2)).sigmoid().numpy()
