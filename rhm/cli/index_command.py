@@ -21,14 +21,14 @@ def with_command_on_demand(name: str, build: Callable[[], Any]) -> type[TyperGro
         build: function that returns the command.
     """
 
-    class Group(TyperGroup):
+    class GroupWithOneOnDemand(TyperGroup):
         def list_commands(self, ctx: Any) -> list[str]:
             return [name, *super().list_commands(ctx)]
 
         def get_command(self, ctx: Any, cmd_name: str) -> Any:
             return build() if cmd_name == name else super().get_command(ctx, cmd_name)
 
-    return Group
+    return GroupWithOneOnDemand
 
 
 def with_layouts(command: Callable[..., None], layouts: "Mapping[str, DatasetLayout]") -> Any:

@@ -10,7 +10,8 @@ import shapely
 
 from rhm.data import Catalog
 from rhm.evaluation.examples import choose_examples
-from rhm.evaluation.tile_scores import Shift, TileScores, count, see
+from rhm.evaluation.scores import Shift
+from rhm.evaluation.tile_scores import TileScores, count, see
 from rhm.inference.tiling.stream import Tiling
 from rhm.models.build import SegmentationModel
 
@@ -29,16 +30,17 @@ def test_the_best_the_median_and_the_worst_are_shown(
 ) -> None:
     examples = choose_examples(bright, scored, None, TILING)
     ious = sorted((each.pixels.iou for each in scored), reverse=True)
-    assert [each.kind for each in examples] == ["best", "median", "worst"]
-    assert [each.iou for each in examples] == [ious[0], ious[len(ious) // 2], ious[-1]]
-    assert len({each.image for each in examples}) == 3
+    assert [each.example.kind for each in examples] == ["best", "median", "worst"]
+    assert [each.example.iou for each in examples] == [ious[0], ious[len(ious) // 2], ious[-1]]
+    assert len({each.example.image for each in examples}) == 3
 
 
 def test_an_image_is_shown_once_where_there_are_few(
     bright: SegmentationModel,
     scored: list[TileScores],
 ) -> None:
-    assert [each.kind for each in choose_examples(bright, scored[:1], None, TILING)] == ["best"]
+    (only,) = choose_examples(bright, scored[:1], None, TILING)
+    assert only.example.kind == "best"
     assert choose_examples(bright, [], None, TILING) == []
 
 
@@ -47,8 +49,8 @@ def test_picks_are_shown_as_what_they_were_picked_for(
     scored: list[TileScores],
 ) -> None:
     picks = {"worst": scored[0].tile.name, "best": "not there"}
-    (example,) = choose_examples(bright, scored, None, TILING, picks=picks)
-    assert (example.kind, example.name) == ("worst", scored[0].tile.name)
+    (picture,) = choose_examples(bright, scored, None, TILING, picks=picks)
+    assert (picture.example.kind, picture.example.name) == ("worst", scored[0].tile.name)
 
 
 def test_a_picture_is_the_image_and_its_outlines_lie_in_it(
@@ -56,19 +58,19 @@ def test_a_picture_is_the_image_and_its_outlines_lie_in_it(
     scored: list[TileScores],
     tmp_path: Path,
 ) -> None:
-    example = choose_examples(bright, scored, None, TILING)[0]
-    example.save(tmp_path)
+    picture = choose_examples(bright, scored, None, TILING)[0]
+    picture.save(tmp_path)
+    example = picture.example
     written = cv2.imread(str(tmp_path / example.image))
     assert written is not None
-    np.testing.assert_array_equal(written[..., ::-1], example.pixels)
+    np.testing.assert_array_equal(written[..., ::-1], picture.pixels)
     tile = next(each.tile for each in scored if each.tile.name == example.name)
     seen = see(bright, tile, shift=None, tiling=TILING)
-    np.testing.assert_array_equal(example.pixels, seen.pixels)
+    np.testing.assert_array_equal(picture.pixels, seen.pixels)
     drawn = [shapely.Polygon(rings[0], rings[1:]) for rings in example.truth]
     area = sum(each.area for each in drawn)
     assert area == pytest.approx(shapely.area(seen.true_objects).sum(), rel=0.05)
-    values = example.to_dict()
-    assert (values["width"], values["height"], values["image"]) == (96, 96, example.image)
+    assert (example.width, example.height) == (96, 96)
 
 
 def test_names_of_domains_make_no_folders(
@@ -76,8 +78,8 @@ def test_names_of_domains_make_no_folders(
     scored: list[TileScores],
 ) -> None:
     hostile = replace(scored[0], tile=replace(scored[0].tile, domain="../a b/<c>"))
-    (example,) = choose_examples(bright, [hostile], Shift("gamma", 1), TILING)
-    folder, _, name = example.image.partition("/")
+    (picture,) = choose_examples(bright, [hostile], Shift("gamma", 1), TILING)
+    folder, _, name = picture.example.image.partition("/")
     assert folder == "examples"
     assert "/" not in name
     assert "gamma" in name

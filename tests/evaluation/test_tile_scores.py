@@ -13,15 +13,17 @@ from rhm.colour.histogram import Histogram
 from rhm.colour.shifts import SHIFTS
 from rhm.data import Catalog
 from rhm.data.catalog import Tile
+from rhm.data.rasters.pixels import Pixels
 from rhm.errors import CatalogError
+from rhm.evaluation.scores import Shift
 from rhm.evaluation.tile_scores import (
     LEVELS,
     MIN_OBJECT_PX,
     Seen,
-    Shift,
     count,
     pooled_histogram,
     see,
+    shifted,
 )
 from rhm.inference.tiling.stream import Tiling
 from rhm.models.build import SegmentationModel
@@ -94,26 +96,27 @@ def test_buildings_too_small_to_count_are_not_counted(tile: Tile) -> None:
 @pytest.mark.parametrize("family", SHIFTS)
 def test_a_shift_is_a_map_of_values_and_its_seeds(family: str) -> None:
     rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (30, 30, 3)).astype(np.uint8)
-    valid = rng.random((30, 30)) < 0.9
+    values = rng.integers(0, 256, (30, 30, 3)).astype(np.uint8)
+    pixels = Pixels(values, rng.random((30, 30)) < 0.9)
     shift = Shift(family, 3)
-    moved = shift.apply("a", pixels, valid)
-    np.testing.assert_array_equal(moved, shift.apply("a", pixels, valid))
-    np.testing.assert_array_equal(moved[~valid], pixels[~valid])
-    assert (moved != shift.apply("b", pixels, valid)).any()
-    assert (moved != Shift(family, 4).apply("a", pixels, valid)).any()
+    moved, valid = shifted(shift, "a", pixels)
+    np.testing.assert_array_equal(valid, pixels.valid)
+    np.testing.assert_array_equal(moved, shifted(shift, "a", pixels).values)
+    np.testing.assert_array_equal(moved[~valid], values[~valid])
+    assert (moved != shifted(shift, "b", pixels).values).any()
+    assert (moved != shifted(Shift(family, 4), "a", pixels).values).any()
     # The same pixel becomes the same pixel, wherever it lies.
     order = rng.permutation(900)
-    scattered = pixels.reshape(-1, 3)[order].reshape(30, 30, 3)
+    scattered = values.reshape(-1, 3)[order].reshape(30, 30, 3)
     mask = valid.reshape(-1)[order].reshape(30, 30)
-    again = shift.apply("a", scattered, mask).reshape(-1, 3)
+    again = shifted(shift, "a", Pixels(scattered, mask)).values.reshape(-1, 3)
     np.testing.assert_array_equal(again, moved.reshape(-1, 3)[order])
 
 
 def test_without_valid_pixels_nothing_is_shifted() -> None:
-    pixels = np.full((4, 4, 3), 9, np.uint8)
-    nothing = np.zeros((4, 4), bool)
-    np.testing.assert_array_equal(Shift("gamma", 0).apply("a", pixels, nothing), pixels)
+    values = np.full((4, 4, 3), 9, np.uint8)
+    pixels = Pixels(values, np.zeros((4, 4), bool))
+    np.testing.assert_array_equal(shifted(Shift("gamma", 0), "a", pixels).values, values)
 
 
 def test_images_are_pooled_as_if_they_were_one(

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from rhm.inference.batch import SceneResult, predict_scenes
-from rhm.inference.plan import PredictionConfig
-from rhm.inference.tiling.stream import Tiling
+from rhm.inference.prediction_config import PredictionConfig
 from tests.data.imagery import noise, write_raster
 
-CONFIG = PredictionConfig(tiling=Tiling(tile=64, overlap=16))
+CONFIG = PredictionConfig(tile=64, overlap=16)
 
 
 class Half(nn.Module):

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from rhm.inference.estimate import estimate
-from rhm.inference.plan import PredictionConfig, plan_prediction
+from rhm.inference.plan import plan_prediction
+from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.scenes import predict_scene
-from rhm.inference.tiling.stream import Tiling
 from tests.data.imagery import noise, write_raster
 
 
@@ -31,7 +31,7 @@ def test_the_tiles_are_those_that_will_be_predicted(
     tmp_path: Path, dtype: str, views: bool
 ) -> None:
     scene = write_raster(tmp_path / "scene.tif", noise(210, 150))
-    config = PredictionConfig(tiling=Tiling(tile=64, overlap=16, views=views), dtype=dtype)
+    config = PredictionConfig(tile=64, overlap=16, views=views, dtype=dtype)
     model = Counting()
     cost = estimate(model, plan_prediction(model, scene, tmp_path / "out", config))
     assert not (tmp_path / "out").exists()
@@ -49,7 +49,7 @@ def test_larger_scenes_cost_in_proportion(tmp_path: Path) -> None:
     found = []
     for height in (64, 640):
         scene = write_raster(tmp_path / f"{height}.tif", noise(height, 64))
-        config = PredictionConfig(tiling=Tiling(tile=64, overlap=0))
+        config = PredictionConfig(tile=64, overlap=0)
         model = Counting()
         found.append(estimate(model, plan_prediction(model, scene, tmp_path, config)))
     small, large = found

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from rhm.data.radiometry import Scaling
 from rhm.errors import ConfigError, ModelFileError, OutputError
-from rhm.inference.plan import Outputs, Plan, PredictionConfig, plan_prediction
+from rhm.inference.plan import Outputs, Plan, plan_prediction
 from rhm.inference.polygons import PolygonConfig
-from rhm.inference.tiling.stream import Tiling
+from rhm.inference.prediction_config import PredictionConfig
 from rhm.models.spec import ModelSpec
 from tests.data.imagery import noise, write_raster
 
@@ -77,7 +77,7 @@ def test_the_same_prediction_has_the_same_fingerprint(scene: Path) -> None:
 CHANGES: dict[str, tuple[Any, PredictionConfig]] = {
     "weights": (Network(weight=2.0), PredictionConfig()),
     "description": (Network(replace(SPEC, mean=(0.4,))), PredictionConfig()),
-    "tiling": (Network(), PredictionConfig(tiling=Tiling(tile=64, overlap=16))),
+    "tiling": (Network(), PredictionConfig(tile=64, overlap=16)),
     "bands": (Network(), PredictionConfig(bands=(3, 2, 1))),
     "nodata": (Network(), PredictionConfig(black_is_nodata=True)),
     "dtype": (Network(), PredictionConfig(dtype="uint8")),
