@@ -59,9 +59,9 @@ def demo(
 
     Example: `rhm demo -o demo`
     """
-    from rhm.cli.commands.evaluate import score_lines
+    from rhm.cli.commands.evaluate import score_lines, scored
     from rhm.data.catalog import Catalog
-    from rhm.evaluation.evaluator import evaluate_model, picks_of
+    from rhm.evaluation.evaluator import picks_of
     from rhm.evaluation.scores import Shift
     from rhm.inference.polygons import PolygonConfig
     from rhm.inference.scenes import predict_raster
@@ -73,24 +73,20 @@ def demo(
     catalog = Catalog.load(story.catalog)
     say(f"training on {story.source}, predicting {', '.join(story.targets)}")
     bank = _bank(catalog, story, output / "target.bank")
+    work = {
+        "split": "test",
+        "domains": [story.source, *story.targets],
+        "shifts": [Shift("monotone", seed)],
+    }
     runs: list[Run] = []
     results: list[Scores] = []
     for method in METHODS:
         run = _train(method, story, bank, output, steps=steps, seed=seed)
         runs.append(run)
         say(f"evaluating {run.folder.name}")
-        results.append(
-            evaluate_model(
-                load_model(run.model),
-                catalog,
-                run.evaluation,
-                name=run.folder.name,
-                catalog_path=str(story.catalog),
-                domains=[story.source, *story.targets],
-                shifts=[Shift("monotone", seed)],
-                picks=picks_of(results[0]) if results else None,
-            )
-        )
+        picks = picks_of(results[0]) if results else None
+        told: dict[str, Any] = {"catalog_path": str(story.catalog), "picks": picks}
+        results.append(scored(run.folder, run.evaluation, catalog, work, **told))
     predictions = []
     model = load_model(runs[-1].model)
     polygons = PolygonConfig(model.spec.threshold, min_area_m2=10.0, simplify_m=0.5)

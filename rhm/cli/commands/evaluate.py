@@ -49,11 +49,12 @@ def evaluate(
     if output is not None and len(models) > 1:
         raise typer.BadParameter("--output goes with one model")
     listed, place = Catalog.load(catalog), chosen.make(RuntimeConfig)
-    told: dict[str, Any] = {"catalog_path": str(catalog), "tiling": Tiling(views=views)}
+    tiling = Tiling(views=views)
     results: list[Scores] = []
     for path in models:
         picks = picks_of(results[0]) if results else None
-        results.append(_scored(path, output, listed, work, place, picks=picks, **told))
+        told = {"catalog_path": str(catalog), "picks": picks}
+        results.append(scored(path, output, listed, work, place=place, tiling=tiling, **told))
     emit({"runs": [plain(scores) for scores in results]}, score_lines(results), as_json=json)
 
 
@@ -76,17 +77,27 @@ def _work(
     }
 
 
-def _scored(
+def scored(
     path: Path,
     output: Path | None,
     listed: "Catalog",
     work: dict[str, Any],
-    place: RuntimeConfig,
     *,
-    tiling: Tiling,
+    place: RuntimeConfig = RuntimeConfig(),  # noqa: B008 - it is frozen
+    tiling: Tiling = Tiling(),  # noqa: B008
     **told: Any,
 ) -> "Scores":
-    """Score a model by the runtime that would predict as much, unless another one is asked for."""
+    """Score a model with the runtime that would predict as much, unless another one is asked for.
+
+    Args:
+        path: path of the model file, or folder of the run.
+        output: folder for the scores; by default, ``evaluation`` in the folder of the run.
+        listed: catalog of the images.
+        work: which images are scored, as keywords of ``evaluate_model``.
+        place: device and runtime.
+        tiling: how the images are cut.
+        told: further keywords of ``evaluate_model``.
+    """
     from rhm.evaluation.evaluator import amount_of_work, evaluate_model, pixels_of_work
     from rhm.inference.runtime.selection import network_for
     from rhm.models.model_file import load_model
