@@ -100,11 +100,11 @@ def test_what_no_head_can_be_is_refused(settings: dict[str, object], told: str) 
     ("settings", "told"),
     [
         ({"architecture": "vnet"}, "unknown architecture: choose unet, unetplusplus"),
-        ({"encoder": "resnet19"}, "timm knows no encoder 'resnet19'; near: "),
+        ({"encoder": "resnet19"}, "timm knows no encoder 'resnet19'; similar: "),
         ({"threshold": 0.0}, "between 0 and 1"),
         ({"threshold": 1.0}, "between 0 and 1"),
         ({"standardize": "sepia"}, "unknown standardize: choose none, equalize"),
-        ({"batch_norm": "melted"}, "batch_norm is train or frozen"),
+        ({"batch_norm": "melted"}, "unknown batch_norm: choose train, frozen"),
         ({"head": "cosine", "temperature": 1001.0}, "at most 1000"),
     ],
 )
