@@ -264,7 +264,8 @@ def read_scores(folder: Path) -> Scores:
         raise ConfigError(f"{path} cannot be read ({problem}): {again}") from error
     try:
         if not isinstance(document, dict) or document.get("format") not in _READABLE:
-            raise MalformedError(f"expected scores of format {FORMAT}")
+            readable = " or ".join(map(str, _READABLE))
+            raise MalformedError(f"expected scores of format {readable}")
         scores = parse(Scores, document)
         _check(scores)
     except MalformedError as error:

@@ -88,14 +88,14 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 
 def test_the_file_has_the_layout_of_its_format(tmp_path: Path) -> None:
-    """Format 2, as it was before there were dataclasses: order, spelling and spaces."""
+    """Format 2 from before there were dataclasses, and the runtime: order, spelling, spaces."""
     write_scores(SCORES, tmp_path)
     text = (tmp_path / "scores.json").read_text(encoding="ascii")
     document = json.loads(text)
     assert text == json.dumps(document, indent=1) + "\n"
-    assert document["format"] == FORMAT == 2
+    assert document["format"] == FORMAT == 3
     assert " ".join(document) == (
-        "format run method seed split catalog created threshold views model domains"
+        "format run method seed split catalog created threshold views runtime model domains"
     )
     assert " ".join(document["model"]) == (
         "architecture encoder bands gsd_m sources split_hash parameters rhm_version "
@@ -123,18 +123,18 @@ def test_the_file_has_the_layout_of_its_format(tmp_path: Path) -> None:
 
 
 def test_early_files_of_the_format_are_read(tmp_path: Path) -> None:
-    document = plain(SCORES)
-    del document["views"], document["model"]["licence"]
+    document = plain(SCORES) | {"format": 2}
+    del document["views"], document["runtime"], document["model"]["licence"]
     (tmp_path / "scores.json").write_text(json.dumps(document | {"new": [1]}))
     scores = read_scores(tmp_path)
-    assert (scores.views, scores.model.licence) == (False, None)
+    assert (scores.views, scores.runtime, scores.model.licence) == (False, "torch", None)
     assert scores.domains == SCORES.domains
 
 
-@pytest.mark.parametrize("version", [1, 3, None, "2", [2]])
+@pytest.mark.parametrize("version", [1, 4, None, "2", [2]])
 def test_another_format_is_said_before_anything_else(tmp_path: Path, version: object) -> None:
     (tmp_path / "scores.json").write_text(json.dumps({"format": version, "domains": 7}))
-    with pytest.raises(ConfigError, match=r"is malformed \(expected scores of format 2\): run"):
+    with pytest.raises(ConfigError, match=r"is malformed \(expected scores of format 2 or 3\): run"):
         read_scores(tmp_path)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rhm.cli.commands.evaluate import score_lines
+from rhm.evaluation.scores import read_scores
 
 Rhm = Callable[..., tuple[int, str, str]]
 
@@ -22,7 +23,7 @@ def evaluated(rhm: Rhm, trained: Path, catalog_path: Path, tmp_path: Path) -> st
 
 def test_what_is_printed_is_what_is_in_the_file(evaluated: str, tmp_path: Path) -> None:
     scores = json.loads((tmp_path / "scores.json").read_text())
-    assert evaluated.splitlines() == score_lines([scores])
+    assert evaluated.splitlines() == score_lines([read_scores(tmp_path)])
     names = [domain["name"] for domain in scores["domains"]]
     assert names == ["alder_aerial", "alder_aerial (gamma shift)"]
     assert scores["domains"][1]["shift"] == {"family": "gamma", "seed": 3}
