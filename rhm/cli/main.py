@@ -107,8 +107,9 @@ def run(arguments: list[str] | None = None) -> int:
             complain(f"rhm: {message} (see --help)")
         return 2
     except (typer.Abort, KeyboardInterrupt):
+        code = INTERRUPTED
+    if code == INTERRUPTED:  # Typer may have caught the interrupt, and says nothing of it.
         complain("rhm: interrupted")
-        return INTERRUPTED
     return code if isinstance(code, int) else 0
 
 

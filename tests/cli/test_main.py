@@ -166,12 +166,12 @@ def test_no_command_is_the_help(rhm: Rhm) -> None:
 def test_an_interrupted_command_exits_with_130(
     rhm: Rhm, world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*_: Any) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     # As a signal does it, in the middle of reading.
     monkeypatch.setattr(rasterio.DatasetReader, "read", interrupt)
-    code, printed, err = rhm("bank", "build", world / "birch_aerial", "-o", "never.bank")
+    code, printed, err = rhm("bank", "build", world / "birch_aerial" / "images", "-o", "never.bank")
     assert (code, printed, err) == (130, "", "rhm: interrupted\n")
 
 
