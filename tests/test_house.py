@@ -29,14 +29,6 @@ TESTED_ELSEWHERE = {
     "inference/runtime/onnx_graph.py": "with the export that writes the graph",
     "inference/settings/polygon_config.py": "with the predictions that it is part of",
     "inference/settings/tile_config.py": "with the stream of tiles that it cuts",
-    "report/section.py": "with the sections that it describes",
-    "report/sections/histograms_by_domain.py": "with the page that shows it",
-    "report/sections/methods_compared.py": "with the page that shows it",
-    "report/sections/scores_by_domain.py": "with the page that shows it",
-    "report/sections/source_by_target.py": "with the page that shows it",
-    "report/sections/summary_of_runs.py": "with the page that shows it",
-    "report/sections/tile_gallery.py": "with the page that shows it",
-    "report/sections/training_curves.py": "with the page that shows it",
 }
 """Modules without a file of their own among the tests, and where they are tested."""
 
