@@ -23,15 +23,6 @@ PACKAGES = sorted(
 MOST_MODULES = 12
 """Of a room besides ``__init__``: as many as one can take in at a glance."""
 
-
-TESTED_ELSEWHERE = {
-    "augmentation/colours.py": "with the chips that they vary",
-    "inference/runtime/onnx_graph.py": "with the export that writes the graph",
-    "inference/settings/polygon_config.py": "with the predictions that it is part of",
-    "inference/settings/tile_config.py": "with the stream of tiles that it cuts",
-}
-"""Modules without a file of their own among the tests, and where they are tested."""
-
 HEAVY = {"albumentations", "lightning", "segmentation_models_pytorch", "torch"}
 
 
@@ -169,7 +160,7 @@ def test_every_module_that_decides_something_has_its_tests() -> None:
         mirrored = ROOT / "tests" / inside.parent / f"test_{inside.name}"
         if decides and inside.name != "__init__.py" and not mirrored.is_file():
             missing.add(inside.as_posix())
-    assert missing == set(TESTED_ELSEWHERE)
+    assert missing == set()
 
 
 def test_examples_in_docstrings_run() -> None:
