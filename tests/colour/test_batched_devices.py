@@ -41,6 +41,12 @@ def test_shapes_follow_from_shapes_alone(dtype: type, kind: torch.dtype, normali
     assert matched.dtype == (torch.float32 if normalized else kind)
 
 
+# What torch tells those who compile with this one version of Python; others have no such warning.
+slower_guards = pytest.mark.filterwarnings(
+    "ignore:Guards may run slower on Python 3.13.0:RuntimeWarning"
+)
+
+
 def compiled_equals_eager(backend: str, dtype: type, kind: torch.dtype) -> None:
     torch.compiler.reset()
     module = BatchedHistogramMatching(bank_of(dtype), p=1.0, nodata=0, levels=2048)
@@ -55,8 +61,7 @@ def compiled_equals_eager(backend: str, dtype: type, kind: torch.dtype) -> None:
     torch.compile(module, fullgraph=True, backend=backend)(images)
 
 
-# What the compiler warns of is torch's own, and differs with the version of Python.
-@pytest.mark.filterwarnings("default")
+@slower_guards
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 @pytest.mark.parametrize(("dtype", "kind"), TENSORS)
 def test_it_compiles_as_one_graph(backend: str, dtype: type, kind: torch.dtype) -> None:
@@ -64,7 +69,7 @@ def test_it_compiles_as_one_graph(backend: str, dtype: type, kind: torch.dtype) 
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("default")
+@slower_guards
 @pytest.mark.parametrize(("dtype", "kind"), TENSORS[:2])
 def test_generated_code_rounds_alike(dtype: type, kind: torch.dtype) -> None:
     if not (shutil.which("g++") or shutil.which("clang++")):
