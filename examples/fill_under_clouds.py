@@ -4,6 +4,10 @@ A time series of images is a matrix of pixels by dates and bands. Its rank is lo
 that look alike also change alike. `complete_matrix` fills in the unknown entries without knowing
 the rank, with a deep product of narrow factors that starts near zero (*The law of parsimony* and
 *Compressible dynamics*).
+
+    python fill_under_clouds.py FIGURE [SIDE]
+
+SIDE, by default 96, is the side of the images in pixels; a smaller one takes less time.
 """
 
 import sys
@@ -18,11 +22,13 @@ import rasterio
 from rhm.adapters.linear_network import complete_matrix
 from rhm.synthetic.world import write_sample_world
 
+output = Path(sys.argv[1])
+side = int(sys.argv[2]) if len(sys.argv) > 2 else 96
 rng = np.random.default_rng(0)
 with TemporaryDirectory() as folder:
     write_sample_world(folder, tile_size=96, tiles_per_domain=1, scene_size=96, seed=0)
     with rasterio.open(next(Path(folder, "alder_aerial", "images").glob("*.tif"))) as image:
-        town = np.moveaxis(image.read(), 0, -1) / 255.0  # (96, 96, 3)
+        town = np.moveaxis(image.read(), 0, -1)[:side, :side] / 255.0  # (side, side, 3)
 
 # Ten dates with different illumination, haze and season; clouds cover two fifths of each image.
 green = np.clip(2 * town[..., 1:2] - town[..., :1] - town[..., 2:], 0, None)
@@ -33,7 +39,7 @@ dates = [
     + rng.normal(0, 0.005, town.shape)
     for _ in range(10)
 ]
-noise = [cv2.GaussianBlur(rng.normal(size=town.shape[:2]), (0, 0), 9) for _ in dates]
+noise = [cv2.GaussianBlur(rng.normal(size=(side, side)), (0, 0), side * 3 / 32) for _ in dates]
 clear = [each < np.quantile(each, 0.6) for each in noise]
 
 matrix = np.stack(dates, axis=2).reshape(-1, 30)  # pixels x (dates, bands)
@@ -65,4 +71,4 @@ for axis, (title, picture) in zip(axes, pictures.items(), strict=True):
     axis.imshow(np.clip(picture / dates[date].max(), 0, 1))
     axis.set_title(title, fontsize=10)
     axis.set_axis_off()
-figure.savefig(Path(sys.argv[1]), dpi=120)
+figure.savefig(output, dpi=120)

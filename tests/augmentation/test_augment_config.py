@@ -79,6 +79,33 @@ def test_a_mistake_is_told_in_one_line(augment: dict[str, Any], message: str) ->
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"colour": "sepia"}, "unknown colour 'sepia': choose none, rhm, .*fda"),
+        ({"statistics": "world"}, "unknown statistics 'world': choose chip, scene"),
+        ({"sampling": "best"}, "unknown sampling 'best': choose uniform, domain, distance"),
+        ({"colour": "rhm"}, "needs a bank"),
+        ({"colour": "mean-std"}, "needs a bank"),
+        ({"colour": "fda"}, "needs images of the target"),
+        ({"colour": "jitter"}, "jitter needs a range"),
+        ({"gamma": (0.5, 2.0)}, "none varies nothing: choose jitter"),
+        ({"colour": "gamma", "gamma": (0.9, 1.1)}, "gamma has its own range"),
+        ({"p": 1.5}, "probability"),
+        ({"p": float("nan")}, "probability"),
+        ({"blend": (0.8, 0.2)}, "blend is a rising pair"),
+        ({"colour": "jitter", "gamma": (0.0, 1.0)}, "gamma is a rising pair"),
+        ({"colour": "jitter", "gain": (1.2, 0.8)}, "gain is a rising pair"),
+        ({"colour": "jitter", "gain": (-0.1, 0.8)}, "gain is a rising pair"),
+        ({"colour": "jitter", "offset": (0.0, float("nan"))}, "offset is a rising pair"),
+    ],
+    ids=str,
+)
+def test_an_impossible_configuration_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        AugmentConfig(**values)
+
+
 def test_images_that_are_standardised_one_by_one_are_not_mixed() -> None:
     tree: dict[str, Any] = {
         "name": "x",

@@ -1,71 +1,19 @@
 """Laws of batched matching; oracles: the tables of one image at a time, scikit-image."""
 
-import shutil
-from collections.abc import Iterator, Sequence
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from numpy.typing import NDArray
 from skimage.exposure import match_histograms as skimage_match
-from torch import Tensor
 
 from rhm.colour.batched import BatchedHistogramMatching
-from rhm.colour.histogram import Histogram
 from rhm.colour.histogram_bank import HistogramBank
 from rhm.colour.lookup import PixelMap
 from rhm.errors import BankError, ConfigError
+from tests.colour.batches import TENSORS, array_of, bank_of, batch_of, one_by_one, tensor_of
 from tests.imagery import KINDS, Image, drawn
-
-TENSORS = [(np.uint8, torch.uint8), (np.uint16, torch.uint16), (np.uint16, torch.int32)]
-
-
-def bank_of(dtype: type, *, bands: int = 3, seed: int = 0) -> HistogramBank:
-    """A bank of two images of each kind, of different sizes."""
-    rng = np.random.default_rng([seed, 1])
-    sizes = [(37, 41), (16, 16)]
-    return HistogramBank.from_images(
-        drawn(kind, dtype, (*size, bands), rng=rng) for kind in KINDS for size in sizes
-    )
-
-
-def batch_of(dtype: type, *, bands: int = 3, size: tuple[int, int] = (23, 31)) -> Image:
-    """One image of each kind, (5, bands, H, W)."""
-    rng = np.random.default_rng([bands, *size])
-    return np.stack([drawn(kind, dtype, (bands, *size), rng=rng) for kind in KINDS])
-
-
-def tensor_of(images: Image, dtype: torch.dtype) -> Tensor:
-    return torch.from_numpy(images.copy()).to(dtype)
-
-
-def array_of(images: Tensor) -> Image:
-    """The images as (N, H, W, bands), int32 as the uint16 that it stands for."""
-    array = np.moveaxis(images.cpu().numpy(), 1, -1)
-    return array.astype(np.uint16) if array.dtype == np.int32 else array
-
-
-def one_by_one(
-    images: Image,
-    targets: Sequence[Histogram],
-    valid: NDArray[np.bool_] | None = None,
-    *,
-    after: PixelMap | None = None,
-) -> Iterator[Image]:
-    """What the tables of one image at a time make of a batch (N, bands, H, W)."""
-    for index, target in enumerate(targets):
-        image = np.moveaxis(images[index], 0, -1)
-        known = None if valid is None else valid[index]
-        table = PixelMap.matching(Histogram.of(image, valid=known), target)
-        if after is None:
-            yield table.apply(image, valid=known)
-        else:
-            mapped = table.then(after).apply(image)
-            untouched = after.apply(image)
-            yield mapped if known is None else np.where(known[..., None], mapped, untouched)
 
 
 @pytest.mark.parametrize(("dtype", "kind"), TENSORS)
@@ -202,79 +150,6 @@ def test_blends_are_weighted_means(dtype: type) -> None:
     np.testing.assert_array_equal(blended.numpy(), expected, strict=True)
 
 
-def flat_bank(levels: Sequence[int], dtype: type = np.uint8) -> HistogramBank:
-    """A bank whose every target turns an image into one value, which says what was drawn."""
-    return HistogramBank.from_images(np.full((4, 4, 1), level, dtype=dtype) for level in levels)
-
-
-def test_draws_are_independent_uniform_and_decided_by_their_generator() -> None:
-    levels = (10, 60, 110, 160, 210)
-    images = torch.randint(
-        0, 250, (3000, 1, 3, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(9)
-    )
-    module = BatchedHistogramMatching(flat_bank(levels), p=0.3)
-
-    def drawn_with(seed: int) -> Tensor:
-        result: Tensor = module(images, generator=torch.Generator().manual_seed(seed))
-        return result
-
-    first = drawn_with(1)
-    assert torch.equal(first, drawn_with(1))
-    assert not torch.equal(first, drawn_with(2))
-    changed = (first != images).flatten(1).any(dim=1)
-    assert 0.27 < changed.float().mean() < 0.33
-    shares = [(first[changed] == level).flatten(1).all(dim=1).float().mean() for level in levels]
-    assert all(0.15 < share < 0.25 for share in shares)
-    assert sum(shares) == pytest.approx(1.0)
-
-
-def test_targets_are_drawn_by_the_banks_weights() -> None:
-    even = flat_bank([10, 60, 110]).merge(flat_bank([500], np.uint16))
-    bank = HistogramBank(even.entries, even.names, weights=np.array([3.0, 0.0, 1.0, 5.0]))
-    images = torch.zeros((4000, 1, 1, 1), dtype=torch.uint8)
-    matched = BatchedHistogramMatching(bank, p=1.0)(
-        images, generator=torch.Generator().manual_seed(0)
-    )
-    values, counts = matched.unique(return_counts=True)
-    assert values.tolist() == [10, 110]
-    assert 0.72 < float(counts[0] / len(images)) < 0.78
-
-
-def test_without_a_generator_torchs_seed_decides() -> None:
-    images = tensor_of(batch_of(np.uint8), torch.uint8)
-    module = BatchedHistogramMatching(bank_of(np.uint8), p=1.0)
-    results = []
-    for _ in range(2):
-        torch.manual_seed(4)
-        results.append(module(images))
-    assert torch.equal(*results)
-
-
-def test_drawn_blends_stay_within_their_range() -> None:
-    images = torch.zeros((500, 1, 2, 2), dtype=torch.uint8)
-    module = BatchedHistogramMatching(flat_bank([200]), p=0.5, blend=(0.2, 0.7))
-    blended = module(images, generator=torch.Generator().manual_seed(0))
-    blended = blended[blended > 0]
-    assert 40 <= int(blended.min()) < 45
-    assert 135 < int(blended.max()) <= 140
-    untouched = BatchedHistogramMatching(flat_bank([200]), p=0.0)(images)
-    assert torch.equal(untouched, images)
-
-
-@pytest.mark.parametrize(("dtype", "kind"), TENSORS)
-def test_a_mixed_bank_gives_each_type_its_own_targets(dtype: type, kind: torch.dtype) -> None:
-    bank = flat_bank([10, 20]).merge(flat_bank([30, 40, 50], np.uint16)).merge(flat_bank([60]))
-    own = {0: 10, 1: 20, 5: 60} if dtype is np.uint8 else {2: 30, 3: 40, 4: 50}
-    images = torch.zeros((60, 1, 2, 2), dtype=kind)
-    module = BatchedHistogramMatching(bank, p=1.0)
-    assert set(module(images).flatten().tolist()) == set(own.values())
-    named = module.match(images[: len(own)], torch.tensor(list(own)))
-    assert named[:, 0, 0, 0].tolist() == list(own.values())
-    other = next(iter(set(range(len(bank))) - set(own)))
-    with pytest.raises(IndexError):
-        module.match(images[:1], torch.tensor([other]))
-
-
 @pytest.mark.parametrize(("copies", "nodata"), [(1, None), (7, None), (32, 0)])
 def test_separate_counters_change_nothing(
     copies: int, nodata: int | None, monkeypatch: pytest.MonkeyPatch
@@ -307,103 +182,6 @@ def test_int32_beyond_uint16_is_taken_for_the_nearest() -> None:
     images[:, 0, :3], images[:, 1, :3] = -70000, 1 << 20
     clipped = images.clamp(0, 65535)
     assert torch.equal(module.match(images, targets), module.match(clipped, targets))
-
-
-def test_the_tables_move_with_the_module_and_stay_out_of_its_state() -> None:
-    module = BatchedHistogramMatching(bank_of(np.uint8))
-    images, targets = tensor_of(batch_of(np.uint8), torch.uint8), torch.arange(5)
-    before = module.match(images, targets)
-    assert not module.state_dict()
-    assert not list(module.parameters())
-    assert torch.equal(module.half().match(images, targets), before)
-    assert {buffer.device.type for buffer in module.to("meta").buffers()} == {"meta"}
-    assert len(repr(module)) < 200
-
-
-@pytest.mark.parametrize(("dtype", "kind"), TENSORS)
-@pytest.mark.parametrize("normalized", [False, True])
-def test_shapes_follow_from_shapes_alone(dtype: type, kind: torch.dtype, normalized: bool) -> None:
-    """On tensors without data, whatever asks for a value raises."""
-    normalize = PixelMap.normalize((0,) * 3, (255,) * 3, dtype) if normalized else None
-    module = BatchedHistogramMatching(
-        bank_of(dtype), blend=(0.2, 1.0), nodata=0, normalize=normalize, levels=2048
-    ).to("meta")
-    images = torch.empty((4, 3, 20, 24), dtype=kind, device="meta")
-    matched = module(images, torch.empty((4, 20, 24), dtype=torch.bool, device="meta"))
-    assert matched.shape == images.shape
-    assert matched.dtype == (torch.float32 if normalized else kind)
-
-
-def compiled_equals_eager(backend: str, dtype: type, kind: torch.dtype) -> None:
-    torch.compiler.reset()
-    module = BatchedHistogramMatching(bank_of(dtype), p=1.0, nodata=0, levels=2048)
-    images, targets = tensor_of(batch_of(dtype), kind), torch.tensor([3, 0, 8, 2, 6])
-    images[:, :, :4] = 0
-    blends = torch.tensor([0.3, 1.0, 0.0, 0.5, 0.777], dtype=torch.float64)
-    match = torch.compile(module.match, fullgraph=True, backend=backend)
-    for count in (5, 3):
-        arguments = (images[:count], targets[:count])
-        expected = module.match(*arguments, blends=blends[:count])
-        assert torch.equal(match(*arguments, blends=blends[:count]), expected)
-    torch.compile(module, fullgraph=True, backend=backend)(images)
-
-
-# What the compiler warns of is torch's own, and differs with the version of Python.
-@pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-@pytest.mark.parametrize(("dtype", "kind"), TENSORS)
-def test_it_compiles_as_one_graph(backend: str, dtype: type, kind: torch.dtype) -> None:
-    compiled_equals_eager(backend, dtype, kind)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize(("dtype", "kind"), TENSORS[:2])
-def test_generated_code_rounds_alike(dtype: type, kind: torch.dtype) -> None:
-    if not (shutil.which("g++") or shutil.which("clang++")):
-        pytest.skip("inductor needs a C++ compiler")
-    compiled_equals_eager("inductor", dtype, kind)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-@pytest.mark.parametrize(("dtype", "kind"), TENSORS)
-@pytest.mark.parametrize("nodata", [None, 0])
-def test_cuda_agrees_with_the_cpu_without_waiting(
-    dtype: type, kind: torch.dtype, nodata: int | None
-) -> None:
-    images, targets = tensor_of(batch_of(dtype), kind), torch.tensor([3, 0, 8, 2, 6])
-    images[:, :, :4] = 0
-    module = BatchedHistogramMatching(bank_of(dtype), nodata=nodata)
-    expected = module.match(images, targets)
-    module, images, targets = module.cuda(), images.cuda(), targets.cuda()
-    valid = torch.ones((5, 23, 31), dtype=torch.bool, device="cuda")
-    generator = torch.Generator("cuda").manual_seed(0)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        matched = module.match(images, targets)
-        drawn_by_seed = module(images, generator=generator)
-        module(images, valid)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    assert torch.equal(matched.cpu(), expected)
-    again = module(images, generator=generator.manual_seed(0))
-    assert torch.equal(again.cpu(), drawn_by_seed.cpu())
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-@pytest.mark.parametrize(("dtype", "kind"), TENSORS)
-def test_cuda_memory_stays_as_stated(dtype: type, kind: torch.dtype) -> None:
-    module = BatchedHistogramMatching(bank_of(dtype), nodata=0).cuda()
-    images = torch.zeros((16, 3, 256, 256), dtype=kind, device="cuda")
-    module(images)
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    module(images)
-    taken = torch.cuda.max_memory_allocated() - before
-    each = 80 * 1024 if dtype is np.uint8 else 5 * 1024 * 1024
-    assert taken <= images.numel() * (25 + images.element_size()) + 16 * 3 * each
 
 
 def test_images_unlike_the_bank_are_refused() -> None:

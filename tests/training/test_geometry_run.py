@@ -6,6 +6,7 @@ from typing import Any
 from rhm.models.model_file import load_spec
 from rhm.training.config import RunConfig
 from rhm.training.fitting import fit
+from rhm.training.run import Run
 
 GEOMETRY: dict[str, Any] = {"scale": [0.6, 1.6], "paste": 0.5}
 
@@ -25,7 +26,7 @@ def test_it_trains_and_names_its_geometry(tiny: Callable[..., RunConfig]) -> Non
     assert fit(config, resume=True).folder == run.folder
 
 
-def test_a_plain_run_is_named_as_ever(tiny: Callable[..., RunConfig]) -> None:
-    run = fit(tiny("plain", trainer={"steps": 2, "batch_size": 2}))
+def test_a_plain_run_is_named_as_ever(stored: Callable[..., Run]) -> None:
+    run = stored()
     assert load_spec(str(run.model)).method == "none"
     assert "geometric augmentation" not in (run.folder / "card.md").read_text(encoding="utf-8")

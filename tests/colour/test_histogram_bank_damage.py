@@ -1,0 +1,214 @@
+"""Files that are no bank, incomplete, damaged or hostile are refused in one line."""
+
+import io
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rhm.colour.histogram_bank import HistogramBank
+from rhm.colour.packing import FORMAT
+from rhm.errors import BankError
+from tests.colour.banks import MEMBERS, Image, assert_same, imagery, refusal, rewritten
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "none.bank").startswith("no histogram bank at")
+    assert refusal(tmp_path).startswith("no histogram bank at")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x00" * 500, b"not a bank", b"PK\x03\x04 or so", pickle.dumps([1, 2])]
+)
+def test_garbage_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "target.bank"
+    path.write_bytes(content)
+    assert "damaged or of another kind" in refusal(path)
+
+
+def test_other_numpy_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "target.npy"
+    np.save(path, np.zeros(3))
+    refusal(path)
+    np.savez(tmp_path / "other.npz", pixels=np.zeros(3))
+    assert "format" in refusal(tmp_path / "other.npz")
+    with zipfile.ZipFile(tmp_path / "text.zip", "w") as archive:
+        archive.writestr("format.npy", "text")
+    refusal(tmp_path / "text.zip")
+
+
+def test_other_versions_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    later = refusal(rewritten(tmp_path / "target.bank", {"format": np.array(FORMAT + 1)}))
+    assert f"a later version (format {FORMAT + 1}, known {FORMAT}): update rhm" in later
+    earlier = refusal(rewritten(tmp_path / "target.bank", {"format": np.array(1)}, lacking="sizes"))
+    assert f"an earlier version (format 1, known {FORMAT})" in earlier
+    values = HistogramBank.from_images(imagery()).to_dict()
+    for version, told in ((FORMAT + 1, "a later version"), (1, "an earlier version")):
+        with pytest.raises(BankError, match=told):
+            HistogramBank.from_dict(values | {"format": version})
+        with pytest.raises(BankError, match=told):
+            HistogramBank.from_dict({"format": version})
+
+
+@pytest.mark.parametrize("member", [*MEMBERS, "summary.json"])
+def test_an_incomplete_file_is_refused(tmp_path: Path, member: str) -> None:
+    told = "has no format" if member == "format" else f"lacks {member}"
+    assert told in refusal(rewritten(tmp_path / "target.bank", lacking=member))
+
+
+def first_of(member: str, value: int, *, dtype: str = "int64") -> Image:
+    """The true array of ``imagery``'s bank, but for its first value."""
+    true = HistogramBank.from_images(imagery())._arrays()[member].astype(dtype)
+    true[0] = value
+    return true
+
+
+WRONG: dict[str, list[Any]] = {
+    "format": ["2", 2.0, [2], np.inf],
+    "bands": [0, -3, 3.0, 1, 9, 2**40, [3], "3"],
+    "names": [5, [1, 2, 3], ["a"], ["a", "b", "c", "d"], [["a", "b", "c"]], "abc"],
+    "weights": [
+        [1.0, 1.0, np.nan],
+        [1.0, np.inf, 1.0],
+        [1.0, -1.0, 1.0],
+        [0.0, 0.0, 0.0],
+        [1.0, 1.0],
+        [[1.0, 1.0, 1.0]],
+        [1j, 1j, 1j],
+        ["1", "1", "1"],
+        1.0,
+    ],
+    "dtypes": [
+        ["float64"] * 3,
+        ["uint8"] * 3,
+        ["uint8", "uint16"],
+        ["\x1b[31m", "\n", "x" * 9999],
+        ["(9,)u1"] * 3,
+        [],
+        [8, 16, 8],
+    ],
+    "sizes": [
+        first_of("sizes", 0),
+        first_of("sizes", -1),
+        first_of("sizes", 1),
+        first_of("sizes", 65537),
+        np.array([2**61] * 8 + [len(first_of("steps", 0))]),
+        first_of("sizes", 2**62),
+        first_of("sizes", 9)[:-1],
+        first_of("sizes", 9)[None],
+        first_of("sizes", 9).astype(np.float64),
+        [],
+    ],
+    "steps": [
+        first_of("steps", -1),
+        first_of("steps", 256),
+        first_of("steps", 65536),
+        first_of("steps", 2**62),
+        first_of("steps", 2**63, dtype="uint64"),
+        np.zeros_like(first_of("steps", 0)),
+        first_of("steps", 9)[1:],
+        first_of("steps", 9).astype(np.float64),
+        first_of("steps", 9)[:, None],
+    ],
+    "counts": [
+        first_of("counts", 0),
+        first_of("counts", -5),
+        first_of("counts", 10**6),
+        first_of("counts", 2**63 - 1),
+        first_of("counts", 2**64 - 1, dtype="uint64"),
+        np.full_like(first_of("counts", 0), 2**62),
+        first_of("counts", 9)[1:],
+        first_of("counts", 9).astype(np.float64),
+        first_of("counts", 9)[None],
+    ],
+}
+
+
+@pytest.mark.parametrize("member", WRONG)
+def test_a_file_of_wrong_arrays_is_refused(tmp_path: Path, member: str) -> None:
+    for wrong in WRONG[member]:
+        message = refusal(rewritten(tmp_path / "target.bank", {member: np.array(wrong)}))
+        assert len(message.replace(str(tmp_path), "")) < 400
+        assert message.isprintable()
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+@pytest.mark.parametrize("shape", ["10**30,", "10**15,", "-1,", "2**40, 2**40", "True,", "[9],"])
+def test_a_file_that_declares_what_it_does_not_hold_is_refused(
+    tmp_path: Path, member: str, shape: str
+) -> None:
+    path = rewritten(tmp_path / "target.bank", lacking=member)
+    numbers = shape.replace("10**30", "1" + "0" * 30).replace("10**15", "1" + "0" * 15)
+    numbers = numbers.replace("2**40", str(2**40))
+    header = f"{{'descr': '<i8', 'fortran_order': False, 'shape': ({numbers})}}".ljust(117) + "\n"
+    with zipfile.ZipFile(path, "a") as archive:
+        stored = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+        archive.writestr(f"{member}.npy", stored + bytes(80))
+    refusal(path)
+
+
+def test_a_small_file_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "target.bank"
+    HistogramBank.from_images(imagery()).save(path)
+    stored = bytearray(path.read_bytes())
+    # The size in the central directory, from which zipfile takes it.
+    place = stored.index(b"PK\x01\x02") + 24
+    stored[place : place + 4] = (3 << 30).to_bytes(4, "little")
+    path.write_bytes(bytes(stored))
+    assert "unpacks to 3.2 GB" in refusal(path)
+
+
+class Bomb:
+    """Unpickling it leaves a trace."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.trace,)
+
+
+def test_a_pickle_is_refused_unopened(tmp_path: Path) -> None:
+    path, trace = tmp_path / "target.npz", tmp_path / "trace"
+    bomb = np.array([Bomb(trace)], dtype=object)
+    for member in MEMBERS:
+        assert "pickle" in refusal(rewritten(path, {member: bomb}))
+    np.savez(path, **dict.fromkeys(MEMBERS, bomb))  # type: ignore[arg-type]
+    refusal(path)
+    path.write_bytes(pickle.dumps(Bomb(trace)))
+    refusal(path)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_a_damaged_file_is_refused_or_reads_as_it_was(tmp_path: Path, compressed: bool) -> None:
+    path = tmp_path / "target.bank"
+    bank = HistogramBank.from_images(imagery())
+    bank.save(path)
+    if not compressed:
+        with zipfile.ZipFile(path) as packed, io.BytesIO() as plain:
+            with zipfile.ZipFile(plain, "w") as archive:
+                for name in packed.namelist():
+                    archive.writestr(name, packed.read(name))
+            path.write_bytes(plain.getvalue())
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    refusals = []
+    for case in range(300):
+        damaged = bytearray(whole)
+        if case % 3 == 0:
+            del damaged[int(rng.integers(len(whole))) :]
+        else:
+            damaged[int(rng.integers(len(whole)))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        try:
+            loaded = HistogramBank.load(path)
+        except BankError as error:
+            refusals.append(str(error))
+        else:
+            assert_same(loaded, bank)
+    assert len(refusals) > 150
+    assert not any("\n" in message for message in refusals)

@@ -1,0 +1,106 @@
+"""What is no raster, or is damaged, or of another type: refused in one line that names it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rhm.data.rasters.raster import Raster
+from rhm.data.rasters.windows import Window
+from rhm.errors import RasterError
+from tests.data.imagery import noise, write_raster
+
+
+def test_few_pixels_of_a_damaged_file_are_refused(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "x.tif", noise(300, 200))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(RasterError, match="damaged or truncated") as error, Raster(path) as raster:
+        raster.read_decimated(10_000)
+    _one_line(error, path)
+
+
+def _one_line(error: pytest.ExceptionInfo[RasterError], path: Path) -> str:
+    message = str(error.value)
+    assert "\n" not in message
+    assert str(path) in message
+    return message
+
+
+@pytest.mark.parametrize("name", ["none.tif", "x" * 300, "folder", "empty.tif", "text.tif"])
+def test_what_is_not_a_raster_is_named(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name == "folder":
+        path.mkdir()
+    elif name in ("empty.tif", "text.tif"):
+        path.write_text("hello" * 50 if name == "text.tif" else "")
+    with pytest.raises(RasterError) as error:
+        Raster(path)
+    _one_line(error, path)
+
+
+@pytest.mark.parametrize(
+    "name", ["image.tif", "tiled.tif", "lzw.tif", "image.png", "image.jpg", "grey.png"]
+)
+def test_a_truncated_file_is_named_with_the_window(
+    tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pixels = noise(300, 200, 1 if name == "grey.png" else 3)
+    layouts: dict[str, dict[str, Any]] = {
+        "lzw.tif": {"compress": "lzw"},
+        "tiled.tif": {"tiled": True},
+    }
+    path = write_raster(tmp_path / name, pixels, crs=None, **layouts.get(name, {}))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for window in (None, Window(0, 0, 300, 200), Window(260, 10, 40, 50)):
+        with pytest.raises(RasterError) as error, Raster(path) as raster:
+            raster.read(window)
+        rows = "row 260, column 10, 40 x 50" if window and window.row else "row 0, column 0"
+        assert rows in _one_line(error, path)
+    # GDAL says nothing of its own.
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int8", "int32", "uint32", "complex64"])
+def test_other_types_are_described_but_not_read(tmp_path: Path, dtype: str) -> None:
+    path = write_raster(tmp_path / "x.tif", np.ones((3, 3), dtype))
+    with Raster(path) as raster:
+        assert raster.info.dtype == dtype
+        with pytest.raises(RasterError, match=f"is {dtype}: rhm reads uint8, ") as error:
+            raster.read()
+        _one_line(error, path)
+        with pytest.raises(RasterError, match=f"is {dtype}: rhm reads uint8, "):
+            raster.read_decimated(4)
+
+
+def test_bands_of_several_types_must_be_chosen_from(tmp_path: Path) -> None:
+    write_raster(tmp_path / "x.tif", noise(4, 4))
+    bands = "".join(
+        f'<VRTRasterBand dataType="{kind}" band="{band}"><SimpleSource><SourceFilename '
+        f'relativeToVRT="1">x.tif</SourceFilename><SourceBand>{band}</SourceBand></SimpleSource>'
+        "</VRTRasterBand>"
+        for band, kind in ((1, "Byte"), (2, "UInt16"))
+    )
+    path = tmp_path / "mixed.vrt"
+    path.write_text(f'<VRTDataset rasterXSize="4" rasterYSize="4">{bands}</VRTDataset>')
+    with pytest.raises(RasterError, match="bands of uint16, uint8"):
+        Raster(path)
+    with Raster(path, bands=[2]) as raster:
+        assert raster.read()[0].dtype == np.uint16
+
+
+@pytest.mark.shared
+def test_odd_files_are_read_or_refused_in_one_line(shared_data: Path) -> None:
+    refused = {}
+    for path in sorted((shared_data / "odd").glob("*.tif")):
+        try:
+            with Raster(path) as raster:
+                pixels, valid = raster.read()
+            assert pixels.shape == (raster.info.height, raster.info.width, len(raster.info.bands))
+            assert valid.any()
+        except RasterError as error:
+            refused[path] = str(error)
+    assert {path.name for path in refused} == {"corrupt.tif"}
+    for path, message in refused.items():
+        assert "\n" not in message
+        assert str(path) in message

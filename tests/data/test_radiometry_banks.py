@@ -1,0 +1,160 @@
+"""Banks of images on disk: what is counted, shifted and left out, by any number of workers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rhm.colour.histogram import Histogram
+from rhm.colour.lookup import PixelMap
+from rhm.data.catalog import Source
+from rhm.data.radiometry import (
+    Scaling,
+    bank_of,
+    measure_scalings,
+    shift_for,
+)
+from rhm.errors import BankError, ConfigError, RasterError
+from tests.data.imagery import noise, write_raster
+from tests.data.scalings import imagery
+
+
+def pixelwise(histogram: Histogram, family: str, name: str, *, seed: int) -> PixelMap:
+    """The shift of a family that treats bands one by one."""
+    shift = shift_for(histogram, family, name, seed=seed)
+    assert isinstance(shift, PixelMap)
+    return shift
+
+
+def test_a_shift_follows_from_seed_and_name() -> None:
+    histogram = Histogram.of(noise(9, 9, dtype="uint16"))
+    first, again, other, later = (
+        pixelwise(histogram, "gamma", name, seed=seed).tables
+        for name, seed in (("a", 0), ("a", 0), ("b", 0), ("a", 1))
+    )
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    assert (first != later).any()
+    # It stays in the range that the image uses.
+    assert first.max() <= max(Scaling.measure(histogram).high)
+    with pytest.raises(ConfigError, match="unknown shift 'sepia'"):
+        shift_for(histogram, "sepia", "a", seed=0)
+    below = Histogram.of(np.full((3, 3), -5, dtype=np.int16))
+    with pytest.raises(ConfigError, match="cannot shift the values of a: none is above 0"):
+        shift_for(below, "gamma", "a", seed=0)
+
+
+def test_the_bank_of_images_leaves_out_those_without_data(tmp_path: Path) -> None:
+    images = {"a": noise(8, 8, 5), "empty": np.zeros((8, 8, 5), np.uint8), "b": noise(9, 7, 5)}
+    paths = {name: write_raster(tmp_path / f"{name}.tif", each) for name, each in images.items()}
+    sources = [
+        Source(path, None, "town", name, black_is_nodata=True) for name, path in paths.items()
+    ]
+    ticks: list[int] = []
+    bank = bank_of(sources, bands=[4, 1], on_progress=lambda: ticks.append(1))
+    assert bank.names == ("town/a", "town/b")
+    assert len(ticks) == 3
+    for histogram, name in zip(bank.histograms, "ab", strict=True):
+        expected = Histogram.of(images[name][..., [3, 0]])
+        np.testing.assert_array_equal(histogram.counts, expected.counts)
+    shifted = bank_of(sources, shift="monotone", seed=3)
+    map_a = pixelwise(Histogram.of(images["a"]), "monotone", "a", seed=3)
+    np.testing.assert_array_equal(
+        shifted.histograms[0].counts, Histogram.of(map_a.apply(images["a"])).counts
+    )
+    with pytest.raises(BankError, match="at least one image with valid pixels"):
+        bank_of(sources[1:2])
+
+
+def test_a_shift_that_mixes_bands_is_none_of_histograms(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "image.tif", noise(9, 9))
+    with pytest.raises(ConfigError, match="'hsv' mixes bands"):
+        bank_of([Source(path, None, "town", "image")], shift="hsv")
+
+
+def sources_in(folder: Path, count: int) -> list[Source]:
+    """Small images of several sizes and types."""
+    dtypes = ("uint8", "uint16", "int16", "float32")
+    return [
+        Source(
+            write_raster(
+                folder / f"{number}.tif", imagery(dtypes[number % 4], 30 + 7 * number, 60)
+            ),
+            None,
+            f"town{number % 3}",
+            str(number),
+        )
+        for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize("decimated", [False, True])
+@pytest.mark.parametrize("shift", [None, "gamma"])
+def test_the_bank_is_the_same_for_any_number_of_workers(
+    tmp_path: Path, decimated: bool, shift: str | None
+) -> None:
+    sources = sources_in(tmp_path, 9)
+    for workers in (1, 2, 5, None):
+        bank = bank_of(sources, workers=workers, decimated=decimated, shift=shift)
+        bank.save(tmp_path / f"{workers}.bank")
+    assert bank.names == tuple(f"town{number % 3}/{number}" for number in range(9))
+    assert len({path.read_bytes() for path in tmp_path.glob("*.bank")}) == 1
+
+
+def test_a_decimated_bank_counts_four_million_pixels(tmp_path: Path) -> None:
+    pixels = np.tile(np.arange(256, dtype=np.uint8), (2200, 9))[:, :2200]
+    path = write_raster(tmp_path / "image.tif", pixels, compress="deflate", overviews=(2, 4))
+    sources = [Source(path, None, "town", "image")]
+    few, all_of_them = (bank_of(sources, decimated=each).histograms[0] for each in (True, False))
+    assert all_of_them.pixels == 2200 * 2200
+    assert 4.0e6 < few.pixels <= 1 << 22
+    assert few.distance(all_of_them)[0] < 0.5
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_images_are_asked_for_as_they_are_counted(tmp_path: Path, workers: int) -> None:
+    sources = sources_in(tmp_path, 20)
+    asked, counted, ahead = 0, 0, []
+
+    def asking() -> Iterator[Source]:
+        nonlocal asked
+        for source in sources:
+            asked += 1
+            ahead.append(asked - counted)
+            yield source
+
+    def count() -> None:
+        nonlocal counted
+        counted += 1
+
+    assert len(bank_of(asking(), workers=workers, on_progress=count)) == counted == 20
+    assert max(ahead) <= 2 * workers
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_the_first_error_ends_it(tmp_path: Path, workers: int) -> None:
+    sources = sources_in(tmp_path, 40)
+    # The earlier of two failures takes longer to be found.
+    for number, content in ((2, sources[39].image.read_bytes()[:-2000]), (3, b"")):
+        sources[number].image.write_bytes(content)
+    asked: list[str] = []
+
+    def asking() -> Iterator[Source]:
+        for source in sources:
+            asked.append(source.name)
+            yield source
+
+    with pytest.raises(RasterError, match=r"/2\.tif"):
+        bank_of(asking(), workers=workers)
+    assert len(asked) <= 3 + 2 * workers
+
+
+@pytest.mark.shared
+def test_the_range_of_11_bit_imagery_is_found(shared_data: Path) -> None:
+    images = sorted((shared_data / "spacenet2_vegas" / "images").glob("RGB-PanSharpen*.tif"))
+    bank = bank_of([Source(path, None, "vegas", path.stem) for path in images])
+    (scaling,) = measure_scalings(bank.histograms).values()
+    assert scaling.dtype == "uint16"
+    assert max(scaling.high) < 2048
+    assert min(scaling.low) > 0
