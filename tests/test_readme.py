@@ -29,7 +29,8 @@ def options_of(words: list[str]) -> set[str]:
 
     command = typer.main.get_command(app)
     for word in words[1:]:
-        inner = getattr(command, "commands", {}).get(word)
+        find = getattr(command, "get_command", None)
+        inner = find and find(None, word)
         if inner is None:
             break
         command = inner

@@ -15,7 +15,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 SAID = {
     "predict_with_any_network": "14 footprints",
     "straight_walls": "corners before",
-    "fill_under_clouds": "under the clouds off by",
+    "fill_under_clouds": "RMSE under the clouds",
 }
 
 

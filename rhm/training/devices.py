@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from timm.layers import convert_sync_batchnorm
+from timm.layers.norm_act import convert_sync_batchnorm
 from torch import nn
 
 
@@ -25,7 +25,7 @@ def synchronized_batch_norm(model: nn.Module) -> Iterator[None]:
         for name, module in model.named_modules()
         if isinstance(module, nn.modules.batchnorm._BatchNorm)
     }
-    convert_sync_batchnorm(model)
+    convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     try:
         yield
     finally:

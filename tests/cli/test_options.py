@@ -1,11 +1,11 @@
 """Options that commands share."""
 
 import pytest
-import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rhm.cli.options import band_numbers
+from rhm.errors import ConfigError
 
 BANDS = st.lists(st.integers(1, 500), min_size=1)
 
@@ -22,5 +22,5 @@ def test_no_bands_are_all_of_them() -> None:
 
 @pytest.mark.parametrize("text", ["", ",", "1,", "0", "1,-2", "red", "1.5", "1;2"])
 def test_what_is_no_list_of_bands_is_refused(text: str) -> None:
-    with pytest.raises(typer.BadParameter, match="3,2,1"):
+    with pytest.raises(ConfigError, match="3,2,1"):
         band_numbers(text)

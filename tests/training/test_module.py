@@ -132,7 +132,7 @@ def steps_until_divergence(model: SegmentationModel, precision: str, losses: lis
     module = SegmentationModule(model.eval(), Given(), OptimizerConfig())
     module._fabric = None
     module.__dict__["_trainer"] = Precision(precision)
-    module.log = lambda *_, **__: None  # type: ignore[method-assign, assignment]
+    module.log = lambda *_, **__: None  # type: ignore[method-assign]
     chip: Any = {"image": torch.zeros(1, 3, 32, 32), "mask": torch.zeros(1, 1, 32, 32).long()}
     for number in range(len(losses)):
         with suppress(ConfigError):

@@ -8,12 +8,18 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from rhm.inference import predict_raster
 from tests.viewer.conftest import Brightness, write_scene
 
 Rhm = Callable[..., tuple[int, str, str]]
 
 
+@pytest.mark.skipif(
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN,
+    reason="these tests run in the background, where interrupts are ignored",
+)
 def test_it_serves_until_it_is_interrupted(tmp_path: Path) -> None:
     """Of its own process: a signal is what ends it."""
     scene = write_scene(tmp_path / "town.tif")
@@ -27,11 +33,14 @@ def test_it_serves_until_it_is_interrupted(tmp_path: Path) -> None:
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
     ) as process:
         assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        with urllib.request.urlopen(f"{url}scenes.json") as answer:  # noqa: S310
-            assert b'"town"' in answer.read()
-        process.send_signal(signal.SIGINT)
-        printed, said = process.communicate(timeout=60)
+        try:
+            url = process.stdout.readline().strip()
+            with urllib.request.urlopen(f"{url}scenes.json") as answer:  # noqa: S310
+                assert b'"town"' in answer.read()
+            process.send_signal(signal.SIGINT)
+            printed, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert (process.returncode, printed) == (0, "")
     assert "Traceback" not in said
 

@@ -27,7 +27,7 @@ class Validations(lightning.Trainer):
         self.step = 0
 
     callback_metrics = property(lambda self: self.scores)
-    sanity_checking = False  # type: ignore[assignment]
+    sanity_checking = False
 
     def save_checkpoint(self, filepath: Any, *rest: Any, **options: Any) -> None:
         Path(filepath).write_text(str(self.step))
