@@ -2,13 +2,24 @@
 
 import errno
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
-from rhm.errors import OutputError
+import filelock
 
+from rhm.errors import OutputError, RhmError
+
+SIDE_FILES = (".aux.xml", ".ovr", ".msk")
+"""Suffixes that GDAL appends to a file's name for its statistics, overviews and mask."""
+
+_PREFIX = ".rhm."
+_LOCK = "lock"
+_DAY_S = 24 * 3600.0
 # Errors that only writing can cause, and never the reading of the input.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
@@ -20,6 +31,7 @@ def staged_paths(targets: Sequence[Path], *, within: Path | None = None) -> Iter
     Temporary files have the suffix of their target, because several writers choose their format by
     it. Otherwise their names are plain, because some writers misread unusual names. If the block
     raises, the temporary files are removed and existing files at the targets are left unchanged.
+    The ``SIDE_FILES`` of a replaced file describe pixels that no longer exist, and are removed.
 
     Args:
         targets: final paths, all in one folder, in the order in which files are renamed to them.
@@ -29,30 +41,27 @@ def staged_paths(targets: Sequence[Path], *, within: Path | None = None) -> Iter
     Raises:
         OutputError: the folder cannot be created or written to, or the disk is full.
     """
-    folder = targets[0].parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Writers may add side files, so they get a folder of their own (on the same file system).
-        scratch = tempfile.TemporaryDirectory(prefix=".rhm.", dir=within or folder)
-    except OSError as error:
-        raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from error
-    with scratch as name:
-        temporary = [Path(name) / f"part{n}{path.suffix}" for n, path in enumerate(targets)]
+    with _scratch(targets[0].parent, within) as folder:
+        temporary = [folder / f"part{n}{path.suffix}" for n, path in enumerate(targets)]
         try:
             yield temporary
-        except OSError as error:
-            if error.errno in _NO_ROOM:
-                raise OutputError(f"cannot write {targets[0]}: {error.strerror}") from error
-            raise
+        except Exception as error:
+            reason = _no_room(error, folder)
+            if reason is None:
+                raise
+            raise OutputError(f"cannot write {targets[0]}: {reason}") from error
         blocked = [target for target in targets if target.is_dir()]
         if blocked:
             raise OutputError(f"cannot write {blocked[0]}: it is a folder")
-        probe = Path(name) / "mode"
-        probe.touch()
+        probe = folder / "mode"
         for source, target in zip(temporary, targets, strict=True):
             try:
+                probe.touch()
                 # Some writers create files that only their owner can read.
                 source.chmod((target if target.exists() else probe).stat().st_mode)
+                # First: if the process is killed in between, nothing describes the wrong pixels.
+                for suffix in SIDE_FILES:
+                    target.with_name(target.name + suffix).unlink(missing_ok=True)
                 os.replace(source, target)
             except OSError as error:
                 raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
@@ -77,3 +86,60 @@ def write_text(target: str | os.PathLike[str], text: str) -> None:
     """
     with atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def _scratch(folder: Path, within: Path | None) -> Iterator[Path]:
+    """Yield a folder for temporary files, because writers may add side files to their own.
+
+    It is locked while it is in use, so that what killed processes left behind can be told from
+    what others are writing.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(within or folder)
+        scratch = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=within or folder)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"cannot write to {folder}: {reason}") from error
+    with scratch as name:
+        lock = filelock.FileLock(Path(name) / _LOCK)
+        with suppress(OSError, NotImplementedError):  # a file system without locks
+            lock.acquire(timeout=0)
+        try:
+            yield Path(name)
+        finally:
+            lock.release()
+
+
+@cache
+def _remove_abandoned(folder: Path) -> None:
+    """Remove temporary files that killed processes left in a folder, once per process."""
+    for leftover in folder.glob(f"{_PREFIX}*"):
+        with suppress(OSError, NotImplementedError, filelock.Timeout):
+            if (leftover / _LOCK).is_file():
+                with filelock.FileLock(leftover / _LOCK, timeout=0):
+                    pass
+            elif time.time() - leftover.stat().st_mtime < _DAY_S:
+                continue  # it may be about to be locked
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _no_room(error: Exception, folder: Path) -> str | None:
+    """Return why a failed writer could not write on, or None if that is not why it failed.
+
+    Few writers report that the disk is full, so one of their files is made to grow a little.
+    """
+    if isinstance(error, RhmError) and not isinstance(error, OutputError):
+        return None
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return error.strerror
+    for part in folder.glob("*"):
+        try:
+            if part.name != _LOCK and part.is_file():
+                with part.open("ab") as file:
+                    file.write(bytes(1 << 22))
+        except OSError as full:
+            if full.errno in _NO_ROOM:
+                return full.strerror
+    return None

@@ -1,11 +1,13 @@
 """The ``rhm`` command: combines all commands, and turns errors into exit codes.
 
-0: success. 2: invalid input (one line on standard error). 130: interrupted. Anything else is a
-defect and shows its traceback.
+0: success. 2: invalid input (one line on standard error). 130: interrupted. 1: a defect, which
+shows its traceback and asks for a report.
 """
 
 import logging
 import sys
+import traceback
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -86,7 +88,13 @@ def _root(
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    sys.exit(run())
+    try:
+        code = run()
+    except Exception:  # noqa: BLE001 (whatever it is, it is told and ends with code 1)
+        traceback.print_exc()
+        complain(f"rhm: this is a defect of rhm {rhm.__version__}: please report the lines above")
+        code = 1
+    sys.exit(code)
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -106,11 +114,24 @@ def run(arguments: list[str] | None = None) -> int:
         if message := error.format_message():
             complain(f"rhm: {message} (see --help)")
         return 2
-    except (typer.Abort, KeyboardInterrupt):
+    except typer.Abort as error:
+        # Typer takes the end of any file for that of a user's answers.
+        if isinstance(error.__cause__, EOFError):
+            raise error.__cause__ from None
+        code = INTERRUPTED
+    except KeyboardInterrupt:
         code = INTERRUPTED
     if code == INTERRUPTED:  # Typer may have caught the interrupt, and says nothing of it.
-        complain("rhm: interrupted")
+        complain(f"rhm: interrupted{_how_to_continue(arguments or sys.argv[1:])}")
     return code if isinstance(code, int) else 0
+
+
+def _how_to_continue(words: Sequence[str]) -> str:
+    """Return the end of a message about an interrupted command."""
+    commands = getattr(typer.main.get_command(app), "commands", {})
+    command = next((commands[word] for word in words if word in commands), None)
+    resumable = command is not None and any(each.name == "resume" for each in command.params)
+    return ": repeat the command with --resume to continue" if resumable else ""
 
 
 if __name__ == "__main__":

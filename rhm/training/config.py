@@ -75,6 +75,17 @@ class TrainerConfig:
             raise ValueError("batch_size must be a multiple of devices x num_nodes x accumulate")
 
     @property
+    def is_main_process(self) -> bool:
+        """Whether this process is the one that writes the run's files and prints its results.
+
+        Launchers (Lightning, torchrun, SLURM) tell processes apart by environment variables, which
+        mean nothing to a run of a single process.
+        """
+        ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
+        alone = self.devices * self.num_nodes == 1
+        return alone or all(os.environ.get(name, "0") in ("", "0") for name in ranks)
+
+    @property
     def epoch_steps(self) -> int:
         """Number of optimiser steps between validations."""
         return min(self.steps, self.validate_every)

@@ -5,11 +5,11 @@ from functools import reduce
 import lightning
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from rhm.augmentation.chip_augmentation import ChipAugmentation
 from rhm.augmentation.geometry import ChipGeometry
 from rhm.colour.histogram import Histogram
+from rhm.data.chip_loader import ChipLoader
 from rhm.data.chips import (
     Augmentation,
     Chip,
@@ -50,7 +50,7 @@ class ChipDataModule(lightning.LightningDataModule):
             dtype: self._augmentation(dtype) for dtype in {tile.dtype for tile in material.train}
         }
 
-    def train_dataloader(self) -> DataLoader[Chip]:
+    def train_dataloader(self) -> ChipLoader:
         """Return a loader of this process's share of the training chips."""
         data, settings = self.config.data, self.config.trainer
         sampler = SeededSampler(
@@ -58,7 +58,7 @@ class ChipDataModule(lightning.LightningDataModule):
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=settings.devices * settings.num_nodes,
         )
-        return DataLoader(
+        return ChipLoader(
             self._training_chips(),
             batch_size=self._batch_size(),
             sampler=sampler,
@@ -71,13 +71,13 @@ class ChipDataModule(lightning.LightningDataModule):
         """Return the first global batches of training chips, for any number of processes."""
         size = self.config.trainer.batch_size
         sampler = SeededSampler(count * size)
-        return list(DataLoader(self._training_chips(), batch_size=size, sampler=sampler))
+        return list(ChipLoader(self._training_chips(), batch_size=size, sampler=sampler))
 
-    def val_dataloader(self) -> DataLoader[Chip]:
+    def val_dataloader(self) -> ChipLoader:
         """Return a loader of the validation chips, empty if there are no validation images."""
         data = self.config.data
         chips = GridChips(self.material.val, size=data.chip_px, preparation=self.preparation)
-        return DataLoader(chips, batch_size=self._batch_size(), num_workers=min(data.workers, 1))
+        return ChipLoader(chips, batch_size=self._batch_size(), num_workers=min(data.workers, 1))
 
     def _training_chips(self) -> TrainingChips:
         data = self.config.data

@@ -4,7 +4,10 @@ import logging
 import math
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from zipfile import is_zipfile
 
 import lightning
 import numpy as np
@@ -13,7 +16,6 @@ from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
     LearningRateMonitor,
-    ModelCheckpoint,
     RichProgressBar,
 )
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
@@ -31,13 +33,15 @@ from rhm.models.model_file import save_adapted, save_model
 from rhm.models.spec import ModelSpec
 from rhm.training.adaptation import adapt_network, trained_table
 from rhm.training.base_model import base_model, check_base, remember_base, with_base
+from rhm.training.callbacks.checkpoints import AtomicCheckpointIO, CheckpointWriter
 from rhm.training.callbacks.cost import collect_cost
 from rhm.training.callbacks.cost_recorder import CostRecorder
 from rhm.training.callbacks.feature_monitor import FeatureMonitor
 from rhm.training.callbacks.update_recorder import FINAL, UpdateRecorder
 from rhm.training.card import model_card
-from rhm.training.config import RunConfig, TrainerConfig, read_config
+from rhm.training.config import RunConfig, read_config
 from rhm.training.datamodule import ChipDataModule
+from rhm.training.devices import deterministic, synchronized_batch_norm
 from rhm.training.imagery import Material, gather
 from rhm.training.losses import LOSSES
 from rhm.training.metrics import CalibrationBins
@@ -65,9 +69,11 @@ def fit(
 
     Raises:
         ConfigError: the configuration does not fit the data, or a run of this name exists (with
-            ``resume``: does not exist).
+            ``resume``: does not exist), or another process is training it, or training diverged
+            or ran out of memory.
         CatalogError: the catalog has no images to train on.
         BankError: the bank cannot be read or does not fit the imagery.
+        OutputError: the disk is full.
     """
     if not isinstance(config, RunConfig):
         config = read_config(config)
@@ -76,7 +82,10 @@ def fit(
     lightning.seed_everything(config.seed, verbose=False)
     config = with_base(config)
     if resume:
-        check_base(Run.resume(config))
+        run = Run.resume(config)
+        check_base(run)
+        if run.model.is_file():
+            return run
     else:
         Run.refuse_existing(config)
     material = gather(config)
@@ -85,43 +94,67 @@ def fit(
     loss = LOSSES[config.loss.name](config.loss)
     if config.adapter.base is not None:
         adapt_network(model, config.adapter, loss, chips.first_batches, seed=config.seed)
+    _check_batch(model, config)
     trainer = _trainer(config, validated=bool(material.val), progress=progress)
-    run = _folder(config, resume=resume) if trainer.is_global_zero else Run(config.folder)
-    if trainer.is_global_zero and attachment_of(model) is not None:
-        # Also when resuming, because the run may have been killed before these files existed.
-        remember_base(run, model)
-        with atomic_path(run.folder / "trained.csv") as temporary:
-            trained_table(model).to_csv(temporary, index=False)
-    module = SegmentationModule(
-        model,
-        loss,
-        config.optimizer,
-        freeze_batch_norm=config.model.batch_norm == "frozen",
-        seed=config.seed,
-    )
-    with warnings.catch_warnings():
-        # Lightning's advice on the number of workers concerns developers, too.
-        warnings.filterwarnings("ignore", module="lightning")
-        try:
+    run = Run(config.folder)
+    with run.locked() if trainer.is_global_zero else nullcontext():
+        if trainer.is_global_zero:
+            _prepare(run, model, config, resume=resume)
+        module = SegmentationModule(
+            model,
+            loss,
+            config.optimizer,
+            freeze_batch_norm=config.model.batch_norm == "frozen",
+            seed=config.seed,
+        )
+        synchronized = synchronized_batch_norm(model) if _synchronizes(config) else nullcontext()
+        with _mistakes_of_users(), synchronized, deterministic(), warnings.catch_warnings():
+            # Lightning's advice on the number of workers concerns developers, too.
+            warnings.filterwarnings("ignore", module="lightning")
             trainer.fit(
                 module,
                 datamodule=chips,
                 ckpt_path=run.last_checkpoint() if resume else None,
                 weights_only=True,
             )
-        except SystemExit as error:
-            # Lightning turns an interrupt and SIGTERM into SystemExit (with code 1 and without).
-            raise KeyboardInterrupt from error
-        except RuntimeError as error:
-            # The SIGTERM of a job scheduler also reaches the loader's workers, often first.
-            if "is killed by signal: Terminated" in str(error):
-                raise KeyboardInterrupt from error
-            raise
-    if trainer.is_global_zero:
-        finish(run, model, config, chips.val_dataloader() if material.val else None)
-        card = model_card(model.spec, config, material, run.best_scores())
-        write_text(run.folder / "card.md", card)
+        if trainer.is_global_zero:
+            with _mistakes_of_users():
+                finish(run, model, config, chips.val_dataloader() if material.val else None)
+            card = model_card(model.spec, config, material, run.best_scores())
+            write_text(run.folder / "card.md", card)
+            # Last, because a run that has a model is finished.
+            save_model(model, run.model)
     return run
+
+
+def _prepare(run: Run, model: SegmentationModel, config: RunConfig, *, resume: bool) -> None:
+    """Create the folder of the run, and what its first attempt may have been too short for."""
+    if not resume:
+        Run.begin(config)
+    if attachment_of(model) is not None:
+        remember_base(run, model)
+        with atomic_path(run.folder / "trained.csv") as temporary:
+            trained_table(model).to_csv(temporary, index=False)
+
+
+@contextmanager
+def _mistakes_of_users() -> Iterator[None]:
+    """Raise as errors of this package, or as interrupts, what Lightning and torch report."""
+    try:
+        yield
+    except SystemExit as error:
+        # Lightning turns an interrupt and SIGTERM into SystemExit (with code 1 and without).
+        raise KeyboardInterrupt from error
+    except RuntimeError as error:
+        # The SIGTERM of a job scheduler also reaches the loader's workers, often first.
+        if "is killed by signal: Terminated" in str(error):
+            raise KeyboardInterrupt from error
+        if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
+            raise ConfigError(
+                "training needs more memory than there is: lower trainer.batch_size or "
+                "data.chip_px, or raise trainer.accumulate"
+            ) from error
+        raise
 
 
 def fit_once(config: RunConfig, *, progress: bool = False) -> Run:
@@ -192,9 +225,9 @@ def _method(config: RunConfig) -> str:
 def finish(
     run: Run, model: SegmentationModel, config: RunConfig, val: DataLoader[Chip] | None
 ) -> None:
-    """Load the best checkpoint, choose the threshold, and write the model and the metrics.
+    """Load the best checkpoint, choose the threshold, and write the metrics.
 
-    An adapted model is written twice: as an adapter, and merged with its base.
+    An adapted model is written as an adapter, too, and merged with its base.
 
     Args:
         run: folder of the run.
@@ -202,9 +235,11 @@ def finish(
         config: configuration of the run.
         val: validation chips; without them, the last weights are kept.
     """
-    best, step = run.checkpoints / "best.ckpt", config.trainer.steps
-    if val is not None and best.is_file():
-        checkpoint = torch.load(best, map_location="cpu", weights_only=True)
+    step = config.trainer.steps
+    if val is not None and run.best.is_file():
+        if not is_zipfile(run.best):
+            raise ConfigError(f"{run.best} is damaged: train again under another name")
+        checkpoint = torch.load(run.best, map_location="cpu", weights_only=True)
         state, step = checkpoint["state_dict"], int(checkpoint["global_step"])
         prefix = "model."
         model.load_state_dict(
@@ -230,7 +265,6 @@ def finish(
         if config.adapter.update() is not None:
             save_snapshot(take_snapshot(model, step), run.updates / FINAL)
         merge(model)
-    save_model(model, run.model)
     run.collect_metrics()
     collect_cost(run.folder)
 
@@ -255,8 +289,27 @@ def calibration(model: SegmentationModel, chips: DataLoader[Chip]) -> Calibratio
     return bins
 
 
-def _folder(config: RunConfig, *, resume: bool) -> Run:
-    return Run.resume(config) if resume else Run.begin(config)
+def _check_batch(model: SegmentationModel, config: RunConfig) -> None:
+    """Check that batch normalisation gets more than one value per channel and step.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    settings = config.trainer
+    chips = settings.batch_size // (settings.devices * settings.num_nodes * settings.accumulate)
+    if chips > 1 or config.model.batch_norm == "frozen" or attachment_of(model) is not None:
+        return
+    side = config.data.chip_px
+    with torch.device("meta"):
+        network = SegmentationModel(model.spec).train()
+        try:
+            network(torch.zeros(1, model.spec.bands, side, side))
+        except ValueError as error:
+            raise ConfigError(
+                f"{model.spec.architecture} cannot be trained on one chip of {side} px at a time, "
+                "because batch normalisation needs several values: raise trainer.batch_size, or "
+                "set model.batch_norm=frozen"
+            ) from error
 
 
 def _trainer(config: RunConfig, *, validated: bool, progress: bool) -> lightning.Trainer:
@@ -268,14 +321,7 @@ def _trainer(config: RunConfig, *, validated: bool, progress: bool) -> lightning
             f"{settings.devices} GPUs are available: use cpu or auto"
         )
     callbacks: list[Callback] = [
-        ModelCheckpoint(
-            run.checkpoints,
-            filename="best",
-            monitor="val_iou" if validated else None,
-            mode="max",
-            save_last=True,
-            enable_version_counter=False,
-        ),
+        CheckpointWriter(run.last, run.best, monitor="val_iou" if validated else None),
         LearningRateMonitor("step"),
         CostRecorder(run.folder / "logs" / f"attempt_{run.next_attempt()}", settings.batch_size),
     ]
@@ -296,19 +342,20 @@ def _trainer(config: RunConfig, *, validated: bool, progress: bool) -> lightning
         devices=settings.devices,
         num_nodes=settings.num_nodes,
         strategy="ddp" if settings.devices * settings.num_nodes > 1 else "auto",
-        sync_batchnorm=_synchronises(settings),
         use_distributed_sampler=False,
         log_every_n_steps=min(10, settings.epoch_steps),
         num_sanity_val_steps=0,
         enable_progress_bar=progress,
         enable_model_summary=False,
         logger=_loggers(run),
+        plugins=[AtomicCheckpointIO()],
         callbacks=callbacks,
     )
 
 
-def _synchronises(settings: TrainerConfig) -> bool:
-    # PyTorch synchronises batch norms between GPUs only.
+def _synchronizes(config: RunConfig) -> bool:
+    # PyTorch synchronizes batch norms between GPUs only.
+    settings = config.trainer
     on_gpu = settings.accelerator != "cpu" and torch.cuda.is_available()
     return on_gpu and settings.devices * settings.num_nodes > 1
 

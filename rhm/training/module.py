@@ -21,6 +21,9 @@ from rhm.models.build import SegmentationModel
 SCHEDULES = ("one-cycle", "cosine", "constant")
 """Learning rate schedules, by the names that configurations use."""
 
+_MOST_OVERFLOWS = 20
+"""Steps in a row whose loss may overflow in float16: the scaler halves its scale after each."""
+
 
 @dataclass(frozen=True)
 class OptimizerConfig:
@@ -79,6 +82,7 @@ class SegmentationModule(lightning.LightningModule):
         self.settings = optimizer
         self.freeze_batch_norm = freeze_batch_norm
         self.seed = seed
+        self._overflows = 0
         self.val_iou = BinaryJaccardIndex(ignore_index=IGNORE)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -102,13 +106,23 @@ class SegmentationModule(lightning.LightningModule):
         """Return the loss on the global batch."""
         logits, target = self._gathered(self(batch["image"]), batch["mask"])
         loss: Tensor = self.loss(logits.float(), target)
-        if not torch.isfinite(loss):
+        if torch.isfinite(loss):
+            self._overflows = 0
+        else:
+            self._count_overflow(loss)
+            return loss
+        self.log("train_loss", loss.detach(), prog_bar=True, on_step=True, on_epoch=False)
+        return loss
+
+    def _count_overflow(self, loss: Tensor) -> None:
+        # In float16 the gradient scaler skips a step that overflows, and lowers its scale.
+        self._overflows += 1
+        most = _MOST_OVERFLOWS if self.trainer.precision == "16-mixed" else 0
+        if self._overflows > most:
             raise ConfigError(
                 f"training diverged at step {self.global_step} (the loss is {loss.item()}): "
                 "lower optimizer.learning_rate, or use trainer.precision=32-true"
             )
-        self.log("train_loss", loss.detach(), prog_bar=True, on_step=True, on_epoch=False)
-        return loss
 
     def validation_step(self, batch: Chip, batch_index: int) -> None:
         """Log the scores of one batch of validation chips."""
@@ -168,8 +182,10 @@ def _schedule(
 ) -> torch.optim.lr_scheduler.LRScheduler:
     if settings.schedule == "one-cycle":
         rates = [group["lr"] for group in optimizer.param_groups]
+        # A quarter of four steps rises in no step at all, and PyTorch divides by that.
+        rise = 0.25 if steps != 3 else 0.5
         return torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, rates, total_steps=steps + 1, pct_start=0.25
+            optimizer, rates, total_steps=steps + 1, pct_start=rise
         )
     if settings.schedule == "cosine":
         return torch.optim.lr_scheduler.LambdaLR(

@@ -16,17 +16,24 @@ runs/NAME/evaluation/          scores and example images, after an evaluation
 """
 
 import json
-import os
+import logging
 import platform
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from zipfile import is_zipfile
 
+import filelock
 import pandas
 
-from rhm.errors import ConfigError
+from rhm.errors import ConfigError, OutputError
 from rhm.files import atomic_path, write_text
 from rhm.training.config import RunConfig, read_config
+
+_LOG = logging.getLogger(__name__)
 
 _PACKAGES = (
     "rhm",
@@ -72,9 +79,14 @@ class Run:
         return self.folder / "updates"
 
     @property
-    def checkpoints(self) -> Path:
-        """Folder of the checkpoints."""
-        return self.folder / "checkpoints"
+    def last(self) -> Path:
+        """Path of the checkpoint after the latest validation."""
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """Path of the checkpoint after the best validation."""
+        return self.last.with_name("best.ckpt")
 
     @property
     def evaluation(self) -> Path:
@@ -90,26 +102,29 @@ class Run:
     def begin(cls, config: RunConfig) -> "Run":
         """Create the folder of a new run, with its configuration and environment.
 
+        What an attempt that failed before its first checkpoint left in the folder is removed.
+
         Raises:
             ConfigError: a run of this name already exists.
             OutputError: the folder cannot be written.
         """
         cls.refuse_existing(config)
         run = cls(config.folder)
+        for leftover in (run.folder / "logs", run.updates):
+            shutil.rmtree(leftover, ignore_errors=True)
         write_text(run.folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
         write_text(run.folder / "config.yaml", config.to_yaml())
         return run
 
     @classmethod
     def refuse_existing(cls, config: RunConfig) -> None:
-        """Check that there is no run of this name.
+        """Check that there is no run of this name that has got as far as a checkpoint.
 
         Raises:
             ConfigError: such a run exists.
         """
-        # The main process has created the folder before it launches the other processes.
-        launched = os.environ.get("LOCAL_RANK", "0") != "0"
-        if not launched and (config.folder / "config.yaml").exists():
+        # The main process may have created the folder before the other processes begin.
+        if config.trainer.is_main_process and cls(config.folder).has_progress:
             raise ConfigError(
                 f"{config.folder} already contains a run: continue it with --resume, or choose "
                 "another name"
@@ -135,13 +150,57 @@ class Run:
         return run
 
     def last_checkpoint(self) -> Path | None:
-        """Return the path of the newest checkpoint, or None if there is none yet."""
-        path = self.checkpoints / "last.ckpt"
-        return path if path.is_file() else None
+        """Return the path of the newest checkpoint, or None if there is none yet.
+
+        If the last one was damaged, for example by a full disk, the best one takes its place.
+
+        Raises:
+            ConfigError: there are checkpoints, but all of them are damaged.
+        """
+        found = [path for path in (self.last, self.best) if path.is_file()]
+        whole = [path for path in found if is_zipfile(path)]
+        if found and not whole:
+            raise ConfigError(
+                f"{found[0]} is damaged: remove {self.last.parent} to train from the beginning"
+            )
+        if found and whole[0] != found[0]:
+            _LOG.warning("%s is damaged: training continues from %s", found[0], whole[0].name)
+        return whole[0] if whole else None
+
+    @property
+    def has_progress(self) -> bool:
+        """Whether there is anything to continue from: a checkpoint, or the finished model."""
+        return any(path.exists() for path in (self.last, self.best, self.model))
 
     def next_attempt(self) -> int:
         """Return the number of the next attempt at this run, counted from 0."""
         return len(list((self.folder / "logs").glob("attempt_*")))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training the run at the same time.
+
+        Raises:
+            ConfigError: another process is training it.
+            OutputError: the folder cannot be written.
+        """
+        lock = filelock.FileLock(self.folder / ".lock", timeout=0)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except filelock.Timeout as error:
+            raise ConfigError(
+                f"another process is training {self.folder}: wait for it, or choose another name"
+            ) from error
+        except OSError as error:
+            raise OutputError(f"cannot write to {self.folder}: {error.strerror}") from error
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                # While it is still held: afterwards it may be another process's.
+                Path(lock.lock_file).unlink()
+            lock.release()
 
     def collect_metrics(self) -> None:
         """Write ``metrics.csv`` from all attempts; where they overlap, the later one counts."""
@@ -149,22 +208,35 @@ class Run:
             (self.folder / "logs").glob("attempt_*/metrics.csv"),
             key=lambda path: int(path.parent.name.partition("_")[2]),
         )
-        rows = pandas.DataFrame()
+        rows = pandas.DataFrame(columns=["step"])
         for path in attempts:
-            later = pandas.read_csv(path)
-            if not rows.empty:
-                rows = rows[rows["step"] < later["step"].min()]
-            rows = pandas.concat([rows, later], ignore_index=True)
+            later = _metrics(path)
+            if later.empty:
+                continue
+            kept = rows[rows["step"] < later["step"].min()]
+            rows = later if kept.empty else pandas.concat([kept, later], ignore_index=True)
         with atomic_path(self.folder / "metrics.csv") as temporary:
             rows.to_csv(temporary, index=False)
 
     def best_scores(self) -> dict[str, float]:
         """Return the validation scores of the best checkpoint, by name; empty if there are none."""
-        metrics = pandas.read_csv(self.folder / "metrics.csv")
+        metrics = _metrics(self.folder / "metrics.csv")
         if "val_iou" not in metrics or metrics["val_iou"].isna().all():
             return {}
         best = metrics.iloc[metrics["val_iou"].argmax()].filter(like="val_").dropna()
         return {str(name).removeprefix("val_"): float(score) for name, score in best.items()}
+
+
+def _metrics(path: Path) -> pandas.DataFrame:
+    """Read a table of metrics; empty if it was cut off before its first line was complete."""
+    try:
+        table = pandas.read_csv(path)
+    except (pandas.errors.EmptyDataError, pandas.errors.ParserError, UnicodeDecodeError):
+        table = pandas.DataFrame()
+    if "step" not in table:
+        _LOG.warning("%s is damaged: its steps are missing in the metrics", path)
+        return pandas.DataFrame()
+    return table
 
 
 def environment() -> dict[str, str]:

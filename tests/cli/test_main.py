@@ -11,6 +11,7 @@ import rasterio
 import typer.main
 
 import rhm as rhm_package
+import rhm.cli.main as main_module
 from rhm.cli.main import app
 
 Rhm = Callable[..., tuple[int, str, str]]
@@ -173,6 +174,45 @@ def test_an_interrupted_command_exits_with_130(
     monkeypatch.setattr(rasterio.DatasetReader, "read", interrupt)
     code, printed, err = rhm("bank", "build", world / "birch_aerial" / "images", "-o", "never.bank")
     assert (code, printed, err) == (130, "", "rhm: interrupted\n")
+
+
+def test_an_interrupted_command_says_how_to_continue(
+    rhm: Rhm, trained: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rhm.inference.batch.predict_scenes", interrupt)
+    scene = world / "scenes" / "birch_satellite.tif"
+    code, _, err = rhm("predict", trained, scene, "-o", tmp_path / "out")
+    assert code == 130
+    assert err.endswith("rhm: interrupted: repeat the command with --resume to continue\n")
+
+
+def test_the_end_of_a_file_is_no_interrupt(
+    rhm: Rhm, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_: Any, **__: Any) -> None:
+        raise EOFError("Compressed file ended before the end-of-stream marker")
+
+    monkeypatch.setattr(rasterio.DatasetReader, "read", end)
+    with pytest.raises(EOFError, match="Compressed file"):
+        rhm("bank", "build", world / "birch_aerial" / "images", "-o", "never.bank")
+
+
+def test_a_defect_shows_its_traceback_and_asks_for_a_report(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def defect() -> int:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(main_module, "run", defect)
+    with pytest.raises(SystemExit) as ended:
+        main_module.main()
+    assert ended.value.code == 1
+    error = capsys.readouterr().err
+    assert error.startswith("Traceback")
+    assert "please report" in error.splitlines()[-1]
 
 
 @pytest.fixture

@@ -1,15 +1,17 @@
 """However a prediction ends, going on with it gives the files of one that was not disturbed."""
 
 import json
+import os
 import signal
-import subprocess
-import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+import rasterio
 import torch
 from torch import nn
 
@@ -33,7 +35,8 @@ class Counting(nn.Module):
         super().__init__()
         generator = torch.Generator().manual_seed(0)
         self.conv = nn.Conv2d(3, 1, 5, padding=2, bias=False)
-        self.conv.weight.data = torch.randn(self.conv.weight.shape, generator=generator)
+        weight = torch.randn(self.conv.weight.shape, generator=generator)
+        self.conv.weight.data = weight - weight.mean()
         self.seen = 0
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -42,10 +45,19 @@ class Counting(nn.Module):
         return logits
 
 
-@pytest.fixture
-def scene(tmp_path: Path) -> Path:
-    """Write a scene of six strips of four tiles."""
-    return write_raster(tmp_path / "x.tif", noise(290, 190))
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a scene of six strips of four tiles, with spots large enough to be footprints."""
+    pixels = cv2.resize(noise(29, 19), (190, 290), interpolation=cv2.INTER_CUBIC)
+    return write_raster(tmp_path_factory.mktemp("scene") / "x.tif", pixels)
+
+
+@pytest.fixture(scope="module")
+def whole(scene: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of a prediction that was not disturbed."""
+    result = predict_raster(Counting(), scene, tmp_path_factory.mktemp("whole"), **OPTIONS)
+    assert result.count > 20
+    return files(result.mask.parent)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -70,8 +82,9 @@ def interrupted(after: int) -> Any:
 
 
 @pytest.mark.parametrize("after", range(1, 7))
-def test_what_is_finished_is_not_predicted_again(scene: Path, tmp_path: Path, after: int) -> None:
-    whole = predict_raster(Counting(), scene, tmp_path / "whole", **OPTIONS)
+def test_what_is_finished_is_not_predicted_again(
+    scene: Path, whole: dict[str, bytes], tmp_path: Path, after: int
+) -> None:
     out = tmp_path / "out"
     with pytest.raises(Killed):
         predict_raster(Counting(), scene, out, on_progress=interrupted(after), **OPTIONS)
@@ -80,7 +93,7 @@ def test_what_is_finished_is_not_predicted_again(scene: Path, tmp_path: Path, af
     model = Counting()
     done: list[int] = []
     predict_raster(model, scene, out, resume=True, on_progress=done.append, **OPTIONS)
-    assert files(out) == files(whole.mask.parent)
+    assert files(out) == whole
     assert sum(done) == 290 * 190
     rows_of_tiles = 6 - after
     # The row of tiles above reaches into the first missing strip.
@@ -88,8 +101,9 @@ def test_what_is_finished_is_not_predicted_again(scene: Path, tmp_path: Path, af
     assert sorted(path.name for path in out.iterdir()) == sorted(files(out))
 
 
-def test_it_can_be_cut_short_again_and_again(scene: Path, tmp_path: Path) -> None:
-    whole = predict_raster(Counting(), scene, tmp_path / "whole", **OPTIONS)
+def test_it_can_be_cut_short_again_and_again(
+    scene: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     for _ in range(5):
         with pytest.raises(Killed):
@@ -97,14 +111,13 @@ def test_it_can_be_cut_short_again_and_again(scene: Path, tmp_path: Path) -> Non
                 Counting(), scene, out, resume=True, on_progress=interrupted(2), **OPTIONS
             )
     predict_raster(Counting(), scene, out, resume=True, **OPTIONS)
-    assert files(out) == files(whole.mask.parent)
+    assert files(out) == whole
 
 
 @pytest.mark.parametrize("name", ["_written", "write_footprints"])
 def test_an_end_while_the_results_are_written(
-    scene: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    scene: Path, whole: dict[str, bytes], tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = predict_raster(Counting(), scene, tmp_path / "whole", **OPTIONS)
 
     def failing(rows: Any, *_: Any, **__: Any) -> Any:
         for _ in rows:
@@ -123,11 +136,11 @@ def test_an_end_while_the_results_are_written(
     predict_raster(model, scene, out, resume=True, **OPTIONS)
     assert not list(out.glob(".*"))
     assert model.seen == 0
-    assert files(out) == files(whole.mask.parent)
+    assert files(out) == whole
 
 
 def test_what_cannot_be_written_ends_the_prediction_soon(
-    scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scene: Path, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any, **__: Any) -> Any:
         raise OutputError("disk full")
@@ -138,9 +151,8 @@ def test_what_cannot_be_written_ends_the_prediction_soon(
         with pytest.raises(OutputError, match="disk full"):
             predict_raster(model, scene, out, **OPTIONS)
     assert model.seen < 24
-    whole = predict_raster(Counting(), scene, tmp_path / "whole", **OPTIONS)
     predict_raster(Counting(), scene, out, resume=True, **OPTIONS)
-    assert files(out) == files(whole.mask.parent)
+    assert files(out) == whole
 
 
 def test_strips_of_another_prediction_are_not_used(scene: Path, tmp_path: Path) -> None:
@@ -181,8 +193,11 @@ def test_other_footprints_are_made_of_the_same_probabilities(
 def test_damaged_probabilities_are_said(scene: Path, tmp_path: Path) -> None:
     model = Counting()
     result = predict_raster(model, scene, tmp_path / "out", **OPTIONS)
-    whole = result.probability.read_bytes()
-    result.probability.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
+    stored = result.probability.read_bytes()
+    # From its beginning: a later part of a compressed block may be taken for other pixels.
+    with rasterio.open(result.probability) as raster:
+        start = int(raster.get_tag_item("BLOCK_OFFSET_0_0", "TIFF", bidx=1))
+    result.probability.write_bytes(stored[:start] + bytes(len(stored) - start))
     others = OPTIONS | {"suffix": ".geojson"}
     with pytest.raises(OutputError, match=r"probability\.tif cannot be read: .* without --resume"):
         predict_raster(model, scene, tmp_path / "out", resume=True, **others)
@@ -203,8 +218,9 @@ def parts_of(scene: Path, out: Path) -> Path:
     return out / ".x.rhm-parts"
 
 
-def test_strips_that_are_not_whole_are_predicted_again(scene: Path, tmp_path: Path) -> None:
-    whole = predict_raster(Counting(), scene, tmp_path / "whole", **OPTIONS)
+def test_strips_that_are_not_whole_are_predicted_again(
+    scene: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     parts = parts_of(scene, out)
     first, second, third, _ = sorted(parts.glob("strip-*"))
@@ -214,7 +230,7 @@ def test_strips_that_are_not_whole_are_predicted_again(scene: Path, tmp_path: Pa
     journal = parts / "journal.jsonl"
     journal.write_text(journal.read_text()[:-9])  # a line cut off by the end
     predict_raster(Counting(), scene, out, resume=True, **OPTIONS)
-    assert files(out) == files(whole.mask.parent)
+    assert files(out) == whole
 
 
 @pytest.mark.parametrize(
@@ -232,14 +248,13 @@ def test_a_journal_of_nonsense_begins_anew(scene: Path, tmp_path: Path, text: st
     "entry", [{"strip": 99}, {"strip": "../x"}, {"strip": 5, "bytes": 1}, {}, {"strip": True}]
 )
 def test_a_journal_with_strange_entries_does_no_harm(
-    scene: Path, tmp_path: Path, entry: dict[str, Any]
+    scene: Path, whole: dict[str, bytes], tmp_path: Path, entry: dict[str, Any]
 ) -> None:
-    whole = predict_raster(Counting(), scene, tmp_path / "whole", **OPTIONS)
     out = tmp_path / "out"
     with (parts_of(scene, out) / "journal.jsonl").open("a") as journal:
         journal.write(json.dumps(entry) + "\n")
     predict_raster(Counting(), scene, out, resume=True, **OPTIONS)
-    assert files(out) == files(whole.mask.parent)
+    assert files(out) == whole
 
 
 def test_two_runs_do_not_write_the_same_results(scene: Path, tmp_path: Path) -> None:
@@ -260,27 +275,35 @@ def test_a_failure_before_anything_is_finished_leaves_nothing(scene: Path, tmp_p
     assert not list((tmp_path / "out").iterdir())
 
 
-PROGRAM = """
-import sys, time
-from tests.inference.test_resume import OPTIONS, Counting
-from rhm.inference import predict_raster
-print("ready", flush=True)
-predict_raster(Counting(), sys.argv[1], sys.argv[2], resume=True,
-               on_progress=lambda _: time.sleep(0.03), **OPTIONS)
-"""
+def predicting(scene: Path, out: Path) -> int:
+    """Predict in another process, and return its number once it has begun."""
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        # Threads are idle here, and the child makes its own.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        os.write(writing, b"!")
+        options = OPTIONS | {"on_progress": lambda _: time.sleep(0.03)}
+        predict_raster(Counting(), scene, out, resume=True, **options)
+        os._exit(0)
+    os.read(reading, 1)
+    os.close(reading)
+    os.close(writing)
+    return child
 
 
-def test_a_killed_process_can_be_gone_on_with(scene: Path, tmp_path: Path) -> None:
-    whole = predict_raster(Counting(), scene, tmp_path / "whole", **OPTIONS)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows")
+def test_a_killed_process_can_be_gone_on_with(
+    scene: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     rng = np.random.default_rng(0)
-    command = [sys.executable, "-c", PROGRAM, str(scene), str(out)]
-    for _ in range(3):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-            time.sleep(rng.uniform(0.0, 0.25))
-            process.send_signal(signal.SIGKILL)
+    for _ in range(6):
+        child = predicting(scene, out)
+        time.sleep(rng.uniform(0.0, 0.25))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
     predict_raster(Counting(), scene, out, resume=True, **OPTIONS)
-    assert files(out) == files(whole.mask.parent)
+    assert files(out) == whole
     assert not [path for path in out.iterdir() if path.name.startswith(".")]

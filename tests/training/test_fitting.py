@@ -60,7 +60,7 @@ def test_a_run_is_a_folder(stored: Stored, bank_path: Path) -> None:
     metrics = pandas.read_csv(run.folder / "metrics.csv")
     assert {"step", "train_loss", "val_iou", "val_loss"} <= set(metrics.columns)
     assert metrics["val_iou"].notna().sum() == 2
-    assert sorted(p.name for p in run.checkpoints.iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert sorted(p.name for p in run.last.parent.iterdir()) == ["best.ckpt", "last.ckpt"]
     spec = load_model(run.folder).spec
     assert (spec.method, spec.sources, spec.bands) == ("rhm", ("alder_aerial",), 3)
     cost = json.loads((run.folder / "cost.json").read_text())
@@ -174,6 +174,24 @@ def test_diverged_training_is_said_and_leaves_no_model(tiny: Make, tmp_path: Pat
     with pytest.raises(ConfigError, match=r"training diverged at step 0"):
         fit(config)
     assert not (config.folder / "model.safetensors").exists()
+
+
+def test_one_chip_a_step_is_refused_where_batch_norm_cannot_be(tiny: Make) -> None:
+    single: dict[str, Any] = {"trainer": {"batch_size": 1}, "data": {"chip_px": 64}}
+    config = tiny("single", model={"architecture": "deeplabv3plus"}, **single)
+    with pytest.raises(
+        ConfigError, match=r"one chip of 64 px at a time.*raise trainer\.batch_size"
+    ):
+        fit(config)
+    assert not config.folder.exists()
+    assert fit(tiny("unet", **single)).model.is_file()
+
+
+def test_a_finished_run_is_not_touched_by_resume(tiny: Make, stored: Stored) -> None:
+    run = stored()
+    before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
+    assert fit(run.config, resume=True) == run
+    assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")} == before
 
 
 def test_images_of_mixed_resolution_want_one_to_be_chosen(

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from rhm.errors import ConfigError
 from rhm.models.build import SegmentationModel
 from rhm.training.config import RunConfig
 from rhm.training.fitting import build_model
@@ -24,12 +26,12 @@ from rhm.training.module import (
 STEPS = 40
 
 
-def rates(schedule: str) -> list[float]:
+def rates(schedule: str, steps: int = STEPS) -> list[float]:
     """The learning rate of every step of a run."""
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
-    scheduler = _schedule(optimizer, OptimizerConfig(0.1, schedule=schedule), STEPS)
+    scheduler = _schedule(optimizer, OptimizerConfig(0.1, schedule=schedule), steps)
     found = []
-    for _ in range(STEPS):
+    for _ in range(steps):
         found.append(float(optimizer.param_groups[0]["lr"]))
         optimizer.step()
         scheduler.step()
@@ -43,6 +45,12 @@ def test_no_schedule_goes_above_the_learning_rate(schedule: str) -> None:
     assert max(found) == pytest.approx(0.1, rel=5e-3)
     assert max(found) <= 0.1 + 1e-12
     assert min(found) > 0.0
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("steps", range(1, 9))
+def test_a_run_may_have_few_steps(schedule: str, steps: int) -> None:
+    assert all(0.0 < rate <= 0.1 for rate in rates(schedule, steps))
 
 
 def test_schedules_are_what_their_names_say() -> None:
@@ -100,6 +108,54 @@ def test_dropout_is_drawn_by_the_place_in_the_run(model: SegmentationModel) -> N
 
     assert drawn(0, 7) == drawn(0, 7)
     assert len({drawn(0, 7), drawn(0, 8), drawn(1, 7)}) == 3
+
+
+class Precision:
+    """Stands where a trainer would."""
+
+    global_step = 12
+    global_rank = 0
+    world_size = 1
+
+    def __init__(self, precision: str) -> None:
+        self.precision = precision
+
+
+def steps_until_divergence(model: SegmentationModel, precision: str, losses: list[float]) -> int:
+    """Train on some losses, and return how many of them it took to give up."""
+    given = iter(losses)
+
+    class Given(nn.Module):
+        def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+            return torch.tensor(next(given))
+
+    module = SegmentationModule(model.eval(), Given(), OptimizerConfig())
+    module._fabric = None
+    module.__dict__["_trainer"] = Precision(precision)
+    module.log = lambda *_, **__: None  # type: ignore[method-assign]
+    chip: Any = {"image": torch.zeros(1, 3, 32, 32), "mask": torch.zeros(1, 1, 32, 32).long()}
+    for number in range(len(losses)):
+        with suppress(ConfigError):
+            module.training_step(chip, number)
+            continue
+        return number + 1
+    return 0
+
+
+@pytest.mark.parametrize(
+    ("precision", "losses", "expected"),
+    [
+        ("32-true", [0.5, math.nan, 0.5], 2),
+        ("bf16-mixed", [math.inf], 1),
+        ("16-mixed", [0.5, math.inf, math.nan, 0.5], 0),
+        ("16-mixed", [math.inf] * 15 + [0.5] + [math.inf] * 15, 0),
+        ("16-mixed", [0.5] + [math.inf] * 30, 22),
+    ],
+)
+def test_a_loss_that_overflows_in_float16_is_the_scalers_to_handle(
+    model: SegmentationModel, precision: str, losses: list[float], expected: int
+) -> None:
+    assert steps_until_divergence(model, precision, losses) == expected
 
 
 @pytest.mark.parametrize(

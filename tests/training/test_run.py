@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from zipfile import ZipFile
 
 import pandas
 import pytest
@@ -25,14 +26,38 @@ def test_what_was_asked_is_in_the_folder(tiny: Make) -> None:
     assert {"python", "machine", "rhm", "torch"} <= set(environment())
 
 
-def test_a_run_is_begun_once(tiny: Make) -> None:
+@pytest.mark.parametrize("file", ["checkpoints/last.ckpt", "model.safetensors"])
+def test_a_run_with_results_is_not_begun_again(tiny: Make, file: str) -> None:
     config = tiny("once")
     Run.refuse_existing(config)
-    Run.begin(config)
+    run = Run.begin(config)
+    (run.folder / "checkpoints").mkdir()
+    (run.folder / file).touch()
     for begin in (Run.begin, Run.refuse_existing):
         with pytest.raises(ConfigError, match="--resume") as error:
             begin(config)
         assert "\n" not in str(error.value)
+
+
+def test_an_attempt_that_failed_at_once_does_not_block_the_next(tiny: Make) -> None:
+    config = tiny("failed", seed=1)
+    run = Run.begin(config)
+    attempt(run.folder, 0, range(3), 0.5)
+    Run.refuse_existing(config)
+    again = Run.begin(tiny("failed", seed=2))
+    assert again.config.seed == 2
+    assert again.next_attempt() == 0
+
+
+def test_only_one_process_trains_a_run(tiny: Make) -> None:
+    run = Run.begin(tiny("locked"))
+    with run.locked():
+        other = Run(run.folder)
+        with pytest.raises(ConfigError, match="another process is training"), other.locked():
+            pass
+    with run.locked():
+        pass
+    assert not (run.folder / ".lock").exists()
 
 
 def test_a_run_is_resumed_with_its_own_configuration_only(tiny: Make, tmp_path: Path) -> None:
@@ -54,9 +79,10 @@ def test_checkpoints_and_attempts_are_counted(tmp_path: Path) -> None:
     assert (run.last_checkpoint(), run.next_attempt()) == (None, 0)
     for number in range(3):
         (tmp_path / "logs" / f"attempt_{number}").mkdir(parents=True)
-    run.checkpoints.mkdir()
-    (run.checkpoints / "last.ckpt").touch()
-    assert (run.last_checkpoint(), run.next_attempt()) == (run.checkpoints / "last.ckpt", 3)
+    run.last.parent.mkdir()
+    with ZipFile(run.last, "w"):
+        assert run.last == tmp_path / "checkpoints" / "last.ckpt"
+    assert (run.last_checkpoint(), run.next_attempt()) == (run.last, 3)
 
 
 def attempt(folder: Path, number: int, steps: range, value: float) -> None:
@@ -82,6 +108,26 @@ def test_where_attempts_overlap_the_later_one_holds(
     found = pandas.read_csv(folder / "metrics.csv")
     assert dict(zip(found["step"], found["val_iou"], strict=True)) == expected
     assert run.best_scores() == {"iou": max(expected.values())}
+
+
+@pytest.mark.parametrize("damaged", ["", "\n", "\0\0\0", "a,b\n1,2,3\n4,5,6,7\n"])
+def test_metrics_that_were_cut_off_do_not_end_a_run(
+    tmp_path: Path, damaged: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempt(tmp_path, 0, range(3), 0.5)
+    attempt(tmp_path, 1, range(3), 0.5)
+    (tmp_path / "logs/attempt_1/metrics.csv").write_text(damaged)
+    run = Run(tmp_path)
+    run.collect_metrics()
+    assert run.best_scores() == {"iou": 0.5}
+    assert "metrics.csv is damaged" in caplog.text
+
+
+def test_a_run_without_any_metrics_ends(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = Run(tmp_path)
+    run.collect_metrics()
+    assert run.best_scores() == {}
+    assert caplog.text == ""
 
 
 def test_without_validation_there_are_no_scores(tmp_path: Path) -> None:

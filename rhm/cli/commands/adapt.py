@@ -60,7 +60,6 @@ def adapt(
 
     Example: `rhm adapt runs/inria-rhm catalog.parquet --domain kampala`
     """
-    import os
     import sys
 
     import pandas
@@ -96,7 +95,7 @@ def adapt(
         resume=resume,
         progress=not (quiet or json) and sys.stderr.isatty(),
     )
-    if os.environ.get("LOCAL_RANK", "0") != "0":
+    if not run.config.trainer.is_main_process:
         return  # the process that launched this one prints the result
     trained = pandas.read_csv(run.folder / "trained.csv")
     written = {"model": run.model}

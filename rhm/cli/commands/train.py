@@ -33,7 +33,6 @@ def train(
 
     Example: `rhm train configs/inria.yaml --bank kampala.bank --set trainer.steps=4000`
     """
-    import os
     import sys
 
     from rhm.training.config import read_config
@@ -50,7 +49,7 @@ def train(
         augment__bank=None if bank is None else str(bank),
     )
     run = fit(read, resume=resume, progress=not (quiet or json) and sys.stderr.isatty())
-    if os.environ.get("LOCAL_RANK", "0") != "0":
+    if not run.config.trainer.is_main_process:
         return  # the process that launched this one prints the result
     values = {"run": str(run.folder), "model": str(run.model)}
     emit(values, [f"model: {run.model}"], as_json=json)

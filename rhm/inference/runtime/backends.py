@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -32,12 +32,17 @@ class Backend(nn.Module):
 
     def __init__(self, model: SegmentationModel) -> None:
         super().__init__()
-        self.model = model.eval()
+        self.model = model
+        self.eval()
 
     @property
     def spec(self) -> ModelSpec:
         """The model's description."""
         return self.model.spec
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in ``eval`` mode: what predicts is never trained."""
+        return super().train(False)
 
     def get_extra_state(self) -> Tensor:
         """Return the runtime as bytes: two runtimes of one model are not in the same state."""

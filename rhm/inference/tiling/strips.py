@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Protocol
@@ -125,7 +125,10 @@ def predict_strips(network: Network, task: Task, strips: range) -> Iterator[Stri
         ModelFileError: the network gives something else than one finite logit a pixel.
     """
     waiting: Future[Strip] | None = None
-    with task.source.open() as raster, ThreadPoolExecutor(1) as packer, _evaluating(network):
+    if isinstance(network, nn.Module):
+        # For good: other threads may be predicting with it, and so may its next user.
+        network.eval()
+    with task.source.open() as raster, ThreadPoolExecutor(1) as packer:
         grid = Grid(raster.info.height, raster.info.width, task.tiling)
         storage = STORAGES[task.dtype]
         with (
@@ -158,17 +161,3 @@ def _sweep_bytes(info: RasterInfo, task: Task) -> int:
 def _packed(index: int, stored: NDArray[Any], raster: Raster) -> Strip:
     damaged = tuple(raster.damaged) if isinstance(raster, SalvagedRaster) else ()
     return Strip(index, pack(stored), stored.size, damaged)
-
-
-@contextmanager
-def _evaluating(network: Network) -> Iterator[None]:
-    """Put a module into ``eval`` mode, in which it has no memory, and back again."""
-    if not isinstance(network, nn.Module):
-        yield
-        return
-    training = network.training
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train(training)

@@ -198,3 +198,11 @@ def test_a_scene_is_the_same_by_either_runtime_and_is_not_resumed_by_the_other(
             found[runtime] = raster.read(1)
     assert found["torch"].std() > 0.0
     np.testing.assert_allclose(found["onnx"], found["torch"], rtol=0, atol=1e-4)
+
+
+def test_a_backend_evaluates_whatever_it_is_told() -> None:
+    backend = TorchBackend(built("unet", "resnet18"), "cpu")
+    expected = backend(images(2, 3, 64, 64))
+    backend.train()
+    assert not any(module.training for module in backend.modules())
+    assert torch.equal(backend(images(2, 3, 64, 64)), expected)

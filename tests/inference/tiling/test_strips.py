@@ -89,7 +89,7 @@ def test_this_process_predicts_the_missing_runs_in_order(scene: Path) -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_a_network_is_evaluated_and_left_as_it_was(scene: Path, training: bool) -> None:
+def test_a_network_is_evaluated_and_stays_so(scene: Path, training: bool) -> None:
     class Moody(Mean):
         def forward(self, images: Tensor) -> Tensor:
             assert not self.training
@@ -97,7 +97,7 @@ def test_a_network_is_evaluated_and_left_as_it_was(scene: Path, training: bool) 
 
     network = Moody().train(training)
     list(predict_strips(network, task_of(scene), range(1)))
-    assert network.training is training
+    assert not network.training
 
 
 def test_a_source_opens_what_it_says(scene: Path) -> None:

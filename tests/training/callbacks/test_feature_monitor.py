@@ -36,7 +36,7 @@ def test_a_run_records_what_its_features_do(tiny: Make, head: str) -> None:
     recorded = metrics.dropna(subset=["nc1"])
     assert len(recorded) == 1
     # The last validation is of the weights that the last checkpoint holds.
-    state = torch.load(run.checkpoints / "last.ckpt", weights_only=True)["state_dict"]
+    state = torch.load(run.last, weights_only=True)["state_dict"]
     model = load_model(run.model)
     weights = {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
     model.load_state_dict(weights)

@@ -1,0 +1,51 @@
+"""The loader of chips, whose workers report mistakes of users as this process would."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from rhm.data.chips import Chip
+from rhm.errors import ConfigError, RhmError
+
+_LACK_OF_SHARED_MEMORY = ("shared memory", "Bus error", "unable to write to file </torch_")
+
+
+class ChipLoader(DataLoader[Chip]):
+    """A loader that raises the errors of its workers in one line, without their tracebacks.
+
+    Raises:
+        RhmError: what a worker raised.
+        ConfigError: the workers ran out of memory.
+    """
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        """Yield batches of chips."""
+        with errors_of_workers():
+            yield from super().__iter__()
+
+
+@contextmanager
+def errors_of_workers() -> Iterator[None]:
+    """Raise errors of a loader's workers as if this process had met with them."""
+    try:
+        yield
+    except RhmError as error:
+        text = str(error)
+        if "in DataLoader worker process" not in text:
+            raise
+        # The worker's traceback, which ends with "package.Class: message".
+        raise type(error)(text.rstrip().rpartition("\n")[2].partition(": ")[2]) from error
+    except RuntimeError as error:
+        if "is killed by signal: Killed" in str(error):
+            raise ConfigError(
+                "a worker that reads chips was killed (out of memory?): lower data.workers or "
+                "trainer.batch_size"
+            ) from error
+        if not any(phrase in str(error) for phrase in _LACK_OF_SHARED_MEMORY):
+            raise
+        raise ConfigError(
+            "the workers that read chips ran out of shared memory (/dev/shm): give a container "
+            "more of it (docker run --shm-size 8g), or set data.workers=0"
+        ) from error

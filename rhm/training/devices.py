@@ -1,0 +1,57 @@
+"""Training on GPUs: batch normalisation over several of them, and results that can be repeated."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from timm.layers.norm_act import convert_sync_batchnorm
+from torch import nn
+
+
+@contextmanager
+def synchronized_batch_norm(model: nn.Module) -> Iterator[None]:
+    """Replace batch normalisation by a form that computes statistics over all devices.
+
+    After the block, the modules are those of before, with the parameters and statistics of the
+    end. PyTorch's own conversion, which Lightning uses, drops the activations that timm's
+    ``BatchNormAct2d`` applies after normalising.
+
+    Args:
+        model: network, changed in place.
+    """
+    before = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+    }
+    convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        for name, original in before.items():
+            trained = model.get_submodule(name)
+            original.load_state_dict(trained.state_dict())
+            original.to(next(iter(trained.state_dict().values())).device)
+            original.train(trained.training)
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, original)
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Let CUDA compute deterministically, as far as PyTorch has deterministic operations.
+
+    A resumed run then ends with the weights of an uninterrupted one. The gradients of a few
+    operations, such as bilinear upsampling, have no deterministic form and differ in their last
+    digits. On the CPU, nothing changes.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    only_warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(torch.cuda.is_available() or before, warn_only=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*deterministic")
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=only_warned)

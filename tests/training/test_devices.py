@@ -1,0 +1,57 @@
+"""Synchronised batch normalisation; law: neither the way there nor back changes the network."""
+
+from collections import Counter
+
+import pytest
+import torch
+from timm.layers.norm_act import BatchNormAct2d, SyncBatchNormAct
+from torch import nn
+
+from rhm.models.build import SegmentationModel
+from rhm.models.spec import ModelSpec
+from rhm.training.devices import synchronized_batch_norm
+
+
+def network(encoder: str) -> SegmentationModel:
+    spec = ModelSpec("unet", encoder, 3, mean=(0.5,) * 3, std=(0.2,) * 3, scalings={}, gsd_m=0.5)
+    torch.manual_seed(0)
+    model = SegmentationModel(spec)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean)  # type: ignore[arg-type]
+            nn.init.uniform_(module.weight, 0.5, 2.0)
+    return model.eval()
+
+
+@pytest.mark.parametrize("encoder", ["tf_efficientnet_lite0", "tf_mobilenetv3_small_minimal_100"])
+def test_activations_stay_and_the_network_returns(encoder: str) -> None:
+    model = network(encoder)
+    images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    kinds = Counter(type(module) for module in model.modules())
+    assert kinds[BatchNormAct2d] > 30
+    with torch.inference_mode():
+        expected = model(images)
+    with synchronized_batch_norm(model):
+        during = Counter(type(module) for module in model.modules())
+        assert during[SyncBatchNormAct] == kinds[BatchNormAct2d]
+        assert not during[BatchNormAct2d]
+        with torch.inference_mode():
+            assert torch.equal(model(images), expected)
+    assert Counter(type(module) for module in model.modules()) == kinds
+    with torch.inference_mode():
+        assert torch.equal(model(images), expected)
+
+
+def test_what_was_learned_meanwhile_is_kept() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    original = model[1]
+    with synchronized_batch_norm(model):
+        assert isinstance(model[1], nn.SyncBatchNorm)
+        model[1].running_mean = torch.full((4,), 7.0)  # another tensor, as on another device
+        model[1].weight.data.fill_(3.0)
+        model.eval()
+    assert model[1] is original
+    assert original.running_mean is not None
+    assert original.running_mean.tolist() == [7.0] * 4
+    assert original.weight.tolist() == [3.0] * 4
+    assert not original.training
