@@ -203,7 +203,7 @@ def test_an_image_of_another_kind_than_the_bank_is_refused() -> None:
     transform = RandomizedHistogramMatching(flat_bank(), p=1.0)
     with pytest.raises(BankError, match="uint16"):
         transform(image=noise(dtype=np.uint16))
-    with pytest.raises(BankError, match="bank of 3 x uint8 cannot recolour images of 4 x uint8"):
+    with pytest.raises(BankError, match="bank has 3 bands of uint8, the images have 4 of uint8"):
         transform(image=noise(bands=4))
     with pytest.raises(TypeError, match="expected imagery of uint8, uint16, int16, float32"):
         transform(image=noise().astype(np.float64))
@@ -504,7 +504,7 @@ def test_nothing_links_the_turn_of_a_chip_with_its_colours() -> None:
 def test_augmentations_that_mix_the_bands_of_photographs_refuse_other_imagery(
     colour: str, dtype: str, bands: int
 ) -> None:
-    with pytest.raises(ConfigError, match=f"treats 3 bands, not {bands}") as caught:
+    with pytest.raises(ConfigError, match=f"needs 3 bands, but the imagery has {bands}") as caught:
         augmentation(colour, dtype, bands)
     assert "\n" not in str(caught.value)
 
@@ -533,7 +533,7 @@ def test_a_bank_is_needed_and_has_to_fit(colour: str) -> None:
     with pytest.raises(ConfigError, match="give --bank FILE"):
         ChipAugmentation(config, dtype=np.dtype(np.uint8), low=[0] * 3, high=[255] * 3)
     other = augmentation(colour, "uint8", bank=dim_bank("uint8", bands=4))
-    with pytest.raises(BankError, match="bank of 4 x uint8 cannot recolour images of 3 x uint8"):
+    with pytest.raises(BankError, match="bank has 4 bands of uint8, the images have 3 of uint8"):
         varied(other, chip("uint8"), hole())
 
 
@@ -547,15 +547,15 @@ def test_a_bank_is_needed_and_has_to_fit(colour: str) -> None:
         ({"colour": "mean-std"}, "needs a bank"),
         ({"colour": "fda"}, "needs images of the target"),
         ({"colour": "jitter"}, "jitter needs a range"),
-        ({"gamma": (0.5, 2.0)}, "none varies nothing: choose jitter"),
-        ({"colour": "gamma", "gamma": (0.9, 1.1)}, "gamma has its own range"),
+        ({"gamma": (0.5, 2.0)}, "none uses no gamma, gain or offset: choose jitter"),
+        ({"colour": "gamma", "gamma": (0.9, 1.1)}, "gamma has a fixed range"),
         ({"p": 1.5}, "probability"),
         ({"p": float("nan")}, "probability"),
-        ({"blend": (0.8, 0.2)}, "blend is a rising pair"),
-        ({"colour": "jitter", "gamma": (0.0, 1.0)}, "gamma is a rising pair"),
-        ({"colour": "jitter", "gain": (1.2, 0.8)}, "gain is a rising pair"),
-        ({"colour": "jitter", "gain": (-0.1, 0.8)}, "gain is a rising pair"),
-        ({"colour": "jitter", "offset": (0.0, float("nan"))}, "offset is a rising pair"),
+        ({"blend": (0.8, 0.2)}, "blend must be a rising pair"),
+        ({"colour": "jitter", "gamma": (0.0, 1.0)}, "gamma must be a rising pair"),
+        ({"colour": "jitter", "gain": (1.2, 0.8)}, "gain must be a rising pair"),
+        ({"colour": "jitter", "gain": (-0.1, 0.8)}, "gain must be a rising pair"),
+        ({"colour": "jitter", "offset": (0.0, float("nan"))}, "offset must be a rising pair"),
     ],
     ids=str,
 )

@@ -134,7 +134,9 @@ def test_early_files_of_the_format_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("version", [1, 4, None, "2", [2]])
 def test_another_format_is_said_before_anything_else(tmp_path: Path, version: object) -> None:
     (tmp_path / "scores.json").write_text(json.dumps({"format": version, "domains": 7}))
-    with pytest.raises(ConfigError, match=r"is malformed \(expected scores of format 2 or 3\): run"):
+    with pytest.raises(
+        ConfigError, match=r"is malformed \(expected scores of format 2 or 3\): run"
+    ):
         read_scores(tmp_path)
 
 
