@@ -209,7 +209,7 @@ def test_a_stored_range_is_applied_as_it_is(tmp_path: Path) -> None:
     np.testing.assert_allclose(values[30], 1 / (1 + np.exp(-20 * 0.1)), atol=1e-4)
     np.testing.assert_allclose(values[10], 1 / (1 + np.exp(20 * 0.1)), atol=1e-4)
     measured = predict_raster(Bright(spec()), scene, tmp_path)
-    assert "this scene's own was measured" in measured.notes[0]
+    assert "the range of this scene was measured" in measured.notes[0]
 
 
 def test_a_standardising_model_sees_the_scene_equalised(tmp_path: Path) -> None:
@@ -329,7 +329,7 @@ def test_resume_does_a_scene_again_when_anything_changed(
     def again(**changes: Any) -> bool:
         result = predict_raster(Bright(), scene, tmp_path / "out", **(options | changes))
         assert result.count > 0
-        return "was there already" not in result.notes
+        return "the results already existed" not in result.notes
 
     assert again()
     assert not again()
@@ -352,7 +352,7 @@ def test_resume_does_a_scene_again_for_another_description_of_the_model(
     scene = write_scene(tmp_path / "x.tif", houses)
     wider = {"uint8": Scaling("uint8", (0.0,) * 3, (300.0,) * 3)}
     for changes in ({}, {"standardize": "gray-world"}, {"scalings": wider}):
-        for notes in ((), ("was there already",)):
+        for notes in ((), ("the results already existed",)):
             model = Bright(spec(**changes))
             assert predict_raster(model, scene, tmp_path, resume=True).notes == notes
 
@@ -362,7 +362,7 @@ def test_a_place_off_the_earth_is_measured_in_pixels_and_said(
 ) -> None:
     scene = write_scene(tmp_path / "x.tif", houses, crs="EPSG:4326")  # but metres of UTM
     result = predict_raster(Bright(), scene, tmp_path)
-    assert "no place on Earth" in result.notes[0]
+    assert "not on Earth" in result.notes[0]
     assert sorted(geopandas.read_file(result.buildings)["area_m2"]) == [120.0, 400.0]
 
 
@@ -409,7 +409,7 @@ def test_a_model_that_gives_no_numbers_is_refused(
     houses: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     scene = write_scene(tmp_path / "x.tif", houses)
-    with pytest.raises(ModelFileError, match="not numbers"):
+    with pytest.raises(ModelFileError, match="not finite"):
         predict_raster(lambda x: x[:, :1] * torch.nan, scene, tmp_path / "out")
 
 
@@ -419,7 +419,7 @@ def test_rasters_that_no_prediction_wrote_are_not_replaced(
     scene = write_scene(tmp_path / "x.tif", houses)
     precious = write_scene(tmp_path / "x_mask.tif", houses)
     before = precious.read_bytes()
-    with pytest.raises(OutputError, match="is no prediction"):
+    with pytest.raises(OutputError, match="was not written by a prediction"):
         predict_raster(Bright(), scene, tmp_path)
     assert precious.read_bytes() == before
     assert not (tmp_path / "x_probability.tif").exists()
