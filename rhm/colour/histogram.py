@@ -275,7 +275,7 @@ def _aligned(one: Histogram, other: Histogram) -> tuple[NDArray[np.int64], NDArr
             f"{other.bands} x {other.dtype}"
         )
     first = min(one.first, other.first)
-    last = max(each.first + each.counts.shape[1] for each in (one, other))
+    last = max(h.first + h.counts.shape[1] for h in (one, other))
     ours, theirs = (
         np.pad(h.counts, ((0, 0), (h.first - first, last - h.first - h.counts.shape[1])))
         for h in (one, other)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-DTYPES = tuple(np.dtype(each) for each in (np.uint8, np.uint16, np.int16, np.float32))
+DTYPES = tuple(np.dtype(kind) for kind in (np.uint8, np.uint16, np.int16, np.float32))
 """The dtypes of imagery that are supported."""
 
 LARGEST_HALF = 65504.0

@@ -79,7 +79,7 @@ class HsvShift:
         hue, saturation, value = cv2.split(cv2.cvtColor(shares, cv2.COLOR_RGB2HSV))
         turned = (hue + np.float32(self.degrees)) % np.float32(360.0)
         shifted = (saturation * np.float32(self.saturation), value * np.float32(self.value))
-        colours = cv2.merge([turned, *(np.clip(each, 0.0, 1.0) for each in shifted)])
+        colours = cv2.merge([turned, *(np.clip(plane, 0.0, 1.0) for plane in shifted)])
         moved = white * cv2.cvtColor(colours, cv2.COLOR_HSV2RGB)
         rounded = moved if image.dtype.kind == "f" else np.rint(moved)
         result: NDArray[Any] = rounded.astype(image.dtype)

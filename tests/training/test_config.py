@@ -77,7 +77,7 @@ def test_overrides_are_read_as_yaml_and_the_last_wins(tmp_path: Path) -> None:
         ({"trainer": {"steps": 10, "validate_every": 3}}, "multiple of validate_every"),
         ({"trainer": {"batch_size": 3, "devices": 2}}, "batch_size must be a multiple of"),
         ({"optimizer": {"schedule": "steps"}}, "unknown schedule: choose one-cycle"),
-        ({"data": {"catalog": "c", "chip_px": 100}}, "chip_px is a multiple of 32"),
+        ({"data": {"catalog": "c", "chip_px": 100}}, "chip_px must be a multiple of 32"),
         ({"data": {}}, "data.catalog: missing"),
         ({"name": "../elsewhere"}, "name: string should match"),
     ],
