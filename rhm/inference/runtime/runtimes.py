@@ -104,7 +104,7 @@ def runtime_names() -> list[str]:
 
 def _told() -> str:
     *first, last = (
-        f"{name} ({runtime.about} on {' or '.join(runtime.devices).upper()})"
+        f"{name} ({runtime.about} on {' or '.join(map(str.upper, runtime.devices))})"
         for name, runtime in RUNTIMES.items()
     )
     return f"{', '.join(first)} or {last}"

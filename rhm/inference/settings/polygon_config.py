@@ -27,27 +27,27 @@ class PolygonConfig:
     )
     min_area_m2: float = option(
         0.0,
-        "Minimum area of a footprint, measured after simplification.",
+        "Minimum area of a footprint in square metres, measured after simplification.",
         least=0,
         command=5.0,
     )
     simplify_m: float = option(
         0.0,
-        "Tolerance of Douglas-Peucker simplification; 0 keeps the corners of all pixels.",
+        "Tolerance of Douglas-Peucker simplification in metres; 0 keeps the corners of all pixels.",
         least=0,
         command=0.5,
     )
     min_score: float = option(0.0, "Minimum mean probability of a footprint.", least=0, most=1)
     regularize_m: float = option(
         0.0,
-        "Tolerance of regularisation to straight walls at right angles, instead of simplification: "
-        "try 2 or 3 pixels; 0 turns it off.",
+        "Tolerance in metres of regularisation to straight walls at right angles, which replaces "
+        "simplification: try 2 or 3 pixels; 0 turns it off.",
         least=0,
     )
     split_m: float = option(
         0.0,
-        "Split buildings at necks that are narrower than both parts by this length on either side; "
-        "0 turns it off.",
+        "Split buildings at necks that are narrower than both parts by this length, in metres, on "
+        "either side; 0 turns it off.",
         least=0,
         command=3.0,
     )
