@@ -1,4 +1,4 @@
-"""The schema of scores: what is written is read back; whatever else lies there is one line."""
+"""The schema of scores: scores are read back as written; other files give a one-line error."""
 
 import json
 from dataclasses import replace

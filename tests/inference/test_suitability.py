@@ -1,4 +1,4 @@
-"""Is a scene one that a model can be trusted on?"""
+"""Suitability of a model for a scene."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``rhm predict`` on many scenes: what fails is reported, and the rest is done."""
+"""``rhm predict`` on many scenes: failures are reported, and the other scenes are predicted."""
 
 import json
 from collections.abc import Callable

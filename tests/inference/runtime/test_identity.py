@@ -1,4 +1,4 @@
-"""A network's weights are hashed once, and again when they have changed by whatever way."""
+"""The weights of a network are hashed once, and again after any change."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""An option is declared once, and checked, read and told by what was declared."""
+"""An option is declared once; its declaration determines checks, parsing and help."""
 
 from dataclasses import dataclass
 

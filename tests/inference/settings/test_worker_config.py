@@ -1,4 +1,4 @@
-"""Which processes predict, and what they are refused."""
+"""The options of worker processes, and invalid values."""
 
 import pytest
 
