@@ -1,11 +1,11 @@
-"""Records: frozen dataclasses as JSON, written and read back by pydantic.
+"""Records: frozen dataclasses that pydantic writes to JSON and reads back.
 
-A dataclass is the only description of its file. What is read is treated as foreign: it may come
-from anywhere, and either becomes the dataclass or fails with the place where it does not fit.
+A dataclass is the only description of its file. Files are not trusted, because they may come from
+anywhere: their content either becomes the dataclass or raises an error that names the place of
+the mistake.
 
-Keys that a dataclass does not have are ignored; those that it has a default for may be missing.
-Fields have one of the types below, or ``bool``, or are tuples, dicts and dataclasses of these;
-``X | None`` takes null.
+Unknown keys are ignored, and keys with a default may be missing. Fields have one of the types
+below or ``bool``, or are tuples, dicts and dataclasses of these. ``X | None`` accepts null.
 """
 
 import json
@@ -19,7 +19,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, Valida
 from rhm.errors import printable
 
 LARGEST_NUMBER = 1e15
-"""Beyond it a number is taken for damage: sums of such numbers might overflow."""
+"""Largest absolute value of a number. Larger numbers count as damage, as sums could overflow."""
 
 _PROBLEMS = {
     "missing": "missing",
@@ -40,8 +40,9 @@ class MalformedError(Exception):
     """A value does not fit its field.
 
     Attributes:
-        problem: in words.
-        place: of the value in its document, as in ``domains[1].name``; empty for the document.
+        problem: description of the problem.
+        place: place of the value in its document, such as ``domains[1].name``; empty for the
+            whole document.
     """
 
     def __init__(self, problem: str, place: str = "") -> None:
@@ -67,7 +68,7 @@ def _printable(value: object) -> object:
 
 
 Text = Annotated[str, Field(strict=True), BeforeValidator(_printable)]
-"""Text, in which what cannot be printed is replaced."""
+"""Text, in which unprintable characters are replaced."""
 
 Number = Annotated[
     float, Field(strict=True, allow_inf_nan=False), AfterValidator(_plausible_number)
@@ -82,22 +83,22 @@ Flag = Annotated[bool, Field(strict=True)]
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Return the values of a JSON file; NaN and infinities, which JSON does not have, are None.
+    """Return the content of a JSON file; NaN and infinities, which JSON lacks, become None.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is not JSON.
-        RecursionError: it is nested too deeply.
+        ValueError: the file is not JSON.
+        RecursionError: the content is nested too deeply.
     """
     text = Path(path).read_text(encoding="utf-8")
     return json.loads(text, parse_constant=lambda _: None)
 
 
 def parse(kind: type[Record], values: object) -> Record:
-    """Turn parsed JSON into a dataclass.
+    """Convert parsed JSON to a dataclass.
 
     Raises:
-        MalformedError: the values do not fit; it names the first that does not.
+        MalformedError: a value does not fit its field; the error names the first one.
     """
     wanted: Any = kind
     try:
@@ -111,7 +112,7 @@ def parse(kind: type[Record], values: object) -> Record:
 def plain(record: object) -> dict[str, Any]:
     """Return a dataclass as nested dicts and tuples in the order of its fields, ready for JSON."""
     kind: Any = type(record)
-    # That a writer's values fit its own dataclass has been checked by mypy.
+    # mypy has already checked that the values fit the dataclass.
     values: dict[str, Any] = _adapter(kind).dump_python(record, warnings=False)
     return values
 
@@ -120,7 +121,7 @@ def to_json(record: object, *, indent: int) -> str:
     """Return a dataclass as the text of a JSON file.
 
     Raises:
-        ValueError: a number is not finite, which JSON cannot say.
+        ValueError: a number is not finite, which JSON cannot express.
     """
     return json.dumps(plain(record), indent=indent, allow_nan=False) + "\n"
 

@@ -1,4 +1,4 @@
-"""The system: what it says of this process, and None where it does not (on Windows)."""
+"""Facts about this process from the operating system; None where it has none (on Windows)."""
 
 import sys
 
@@ -7,10 +7,10 @@ if sys.platform != "win32":
 
 
 def peak_memory_bytes(*, workers: bool = False) -> int | None:
-    """Return the most memory that this process has held at a time so far, in bytes.
+    """Return the peak memory of this process so far, in bytes.
 
     Args:
-        workers: look at finished child processes too, and return that of the largest process.
+        workers: whether to include finished child processes; the largest process counts.
     """
     if sys.platform != "win32":
         asked = [resource.RUSAGE_SELF, *([resource.RUSAGE_CHILDREN] if workers else [])]
@@ -21,7 +21,7 @@ def peak_memory_bytes(*, workers: bool = False) -> int | None:
 
 
 def most_open_files() -> int | None:
-    """Return how many files this process may hold open at a time; None also without a limit."""
+    """Return the maximum number of open files of this process; None also if it is unlimited."""
     if sys.platform != "win32":
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         return None if limit == resource.RLIM_INFINITY else limit

@@ -1,4 +1,4 @@
-"""Images of the kinds of distribution that trip histogram code up."""
+"""Images with distributions that are difficult for histogram code."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What many tests read and one of them makes: worlds, banks, trained networks.
+"""Data that many tests share and one of them makes: worlds, banks, trained networks.
 
 With several workers, the first that asks makes it, in a folder that all of them share; the others
 wait for it and read. Whoever changes what is stored breaks other tests: copy it first.

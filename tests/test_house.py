@@ -1,4 +1,4 @@
-"""The house keeps its rules: light imports, floors, small files, doors that lead into rooms."""
+"""Rules of the code base: light imports, layers, small files, public names that exist."""
 
 import ast
 import doctest

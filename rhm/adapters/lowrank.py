@@ -31,9 +31,9 @@ class LoRA:
 
     def __post_init__(self) -> None:
         if self.rank < 1:
-            raise ConfigError(f"rank must be at least 1, not {self.rank}")
+            raise ConfigError(f"rank must be at least 1, got {self.rank}")
         if self.alpha is not None and not 0.0 < self.alpha < math.inf:
-            raise ConfigError(f"alpha must be greater than 0, not {self.alpha}")
+            raise ConfigError(f"alpha must be greater than 0, got {self.alpha}")
 
     @property
     def scale(self) -> float:
@@ -69,13 +69,13 @@ class DeepLoRA:
 
     def __post_init__(self) -> None:
         if self.rank < 2 or self.rank % 2:
-            raise ConfigError(f"the rank of Deep LoRA must be even and at least 2, not {self.rank}")
+            raise ConfigError(f"the rank of Deep LoRA must be even and at least 2, got {self.rank}")
         if self.depth < 1:
-            raise ConfigError(f"depth must be at least 1, not {self.depth}")
+            raise ConfigError(f"depth must be at least 1, got {self.depth}")
         if not 0.0 < self.init_scale <= 1.0:
-            raise ConfigError(f"init_scale must be in (0, 1], not {self.init_scale}")
+            raise ConfigError(f"init_scale must be in (0, 1], got {self.init_scale}")
         if not 0.0 <= self.outer_lr_ratio <= 1.0:
-            raise ConfigError(f"outer_lr_ratio must be in [0, 1], not {self.outer_lr_ratio}")
+            raise ConfigError(f"outer_lr_ratio must be in [0, 1], got {self.outer_lr_ratio}")
 
     def fit(self, rows: int, columns: int) -> int:
         """Return the rank of the update for a matrix of this size, 0 if there is none."""

@@ -32,17 +32,19 @@ def layers_to_adapt(
         but: globs of modules that are excluded.
 
     Raises:
-        ConfigError: no layer matches the targets, or the rank is above that of a named layer or of
-            all layers of a preset.
+        ConfigError: no layer matches a target, all that match are excluded, or the rank is above
+            that of a named layer or of all layers of a preset.
     """
-    supported = {
+    layers = {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d) and not matches(name, but)
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d)
     }
+    excluded = {name: module for name, module in layers.items() if matches(name, but)}
+    supported = {name: module for name, module in layers.items() if name not in excluded}
     found: dict[str, nn.Module] = {}
     for target in [targets] if callable(targets) or isinstance(targets, str) else targets:
-        found |= _layers_of(target, supported, adapter)
+        found |= _layers_of(target, supported, excluded, adapter)
     if not found:
         raise ConfigError("no layer of the network matches the targets")
     # In the order of the network, whatever the order of the targets.
@@ -50,9 +52,12 @@ def layers_to_adapt(
 
 
 def _layers_of(
-    target: str | Predicate, supported: Mapping[str, nn.Module], adapter: Adapter
+    target: str | Predicate,
+    supported: Mapping[str, nn.Module],
+    excluded: Mapping[str, nn.Module],
+    adapter: Adapter,
 ) -> dict[str, nn.Module]:
-    """Return the layers that match one target."""
+    """Return the supported layers that match one target."""
     preset = PRESETS.get(target) if isinstance(target, str) else None
     if callable(target):
         wanted = target
@@ -74,6 +79,11 @@ def _layers_of(
         if rank:
             found[name] = module
     if not found and isinstance(target, str):
+        if any(wanted(name, module) for name, module in excluded.items()):
+            raise ConfigError(
+                f"every layer that matches the target '{target}' is excluded: choose other targets "
+                "or exclude fewer modules"
+            )
         raise ConfigError(_no_target(target, list(supported)))
     if found and largest < adapter.rank:
         raise ConfigError(

@@ -51,7 +51,7 @@ def fit_line(
         ValueError: the confidence is not between 0 and 1.
     """
     if not 0.0 < confidence < 1.0:
-        raise ValueError(f"confidence must be between 0 and 1, not {confidence}")
+        raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
     xs, ys = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if xs.shape != ys.shape or xs.ndim != 1 or len(np.unique(xs)) < 2:
         raise AnalysisError("fitting a line needs at least two different depths")

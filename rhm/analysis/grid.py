@@ -41,7 +41,7 @@ def labels_on_grid(
         ValueError: the purity or the size is out of range.
     """
     if not 0.5 < purity <= 1.0:
-        raise ValueError(f"purity must be above 0.5 and at most 1, not {purity}")
+        raise ValueError(f"purity must be above 0.5 and at most 1, got {purity}")
     height, width = labels.shape[-2:]
     if not (1 <= size[0] <= height and 1 <= size[1] <= width):
         raise ValueError(f"a grid of {size} is not coarser than labels of {(height, width)}")

@@ -233,7 +233,7 @@ def _on(
     rows, classes = (_tensor(each).detach().to(device) for each in (features, labels))
     if rows.is_complex() or classes.is_floating_point() or classes.is_complex():
         raise ValueError(
-            f"expected real features and integer labels, not {rows.dtype} and {classes.dtype}"
+            f"expected real features and integer labels, got {rows.dtype} and {classes.dtype}"
         )
     return rows, classes.to(torch.int64)
 

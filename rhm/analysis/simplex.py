@@ -15,5 +15,5 @@ def simplex_etf(num_classes: int) -> FloatArray:
         ConfigError: there are fewer than two classes.
     """
     if num_classes < 2:
-        raise ConfigError(f"a simplex needs at least 2 classes, not {num_classes}")
+        raise ConfigError(f"a simplex needs at least 2 classes, got {num_classes}")
     return (num_classes * np.eye(num_classes) - 1.0) / (num_classes - 1)

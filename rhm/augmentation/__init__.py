@@ -1,10 +1,11 @@
-"""Augmentation: what varies training chips, in colour and in geometry.
+"""Augmentation of training chips, in colour and in geometry.
 
-``colours`` and ``geometry`` list what a configuration can name. The one room that imports
-albumentations, and only where chips are varied: to read a configuration must not cost its seconds.
+``colours`` and ``geometry`` list the augmentations that a configuration can name. Only this
+subpackage imports albumentations, and only when chips are augmented, because the import takes
+seconds that reading a configuration must not cost.
 """
 
 import os
 
-# albumentations asks the network for a newer version when it is imported, unless told not to.
+# Otherwise albumentations looks for a newer version on the network when it is imported.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")

@@ -1,4 +1,4 @@
-"""The section ``augment`` of a configuration: what varies training chips."""
+"""The section ``augment`` of a configuration: the augmentation of training chips."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,17 +10,15 @@ from rhm.augmentation.geometry import GEOMETRY, read_geometry
 
 @dataclass(frozen=True)
 class AugmentConfig(ColourConfig):
-    """What varies training chips, in colour and in geometry.
-
-    The settings of ``ColourConfig`` stand beside this one.
+    """The augmentation of training chips: the settings of ``ColourConfig`` and the geometry.
 
     Attributes:
-        geometry: the geometric augmentations by name, each with its value; None turns one off,
+        geometry: value of each geometric augmentation, by name. None turns an augmentation off,
             and one that is not named has its default. ``flips``: whether chips are mirrored and
-            turned by quarters, true by default. ``scale``: a range of ground sampling distances
-            around the model's to read chips at, as factors of it: ``[0.6, 1.6]`` is from finer
-            to coarser, drawn log-uniformly. ``paste``: probability of pasting buildings of
-            another chip of the same domain and type of imagery.
+            rotated by quarter turns; true by default. ``scale``: range of the ground sampling
+            distances at which chips are read, as factors of the model's, such as ``[0.6, 1.6]``
+            from finer to coarser; drawn log-uniformly. ``paste``: probability of pasting the
+            buildings of another chip of the same domain and dtype.
     """
 
     geometry: Mapping[str, Any] = field(default_factory=dict)
@@ -31,12 +29,12 @@ class AugmentConfig(ColourConfig):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What a report calls the augmentation: its colour, if any, and unusual geometry."""
+        """Names in reports: the colour augmentation, if any, and unusual geometry."""
         return (*([] if self.colour == "none" else [self.colour]), *self.unusual_geometry)
 
     @property
     def unusual_geometry(self) -> tuple[str, ...]:
-        """The geometric augmentations that are on and usually are not; ``no``: the other way."""
+        """Geometric augmentations with unusual values; ``no`` precedes those turned off."""
         usual = read_geometry({})
         return tuple(
             name if value is not None else f"no {name}"
@@ -46,6 +44,6 @@ class AugmentConfig(ColourConfig):
 
     @property
     def mixing(self) -> tuple[str, ...]:
-        """The geometric augmentations that bring pixels of several images together in a chip."""
+        """Geometric augmentations that combine pixels of several images in one chip."""
         chosen = (name for name, value in self.geometry.items() if value is not None)
         return tuple(name for name in chosen if GEOMETRY[name].mixes_images)

@@ -1,4 +1,4 @@
-"""What varies a training chip: geometry, then colour and normalisation in one look-up."""
+"""The augmentation of a training chip: geometry, then colour and normalisation in one look-up."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,17 +18,17 @@ from rhm.errors import ConfigError
 
 
 class ChipAugmentation:
-    """Geometry, then colour and normalisation in one look-up.
+    """The augmentation of training chips: geometry, then colour and normalisation in one look-up.
 
     Args:
-        config: what to do.
-        dtype: of the chips.
+        config: settings of the augmentation.
+        dtype: dtype of the chips.
         low: black of each band, in value units.
-        high: white of each band.
-        bank: of the target domain, for colours that draw from one.
+        high: white of each band, in value units.
+        bank: histograms of the target domain, for colour augmentations that draw from a bank.
 
     Raises:
-        ConfigError: the colour augmentation cannot treat such imagery, or lacks its bank.
+        ConfigError: the colour augmentation does not support the imagery, or lacks its bank.
     """
 
     def __init__(
@@ -48,10 +48,10 @@ class ChipAugmentation:
         self._jitters = config.jitters or colour.gamma is not None
         self._recolour = None if colour.table is None else colour.table(config, imagery)
         if colour.bands not in (None, len(low)):
-            any_bands = ", ".join(name for name, each in COLOUR.items() if each.bands is None)
+            any_bands = ", ".join(name for name, entry in COLOUR.items() if entry.bands is None)
             raise ConfigError(
-                f"augment.colour '{config.colour}' treats {colour.bands} bands, not {len(low)}: "
-                f"choose one of {any_bands}"
+                f"augment.colour '{config.colour}' needs {colour.bands} bands, but the imagery has "
+                f"{len(low)}: choose one of {any_bands}"
             )
         self._filter = None if colour.filter is None else _Filter(colour.filter(config), imagery)
         self._geometry = ChipGeometry(config.geometry)
@@ -68,21 +68,22 @@ class ChipAugmentation:
         reference: NDArray[np.uint8] | None = None,
         another: Another | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return image, mask and validity of a chip, varied at random.
+        """Return a randomly augmented chip, its mask and its validity.
 
         Args:
-            image: (H, W, bands) as stored.
-            mask: (H, W).
-            valid: (H, W), zero where there is no data; there, colour is only normalised.
-            normalize: from stored values to the network's input.
-            rng: decides everything.
-            scene: histogram of the image that the chip was cut from, for statistics of it.
-            reference: (H', W', 3) image of the target domain, for colours that borrow from one.
-            another: reads a second chip, for geometry that borrows from one; by default it is
-                this chip.
+            image: (H, W, bands) stored values of the chip.
+            mask: (H, W) mask of the buildings.
+            valid: (H, W) validity; pixels where it is zero are only normalised.
+            normalize: map from stored values to the input of the network.
+            rng: random generator.
+            scene: histogram of the image that the chip was cut from, for ``statistics: scene``.
+            reference: (H', W', 3) image of the target domain, for colour augmentations that use
+                its pixels.
+            another: function that reads a second chip, for geometric augmentations that use one;
+                by default it returns this chip.
 
         Returns:
-            The network's input (H, W, bands) float32, mask and validity.
+            Input of the network (H, W, bands) float32, mask and validity.
         """
         read = Sample(image, mask, valid)
         image, mask, valid = self._geometry.vary(read, rng=rng, another=another or (lambda: read))
@@ -102,7 +103,7 @@ class ChipAugmentation:
         scene: Histogram | None,
         rng: np.random.Generator,
     ) -> PixelMap | None:
-        """Return the table of this chip's colours before normalisation, or None for none."""
+        """Return the colour table of this chip before normalisation, or None for no change."""
         if not (self._recolour or self._jitters) or rng.random() >= self._config.p:
             return None
         if self._recolour is None:
@@ -117,7 +118,7 @@ class ChipAugmentation:
             dtype,
             self._low,
             self._high,
-            # Half and double are as far from 1 as one another.
+            # Uniform in the logarithm, so that halving and doubling are equally likely.
             gamma=np.exp(rng.uniform(*np.log(self._gamma))),
             gain=rng.uniform(*config.gain),
             offset=rng.uniform(*config.offset),
@@ -125,7 +126,7 @@ class ChipAugmentation:
 
 
 class _Filter:
-    """A transform of albumentations that mixes bands or places, and wants them as bytes."""
+    """A transform of albumentations that mixes bands or pixels, and takes 8-bit images."""
 
     def __init__(self, transform: A.BasicTransform, imagery: Imagery) -> None:
         self._transform = A.Compose([transform])

@@ -1,10 +1,10 @@
-"""The colour augmentations of training chips, by the names that a configuration gives.
+"""The colour augmentations of training chips, by their names in a configuration.
 
-To add one, add an entry to ``COLOUR`` and, above it, what the entry builds; a setting of its own
-is a field of ``ColourConfig``. There are two kinds. A *table* treats bands one by one: it is drawn
-for each chip as a lookup table and composed with the network's normalisation, so that colour
-touches each pixel once. A *filter* mixes bands or places and is a transform of albumentations,
-which is imported where it is built.
+To add an augmentation, write the function that builds it and add an entry to ``COLOUR``; a new
+setting is a field of ``ColourConfig``. There are two kinds. A *table* treats the bands one by one.
+It is drawn for each chip as a lookup table and composed with the normalisation of the network, so
+that each pixel is touched once. A *filter* mixes bands or pixels. It is a transform of
+albumentations, which is imported only when the filter is built.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,35 +21,37 @@ from rhm.colour.lookup import PixelMap
 from rhm.errors import BankError, ConfigError
 
 SOURCES_BANK = "sources"
-"""In the place of a bank's path: a bank of the training images themselves."""
+"""Name in place of the path of a bank: the bank consists of the training images themselves."""
 
 STATISTICS = ("chip", "scene")
-"""Whose histogram is the source of a match: the training chip's, or its whole image's."""
+"""The histogram that is matched: that of the training chip, or that of its whole image."""
 
 REFERENCES = "references"
-"""The name under which a filter is given images of the target domain."""
+"""Name of the argument that passes images of the target domain to a filter."""
 
 _AS_IT_IS = (1.0, 1.0)
 
 
 @dataclass(frozen=True)
 class ColourConfig:
-    """What varies the colours of training chips.
+    """The colour augmentation of training chips.
 
     Attributes:
-        colour: one of ``COLOUR``.
-        bank: path of the target domain's histogram bank, for the colours that draw from one; or
-            ``sources``, for a bank of the training images themselves.
-        targets: domains of the catalog whose pixels are borrowed from, for ``fda``.
-        p: probability of changing a chip's colours.
-        blend: range of the blend between no match (0) and full match (1), for ``rhm``.
-        per_band: whether ``rhm`` matches each band to its own.
-        statistics: one of ``STATISTICS``.
-        sampling: one of ``histogram_bank.SAMPLING``: how a bank's images are drawn; ``uniform``
-            leaves a bank its own weights, which are equal unless it was saved with others.
-        gamma: range of exponents by which brightness is varied after the match.
-        gain: range of factors after that.
-        offset: range of summands after that, in shares of the range from black to white.
+        colour: name of the augmentation, one of ``COLOUR``.
+        bank: path of the histogram bank of the target domain, for augmentations that draw from a
+            bank; ``sources`` stands for a bank of the training images themselves.
+        targets: domains of the catalog whose pixels ``fda`` uses.
+        p: probability that the colours of a chip are changed.
+        blend: range of the blend between no match (0) and the full match (1), for ``rhm``.
+        per_band: whether ``rhm`` matches every band separately.
+        statistics: histogram that is matched, one of ``STATISTICS``.
+        sampling: how images are drawn from the bank, one of ``histogram_bank.SAMPLING``;
+            ``uniform`` keeps the weights of the bank, which are equal unless it was saved with
+            others.
+        gamma: range of the exponents that vary the brightness, after the match.
+        gain: range of the factors that are applied after ``gamma``.
+        offset: range of the offsets that are added after ``gain``, as shares of the range from
+            black to white.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -78,7 +80,10 @@ class ColourConfig:
                 )
         chosen = COLOUR[self.colour]
         if self.bank and not chosen.from_bank:
-            raise ValueError(f"a bank is for colour {' or '.join(FROM_BANK)}, not {self.colour}")
+            raise ValueError(
+                f"colour {self.colour} uses no bank: choose {' or '.join(FROM_BANK)}, or leave out "
+                "the bank"
+            )
         if chosen.from_bank and not self.bank:
             raise ValueError(f"colour {self.colour} needs a bank: give augment.bank or --bank FILE")
         if chosen.from_targets and not self.targets:
@@ -92,29 +97,32 @@ class ColourConfig:
 
     def _check_ranges(self) -> None:
         if not 0.0 <= self.p <= 1.0:
-            raise ValueError("p is a probability in [0, 1]")
+            raise ValueError(f"p must be a probability in [0, 1], got {self.p}")
         if not 0.0 <= self.blend[0] <= self.blend[1] <= 1.0:
-            raise ValueError("blend is a rising pair in [0, 1]")
+            raise ValueError(f"blend must be a rising pair in [0, 1], got {list(self.blend)}")
         for name, lowest in (("gamma", 1e-3), ("gain", 0.0), ("offset", -1.0)):
             first, last = getattr(self, name)
             if not lowest <= first <= last < 1e3:
-                raise ValueError(f"{name} is a rising pair from {lowest:g}")
+                raise ValueError(
+                    f"{name} must be a rising pair of numbers of at least {lowest:g}, "
+                    f"got [{first}, {last}]"
+                )
 
     @property
     def jitters(self) -> bool:
-        """Whether any of gamma, gain and offset varies brightness."""
+        """Whether gamma, gain or offset varies the brightness."""
         return (self.gamma, self.gain, self.offset) != (_AS_IT_IS, _AS_IT_IS, (0.0, 0.0))
 
 
 @dataclass(frozen=True)
 class Imagery:
-    """The chips whose colours are varied.
+    """Properties of the chips whose colours are augmented.
 
     Attributes:
-        dtype: their type.
+        dtype: dtype of the chips.
         low: black of each band, in value units.
-        high: white of each band.
-        bank: of the target domain, for the colours that draw from one.
+        high: white of each band, in value units.
+        bank: histograms of the target domain, for augmentations that draw from a bank.
     """
 
     dtype: np.dtype[Any]
@@ -124,7 +132,7 @@ class Imagery:
 
 
 Draw = Callable[[Histogram, np.random.Generator], PixelMap]
-"""Draws the table of one chip, given its histogram or that of the scene that it was cut from."""
+"""Function that draws the table of a chip, given its histogram or that of its whole image."""
 
 
 @dataclass(frozen=True)
@@ -132,15 +140,16 @@ class Colour:
     """A colour augmentation.
 
     Attributes:
-        text: what it does, in a line.
-        table: builds what draws its tables, of configuration and imagery; it can be pickled.
-        filter: builds its transform of albumentations, for ``bands`` bands of uint8.
-        from_bank: whether it draws its targets from a bank.
-        from_targets: whether it borrows from pixels of the target domain, which the filter finds
+        text: description of the augmentation, in one line.
+        table: function that builds the picklable function drawing the tables.
+        filter: function that builds the transform of albumentations, for uint8 images with
+            ``bands`` bands.
+        from_bank: whether targets are drawn from a bank.
+        from_targets: whether pixels of the target domain are used, which the filter receives
             under the name ``REFERENCES``.
-        bands: the only number of bands that it treats; None for any.
-        gamma: its own range of exponents, in the place of the configured one.
-        complaint: says what is wrong with a configuration, if anything is.
+        bands: only number of bands that is supported; None for any number.
+        gamma: fixed range of exponents that replaces the configured one.
+        complaint: function that returns what is wrong with a configuration, or None.
     """
 
     text: str
@@ -160,17 +169,17 @@ def draw_match(
     source: Histogram,
     rng: np.random.Generator,
 ) -> PixelMap:
-    """Return the map of an image to a random image of a bank.
+    """Return the map that matches an image to a random image of a bank.
 
     Args:
-        bank: the target domain.
+        bank: histograms of the target domain.
         blend: range from which the blend is drawn.
-        per_band: whether each band is matched to its own.
+        per_band: whether every band is matched separately.
         source: histogram of the image, or of the scene that it was cut from.
-        rng: the source of the draw.
+        rng: random generator.
 
     Raises:
-        BankError: the bank holds no image of this dtype and bands.
+        BankError: the bank holds no image of this dtype and number of bands.
     """
     target = _drawn(bank, source, rng)
     weight = rng.uniform(*blend)
@@ -199,9 +208,7 @@ def _draw_mean_std(
 
 def _bank(config: ColourConfig, imagery: Imagery) -> HistogramBank:
     if imagery.bank is None:
-        raise ConfigError(
-            f"augment.colour is {config.colour}, which needs a bank: give --bank FILE"
-        )
+        raise ConfigError(f"augment.colour '{config.colour}' needs a bank: give --bank FILE")
     return imagery.bank
 
 
@@ -209,8 +216,8 @@ def _drawn(bank: HistogramBank, source: Histogram, rng: np.random.Generator) -> 
     target = bank.sample(dtype=source.dtype, rng=rng)
     if source.bands != target.bands:
         raise BankError(
-            f"a bank of {target.bands} x {target.dtype} cannot recolour images of "
-            f"{source.bands} x {source.dtype}: build it from imagery of the same kind"
+            f"the bank has {target.bands} bands of {target.dtype}, the images have {source.bands} "
+            f"of {source.dtype}: build the bank from imagery of the same kind"
         )
     return target
 
@@ -237,7 +244,7 @@ def _fda(config: ColourConfig) -> Any:
 
 
 def _needs_no_range(config: ColourConfig) -> str | None:
-    varied = "varies nothing: choose jitter for gamma, gain and offset"
+    varied = "uses no gamma, gain or offset: choose jitter to vary them"
     return varied if config.jitters else None
 
 
@@ -246,19 +253,19 @@ def _needs_a_range(config: ColourConfig) -> str | None:
 
 
 def _has_its_range(config: ColourConfig) -> str | None:
-    own = "has its own range: choose jitter for another"
+    own = "has a fixed range: choose jitter to set another one"
     return own if config.gamma != _AS_IT_IS else None
 
 
 COLOUR = {
     "none": Colour("colours stay as they are", complaint=_needs_no_range),
     "rhm": Colour(
-        "randomized histogram matching: the histogram of a random image of the bank",
+        "randomized histogram matching: the histogram of a random image from the bank",
         table=_rhm,
         from_bank=True,
     ),
     "mean-std": Colour(
-        "the mean and spread of a random image of the bank",
+        "the mean and standard deviation of a random image from the bank",
         table=_mean_std,
         from_bank=True,
     ),
@@ -275,7 +282,7 @@ COLOUR = {
         bands=3,
     ),
 }
-"""Colour augmentations by the name that a configuration gives."""
+"""Colour augmentations, by their names in a configuration."""
 
-FROM_BANK = tuple(name for name, each in COLOUR.items() if each.from_bank)
-"""Those that draw their targets from a bank."""
+FROM_BANK = tuple(name for name, entry in COLOUR.items() if entry.from_bank)
+"""Colour augmentations that draw their targets from a bank."""

@@ -1,7 +1,7 @@
-"""The geometric augmentations of training chips, by the names that a configuration gives.
+"""The geometric augmentations of training chips, by their names in a configuration.
 
-To add one, write its ``Step`` and add an entry to ``GEOMETRY``. Steps act in the order of that
-dict, all of them before colour, so that one table treats whatever they brought together alike.
+To add an augmentation, write its ``Step`` and add an entry to ``GEOMETRY``. Steps act in the order
+of that dict and before the colours, so that all pixels they combine go through the same table.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 
 class Sample(NamedTuple):
-    """A chip as it is stored.
+    """A chip with stored values.
 
     Attributes:
         image: (H, W, bands) pixels.
         mask: (H, W) uint8, 1 on buildings.
-        valid: (H, W) uint8, zero where there is no data.
+        valid: (H, W) uint8 validity, zero for nodata.
     """
 
     image: NDArray[Any]
@@ -29,38 +29,40 @@ class Sample(NamedTuple):
 
 
 Another = Callable[[], Sample]
-"""Reads another chip of the same domain, type and resolution, with buildings if there are any."""
+"""Function that reads another chip of the same domain, dtype and resolution.
+
+The chip contains buildings if the domain has any."""
 
 
 class Step:
-    """A geometric augmentation at work; either method leaves alone what it does not change.
+    """A geometric augmentation; by default neither method changes anything.
 
     Attributes:
-        zooms: whether chips are read at other distances than the model's.
+        zooms: whether chips are read at other ground sampling distances than the model's.
     """
 
     zooms: ClassVar[bool] = False
 
     def distance(self, *, rng: np.random.Generator) -> float:
-        """Draw a chip's ground sampling distance, as a factor of the model's."""
+        """Draw the ground sampling distance of a chip, as a factor of the model's."""
         return 1.0
 
     def vary(self, sample: Sample, *, rng: np.random.Generator, another: Another) -> Sample:
-        """Return the chip, varied at random; what it is given stays as it is.
+        """Return a randomly augmented chip, without changing the arguments.
 
         Args:
-            sample: the chip.
-            rng: decides everything.
-            another: reads a second chip, which ``rng`` decides as well.
+            sample: chip to augment.
+            rng: random generator.
+            another: function that reads a second chip, which ``rng`` also determines.
         """
         return sample
 
 
 class Scale(Step):
-    """Scale jitter: chips are read at distances drawn log-uniformly from a range.
+    """Scale jitter: chips are read at ground sampling distances drawn log-uniformly from a range.
 
     Args:
-        factors: the lowest and the highest, as factors of the model's distance.
+        factors: ends of the range, as factors of the model's ground sampling distance.
     """
 
     zooms = True
@@ -69,16 +71,16 @@ class Scale(Step):
         self._low, self._high = factors
 
     def distance(self, *, rng: np.random.Generator) -> float:
-        """Draw a factor; half and double are as far from 1 as one another."""
+        """Draw a factor; halving and doubling are equally likely."""
         return exp(rng.uniform(log(self._low), log(self._high)))
 
 
 class Paste(Step):
-    """Copy-paste: buildings of another chip, with their pixels, laid over this one.
+    """Copy-paste: buildings of another chip, with their pixels, replace parts of this one.
 
-    Ghiasi et al., "Simple copy-paste is a strong data augmentation method for instance
-    segmentation", CVPR 2021; ClassMix (Olsson et al., WACV 2021) pastes by class. A random half
-    of the other chip's buildings, but at least one, keep their places in the chip.
+    A random half of the other chip's buildings, but at least one, is pasted at the same position
+    (Ghiasi et al., "Simple copy-paste is a strong data augmentation method for instance
+    segmentation", CVPR 2021). ClassMix (Olsson et al., WACV 2021) pastes whole classes instead.
 
     Args:
         p: probability of pasting into a chip.
@@ -88,7 +90,7 @@ class Paste(Step):
         self._p = p
 
     def vary(self, sample: Sample, *, rng: np.random.Generator, another: Another) -> Sample:
-        """Paste where both chips have data: what has none in this chip stays without."""
+        """Paste buildings where both chips have data; nodata pixels of this chip remain nodata."""
         if rng.random() >= self._p:
             return sample
         donor = another()
@@ -100,17 +102,17 @@ class Paste(Step):
 
 
 def _some_of(buildings: NDArray[np.bool_], *, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Return the pixels of a random half of the connected buildings, of at least one."""
+    """Return the pixels of a random half of the connected buildings, but at least one of them."""
     count, numbers = cv2.connectedComponents(buildings.view(np.uint8))
     chosen = rng.random(count) < 0.5
     if count > 1:
         chosen[rng.integers(1, count)] = True
-    chosen[0] = False  # what is no building
+    chosen[0] = False  # the background
     return np.asarray(chosen[numbers])
 
 
 class Flips(Step):
-    """Mirrored and turned by quarters: the eight symmetries of a square are equally likely."""
+    """Flips and quarter turns: the eight symmetries of a square are equally likely."""
 
     def __init__(self, _: bool = True) -> None:
         import albumentations as A
@@ -119,7 +121,7 @@ class Flips(Step):
         self._turns = A.Compose(turns, additional_targets={"valid": "mask"})
 
     def vary(self, sample: Sample, *, rng: np.random.Generator, another: Another) -> Sample:
-        """Turn image, mask and validity alike."""
+        """Return the chip with image, mask and validity flipped and turned in the same way."""
         self._turns.set_random_seed(int(rng.integers(1 << 31)))
         return Sample(**self._turns(**sample._asdict()))
 
@@ -129,12 +131,12 @@ class Geometric:
     """A geometric augmentation that a configuration can name.
 
     Attributes:
-        text: what it does and what it is given, in a line.
-        read: checks what a configuration gives and returns it in its final form, None where it
-            turns the augmentation off. It raises ValueError.
-        build: makes the step of what ``read`` returned; the step can be pickled.
-        default: what holds where a configuration gives nothing.
-        mixes_images: whether pixels of several images come together in one chip.
+        text: description of the augmentation and its value, in one line.
+        read: function that checks a configured value and returns it in its final form, or None if
+            it turns the augmentation off. It raises ValueError.
+        build: function that builds the picklable step from a value of ``read``.
+        default: value if the configuration does not name the augmentation.
+        mixes_images: whether a chip combines pixels of several images.
     """
 
     text: str
@@ -146,21 +148,21 @@ class Geometric:
 
 def _flag(value: Any) -> bool | None:
     if not isinstance(value, bool):
-        raise ValueError("is true or false")
+        raise ValueError(f"must be true or false, got {value!r}")
     return value or None
 
 
 def _probability(value: Any) -> float | None:
     if not _is_number(value) or not 0.0 <= value <= 1.0:
-        raise ValueError("is a probability in [0, 1]")
+        raise ValueError(f"must be a probability in [0, 1], got {value!r}")
     return float(value) or None
 
 
 def _factors(value: Any) -> tuple[float, float] | None:
     pair = value if isinstance(value, list | tuple) else ()
-    numbers = [float(each) for each in pair if _is_number(each)]
+    numbers = [float(factor) for factor in pair if _is_number(factor)]
     if len(numbers) != 2 or len(pair) != 2 or not 0.1 <= numbers[0] <= numbers[1] <= 10.0:
-        raise ValueError("is a rising pair of factors from 0.1 to 10, as [0.6, 1.6]")
+        raise ValueError("must be a rising pair of factors from 0.1 to 10, such as [0.6, 1.6]")
     return None if numbers == [1.0, 1.0] else (numbers[0], numbers[1])
 
 
@@ -182,16 +184,21 @@ GEOMETRY = {
     ),
     "flips": Geometric("flips and quarter turns, true or false", _flag, Flips, default=True),
 }
-"""Geometric augmentations by the name that a configuration gives, in the order they act in."""
+"""Geometric augmentations, by their names in a configuration, in the order in which they act."""
 
 
 def read_geometry(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Check what a configuration gives and return the value of every entry of ``GEOMETRY``.
+    """Check the configured values, and return the value of every entry of ``GEOMETRY``.
 
-    None means off, in what is given and in what is returned; what is not given has its default.
+    Args:
+        given: configured values by name; None turns an augmentation off, and one that is not
+            named has its default.
+
+    Returns:
+        Value of every augmentation by name; None if it is off.
 
     Raises:
-        ValueError: there is no such augmentation, or not with such a value.
+        ValueError: a name is unknown, or a value is invalid.
     """
     for name in given:
         if name not in GEOMETRY:
@@ -211,7 +218,7 @@ class ChipGeometry:
     """The geometric augmentations of a run.
 
     Args:
-        chosen: as ``read_geometry`` returned it.
+        chosen: values that ``read_geometry`` returned.
     """
 
     def __init__(self, chosen: Mapping[str, Any]) -> None:
@@ -223,18 +230,18 @@ class ChipGeometry:
 
     @property
     def zooms(self) -> bool:
-        """Whether chips are read at other distances than the model's."""
+        """Whether chips are read at other ground sampling distances than the model's."""
         return any(step.zooms for step in self._steps)
 
     def distance(self, *, rng: np.random.Generator) -> float:
-        """Draw a chip's ground sampling distance, as a factor of the model's."""
+        """Draw the ground sampling distance of a chip, as a factor of the model's."""
         factor = 1.0
         for step in self._steps:
             factor *= step.distance(rng=rng)
         return factor
 
     def vary(self, sample: Sample, *, rng: np.random.Generator, another: Another) -> Sample:
-        """Return the chip, varied by one step after the other."""
+        """Return the chip after all steps."""
         for step in self._steps:
             sample = step.vary(sample, rng=rng, another=another)
         return sample

@@ -1,4 +1,4 @@
-"""Randomized histogram matching as a transform of albumentations, for any pipeline."""
+"""Randomized histogram matching as an albumentations transform, for any pipeline."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,27 +13,29 @@ from rhm.colour.lookup import PixelMap
 from rhm.errors import ConfigError
 
 VALID = "valid"
-"""Name of the target that says which pixels hold data, (H, W), zero where they do not."""
+"""Name of the target with the validity of the pixels, (H, W), zero for nodata."""
 
 
 class RandomizedHistogramMatching(A.ImageOnlyTransform):
-    """Give each image the histogram of one image drawn at random from the target domain.
+    """Match each image to the histogram of a random image from the target domain.
 
-    Yaras, Kassaw, Huang, Bradbury, Malof, IEEE JSTARS 17, 2024: one fresh draw per sample and
-    step; labels are untouched, because a pixel-wise map moves nothing.
+    A new target is drawn for each image and step, among the bank's images of the same dtype
+    (Yaras, Kassaw, Huang, Bradbury, Malof, IEEE JSTARS 17, 2024). Labels remain valid, because a
+    pixel-wise map moves no pixel.
 
-    The draw is among the bank's images of the training image's dtype. Nodata pixels neither
-    count nor change: those of value ``nodata``, floats that are no finite numbers, and, when
-    the transform is called with a target named ``valid`` (H, W), those where it is zero.
+    Nodata pixels are neither counted nor changed. They are the pixels with the value ``nodata``,
+    those of float images with a band that is not finite, and, if the transform is called with a
+    target named ``valid`` (H, W), those where it is zero.
 
     Args:
-        bank: the target domain; also the mapping that ``HistogramBank.to_dict`` returns.
-        p: probability of matching an image at all.
-        blend: range in [0, 1] from which each image's blend is drawn: 1 is the full match,
-            0 the image as it was, between them the mean of both weighted so.
-        nodata: pixels all of whose bands equal this are nodata.
-        per_band: match each band to its own (the paper's way); otherwise one map for all
-            bands, from the values of all together.
+        bank: histograms of the target domain, or the mapping that ``HistogramBank.to_dict``
+            returns.
+        p: probability that an image is matched.
+        blend: range in [0, 1] from which the blend of each image is drawn; 1 is the full match, 0
+            the unchanged image, and values in between their weighted mean.
+        nodata: value of nodata pixels; a pixel is nodata if all its bands have it.
+        per_band: whether every band is matched separately, as in the paper; otherwise one map,
+            computed from the values of all bands together, is applied to all of them.
 
     Targets:
         image
@@ -62,11 +64,11 @@ class RandomizedHistogramMatching(A.ImageOnlyTransform):
     def get_params_dependent_on_data(
         self, params: dict[str, Any], data: dict[str, Any]
     ) -> dict[str, Any]:
-        """Draw a target and build this image's table.
+        """Draw a target and build the table of an image.
 
         Raises:
-            BankError: the bank holds no image of this image's dtype and bands.
-            TypeError: the image is of a type that has no levels.
+            BankError: the bank holds no image of this dtype and number of bands.
+            TypeError: the dtype of the image is not supported.
         """
         image = data["image"]
         valid = valid_pixels(image, self.nodata, data.get(VALID))
@@ -75,16 +77,16 @@ class RandomizedHistogramMatching(A.ImageOnlyTransform):
         return {"table": table, VALID: valid}
 
     def apply(self, img: NDArray[Any], table: PixelMap, **params: Any) -> NDArray[Any]:
-        """Map the image through its table, leaving nodata as it is."""
+        """Return the image mapped by its table, with nodata pixels unchanged."""
         return table.apply(img, valid=params[VALID])
 
     @classmethod
     def get_class_fullname(cls) -> str:
-        """Return the name that saved pipelines give, wherever this class moves."""
+        """Return the name of the class in saved pipelines, which does not depend on its module."""
         return "rhm.augmentation.RandomizedHistogramMatching"
 
     def get_transform_init_args(self) -> dict[str, Any]:
-        """Return the arguments as JSON-ready values, the bank included."""
+        """Return the arguments, including the bank, as JSON-ready values."""
         return {
             "bank": self.bank.to_dict(),
             "blend": list(self.blend),
@@ -93,7 +95,7 @@ class RandomizedHistogramMatching(A.ImageOnlyTransform):
         }
 
     def __repr__(self) -> str:
-        # The inherited one spells out the arguments, and with them the whole bank.
+        # The inherited method would print the whole bank.
         return (
             f"RandomizedHistogramMatching(bank of {len(self.bank)}, p={self.p}, "
             f"blend={self.blend}, nodata={self.nodata}, per_band={self.per_band})"

@@ -1,7 +1,7 @@
-"""Flags: options of the command line, made from the options that functions take.
+"""Flags: command-line options that are generated from the options of dataclasses.
 
-What a flag is called, takes, means by default and says in ``--help`` stands with the dataclass that
-declares it (``rhm.inference.settings.option``).
+The dataclass that declares an option determines the name, the type, the default and the help text
+of its flag (``rhm.inference.settings.option``).
 """
 
 import functools
@@ -21,22 +21,23 @@ _OPTIONS = "rhm_options"
 
 
 class Chosen:
-    """What a user chose of the options of some dataclasses.
+    """The values that a user chose for the options of several dataclasses.
 
     Args:
-        values: by the option's name; None where it depends on something else and was left open.
+        values: values by name of the option; None if the user left out an option whose default
+            depends on something else.
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = values
 
     def make(self, config: type[C], **known: Any) -> C:
-        """Return a dataclass with what was chosen.
+        """Return an instance of a dataclass with the chosen values.
 
         Args:
-            config: the dataclass.
-            known: fields that are no flags, and options for which something is known where they
-                were left open.
+            config: dataclass.
+            known: values of fields that are not flags, and defaults of options that the user left
+                out.
 
         Raises:
             ConfigError: a value is not allowed.
@@ -47,7 +48,7 @@ class Chosen:
 
 
 def flag(config: type[Any], name: str) -> Any:
-    """Return how typer shows an option of a dataclass, for commands that have it alone."""
+    """Return the typer option for an option of a dataclass, for commands that use only this one."""
     known = options_of(config)[name]
     word = known.flag or f"--{name.replace('_', '-')}"
     return typer.Option(
@@ -60,12 +61,12 @@ def flag(config: type[Any], name: str) -> Any:
 
 
 def choosing(*configs: type[Any]) -> Callable[[Callable[..., C]], Callable[..., C]]:
-    """Have a command take the options of dataclasses as flags, and get them as one ``Chosen``.
+    """Let a command take the options of dataclasses as flags, and receive them as one ``Chosen``.
 
-    The flags stand in ``--help`` where the command has its parameter of that type.
+    In ``--help``, the flags take the position of the parameter of that type.
 
     Args:
-        configs: the dataclasses; of an option that two of them have, the first counts.
+        configs: dataclasses; if several of them have an option of the same name, the first counts.
     """
     options: dict[str, Option] = {}
     flags: dict[str, inspect.Parameter] = {}
@@ -96,10 +97,10 @@ def choosing(*configs: type[Any]) -> Callable[[Callable[..., C]], Callable[..., 
 
 
 class ChoosingCommand(TyperCommand):
-    """A command whose choices are looked up when its help is shown: not every command pays."""
+    """A command that looks up its choices only when its help is shown, to start quickly."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help with the choices filled in."""
+        """Write the help text with the choices filled in."""
         options: Mapping[str, Option] = getattr(self.callback, _OPTIONS, {})
         for parameter in self.params:
             if parameter.name in options and isinstance(parameter, TyperOption):
@@ -108,7 +109,7 @@ class ChoosingCommand(TyperCommand):
 
 
 def _parameter(config: type[Any], name: str, known: Option) -> inspect.Parameter:
-    """Return an option as a parameter that typer reads."""
+    """Return an option as a parameter for typer."""
     default = known.command_default(getattr(config, name))
     kind: Any = str if known.parse else _without_none(get_type_hints(config)[name])
     if default is None:
@@ -122,7 +123,7 @@ def _parameter(config: type[Any], name: str, known: Option) -> inspect.Parameter
 
 
 def _without_none(kind: Any) -> Any:
-    """Return the type of an option's values, which may be left open."""
+    """Return the type of an option, without the None of an option that may be left out."""
     if get_origin(kind) is not UnionType:
         return kind
     (value,) = (member for member in get_args(kind) if member is not NoneType)

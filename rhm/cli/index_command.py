@@ -41,7 +41,7 @@ def with_layouts(command: Callable[..., None], layouts: "Mapping[str, DatasetLay
         layouts: the layouts by name.
     """
     flags = {
-        name: option.flag for each in layouts.values() for name, option in each.options.items()
+        name: option.flag for layout in layouts.values() for name, option in layout.options.items()
     }
 
     def run(layout: str, **given: Any) -> None:
@@ -51,7 +51,7 @@ def with_layouts(command: Callable[..., None], layouts: "Mapping[str, DatasetLay
         options = {name: value for name, value in options.items() if value not in (None, [], ())}
         for name in options:
             if name not in layouts[layout].options:
-                raise typer.BadParameter(f"{flags[name]} goes with {_having(name, layouts)}")
+                raise typer.BadParameter(f"{flags[name]} applies only to {_having(name, layouts)}")
         command(layout=layout, **given, **options)
 
     parameters = [
@@ -60,7 +60,7 @@ def with_layouts(command: Callable[..., None], layouts: "Mapping[str, DatasetLay
         if parameter.kind is not inspect.Parameter.VAR_KEYWORD
     ]
     run.__signature__ = inspect.Signature([*parameters, *_parameters(layouts)])  # type: ignore[attr-defined]
-    lines = [f"- `{name}`: {each.summary}" for name, each in layouts.items()]
+    lines = [f"- `{name}`: {layout.summary}" for name, layout in layouts.items()]
     app = typer.Typer(rich_markup_mode="markdown", add_completion=False)
     app.command(
         command.__name__, help=inspect.getdoc(command), epilog="\n".join(["Layouts:", "", *lines])
@@ -69,7 +69,9 @@ def with_layouts(command: Callable[..., None], layouts: "Mapping[str, DatasetLay
 
 
 def _parameters(layouts: "Mapping[str, DatasetLayout]") -> list[inspect.Parameter]:
-    options = {name: option for each in layouts.values() for name, option in each.options.items()}
+    options = {
+        name: option for layout in layouts.values() for name, option in layout.options.items()
+    }
     return [
         inspect.Parameter(
             name,
@@ -88,4 +90,4 @@ def _parameters(layouts: "Mapping[str, DatasetLayout]") -> list[inspect.Paramete
 
 
 def _having(name: str, layouts: "Mapping[str, DatasetLayout]") -> str:
-    return ", ".join(layout for layout, each in layouts.items() if name in each.options)
+    return ", ".join(layout for layout, entry in layouts.items() if name in entry.options)

@@ -1,1 +1,1 @@
-"""Colour: histogram matching, the method that gives rhm its name, and what it is compared with."""
+"""Colour: histogram matching, the method that gives rhm its name, and its alternatives."""

@@ -1,9 +1,9 @@
-"""What histogram matching is compared with: simpler treatments of colour, as lookup tables.
+"""Alternatives to histogram matching: simpler treatments of colour, as lookup tables.
 
-Two kinds. *Standardisations* bring every image, in training and ever after, to a common
-appearance, and so belong to a model's input. *Draws* vary the appearance of training images at
-random. Treatments that mix bands are no tables and are taken from albumentations, see
-``rhm.augmentation.colours``.
+There are two kinds. *Standardisations* give every image the same appearance, in training and in
+every later prediction, and are therefore part of a model's input. *Draws* vary the appearance of
+training images at random. Treatments that mix bands cannot be tables and come from albumentations
+(``rhm.augmentation.colours``).
 """
 
 from collections.abc import Callable, Sequence
@@ -16,21 +16,21 @@ from rhm.colour.levels import levels_of, values_of
 from rhm.colour.lookup import PixelMap
 
 Ends = Sequence[float]
-"""Black, or white, of each band in value units."""
+"""The value of black, or of white, in each band."""
 
 
 def equalize(histogram: Histogram, low: Ends, high: Ends) -> PixelMap:
-    """Return histogram equalisation: after it all values from black to white are as frequent.
+    """Return the map that equalises a histogram, so that all values are equally frequent.
 
-    ``v -> low + (high - low) * (F(v) - F_min) / (1 - F_min)`` per band, with F the cumulative
-    share of the values up to v and F_min that of the lowest value.
+    For each band ``v -> low + (high - low) * (F(v) - F_min) / (1 - F_min)``, where F(v) is the
+    cumulative share of the values up to v, and F_min that of the lowest value.
     """
     first, width = histogram.first, histogram.counts.shape[1]
     shares = np.zeros((histogram.bands, levels_of(histogram.dtype)))
     for band, counts in enumerate(histogram.counts):
         reached = np.cumsum(counts) / max(histogram.pixels, 1)
         least = reached[np.flatnonzero(counts)[0]] if counts.any() else 0.0
-        # A constant band has nothing to spread.
+        # A constant band cannot be spread.
         spread = (reached - least) / (1.0 - least) if least < 1.0 else np.full(width, 0.5)
         shares[band, first : first + width] = np.clip(spread, 0.0, 1.0)
     shares[:, first + width :] = shares[:, first + width - 1, None]
@@ -39,10 +39,10 @@ def equalize(histogram: Histogram, low: Ends, high: Ends) -> PixelMap:
 
 
 def gray_world(histogram: Histogram, low: Ends, high: Ends) -> PixelMap:
-    """Return gray-world colour constancy: a gain per band after which all have one mean.
+    """Return the gain per band that gives all bands the same mean (gray-world colour constancy).
 
-    Buchsbaum, "A spatial processor model for object colour perception", 1980. Gains are of
-    values above black.
+    Gains apply to values above black. Buchsbaum, "A spatial processor model for object colour
+    perception", 1980.
     """
     means, _ = histogram.moments()
     above = np.maximum(means - np.asarray(low), 1e-6 * (np.asarray(high) - np.asarray(low)))
@@ -55,12 +55,12 @@ def gray_world(histogram: Histogram, low: Ends, high: Ends) -> PixelMap:
 def mean_std(source: Histogram, target: Histogram, low: Ends, high: Ends) -> PixelMap:
     """Return the linear map per band that gives ``source`` the mean and spread of ``target``.
 
-    Reinhard et al., "Color transfer between images", 2001, in the stored bands in the place of
-    their decorrelated ones, which only three bands have and for which a histogram per band does
-    not suffice.
+    Reinhard et al., "Color transfer between images", 2001, applied to the stored bands. The
+    decorrelated colour space of the paper exists only for three bands, and a histogram per band
+    does not determine its statistics.
 
     Raises:
-        ValueError: the two differ in dtype or bands.
+        ValueError: the histograms differ in dtype or number of bands.
     """
     if source.dtype != target.dtype or source.bands != target.bands:
         raise ValueError(
@@ -76,7 +76,10 @@ def mean_std(source: Histogram, target: Histogram, low: Ends, high: Ends) -> Pix
 def jitter(
     dtype: DTypeLike, low: Ends, high: Ends, *, gamma: float, gain: float, offset: float
 ) -> PixelMap:
-    """Return ``s -> gain * s ** gamma + offset`` of the shares s from black to white, clipped."""
+    """Return the map ``s -> gain * s ** gamma + offset``, clipped to the range of the imagery.
+
+    Here s is 0 at black and 1 at white.
+    """
     lows, highs = _columns(low), _columns(high)
     shares = np.clip((values_of(dtype).astype(np.float64) - lows) / (highs - lows), 0.0, 1.0)
     varied = gain * shares**gamma + offset
@@ -88,14 +91,14 @@ STANDARDIZE: dict[str, Callable[[Histogram, Ends, Ends], PixelMap] | None] = {
     "equalize": equalize,
     "gray-world": gray_world,
 }
-"""Standardisations by the name that a configuration gives."""
+"""Standardisations, by their names in a configuration."""
 
 
 def standardized(name: str, scene: Histogram, low: Ends, high: Ends) -> PixelMap:
-    """Return the map of a scene's values to those of its standardised appearance.
+    """Return the map that gives a scene its standardised appearance.
 
     Raises:
-        ValueError: there is no such standardisation.
+        ValueError: the name is unknown.
     """
     if name not in STANDARDIZE:
         raise ValueError(f"unknown standardisation '{name}': choose {', '.join(STANDARDIZE)}")

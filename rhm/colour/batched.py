@@ -1,10 +1,11 @@
-"""Randomized histogram matching of a whole batch at once, on the device that trains.
+"""Randomized histogram matching of a whole batch at once, on the training device.
 
-The loader's workers only crop; the batch is recoloured where the network is. Source: Yaras,
-Kassaw, Huang, Bradbury, Malof, IEEE JSTARS 17, 2024.
+The workers of the data loader only crop, and the batch is recoloured on the device of the network
+(Yaras, Kassaw, Huang, Bradbury, Malof, IEEE JSTARS 17, 2024).
 
-Nothing here asks the device for a value: shapes follow from the images' shape, the bank and the
-declared number of levels alone, so the host never waits, and ``torch.compile`` finds one graph.
+This module never reads a value back from the device: all shapes follow from the shape of the
+images, the bank and the declared number of levels. The host therefore never waits, and
+``torch.compile`` captures a single graph.
 """
 
 from typing import cast
@@ -20,41 +21,41 @@ from rhm.errors import BankError, ConfigError
 _KINDS = {torch.uint8: "uint8", torch.uint16: "uint16", torch.int32: "uint16"}
 _LEVELS = {"uint8": 256, "uint16": 65536}
 
-# CUDA counts with atomic additions, which queue where neighbouring pixels are alike: so the
-# pixels of a warp count separately while a band's counters stay few enough for the cache.
+# CUDA counts with atomic additions, which wait for each other where neighbouring pixels are equal.
+# Therefore each lane of a warp has its own counters, as long as those of a band fit into the cache.
 _WARP = 32
 _COUNTERS = 1 << 18
 
 
 class BatchedHistogramMatching(nn.Module):
-    """Give each image of a batch the histogram of one image drawn at random from the bank.
+    """Match each image of a batch to the histogram of a random image from a bank.
 
-    Each sample becomes ``PixelMap.matching(Histogram.of(sample), target).apply(sample)``, bit
-    for bit. It does so whenever it is called, in training and in evaluation mode. Targets are
-    drawn by the bank's weights among its images of the batch's type.
+    The result for each image equals ``PixelMap.matching(Histogram.of(image), target).apply(image)``
+    bit for bit. The module acts both in training and in evaluation mode. Targets are drawn with
+    the bank's weights among its images of the batch's dtype.
 
-    The bank's tables are buffers that move with the module and stay out of its state dict: 12
-    bytes for each image, band and present level (at most 2048 in a packed bank). A call takes,
-    besides its result, at most 25 bytes for each value (one band of a pixel), and for each
-    sample and band 80 KiB of 8-bit or 5 MiB of 16-bit imagery: 0.6 or 1.1 GB for a batch of
-    32 x 3 x 512 x 512.
+    The bank's tables are buffers that move with the module but are not part of its state dict.
+    They take 12 bytes for each image, band and present level (at most 2048 in a packed bank). In
+    addition to its result, a call takes at most 25 bytes for each value (one band of a pixel), and
+    for each image and band 80 KiB with 8-bit or 5 MiB with 16-bit imagery: 0.6 or 1.1 GB for a
+    batch of shape (32, 3, 512, 512).
 
     Args:
-        bank: the target domain.
-        p: probability of matching an image at all.
-        blend: range in [0, 1] from which each image's blend is drawn: 1 is the full match,
-            0 the image as it was, between them the mean of both weighted so.
-        nodata: pixels all of whose bands equal this neither count nor change.
-        normalize: a map that follows, such as ``PixelMap.normalize``; composed into the same
-            tables, so that each pixel is touched once. Pixels that must not change go through
-            it alone.
-        levels: the number of levels of 16-bit imagery, 2048 for 11 bit: fewer cost less. Higher
-            values are taken for the highest level.
+        bank: histograms of the target domain.
+        p: probability that an image is matched.
+        blend: range in [0, 1] from which the blend of each image is drawn; 1 is the full match, 0
+            the unchanged image, and values in between their weighted mean.
+        nodata: value of pixels that are neither counted nor changed if all their bands have it.
+        normalize: map that is applied after the match, such as ``PixelMap.normalize``. It is
+            composed into the same tables, so that each pixel is touched once. Pixels that must
+            not be matched are only normalised.
+        levels: number of levels of 16-bit imagery, such as 2048 for 11 bits; fewer levels take
+            less time and memory. Higher values are treated as the highest level.
 
     Raises:
-        BankError: the bank holds neither 8- nor 16-bit images.
-        ConfigError: ``p``, ``blend`` or ``levels`` is out of its range.
-        ValueError: ``normalize`` is for another number of bands than the bank's.
+        BankError: the bank holds neither 8-bit nor 16-bit images.
+        ConfigError: ``p``, ``blend`` or ``levels`` is outside its range.
+        ValueError: ``normalize`` has another number of bands than the bank.
     """
 
     normalizing: Tensor | None
@@ -77,12 +78,17 @@ class BatchedHistogramMatching(nn.Module):
         if not 2 <= levels <= 65536:
             raise ConfigError(f"levels must be between 2 and 65536, got {levels}")
         if normalize is not None and normalize.bands != bank.bands:
-            raise ValueError(f"a bank of {bank.bands} bands, and a map of {normalize.bands} bands")
+            raise ValueError(
+                f"the bank has {bank.bands} bands, but normalize has {normalize.bands}"
+            )
         self.p, self.blend, self.nodata, self.levels = p, blend, nodata, levels
         self.bands, self.bank_size = bank.bands, len(bank)
         kinds = [dtype.name for dtype in bank.dtypes if dtype.name in _LEVELS]
         if not kinds:
-            raise BankError("the bank holds neither uint8 nor uint16 images: build it from such")
+            raise BankError(
+                "the bank holds neither uint8 nor uint16 images: build it from 8-bit or 16-bit "
+                "imagery"
+            )
         self.targets = nn.ModuleDict({kind: _Targets(bank, kind) for kind in kinds})
         self.normalized_kind = None if normalize is None else normalize.input_dtype.name
         tables = None if normalize is None else torch.from_numpy(normalize.tables.copy())
@@ -95,23 +101,23 @@ class BatchedHistogramMatching(nn.Module):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Match each image with probability ``p`` to a target of its own.
+        """Match each image, with probability ``p``, to a target that is drawn for it.
 
         Args:
-            images: (N, bands, H, W) uint8, uint16, or int32 that holds uint16's values; others
-                are taken for the nearest of those.
-            valid: (N, H, W) on the images' device; pixels where it is zero or False neither
-                count nor change.
-            generator: the source of the draws, on the images' device; by default torch's own,
-                the only one that ``torch.compile`` can follow.
+            images: (N, bands, H, W) uint8, uint16, or int32 with values of uint16; int32 values
+                outside that range are clipped to it.
+            valid: (N, H, W) validity on the device of the images; pixels where it is zero or
+                False are neither counted nor changed.
+            generator: random generator on the device of the images; by default that of torch,
+                the only one that ``torch.compile`` supports.
 
         Returns:
-            (N, bands, H, W) of the images' dtype, or of ``normalize``'s result.
+            (N, bands, H, W) images with the dtype of ``images``, or with that of ``normalize``.
 
         Raises:
             BankError: the bank holds no image of this dtype and number of bands.
-            TypeError: the images are of another dtype.
-            ValueError: ``images`` or ``valid`` is of another shape, or ``normalize`` is for
+            TypeError: the images have an unsupported dtype.
+            ValueError: ``images`` or ``valid`` has the wrong shape, or ``normalize`` takes
                 another dtype.
         """
         draws = torch.rand(
@@ -131,20 +137,20 @@ class BatchedHistogramMatching(nn.Module):
         *,
         blends: Tensor | None = None,
     ) -> Tensor:
-        """Match each image to the target that is named for it.
+        """Match each image to a given target.
 
         Args:
-            images: as in ``forward``.
-            targets: (N,) int64 on the images' device: which of the bank's histograms; each of
-                the images' dtype.
-            valid: as in ``forward``.
-            blends: (N,) on the images' device: each image's blend in [0, 1]; by default 1.
+            images: images as in ``forward``.
+            targets: (N,) int64 indices of histograms in the bank, which must have the dtype of the
+                images; on the device of the images.
+            valid: validity as in ``forward``.
+            blends: (N,) blends in [0, 1] on the device of the images; 1 by default.
 
         Returns:
-            As ``forward``.
+            Images as in ``forward``.
 
         Raises:
-            BankError, TypeError, ValueError: as ``forward``.
+            BankError, TypeError, ValueError: as in ``forward``.
         """
         known = self._targets_of(images)
         if targets.shape != (len(images),):
@@ -165,7 +171,7 @@ class BatchedHistogramMatching(nn.Module):
         return self._look_up(tables, index, images.dtype).view(images.shape)
 
     def extra_repr(self) -> str:
-        """Return the arguments in one line, without the bank's content."""
+        """Return the arguments on one line, without the content of the bank."""
         return f"bank of {self.bank_size}, p={self.p}, blend={self.blend}, nodata={self.nodata}"
 
     def _targets_of(self, images: Tensor) -> "_Targets":
@@ -176,26 +182,26 @@ class BatchedHistogramMatching(nn.Module):
             raise ValueError(f"expected images (N, C, H, W), got shape {tuple(images.shape)}")
         if images.shape[1] != self.bands or kind not in self.targets:
             raise BankError(
-                f"a bank of {self.bands} x {', '.join(self.targets)} has no target for images of "
-                f"{images.shape[1]} x {kind}: build it from imagery of the same kind"
+                f"the bank has {self.bands} bands of {', '.join(self.targets)}, the images have "
+                f"{images.shape[1]} of {kind}: build the bank from imagery of the same kind"
             )
         if self.normalized_kind not in (None, kind):
-            raise ValueError(f"images of {kind}, and a map of {self.normalized_kind}")
+            raise ValueError(f"normalize takes {self.normalized_kind}, but the images are {kind}")
         return cast("_Targets", self.targets[kind])
 
     def _indexed(self, images: Tensor, valid: Tensor | None) -> tuple[Tensor, bool]:
-        """Return where in its table each value is looked up, and whether values may be kept.
+        """Return the index of each value in its table, and whether some values may be kept.
 
-        A table begins with the levels to match. If values may be kept, all levels follow once
-        more, for those that are.
+        A table begins with the levels that are matched. If values may be kept, all levels follow
+        once more, for the values that are kept.
 
         Returns:
-            (N, bands, H * W) int64, and whether there is a rule by which to keep values.
+            (N, bands, H * W) int64 indices, and whether a rule for keeping values applies.
         """
         every = _LEVELS[_KINDS[images.dtype]]
         levels = min(self.levels, every)
         index = images.to(torch.int64).flatten(2)
-        # Before values are clamped: nodata may be none that uint16 has.
+        # Before the values are clamped, because nodata may lie outside the range of uint16.
         keeps = self._keeps(images, index, valid)
         if images.dtype == torch.int32:
             index = index.clamp_(0, every - 1)
@@ -207,15 +213,14 @@ class BatchedHistogramMatching(nn.Module):
         return torch.where(keeps, kept, index.clamp_(max=levels - 1)), True
 
     def _keeps(self, images: Tensor, values: Tensor, valid: Tensor | None) -> Tensor | None:
-        """Return which pixels neither count nor change, (N, 1, H * W), None for no rule."""
+        """Return which pixels are neither counted nor changed, (N, 1, H * W); None without rule."""
         keeps = None
         if self.nodata is not None:
             keeps = (values == self.nodata).all(dim=1, keepdim=True)
         if valid is not None:
             if valid.shape != (len(images), *images.shape[2:]):
-                raise ValueError(
-                    f"valid of shape {tuple(valid.shape)} is not of images {tuple(images.shape)}"
-                )
+                expected = (len(images), *images.shape[2:])
+                raise ValueError(f"valid must have shape {expected}, got {tuple(valid.shape)}")
             invalid = (valid == 0).flatten(1)[:, None]
             keeps = invalid if keeps is None else keeps | invalid
         return keeps
@@ -225,24 +230,25 @@ class BatchedHistogramMatching(nn.Module):
             maps = self.normalizing.expand(len(tables), -1, -1)
             return maps.gather(2, tables).gather(2, index)
         if dtype == torch.uint16:
-            # Devices know few operations on uint16, but can move it as int16.
+            # Devices support few operations on uint16, but can gather it as int16.
             return tables.to(dtype).view(torch.int16).gather(2, index).view(dtype)
         return tables.to(dtype).gather(2, index)
 
 
 class _Targets(nn.Module):
-    """The bank's images of one dtype, ready to be drawn and to be matched to.
+    """The images of a bank that have the same dtype, prepared as targets.
 
-    float64 buffers are spelled as the integers of the same bits, which no ``half()`` of a whole
-    model can round, and which are ordered alike where none is negative.
+    float64 buffers are stored as int64 with the same bits. ``half()`` of the whole model cannot
+    round them, and non-negative numbers keep their order.
 
     Buffers:
-        shares: (E, bands, P) float64 cumulative shares of the present values, then infinity.
+        shares: (E, bands, P) float64 cumulative shares of the present values, padded with infinity.
         values: (E, bands, P) int32 present values.
-        chances: (E,) float64 cumulative chances of being drawn.
-        entries: (E,) int64 the images' numbers in the bank.
-        rows: (bank,) int64 where each of the bank's images stands here; E for those that do not.
-        zero: () int64.
+        chances: (E,) float64 cumulative probabilities of being drawn.
+        entries: (E,) int64 indices of the images in the bank.
+        rows: (images of the bank,) int64 index here of each image of the bank; E if it has another
+            dtype.
+        zero: () int64 zero.
     """
 
     shares: Tensor
@@ -279,21 +285,21 @@ class _Targets(nn.Module):
             self.register_buffer(name, torch.from_numpy(buffer), persistent=False)
 
     def draw(self, shares: Tensor) -> Tensor:
-        """Return the images that ``shares`` of all chances, float64 in [0, 1), fall to."""
+        """Return the images that the random numbers ``shares``, float64 in [0, 1), select."""
         drawn = torch.searchsorted(self.chances, shares.view(torch.int64), right=True)
         return self.entries[drawn]
 
     def forward(self, counts: Tensor, targets: Tensor) -> Tensor:
         """Return the tables that match sources to targets.
 
-        Repeats ``numpy.interp`` and truncation, rounding by rounding.
+        The result equals that of ``numpy.interp`` and truncation, including every rounding.
 
         Args:
-            counts: (N, bands, levels) of the sources.
-            targets: (N,) numbers in the bank.
+            counts: (N, bands, levels) pixel counts of the sources.
+            targets: (N,) indices of the targets in the bank.
 
         Returns:
-            (N, bands, levels) int64.
+            (N, bands, levels) int64 tables.
         """
         reached = counts.cumsum(dim=2).to(torch.float64)
         shares = reached / reached[..., -1:].clamp(min=1.0)
@@ -305,13 +311,13 @@ class _Targets(nn.Module):
         slopes = values.diff(dim=2).to(torch.float64) / knots.diff(dim=2)
         run = (shares - knots.gather(2, below)).clamp(min=0.0)
         rise = slopes.gather(2, below) * run
-        # A compiler would fuse the product with the sum and round once, where numpy rounds twice.
+        # Otherwise a compiler fuses product and sum and rounds once, where numpy rounds twice.
         rise = (rise.view(torch.int64) ^ self.zero).view(torch.float64)
         return (rise + values.gather(2, below)).to(torch.int64)
 
 
 def _count(index: Tensor, levels: int) -> Tensor:
-    """Return how often each level occurs, (N, bands, levels) int32, in (N, bands, P) int64."""
+    """Return the counts (N, bands, levels) int32 of the levels in (N, bands, P) int64."""
     copies = _copies_on(index.device, levels)
     if copies > 1:
         lanes = torch.arange(index.shape[2], device=index.device) % copies

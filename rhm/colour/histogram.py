@@ -1,8 +1,8 @@
 """A histogram: how often each value occurs in each band of imagery.
 
-Histograms are values: made of an image, merged over images, and then asked for distributions
-and distances. Values are counted by their levels (``rhm.colour.levels``): every integer by itself,
-floats in bins of half precision.
+A histogram is an immutable value. It is counted from an image, merged with those of other images,
+and then gives distributions and distances. Values are counted by level (``rhm.colour.levels``):
+every integer separately, floats in bins of half precision.
 """
 
 from dataclasses import dataclass
@@ -16,30 +16,35 @@ from numpy.typing import ArrayLike, NDArray
 from rhm.colour.levels import levels_of, to_levels, values_of
 
 OPENCV_CHANNELS = 128
-"""Arrays of more channels are no images to OpenCV 5."""
+"""Largest number of channels that OpenCV 5 accepts in an image."""
 
-# cv2.calcHist answers in float32, which counts exactly only up to here.
+# cv2.calcHist returns float32, which holds exact integers only up to this number.
 _EXACT_FLOAT32 = 1 << 24
 
 
 def valid_pixels(
     image: NDArray[Any], nodata: float | None = None, given: NDArray[Any] | None = None
 ) -> NDArray[np.bool_] | None:
-    """Return where ``image`` has data, (H, W) bool, or None where nothing says that it lacks any.
+    """Return where ``image`` has valid pixels.
+
+    Pixels of float imagery are invalid if one of their bands is not finite.
 
     Args:
-        image: (H, W) or (H, W, C).
-        nodata: pixels all of whose bands equal this have no data: the dataset mask's rule, so
-            that a legitimate zero in one band of a bright pixel is data.
-        given: (H, W); pixels where it is zero or False have no data.
+        image: (H, W) or (H, W, C) pixels.
+        nodata: value of pixels that are invalid if all their bands have it. As in a dataset mask,
+            a bright pixel with a legitimate zero in one band is valid.
+        given: (H, W) validity; pixels where it is zero or False are invalid.
 
-    Floats that are no finite numbers are no data in any band.
+    Returns:
+        (H, W) bool, or None if no rule applies and all pixels are valid.
 
     Raises:
-        ValueError: ``given`` is not of the image's height and width.
+        ValueError: ``given`` does not have the height and width of the image.
     """
     if given is not None and given.shape != image.shape[:2]:
-        raise ValueError(f"valid of shape {given.shape} is not of the image {image.shape}")
+        raise ValueError(
+            f"valid must have the shape of the image, {image.shape[:2]}, got {given.shape}"
+        )
     rules: list[NDArray[np.bool_]] = [] if given is None else [given.astype(np.bool_)]
     bands = image[..., None] if image.ndim == 2 else image
     if nodata is not None:
@@ -54,10 +59,11 @@ class Histogram:
     """Counts of values per band.
 
     Attributes:
-        counts: (bands, L) int64, as many pixels in one band as in another; ``counts[b, i]`` is
-            of level ``first + i``. 8-bit histograms have all 256 levels; those of other types
-            begin and end at a level that is present, so that 11-bit imagery stays small.
-        dtype: the imagery's type, one of ``rhm.colour.levels.DTYPES``.
+        counts: (bands, L) int64 counts with the same sum in every band; ``counts[b, i]`` is the
+            number of pixels at level ``first + i`` in band b. 8-bit histograms have all 256
+            levels. Others begin and end at a level that is present, so that those of 11-bit
+            imagery are small.
+        dtype: dtype of the imagery, one of ``rhm.colour.levels.DTYPES``.
         first: level of the first column.
     """
 
@@ -69,12 +75,15 @@ class Histogram:
         counts = np.array(self.counts, dtype=np.int64, order="C")
         levels, first = levels_of(self.dtype), int(self.first)
         if counts.ndim != 2 or not counts.size or not 0 <= first <= levels - counts.shape[1]:
-            raise ValueError(f"not a histogram of {self.dtype}: counts of shape {counts.shape}")
+            raise ValueError(
+                f"counts of shape {counts.shape} that begin at level {first} are not a histogram "
+                f"of {self.dtype}"
+            )
         if levels == 256 and counts.shape[1] != 256:
-            raise ValueError(f"not a histogram of uint8: {counts.shape[1]} levels are not 256")
+            raise ValueError(f"a uint8 histogram must have 256 levels, got {counts.shape[1]}")
         totals = counts.sum(axis=1)
         if (counts < 0).any() or (totals != totals[0]).any():
-            raise ValueError("not a histogram: negative counts, or bands of unequal pixels")
+            raise ValueError("counts must be at least 0 and have the same sum in every band")
         if levels > 256:
             present = np.flatnonzero(counts.any(axis=0))
             lowest, highest = (present[0], present[-1]) if present.size else (0, 0)
@@ -95,16 +104,17 @@ class Histogram:
     ) -> "Histogram":
         """Count the values of ``image``.
 
+        Pixels of float imagery are not counted if one of their bands is not finite.
+
         Args:
-            image: (H, W) or (H, W, C), of one of ``rhm.colour.levels.DTYPES``.
-            nodata: pixels all of whose bands equal this are not counted.
-            valid: (H, W); pixels where it is zero or False are not counted; nor, in float
-                imagery, those of which a band is no finite number.
+            image: (H, W) or (H, W, C) pixels of one of ``rhm.colour.levels.DTYPES``.
+            nodata: value of pixels that are not counted if all their bands have it.
+            valid: (H, W) validity; pixels where it is zero or False are not counted.
 
         Raises:
-            TypeError: the image is of another type.
-            ValueError: the image has neither two nor three dimensions, or no band, or ``valid``
-                is not of its height and width.
+            TypeError: the image has another dtype.
+            ValueError: the image does not have two or three dimensions, or has no bands, or
+                ``valid`` does not have its height and width.
         """
         levels_of(image.dtype)
         if image.ndim not in (2, 3) or 0 in image.shape[2:]:
@@ -128,26 +138,26 @@ class Histogram:
         return int(self.counts[0].sum())
 
     def merge(self, other: "Histogram") -> "Histogram":
-        """Return the histogram of both sets of pixels together.
+        """Return the histogram of the pixels of both.
 
         Raises:
-            ValueError: the two differ in dtype or number of bands.
+            ValueError: the histograms differ in dtype or number of bands.
         """
         ours, theirs = _aligned(self, other)
         return Histogram(ours + theirs, self.dtype, min(self.first, other.first))
 
     def distribution(self) -> NDArray[np.float64]:
-        """Return the share of each value, (bands, levels); zeros where nothing was counted."""
+        """Return the share of pixels at each level, (bands, L); zeros if no pixel was counted."""
         return np.asarray(self.counts / np.maximum(self.counts.sum(axis=1, keepdims=True), 1))
 
     @property
     def values(self) -> NDArray[Any]:
-        """The value of each column of ``counts``, (L,) of the imagery's type, rising."""
+        """The value of each column of ``counts``, (L,) in the dtype of the imagery, rising."""
         return values_of(self.dtype)[self.first : self.first + self.counts.shape[1]]
 
     @cached_property
     def steps(self) -> tuple[tuple[NDArray[Any], NDArray[np.float64]], ...]:
-        """Per band, the values that are present, rising, and their cumulative shares."""
+        """The present values of each band, rising, and their cumulative shares."""
         present = [np.flatnonzero(counts) for counts in self.counts]
         return tuple(
             (self.values[at], np.cumsum(counts[at]) / max(self.pixels, 1))
@@ -155,7 +165,7 @@ class Histogram:
         )
 
     def moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return each band's mean and standard deviation, (bands,) float64, in value units."""
+        """Return the mean and standard deviation of each band, (bands,) float64 in value units."""
         values = self.values.astype(np.float64)
         shares = self.distribution()
         mean = shares @ values
@@ -163,34 +173,34 @@ class Histogram:
         return mean, np.sqrt(variance)
 
     def pool_bands(self) -> "Histogram":
-        """Return the histogram of the values of all bands together, repeated in every band."""
+        """Return the histogram of all bands together, repeated for every band."""
         together = self.counts.sum(axis=0)
         return Histogram(np.tile(together, (self.bands, 1)), self.dtype, self.first)
 
     def quantile(self, share: ArrayLike) -> NDArray[Any]:
-        """Return, per band, the lowest value whose cumulative share reaches ``share``.
+        """Return the lowest value in each band whose cumulative share reaches ``share``.
 
         Args:
-            share: one share in [0, 1] or an array (Q,) of them.
+            share: share in [0, 1], or (Q,) shares.
 
         Returns:
-            (bands,) or (bands, Q), of the imagery's type; where nothing was counted, the value
-            of the first level.
+            (bands,) or (bands, Q) quantiles in the dtype of the imagery; the value of the first
+            level if no pixel was counted.
         """
         cumulative = np.cumsum(self.distribution(), axis=1)
-        # Rounding may leave the last cumulative share just under 1.
+        # Rounding may leave the last cumulative share just below 1.
         wanted = np.minimum(np.asarray(share, dtype=np.float64), cumulative[:, -1].max())
         found = [np.searchsorted(band, wanted - 1e-12) for band in cumulative]
         return np.asarray(self.values[np.minimum(np.stack(found), self.counts.shape[1] - 1)])
 
     def distance(self, other: "Histogram") -> NDArray[np.float64]:
-        """Return the 1-Wasserstein distance per band, in value units, shape (bands,).
+        """Return the 1-Wasserstein distance of each band, (bands,) float64 in value units.
 
         Raises:
-            ValueError: the two differ in dtype or number of bands, or one counted nothing.
+            ValueError: the histograms differ in dtype or number of bands, or one has no pixels.
         """
         if not (self.pixels and other.pixels):
-            raise ValueError("no distance to a histogram that counted nothing")
+            raise ValueError("a histogram without pixels has no distance to another")
         ours, theirs = _aligned(self, other)
         gaps = _gaps(ours / self.pixels, theirs / other.pixels)[:, :-1]
         first = min(self.first, other.first)
@@ -201,32 +211,32 @@ class Histogram:
 def share_distance(
     first: ArrayLike, second: ArrayLike, *, with_rest: bool = False
 ) -> NDArray[np.float64]:
-    """Return the 1-Wasserstein distance of shares of evenly spaced levels from black to white.
+    """Return the 1-Wasserstein distance between shares of evenly spaced levels.
 
     Args:
-        first: (..., levels) shares of each level.
-        second: the same of the other imagery.
-        with_rest: whether to add what rounding has left of the two sums of 1, as the distances
-            do that scores store.
+        first: (..., levels) share of pixels at each level from black to white.
+        second: shares of the other imagery, of the same shape.
+        with_rest: whether to add the difference of the two sums, which rounding may have moved
+            away from 1, as the distances in stored scores do.
 
     Returns:
-        (...), in shares of the range from black to white.
+        (...) distances, as a fraction of the range from black to white.
 
     Raises:
-        ValueError: the two differ in shape.
+        ValueError: the arrays differ in shape.
     """
     ours, theirs = (np.asarray(shares, dtype=np.float64) for shares in (first, second))
     if ours.shape != theirs.shape:
-        raise ValueError(f"no distance of shares {ours.shape} to shares {theirs.shape}")
+        raise ValueError(f"shares must have the same shape, got {ours.shape} and {theirs.shape}")
     gaps, last = _gaps(ours, theirs), ours.shape[-1] - 1
     return np.asarray((gaps if with_rest else gaps[..., :last]).sum(axis=-1) / last)
 
 
 def _gaps(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how far two cumulative distributions lie apart from each level to the next.
+    """Return the difference of two cumulative distributions at each level.
 
-    The 1-Wasserstein distance in one dimension is the area between the two: a sum of these, each
-    as wide as the step from level to level.
+    The 1-Wasserstein distance in one dimension is the area between the two: the sum of these
+    differences, weighted by the step from each level to the next.
     """
     return np.abs(np.cumsum(first - second, axis=-1))
 
@@ -234,7 +244,7 @@ def _gaps(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np
 def _count(
     levels: NDArray[Any], valid: NDArray[np.bool_] | None, first: int, last: int
 ) -> NDArray[np.int64]:
-    """Count the levels ``first`` to ``last`` of (H, W, C) bands, (C, last - first + 1)."""
+    """Return the counts (C, last - first + 1) of the levels ``first`` to ``last`` in (H, W, C)."""
     width = last - first + 1
     counts = np.zeros((levels.shape[-1], width), dtype=np.int64)
     pixels = np.ascontiguousarray(levels).reshape(-1, levels.shape[-1])
@@ -243,12 +253,12 @@ def _count(
         for band, column in enumerate(selected.T):
             counts[band] = np.bincount(column, minlength=last + 1)[first : last + 1]
         return counts
-    # One long row: OpenCV treats each row of an image at a cost of its own.
+    # One long row, because OpenCV has a fixed cost for each row of an image.
     mask = None if valid is None else valid.astype(np.uint8).reshape(1, -1)
     for start in range(0, len(pixels), _EXACT_FLOAT32):
         part = pixels[None, start : start + _EXACT_FLOAT32]
         inside = None if mask is None else mask[:, start : start + _EXACT_FLOAT32]
-        # OpenCV walks interleaved bytes as fast as planes, and interleaved words much slower.
+        # OpenCV reads interleaved bytes as fast as planes, but interleaved uint16 much slower.
         planes = cv2.split(part) if part.dtype == np.uint16 else [part] * part.shape[-1]
         for band, plane in enumerate(planes):
             channel = 0 if part.dtype == np.uint16 else band
@@ -258,14 +268,14 @@ def _count(
 
 
 def _aligned(one: Histogram, other: Histogram) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return both histograms' counts on the levels from the lower first to the higher last."""
+    """Return the counts of both histograms on a common range of levels."""
     if one.dtype != other.dtype or one.bands != other.bands:
         raise ValueError(
-            f"histograms of {one.bands} x {one.dtype} and "
-            f"{other.bands} x {other.dtype} do not go together"
+            f"a histogram of {one.bands} x {one.dtype} cannot be combined with one of "
+            f"{other.bands} x {other.dtype}"
         )
     first = min(one.first, other.first)
-    last = max(each.first + each.counts.shape[1] for each in (one, other))
+    last = max(h.first + h.counts.shape[1] for h in (one, other))
     ours, theirs = (
         np.pad(h.counts, ((0, 0), (h.first - first, last - h.first - h.counts.shape[1])))
         for h in (one, other)

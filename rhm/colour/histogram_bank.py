@@ -1,7 +1,7 @@
-"""A bank of histograms: all that is kept of a target domain's imagery.
+"""The histogram bank: the only information about target imagery that training needs.
 
-Matching needs the target's histogram and nothing else, so the unlabelled imagery of a new city
-becomes a file of a few kilobytes an image, which can be shared where the imagery cannot.
+Matching uses nothing but the histogram of the target, so a bank stores the unlabelled imagery of
+a new city in a few kilobytes per image. It can be shared even where the imagery cannot.
 """
 
 import os
@@ -29,33 +29,34 @@ from rhm.errors import BankError, OutputError
 from rhm.files import atomic_path
 
 SAMPLING = ("uniform", "domain", "distance")
-"""How entries can be weighted, by the name a configuration gives."""
+"""Ways to weight the entries of a bank, by their names in a configuration."""
 
 UNPACKED_BYTES = 1 << 26
-"""Of the histograms drawn last, so many bytes are kept unpacked: of 8 or 11 bits, hundreds."""
+"""Memory for unpacked histograms that were drawn last: hundreds of 8-bit or 11-bit images."""
 
 SUMMARY_SHARES = (0.02, 0.25, 0.5, 0.75, 0.98)
-"""The cumulative shares whose quantiles a summary gives."""
+"""Cumulative shares of the quantiles in a summary."""
 
 
 class HistogramBank:
-    """Histograms of images of one domain or several, one entry per image.
+    """Histograms of the images of one or several domains, one entry per image.
 
     Args:
-        entries: one per image, all of the same number of bands; dtypes may be mixed.
-        names: what each entry was made from, for people to read; the part before the last slash
-            is the entry's domain. The entries' numbers by default.
-        weights: each entry's chance to be drawn, up to a factor; equal by default.
+        entries: one histogram per image, all with the same number of bands; dtypes may differ.
+        names: readable name of each entry, whose part before the last slash is its domain; by
+            default the numbers of the entries.
+        weights: relative probability of drawing each entry; equal by default.
 
     Attributes:
-        entries: the packed histograms.
-        names: what each entry was made from.
-        weights: each entry's chance to be drawn, (entries,) float64, the largest being 1.
-        bands: the number of bands.
+        entries: packed histograms.
+        names: names of the entries.
+        weights: relative probability of drawing each entry, (entries,) float64; the largest is 1.
+        bands: number of bands.
 
     Raises:
-        BankError: there is no entry, or one counted nothing, or the numbers of bands differ, or
-            there are not as many names or weights as entries, or the weights are no chances.
+        BankError: there are no entries, an entry has no pixels, the entries differ in their number
+            of bands, the numbers of names or weights differ from that of the entries, or the
+            weights are negative, not finite, or all zero for a dtype.
     """
 
     def __init__(
@@ -67,30 +68,31 @@ class HistogramBank:
     ) -> None:
         try:
             self.entries = tuple(
-                PackedHistogram.of(each) if isinstance(each, Histogram) else each
-                for each in entries
+                PackedHistogram.of(entry) if isinstance(entry, Histogram) else entry
+                for entry in entries
             )
         except ValueError as error:
-            raise BankError(f"a histogram bank cannot have {error}") from error
+            raise BankError(f"cannot build a histogram bank: {error}") from error
         if not self.entries:
             raise BankError("a histogram bank needs at least one image with valid pixels")
         bands = {entry.bands for entry in self.entries}
         if len(bands) > 1:
             raise BankError(
-                f"images of {sorted(bands)} bands cannot share one bank: choose the same bands"
+                f"images with {sorted(bands)} bands cannot share one bank: choose images with the "
+                "same bands"
             )
         self.bands = bands.pop()
         self.names = tuple(map(str, range(len(self))) if names is None else names)
         if len(self.names) != len(self):
-            raise BankError(f"{len(self.names)} names for {len(self)} histograms")
+            raise BankError(f"expected {len(self)} names, one per image, got {len(self.names)}")
         chances = np.ones(len(self)) if weights is None else np.array(weights, dtype=np.float64)
         numbers = np.isfinite(chances) & (chances >= 0.0)
         if chances.shape != (len(self),) or not numbers.all():
-            raise BankError(f"weights of {len(self)} histograms are as many numbers from 0 up")
+            raise BankError(f"weights must be {len(self)} finite numbers of at least 0")
         self.weights = chances / (chances.max() or 1.0)
         self.weights.flags.writeable = False
         if not all(self.weights[indices].any() for indices in self._of_dtype.values()):
-            raise BankError("of each type of imagery one image needs a weight above 0")
+            raise BankError("at least one image of each dtype must have a weight above 0")
 
     @classmethod
     def from_images(
@@ -100,15 +102,19 @@ class HistogramBank:
         *,
         names: Sequence[str] | None = None,
     ) -> "HistogramBank":
-        """Build a bank from images (H, W[, C]), one at a time; nodata is not counted.
+        """Build a bank from images, one at a time.
 
-        Images without a single valid pixel are left out, with their names. Names are by default
-        the images' numbers, from 0.
+        Images without valid pixels are left out together with their names.
+
+        Args:
+            images: (H, W) or (H, W, C) images.
+            nodata: value of pixels that are not counted if all their bands have it.
+            names: name of each image; by default its number, counted from 0.
 
         Raises:
-            BankError: no image has valid pixels, or the numbers of bands differ, or there are
-                not as many names as images.
-            TypeError: an image is of a type that has no levels.
+            BankError: no image has valid pixels, the images differ in their number of bands, or
+                there are more or fewer names than images.
+            TypeError: the dtype of an image is not supported.
         """
         entries: dict[int, PackedHistogram] = {}
         count = 0
@@ -119,7 +125,7 @@ class HistogramBank:
             count += 1
         given = [str(number) for number in range(count)] if names is None else names
         if len(given) != count:
-            raise BankError(f"{len(given)} names for {count} histograms")
+            raise BankError(f"expected {count} names, one per image, got {len(given)}")
         return cls(entries.values(), [given[number] for number in entries])
 
     def __len__(self) -> int:
@@ -127,41 +133,41 @@ class HistogramBank:
 
     @property
     def histograms(self) -> tuple[Histogram, ...]:
-        """Every entry's histogram, unpacked."""
+        """Unpacked histogram of every entry."""
         return tuple(entry.unpack() for entry in self.entries)
 
     @property
     def dtypes(self) -> tuple[np.dtype[Any], ...]:
-        """The dtypes among the entries, each once, the smallest first."""
+        """Distinct dtypes of the entries, smallest first."""
         present = {entry.dtype for entry in self.entries}
         return tuple(sorted(present, key=lambda dtype: (dtype.itemsize, dtype.name)))
 
     @property
     def domains(self) -> tuple[str, ...]:
-        """Each entry's domain: its name up to the last slash, or nothing."""
+        """Domain of each entry: its name up to the last slash, or an empty string."""
         return tuple(name.rpartition("/")[0] for name in self.names)
 
     @cached_property
     def pooled(self) -> dict[np.dtype[Any], Histogram]:
-        """All pixels together, one histogram per dtype."""
+        """Histogram of all pixels together, for each dtype."""
         return {dtype: self._pool(indices) for dtype, indices in self._of_dtype.items()}
 
     @cached_property
     def by_domain(self) -> dict[tuple[str, np.dtype[Any]], Histogram]:
-        """The pixels of each domain together, one histogram per dtype that it has; sorted."""
+        """Histogram of the pixels of each domain together, by domain and dtype, sorted."""
         return {kind: self._pool(indices) for kind, indices in self._of_kind.items()}
 
     @cached_property
     def _of_dtype(self) -> dict[np.dtype[Any], list[int]]:
-        """The numbers of the entries of each dtype."""
+        """Indices of the entries of each dtype."""
         return {
-            dtype: [index for index, each in enumerate(self.entries) if each.dtype == dtype]
+            dtype: [index for index, entry in enumerate(self.entries) if entry.dtype == dtype]
             for dtype in self.dtypes
         }
 
     @cached_property
     def _of_kind(self) -> dict[tuple[str, np.dtype[Any]], list[int]]:
-        """The numbers of the entries of each domain and dtype, sorted by these."""
+        """Indices of the entries of each domain and dtype, sorted by domain and dtype."""
         kinds: dict[tuple[str, np.dtype[Any]], list[int]] = {}
         for index, (domain, entry) in enumerate(zip(self.domains, self.entries, strict=True)):
             kinds.setdefault((domain, entry.dtype), []).append(index)
@@ -171,22 +177,22 @@ class HistogramBank:
 
     @cached_property
     def _reached(self) -> dict[np.dtype[Any] | None, tuple[list[int], NDArray[np.float64]]]:
-        """For each dtype, and for all, the numbers of the entries and their cumulative chances."""
+        """For each dtype, and for all (None): indices of entries and cumulative probabilities."""
         eligible = {None: list(range(len(self)))} | self._of_dtype
         sums = {dtype: np.cumsum(self.weights[indices]) for dtype, indices in eligible.items()}
-        return {dtype: (eligible[dtype], each / each[-1]) for dtype, each in sums.items()}
+        return {dtype: (eligible[dtype], total / total[-1]) for dtype, total in sums.items()}
 
     def _pool(self, indices: Iterable[int]) -> Histogram:
         return pool([self.entries[index] for index in indices])
 
     def merge(self, other: "HistogramBank") -> "HistogramBank":
-        """Return the bank of both sets of images.
+        """Return a bank with the images of both.
 
-        Either bank's entries keep their chances among themselves; the two banks are drawn in
-        proportion to their numbers of images.
+        The relative weights within each bank are kept, and the two banks are drawn in proportion
+        to their numbers of images.
 
         Raises:
-            BankError: their numbers of bands differ.
+            BankError: the banks differ in their number of bands.
         """
         return HistogramBank(
             self.entries + other.entries,
@@ -195,19 +201,19 @@ class HistogramBank:
         )
 
     def weighted(self, by: str, reference: Histogram | None = None) -> "HistogramBank":
-        """Return the bank with its entries drawn by other chances.
+        """Return a bank with the same entries and other weights.
 
         Args:
-            by: ``uniform``: one image is as likely as another. ``domain``: one domain is as
-                likely as another, however many images it has. ``distance``: the chance grows
-                with the mean over bands of the distance to ``reference``, the source imagery:
-                what looks most unlike it is seen most often.
-            reference: of the dtype of the entries that are to be drawn; the chance of the
-                others is left at the mean.
+            by: ``uniform`` gives all images the same probability. ``domain`` gives all domains
+                the same probability, however many images they have. ``distance`` makes the
+                probability proportional to the distance from ``reference``, averaged over the
+                bands, so that images unlike the source imagery are drawn most often.
+            reference: histogram of the source imagery. Only entries of its dtype are weighted by
+                distance; the others keep the mean weight.
 
         Raises:
-            BankError: there is no such way, or ``distance`` lacks its reference, or there is no
-                distance to it.
+            BankError: the way of sampling is unknown, the reference is missing, or its dtype or
+                bands differ from those of the bank.
         """
         if by not in SAMPLING:
             raise BankError(f"unknown sampling '{by}': choose {', '.join(SAMPLING)}")
@@ -217,30 +223,30 @@ class HistogramBank:
             chances = 1.0 / sizes[domain]
         elif by == "distance":
             if reference is None:
-                raise BankError("sampling by distance needs the source's histogram")
+                raise BankError("sampling by distance needs the histogram of the source imagery")
             self._check_comparable(reference)
             indices = self._of_dtype[reference.dtype]
             entries = (self.entries[index].unpack() for index in indices)
-            far = np.array([each.distance(reference).mean() for each in entries])
-            # Where all are the source itself there is nothing to tell them apart by.
+            far = np.array([entry.distance(reference).mean() for entry in entries])
+            # If all entries equal the source imagery, they keep equal weights.
             chances[indices] = far / far.mean() if far.any() else 1.0
         return HistogramBank(self.entries, self.names, weights=chances)
 
     def sample(self, *, dtype: np.dtype[Any] | None = None, rng: np.random.Generator) -> Histogram:
-        """Draw one image's histogram, by the entries' ``weights``.
+        """Draw the histogram of one image, with probabilities in proportion to ``weights``.
 
         Args:
-            dtype: draw among the images of this dtype only.
-            rng: the source of the draw.
+            dtype: dtype of the images to draw from; all images by default.
+            rng: random generator.
 
         Raises:
-            BankError: the bank holds no image of the dtype.
+            BankError: the bank holds no image of this dtype.
         """
         wanted = None if dtype is None else np.dtype(dtype)
         if wanted not in self._reached:
             raise BankError(
-                f"a bank of {', '.join(map(str, self.dtypes))} imagery has no target for {dtype} "
-                "images: build it from imagery of the same type"
+                f"the bank holds {', '.join(map(str, self.dtypes))} images and no target for "
+                f"{dtype} images: build it from imagery of the same dtype"
             )
         indices, reached = self._reached[wanted]
         drawn = np.searchsorted(reached, rng.random(), side="right")
@@ -248,23 +254,23 @@ class HistogramBank:
 
     @cached_property
     def _unpacked(self) -> Callable[[int], Histogram]:
-        """Returns an entry's histogram by its number; the last ones are kept."""
+        """Function that unpacks the entry of an index, and caches the latest results."""
         room = UNPACKED_BYTES // max(entry.unpacked_bytes for entry in self.entries)
         return lru_cache(max(room, 1))(lambda index: self.entries[index].unpack())
 
     def __getstate__(self) -> dict[str, Any]:
-        # Another process unpacks for itself.
+        # The cache cannot be pickled, and another process makes its own.
         return {name: value for name, value in self.__dict__.items() if name != "_unpacked"}
 
     def distance(self, histogram: Histogram) -> NDArray[np.float64]:
-        """Return the 1-Wasserstein distance from the bank's pooled pixels to ``histogram``.
+        """Return the 1-Wasserstein distance between the pooled pixels of the bank and a histogram.
 
         Returns:
-            (bands,) float64, in value units.
+            (bands,) float64 distances in value units.
 
         Raises:
-            BankError: the bank holds no image of the histogram's dtype and bands, or the
-                histogram counted nothing.
+            BankError: the bank holds no image of the same dtype and number of bands, or the
+                histogram has no pixels.
         """
         self._check_comparable(histogram)
         return self.pooled[histogram.dtype].distance(histogram)
@@ -272,16 +278,17 @@ class HistogramBank:
     def _check_comparable(self, histogram: Histogram) -> None:
         if histogram.dtype not in self._of_dtype or histogram.bands != self.bands:
             raise BankError(
-                f"the bank holds {self.bands} x {', '.join(map(str, self.dtypes))}, "
-                f"which has no distance to {histogram.bands} x {histogram.dtype}"
+                f"a bank of {self.bands} x {', '.join(map(str, self.dtypes))} "
+                f"cannot be compared with imagery of {histogram.bands} x {histogram.dtype}"
             )
         if not histogram.pixels:
-            raise BankError("there is no distance to an image without valid pixels")
+            raise BankError("a bank cannot be compared with an image without valid pixels")
 
     def summary(self) -> dict[str, Any]:
-        """Return what the bank holds, for people, as JSON-ready values.
+        """Return a readable summary of the bank as JSON-ready values.
 
-        Per domain and dtype: images, pixels, and each band's quantiles at ``SUMMARY_SHARES``.
+        It lists the images, the pixels and the quantiles of each band at ``SUMMARY_SHARES``, by
+        domain and dtype.
         """
         domains = [
             {
@@ -306,7 +313,7 @@ class HistogramBank:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "HistogramBank":
-        """Read what ``to_dict`` wrote.
+        """Restore a bank from the values that ``to_dict`` returned.
 
         Raises:
             BankError: the values do not describe a bank.
@@ -317,25 +324,25 @@ class HistogramBank:
             raise BankError(f"not a histogram bank: {error}") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the bank to one compressed file, complete or not at all.
+        """Write the bank to one compressed file, either completely or not at all.
 
-        It is a ZIP archive of NumPy arrays, and of a ``summary.json`` for people; equal banks
-        make equal files.
+        The file is a ZIP archive of NumPy arrays with a readable ``summary.json``. Equal banks
+        give equal files.
 
         Raises:
-            OutputError: the file cannot be written.
+            OutputError: the file cannot be written, or exists and is not a bank.
         """
         if Path(path).is_file() and not is_archive(Path(path)):
-            raise OutputError(f"{path} is there and no bank: choose another name")
+            raise OutputError(f"{path} exists and is not a histogram bank: choose another name")
         with atomic_path(path) as temporary:
             write_archive(temporary, self._arrays(), self.summary())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "HistogramBank":
-        """Read a bank file; never unpickles.
+        """Read a bank from a file, without ever unpickling.
 
         Raises:
-            BankError: the file is missing, or not a bank of the version known here.
+            BankError: the file is missing, not a bank, or has another version.
         """
         if not Path(path).is_file():
             raise BankError(f"no histogram bank at {path}: build one with `rhm bank build`")
@@ -344,7 +351,7 @@ class HistogramBank:
         except (ValueError, BankError) as error:
             raise BankError(
                 f"{path} cannot be read as a histogram bank: {error}; "
-                "build it anew with `rhm bank build`"
+                "build it again with `rhm bank build`"
             ) from error
 
     def _arrays(self) -> dict[str, NDArray[Any]]:

@@ -1,11 +1,11 @@
-"""Levels: the numbered values, at most 65,536, by which the pixels of a type are told apart.
+"""Levels: numbers for the values of pixels, at most 65,536 for each dtype.
 
 Levels are numbered by rising value, so that a pixel-wise map of any supported imagery is a table
-with an entry per level. The levels of uint8 and uint16 are their values, those of int16 its
-values from -32768 up. float32 imagery is binned: a pixel's level is its value rounded to half
-precision (IEEE 754 binary16: 11 significant bits, a step of at most 1/1024 of values from 6e-5
-up), which needs no range to be known beforehand. Values beyond +-65504 belong to the outermost
-bins, and what is no number belongs to the lowest.
+with one entry per level. The levels of uint8 and uint16 are their values, and those of int16 count
+from its lowest value, -32768. float32 imagery is binned: the level of a pixel is its value rounded
+to half precision (IEEE 754 binary16), which has 11 significant bits (steps of at most 1/1024 of
+values of 6e-5 and more) and requires no known range. Values beyond +-65504 belong to the outermost
+bins, and NaN belongs to the lowest.
 """
 
 from functools import lru_cache
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-DTYPES = tuple(np.dtype(each) for each in (np.uint8, np.uint16, np.int16, np.float32))
-"""The types of imagery that have levels."""
+DTYPES = tuple(np.dtype(kind) for kind in (np.uint8, np.uint16, np.int16, np.float32))
+"""The dtypes of imagery that are supported."""
 
 LARGEST_HALF = 65504.0
 """The largest finite value of half precision."""
@@ -24,10 +24,10 @@ _SIGN = np.uint16(0x8000)
 
 
 def levels_of(dtype: DTypeLike) -> int:
-    """Return the number of levels of imagery of ``dtype``: 256 or 65536.
+    """Return the number of levels of a dtype: 256 or 65536.
 
     Raises:
-        TypeError: the type has no levels.
+        TypeError: the dtype is not supported.
     """
     dtype = np.dtype(dtype)
     if dtype not in DTYPES:
@@ -36,33 +36,35 @@ def levels_of(dtype: DTypeLike) -> int:
 
 
 def to_levels(image: NDArray[Any]) -> NDArray[Any]:
-    """Return each pixel's level, in the image's shape: uint8 for uint8, otherwise uint16.
+    """Return the level of each pixel, in the shape of the image.
 
-    The result of uint8 and uint16 is the image itself.
+    Returns:
+        uint8 for uint8 images, otherwise uint16. For uint8 and uint16 it is the image itself.
 
     Raises:
-        TypeError: the image's type has no levels.
+        TypeError: the dtype of the image is not supported.
     """
     levels_of(image.dtype)
     if image.dtype.kind == "u":
         return image
     if image.dtype == np.int16:
         return np.ascontiguousarray(image).view(np.uint16) ^ _SIGN
-    # fmin and fmax answer with the number where one of the two is none.
+    # fmin and fmax return the limit where the image is NaN.
     halves = np.fmin(np.fmax(image, -LARGEST_HALF), LARGEST_HALF).astype(np.float16)
     bits = np.ascontiguousarray(halves).view(np.uint16)
-    # Sign and magnitude become a rising count: negatives mirrored, both zeros and the positives
-    # above them.
+    # Sign and magnitude become a rising number: negative values are mirrored, and both zeros and
+    # the positive values follow them.
     return np.asarray(np.where(bits > _SIGN, ~bits, bits | _SIGN))
 
 
 def values_of(dtype: DTypeLike) -> NDArray[Any]:
-    """Return the value of every level, (levels,) of ``dtype``, rising and read-only.
+    """Return the value of every level, (levels,) in ``dtype``, rising and read-only.
 
-    float32's levels beyond its largest and lowest bin, which no pixel has, repeat those.
+    The levels of float32 beyond the outermost bins, which no pixel has, repeat the values of
+    those bins.
 
     Raises:
-        TypeError: the type has no levels.
+        TypeError: the dtype is not supported.
     """
     return _values(np.dtype(dtype))
 

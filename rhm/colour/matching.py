@@ -11,7 +11,7 @@ from rhm.colour.histogram import Histogram, valid_pixels
 from rhm.colour.lookup import PixelMap
 
 _SHARED_PIXELS = 1 << 24
-"""Stand for the whole of a histogram: shares are told to a sixteenth of a millionth."""
+"""Number of pixels that shares are converted to, which preserves them to about 6e-8."""
 
 
 def match_histograms(
@@ -22,30 +22,30 @@ def match_histograms(
     valid: NDArray[Any] | None = None,
     reference_valid: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """Give ``image`` the histogram of ``reference``, band by band.
+    """Match the histogram of ``image`` to that of ``reference``, band by band.
 
-    Equals ``skimage.exposure.match_histograms`` (with ``channel_axis=-1`` for (H, W, C)), and
-    leaves nodata out: it is excluded from both histograms and keeps its value. Floats are
-    sorted here, not binned.
+    The result equals that of ``skimage.exposure.match_histograms`` (with ``channel_axis=-1`` for
+    (H, W, C)), except that nodata pixels are excluded from both histograms and keep their values.
+    Float values are sorted, not binned. In float images, pixels with a band that is not finite
+    are nodata as well.
 
     Args:
-        image: (H, W) or (H, W, C), uint8, uint16, int16 or float32.
-        reference: an image of the same dtype and bands; any size.
-        nodata: pixels all of whose bands equal this are nodata, in both images; so are floats
-            that are no finite numbers.
-        valid: (H, W) of the image; pixels where it is zero or False are nodata.
-        reference_valid: the same of the reference.
+        image: (H, W) or (H, W, C) uint8, uint16, int16 or float32 pixels.
+        reference: image with the same dtype and number of bands, of any size.
+        nodata: value of nodata pixels, in both images; a pixel is nodata if all its bands have it.
+        valid: (H, W) validity of the image; pixels where it is zero or False are nodata.
+        reference_valid: validity of the reference.
 
     Returns:
-        A new array of the image's shape and dtype.
+        A new array with the shape and dtype of the image.
 
     Raises:
-        TypeError: the images are of another type, or masked arrays.
-        ValueError: they differ in dtype or bands, the reference is all nodata, or a ``valid``
-            is not of its image's height and width.
+        TypeError: the images have an unsupported dtype, or are masked arrays.
+        ValueError: the images differ in dtype or number of bands, the reference has no valid
+            pixels, or a validity does not have the height and width of its image.
     """
     if np.ma.isMA(image) or np.ma.isMA(reference):
-        raise TypeError("masked arrays keep their masks apart: give image.data and valid")
+        raise TypeError("masked arrays are not supported: pass image.data and valid=~image.mask")
     if image.ndim != reference.ndim or image.shape[2:] != reference.shape[2:]:
         raise ValueError(f"image {image.shape} and reference {reference.shape} differ in bands")
     known = valid_pixels(image, nodata, valid)
@@ -58,15 +58,15 @@ def match_histograms(
 
 
 def matched_shares(source: Sequence[float], target: Sequence[float]) -> tuple[float, ...]:
-    """Return a band's histogram after matching to another, from histograms alone.
+    """Return the histogram of an 8-bit band after matching, from histograms alone.
 
     Args:
-        source: shares of the 256 levels of 8-bit imagery before.
-        target: shares of those of the band that it is matched to.
+        source: 256 shares, one for each level, of the band before matching.
+        target: 256 shares of the band that it is matched to.
 
     Returns:
-        Shares of 256 levels. They are the target's only as nearly as whole levels allow: what is
-        one value before is one value after.
+        256 shares. They equal those of the target only approximately, because pixels with equal
+        values before matching still have equal values afterwards.
     """
     before, wanted = (_histogram(shares) for shares in (source, target))
     after = PixelMap.matching(before, wanted).push(before).distribution()[0]
@@ -89,7 +89,7 @@ def _match_sorted(
     known, known_targets = _where(valid), _where(reference_valid)
     targets = reference.reshape(*reference.shape[:2], -1)[known_targets]
     if not targets.size:
-        raise ValueError("cannot match to a histogram that counted nothing")
+        raise ValueError("cannot match to an image without valid pixels")
     matched = image.copy()
     if valid is not None and not valid.any():
         return matched
@@ -102,5 +102,5 @@ def _match_sorted(
 
 
 def _where(valid: NDArray[np.bool_] | None) -> NDArray[np.bool_] | EllipsisType:
-    # To take every pixel through a mask costs as much as to match them.
+    # Selecting all pixels with a mask would take as long as matching them.
     return ... if valid is None or valid.all() else valid

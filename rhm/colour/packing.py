@@ -1,8 +1,9 @@
-"""Packed histograms: what a bank keeps of an image, a few kilobytes, and how that is stored.
+"""Packed histograms: the few kilobytes that a bank keeps of each image, and their stored form.
 
-Of each band the levels that are present and their counts: all of them up to 11 bits, and beyond
-that those at evenly spaced quantiles, between which matching interpolates. Many entries are
-stored as a few plain arrays, in a ZIP archive or in JSON.
+A packed histogram consists of the present levels of each band and their counts. Up to 11 bits it
+keeps all of them, and beyond that the levels at evenly spaced quantiles, between which matching
+interpolates. The entries of a bank are stored together as a few plain arrays, in a ZIP archive or
+in JSON.
 """
 
 import base64
@@ -23,17 +24,17 @@ from rhm.colour.histogram import Histogram
 from rhm.colour.levels import DTYPES, levels_of
 
 EXACT_LEVELS = 2048
-"""A band of at most so many present levels, as 11-bit imagery has, is kept as it is."""
+"""Largest number of present levels that a band keeps exactly; 11-bit imagery has no more."""
 
 QUANTILES = 512
-"""Of a band with more levels, those at so many evenly spaced cumulative shares are kept."""
+"""Number of evenly spaced cumulative shares at which a band with more levels keeps them."""
 
 FORMAT = 2
-"""Version of the stored form; a reader refuses other versions."""
+"""Version of the stored form; other versions cannot be read."""
 
 _SUMMARY = "summary.json"
 
-# What is stored: the kinds of type that each array may have, and its dimensions.
+# The stored arrays, with the kinds of dtype that they may have and their number of dimensions.
 _ARRAYS = {
     "bands": ("iu", 0),
     "names": ("U", 1),
@@ -44,10 +45,10 @@ _ARRAYS = {
     "counts": ("iu", 1),
 }
 
-# The arrays that are too long to be lists of numbers in JSON.
+# The arrays that are too long for lists of numbers in JSON.
 _LONG = ("sizes", "steps", "counts")
 
-# What numpy, zipfile and zlib raise on bytes that are not what they claim to be.
+# The exceptions of numpy, zipfile and zlib for malformed bytes.
 _UNREADABLE = (
     ArithmeticError,
     EOFError,
@@ -63,25 +64,25 @@ _UNREADABLE = (
     zlib.error,
 )
 
-# Sums over tens of thousands of such entries still fit into 64 bits.
+# Sums over tens of thousands of entries of this size still fit into 64 bits.
 _MOST_PIXELS = 1 << 48
 
-# Some hundred thousand images of a few kB each; a small file may claim to hold any amount.
+# Several hundred thousand images of a few kB; a small malicious file could unpack to more.
 _MOST_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
 class PackedHistogram:
-    """A histogram's present levels and their counts.
+    """The present levels of a histogram and their counts.
 
     Attributes:
-        dtype: the imagery's type.
-        levels: per band, (P,) int64 rising numbers of the levels that are present.
-        counts: per band, (P,) int64 counts of at least 1, with the same sum in every band.
+        dtype: dtype of the imagery.
+        levels: for each band, (P,) int64 numbers of the present levels, rising.
+        counts: for each band, (P,) int64 counts of at least 1, with the same sum in every band.
 
     Raises:
-        ValueError: the levels or counts are not such.
-        TypeError: the type has no levels.
+        ValueError: the levels or counts violate these rules.
+        TypeError: the dtype is not supported.
     """
 
     dtype: np.dtype[Any]
@@ -91,32 +92,32 @@ class PackedHistogram:
     def __post_init__(self) -> None:
         limit = levels_of(self.dtype)
         if not self.levels or len(self.levels) != len(self.counts):
-            raise ValueError("an entry without bands, or of levels without counts")
+            raise ValueError("an entry must have levels and counts for the same bands")
         for levels, counts in zip(self.levels, self.counts, strict=True):
             if not levels.size or levels.shape != counts.shape:
-                raise ValueError("an entry without pixels, or of levels without counts")
-            # Differences of what is out of range may overflow, and seem to rise.
+                raise ValueError("an entry must have one count for each level, and at least one")
+            # The differences alone do not suffice: beyond the range of levels they may overflow.
             if levels.min() < 0 or levels.max() >= limit or (np.diff(levels) <= 0).any():
-                raise ValueError(f"an entry of levels that do not rise within {self.dtype}")
+                raise ValueError(f"an entry must have rising levels of {self.dtype}")
             if counts.min() < 1 or counts.sum(dtype=np.float64) > _MOST_PIXELS:
-                raise ValueError("an entry of counts that are no numbers of pixels")
+                raise ValueError(f"an entry must have counts between 1 and {_MOST_PIXELS}")
         if len({int(counts.sum()) for counts in self.counts}) > 1:
-            raise ValueError("an entry of bands with unequal numbers of pixels")
+            raise ValueError("an entry must have the same number of pixels in every band")
 
     @classmethod
     def of(cls, histogram: Histogram) -> Self:
-        """Pack a histogram that counted at least one pixel.
+        """Pack a histogram of at least one pixel.
 
-        A band of more than ``EXACT_LEVELS`` present levels keeps the levels at ``QUANTILES``
-        evenly spaced cumulative shares, its lowest and its highest. Each takes up the pixels of
-        those left out below it: the cumulative share at every kept level is exact, and at any
-        other short by less than one part in ``QUANTILES``.
+        A band with more than ``EXACT_LEVELS`` present levels keeps its lowest and its highest
+        level, and those at ``QUANTILES`` evenly spaced cumulative shares. A kept level takes over
+        the pixels of the omitted levels below it. The cumulative share is therefore exact at
+        every kept level, and elsewhere too low by less than ``1 / QUANTILES``.
 
         Raises:
-            ValueError: the histogram counted nothing.
+            ValueError: the histogram has no pixels.
         """
         if not histogram.pixels:
-            raise ValueError("an entry that counted nothing")
+            raise ValueError("an entry must have at least one valid pixel")
         levels, counts = [], []
         for of_band in histogram.counts:
             present = np.flatnonzero(of_band)
@@ -131,12 +132,12 @@ class PackedHistogram:
 
     @property
     def bands(self) -> int:
-        """The number of bands."""
+        """Number of bands."""
         return len(self.levels)
 
     @property
     def unpacked_bytes(self) -> int:
-        """About the memory that the histogram takes, with what it keeps of itself when used."""
+        """Approximate memory of the unpacked histogram, including its cached properties."""
         first = min(int(of_band[0]) for of_band in self.levels)
         last = max(int(of_band[-1]) for of_band in self.levels)
         present = sum(of_band.size for of_band in self.levels)
@@ -148,7 +149,7 @@ class PackedHistogram:
 
 
 def pool(entries: Sequence[PackedHistogram]) -> Histogram:
-    """Return the histogram of the pixels of all ``entries``, of one dtype and number of bands."""
+    """Return the histogram of all pixels of entries that share dtype and number of bands."""
     dtype, bands = entries[0].dtype, entries[0].bands
     first, last = 0, 255
     if levels_of(dtype) > 256:
@@ -162,11 +163,12 @@ def pool(entries: Sequence[PackedHistogram]) -> Histogram:
 
 
 def to_arrays(entries: Sequence[PackedHistogram]) -> dict[str, NDArray[Any]]:
-    """Return entries of equally many bands as a few arrays, which compress well.
+    """Return entries with the same number of bands as a few arrays, which compress well.
 
-    ``dtypes`` holds the name of each entry's type, ``sizes`` the number of levels of each band
-    of each entry, ``steps`` the first of these levels and then the differences from level to
-    level, and ``counts`` the counts.
+    Returns:
+        ``dtypes``: name of the dtype of each entry; ``sizes``: number of levels of each band of
+        each entry; ``steps``: first of these levels, then the differences from level to level;
+        ``counts``: counts of the levels.
     """
     levels = [of_band for entry in entries for of_band in entry.levels]
     counts = np.concatenate([of_band for entry in entries for of_band in entry.counts])
@@ -180,19 +182,19 @@ def to_arrays(entries: Sequence[PackedHistogram]) -> dict[str, NDArray[Any]]:
 
 
 def from_arrays(arrays: Mapping[str, NDArray[Any]], bands: int) -> list[PackedHistogram]:
-    """Read what ``to_arrays`` wrote: a row of texts, and three rows of integers.
+    """Read the entries that ``to_arrays`` returned as arrays.
 
     Raises:
         ValueError: the arrays contradict each other, or do not describe histograms.
     """
-    sizes, steps, counts = (arrays[each].astype(np.int64) for each in ("sizes", "steps", "counts"))
+    sizes, steps, counts = (arrays[name].astype(np.int64) for name in ("sizes", "steps", "counts"))
     dtypes = [_dtype(name) for name in arrays["dtypes"].tolist()]
     if bands < 1 or sizes.size != bands * len(dtypes) or (sizes < 1).any():
-        raise ValueError(f"its sizes are not those of {bands} bands of {len(dtypes)} images")
+        raise ValueError(f"its sizes do not belong to {len(dtypes)} images of {bands} bands")
     if not sizes.sum() == steps.size == counts.size:
         raise ValueError("its levels, counts and sizes contradict each other")
     ends = np.cumsum(sizes)[:-1]
-    levels_by_band = [np.cumsum(each) for each in np.split(steps, ends)]
+    levels_by_band = [np.cumsum(of_band) for of_band in np.split(steps, ends)]
     counts_by_band = np.split(counts, ends)
     return [
         PackedHistogram(
@@ -207,17 +209,17 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]], bands: int) -> list[PackedHi
 def write_archive(
     path: Path, arrays: Mapping[str, NDArray[Any]], summary: Mapping[str, Any]
 ) -> None:
-    """Write arrays, and a summary for people, to a ZIP archive; equal ones make equal files."""
+    """Write arrays and a readable summary to a ZIP archive; equal arguments give equal files."""
     with path.open("wb") as file:
         np.savez_compressed(file, **{"format": np.array(FORMAT), **arrays})  # type: ignore[arg-type]
     with zipfile.ZipFile(path, "a") as archive:
-        # Given by its name alone it would carry the time of day.
+        # With a plain name instead of a ZipInfo, the archive would contain the current time.
         text = json.dumps(summary, indent=1)
         archive.writestr(zipfile.ZipInfo(_SUMMARY), text, zipfile.ZIP_DEFLATED)
 
 
 def is_archive(path: Path) -> bool:
-    """Return whether the file looks like one that ``write_archive`` wrote, of any version."""
+    """Return whether a file looks like an archive of ``write_archive``, of any version."""
     try:
         with zipfile.ZipFile(path) as archive:
             return {"format.npy", _SUMMARY} <= set(archive.namelist())
@@ -226,20 +228,23 @@ def is_archive(path: Path) -> bool:
 
 
 def read_archive(path: Path) -> dict[str, NDArray[Any]]:
-    """Read the arrays that ``write_archive`` wrote; never unpickles.
+    """Read the arrays that ``write_archive`` wrote, without ever unpickling.
 
     Raises:
-        ValueError: the file is no such archive, or of another version.
+        ValueError: the file is not an archive of histograms, or has another version.
     """
     try:
         with path.open("rb") as file:
-            # numpy takes what is no archive for a pickle, and says so to the puzzled user.
+            # numpy would take any other file for a pickle, and its message would be misleading.
             if not zipfile.is_zipfile(file):
-                raise ValueError("it is damaged or of another kind")
+                raise ValueError("it is damaged or not a ZIP archive")
             with zipfile.ZipFile(file) as members:
                 size = sum(member.file_size for member in members.infolist())
             if size > _MOST_BYTES:
-                raise ValueError(f"it unpacks to {size / 1e9:.1f} GB, more than a bank can be")
+                raise ValueError(
+                    f"it unpacks to {size / 1e9:.1f} GB, above the limit of "
+                    f"{_MOST_BYTES / 1e9:.1f} GB"
+                )
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
                 _check_complete(archive, (*_ARRAYS, _SUMMARY))
@@ -249,18 +254,18 @@ def read_archive(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def to_json(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """Return arrays as JSON-ready values: numbers and lists, the long ones compressed to text."""
-    plain = {name: each.tolist() for name, each in arrays.items() if name not in _LONG}
+    """Return arrays as JSON-ready values: numbers, lists, and long arrays compressed to text."""
+    plain = {name: array.tolist() for name, array in arrays.items() if name not in _LONG}
     packed = {name: zlib.compress(arrays[name].astype("<u8").tobytes()) for name in _LONG}
-    texts = {name: base64.b64encode(each).decode("ascii") for name, each in packed.items()}
+    texts = {name: base64.b64encode(data).decode("ascii") for name, data in packed.items()}
     return {"format": FORMAT} | plain | texts
 
 
 def from_json(values: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """Read the arrays that ``to_json`` wrote.
+    """Read the arrays that ``to_json`` returned as values.
 
     Raises:
-        ValueError: the values are no such arrays, or of another version.
+        ValueError: the values do not describe histograms, or have another version.
     """
     try:
         _check_complete(values, _ARRAYS)
@@ -273,22 +278,24 @@ def from_json(values: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
 
 
 def _dtype(name: str) -> np.dtype[Any]:
-    for each in DTYPES:
-        if each.name == name:
-            return each
-    raise ValueError(f"it has an entry of type {name!r}, not of {', '.join(map(str, DTYPES))}")
+    for dtype in DTYPES:
+        if dtype.name == name:
+            return dtype
+    raise ValueError(f"it has an entry of dtype {name!r}, not of {', '.join(map(str, DTYPES))}")
 
 
 def _check_complete(stored: Mapping[str, Any], names: Iterable[str]) -> None:
-    """Check the format, and then that nothing is missing."""
+    """Check the format number first, then that nothing is missing."""
     if not isinstance(stored, Mapping) or "format" not in stored:
         raise ValueError("it has no format number")
     version = np.asarray(stored["format"])
     if version.dtype.kind not in "iu" or version.shape:
-        raise ValueError("its format is no number")
+        raise ValueError("its format number is not an integer")
     if version != FORMAT:
         age, hint = ("a later", ": update rhm") if version > FORMAT else ("an earlier", "")
-        raise ValueError(f"written by {age} version (format {version}, known {FORMAT}){hint}")
+        raise ValueError(
+            f"it was written by {age} version of rhm (format {version}, expected {FORMAT}){hint}"
+        )
     missing = [name for name in names if name not in stored]
     if missing:
         raise ValueError(f"it lacks {', '.join(missing)}")
@@ -298,11 +305,11 @@ def _checked(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     for name, (kinds, dimensions) in _ARRAYS.items():
         array = np.asarray(arrays[name])
         if array.dtype.kind not in kinds or array.ndim != dimensions:
-            raise ValueError(f"its {name} are {array.dtype} of shape {array.shape}")
+            raise ValueError(f"its array '{name}' is {array.dtype} of shape {array.shape}")
     return arrays
 
 
 def _one_line(error: Exception) -> str:
-    """Return what an error says, without what a hostile file may have put into it."""
+    """Return the message of an error, without control characters from a malicious file."""
     words = " ".join(str(error).split())[:200]
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in words)

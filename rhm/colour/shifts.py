@@ -1,8 +1,9 @@
-"""Random pixel-wise shifts of imagery: what a new sensor, season or processing chain does.
+"""Random pixel-wise shifts of imagery, such as a new sensor, season or processing chain causes.
 
-They *test* a model: imagery is shifted before it is predicted, and the fall of the scores is the
-model's sensitivity (the controlled shifts of Yaras et al., JSTARS 17, 2024). Every family draws
-per-band maps from a generator, so that a seed and an image's name decide its shift.
+Shifts *test* a model: imagery is shifted before it is predicted, and the drop of the scores shows
+how sensitive the model is (the controlled shifts of Yaras et al., JSTARS 17, 2024). Every family
+draws its maps from a random generator, so that a seed and the name of an image determine its
+shift.
 """
 
 import zlib
@@ -20,14 +21,14 @@ from rhm.errors import ConfigError
 
 
 def affine(*, dtype: np.dtype[Any], bands: int, high: float, rng: np.random.Generator) -> PixelMap:
-    """Gain in [0.5, 1.5] and offset in +-0.2 of the range, drawn per band, clipped at white."""
+    """Draw a gain in [0.5, 1.5] and an offset in +-0.2 of the range for each band."""
     gain = rng.uniform(0.5, 1.5, bands)
     offset = rng.uniform(-0.2, 0.2, bands) * high
     return PixelMap.gain_offset(gain, offset, dtype, bands, high=high)
 
 
 def gamma(*, dtype: np.dtype[Any], bands: int, high: float, rng: np.random.Generator) -> PixelMap:
-    """Exponents between 1/3 and 3, uniform in their logarithm, drawn per band."""
+    """Draw a gamma between 1/3 and 3 for each band, uniform in its logarithm."""
     exponents = np.exp(rng.uniform(-np.log(3.0), np.log(3.0), bands))
     return PixelMap.gamma(exponents, dtype, bands, high=high)
 
@@ -35,10 +36,10 @@ def gamma(*, dtype: np.dtype[Any], bands: int, high: float, rng: np.random.Gener
 def monotone(
     *, dtype: np.dtype[Any], bands: int, high: float, rng: np.random.Generator
 ) -> PixelMap:
-    """Rising piecewise-linear maps through random heights, drawn per band.
+    """Draw a rising piecewise-linear map through random heights for each band.
 
-    Five evenly spaced knots; the rises between them are drawn from a flat Dirichlet
-    distribution and span a random part, at least half, of the range.
+    The map has five evenly spaced knots. The rises between them are drawn from a flat Dirichlet
+    distribution and together span a random part of the range, at least half of it.
     """
     rises = rng.dirichlet(np.ones(4), size=bands)
     span = rng.uniform(0.5, 1.0, (bands, 1))
@@ -49,13 +50,13 @@ def monotone(
 
 @dataclass(frozen=True)
 class HsvShift:
-    """A turn of the hue, and factors of saturation and value: a map that mixes three bands.
+    """A rotation of the hue, and factors of saturation and value; the map mixes three bands.
 
     Attributes:
-        degrees: added to the hue.
-        saturation: factor.
-        value: factor.
-        high: the imagery's white, in value units.
+        degrees: angle that is added to the hue.
+        saturation: factor of the saturation.
+        value: factor of the value.
+        high: white of the imagery, in value units.
     """
 
     degrees: float
@@ -64,21 +65,21 @@ class HsvShift:
     high: float
 
     def apply(self, image: NDArray[Any], *, valid: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Shift the colours of an image; pixels where ``valid`` is zero keep their values.
+        """Shift the colours of an image.
 
         Args:
-            image: (H, W, 3) red, green and blue, of one of ``rhm.colour.levels.DTYPES``.
-            valid: (H, W), or None.
+            image: (H, W, 3) red, green and blue of one of ``rhm.colour.levels.DTYPES``.
+            valid: (H, W) validity; pixels where it is zero keep their values.
 
         Returns:
-            A new array of the image's shape and dtype.
+            A new array with the shape and dtype of the image.
         """
         white = np.float32(min(self.high, values_of(image.dtype)[-1]))
         shares = np.clip(image.astype(np.float32) / white, 0.0, 1.0)
         hue, saturation, value = cv2.split(cv2.cvtColor(shares, cv2.COLOR_RGB2HSV))
         turned = (hue + np.float32(self.degrees)) % np.float32(360.0)
         shifted = (saturation * np.float32(self.saturation), value * np.float32(self.value))
-        colours = cv2.merge([turned, *(np.clip(each, 0.0, 1.0) for each in shifted)])
+        colours = cv2.merge([turned, *(np.clip(plane, 0.0, 1.0) for plane in shifted)])
         moved = white * cv2.cvtColor(colours, cv2.COLOR_HSV2RGB)
         rounded = moved if image.dtype.kind == "f" else np.rint(moved)
         result: NDArray[Any] = rounded.astype(image.dtype)
@@ -88,13 +89,15 @@ class HsvShift:
 
 
 def hsv(*, dtype: np.dtype[Any], bands: int, high: float, rng: np.random.Generator) -> HsvShift:
-    """Hue turned by up to 40 degrees, saturation and value times 0.5 to 1.5.
+    """Draw a hue rotation of up to 40 degrees, and factors from 0.5 to 1.5 of saturation and value.
 
     Raises:
-        ConfigError: the imagery has not three bands.
+        ConfigError: the imagery does not have three bands.
     """
     if bands != 3:
-        raise ConfigError(f"shift 'hsv' is of red, green and blue, not of {bands} bands")
+        raise ConfigError(
+            f"shift 'hsv' needs red, green and blue, but the imagery has {bands} bands"
+        )
     return HsvShift(rng.uniform(-40.0, 40.0), rng.uniform(0.5, 1.5), rng.uniform(0.5, 1.5), high)
 
 
@@ -104,27 +107,27 @@ SHIFTS: dict[str, Callable[..., PixelMap | HsvShift]] = {
     "monotone": monotone,
     "hsv": hsv,
 }
-"""Families of random pixel-wise shifts by name."""
+"""Families of random pixel-wise shifts, by name."""
 
 
 def shift_of(
     family: str, name: str, *, dtype: np.dtype[Any], bands: int, high: float, seed: int
 ) -> PixelMap | HsvShift:
-    """Return the shift of ``family`` that ``seed`` gives to the image called ``name``.
+    """Return the shift of an image, which its name and the seed determine.
 
     Args:
         family: one of ``SHIFTS``.
-        name: the image's name, part of the seed.
-        dtype: one of ``rhm.colour.levels.DTYPES``.
-        bands: the number of bands.
-        high: the imagery's white, in value units.
-        seed: the experiment's seed.
+        name: name of the image.
+        dtype: dtype of the image, one of ``rhm.colour.levels.DTYPES``.
+        bands: number of bands.
+        high: white of the imagery, in value units.
+        seed: seed of the experiment.
 
     Raises:
         ConfigError: the family is unknown.
     """
     if family not in SHIFTS:
         raise ConfigError(f"unknown shift '{family}': choose {', '.join(SHIFTS)}")
-    # File names need not be UTF-8; Python shows what is not as surrogates.
+    # File names need not be UTF-8; Python represents other bytes as surrogates.
     rng = np.random.default_rng([seed, zlib.crc32(name.encode(errors="surrogateescape"))])
     return SHIFTS[family](dtype=dtype, bands=bands, high=high, rng=rng)

@@ -80,13 +80,13 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         if self.chip_px < 32 or self.chip_px % 32:
-            raise ValueError("chip_px is a multiple of 32")
+            raise ValueError(f"chip_px must be a multiple of 32, got {self.chip_px}")
         if not 0.0 <= self.balance <= 1.0:
-            raise ValueError("balance is a share in [0, 1]")
+            raise ValueError(f"balance must be a share in [0, 1], got {self.balance}")
         if self.gsd_m is not None and not 0.01 <= self.gsd_m <= 1000:
-            raise ValueError("gsd_m is between 0.01 and 1000 metres")
+            raise ValueError(f"gsd_m must be between 0.01 and 1000 metres, got {self.gsd_m}")
         if self.workers < 0:
-            raise ValueError("workers is 0 or more")
+            raise ValueError(f"workers must be at least 0, got {self.workers}")
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,9 @@ class Preparation:
     Attributes:
         input_table: function of an image's dtype and histogram that returns the map from stored
             values to normalised float32; see ``rhm.models.spec.ModelSpec.input_table``.
-        gsd_m: metres per pixel to read at, or None for each image's own.
-        scenes: by the tiles' images, their histograms; of all tiles for a standardisation or
-            for an augmentation that wants a scene's statistics, otherwise of none.
+        gsd_m: ground sampling distance of the input in metres; None keeps that of each image.
+        scenes: histogram of each image, by path; empty unless a standardisation or an augmentation
+            uses the statistics of whole scenes.
     """
 
     input_table: Callable[[str, Histogram | None], PixelMap]
@@ -106,7 +106,7 @@ class Preparation:
     scenes: Mapping[str, Histogram] = field(default_factory=dict)
 
     def scene(self, tile: Tile) -> Histogram | None:
-        """Return the histogram of a tile's image, where it is kept."""
+        """Return the histogram of a tile's image, or None if it is not known."""
         return self.scenes.get(str(tile.image))
 
     def table(self, tile: Tile) -> PixelMap:
@@ -157,12 +157,13 @@ class TrainingChips(Dataset[Chip]):
     Args:
         tiles: labelled images.
         size: side of a chip in pixels.
-        preparation: how pixels become input.
-        augmentations: by dtype, what happens to image, mask and validity before that.
-        balance: share of chips drawn so that they show a building.
-        seed: of the run.
-        references: of the target domain, for augmentations that borrow from its pixels.
-        geometry: says at what distances chips are read; at the model's by default.
+        preparation: how stored pixels become network input.
+        augmentations: augmentation of image, mask and validity for each dtype.
+        balance: share of chips that are drawn so that they show a building.
+        seed: seed of the run.
+        references: images of the target domain, for augmentations that use its pixels.
+        geometry: geometric augmentations, which determine the ground sampling distances at which
+            chips are read; by default that of the model.
     """
 
     def __init__(
@@ -304,8 +305,8 @@ class SeededSampler(Sampler[int]):
     the r-th, so that n processes together see exactly the global batches of a single process.
 
     Args:
-        samples: per epoch, over all processes.
-        rank: of this process.
+        samples: number of samples per epoch, over all processes.
+        rank: rank of this process.
         world_size: number of processes.
     """
 

@@ -34,9 +34,9 @@ class CachedRaster:
     """A raster whose windows are read through a cache of decoded blocks.
 
     Args:
-        raster: open.
-        cache: to keep blocks in.
-        key: tells this raster's blocks from others in the cache.
+        raster: open raster.
+        cache: cache for the blocks.
+        key: key that identifies this raster in the cache.
     """
 
     def __init__(self, raster: Raster, *, cache: BlockCache, key: Hashable) -> None:
@@ -56,7 +56,7 @@ class CachedRaster:
         self._raster.close()
 
     def read(self, window: Window) -> Pixels:
-        """Return a window's pixels and where they hold data, as ``Raster.read`` does."""
+        """Return the pixels of a window and their validity, like ``Raster.read``."""
         pixels = self._blocks.read(window)
         if not pixels.is_everywhere:
             return pixels
@@ -72,10 +72,10 @@ class CachedLabel:
     """A label whose windows are read through a cache of decoded or rasterised blocks.
 
     Args:
-        label: open.
-        raster: the image that it belongs to, open.
-        cache: to keep blocks in.
-        key: tells this label's blocks from others in the cache.
+        label: open label.
+        raster: open raster of the image that the label belongs to.
+        cache: cache for the blocks.
+        key: key that identifies this label in the cache.
     """
 
     def __init__(self, label: Label, raster: Raster, *, cache: BlockCache, key: Hashable) -> None:

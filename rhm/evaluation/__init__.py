@@ -1,4 +1,4 @@
-"""Evaluation: scores per domain, with intervals and examples."""
+"""Evaluation: scores for each domain, with confidence intervals and example images."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

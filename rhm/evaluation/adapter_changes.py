@@ -1,4 +1,4 @@
-"""What an adaptation has changed: the updates of a run, layer by layer and on the way."""
+"""Changes made by an adaptation: the updates of a run, layer by layer and during training."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,15 +15,15 @@ from rhm.training.run import Run
 
 @dataclass(frozen=True)
 class Adaptation:
-    """The updates of one adapted model.
+    """The updates of an adapted model.
 
     Attributes:
-        model: its name.
-        method: how it was adapted.
-        steps: optimiser steps at which its updates were recorded, ascending.
-        layers: the finished updates, the largest first, by norm relative to the weight.
-        angles: by layer, for each of ``steps``, the angle in degrees between the leading
-            directions then and in the finished model; None where there was no update yet.
+        model: name of the model.
+        method: adaptation method.
+        steps: optimiser steps at which the updates were recorded, rising.
+        layers: final updates, sorted by their norm relative to the weight, largest first.
+        angles: for each layer and each of ``steps``, the angle in degrees between the leading
+            directions at that step and in the final model; None if there was no update yet.
     """
 
     model: str
@@ -34,22 +34,22 @@ class Adaptation:
 
     @property
     def median_rank(self) -> float:
-        """Median over the layers of the directions that hold 95 % of an update."""
-        return float(median(each.effective_rank for each in self.layers))
+        """Median over the layers of the number of directions with 95 % of an update's energy."""
+        return float(median(layer.effective_rank for layer in self.layers))
 
     @property
     def largest_rank(self) -> int:
-        """The most directions that an update could have."""
-        return max(len(each.singular_values) for each in self.layers)
+        """Largest number of directions that an update can have."""
+        return max(len(layer.singular_values) for layer in self.layers)
 
     def spectrum(self, quantile: float) -> tuple[float, ...]:
         """Return a quantile over the layers of each singular value, as a share of the first."""
         found = []
         for index in range(self.largest_rank):
             shares = [
-                each.singular_values[index] / each.singular_values[0]
-                for each in self.layers
-                if index < len(each.singular_values) and each.effective_rank
+                layer.singular_values[index] / layer.singular_values[0]
+                for layer in self.layers
+                if index < len(layer.singular_values) and layer.effective_rank
             ]
             found.append(float(np.quantile(shares, quantile)) if shares else 0.0)
         return tuple(found)
@@ -58,7 +58,7 @@ class Adaptation:
         """Return a quantile over the layers of the angle at each recorded step."""
         found: list[float | None] = []
         for index in range(len(self.steps)):
-            known = [a for each in self.angles.values() if (a := each[index]) is not None]
+            known = [a for angles in self.angles.values() if (a := angles[index]) is not None]
             found.append(float(np.quantile(known, quantile)) if known else None)
         return tuple(found)
 
@@ -68,27 +68,27 @@ class Adaptation:
 
 
 def inspect_adaptation(folder: Path, name: str) -> Adaptation | None:
-    """Return what is recorded of the updates in a run's folder; None where nothing is.
+    """Return the updates that a run recorded, or None if it recorded none.
 
     Args:
-        folder: of the run.
-        name: of the model, as it is shown.
+        folder: folder of the run.
+        name: name of the model in tables and charts.
 
     Raises:
         ModelFileError: a recorded file is damaged.
-        ConfigError: the run's configuration is.
+        ConfigError: the configuration of the run is damaged.
     """
     run = Run(folder)
     recorded = recorded_updates(run.updates)
     if recorded is None:
         return None
     on_the_way, final = recorded
-    layers = sorted(spectra(final), key=lambda each: each.relative_norm, reverse=True)
+    layers = sorted(spectra(final), key=lambda layer: layer.relative_norm, reverse=True)
     angles = angles_to_final(on_the_way, final)
     return Adaptation(
         model=name,
         method=run.config.adapter.method,
-        steps=tuple(each.step for each in on_the_way),
+        steps=tuple(record.step for record in on_the_way),
         layers=tuple(layers),
         angles={layer: tuple(found) for layer, found in angles.items()},
     )

@@ -1,4 +1,4 @@
-"""The cluster bootstrap: in what interval a score lies, were other ground of the kind looked at."""
+"""The cluster bootstrap: confidence intervals of scores over groups of images."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,29 +17,32 @@ def bootstrap_interval(
     level: float = 0.95,
     seed: int,
 ) -> Interval:
-    """Return the score of all counts, with its percentile interval under the cluster bootstrap.
+    """Return the score of all counts, with its percentile interval from the cluster bootstrap.
 
-    Images of one place are not independent: whole groups are drawn, with replacement (Davison
-    and Hinkley, Bootstrap Methods and Their Application, 1997, section 3.8).
+    Images of the same place are not independent, so whole groups are drawn with replacement
+    (Davison and Hinkley, Bootstrap Methods and Their Application, 1997, section 3.8).
 
     Args:
-        counts: N values of one kind, one per image.
-        groups: N names of the ground that each image shows.
-        score: a score function of ``rhm.training.metrics``, (..., n) counts -> (...) scores.
-        resamples: number of draws; those whose score is undefined are left out.
-        level: share of the draws that lie within.
-        seed: the same seed gives the same interval.
+        counts: counts of N images, all of the same type.
+        groups: name of the group of each image, N in total.
+        score: score function of ``rhm.training.metrics``, from (..., n) counts to (...) scores.
+        resamples: number of draws; draws with an undefined score are ignored.
+        level: confidence level of the interval.
+        seed: seed of the draws.
 
     Returns:
-        The interval, its ends None with fewer than two groups, and all of it where the score is
-        not defined.
+        The score with its interval. The ends are None with fewer than two groups, and everything
+        is None if the score is undefined.
 
     Raises:
-        ValueError: there are no counts, or not one group name for each.
+        ValueError: there are no counts, or the numbers of counts and groups differ.
     """
     if not counts or len(groups) != len(counts):
-        raise ValueError(f"{len(groups)} group names for {len(counts)} counts")
-    vectors = np.stack([each.vector for each in counts])
+        raise ValueError(
+            f"expected one group name per image, and at least one image, got {len(groups)} names "
+            f"for {len(counts)} images"
+        )
+    vectors = np.stack([of_image.vector for of_image in counts])
     names, group = np.unique(np.array(list(groups)), return_inverse=True)
     per_group = np.zeros((len(names), vectors.shape[1]))
     np.add.at(per_group, group, vectors)

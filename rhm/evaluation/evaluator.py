@@ -1,4 +1,4 @@
-"""Scores of a model in every domain of a catalog: how far to trust it where."""
+"""Scores of a model in every domain of a catalog, which show how far to trust it in each."""
 
 import operator
 import os
@@ -60,24 +60,24 @@ def evaluate_model(
     """Score a model on labelled images, domain by domain, and write ``scores.json``.
 
     Args:
-        model: in ``eval`` mode.
-        catalog: of labelled images.
-        folder: receives ``scores.json`` and ``examples/``; an earlier evaluation there is
+        model: model in ``eval`` mode.
+        catalog: catalog of labelled images.
+        folder: folder for ``scores.json`` and ``examples/``; an earlier evaluation there is
             replaced when this one is complete.
-        name: of the run.
-        catalog_path: where the catalog came from, for the record.
-        split: images to score; None scores all. Domains that the model has not seen are scored
-            on all their images when they have none in this split.
-        domains: to score; all by default.
-        shifts: under which the domains that the model was trained on are scored as well.
-        tiling: how images are cut.
-        picks: by domain, the image to show as best, median and worst, as ``picks_of`` returns
-            them: models shown side by side want the same images. By default this model's own.
-        seed: of the bootstrap.
+        name: name of the run.
+        catalog_path: path of the catalog, which is recorded.
+        split: split of the images to score; None scores all. Domains that the model has not seen
+            are scored on all their images if they have none in this split.
+        domains: domains to score; all by default.
+        shifts: shifts under which the training domains of the model are scored in addition.
+        tiling: options of the tiles.
+        picks: for each domain, the images to show as best, median and worst, from ``picks_of``, so
+            that models side by side show the same images; by default those of this model.
+        seed: seed of the bootstrap.
         on_progress: called after each image.
 
     Returns:
-        What ``scores.json`` says.
+        The content of ``scores.json``.
 
     Raises:
         CatalogError: no labelled image is left to score.
@@ -131,7 +131,7 @@ def amount_of_work(
     domains: Sequence[str] | None,
     shifts: Sequence[Shift],
 ) -> int:
-    """Return how many images ``evaluate_model`` would score."""
+    """Return the number of images that ``evaluate_model`` would score."""
     chosen = catalog.select(domains=domains, labelled=True)
     return sum(len(tiles) for _, tiles, _ in _work(chosen, spec, split, shifts))
 
@@ -144,7 +144,7 @@ def pixels_of_work(
     domains: Sequence[str] | None,
     shifts: Sequence[Shift],
 ) -> int:
-    """Return how many pixels ``evaluate_model`` would predict, as the model sees the images."""
+    """Return the number of pixels, at the model's resolution, that ``evaluate_model`` predicts."""
     chosen = catalog.select(domains=domains, labelled=True)
     sizes = (
         tile.width * tile.height * tile.scale_to(spec.gsd_m) ** 2
@@ -157,9 +157,9 @@ def pixels_of_work(
 def tiles_to_score(
     catalog: Catalog, spec: ModelSpec, split: str | None
 ) -> Iterator[tuple[str, list[Tile]]]:
-    """Yield each domain with its images in a split; those that have none there are left out.
+    """Yield every domain that has images in a split, with these images.
 
-    A domain that the model has not seen yields all its images when it has none in the split.
+    A domain that the model has not seen yields all its images if it has none in the split.
     """
     for domain in catalog.domains:
         of_domain = catalog.select(domains=[domain])
@@ -182,7 +182,7 @@ def _work(
 
 
 def picks_of(scores: Scores) -> dict[str, dict[str, str]]:
-    """Return, by domain, the images that an evaluation shows as best, median and worst."""
+    """Return the images that an evaluation shows as best, median and worst, by domain and kind."""
     return {
         domain.name: {example.kind: example.name for example in domain.examples}
         for domain in scores.domains
@@ -201,10 +201,10 @@ def _domain(
     examples: tuple[Example, ...],
     seed: int,
 ) -> DomainScores:
-    """Return what was found in one domain."""
-    groups = [each.tile.group for each in scored]
+    """Return the scores of one domain."""
+    groups = [scores.tile.group for scores in scored]
     histogram = pooled_histogram(scored).distribution()
-    boundaries = zip(*(each.boundaries for each in scored), strict=True)
+    boundaries = zip(*(scores.boundaries for scores in scored), strict=True)
 
     def interval(counts: Sequence[metrics.Counts], score: Callable[..., Any]) -> Interval:
         return bootstrap_interval(counts, groups, score, seed=seed)
@@ -215,14 +215,14 @@ def _domain(
         shift=shift,
         images=len(scored),
         groups=len(set(groups)),
-        gsd_m=_median([each.tile.gsd_m for each in scored]),
-        pixel=_pixels([each.pixels for each in scored], interval),
-        object=_footprints([each.objects for each in scored], interval),
+        gsd_m=_median([scores.tile.gsd_m for scores in scored]),
+        pixel=_pixels([scores.pixels for scores in scored], interval),
+        object=_footprints([scores.objects for scores in scored], interval),
         boundary_iou={
             width: interval(counts, metrics.boundary_score)
             for width, counts in zip(BOUNDARY_WIDTHS, boundaries, strict=True)
         },
-        calibration=_calibration(reduce(operator.add, (each.calibration for each in scored))),
+        calibration=_calibration(reduce(operator.add, (scores.calibration for scores in scored))),
         histogram=_shares(histogram.round(6).tolist()),
         distance=_distance(spec, histogram),
         examples=examples,
@@ -277,7 +277,7 @@ def _model(model: DescribedNetwork) -> ModelFacts:
         gsd_m=spec.gsd_m,
         sources=tuple(spec.sources),
         split_hash=spec.split_hash,
-        parameters=sum(each.numel() for each in model.parameters()),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
         rhm_version=spec.rhm_version,
         training_images=spec.training_images,
         licence=spec.licence,
@@ -292,7 +292,7 @@ def _shares(bands: Sequence[Sequence[float]]) -> Shares:
 def _distance(spec: ModelSpec, histogram: Any) -> tuple[float, ...]:
     if not spec.source_histograms:
         return ()
-    return tuple(float(each) for each in spec.source_distance(histogram)[1])
+    return tuple(float(distance) for distance in spec.source_distance(histogram)[1])
 
 
 def _median(values: list[float | None]) -> float | None:
@@ -310,7 +310,7 @@ def _write(folder: Path, scores: Scores, pictures: list[ExamplePicture]) -> None
 
 
 def _pictures_named_in(folder: Path) -> set[str]:
-    """Return the pictures of an earlier evaluation: only they may be removed."""
+    """Return the pictures of an earlier evaluation, which are the only files to remove."""
     try:
         earlier = read_scores(folder)
     except ConfigError:

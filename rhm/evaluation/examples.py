@@ -1,4 +1,4 @@
-"""Pictures of the best, the median and the worst image of a domain."""
+"""Example pictures: the best, the median and the worst image of a domain."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from rhm.inference.runtime.backends import DescribedNetwork
 from rhm.inference.tiling.stream import Tiling
 
 MAX_SIDE_PX = 512
-"""Larger images are shown by their upper left part of this size."""
+"""Maximum side of a picture in pixels; of a larger image, the upper left part is shown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,15 +25,15 @@ class ExamplePicture:
     """An example with its picture.
 
     Attributes:
-        example: as ``scores.json`` has it.
-        pixels: (H, W, 3) uint8, red first.
+        example: description in ``scores.json``.
+        pixels: (H, W, 3) uint8 red, green and blue.
     """
 
     example: Example
     pixels: NDArray[np.uint8]
 
     def save(self, folder: Path) -> None:
-        """Write the picture as PNG below ``folder``."""
+        """Write the picture as a PNG file below ``folder``."""
         with atomic_path(folder / self.example.image) as temporary:
             cv2.imwrite(str(temporary), np.ascontiguousarray(self.pixels[..., ::-1]))
 
@@ -46,27 +46,27 @@ def choose_examples(
     *,
     picks: Mapping[str, str] | None = None,
 ) -> list[ExamplePicture]:
-    """Return the images of highest, median and lowest IoU among those with buildings.
+    """Return the images with the highest, median and lowest IoU among those with buildings.
 
-    They are predicted again, so that an evaluation need not hold every image.
+    These images are predicted again, so that an evaluation does not keep all images in memory.
 
     Args:
-        model: in ``eval`` mode.
-        scored: the images of one domain.
-        shift: under which they were seen.
-        tiling: how they were cut.
-        picks: by kind, the name of the image to show instead.
+        model: model in ``eval`` mode.
+        scored: scores of the images of one domain.
+        shift: shift under which the images were scored, or None.
+        tiling: options of the tiles.
+        picks: names of the images to show instead, by kind.
     """
     if picks:
-        named = {each.tile.name: each for each in scored}
+        named = {scores.tile.name: scores for scores in scored}
         return [
             _example(model, named[name], kind, shift, tiling)
             for kind, name in picks.items()
             if name in named
         ]
     ranked = sorted(
-        (each for each in scored if each.pixels.true_positives + each.pixels.false_negatives),
-        key=lambda each: each.pixels.iou,
+        (s for s in scored if s.pixels.true_positives + s.pixels.false_negatives),
+        key=lambda scores: scores.pixels.iou,
         reverse=True,
     )
     places = {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1}
@@ -102,7 +102,7 @@ def _rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _outlines(polygons: NDArray[Any], height: int, width: int) -> tuple[Polygon, ...]:
-    """Return polygons inside a picture, simplified to what can be seen."""
+    """Return the parts of polygons inside a picture, simplified to visible detail."""
     clipped = shapely.intersection(polygons, shapely.box(0, 0, width, height))
     parts = shapely.get_parts(shapely.simplify(clipped, 0.7))
     shown = parts[(shapely.get_type_id(parts) == shapely.GeometryType.POLYGON)]

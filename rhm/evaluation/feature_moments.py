@@ -1,4 +1,4 @@
-"""A model's features on labelled images: moments of every stage in every domain, in one pass."""
+"""Features of a model on labelled images: moments of all stages of a domain, in one pass."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -26,20 +26,19 @@ _KEPT_CELLS = 1000
 
 @dataclass(frozen=True)
 class CellSampling:
-    """Which cells of which images are looked at.
+    """The images and cells whose features are sampled.
 
     Attributes:
-        images: of each domain at most, evenly spread over its list.
-        window_px: side of the window of each image that is looked at, a multiple of 32.
-        cells: of each class, stage and image at most.
-        purity: share of a cell that its class covers at least; cells of mixed class are
-            dropped.
-        ground_px: stages whose cells are no larger look at the same ground: squares of so many
-            pixels that are pure. Otherwise a fine stage would be asked about every pixel at an
-            outline, and a coarse one about the insides of large buildings only.
-        boundary_px: half width of the outlines that are a class of their own, in pixels; 0 for
-            none, so that the classes are background and building.
-        seed: of windows and cells.
+        images: maximum number of images of each domain, evenly spread over its list.
+        window_px: side of the window that is sampled in each image, in pixels; a multiple of 32.
+        cells: maximum number of cells of each class, stage and image.
+        purity: minimum share of a cell that its class covers; other cells are ignored.
+        ground_px: side in pixels of the pure squares of ground that are sampled by all stages
+            whose cells are not larger. Otherwise a fine stage would include every pixel along an
+            outline, and a coarse one only the interior of large buildings.
+        boundary_px: half width in pixels of the outlines that form a class; 0 for no such class,
+            so that the classes are background and building.
+        seed: seed of the windows and cells.
     """
 
     images: int = 40
@@ -51,34 +50,40 @@ class CellSampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.images < 2 or self.cells < 1 or self.window_px < 64 or self.window_px % 32:
+        if self.images < 2:
+            raise ValueError(f"images must be at least 2, got {self.images}")
+        if self.cells < 1:
+            raise ValueError(f"cells must be at least 1, got {self.cells}")
+        if self.window_px < 64 or self.window_px % 32:
             raise ValueError(
-                f"images is at least 2, cells 1, window_px a multiple of 32 from 64: {self}"
+                f"window_px must be a multiple of 32 and at least 64, got {self.window_px}"
             )
-        if not 0.5 < self.purity <= 1.0 or not 0.0 <= self.boundary_px <= self.window_px:
-            raise ValueError(f"purity is in (0.5, 1], boundary_px from 0: {self}")
+        if not 0.5 < self.purity <= 1.0:
+            raise ValueError(f"purity must be in (0.5, 1], got {self.purity}")
+        if not 0.0 <= self.boundary_px <= self.window_px:
+            raise ValueError(f"boundary_px must be between 0 and window_px, got {self.boundary_px}")
         if self.ground_px < 1 or 32 % self.ground_px:
-            raise ValueError(f"ground_px is 1, 2, 4, 8, 16 or 32: {self}")
+            raise ValueError(f"ground_px must be 1, 2, 4, 8, 16 or 32, got {self.ground_px}")
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes, by number."""
+        """Names of the classes, in the order of their numbers."""
         return BOUNDARY if self.boundary_px else BUILDING
 
 
 @dataclass
 class StageFeatures:
-    """What is known of one stage's features in one domain.
+    """The sampled features of one stage in one domain.
 
-    Half of the images' groups are for fitting, the other half for testing what was fitted.
+    Half of the groups of images are for fitting probes, and the other half for testing them.
 
     Attributes:
         fitted: moments of the first half.
         held: moments of the second half.
-        channels: D.
-        stride: input pixels per cell.
-        features: cells of the second half, (n, D), a bounded number.
-        labels: of those, (n,).
+        channels: number D of channels.
+        stride: side of a cell in input pixels.
+        features: features (n, D) of cells of the second half, a limited number.
+        labels: classes (n,) of these cells.
     """
 
     fitted: ClassMoments
@@ -90,12 +95,12 @@ class StageFeatures:
 
     @property
     def moments(self) -> ClassMoments:
-        """Of all cells."""
+        """Moments of all cells."""
         whole = ClassMoments.from_state_dict(self.fitted.state_dict())
         return whole.merge(self.held)
 
     def sample(self) -> tuple[Tensor, Tensor]:
-        """Return the cells kept of the second half, features (n, D) and labels (n,)."""
+        """Return the cells that were kept of the second half: features (n, D) and labels (n,)."""
         return torch.cat(self.features), torch.cat(self.labels)
 
 
@@ -107,23 +112,23 @@ def collect_features(
     names: Sequence[str] = (),
     on_image: Callable[[], None] | None = None,
 ) -> dict[str, StageFeatures]:
-    """Run a model over images of one domain and gather its features by stage and class.
+    """Run a model on images of one domain, and collect its features by stage and class.
 
-    The same images, windows and cells are taken for any model of the same resolution, whatever
-    stages are looked at.
+    The same images, windows and cells are sampled for all models of the same resolution,
+    whichever stages are selected.
 
     Args:
-        model: in ``eval`` mode.
+        model: model in ``eval`` mode.
         tiles: labelled images of the domain.
-        sampling: which cells are taken.
-        names: of the stages, as ``Taps`` takes them; all by default.
+        sampling: images and cells to sample.
+        names: names of the stages, as in ``Taps``; all by default.
         on_image: called after each image.
 
     Returns:
-        By name, in the order of computation.
+        Features by name of the stage, in the order of computation.
 
     Raises:
-        AnalysisError: there is no such stage, or a feature is no finite number.
+        AnalysisError: a stage does not exist, or a feature is not finite.
         RasterError: an image or mask cannot be read.
         ModelFileError: an image does not have the bands that the model takes.
     """
@@ -157,10 +162,10 @@ def _spread(count: int, most: int) -> NDArray[np.int64]:
 
 
 def _halves(tiles: Sequence[Tile]) -> Iterator[tuple[Tile, bool]]:
-    """Yield each image with whether it is of the second half; neighbours are of one half."""
+    """Yield images, and whether they are in the second half; a group is never divided."""
     groups = sorted({tile.group for tile in tiles})
     for number, tile in enumerate(tiles):
-        # Of a single group there is no better split than the images'.
+        # A single group has to be divided between its images.
         order = groups.index(tile.group) if len(groups) > 1 else number
         yield tile, order % 2 == 1
 
@@ -168,7 +173,7 @@ def _halves(tiles: Sequence[Tile]) -> Iterator[tuple[Tile, bool]]:
 def _window(
     model: SegmentationModel, tile: Tile, sampling: CellSampling, *, rng: np.random.Generator
 ) -> tuple[Tensor, NDArray[np.uint8]]:
-    """Return a window as the network takes it, (1, bands, side, side), and its classes."""
+    """Return a window as network input (1, bands, side, side), and its classes (side, side)."""
     spec = model.spec
     scale = tile.scale_to(spec.gsd_m)
     if tile.label is None:
@@ -210,7 +215,7 @@ def _draw(
         pure = on_grid(labels, (labels.shape[1] // ground, labels.shape[2] // ground))
         labels = pure.repeat_interleave(ground, dim=1).repeat_interleave(ground, dim=2)
     labels = on_grid(labels, size)
-    # Of the grid, so that a stage's cells do not depend on which others are looked at.
+    # Seeded by the grid, so that the cells of a stage do not depend on the other stages.
     rng = np.random.default_rng([sampling.seed, number, *size])
     return draw_cells(features, labels, per_class=sampling.cells, rng=rng, ignore_index=IGNORE)
 
@@ -218,22 +223,24 @@ def _draw(
 def _take(stage: StageFeatures, cells: Tensor, classes: Tensor, *, held: bool, kept: int) -> None:
     (stage.held if held else stage.fitted).update(cells, classes)
     if held:
-        # The draw is in the order of places: every n-th cell is as good as a random one.
-        for each in range(stage.held.num_classes):
-            members = torch.nonzero(classes == each)[:, 0]
+        # Cells are in spatial order, so every n-th cell is as good a sample as a random one.
+        for label in range(stage.held.num_classes):
+            members = torch.nonzero(classes == label)[:, 0]
             members = members[:: max(1, math.ceil(len(members) / kept))]
             stage.features.append(cells[members].float().cpu())
             stage.labels.append(classes[members].cpu())
 
 
 def _empty(classes: int, channels: int, stride: int) -> StageFeatures:
-    # On the CPU wherever the model is: consumers' GPUs are slow in float64.
+    # Always on the CPU, because consumer GPUs are slow in float64.
     fitted, held = (ClassMoments(classes, channels) for _ in range(2))
     return StageFeatures(fitted, held, channels, stride)
 
 
 def _check_dense(name: str, features: Tensor, image: Tensor) -> None:
     shape, side = tuple(features.shape), image.shape[-1]
-    # Windows are square: features of other proportions have their channels last.
+    # Windows are square, so features that are not square have their channels last.
     if features.ndim != 4 or shape[2] != shape[3] or not shape[1] or side % shape[2]:
-        raise AnalysisError(f"{name} gives features {shape}, not (N, channels, rows, columns)")
+        raise AnalysisError(
+            f"{name} returns features of shape {shape}, expected (N, channels, rows, columns)"
+        )

@@ -1,4 +1,4 @@
-"""What the inspection of a model finds, as values."""
+"""The results of inspecting the features of a model."""
 
 import math
 from collections.abc import Mapping
@@ -11,31 +11,31 @@ from rhm.analysis.fits import Fit
 
 @dataclass(frozen=True)
 class StageStatistics:
-    """One stage in one domain.
+    """Statistics of one stage in one domain.
 
     Attributes:
         model: name of the model.
         stage: name of the stage.
-        number: of the stage, in the order of computation, from 0.
-        part: ``encoder`` or ``decoder``, what stands first in its name.
-        channels: D.
-        stride: input pixels per cell.
-        domain: where the images are from.
-        trained_on: whether the model was trained on it.
-        comparable: whether its cells are of the ground that all finer stages look at.
-        cells: how many were looked at, by class.
-        compression: C_l, every class of the same weight.
-        discrimination: D_l.
-        nc1: tr(Sigma_W Sigma_B^+) / K.
-        stable_rank: of the features.
-        numerical_rank: of the features.
-        probe: balanced accuracy of a linear probe fitted on this domain's other images.
-        probe_error: standard error of that accuracy, as if every cell were drawn by itself.
-        transfer: that of the probe fitted on the domains that the model was trained on.
-        shift: by class, how far its mean is from that of the domains trained on, in units of
-            the spread within classes.
-        advance: by class, how much of the way to another class of the domains trained on its
-            mean has gone, the most over the other classes.
+        number: number of the stage in the order of computation, from 0.
+        part: part of the network, ``encoder`` or ``decoder``: the beginning of the name.
+        channels: number D of channels.
+        stride: side of a cell in input pixels.
+        domain: domain of the images.
+        trained_on: whether the model was trained on this domain.
+        comparable: whether the stage samples the same squares of ground as all finer stages.
+        cells: number of sampled cells of each class.
+        compression: compression C_l, with equal weights of the classes.
+        discrimination: discrimination D_l.
+        nc1: neural collapse NC1, tr(Sigma_W Sigma_B^+) / K.
+        stable_rank: stable rank of the features.
+        numerical_rank: numerical rank of the features.
+        probe: balanced accuracy of a linear probe fitted on other images of this domain.
+        probe_error: standard error of that accuracy, as if all cells were independent.
+        transfer: balanced accuracy of the probe fitted on the training domains.
+        shift: for each class, distance of its mean from that in the training domains, in units
+            of the spread within classes.
+        advance: for each class, how far its mean has moved from its own class towards another
+            class of the training domains, as a share of the way; the maximum over the others.
     """
 
     model: str
@@ -62,7 +62,7 @@ class StageStatistics:
 
 @dataclass(frozen=True)
 class StageVariance:
-    """Where the variance of a stage comes from, over all domains."""
+    """The components of the variance of a stage over all domains."""
 
     model: str
     stage: str
@@ -72,9 +72,9 @@ class StageVariance:
 
 @dataclass(frozen=True)
 class LastFeatures:
-    """Neural collapse of the features that the classifier takes, in one domain.
+    """Neural collapse of the input features of the classifier, in one domain.
 
-    Of a single logit, NC2 is zero by its nature: two opposite rows are a simplex.
+    With a single logit NC2 is always zero, because two opposite rows form a simplex.
     """
 
     model: str
@@ -89,7 +89,7 @@ class LastFeatures:
 
 @dataclass(frozen=True)
 class DepthFit:
-    """How log C_l or D_l goes with the number of the stage, in one part of the network."""
+    """A line fitted to log C_l or D_l over the numbers of the stages in one part of the network."""
 
     model: str
     domain: str
@@ -100,17 +100,17 @@ class DepthFit:
 
 @dataclass(frozen=True)
 class BestTap:
-    """The stage to tap for transfer: where linear probes do best in domains not trained on.
+    """The best stage for transfer: the one with the best linear probes in unseen domains.
 
-    Among the stages that look at the same ground.
+    Only stages that sample the same squares of ground are compared.
 
     Attributes:
         model: name of the model.
-        stage: its name.
-        away: whether the domains are others than those trained on.
-        probe: mean balanced accuracy over the domains, of probes fitted in each.
-        last: the same of the last stage.
-        error: standard error of the difference of the two, as if every cell were drawn by itself.
+        stage: name of the stage.
+        away: whether the domains are unseen rather than training domains.
+        probe: balanced accuracy of probes that were fitted in each domain, averaged over domains.
+        last: balanced accuracy at the last stage.
+        error: standard error of the difference of the two, as if all cells were independent.
     """
 
     model: str
@@ -122,13 +122,13 @@ class BestTap:
 
     @property
     def clear(self) -> bool:
-        """Whether the stage is better than the last by more than two standard errors."""
+        """Whether the stage is better than the last one by more than two standard errors."""
         return self.probe - self.last > 2.0 * self.error
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """All that was found in one model."""
+    """All results for one model."""
 
     model: str
     method: str
@@ -142,12 +142,12 @@ class Inspection:
     left_out: tuple[str, ...]
 
     def last_stage(self) -> list[StageStatistics]:
-        """Return what was found at the last of the stages."""
-        last = max(each.number for each in self.stages)
-        return [each for each in self.stages if each.number == last]
+        """Return the statistics of the last stage."""
+        last = max(stage.number for stage in self.stages)
+        return [stage for stage in self.stages if stage.number == last]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON-ready values; numbers that are none are null."""
+        """Return JSON-ready values, with None for numbers that are not finite."""
         return {name.name: _plain(getattr(self, name.name)) for name in fields(self)}
 
 
@@ -155,9 +155,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     if hasattr(value, "__dataclass_fields__"):
         return _plain(asdict(value))
     return value

@@ -1,8 +1,8 @@
-"""What a model's features do to the classes, stage by stage and domain by domain.
+"""Inspection of a model: how its features separate the classes, by stage and domain.
 
-Compression and discrimination per stage (Wang et al., JMLR 26, 2025), collapse of the last
-features (Yaras et al., NeurIPS 2022), and how far the class means of other domains are from those
-of the domains that the model was trained on.
+It measures compression and discrimination of every stage (Wang et al., JMLR 26, 2025), neural
+collapse of the last features (Yaras et al., NeurIPS 2022), and how far the class means of other
+domains lie from those of the training domains.
 """
 
 import math
@@ -47,20 +47,20 @@ def images_to_inspect(
     split: str | None,
     domains: Sequence[str] | None = None,
 ) -> dict[str, list[Tile]]:
-    """Return the labelled images of each domain that a model is inspected on.
+    """Return the labelled images of each domain on which a model is inspected.
 
     Raises:
-        CatalogError: the catalog has no such images of a domain that the model was trained on,
-            which the others are compared with.
+        CatalogError: the catalog has no labelled image of a training domain of the model, with
+            which the other domains are compared.
     """
     listed = catalog.select(domains=domains, labelled=True)
     found = dict(tiles_to_score(listed, model.spec, split))
     if not set(found) & set(model.spec.sources):
-        where = f"among {', '.join(domains)}" if domains else "in the catalog"
+        where = ", ".join(domains) if domains else "the catalog"
         raise CatalogError(
-            f"there is nothing to compare with: {where} is no labelled image "
-            f"{f'of split {split!r} ' if split else ''}of what the model was trained on, "
-            f"{', '.join(model.spec.sources) or 'which it does not say'}"
+            f"there is nothing to compare with: {where} contains no labelled image "
+            f"{f'in split {split!r} ' if split else ''}of the training domains of the model "
+            f"({', '.join(model.spec.sources) or 'which it does not record'})"
         )
     return found
 
@@ -74,20 +74,20 @@ def inspect_model(
     stages: Sequence[str] = (),
     on_image: Callable[[], None] | None = None,
 ) -> Inspection:
-    """Analyse a model's features on the images of several domains.
+    """Analyse the features of a model on images of several domains.
 
     Args:
-        model: in ``eval`` mode.
-        images: by domain, labelled; one at least that the model was trained on.
-        sampling: which cells are looked at.
-        name: of the model, for the tables.
-        stages: names of stages, as ``rhm.analysis.taps.Taps`` takes them; all by default, where
-            a stage is left out in domains that show hardly any pure cells of a class there.
+        model: model in ``eval`` mode.
+        images: labelled images by domain, including at least one training domain of the model.
+        sampling: images and cells to sample.
+        name: name of the model in tables.
+        stages: names of stages, as in ``rhm.analysis.taps.Taps``. By default all stages are
+            analysed, except in domains where they have hardly any pure cells of a class.
         on_image: called after each image.
 
     Raises:
-        AnalysisError: there is no such stage; a stage that was named shows no pure cells of a
-            class; or no stage does in every domain.
+        AnalysisError: a stage does not exist, a named stage has hardly any pure cells of a class,
+            or no stage remains.
         RasterError: an image or mask cannot be read.
         ModelFileError: an image does not have the bands that the model takes.
     """
@@ -112,11 +112,11 @@ def inspect_model(
     found = _Found([], [], {})
     for number, stage in enumerate(names):
         of_stage = {domain: collected[domain][stage] for domain in collected}
-        rare = {domain: _rare(each, classes) for domain, each in of_stage.items()}
+        rare = {domain: _rare(features, classes) for domain, features in of_stage.items()}
         if any(rare.values()):
             left_out.append(_said_missing(stage, of_stage, rare))
-        present = {domain: each for domain, each in of_stage.items() if not rare[domain]}
-        # Without the domains trained on there is nothing to compare the others with.
+        present = {domain: features for domain, features in of_stage.items() if not rare[domain]}
+        # Without a training domain there is nothing to compare the others with.
         if not set(present) & set(trained_on):
             continue
         try:
@@ -141,7 +141,7 @@ def inspect_model(
 
 @dataclass
 class _Found:
-    """What was found so far; a stage is taken in as a whole or not at all."""
+    """The results so far; a stage is added either completely or not at all."""
 
     stages: list[StageStatistics]
     variance: list[StageVariance]
@@ -165,17 +165,17 @@ class _Found:
 
 
 def _absent(found: Mapping[str, StageFeatures], classes: Sequence[str]) -> list[str]:
-    """Return the classes that no stage shows a cell of in one of the halves."""
+    """Return the classes without a cell at any stage in one of the halves."""
     most = torch.stack([torch.minimum(e.fitted.counts, e.held.counts) for e in found.values()])
     return [label for label, count in zip(classes, most.amax(0).tolist(), strict=True) if not count]
 
 
 def _moments(found: ByDomain) -> dict[str, ClassMoments]:
-    return {domain: each.moments for domain, each in found.items()}
+    return {domain: features.moments for domain, features in found.items()}
 
 
 def _rare(found: StageFeatures, classes: Sequence[str]) -> list[str]:
-    """Return the classes of which a stage shows hardly any pure cells in a half of the images."""
+    """Return the classes with hardly any pure cells at a stage in one of the halves."""
     fewest = torch.minimum(found.fitted.counts, found.held.counts).tolist()
     return [label for label, count in zip(classes, fewest, strict=True) if count < _FEWEST_CELLS]
 
@@ -205,21 +205,21 @@ def _stage(
     home = _merged([moments[domain] for domain in present])
     learned = linear_probe(_merged([found[domain].fitted for domain in present]))
     rows = []
-    for domain, each in found.items():
+    for domain, features in found.items():
         here = separation(moments[domain], weighting="classes")
         moved = domain_shift(home, moments[domain])
-        own, error = linear_probe(each.fitted).score(*each.sample())
+        own, error = linear_probe(features.fitted).score(*features.sample())
         rows.append(
             StageStatistics(
                 model=model,
                 stage=stage,
                 number=number,
                 part=stage.partition(".")[0].partition("[")[0],
-                channels=each.channels,
-                stride=each.stride,
+                channels=features.channels,
+                stride=features.stride,
                 domain=domain,
                 trained_on=domain in trained_on,
-                comparable=each.stride <= sampling.ground_px,
+                comparable=features.stride <= sampling.ground_px,
                 cells=dict(zip(classes, moments[domain].counts.tolist(), strict=True)),
                 compression=here.compression,
                 discrimination=here.discrimination,
@@ -228,7 +228,7 @@ def _stage(
                 numerical_rank=here.numerical_rank,
                 probe=own,
                 probe_error=error,
-                transfer=learned.balanced_accuracy(*each.sample()),
+                transfer=learned.balanced_accuracy(*features.sample()),
                 shift=dict(zip(classes, moved.shift.tolist(), strict=True)),
                 advance=dict(zip(classes, _most_advanced(moved.advance), strict=True)),
             )
@@ -251,13 +251,13 @@ def _last_features(
 ) -> list[LastFeatures]:
     rows = classifier_rows(model.network)
     last = kept.get("decoder", {})
-    if {each.fitted.num_classes for each in last.values()} != {max(len(rows), 2)}:
-        return []  # left out, or the classifier tells other classes apart than those looked at
+    if {features.fitted.num_classes for features in last.values()} != {max(len(rows), 2)}:
+        return []  # the stage was left out, or the classifier has other classes
     found = []
-    for domain, each in last.items():
-        moments = each.moments
+    for domain, stage in last.items():
+        moments = stage.moments
         metrics = collapse(moments, rows)
-        features, _ = each.sample()
+        features, _ = stage.sample()
         disagreement = nearest_mean_disagreement(
             moments, features, partial(classify, model.network)
         )
@@ -278,19 +278,19 @@ def _last_features(
 
 def _fits(model: str, statistics: Sequence[StageStatistics]) -> list[DepthFit]:
     found = []
-    for domain in dict.fromkeys(each.domain for each in statistics):
-        for part in dict.fromkeys(each.part for each in statistics):
-            # A stage whose classes are points has no logarithm to fit.
+    for domain in dict.fromkeys(row.domain for row in statistics):
+        for part in dict.fromkeys(row.part for row in statistics):
+            # The logarithm is undefined for a stage whose classes are single points.
             rows = [
-                each
-                for each in statistics
-                if (each.domain, each.part) == (domain, part) and each.compression > 0.0
+                row
+                for row in statistics
+                if (row.domain, row.part) == (domain, part) and row.compression > 0.0
             ]
             if len(rows) < 3:
                 continue
-            depth = [float(each.number) for each in rows]
-            log_c = [math.log(each.compression) for each in rows]
-            d = [each.discrimination for each in rows]
+            depth = [float(row.number) for row in rows]
+            log_c = [math.log(row.compression) for row in rows]
+            d = [row.discrimination for row in rows]
             found += [
                 DepthFit(model, domain, part, "log C_l", fit_line(depth, log_c)),
                 DepthFit(model, domain, part, "D_l", fit_line(depth, d)),
@@ -299,14 +299,14 @@ def _fits(model: str, statistics: Sequence[StageStatistics]) -> list[DepthFit]:
 
 
 def _best_tap(model: str, statistics: Sequence[StageStatistics]) -> BestTap | None:
-    """Return the stage whose own probes do best away from home, at home where all is home."""
-    away = any(not each.trained_on for each in statistics)
+    """Return the stage with the best probes in unseen domains, or else in training domains."""
+    away = any(not row.trained_on for row in statistics)
     by_stage: dict[str, list[StageStatistics]] = {}
-    for each in statistics:
-        # The image itself is no feature of the network.
-        if each.comparable and each.trained_on != away and each.stage != "encoder[0]":
-            by_stage.setdefault(each.stage, []).append(each)
-    # Stages compare over the same domains only.
+    for row in statistics:
+        # The first stage is the image itself and not a feature.
+        if row.comparable and row.trained_on != away and row.stage != "encoder[0]":
+            by_stage.setdefault(row.stage, []).append(row)
+    # Stages are compared over the same domains only.
     most = max(map(len, by_stage.values()), default=0)
     by_stage = {stage: rows for stage, rows in by_stage.items() if len(rows) == most}
     if not by_stage:

@@ -1,7 +1,7 @@
-"""The scores of a model by domain: what ``rhm evaluate`` writes and ``rhm report`` reads.
+"""The scores of a model by domain, which ``rhm evaluate`` writes and ``rhm report`` reads.
 
-These dataclasses are the one description of ``evaluation/scores.json``: an evaluation builds them,
-and :func:`read_scores` gives them back. Their fields stand in the order of the file.
+These dataclasses are the only description of ``evaluation/scores.json``. An evaluation builds them,
+and :func:`read_scores` restores them. Their fields are in the order of the file.
 """
 
 import math
@@ -25,33 +25,34 @@ FORMAT = 3
 """Version of ``scores.json``."""
 
 _READABLE = (2, FORMAT)
-"""Versions that can be read. In format 2 nothing tells the runtime, which was PyTorch."""
+"""Versions that can be read. Format 2 does not record the runtime, which was PyTorch."""
 
 FILE = "scores.json"
-"""Its name in the folder of an evaluation."""
+"""Name of the file in the folder of an evaluation."""
 
 HISTOGRAM_LEVELS = 256
-"""Levels from black to white in which the values of a domain are counted."""
+"""Number of levels, from black to white, in the histogram of a domain."""
 
 BOUNDARY_WIDTHS_M = (1.0, 3.0)
-"""Widths of the bands inside outlines that Boundary IoU compares, in metres on the ground.
+"""Widths of the bands along the inside of outlines that Boundary IoU compares, in metres.
 
-The narrow one asks for outlines that can be drawn on a map, the wide one for the right shape."""
+A high score in the narrow band requires outlines that are accurate enough for a map, and in the
+wide band only the right shape."""
 
 BOUNDARY_WIDTHS = tuple(f"{width:g}m" for width in BOUNDARY_WIDTHS_M)
-"""The names of these widths."""
+"""Names of these widths in the scores."""
 
 Shares = tuple[tuple[Number, ...], ...]
-"""A histogram: for each band, the shares of ``HISTOGRAM_LEVELS`` levels."""
+"""A histogram: for each band, the share of pixels at each of ``HISTOGRAM_LEVELS`` levels."""
 
 Ring = tuple[tuple[Number, Number], ...]
 Polygon = tuple[Ring, ...]
-"""An outline and its holes, in pixels of a picture, x then y."""
+"""An outline and its holes, as (x, y) in pixels of a picture."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A score with the interval in which resampling leaves it; None where it is not defined."""
+    """A score with its bootstrap interval; None where they are undefined."""
 
     value: Number | None
     low: Number | None
@@ -70,7 +71,7 @@ class PixelScores:
 
 @dataclass(frozen=True)
 class FootprintScores:
-    """Scores of footprints matched at IoU 0.5, and the counts that they follow from."""
+    """Scores of footprints matched at IoU 0.5, and the counts they are computed from."""
 
     f1: Interval
     precision: Interval
@@ -93,7 +94,7 @@ class CalibrationBin:
 
 @dataclass(frozen=True)
 class Levels:
-    """Pixels, and those of them that are building, by level of probability of equal width."""
+    """Numbers of pixels and of building pixels, by levels of probability of equal width."""
 
     pixels: tuple[Whole, ...]
     buildings: tuple[Whole, ...]
@@ -101,7 +102,7 @@ class Levels:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Expected calibration error, the bins it was computed from, and the finer levels."""
+    """The expected calibration error, the bins it was computed from, and finer levels."""
 
     ece: Number | None
     bins: tuple[CalibrationBin, ...]
@@ -110,15 +111,15 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Example:
-    """A scored image: best, median or worst of its domain.
+    """A scored image: the best, median or worst of its domain.
 
     Attributes:
         kind: ``best``, ``median`` or ``worst``.
-        name: of the image.
-        iou: of the image, or None where it has neither true nor predicted buildings.
-        image: path of the picture, relative to the evaluation's folder.
-        width: of the picture, in pixels.
-        height: of the picture, in pixels.
+        name: name of the image.
+        iou: IoU of the image; None if it has neither true nor predicted buildings.
+        image: path of the picture, relative to the folder of the evaluation.
+        width: width of the picture in pixels.
+        height: height of the picture in pixels.
         truth: outlines of the true buildings.
         prediction: outlines of the predicted buildings.
     """
@@ -135,11 +136,11 @@ class Example:
 
 @dataclass(frozen=True)
 class Shift:
-    """A random pixel-wise shift under which images are seen.
+    """A random pixel-wise shift that is applied to images before prediction.
 
     Attributes:
-        family: one of ``rhm.colour.shifts.SHIFTS``.
-        seed: with an image's name it decides the image's map.
+        family: family of the shift, one of ``rhm.colour.shifts.SHIFTS``.
+        seed: seed that, together with the name of an image, determines its map.
     """
 
     family: Text
@@ -148,23 +149,23 @@ class Shift:
 
 @dataclass(frozen=True)
 class DomainScores:
-    """A model's scores on one domain, as it is or under a shift.
+    """The scores of a model on one domain, unchanged or under a shift.
 
     Attributes:
-        name: of the domain, with the family of the shift.
-        role: ``source`` if the model was trained on it, else ``target``.
-        shift: under which its images were seen.
-        images: number of them.
-        groups: number of places that they show.
-        gsd_m: median side of their pixels, in metres.
+        name: name of the domain, with the family of the shift.
+        role: ``source`` if the model was trained on the domain, otherwise ``target``.
+        shift: shift of the images, or None.
+        images: number of images.
+        groups: number of groups of images, which are different places.
+        gsd_m: median ground sampling distance in metres; None if unknown.
         pixel: scores of pixels.
         object: scores of footprints.
-        boundary_iou: by the width of the band, one of ``BOUNDARY_WIDTHS``.
-        calibration: of the probabilities.
-        histogram: of the images as the model saw them, together.
-        distance: 1-Wasserstein distance for each band to the nearest of the model's training
-            domains, as a share of the value range.
-        examples: images to look at.
+        boundary_iou: Boundary IoU by width of the band, one of ``BOUNDARY_WIDTHS``.
+        calibration: calibration of the probabilities.
+        histogram: histogram of all images as the model sees them.
+        distance: for each band, 1-Wasserstein distance to the nearest training domain of the
+            model, as a share of the value range.
+        examples: example images.
     """
 
     name: Text
@@ -184,7 +185,7 @@ class DomainScores:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts:
-    """What the scored model says about itself; ``histograms`` are of its training domains."""
+    """Properties of the scored model; ``histograms`` are those of its training domains."""
 
     architecture: Text
     encoder: Text
@@ -206,16 +207,16 @@ class Scores:
     Attributes:
         format: version of the file.
         run: name of the run.
-        method: how its model was trained.
-        seed: of its training.
-        split: of the images that were scored, or ``all``.
-        catalog: where they were listed.
-        created: when they were scored, in ISO 8601.
-        threshold: probability from which on a pixel was called building.
-        views: whether probabilities were averaged over turned and mirrored views.
-        runtime: what the model was run by; PyTorch in files that do not say.
-        model: what was scored.
-        domains: what was found.
+        method: training method of the model.
+        seed: seed of the training.
+        split: split of the scored images, or ``all``.
+        catalog: path of the catalog of the images.
+        created: time of the evaluation, in ISO 8601.
+        threshold: minimum probability of a building pixel.
+        views: whether test-time augmentation averaged over rotated and mirrored views.
+        runtime: runtime that executed the model; PyTorch in files that do not record it.
+        model: properties of the model.
+        domains: scores of each domain.
     """
 
     format: Whole = FORMAT
@@ -233,7 +234,7 @@ class Scores:
 
 
 def finite(value: float) -> float | None:
-    """Return a number, or None where it is not finite: a score that is not defined."""
+    """Return a score, or None if it is undefined, that is, not finite."""
     return float(value) if math.isfinite(value) else None
 
 
@@ -247,10 +248,10 @@ def write_scores(scores: Scores, folder: Path) -> None:
 
 
 def read_scores(folder: Path) -> Scores:
-    """Read ``scores.json`` in the folder of an evaluation, which lies in that of a run.
+    """Read ``scores.json`` from the folder of an evaluation inside the folder of a run.
 
     Raises:
-        ConfigError: there are no scores, or they are malformed.
+        ConfigError: the file is missing or malformed.
     """
     path, run = folder / FILE, folder.parent
     again = f"run `rhm evaluate` on {run} again"
@@ -275,7 +276,7 @@ def read_scores(folder: Path) -> Scores:
 
 
 def _check(scores: Scores) -> None:
-    """Check what the types of the fields do not say."""
+    """Check the rules that the types of the fields do not express."""
     targets = [(domain.name, domain.shift) for domain in scores.domains]
     if len(set(targets)) < len(targets):
         raise MalformedError("a domain appears twice")

@@ -1,4 +1,4 @@
-"""One labelled image, predicted and counted."""
+"""Prediction of one labelled image, and the counts that its scores are computed from."""
 
 from dataclasses import dataclass, field
 from functools import reduce
@@ -31,23 +31,23 @@ from rhm.training.metrics import (
 )
 
 MIN_OBJECT_PX = 20.0
-"""Buildings of fewer square pixels are not counted, as in SpaceNet's score."""
+"""Minimum area of a building in square pixels; smaller ones are not counted, as in SpaceNet."""
 
 LEVELS = 200
-"""Levels of probability that pixels are counted by: the thresholds that can be compared."""
+"""Number of levels of probability in which pixels are counted, and of comparable thresholds."""
 
 
 @dataclass(frozen=True)
 class TileScores:
-    """The counts of one image, from which every score follows.
+    """The counts of one image, from which all scores are computed.
 
     Attributes:
-        tile: the image.
-        pixels: by truth and prediction.
-        objects: buildings found, invented and missed.
-        boundaries: of outlines, one for each of ``BOUNDARY_WIDTHS_M``.
-        calibration: of probabilities, in ``LEVELS`` bins.
-        histogram: of the image as the model saw it, 256 levels from black to white.
+        tile: image and its label.
+        pixels: counts of pixels by truth and prediction.
+        objects: counts of buildings that were found, falsely predicted, and missed.
+        boundaries: counts of boundary pixels, for each of ``BOUNDARY_WIDTHS_M``.
+        calibration: counts of pixels by probability, in ``LEVELS`` bins.
+        histogram: histogram of the image as the model sees it, with 256 levels.
     """
 
     tile: Tile
@@ -60,17 +60,17 @@ class TileScores:
 
 @dataclass(frozen=True)
 class Seen:
-    """An image as the model saw it, with truth and prediction, all on one grid.
+    """An image as the model sees it, with truth and prediction on the same grid.
 
     Attributes:
-        pixels: (H, W, bands), 8 bit from black to white.
-        valid: (H, W) bool.
-        gsd_m: side of a pixel in metres, None if unknown.
-        truth: (H, W) uint8, 1 on buildings.
-        probability: (H, W) float32.
-        true_objects: outlines of the true buildings, in pixels.
-        objects: outlines of the predicted buildings, in pixels.
-        confidences: of ``objects``.
+        pixels: (H, W, bands) uint8 values from black to white.
+        valid: (H, W) bool validity.
+        gsd_m: ground sampling distance in metres; None if unknown.
+        truth: (H, W) uint8 mask, 1 on buildings.
+        probability: (H, W) float32 probabilities.
+        true_objects: outlines of the true buildings, in pixel coordinates.
+        objects: outlines of the predicted buildings, in pixel coordinates.
+        confidences: scores of ``objects``.
     """
 
     pixels: NDArray[np.uint8]
@@ -84,7 +84,7 @@ class Seen:
 
 
 def see(model: DescribedNetwork, tile: Tile, *, shift: Shift | None, tiling: Tiling) -> Seen:
-    """Predict an image at the model's resolution, as it is or under a shift.
+    """Predict an image at the resolution of the model, unchanged or under a shift.
 
     Raises:
         CatalogError: the image has no label.
@@ -118,7 +118,7 @@ def see(model: DescribedNetwork, tile: Tile, *, shift: Shift | None, tiling: Til
 
 
 def count(seen: Seen, tile: Tile, threshold: float) -> TileScores:
-    """Count one image's pixels, objects, outlines and probabilities."""
+    """Return the counts of pixels, objects, outlines and probabilities of an image."""
     predicted = seen.probability >= threshold
     truth = seen.truth == 1
     return TileScores(
@@ -137,13 +137,13 @@ def count(seen: Seen, tile: Tile, threshold: float) -> TileScores:
 
 
 def _width_px(width_m: float, gsd_m: float | None) -> int:
-    """Return a width in whole pixels, at least one; metres are pixels where the size is unknown."""
+    """Return a width in whole pixels, at least one; a pixel of unknown size counts as a metre."""
     return max(1, round(width_m / (gsd_m or 1.0)))
 
 
 def pooled_histogram(scores: list[TileScores]) -> Histogram:
     """Return the histogram of several images together."""
-    return reduce(Histogram.merge, (each.histogram for each in scores))
+    return reduce(Histogram.merge, (of_image.histogram for of_image in scores))
 
 
 def predict_image(
@@ -155,18 +155,18 @@ def predict_image(
     shift: Shift | None,
     tiling: Tiling,
 ) -> tuple[Pixels, NDArray[np.float32]]:
-    """Predict a whole image, as it is or under a shift.
+    """Predict a whole image, unchanged or under a shift.
 
     Args:
-        model: in ``eval`` mode.
-        raster: the image, open on the model's grid.
-        name: of the image, which with the shift's seed decides the shift.
-        scaling: the image's range, as the model's description has it.
-        shift: under which it is seen, or None.
-        tiling: tiles, overlap and batch.
+        model: model in ``eval`` mode.
+        raster: image, open on the grid of the model.
+        name: name of the image, which determines the shift together with its seed.
+        scaling: value range of the image, from the description of the model.
+        shift: shift to apply, or None.
+        tiling: options of the tiles.
 
     Returns:
-        Pixels (H, W) as the model was shown them, and probability (H, W).
+        Pixels (H, W) that were predicted, and probabilities (H, W) float32.
 
     Raises:
         RasterError: the image cannot be read.
@@ -184,7 +184,7 @@ def predict_image(
 
 
 def shifted(shift: Shift, name: str, pixels: Pixels) -> Pixels:
-    """Return the pixels of the image of this name under a shift."""
+    """Return the pixels of an image under a shift, which its name determines."""
     if not pixels.valid.any():
         return pixels
     moved = shift_for(pixels.histogram(), shift.family, name, seed=shift.seed)
@@ -194,9 +194,9 @@ def shifted(shift: Shift, name: str, pixels: Pixels) -> Pixels:
 def _true_objects(
     label: Label, truth: NDArray[np.uint8], valid: NDArray[np.bool_], raster: Raster
 ) -> NDArray[Any]:
-    """Return the buildings as the label has them: footprints as drawn, or a mask's patches.
+    """Return the true buildings: the footprints of the label, or the patches of its mask.
 
-    Buildings of which the image shows less than half cannot be asked for.
+    Buildings of which the image shows less than half are left out.
     """
     footprints = label.footprints
     if footprints is None:

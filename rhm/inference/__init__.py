@@ -1,6 +1,6 @@
 """Inference: from a raster of any size to probabilities, masks and footprints.
 
-Does not import the training framework.
+This subpackage does not import the training framework.
 """
 
 from importlib import import_module

@@ -89,7 +89,7 @@ def _stac_images(path: Path, asset: str | None) -> list[str]:
 def _stac_image(item: Any, path: Path, asset: str | None) -> str:
     assets = item.get("assets") if isinstance(item, dict) else None
     if not isinstance(assets, dict) or not assets:
-        raise CatalogError(f"{path} is no STAC item: it has no assets")
+        raise CatalogError(f"{path} is not a STAC item: it has no assets")
     chosen = _chosen(assets, asset)
     if chosen is None:
         raise CatalogError(
@@ -107,7 +107,7 @@ def _chosen(assets: Mapping[str, Any], wanted: str | None) -> Any:
     """Return the asset that is the image, or None if that is not clear."""
     if wanted is not None:
         return assets.get(wanted)
-    images = {name: each for name, each in assets.items() if _is_image(each)}
+    images = {name: entry for name, entry in assets.items() if _is_image(entry)}
     for name in _PREFERRED_ASSETS:
         if name in images:
             return images[name]

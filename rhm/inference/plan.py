@@ -1,4 +1,4 @@
-"""What a prediction will do, found out before anything is predicted."""
+"""The plan of a prediction, made before anything is predicted."""
 
 import hashlib
 import os
@@ -28,9 +28,9 @@ class Outputs:
     """The files of a predicted scene.
 
     Attributes:
-        probability: COG of probabilities, nodata where the scene has none.
-        mask: COG of 0 and 1, nodata 255.
-        buildings: footprints with ``score`` and ``area_m2``.
+        probability: cloud-optimised GeoTIFF of probabilities, nodata where the scene is nodata.
+        mask: cloud-optimised GeoTIFF of 0 and 1, nodata 255.
+        buildings: vector file of footprints with ``score`` and ``area_m2``.
     """
 
     probability: Path
@@ -39,7 +39,7 @@ class Outputs:
 
     @classmethod
     def of(cls, src: str | os.PathLike[str], dst: str | os.PathLike[str], suffix: str) -> "Outputs":
-        """Name the files of a scene in a folder."""
+        """Return the files of a scene in a folder."""
         folder, stem = Path(dst), stem_of(os.fspath(src))
         return cls(
             folder / f"{stem}_probability.tif",
@@ -49,27 +49,28 @@ class Outputs:
 
     @property
     def unfinished(self) -> Path:
-        """The hidden folder of what is finished while not all is."""
+        """Hidden folder of the finished parts of an unfinished prediction."""
         stem = self.mask.name.removesuffix("_mask.tif")
         return self.mask.with_name(f".{stem}.rhm-parts")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A prediction of a scene, ready to begin.
+    """The plan of a scene's prediction.
 
     Attributes:
-        scene: what the scene says of itself.
-        outputs: where the results will be.
-        task: what is to be predicted.
-        grid: its tiles.
-        config: as given, with the footprints' threshold filled in.
-        polygons: how footprints are made.
-        expected_iou_at_home: that the model promises on its validation chips, if it says so.
-        own_threshold: of the model, at which it promises that.
-        notes: what the user should know about this scene.
-        task_fingerprint: of all that decides the probabilities.
-        fingerprint: of all that decides the results.
+        scene: properties of the scene.
+        outputs: files of the results.
+        task: settings that determine the probabilities.
+        grid: tiles that are predicted.
+        config: options of the prediction.
+        polygons: options of the footprints, with the threshold filled in.
+        expected_iou_at_home: expected IoU of the model on its validation chips; None if it does
+            not record it.
+        own_threshold: threshold of the model, to which its expected IoU refers.
+        notes: facts about this scene that the user should know.
+        task_fingerprint: hash of everything that determines the probabilities.
+        fingerprint: hash of everything that determines the results.
     """
 
     scene: RasterInfo
@@ -91,12 +92,12 @@ def plan_prediction(
     dst: str | os.PathLike[str],
     config: PredictionConfig,
 ) -> Plan:
-    """Look at a scene and decide how it is predicted.
+    """Inspect a scene and plan its prediction.
 
     Raises:
         RasterError: the scene cannot be read.
         ModelFileError: the scene does not have the bands that the model takes.
-        OutputError: the format of the footprints is unknown, or cannot hold this scene's.
+        OutputError: the format of the footprints is unknown, or does not support this scene.
     """
     spec: ModelSpec | None = getattr(model, "spec", None)
     scene = describe(src)
@@ -106,16 +107,17 @@ def plan_prediction(
     bands = tuple(config.bands) if config.bands else None
     source = StripSource(scene.path, bands, config.black_is_nodata, scale, config.skip_errors)
     with source.open() as raster:
-        # A network without a description wants shares of the image's own range.
+        # A network without a description gets values scaled by the range of the image.
         table = spec.table_of(raster) if spec else Scaling.measure(histogram_of(raster)).table()
         grid = Grid(raster.info.height, raster.info.width, config.tiling)
     if spec is not None and spec.known_scaling(scene.dtype) is None:
         notes.append(
-            f"the model stores no range for {scene.dtype} imagery; this scene's own was measured"
+            f"the model stores no value range for {scene.dtype} imagery; the range of this scene "
+            "was measured instead"
         )
     polygons = config.polygons or PolygonConfig(threshold=spec.threshold if spec else 0.5)
     task = Task(source, table, config.tiling, config.dtype)
-    decides = (source, config.tiling, config.dtype)
+    inputs = (source, config.tiling, config.dtype)
     return Plan(
         scene,
         outputs,
@@ -126,38 +128,41 @@ def plan_prediction(
         spec.expected_iou if spec else None,
         spec.threshold if spec else polygons.threshold,
         tuple(notes),
-        _fingerprint(model, src, decides),
-        _fingerprint(model, src, (*decides, polygons, config.compress, config.suffix)),
+        _fingerprint(model, src, inputs),
+        _fingerprint(model, src, (*inputs, polygons, config.compress, config.suffix)),
     )
 
 
 def _scale(info: RasterInfo, spec: ModelSpec | None, *, resample: bool) -> tuple[float, list[str]]:
-    """Return the raster's scale, and what to say about its place and resolution."""
+    """Return the scale at which a raster is read, and notes on its location and resolution."""
     notes = []
     if info.crs is None:
         notes.append("the scene has no coordinate reference system: areas are in square pixels")
     elif info.gsd_m is None:
         notes.append(
-            "the scene's coordinates have no place on Earth (a wrong coordinate reference "
-            "system?): areas are in square pixels"
+            "the coordinates of the scene are not on Earth (wrong coordinate reference system?): "
+            "areas are in square pixels"
         )
     if spec is None or spec.gsd_m is None:
         return 1.0, notes
     if info.gsd_m is None:
-        expects = f"the model expects {spec.gsd_m:.2g} m per pixel; the scene does not say its own"
+        expects = (
+            f"the model expects {spec.gsd_m:.2g} m per pixel, but the resolution of the scene is "
+            "unknown"
+        )
         return 1.0, [*notes, expects]
     if resample:
         return scale_between(info.gsd_m, spec.gsd_m), notes
     if other_size(info.gsd_m, spec):
         notes.append(
-            f"the scene has {info.gsd_m:.2g} m per pixel, the model expects {spec.gsd_m:.2g} m: "
-            "--resample predicts at the model's"
+            f"the scene has {info.gsd_m:.2g} m per pixel, but the model expects {spec.gsd_m:.2g} "
+            "m: use --resample to predict at the resolution of the model"
         )
     return 1.0, notes
 
 
 def _fingerprint(model: Network, src: str | os.PathLike[str], settings: Sequence[Any]) -> str:
-    """Return a hash of all that decides a prediction: program, scene, model and settings."""
+    """Return a hash of the version of rhm, the scene, the model and the settings."""
     digest = hashlib.sha256(repr((rhm.__version__, *settings)).encode())
     path = Path(src)
     state = path.stat() if path.is_file() else None

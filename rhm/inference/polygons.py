@@ -245,7 +245,7 @@ def _valid(polygons: NDArray[Any]) -> NDArray[Any]:
     broken = ~shapely.is_valid(polygons)
     if broken.any():
         polygons = polygons.copy()
-        polygons[broken] = [_largest(shapely.make_valid(each)) for each in polygons[broken]]
+        polygons[broken] = [_largest(shapely.make_valid(polygon)) for polygon in polygons[broken]]
     return polygons
 
 

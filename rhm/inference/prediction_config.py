@@ -8,7 +8,7 @@ from rhm.inference.settings.option import option, part_of
 from rhm.inference.settings.polygon_config import PolygonConfig
 from rhm.inference.settings.tile_config import Tiling
 
-# Imported when choices are looked at: listing the options of a command costs none of this.
+# The choices are imported when they are needed, so that a command can list its options quickly.
 
 
 def _formats() -> Iterable[str]:
@@ -30,10 +30,10 @@ def _compressions() -> Iterable[str]:
 
 
 def band_numbers(text: str) -> tuple[int, ...]:
-    """Read ``3,2,1``.
+    """Return the band numbers in a text such as ``3,2,1``.
 
     Raises:
-        ConfigError: the text is not a list of numbers from 1.
+        ConfigError: the text is not a list of integers of at least 1.
     """
     try:
         numbers = tuple(int(part) for part in text.split(","))
@@ -46,11 +46,12 @@ def band_numbers(text: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionConfig(Tiling):
-    """How a scene is predicted.
+    """The options of a prediction.
 
-    An option that is added here, to ``Tiling`` or to ``PolygonConfig`` is one of ``predict_raster``
-    or ``polygonize`` and of ``rhm predict``. Footprints are made as ``polygons`` says, by default
-    at the model's threshold and no more.
+    An option that is added here, to ``Tiling`` or to ``PolygonConfig`` becomes an argument of
+    ``predict_raster`` or ``polygonize``, and an option of ``rhm predict``. ``polygons`` holds the
+    options of the footprints; by default they are traced at the threshold of the model and not
+    changed.
 
     Raises:
         ConfigError: a value is not allowed.
@@ -66,15 +67,18 @@ class PredictionConfig(Tiling):
         parse=lambda name: f".{name}",
     )
     bands: Sequence[int] | None = option(
-        None, "Bands to read, from 1, as 3,2,1; by default all but alpha.", parse=band_numbers
+        None,
+        "Bands to read, counted from 1, such as 3,2,1; by default all except alpha.",
+        parse=band_numbers,
     )
-    black_is_nodata: bool = option(False, "Pixels that are zero in all bands have no data.")
+    black_is_nodata: bool = option(False, "Treat pixels that are zero in all bands as nodata.")
     resample: bool = option(
-        False, "Predict at the model's metres per pixel; the results are on the scene's own grid."
+        False,
+        "Predict at the resolution of the model; the results are on the grid of the scene.",
     )
     dtype: str = option(
         "float32",
-        "Type of the probability raster: {choices}.",
+        "Data type of the probability raster: {choices}.",
         choices=_dtypes,
         command="uint8",
     )
@@ -84,15 +88,15 @@ class PredictionConfig(Tiling):
         choices=_compressions,
         noun="compression",
     )
-    skip_errors: bool = option(False, "Damaged blocks of a scene are nodata.")
+    skip_errors: bool = option(False, "Treat damaged blocks of a scene as nodata.")
     resume: bool = option(
         False,
-        "Go on where an earlier run was cut short, leave results that are there, and make other "
-        "footprints of probabilities that are there.",
+        "Continue an interrupted run, keep finished results, and reuse existing probabilities for "
+        "footprints with other options.",
     )
     polygons: PolygonConfig | None = None
 
     @property
     def tiling(self) -> Tiling:
-        """How the scene is cut."""
+        """The options of the tiles."""
         return part_of(self, Tiling)

@@ -66,5 +66,5 @@ def _compared(spec: ModelSpec, histogram: Histogram, info: RasterInfo) -> dict[s
     nearest, distance = spec.source_distance(scaling.bytes_table().push(histogram).distribution())
     return {
         "nearest_domain": nearest,
-        "distance": [round(float(each), 4) for each in distance],
+        "distance": [round(float(of_band), 4) for of_band in distance],
     }

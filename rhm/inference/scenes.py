@@ -1,4 +1,4 @@
-"""A scene in, its footprints out."""
+"""Prediction of a scene: from its raster to probabilities, a mask and footprints."""
 
 import logging
 import os
@@ -47,14 +47,15 @@ class Prediction:
     """The files of a predicted scene.
 
     Attributes:
-        probability: COG of probabilities, nodata where the scene has none.
-        mask: COG of 0 and 1, nodata 255.
-        buildings: footprints with ``score`` and ``area_m2``.
+        probability: cloud-optimised GeoTIFF of probabilities, nodata where the scene is nodata.
+        mask: cloud-optimised GeoTIFF of 0 and 1, nodata 255.
+        buildings: vector file of footprints with ``score`` and ``area_m2``.
         count: number of footprints.
-        expectation: what the model's own probabilities promise here; None where the results
-            were there already.
-        warning: that it is notably less than at home, if it is.
-        notes: what the user should know about this scene.
+        expectation: expected IoU by the model's own probabilities; None if the results already
+            existed.
+        warning: warning that the expected IoU is notably lower than on the validation chips, if
+            it is.
+        notes: facts about this scene that the user should know.
     """
 
     probability: Path
@@ -67,13 +68,13 @@ class Prediction:
 
     @property
     def expected_iou(self) -> float | None:
-        """The IoU that the probabilities promise at the model's own threshold, if any building."""
+        """Expected IoU at the threshold of the model; None without expected buildings."""
         return None if self.expectation is None else self.expectation.value
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Call(PredictionConfig):
-    """What ``predict_raster`` takes as keywords: all options, and two that only programs have."""
+    """The keyword arguments of ``predict_raster``: all options, and two for programs only."""
 
     workers: Workers | None = None
     on_progress: Callable[[int], None] | None = None
@@ -86,19 +87,20 @@ def predict_raster(
     """Predict a scene ``x.tif`` into ``x_probability.tif``, ``x_mask.tif``, ``x_buildings.gpkg``.
 
     Every file appears under its name only when it is complete. An earlier prediction is replaced,
-    a raster that no prediction wrote is not. What is finished of a prediction that is cut short
-    is kept in a hidden folder beside the results, where ``resume`` finds it; what comes of it is
-    the same to the last bit.
+    but a raster that no prediction wrote is not. The finished parts of an interrupted prediction
+    are kept in a hidden folder beside the results, where ``resume`` finds them. The results of a
+    resumed prediction are identical to the last bit.
 
     Args:
-        model: gives logits (N, 1, H, W) of normalised images (N, bands, H, W) float32. If it
-            has a ``spec`` (as models from ``load_model`` have), its bands, scaling and
-            resolution hold; otherwise images are shares, 0 to 1, of their range.
-        src: path of the scene, anything GDAL opens.
-        dst: folder of the results.
-        call: the fields of :class:`~rhm.inference.prediction_config.PredictionConfig`, each as a
-            keyword; besides them ``workers``, who predict strips (by default this process), and
-            ``on_progress``, which is called with the number of the scene's pixels just finished.
+        model: network that returns logits (N, 1, H, W) for normalised images (N, bands, H, W)
+            float32. If it has a ``spec``, as models from ``load_model`` do, its bands, scaling and
+            resolution apply; otherwise the values of an image are scaled by its range to [0, 1].
+        src: path of the scene, or anything else that GDAL opens.
+        dst: folder for the results.
+        call: the fields of :class:`~rhm.inference.prediction_config.PredictionConfig` as keyword
+            arguments, and in addition ``workers``, which predict strips (by default this process),
+            and ``on_progress``, which is called with the number of pixels of the scene that were
+            just finished.
 
     Raises:
         RasterError: the scene cannot be read.
@@ -118,7 +120,7 @@ def predict_scene(
     workers: Workers | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Prediction:
-    """Predict a scene as ``predict_raster`` does, with its options as one value."""
+    """Predict a scene like ``predict_raster``, with the options as one object."""
     plan = plan_prediction(model, src, dst, config)
     _LOG.info(
         "%s: %d x %d pixels, %d strips of tiles of %d",
@@ -136,7 +138,7 @@ def predict_scene(
         discard(plan.outputs.unfinished)
         advance(plan.grid.height * plan.grid.width)
         count = count_footprints(plan.outputs.buildings)
-        return _prediction(plan, _Finished(count), ("was there already",))
+        return _prediction(plan, _Finished(count), ("the results already existed",))
     _check_free(plan)
     with (
         limited_cache(LEAST_CACHE),
@@ -152,7 +154,7 @@ def predict_scene(
         if config.resume and _has_probabilities(plan):
             advance(plan.grid.height * plan.grid.width)
             found = _finish(plan, lambda _: _earlier_rows(plan))
-            return _prediction(plan, found, (*plan.notes, "its probabilities were there already"))
+            return _prediction(plan, found, (*plan.notes, "the probabilities already existed"))
         advance(parts.pixels)
         with _finishing(plan, parts) as finished:
             for strip in (workers or ThisProcess(model)).predict(plan.task, parts.missing()):
@@ -160,15 +162,15 @@ def predict_scene(
                 advance(strip.pixels)
                 _LOG.debug("strip %d is stored", strip.index)
                 if finished.done():
-                    break  # it has failed
+                    break  # writing the results has failed
         return _prediction(plan, finished.result(), (*plan.notes, *_about_damage(parts)))
 
 
 @contextmanager
 def _finishing(plan: Plan, parts: StripJournal) -> "Iterator[Future[_Finished]]":
-    """Write the results in a thread while strips are being stored; yield what they came to.
+    """Write the results in a thread while strips are stored, and yield its future.
 
-    They take their names when the last strip is there, and not if the block raises.
+    The files appear under their names after the last strip, but not if the block raises.
     """
     with ThreadPoolExecutor(1) as thread:
         finished = thread.submit(_finish, plan, partial(_rows, plan, parts))
@@ -180,16 +182,16 @@ def _finishing(plan: Plan, parts: StripJournal) -> "Iterator[Future[_Finished]]"
 
 
 def is_finished(plan: Plan) -> bool:
-    """Return whether the results of exactly this prediction are there."""
+    """Return whether the results of exactly this prediction exist."""
     outputs = plan.outputs
-    # The mask takes its name last.
+    # The mask appears under its name last.
     there = outputs.buildings.is_file() and outputs.probability.is_file()
     return there and fingerprint_of(outputs.mask) == plan.fingerprint
 
 
 @dataclass(frozen=True)
 class _Finished:
-    """Results that took their names: their footprints, and what the probabilities promise."""
+    """The number of footprints in finished results, and the expected IoU."""
 
     count: int
     expected: ExpectedIoU | None = None
@@ -207,13 +209,13 @@ def _about_damage(parts: StripJournal) -> tuple[str, ...]:
         return ()
     row, col, height, width = min(parts.damaged)
     return (
-        f"{len(parts.damaged)} damaged parts of the scene are nodata, the first at row {row}, "
-        f"column {col}, {height} x {width} pixels",
+        f"{len(parts.damaged)} damaged parts of the scene are nodata, the first one at row {row}, "
+        f"column {col} with {height} x {width} pixels",
     )
 
 
 def _has_probabilities(plan: Plan) -> bool:
-    """Return whether an earlier prediction differs in nothing that decides its probabilities."""
+    """Return whether the existing probabilities are those of this prediction."""
     return fingerprint_of(plan.outputs.probability, PROBABILITIES) == plan.task_fingerprint
 
 
@@ -221,15 +223,15 @@ def _finish(plan: Plan, rows: Callable[[Path], Rows]) -> _Finished:
     """Write the results.
 
     Args:
-        plan: of the prediction.
-        rows: gives all of its stored probabilities on the scene's grid, in whole rows of blocks;
-            may write to the path that it is given.
+        plan: plan of the prediction.
+        rows: function that yields all stored probabilities on the grid of the scene, in whole rows
+            of blocks; it can use the path that it is given as a temporary file.
     """
     outputs, scene = plan.outputs, plan.scene
     targets = [outputs.buildings, outputs.probability, outputs.mask]
     path = Path(scene.path)
     expected = ExpectedIoU(plan.own_threshold)
-    # Among the parts, with which they go if this process is killed.
+    # In the folder of the parts, with which they are removed if this process is killed.
     with staged_paths(targets, within=outputs.unfinished) as (buildings, probability, mask):
         ground = Ground(scene)
         with _rasters(plan, probability, mask) as rasters:
@@ -244,7 +246,7 @@ def _finish(plan: Plan, rows: Callable[[Path], Rows]) -> _Finished:
 
 
 def _rows(plan: Plan, parts: StripJournal, scratch: Path) -> Rows:
-    """Yield the rows of a prediction, as its strips come."""
+    """Yield the rows of a prediction as its strips are stored."""
     if plan.task.source.scale == 1.0:
         yield from parts.rows(BLOCK_PX)
         return
@@ -261,7 +263,7 @@ def _rows(plan: Plan, parts: StripJournal, scratch: Path) -> Rows:
 
 
 def _earlier_rows(plan: Plan) -> Rows:
-    """Yield the rows of the probabilities that are there."""
+    """Yield the rows of the existing probabilities."""
     path = plan.outputs.probability
     try:
         with open_dataset(path) as raster:
@@ -280,9 +282,9 @@ def _written(
     plan: Plan,
     expected: ExpectedIoU,
 ) -> Iterator[tuple[NDArray[np.bool_], NDArray[Any]]]:
-    """Write rows to both rasters; yield where they show building, and the probability there.
+    """Write rows to both rasters, and yield their building mask and their probabilities.
 
-    What the probabilities promise is counted on the way.
+    The expected IoU is updated with every row.
     """
     probabilities, masks = rasters
     storage = STORAGES[plan.config.dtype]
@@ -301,7 +303,7 @@ def _written(
 def _rasters(
     plan: Plan, probability: Path, mask: Path
 ) -> Iterator[tuple[DatasetWriter, DatasetWriter]]:
-    """Yield the two rasters to write rows into."""
+    """Yield the probability raster and the mask, open for writing."""
     storage = STORAGES[plan.config.dtype]
     scene = plan.scene
     common: dict[str, Any] = {
@@ -338,10 +340,10 @@ def _rasters(
 
 
 def _check_free(plan: Plan) -> None:
-    """Check that the results can take their names, before hours are spent on them.
+    """Check before the prediction that the results can be written.
 
     Raises:
-        OutputError: a folder, or a raster of the user's own, stands there.
+        OutputError: a folder, or a raster that no prediction wrote, has the name of a result.
     """
     outputs = plan.outputs
     for target in (outputs.buildings, outputs.probability, outputs.mask):
@@ -350,5 +352,6 @@ def _check_free(plan: Plan) -> None:
     for target in (outputs.probability, outputs.mask):
         if fingerprint_of(target) == "":
             raise OutputError(
-                f"{target} is there and is no prediction: choose another folder, or move it"
+                f"{target} exists and was not written by a prediction: choose another folder, or "
+                "move the file"
             )

@@ -1,4 +1,4 @@
-"""Is a model at home in a scene? Asked of samples, before all of it is predicted."""
+"""Suitability of a model for a scene, estimated from samples before the whole is predicted."""
 
 import os
 from collections.abc import Sequence
@@ -15,33 +15,33 @@ from rhm.models.expectation import ExpectedIoU, out_of_domain
 from rhm.models.spec import ModelSpec
 
 FAR = 0.1
-"""Mean distance of histograms, as a share of the range, from which colours are called unlike."""
+"""Smallest mean distance of histograms, as a share of the range, that counts as unlike colours."""
 
 BEYOND = 0.25
-"""The same, from which that is said even where the model expects no loss: no two places that the
-expectation was tried on lay so far apart."""
+"""The same for models that record their expected IoU and expect no loss. The places on which the
+expected IoU was validated are closer to each other."""
 
 SAME_SIZE = 1.2
-"""Ratio of metres per pixel up to which two resolutions are called the same."""
+"""Largest ratio of ground sampling distances that count as the same."""
 
 _TILE = 256
-_ALONG = 5  # tiles along an axis: 25 of a scene are a second or two on a CPU
+_ALONG = 5  # tiles along an axis; 25 tiles take a second or two on a CPU
 
 SAMPLED_PX = 2 * (_ALONG * _TILE) ** 2
-"""The most pixels of a scene that are predicted: as it is, and at the model's resolution."""
+"""Largest number of pixels that are predicted, at both resolutions together."""
 
 
 @dataclass(frozen=True)
 class Suitability:
-    """What a model expects of itself on a scene.
+    """The expected accuracy of a model in a scene.
 
     Attributes:
-        expected_iou: that its probabilities promise on the samples; None where they promise no
-            building.
-        expected_iou_resampled: that, seen at the model's own metres per pixel; None where the
-            scene is at them, or does not say its own.
-        expected_iou_at_home: on its validation chips; None where it does not know.
-        advice: what to do about it, each with the command.
+        expected_iou: expected IoU on the samples; None without expected buildings.
+        expected_iou_resampled: expected IoU at the resolution of the model; None if the scene has
+            that resolution, or its resolution is unknown.
+        expected_iou_at_home: expected IoU on the validation chips of the model; None if the model
+            does not record it.
+        advice: recommendations, with commands.
     """
 
     expected_iou: float | None
@@ -58,19 +58,20 @@ def suitability(
     black_is_nodata: bool = False,
     distance: Sequence[float] = (),
 ) -> Suitability:
-    """Predict samples of a scene and say whether the model is at home there.
+    """Predict samples of a scene, and return how suitable the model is for it.
 
     Args:
-        model: in ``eval`` mode.
-        path: of the scene.
-        bands: 1-based indices of the bands to use; all but alpha by default.
-        black_is_nodata: whether pixels that are zero in all bands have no data.
-        distance: of the scene's histogram to the nearest training domain's, by band; asked where
-            the model expects no loss, or does not know what it expects at home.
+        model: model in ``eval`` mode.
+        path: path of the scene.
+        bands: 1-based indices of the bands to read; by default, all except alpha.
+        black_is_nodata: whether pixels that are zero in all bands are nodata.
+        distance: distance between the histograms of the scene and of the nearest training domain,
+            for each band. It is used if the model expects no loss, or does not record its
+            expected IoU.
 
     Raises:
         RasterError: the scene cannot be read.
-        ModelFileError: it does not have the bands that the model takes.
+        ModelFileError: the scene does not have the bands that the model takes.
     """
     spec = model.spec
 
@@ -92,7 +93,7 @@ def suitability(
 
 
 def expectation(model: DescribedNetwork, raster: Raster) -> ExpectedIoU:
-    """Return what a model expects of itself on tiles spread evenly over a raster."""
+    """Return the expected IoU of a model on tiles that are spread evenly over a raster."""
     spec = model.spec
     table = spec.table_of(raster)
     rows, cols = (_spread(length) for length in (raster.info.height, raster.info.width))
@@ -110,21 +111,21 @@ def expectation(model: DescribedNetwork, raster: Raster) -> ExpectedIoU:
 
 
 def other_size(gsd_m: float | None, spec: ModelSpec) -> bool:
-    """Return whether a scene's metres per pixel are known not to be the model's."""
+    """Return whether the resolution of a scene is known and differs from that of the model."""
     if gsd_m is None or spec.gsd_m is None:
         return False
     return not 1 / SAME_SIZE <= gsd_m / spec.gsd_m <= SAME_SIZE
 
 
 def domain_note(home: float | None, here: ExpectedIoU) -> str | None:
-    """Return the warning that a model expects less of itself on a scene than at home, if so."""
+    """Return a warning if the expected IoU is notably lower than on the validation chips."""
     if not out_of_domain(home, here.value):
         return None
-    seldom = " (or there is hardly a building)" if here.building_share < 0.01 else ""
+    seldom = " (or the scene has hardly any buildings)" if here.building_share < 0.01 else ""
     return (
-        f"out of domain: the model's own probabilities promise an IoU of {here.value:.2f} here"
-        f"{seldom}, {home:.2f} on its validation chips; check the result, and see "
-        "`rhm data inspect --model` for what helps"
+        f"out of domain: by its own probabilities, the model expects an IoU of {here.value:.2f} "
+        f"here{seldom}, and {home:.2f} on its validation chips; check the result, and use "
+        "`rhm data inspect --model` to find out what helps"
     )
 
 
@@ -141,27 +142,27 @@ def _advice(
         advice.append(f"the model expects {spec.gsd_m:.2g} m per pixel: predict with --resample")
         best = resampled
     if out_of_domain(spec.expected_iou, best.value):
-        seldom = " (or the scene has hardly a building)" if best.building_share < 0.01 else ""
+        seldom = " (or the scene has hardly any buildings)" if best.building_share < 0.01 else ""
         advice += [
             f"out of domain: expect a notable loss of IoU{seldom}",
-            "without labels: build a bank of such scenes with `rhm bank build` and train with "
+            "without labels: build a bank of similar scenes with `rhm bank build` and train with "
             "`rhm train --bank`",
-            "with a few labelled chips: `rhm adapt`",
+            "with a few labelled chips: adapt the model with `rhm adapt`",
         ]
     elif len(distance) and np.mean(distance) > (FAR if spec.expected_iou is None else BEYOND):
         advice.append(
-            "its values are unlike the training imagery: build a bank of such scenes with "
-            "`rhm bank build` and train with --bank"
+            "the pixel values differ from those of the training imagery: build a bank of similar "
+            "scenes with `rhm bank build` and train with `rhm train --bank`"
         )
     elif spec.expected_iou is not None and spec.method == "none":
         advice.append(
-            "the model was trained without shifted colours, and such models are sure of "
-            "themselves anywhere: that it expects no loss says little"
+            "the model was trained without colour augmentation, and such models are overconfident "
+            "everywhere: that it expects no loss means little"
         )
     return advice
 
 
 def _spread(length: int) -> list[int]:
-    """Return where tiles begin along an axis."""
+    """Return the first pixels of the tiles along an axis."""
     count = min(_ALONG, max(1, length // _TILE))
-    return [round(each) for each in np.linspace(0, max(0, length - _TILE), count).tolist()]
+    return [round(first) for first in np.linspace(0, max(0, length - _TILE), count).tolist()]

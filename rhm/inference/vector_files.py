@@ -1,8 +1,7 @@
-"""Files of footprints: the formats of the field, each written batch by batch, whole or not at all.
+"""Vector files of footprints, written batch by batch, either completely or not at all.
 
-``FORMATS`` holds all that is known of a format. One that is added there can be chosen on the
-command line, is written and counted by predictions, shown by the viewer, and checked by
-``rhm doctor``.
+``FORMATS`` describes the formats. A format that is added there can be chosen on the command line,
+is written and counted by predictions, shown by the viewer, and checked by ``rhm doctor``.
 """
 
 import json
@@ -30,7 +29,7 @@ from rhm.errors import OutputError
 from rhm.files import atomic_path
 
 LAYER = "buildings"
-"""The layer's name in formats that have layers."""
+"""Name of the layer, in formats that have layers."""
 
 _SCHEMA = pa.schema([("score", pa.float64()), ("area_m2", pa.float64()), ("geometry", pa.binary())])
 _WRITING_FAILED = (
@@ -45,7 +44,7 @@ _WRITING_FAILED = (
 
 
 class Footprints(NamedTuple):
-    """Some buildings: (N,) polygons, scores in [0, 1] and areas in square metres."""
+    """A batch of footprints: (N,) polygons, scores in [0, 1] and areas in square metres."""
 
     polygons: NDArray[Any]
     scores: NDArray[np.float64]
@@ -56,7 +55,7 @@ def _write_by_gdal(
     reader: pa.RecordBatchReader, crs: pyproj.CRS | None, path: Path, kind: "Format"
 ) -> None:
     with warnings.catch_warnings():
-        # A scene without CRS gives footprints without CRS: known, and said where it matters.
+        # A scene without CRS gives footprints without CRS; the plan of the prediction notes it.
         warnings.filterwarnings("ignore", message="'crs' was not provided", category=UserWarning)
         pyogrio.write_arrow(
             reader,
@@ -76,20 +75,20 @@ def _count_by_gdal(path: Path) -> int:
 
 @dataclass(frozen=True)
 class Format:
-    """A format of footprints.
+    """A vector format for footprints.
 
     Attributes:
-        driver: the name that messages give it, and GDAL's of the driver that writes it.
-        begins: the bytes that every file of it begins with, after white space if there is some.
-        layer_options: that the driver is given.
-        in_degrees: whether its coordinates are longitudes and latitudes of WGS 84 by definition.
-        by_gdal: whether GDAL writes it, which then needs the driver.
-        write: writes all of a reader's footprints, in a CRS or in none, to a path; by GDAL unless
-            said otherwise.
-        date: makes a file say that it was last changed at a time, in seconds since 1970; None for
-            a format whose files say nothing of the kind.
-        count: tells how many footprints a file holds.
-        read: reads a file back.
+        driver: name in messages, and of the GDAL driver if GDAL writes the format.
+        begins: bytes that every file begins with, possibly after white space.
+        layer_options: layer options of the driver.
+        in_degrees: whether coordinates are longitudes and latitudes in WGS 84 by definition.
+        by_gdal: whether GDAL writes the format, and therefore needs the driver.
+        write: function that writes all footprints of a reader, in a CRS or None, to a path; by
+            default GDAL writes them.
+        date: function that sets the time of the last change inside a file, in seconds since 1970;
+            None for formats that do not store it.
+        count: function that returns the number of footprints in a file.
+        read: function that reads a file.
     """
 
     driver: str
@@ -106,7 +105,7 @@ class Format:
 
 
 def _date_geopackage(path: Path, modified: float) -> None:
-    # GDAL can be told the date beforehand, but then of every file of the process.
+    # GDAL could set the date itself, but only for all files of the process.
     date = datetime.fromtimestamp(modified, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE gpkg_contents SET last_change = ?", (date,))
@@ -150,7 +149,7 @@ FORMATS = {
         read=gpd.read_parquet,
     ),
 }
-"""The formats that :func:`write_footprints` knows, by the suffix of their files."""
+"""Formats that :func:`write_footprints` supports, by the suffix of their files."""
 
 
 def format_names() -> list[str]:
@@ -165,23 +164,24 @@ def write_footprints(
     *,
     modified: float = 0.0,
 ) -> int:
-    """Write footprints in the format of the path's suffix, holding one batch at a time.
+    """Write footprints to a vector file, holding one batch in memory at a time.
 
-    The file keeps the footprints' CRS, unless its format is in degrees by definition.
+    The suffix of the path determines the format. The file keeps the CRS of the footprints, unless
+    its format is in degrees by definition.
 
     Args:
-        batches: are used up.
-        crs: of the polygons, or None.
-        path: of the file.
-        modified: what a format that dates itself says, in seconds since 1970; the same footprints
-            then make the same file.
+        batches: batches of footprints, which are consumed.
+        crs: CRS of the polygons, or None.
+        path: path of the file.
+        modified: time of the last change to store in formats that have one, in seconds since 1970,
+            so that equal footprints give equal files.
 
     Returns:
-        How many there were.
+        Number of footprints.
 
     Raises:
-        OutputError: the suffix is none of ``FORMATS``, a file in degrees has no CRS to come from,
-            or the file cannot be written.
+        OutputError: the suffix is not one of ``FORMATS``, the format is in degrees but the
+            footprints have no CRS, or the file cannot be written.
     """
     path = Path(path)
     kind = check_format(path, crs)
@@ -204,10 +204,10 @@ def write_footprints(
 
 
 def check_format(path: Path, crs: Any) -> Format:
-    """Return the format of a file of footprints.
+    """Return the format of a vector file, after checking that it supports the CRS.
 
     Raises:
-        OutputError: there is none of that suffix, or it cannot hold footprints without CRS.
+        OutputError: no format has the suffix, or the format needs a CRS and there is none.
     """
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
@@ -221,13 +221,13 @@ def check_format(path: Path, crs: Any) -> Format:
 
 
 def count_footprints(path: str | os.PathLike[str]) -> int:
-    """Return how many footprints a file of :func:`write_footprints` holds."""
+    """Return the number of footprints in a file that :func:`write_footprints` wrote."""
     path = Path(path)
     return FORMATS[path.suffix.lower()].count(path)
 
 
 class _Counted:
-    """Batches that are counted, and whose error is remembered: Arrow would tell its text only."""
+    """Batches with their total and their error, of which Arrow would pass on only the text."""
 
     def __init__(self, batches: Iterable[Footprints]) -> None:
         self._batches = batches

@@ -220,7 +220,7 @@ def grouped(model: UnconstrainedFeatureModel, groups: int) -> SpherePoint:
         ConfigError: ``groups`` is not from 1 to the number of classes.
     """
     if not 1 <= groups <= model.num_classes:
-        raise ConfigError(f"groups must be from 1 to {model.num_classes}, not {groups}")
+        raise ConfigError(f"groups must be from 1 to {model.num_classes}, got {groups}")
     directions = np.zeros((groups, model.num_features))
     if groups == 1:
         directions[0, 0] = 1.0

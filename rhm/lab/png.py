@@ -1,7 +1,7 @@
-"""Figures of matplotlib as PNG files, drawn without a window.
+"""matplotlib figures as PNG files, drawn without a window.
 
-A ``Figure`` that pyplot does not know has a canvas of its own: the backend of the program that
-draws it, and its open figures, stay as they are.
+A ``Figure`` that was not created by pyplot has its own canvas, and leaves the backend and the open
+figures of the calling program unchanged.
 """
 
 import os
@@ -18,9 +18,9 @@ def saved_png(path: str | os.PathLike[str], *, width: float, height: float) -> I
     """Yield an empty figure, and write it after it has been drawn.
 
     Args:
-        path: of the file.
-        width: in inches of 150 pixels.
-        height: likewise.
+        path: path of the file.
+        width: width in inches of 150 pixels.
+        height: height in inches of 150 pixels.
 
     Raises:
         OutputError: the file cannot be written.

@@ -61,7 +61,7 @@ class UnconstrainedFeatureModel:
     def __post_init__(self) -> None:
         least = max(2, self.num_classes - 1)
         if self.num_classes < 2:
-            raise ConfigError(f"collapse needs at least 2 classes, not {self.num_classes}")
+            raise ConfigError(f"collapse needs at least 2 classes, got {self.num_classes}")
         if self.num_features < least:
             raise ConfigError(
                 f"a simplex of {self.num_classes} classes does not fit on a sphere of "
@@ -69,10 +69,10 @@ class UnconstrainedFeatureModel:
             )
         if not (math.isfinite(self.temperature) and self.temperature > 0.0):
             raise ConfigError(
-                f"temperature must be a finite number greater than 0, not {self.temperature}"
+                f"temperature must be a finite number greater than 0, got {self.temperature}"
             )
         if self.samples_per_class < 1:
-            raise ConfigError(f"samples_per_class must be at least 1, not {self.samples_per_class}")
+            raise ConfigError(f"samples_per_class must be at least 1, got {self.samples_per_class}")
 
     @property
     def num_samples(self) -> int:
@@ -191,7 +191,7 @@ def random_points(
         ConfigError: ``count`` is below 1.
     """
     if count < 1:
-        raise ConfigError(f"at least 1 start is needed, not {count}")
+        raise ConfigError(f"at least 1 start is needed, got {count}")
     width = model.num_features
     return SpherePoint(
         normalised(rng.standard_normal((count, model.num_classes, width))),
@@ -227,9 +227,9 @@ def descend(
         ValueError: the start has a different shape, or a row without a direction.
     """
     if steps < 1:
-        raise ConfigError(f"steps must be at least 1, not {steps}")
+        raise ConfigError(f"steps must be at least 1, got {steps}")
     if not tolerance > 0.0:
-        raise ConfigError(f"tolerance must be greater than 0, not {tolerance}")
+        raise ConfigError(f"tolerance must be greater than 0, got {tolerance}")
     point = start = _checked_start(model, start)
     loss, gradient, norm = _evaluate(model, point)
     length = np.full(len(loss), _FIRST_STEP)
@@ -319,7 +319,7 @@ def _checked_start(model: UnconstrainedFeatureModel, start: SpherePoint) -> Sphe
     for block, count in zip(blocks, counts, strict=True):
         if block.shape != (len(blocks[0]), count, model.num_features) or not len(block):
             raise ValueError(
-                f"starts must have shape (S, {count}, {model.num_features}), not {block.shape}"
+                f"starts must have shape (S, {count}, {model.num_features}), got {block.shape}"
             )
         if not np.isfinite(block).all() or not block.any(axis=-1).all():
             raise ValueError("a start has vectors that are zero or not finite")

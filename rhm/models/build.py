@@ -114,7 +114,7 @@ class SegmentationModel(nn.Module):
         learn_temperature: whether the temperature is trained.
 
     Attributes:
-        spec: as given.
+        spec: description of the model.
         network: module from ``segmentation_models_pytorch``.
 
     Raises:
@@ -161,7 +161,7 @@ def load_encoder_weights(model: SegmentationModel, weights: str) -> None:
 
     Args:
         model: model to change in place.
-        weights: see ``ModelConfig.weights``.
+        weights: source of the weights, as in ``ModelConfig.weights``.
 
     Raises:
         ConfigError: the weights cannot be read or downloaded, or belong to another encoder.

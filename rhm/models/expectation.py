@@ -43,8 +43,8 @@ class ExpectedIoU:
         threshold: probability from which a pixel counts as building.
 
     Attributes:
-        threshold: as given.
-        pixels: (255,) int64, number of pixels so far at each level of probability.
+        threshold: probability from which a pixel counts as building.
+        pixels: (255,) int64 number of pixels so far at each level of probability.
     """
 
     def __init__(self, threshold: float) -> None:
@@ -57,8 +57,8 @@ class ExpectedIoU:
         """Count the pixels of one part of the scene.
 
         Args:
-            probability: floating point, in [0, 1] wherever valid.
-            valid: bool, of the same shape.
+            probability: floating-point probabilities, in [0, 1] where they are valid.
+            valid: bool validity, of the same shape.
         """
         levels = np.rint(probability[valid] * np.float32(BYTE_LEVELS - 1)).astype(np.uint8)
         self.pixels += np.bincount(levels, minlength=BYTE_LEVELS)

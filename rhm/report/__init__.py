@@ -1,4 +1,4 @@
-"""The cross-domain report: scores of many runs on many domains, as one page."""
+"""The cross-domain report: scores of several runs on several domains, as one page."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ __all__ = ["write_report"]
 
 def __getattr__(name: str) -> object:
     if name == "write_report":
-        # The page's template engine is loaded when a page is written, not with the package.
+        # The template engine is imported only when a page is written.
         from rhm.report.pages import write_report
 
         return write_report

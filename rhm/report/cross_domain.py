@@ -1,8 +1,8 @@
-"""Tables across domains: pure functions from runs to the numbers that the report shows.
+"""Tables across domains: pure functions from runs to the numbers in the report.
 
-Runs that share their training domains and method are one :class:`Group`, and differ in the
-seed. A score of a group is the mean over its seeds with the standard deviation between them,
-or, with one seed, the value with its bootstrap interval.
+Runs with the same training domains and method form a :class:`Group` and differ in their seeds. The
+score of a group is the mean over its seeds with the standard deviation between them or, with one
+seed, the value with its bootstrap interval.
 """
 
 import statistics
@@ -33,14 +33,14 @@ METRICS: dict[str, Callable[[DomainScores], Interval]] = {
 
 @dataclass(frozen=True)
 class Target:
-    """A domain that runs are scored on, as it is or seen through a synthetic shift."""
+    """A domain on which runs are scored, unchanged or under a synthetic shift."""
 
     name: str
     shift: Shift | None = None
 
     @property
     def label(self) -> str:
-        """The name, with what it does not tell about the shift."""
+        """The name, with the family and seed of the shift if the name lacks them."""
         if self.shift is None:
             return self.name
         family = "" if self.shift.family in self.name else f" ({self.shift.family} shift)"
@@ -50,7 +50,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that share training domains and method; ``label`` names them among their sources."""
+    """Runs with the same training domains and method; ``label`` is unique among their sources."""
 
     sources: tuple[str, ...]
     method: str
@@ -59,7 +59,7 @@ class Group:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The seeds, one per run."""
+        """The seeds of the runs."""
         return tuple(run.scores.seed for run in self.runs)
 
 
@@ -68,11 +68,11 @@ class ScoreEstimate:
     """A score of a group.
 
     Attributes:
-        mean: over the seeds that have a value; ``None`` without any.
-        sd: sample standard deviation over seeds; ``None`` with fewer than two.
-        low: lower end of the 95 % bootstrap interval, with one seed.
-        high: upper end of it.
-        seeds: number of values.
+        mean: mean over the seeds that have a value; None without any.
+        sd: sample standard deviation over seeds; None with fewer than two.
+        low: lower end of the 95 % bootstrap interval, for one seed.
+        high: upper end of the 95 % bootstrap interval, for one seed.
+        seeds: number of seeds that have a value.
     """
 
     mean: float | None
@@ -84,7 +84,7 @@ class ScoreEstimate:
 
 @dataclass(frozen=True)
 class Cell:
-    """IoU of a group on a target; ``role`` is ``source``, ``unseen`` or ``shifted``."""
+    """The IoU of a group on a target; ``role`` is ``source``, ``unseen`` or ``shifted``."""
 
     role: str
     iou: ScoreEstimate
@@ -92,7 +92,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class MatrixRow:
-    """A row of the matrix; ``cells`` follow the matrix's targets, ``None`` where not scored."""
+    """A row of the matrix, with one cell per target; None where the group was not scored."""
 
     sources: tuple[str, ...]
     method: str
@@ -102,7 +102,7 @@ class MatrixRow:
 
 @dataclass(frozen=True)
 class Matrix:
-    """IoU by what was trained (rows) and what was scored (columns)."""
+    """The IoU by group of runs (rows) and scored domain (columns)."""
 
     targets: tuple[Target, ...]
     rows: tuple[MatrixRow, ...]
@@ -110,7 +110,7 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Difference:
-    """How a method differs from the baseline on a target, seed by seed."""
+    """The difference between a method and the baseline on a target, seed by seed."""
 
     sources: tuple[str, ...]
     method: str
@@ -124,7 +124,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Rank:
-    """Mean IoU of one group over the targets of a ranking."""
+    """The mean IoU of a group over the targets of a ranking."""
 
     method: str
     iou: ScoreEstimate
@@ -132,7 +132,7 @@ class Rank:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Groups of the same sources, best first, over the targets that all of them have scores of."""
+    """Groups with the same sources, best first, over the targets on which all have scores."""
 
     sources: tuple[str, ...]
     role: str
@@ -142,7 +142,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """All scores of a group (or of a single run) on a target, by the names of ``METRICS``."""
+    """All scores of a group, or of a single run, on a target, by their names in ``METRICS``."""
 
     target: Target
     role: str
@@ -155,10 +155,13 @@ class ScoreRow:
 
 
 def group_runs(runs: Iterable[EvaluatedRun]) -> tuple[Group, ...]:
-    """Group runs by training domains and method, the baseline first.
+    """Group runs by training domains and method, with the baseline first.
 
-    Two runs of one group with the same seed cannot be told apart as seeds: such a group is
-    taken apart, and its runs are labelled with their names.
+    If two runs of a group have the same seed, the group is split into single runs, which are
+    labelled with their names.
+
+    Raises:
+        ConfigError: a run is given twice.
     """
     ordered = sorted(runs, key=_order)
     groups = []
@@ -177,7 +180,7 @@ def group_runs(runs: Iterable[EvaluatedRun]) -> tuple[Group, ...]:
 
 
 def targets_of(runs: Iterable[EvaluatedRun]) -> tuple[Target, ...]:
-    """Every scored domain once: training domains, then unseen ones, then synthetic shifts."""
+    """Return all scored domains: training domains, then unseen domains, then synthetic shifts."""
     places: dict[Target, int] = {}
     for run in runs:
         for domain in run.scores.domains:
@@ -188,24 +191,24 @@ def targets_of(runs: Iterable[EvaluatedRun]) -> tuple[Target, ...]:
 
 
 def target_of(domain: DomainScores) -> Target:
-    """The domain's name and shift."""
+    """Return the name and the shift of a scored domain."""
     return Target(domain.name, domain.shift)
 
 
 def role_of(domain: DomainScores) -> str:
-    """``shifted`` under a synthetic shift; else ``source`` if trained on, ``unseen`` if not."""
+    """Return ``shifted`` under a synthetic shift, else ``source`` or ``unseen``."""
     if domain.shift is not None:
         return "shifted"
     return "source" if domain.role == "source" else "unseen"
 
 
 def find_domain(run: EvaluatedRun, target: Target) -> DomainScores | None:
-    """The run's scores on a target, if it has any."""
+    """Return the scores of a run on a target, or None."""
     return next((d for d in run.scores.domains if target_of(d) == target), None)
 
 
 def estimate(intervals: Sequence[Interval]) -> ScoreEstimate:
-    """Mean and sample standard deviation over seeds, or one seed's value and interval."""
+    """Return mean and standard deviation over seeds, or value and interval of a single seed."""
     known = [(i.value, i.low, i.high) for i in intervals if i.value is not None]
     if not known:
         return ScoreEstimate(None, None, None, None, 0)
@@ -218,7 +221,7 @@ def estimate(intervals: Sequence[Interval]) -> ScoreEstimate:
 
 
 def matrix(groups: Sequence[Group], targets: tuple[Target, ...]) -> Matrix:
-    """Source by target matrix of pixel IoU."""
+    """Return the matrix of pixel IoU by group and target."""
     rows = []
     for group in groups:
         found = [_domains(group, target) for target in targets]
@@ -233,9 +236,9 @@ def matrix(groups: Sequence[Group], targets: tuple[Target, ...]) -> Matrix:
 
 
 def rankings(groups: Sequence[Group], targets: tuple[Target, ...]) -> tuple[Ranking, ...]:
-    """Rank the groups of the same sources by mean IoU, for each role of the targets.
+    """Rank the groups with the same sources by mean IoU, separately for each role of the targets.
 
-    Only targets on which every run of these sources has an IoU count, so that all means are
+    Only targets on which all runs of these sources have an IoU are included, so that all means are
     over the same domains.
     """
     result = []
@@ -256,13 +259,13 @@ def rankings(groups: Sequence[Group], targets: tuple[Target, ...]) -> tuple[Rank
 def method_differences(
     groups: Sequence[Group], targets: tuple[Target, ...], metric: str, baseline: str = BASELINE
 ) -> tuple[Difference, ...]:
-    """Differences of every method to the baseline trained on the same sources, paired by seed.
+    """Return the differences between methods and the baseline with the same sources and seed.
 
     Args:
-        groups: as :func:`group_runs` returns them.
-        targets: the domains to compare on.
-        metric: a name in ``METRICS``.
-        baseline: the method's name that the others are compared with.
+        groups: groups from :func:`group_runs`.
+        targets: domains on which to compare.
+        metric: name of the score in ``METRICS``.
+        baseline: name of the method with which the others are compared.
     """
     result = []
     for sources, rivals in _by_sources(groups):
@@ -285,7 +288,7 @@ def method_differences(
 
 
 def score_rows(groups: Sequence[Group], targets: tuple[Target, ...]) -> tuple[ScoreRow, ...]:
-    """All scores, by target and then by group."""
+    """Return all scores, by target and then by group."""
     rows = []
     for target in targets:
         for group in groups:
@@ -313,7 +316,7 @@ def score_rows(groups: Sequence[Group], targets: tuple[Target, ...]) -> tuple[Sc
 
 
 def single_runs(groups: Sequence[Group]) -> tuple[Group, ...]:
-    """The same groups with one run each, labelled with method and seed."""
+    """Return the runs of groups as groups of their own, labelled with the names of the runs."""
     return tuple(
         Group(group.sources, group.method, run.scores.run, (run,))
         for group in groups

@@ -1,7 +1,7 @@
-"""Diagnostics: what lies behind the scores, as tables of points.
+"""Diagnostics behind the scores, as tables of points.
 
-Reliability curves, histograms against the training domains', training curves, and the tiles
-for the gallery.
+They are reliability curves, histograms compared with those of the training domains, training
+curves, and the tiles of the gallery.
 """
 
 import statistics
@@ -29,7 +29,7 @@ _CURVE_POINTS = 200
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Pixels of similar probability: mean probability and share that are building."""
+    """Pixels of similar probability: mean probability, and share of building pixels."""
 
     confidence: float
     frequency: float
@@ -38,7 +38,7 @@ class ReliabilityBin:
 
 @dataclass(frozen=True)
 class Reliability:
-    """Calibration of a group on a target, its seeds' pixels pooled."""
+    """The calibration of a group on a target, over the pixels of all seeds."""
 
     sources: tuple[str, ...]
     method: str
@@ -48,11 +48,15 @@ class Reliability:
 
 @dataclass(frozen=True)
 class BandHistogram:
-    """One band: shares of 256 levels, and levels at 5, 50, 95 % as shares of the value range.
+    """The histogram of a band, compared with that of the nearest training domain.
 
-    ``source`` is the histogram of the nearest training domain, ``None`` if the model does not
-    know it; ``distance`` the 1-Wasserstein distance to it. ``matched`` is the source's after
-    matching to this one, and ``matched_distance`` what is then left.
+    Attributes:
+        histogram: share of pixels at each of 256 levels.
+        source: histogram of the nearest training domain; None if the model does not record it.
+        distance: 1-Wasserstein distance between the two, as a share of the value range.
+        matched: histogram of the training domain after matching to this one.
+        matched_distance: distance that remains after matching.
+        quantiles: levels at 5, 50 and 95 % of the pixels, as shares of the value range.
     """
 
     histogram: tuple[float, ...]
@@ -65,7 +69,7 @@ class BandHistogram:
 
 @dataclass(frozen=True)
 class DomainHistogram:
-    """A target's bands against the nearest of the domains that a model was trained on."""
+    """The bands of a target, compared with those of the nearest training domain of a model."""
 
     sources: tuple[str, ...]
     target: Target
@@ -76,7 +80,7 @@ class DomainHistogram:
 
 @dataclass(frozen=True)
 class TrainingCurve:
-    """A run's training loss and validation IoU; long curves thinned by block means."""
+    """The training loss and validation IoU of a run; long curves are thinned by block means."""
 
     sources: tuple[str, ...]
     method: str
@@ -92,7 +96,7 @@ class TrainingCurve:
 
 @dataclass(frozen=True)
 class RunCost:
-    """What a run's training took."""
+    """The cost of training a run."""
 
     sources: tuple[str, ...]
     method: str
@@ -103,7 +107,7 @@ class RunCost:
 
 @dataclass(frozen=True)
 class GalleryView:
-    """A tile as one run saw it."""
+    """The prediction of a tile by one run."""
 
     method: str
     run: EvaluatedRun
@@ -112,7 +116,7 @@ class GalleryView:
 
 @dataclass(frozen=True)
 class GalleryTile:
-    """A tile in the gallery, seen by one run or by two."""
+    """A tile in the gallery, as predicted by one or two runs."""
 
     target: Target
     name: str
@@ -121,7 +125,7 @@ class GalleryTile:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Tiles of the best method's run and of the run it is compared with, for the same sources."""
+    """The tiles of the best method and of the method it is compared with, for the same sources."""
 
     sources: tuple[str, ...]
     methods: tuple[str, ...]
@@ -129,7 +133,7 @@ class Gallery:
 
 
 def reliability(groups: Sequence[Group], targets: tuple[Target, ...]) -> tuple[Reliability, ...]:
-    """Reliability curves by target and group; bins with the same edges are pooled over seeds."""
+    """Return reliability curves by target and group; equal bins are pooled over seeds."""
     curves = []
     for target in targets:
         for group in groups:
@@ -147,7 +151,10 @@ def reliability(groups: Sequence[Group], targets: tuple[Target, ...]) -> tuple[R
 
 
 def histograms(groups: Sequence[Group], targets: tuple[Target, ...]) -> tuple[DomainHistogram, ...]:
-    """Histograms of every target against the nearest source's, from the first run that has them."""
+    """Return the histograms of all targets, each from the first run that has it.
+
+    Every histogram is compared with that of the nearest training domain.
+    """
     result = []
     for sources in dict.fromkeys(group.sources for group in groups):
         runs = [run for group in groups if group.sources == sources for run in group.runs]
@@ -175,7 +182,7 @@ def _band(
     histogram: tuple[float, ...], source: tuple[float, ...] | None, distance: float | None
 ) -> BandHistogram:
     after, left = None, None
-    # Shares that add up to nothing are of a band without a pixel.
+    # The shares of a band without pixels add up to zero.
     if source and sum(source) > 0 and sum(histogram) > 0:
         after = matched_shares(source, histogram)
         left = float(share_distance(after, histogram))
@@ -183,7 +190,7 @@ def _band(
 
 
 def training_curves(groups: Sequence[Group]) -> tuple[TrainingCurve, ...]:
-    """The training curves of the runs that have a log."""
+    """Return the training curves of the runs that have a log."""
     curves = []
     for group in groups:
         for run in group.runs:
@@ -209,7 +216,7 @@ def training_curves(groups: Sequence[Group]) -> tuple[TrainingCurve, ...]:
 
 
 def costs(groups: Sequence[Group]) -> tuple[RunCost, ...]:
-    """What training took, of the runs that say so."""
+    """Return the cost of training for the runs that recorded it."""
     return tuple(
         RunCost(group.sources, group.label, run.scores.run, run.scores.seed, run.cost)
         for group in groups
@@ -221,10 +228,11 @@ def costs(groups: Sequence[Group]) -> tuple[RunCost, ...]:
 def galleries(
     groups: Sequence[Group], rankings: Sequence[Ranking], targets: tuple[Target, ...]
 ) -> tuple[Gallery, ...]:
-    """For each set of sources, tiles of the best method beside the baseline's, or the next best's.
+    """Return, for each set of sources, the tiles of the best method and of the baseline.
 
-    The best method is the one ranked first on unseen domains (else on shifts, else on its own);
-    of each method the run with the lowest common seed is shown.
+    The best method is the one that is ranked first on unseen domains, otherwise on shifts,
+    otherwise on its own domains. If it is the baseline itself, it is compared with the next best
+    method. The run with the lowest common seed represents a method.
     """
     result = []
     for sources in dict.fromkeys(group.sources for group in groups):
@@ -250,7 +258,7 @@ def _pool(points: list[tuple[float, float, int]]) -> ReliabilityBin:
 
 
 def _nearest(histogram: Shares, sources: Mapping[str, Shares]) -> str | None:
-    """The training domain at the least 1-Wasserstein distance, mean over bands."""
+    """Return the training domain with the smallest 1-Wasserstein distance, averaged over bands."""
 
     def distance(name: str) -> float:
         return float(share_distance(histogram, sources[name]).mean())
@@ -259,7 +267,7 @@ def _nearest(histogram: Shares, sources: Mapping[str, Shares]) -> str | None:
 
 
 def _quantiles(histogram: tuple[float, ...]) -> tuple[float, float, float]:
-    """Lowest levels at which the cumulative share reaches 5, 50 and 95 %, in [0, 1]."""
+    """Return the lowest levels, in [0, 1], at which the cumulative share reaches 5, 50 and 95 %."""
     cumulative = list(accumulate(histogram))
     low, median, high = (
         next(level for level, share in enumerate(cumulative) if share >= q * cumulative[-1])
@@ -270,7 +278,7 @@ def _quantiles(histogram: tuple[float, ...]) -> tuple[float, float, float]:
 
 
 def _thin(points: tuple[tuple[int, float], ...]) -> Points:
-    """At most ``_CURVE_POINTS`` points, each the mean of a block of neighbours."""
+    """Return at most ``_CURVE_POINTS`` points, which are means of blocks of neighbours."""
     block = -(-len(points) // _CURVE_POINTS) or 1
     blocks = [points[start : start + block] for start in range(0, len(points), block)]
     return tuple(
@@ -291,7 +299,10 @@ def _compared(
 
 
 def _tiles(labels: tuple[str, ...], runs: list[EvaluatedRun], target: Target) -> list[GalleryTile]:
-    """The first run's examples with the second's view of the same tile, then the second's rest."""
+    """Return the examples of the first run, then those that only the second run has.
+
+    Tiles that both runs show have both views.
+    """
     tiles: dict[tuple[str, int, int], list[GalleryView]] = {}
     for label, run in zip(labels, runs, strict=True):
         domain = find_domain(run, target)

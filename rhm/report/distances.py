@@ -1,14 +1,14 @@
-"""Distances: what says, without labels, how much is lost in a domain?
+"""Distances: measures that indicate the loss of IoU in a domain without labels.
 
-Two measures of a domain that a model was not trained on are held against what it loses there:
+Two measures of an unseen domain are compared with the loss of IoU there:
 
-- the 1-Wasserstein distance of its histogram to the nearest training domain's;
-- the loss that the model itself expects. Were its probabilities p true, of the pixels it calls
-  building the sum of p would be, and the sum of p of all others would be missed: their ratio is an
-  expected IoU, and how far it falls from home to here is the analogue for IoU of the difference of
-  confidences (Guillory et al., Predicting with Confidence on Unseen Distributions, ICCV 2021).
+- the 1-Wasserstein distance between its histogram and that of the nearest training domain;
+- the loss that the model itself expects: the decrease of its expected IoU
+  (``rhm.models.expectation``) from its training domains to this domain. It is the analogue for IoU
+  of the difference of confidences (Guillory et al., Predicting with Confidence on Unseen
+  Distributions, ICCV 2021).
 
-Loss compares a model with itself, so that models of unequal strength can be put in one table.
+The loss compares a model with itself, so that models of unequal strength fit into one table.
 """
 
 import statistics
@@ -24,20 +24,22 @@ from rhm.report.cross_domain import Group, Target, find_domain, role_of
 from rhm.report.runs import EvaluatedRun
 
 FEWEST = 4
-"""Domains below which a rank correlation says nothing."""
+"""Minimum number of domains for a rank correlation."""
 
 
 @dataclass(frozen=True)
 class DistanceLoss:
-    """A group on a domain it was not trained on: means over its seeds.
+    """Distance and loss of a group on an unseen domain, as means over its seeds.
 
     Attributes:
-        sources: that the group was trained on.
-        method: the group's label.
-        target: that it was scored on.
-        distance: of the histograms, mean over bands, as a share of the value range.
-        expected_loss: expected IoU on its own domains less that here; no labels are looked at.
-        loss: IoU on its own domains less the IoU here.
+        sources: training domains of the group.
+        method: label of the group.
+        target: unseen domain.
+        distance: distance between the histograms, averaged over bands, as a share of the value
+            range.
+        expected_loss: expected IoU on the training domains minus that on the target, which needs
+            no labels.
+        loss: IoU on the training domains minus the IoU on the target.
     """
 
     sources: tuple[str, ...]
@@ -50,9 +52,9 @@ class DistanceLoss:
 
 @dataclass(frozen=True)
 class RankCorrelation:
-    """Spearman's rank correlation of both measures with the loss, over a method's domains.
+    """Spearman's rank correlations of both measures with the loss, over the domains of a method.
 
-    They are None where there are too few domains, or all are equal.
+    They are None if there are too few domains, or all values are equal.
     """
 
     method: str
@@ -64,11 +66,11 @@ class RankCorrelation:
 def distance_losses(
     groups: Sequence[Group], targets: tuple[Target, ...]
 ) -> tuple[DistanceLoss, ...]:
-    """Both measures and the loss by group and unseen domain, where all are known."""
+    """Return both measures and the loss by group and unseen domain, where all are known."""
     rows = []
     for group in groups:
         for target in targets:
-            found = [each for run in group.runs if (each := _measured(run, target))]
+            found = [known for run in group.runs if (known := _measured(run, target))]
             if found:
                 distance, expected, loss = map(statistics.fmean, zip(*found, strict=True))
                 rows.append(
@@ -78,7 +80,7 @@ def distance_losses(
 
 
 def rank_correlations(rows: Sequence[DistanceLoss]) -> tuple[RankCorrelation, ...]:
-    """Spearman's correlation for every method, over all its sources and targets."""
+    """Return Spearman's correlations for every method, over all its sources and targets."""
     result = []
     for method in dict.fromkeys(row.method for row in rows):
         same = [row for row in rows if row.method == method]
@@ -95,9 +97,10 @@ def rank_correlations(rows: Sequence[DistanceLoss]) -> tuple[RankCorrelation, ..
 
 
 def expected_iou(levels: Levels, threshold: float) -> float | None:
-    """The IoU that a model's probabilities promise; None where they promise no building.
+    """Return the expected IoU of a model, or None if its probabilities imply no building.
 
-    A level is taken at its middle, and called building if its lower end is at the threshold.
+    The pixels of a level count with its middle, and as building if its lower end reaches the
+    threshold.
     """
     lower = np.arange(len(levels.pixels)) / len(levels.pixels)
     pixels = np.asarray(levels.pixels)
@@ -106,7 +109,7 @@ def expected_iou(levels: Levels, threshold: float) -> float | None:
 
 
 def _measured(run: EvaluatedRun, target: Target) -> tuple[float, float, float] | None:
-    """Distance, expected loss and loss of a run on an unseen domain."""
+    """Return distance, expected loss and loss of a run on an unseen domain, or None."""
     domain = find_domain(run, target)
     if domain is None or role_of(domain) != "unseen":
         return None
@@ -120,7 +123,7 @@ def _measured(run: EvaluatedRun, target: Target) -> tuple[float, float, float] |
 
 
 def _scored(run: EvaluatedRun, domains: Sequence[DomainScores]) -> tuple[float, float] | None:
-    """Mean expected IoU and IoU of the domains that have both."""
+    """Return the mean expected IoU and the mean IoU of the domains that have both."""
     pairs = [
         (expected, domain.pixel.iou.value)
         for domain in domains

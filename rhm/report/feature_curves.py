@@ -1,6 +1,6 @@
-"""Features while training: collapse over the steps, separation over the stages at the end.
+"""Features during training: collapse over the steps, and separation over the stages at the end.
 
-They are there for runs that recorded their features (``analysis.every`` in the configuration).
+Only runs that recorded their features (``analysis.every`` in the configuration) have these curves.
 """
 
 from collections.abc import Sequence
@@ -23,10 +23,10 @@ class FeatureCurve:
     """One quantity of one run.
 
     Attributes:
-        sources: that the run was trained on.
-        method: its group's label.
-        run: its name.
-        seed: its seed.
+        sources: training domains of the run.
+        method: label of the group of the run.
+        run: name of the run.
+        seed: seed of the run.
         quantity: ``nc1`` to ``nc3``, ``compression`` or ``discrimination``.
         stages: names of the stages; empty for a quantity over steps.
         points: (step, value), or (number of the stage from 0, value at the last record).
@@ -42,7 +42,7 @@ class FeatureCurve:
 
 
 def feature_curves(groups: Sequence[Group]) -> tuple[FeatureCurve, ...]:
-    """The curves of the runs that recorded their features, by quantity, then by run."""
+    """Return the curves of the runs that recorded their features, by quantity, then by run."""
     runs = [(group, run) for group in groups for run in group.runs]
     curves = []
     for quantity in (*_COLLAPSE, *_SEPARATION):
@@ -55,7 +55,7 @@ def feature_curves(groups: Sequence[Group]) -> tuple[FeatureCurve, ...]:
 
 
 def feature_panels(curves: Sequence[FeatureCurve], styles: dict[str, str]) -> tuple[Panel, ...]:
-    """A panel for every quantity of runs of the same sources, a line for every run."""
+    """Return a chart for every quantity, with a line for every run; all have the same sources."""
     panels = []
     for quantity, title in (_COLLAPSE | _SEPARATION).items():
         lines = [curve for curve in curves if curve.quantity == quantity]

@@ -24,22 +24,22 @@ def write_report(runs: Sequence[Path], destination: Path) -> Path:
     """Write the cross-domain report of evaluated runs.
 
     Args:
-        runs: run folders with ``evaluation/scores.json`` in each.
-        destination: the HTML page. All numbers it shows are written beside it, under the same
-            name with the suffix ``.json``. Equal input gives equal files.
+        runs: folders of runs that contain ``evaluation/scores.json``.
+        destination: path of the HTML page. All numbers on it are also written beside it, under the
+            same name with the suffix ``.json``. Equal input gives equal files.
 
     Returns:
-        The page's path.
+        Path of the page.
 
     Raises:
-        ConfigError: no runs are given, one has no or malformed scores, or an example's image
-            is missing, not a PNG, or outside the run's evaluation folder.
+        ConfigError: no runs are given, the scores of a run are missing or malformed, or the
+            picture of an example is missing, not a PNG, or outside the evaluation folder.
         OutputError: the files cannot be written.
     """
     destination = Path(destination)
     numbers = destination.with_suffix(".json")
     if numbers == destination:
-        raise ConfigError(f"{destination} is where the numbers go: name the page with .html")
+        raise ConfigError(f"{destination} is the file for the numbers: end the page with .html")
     if not runs:
         raise ConfigError("no runs given: name at least one run folder")
     folders = list(dict.fromkeys(Path(run).resolve() for run in runs))
@@ -51,18 +51,18 @@ def write_report(runs: Sequence[Path], destination: Path) -> Path:
 
 
 def document(sections: Sequence[Section]) -> dict[str, Any]:
-    """The report's numbers as plain values for JSON; pictures and outlines are left out."""
+    """Return the numbers of the report as JSON-ready values, without pictures and outlines."""
     numbers: dict[str, Any] = {"format": FORMAT}
     for section in sections:
         numbers |= section.numbers
-    # These two have always been the last of the file, wherever they stand on the page.
+    # For compatibility, these two are the last in the file, wherever they are on the page.
     for name in ("matrix", "gallery"):
         numbers[name] = numbers.pop(name)
     return numbers
 
 
 def environment() -> Environment:
-    """The templates of pages: everything is escaped, and what is missing is an error."""
+    """Return the environment of the templates, which escapes all text and allows no gaps."""
     templates = Environment(
         loader=PackageLoader("rhm.report"),
         autoescape=True,
@@ -75,16 +75,16 @@ def environment() -> Environment:
 
 
 def script_hash(script: str) -> str:
-    """The source expression by which a page's Content-Security-Policy allows one script only."""
+    """Return the source expression that allows only this script in a Content-Security-Policy."""
     digest = hashlib.sha256(script.encode("utf-8")).digest()
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
 def render(sections: Sequence[Section], numbers_name: str) -> str:
-    """The page, as HTML that needs nothing beside itself.
+    """Return the page as self-contained HTML.
 
     Args:
-        sections: in the order of the page.
+        sections: sections in the order of the page.
         numbers_name: name of the file with the numbers.
     """
     templates = environment()

@@ -1,4 +1,4 @@
-"""The charts of the cross-domain report: each from a table of it to a panel of ``svg``."""
+"""The charts of the cross-domain report: functions from its tables to panels of ``svg``."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ _LABEL_LENGTH = 19
 
 
 def series_styles(methods: Sequence[str]) -> dict[str, str]:
-    """A style class per method: neutral for the baseline, a colour for each other one."""
+    """Return a style class for each method: neutral for the baseline, a colour for the others."""
     others = [method for method in dict.fromkeys(methods) if method != BASELINE]
     styles = {method: f"s{index % SERIES}" for index, method in enumerate(others)}
     for index, method in enumerate(others):
@@ -26,7 +26,7 @@ def series_styles(methods: Sequence[str]) -> dict[str, str]:
 
 
 def reliability_panel(curves: Sequence[Reliability], styles: dict[str, str]) -> Panel:
-    """Share of building pixels against predicted probability, one line per method."""
+    """Return a chart of the share of building pixels over probability, one line per method."""
     axes = Axes((40, 24, 268, 194), (0.0, 1.0), (0.0, 1.0))
     marks, texts = frame(axes, "predicted probability", "share that is building")
     marks.append(Mark(axes.path(((0.0, 0.0), (1.0, 1.0))), "diagonal"))
@@ -40,7 +40,7 @@ def reliability_panel(curves: Sequence[Reliability], styles: dict[str, str]) -> 
 
 
 def precision_recall_panel(curves: Sequence[PrecisionRecall], styles: dict[str, str]) -> Panel:
-    """Precision against recall, one line per method; dots where chance would be."""
+    """Return a chart of precision over recall, one line per method; a dotted line is chance."""
     axes = Axes((40, 24, 268, 194), (0.0, 1.0), (0.0, 1.0))
     marks, texts = frame(axes, "recall", "precision")
     chance = curves[0].buildings
@@ -54,9 +54,9 @@ def precision_recall_panel(curves: Sequence[PrecisionRecall], styles: dict[str, 
 
 
 def distance_panels(rows: Sequence[DistanceLoss], styles: dict[str, str]) -> tuple[Panel, ...]:
-    """Loss of IoU over the histogram distance, and over the loss that the models expect.
+    """Return charts of the loss of IoU over the histogram distance and over the expected loss.
 
-    A dot is a group on an unseen domain, in its method's colour.
+    A dot is a group on an unseen domain, in the colour of its method.
     """
     losses = padded((0.0, *(row.loss for row in rows)))
     panels = []
@@ -76,10 +76,10 @@ def distance_panels(rows: Sequence[DistanceLoss], styles: dict[str, str]) -> tup
 
 
 def histogram_panel(band: BandHistogram, number: int, label: str) -> Panel:
-    """A band's histogram as an area, the training domain's as lines, before and after matching.
+    """Return a chart of a band's histogram (area) and that of the training domain (lines).
 
-    The height is that of the highest inner bar of the two: bars of saturated pixels at either
-    end may be cut.
+    The training domain is drawn before and after matching. The highest inner bar determines the
+    height, so that bars of saturated pixels at the ends may be cut off.
     """
     ours = _coarse(band.histogram)
     source = _coarse(band.source) if band.source else ()
@@ -110,7 +110,7 @@ def histogram_panel(band: BandHistogram, number: int, label: str) -> Panel:
 def curve_panels(
     curves: Sequence[TrainingCurve], styles: dict[str, str]
 ) -> tuple[tuple[str, Panel], ...]:
-    """Training loss and validation IoU over steps, one line per run; those that exist."""
+    """Return the existing charts of training loss and validation IoU, one line per run."""
     panels = []
     for title, field in (("Training loss", "train_loss"), ("Validation IoU", "val_iou")):
         lines: list[tuple[TrainingCurve, Points]] = [
@@ -135,7 +135,7 @@ def curve_panels(
 def difference_panel(
     differences: Sequence[Difference], style: str, limits: tuple[float, float]
 ) -> Panel:
-    """Bars of one method's mean difference per domain, with a dot for every seed."""
+    """Return a bar chart of a method's mean difference per domain, with a dot for every seed."""
     bottom = 6 + _BAR_HEIGHT * len(differences)
     axes = Axes((136, 6, 296, bottom), limits, (0.0, 1.0))
     zero = axes.x(0.0)
@@ -163,7 +163,7 @@ def difference_panel(
 
 
 def difference_limits(differences: Sequence[Difference]) -> tuple[float, float]:
-    """A common range of values with room around zero and around every seed's difference."""
+    """Return a common range of values that includes zero and the differences of all seeds."""
     values = [value for difference in differences for value in difference.by_seed]
     low, high = min(*values, 0.0), max(*values, 0.0)
     pad = max((high - low) * 0.06, 0.005)
@@ -171,7 +171,7 @@ def difference_limits(differences: Sequence[Difference]) -> tuple[float, float]:
 
 
 def outlines(polygons: Sequence[Polygon], example: Example) -> str:
-    """Polygons as one SVG path in the picture's pixels, kept within its surroundings."""
+    """Return polygons as one SVG path in pixels of a picture, clipped to its surroundings."""
     parts = []
     for ring in (ring for polygon in polygons for ring in polygon):
         if len(ring) < 3:
@@ -182,7 +182,7 @@ def outlines(polygons: Sequence[Polygon], example: Example) -> str:
 
 
 def _coarse(histogram: Sequence[float]) -> list[float]:
-    """Fewer, wider bars, as shares of all pixels."""
+    """Return a histogram with fewer, wider bars, as shares of all pixels."""
     width = len(histogram) // _HISTOGRAM_BINS
     return [sum(histogram[start : start + width]) for start in range(0, len(histogram), width)]
 

@@ -1,9 +1,9 @@
-"""Runs: the evaluated run folders that a report is made from.
+"""Runs: the folders of evaluated runs from which a report is made.
 
-``rhm evaluate`` leaves ``evaluation/scores.json`` in a run folder. :func:`load_run` reads it,
-with the run's training log, cost and configuration beside it, into frozen values. Everything read
-is treated as foreign: types are checked, names are kept printable, and no image outside the
-evaluation folder is touched.
+``rhm evaluate`` writes ``evaluation/scores.json`` to the folder of a run. :func:`load_run` reads it
+together with the training log, the cost and the configuration of the run. The files are not
+trusted: types are checked, names are made printable, and no image outside the evaluation folder is
+read.
 """
 
 import base64
@@ -24,7 +24,7 @@ _WEBP_QUALITY = 85
 
 @dataclass(frozen=True)
 class EvaluatedRun:
-    """An evaluated run: folder, scores, training log, configuration (as text) and cost."""
+    """An evaluated run: its folder, scores, training log, configuration (as text) and cost."""
 
     folder: Path
     scores: Scores
@@ -34,15 +34,15 @@ class EvaluatedRun:
 
 
 def load_run(folder: Path) -> EvaluatedRun:
-    """Read an evaluated run folder.
+    """Read an evaluated run.
 
     Args:
-        folder: holds ``evaluation/scores.json`` and, optionally, ``metrics.csv``,
+        folder: folder with ``evaluation/scores.json`` and, optionally, ``metrics.csv``,
             ``config.yaml`` and ``cost.json``.
 
     Raises:
-        ConfigError: the folder has no scores, a file of it is malformed, or an example's image
-            lies outside the evaluation folder.
+        ConfigError: the folder has no scores, one of its files is malformed, or the picture of an
+            example lies outside the evaluation folder.
     """
     folder = Path(folder)
     scores = read_scores(folder / "evaluation")
@@ -57,17 +57,17 @@ def load_run(folder: Path) -> EvaluatedRun:
 
 
 def read_image(folder: Path, example: Example) -> str:
-    """Return an example's picture as base64 of a WebP file, a tenth of the PNG that it lies in.
+    """Return the picture of an example as a base64 WebP file, a tenth of the size of the PNG.
 
     Raises:
-        ConfigError: the image is missing, is not a PNG that can be read, is larger than the scores
-            say, or lies outside the evaluation folder.
+        ConfigError: the picture is missing, is not a readable PNG, has another size than the
+            scores say, or lies outside the evaluation folder.
     """
     path = _image_path(folder, example)
     if not path.is_file():
         raise ConfigError(f"{path} is missing: run `rhm evaluate` on {folder} again")
     data = path.read_bytes()
-    # Sizes stand at a fixed place of a PNG: one that claims to be huge is not unpacked.
+    # The size is at a fixed position in a PNG file, so huge images need not be unpacked.
     size = tuple(int.from_bytes(data[start : start + 4], "big") for start in (16, 20))
     fits = data.startswith(_PNG_SIGNATURE) and size == (example.width, example.height)
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if fits else None

@@ -1,4 +1,4 @@
-"""A section of the page: what it is made of, and what it yields."""
+"""A section of the page: its input and its content."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What every section is made of: runs in groups, the domains they were scored on, and ranks."""
+    """The input of every section: groups of runs, the domains they were scored on, and rankings."""
 
     groups: tuple[Group, ...]
     targets: tuple[Target, ...]
@@ -34,17 +34,17 @@ class Comparison:
 
     @cached_property
     def styles(self) -> dict[str, str]:
-        """The style class in which each method is drawn."""
+        """Style class of each method."""
         return series_styles([group.label for group in self.groups])
 
     @property
     def legend(self) -> list[tuple[str, str]]:
-        """The methods with the style classes of their lines, for the macro ``legend``."""
+        """Methods with the style classes of their lines, for the macro ``legend``."""
         return [(method, f"line {style}") for method, style in self.styles.items()]
 
     @property
     def several_sources(self) -> bool:
-        """Whether runs were trained on different domains, so that rows must say on which."""
+        """Whether runs were trained on different domains, so that rows must name them."""
         return len({group.sources for group in self.groups}) > 1
 
 
@@ -53,17 +53,16 @@ class Section:
     """A section of the page and its part of the numbers.
 
     Attributes:
-        anchor: identifier of the section, to which the navigation leads.
-        title: in the navigation.
-        heading: above the section.
-        fragment: Jinja source of what stands below the heading. It sees ``view`` and what it
-            imports: charts and legends from ``charts.html``, parts of tables from
-            ``tables.html``. A long one includes a file of ``templates/sections``.
-        view: values by name.
-        numbers: the section's part of ``report.json``, ready for JSON. The names are those of no
-            other section.
-        script: Jinja source of the JavaScript that the section needs, if any.
-        shown: whether the runs have anything to show; numbers are written in either case.
+        anchor: identifier of the section, to which the navigation links.
+        title: title in the navigation.
+        heading: heading of the section.
+        fragment: Jinja source of the content below the heading. It can use the values in ``view``
+            and its imports: charts and legends from ``charts.html``, parts of tables from
+            ``tables.html``. A long fragment includes a file in ``templates/sections``.
+        view: values for the fragment, by name.
+        numbers: JSON-ready part of ``report.json``, with names that no other section uses.
+        script: Jinja source of the JavaScript of the section, if any.
+        shown: whether there is anything to show; the numbers are written in any case.
     """
 
     anchor: str
@@ -77,5 +76,5 @@ class Section:
 
 
 def plain_rows(rows: "Iterable[DataclassInstance]") -> list[dict[str, Any]]:
-    """Return the rows of a table ready for JSON."""
+    """Return the rows of a table as JSON-ready values."""
     return [asdict(row) for row in rows]

@@ -1,8 +1,8 @@
-"""Charts as plain geometry: what ``templates/charts.html`` draws as inline SVG.
+"""Charts as plain geometry, which ``templates/charts.html`` draws as inline SVG.
 
-Charts are small panels of fixed width, so that their text keeps its size on a phone; colours
-are classes of the page's style sheet, so that they follow light and dark. Nothing has an
-identifier, so that any number of charts fits on one page, and equal numbers give equal text.
+Charts are small panels of fixed width, so that their text keeps its size on a phone. Their colours
+are classes of the style sheet of the page, so that they follow its light or dark mode. No element
+has an identifier, so that a page can have any number of charts, and equal numbers give equal text.
 """
 
 import math
@@ -18,7 +18,7 @@ Ticks = Sequence[tuple[float, str]]
 
 @dataclass(frozen=True)
 class Mark:
-    """A path in pixels with the style class that draws it and the text of its tooltip."""
+    """A path in pixels, with its style class and the text of its tooltip."""
 
     path: str
     style: str
@@ -27,7 +27,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Text:
-    """A label in pixels; ``anchor`` as in SVG; ``title`` the whole text where it is cut."""
+    """A label at a position in pixels; ``title`` is the full text if it was shortened."""
 
     x: float
     y: float
@@ -38,7 +38,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Panel:
-    """A chart in pixels, y downwards; ``description`` is read out in its place."""
+    """A chart in pixels, with y downwards; screen readers read the ``description``."""
 
     width: int
     height: int
@@ -49,34 +49,34 @@ class Panel:
 
 @dataclass(frozen=True)
 class Axes:
-    """A rectangle of pixels (left, top, right, bottom) showing a rectangle of values."""
+    """A rectangle of pixels (left, top, right, bottom) that shows ranges of values."""
 
     box: tuple[float, float, float, float]
     x_range: tuple[float, float]
     y_range: tuple[float, float]
 
     def x(self, value: float) -> float:
-        """The pixel column of a value, kept inside the box."""
+        """Return the pixel column of a value, clipped to the box."""
         left, _, right, _ = self.box
         return left + (right - left) * _share(value, self.x_range)
 
     def y(self, value: float) -> float:
-        """The pixel row of a value, kept inside the box."""
+        """Return the pixel row of a value, clipped to the box."""
         _, top, _, bottom = self.box
         return bottom - (bottom - top) * _share(value, self.y_range)
 
     def path(self, points: Points) -> str:
-        """A polyline through points of values."""
+        """Return the path of a polyline through points of values."""
         pixels = (f"{self.x(x):.1f} {self.y(y):.1f}" for x, y in points)
         return "M" + "L".join(pixels)
 
     def dots(self, points: Points) -> str:
-        """Dots at points of values, for a stroke with round caps."""
+        """Return a path with dots at points of values, for a stroke with round caps."""
         return "".join(f"M{self.x(x):.1f} {self.y(y):.1f}h0" for x, y in points)
 
 
 def ticks(low: float, high: float, count: int = 4) -> Ticks:
-    """Round values from ``low`` to ``high`` (low < high) with their labels, about ``count``."""
+    """Return about ``count`` round values from ``low`` to ``high``, with their labels."""
     raw = (high - low) / count
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
@@ -96,7 +96,7 @@ def frame(
     x_ticks: Ticks | None = None,
     y_ticks: Ticks | None = None,
 ) -> tuple[list[Mark], list[Text]]:
-    """Grid lines, tick labels and names of both axes; round values by default."""
+    """Return grid lines, tick labels and names of both axes; ticks are round values by default."""
     left, top, right, bottom = axes.box
     marks, texts = [], []
     for value, label in ticks(*axes.x_range) if x_ticks is None else x_ticks:
@@ -112,7 +112,7 @@ def frame(
 
 
 def padded(values: Sequence[float]) -> tuple[float, float]:
-    """A range with room around the values, that does not go below zero where they do not."""
+    """Return a range with room around the values, without negative numbers unless they have any."""
     low, high = min(values), max(values)
     pad = (high - low) * 0.05 or max(abs(high) * 0.05, 0.05)
     return max(low - pad, 0.0) if low >= 0 else low - pad, high + pad

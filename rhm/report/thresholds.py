@@ -1,8 +1,8 @@
-"""Thresholds: what every choice of a threshold would give on a domain, as tables.
+"""Thresholds: the scores of every threshold on a domain, as tables.
 
-All of it follows from how many pixels of each level of probability are building. A threshold
-that was chosen on a domain's own labels says how much of a bad score is a matter of level alone,
-which a few labelled images would mend; it is not a score that a user without labels can have.
+They are computed from the number of building pixels at each level of probability. A threshold that
+is chosen with the labels of a domain shows how much of a low score is due to the threshold alone,
+which a few labelled images could correct. Users without labels cannot reach that score.
 """
 
 import statistics
@@ -20,15 +20,15 @@ from rhm.report.svg import Points
 
 @dataclass(frozen=True)
 class PrecisionRecall:
-    """Precision over recall of a group on a target, its seeds' pixels pooled.
+    """The precision-recall curve of a group on a target, over the pixels of all seeds.
 
     Attributes:
-        sources: that the group was trained on.
-        method: the group's label.
-        target: that it was scored on.
+        sources: training domains of the group.
+        method: label of the group.
+        target: scored domain.
         points: (recall, precision) from the highest threshold to the lowest.
-        average_precision: area under the curve as steps; chance is the share of buildings.
-        buildings: share of the pixels that are building.
+        average_precision: area under the step curve; by chance it is the share of buildings.
+        buildings: share of building pixels.
     """
 
     sources: tuple[str, ...]
@@ -39,24 +39,24 @@ class PrecisionRecall:
     buildings: float
 
     def at_recall(self, recall: float) -> float | None:
-        """Precision at the highest threshold that reaches a recall."""
+        """Return the precision at the highest threshold that reaches a recall, or None."""
         return next((precision for found, precision in self.points if found >= recall), None)
 
 
 @dataclass(frozen=True)
 class ThresholdGain:
-    """What the best threshold of a target would give a group: means over its seeds.
+    """The gain in IoU of a group from the best threshold for a target, as means over its seeds.
 
     Attributes:
-        sources: that the group was trained on.
-        method: the group's label.
-        target: that it was scored on.
+        sources: training domains of the group.
+        method: label of the group.
+        target: scored domain.
         used: threshold of the model.
-        iou: at that threshold.
-        best: threshold of highest IoU, found with the target's labels.
-        best_iou: at that threshold.
-        gain: difference of the two; sd over seeds is ``gain_sd``, None with one.
-        gain_sd: see there.
+        iou: IoU at the threshold of the model.
+        best: threshold with the highest IoU, found with the labels of the target.
+        best_iou: IoU at the best threshold.
+        gain: ``best_iou`` minus ``iou``.
+        gain_sd: standard deviation of the gain over seeds; None with one seed.
     """
 
     sources: tuple[str, ...]
@@ -73,7 +73,7 @@ class ThresholdGain:
 def precision_recall(
     groups: Sequence[Group], targets: tuple[Target, ...]
 ) -> tuple[PrecisionRecall, ...]:
-    """Precision-recall curves by target and group; without buildings there is none."""
+    """Return precision-recall curves by target and group, except for targets without buildings."""
     curves = []
     for target in targets:
         for group in groups:
@@ -106,7 +106,7 @@ def precision_recall(
 def threshold_gains(
     groups: Sequence[Group], targets: tuple[Target, ...]
 ) -> tuple[ThresholdGain, ...]:
-    """What the best threshold would give, by target and group."""
+    """Return the gains from the best threshold, by target and group."""
     rows = []
     for target in targets:
         for group in groups:
@@ -139,25 +139,25 @@ def _levels(run: EvaluatedRun, target: Target) -> Levels | None:
 
 
 def _gain(run: EvaluatedRun, target: Target) -> tuple[float, float, float, float] | None:
-    """The threshold used, its IoU, the best threshold, and its IoU."""
+    """Return the threshold of the model, its IoU, the best threshold and its IoU, or None."""
     domain = find_domain(run, target)
     levels = _levels(run, target)
     if domain is None or levels is None or domain.pixel.iou.value is None:
         return None
-    pixels, hits = (_at_least(np.array(each)) for each in (levels.pixels, levels.buildings))
+    pixels, hits = (_at_least(np.array(counts)) for counts in (levels.pixels, levels.buildings))
     if not hits[0]:
         return None
     iou = hits / (pixels + hits[0] - hits)
     before = domain.pixel.iou.value
-    # Among equals the one in the middle: it is the least likely to be a matter of chance.
+    # Of several best thresholds, the one closest to 0.5 is the least likely to be due to chance.
     equal = np.flatnonzero(iou == iou.max())
     best = equal[np.argmin(np.abs(equal / len(iou) - 0.5))]
     after = float(iou[best])
-    if after <= before:  # a model's threshold may lie between two levels
+    if after <= before:  # the threshold of the model may lie between two levels
         return run.scores.threshold, before, run.scores.threshold, before
     return run.scores.threshold, before, float(best / len(iou)), after
 
 
 def _at_least(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Counts of each level and all above it."""
+    """Return the counts of each level together with all levels above it."""
     return np.cumsum(counts[::-1])[::-1]

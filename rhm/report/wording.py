@@ -13,10 +13,10 @@ _PLACES = {
 
 
 def headlines(rankings: Sequence[Ranking]) -> tuple[str, ...]:
-    """One sentence per ranking of unseen or shifted domains; of own domains if there is no other.
+    """Return one sentence per ranking of unseen or shifted domains, or else of training domains.
 
-    The best method is named with its mean IoU, and how far it is above the baseline, or above
-    the next method where the baseline is absent or best itself.
+    The sentence names the best method with its mean IoU, and its distance from the baseline, or
+    from the next method if the baseline is missing or is the best method itself.
     """
     result = []
     for sources in dict.fromkeys(ranking.sources for ranking in rankings):
@@ -27,7 +27,7 @@ def headlines(rankings: Sequence[Ranking]) -> tuple[str, ...]:
 
 
 def notes(groups: Sequence[Group]) -> tuple[str, ...]:
-    """What a reader must know before comparing the rows: unequal splits, thresholds, domains."""
+    """Return warnings for comparisons of rows: unequal splits, thresholds and domains."""
     runs = [run for group in groups for run in group.runs]
     result = []
     for sources in dict.fromkeys(group.sources for group in groups):
@@ -69,7 +69,7 @@ def notes(groups: Sequence[Group]) -> tuple[str, ...]:
 
 
 def _partly_scored(groups: Sequence[Group]) -> list[str]:
-    """Labels of targets that some, but not all, runs of the same sources have an IoU on."""
+    """Return the targets on which some, but not all, runs of the same sources have an IoU."""
     partial = set()
     for sources in {group.sources for group in groups}:
         runs = [run for group in groups if group.sources == sources for run in group.runs]

@@ -175,7 +175,7 @@ def object_scores(
             one of ``truth`` and ``predictions`` has a CRS.
     """
     if not 0 < iou <= 1:
-        raise ValueError(f"iou must be in (0, 1], not {iou}")
+        raise ValueError(f"iou must be in (0, 1], got {iou}")
     if scores is None and "score" in getattr(predictions, "columns", ()):
         scores = predictions["score"]
     confidence = np.zeros(len(predictions)) if scores is None else np.asarray(scores, dtype=float)
@@ -213,7 +213,7 @@ def boundary_iou(
         ValueError: the shapes differ, or the width is below 1.
     """
     if width_px < 1:
-        raise ValueError(f"width_px must be at least 1, not {width_px}")
+        raise ValueError(f"width_px must be at least 1, got {width_px}")
     actual, predicted, counted = _masks(truth, prediction, valid)
     near_truth = _boundary(actual & counted, width_px)
     near_prediction = _boundary(predicted & counted, width_px)

@@ -1,4 +1,4 @@
-"""Layers of every kind that take an adapter, and what changes them."""
+"""Layers of every kind that can have an adapter, and changes to them."""
 
 from collections.abc import Callable
 

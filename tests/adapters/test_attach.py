@@ -155,7 +155,7 @@ def bad_settings() -> Iterator[tuple[Callable[[nn.Module], object], str]]:
         lambda m: attach(m, DeepLoRA(2), "all", lambda n: n(torch.full((1, 8), torch.nan)).sum()),
         "gradient of 0 is not finite",
     )
-    yield lambda m: DeepLoRA(3), "even and at least 2, not 3"
+    yield lambda m: DeepLoRA(3), "even and at least 2, got 3"
     yield lambda m: DeepLoRA(4, depth=0), "depth must be at least 1"
     yield lambda m: DeepLoRA(4, init_scale=0.0), "init_scale"
     yield lambda m: DeepLoRA(4, outer_lr_ratio=2.0), "outer_lr_ratio"

@@ -1,4 +1,4 @@
-"""Factors that a gradient asks for; oracles: the full decomposition, the wide update."""
+"""Factors determined by a gradient; oracles: the full decomposition, the wide update."""
 
 import pytest
 import segmentation_models_pytorch as smp

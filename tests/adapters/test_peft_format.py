@@ -1,4 +1,4 @@
-"""PEFT's files: what it wrote is read, what is written it reads; oracle: peft, where installed."""
+"""PEFT's file format, read and written; oracle: peft, if it is installed."""
 
 import copy
 import json

@@ -107,8 +107,10 @@ def test_a_weight_is_a_matrix_with_a_row_for_each_output(shape: list[int]) -> No
 def test_what_is_left_out_is_no_target() -> None:
     model = nn.Sequential(nn.Linear(8, 8), nn.Sequential(nn.Linear(8, 8), nn.ReLU()))
     assert list(layers_to_adapt(model, LoRA(2), "all", but=["1"])) == ["0"]
-    with pytest.raises(ConfigError, match="no layer of the network matches the target"):
+    with pytest.raises(ConfigError, match="every layer that matches the target 'all' is excluded"):
         layers_to_adapt(model, LoRA(2), "all", but=["*"])
+    with pytest.raises(ConfigError, match="no layer of the network matches the target 'x'"):
+        layers_to_adapt(model, LoRA(2), "x", but=["*"])
 
 
 def test_a_named_layer_must_hold_the_whole_rank() -> None:

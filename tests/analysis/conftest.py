@@ -1,4 +1,4 @@
-"""What the papers' own programs gave."""
+"""Results of the papers' own programs."""
 
 from pathlib import Path
 

@@ -30,5 +30,5 @@ def test_no_unit_vectors_are_further_apart(classes: int, seed: int) -> None:
 
 
 def test_one_class_makes_no_simplex() -> None:
-    with pytest.raises(ConfigError, match="at least 2 classes, not 1"):
+    with pytest.raises(ConfigError, match="at least 2 classes, got 1"):
         simplex_etf(1)

@@ -156,7 +156,7 @@ def test_nothing_links_the_turn_of_a_chip_with_its_colours() -> None:
 def test_augmentations_that_mix_the_bands_of_photographs_refuse_other_imagery(
     colour: str, dtype: str, bands: int
 ) -> None:
-    with pytest.raises(ConfigError, match=f"treats 3 bands, not {bands}") as caught:
+    with pytest.raises(ConfigError, match=f"needs 3 bands, but the imagery has {bands}") as caught:
         augmentation(colour, dtype, bands)
     assert "\n" not in str(caught.value)
 
@@ -185,5 +185,5 @@ def test_a_bank_is_needed_and_has_to_fit(colour: str) -> None:
     with pytest.raises(ConfigError, match="give --bank FILE"):
         ChipAugmentation(config, dtype=np.dtype(np.uint8), low=[0] * 3, high=[255] * 3)
     other = augmentation(colour, "uint8", bank=dim_bank("uint8", bands=4))
-    with pytest.raises(BankError, match="bank of 4 x uint8 cannot recolour images of 3 x uint8"):
+    with pytest.raises(BankError, match="bank has 4 bands of uint8, the images have 3 of uint8"):
         varied(other, chip("uint8"), hole())

@@ -140,7 +140,7 @@ def test_a_bank_that_is_lacking_or_of_other_imagery_is_told(colour: str) -> None
         table(needed(colour), imagery("uint8"))
     draw = table(needed(colour), imagery("uint8", dim_bank("uint8", bands=4)))
     rng = np.random.default_rng(0)
-    with pytest.raises(BankError, match="bank of 4 x uint8 cannot recolour images of 3 x uint8"):
+    with pytest.raises(BankError, match="bank has 4 bands of uint8, the images have 3 of uint8"):
         draw(Histogram.of(chip("uint8")), rng)
     with pytest.raises(BankError, match="has no target for uint16"):
         draw(Histogram.of(chip("uint16")), rng)

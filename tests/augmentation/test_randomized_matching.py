@@ -193,7 +193,7 @@ def test_an_image_of_another_kind_than_the_bank_is_refused() -> None:
     transform = RandomizedHistogramMatching(flat_bank(), p=1.0)
     with pytest.raises(BankError, match="uint16"):
         transform(image=noise(dtype=np.uint16))
-    with pytest.raises(BankError, match="bank of 3 x uint8 cannot recolour images of 4 x uint8"):
+    with pytest.raises(BankError, match="bank has 3 bands of uint8, the images have 4 of uint8"):
         transform(image=noise(bands=4))
     with pytest.raises(TypeError, match="expected imagery of uint8, uint16, int16, float32"):
         transform(image=noise().astype(np.float64))

@@ -36,9 +36,9 @@ def test_an_unknown_layout_is_named_with_those_that_are_known(rhm: Rhm, tmp_path
 @pytest.mark.parametrize(
     ("layout", "words", "message"),
     [
-        ("inria", ["--table", "a.csv"], "--table goes with folder"),
-        ("spacenet", ["--gsd", "0.3"], "--gsd goes with folder"),
-        ("folder", ["--product", "PS-RGB"], "--product goes with spacenet"),
+        ("inria", ["--table", "a.csv"], "--table applies only to folder"),
+        ("spacenet", ["--gsd", "0.3"], "--gsd applies only to folder"),
+        ("folder", ["--product", "PS-RGB"], "--product applies only to spacenet"),
     ],
 )
 def test_an_option_of_another_layout_is_refused(

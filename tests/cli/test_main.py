@@ -54,7 +54,10 @@ def test_bad_input_is_one_line_and_exit_code_2(
         ),
         ("choose none, equalize, gray", ["train", good, "--set", "model.standardize=sepia"]),
         ("choose none, rhm, mean-std", ["train", good, "--set", "augment.colour=sepia"]),
-        ("a bank is for colour rhm", ["train", good, "--set", "augment={colour: hsv, bank: a}"]),
+        (
+            "colour hsv uses no bank: choose rhm",
+            ["train", good, "--set", "augment={colour: hsv, bank: a}"],
+        ),
         (
             "has no domain atlantis: choose from alder_aerial",
             ["train", good, "--set", "augment={colour: fda, targets: [atlantis]}"],

@@ -1,4 +1,4 @@
-"""Laws of drawing from a bank: what is drawn is the entry, unpacked once while there is room."""
+"""Laws of drawing from a bank: a draw is an entry, which is unpacked once if memory allows."""
 
 import pickle
 from collections import Counter

@@ -269,7 +269,7 @@ def test_a_histogram_keeps_its_own_counts() -> None:
     ],
 )
 def test_what_is_no_histogram_is_refused(counts: Image, dtype: type) -> None:
-    with pytest.raises(ValueError, match="not a histogram"):
+    with pytest.raises(ValueError, match=r"histogram|^counts must be at least 0 and have the same"):
         Histogram(counts, np.dtype(dtype))
 
 
@@ -288,7 +288,7 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
 
 
 def test_validity_of_another_size_is_refused() -> None:
-    with pytest.raises(ValueError, match="valid of shape"):
+    with pytest.raises(ValueError, match="valid must have the shape of the image"):
         Histogram.of(np.zeros((4, 5), dtype=np.uint8), valid=np.ones((5, 4), dtype=np.bool_))
 
 
@@ -297,9 +297,9 @@ def test_histograms_of_other_imagery_do_not_mix() -> None:
     colour = Histogram.of(np.ones((2, 2, 3), dtype=np.uint8))
     deep = Histogram.of(np.ones((2, 2), dtype=np.uint16))
     for other in (colour, deep):
-        with pytest.raises(ValueError, match="do not go together"):
+        with pytest.raises(ValueError, match="cannot be combined"):
             gray.merge(other)
-        with pytest.raises(ValueError, match="do not go together"):
+        with pytest.raises(ValueError, match="cannot be combined"):
             gray.distance(other)
 
 
@@ -307,5 +307,5 @@ def test_there_is_no_distance_to_nothing() -> None:
     some = Histogram.of(np.ones((2, 2), dtype=np.uint8))
     nothing = Histogram.of(np.ones((0, 2), dtype=np.uint8))
     for first, second in ((some, nothing), (nothing, some)):
-        with pytest.raises(ValueError, match="counted nothing"):
+        with pytest.raises(ValueError, match="without pixels"):
             first.distance(second)

@@ -26,7 +26,7 @@ def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
 def test_garbage_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "target.bank"
     path.write_bytes(content)
-    assert "damaged or of another kind" in refusal(path)
+    assert "damaged or not a ZIP archive" in refusal(path)
 
 
 def test_other_numpy_files_are_refused(tmp_path: Path) -> None:
@@ -42,9 +42,9 @@ def test_other_numpy_files_are_refused(tmp_path: Path) -> None:
 
 def test_other_versions_are_refused_with_what_to_do(tmp_path: Path) -> None:
     later = refusal(rewritten(tmp_path / "target.bank", {"format": np.array(FORMAT + 1)}))
-    assert f"a later version (format {FORMAT + 1}, known {FORMAT}): update rhm" in later
+    assert f"a later version of rhm (format {FORMAT + 1}, expected {FORMAT}): update rhm" in later
     earlier = refusal(rewritten(tmp_path / "target.bank", {"format": np.array(1)}, lacking="sizes"))
-    assert f"an earlier version (format 1, known {FORMAT})" in earlier
+    assert f"an earlier version of rhm (format 1, expected {FORMAT})" in earlier
     values = HistogramBank.from_images(imagery()).to_dict()
     for version, told in ((FORMAT + 1, "a later version"), (1, "an earlier version")):
         with pytest.raises(BankError, match=told):

@@ -102,7 +102,7 @@ def test_a_file_that_is_no_bank_is_not_replaced(tmp_path: Path) -> None:
     image = tmp_path / "scene.tif"
     image.write_bytes(b"II*\0 pixels")
     bank = HistogramBank.from_images(imagery())
-    with pytest.raises(OutputError, match="is there and no bank"):
+    with pytest.raises(OutputError, match="exists and is not a histogram bank"):
         bank.save(image)
     assert image.read_bytes() == b"II*\0 pixels"
     bank.save(tmp_path / "a.bank")

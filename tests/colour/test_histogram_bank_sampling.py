@@ -63,9 +63,13 @@ def test_wrong_ways_to_sample_are_one_line() -> None:
     bank = HistogramBank.from_images(imagery()[:1])
     for told, by, reference in (
         (f"choose {', '.join(SAMPLING)}", "luck", None),
-        ("needs the source", "distance", None),
-        ("no distance to 3 x uint16", "distance", Histogram.of(imagery()[1])),
-        ("no distance to 4 x uint8", "distance", Histogram.of(imagery(bands=4)[0])),
+        ("needs the histogram of the source", "distance", None),
+        ("cannot be compared with imagery of 3 x uint16", "distance", Histogram.of(imagery()[1])),
+        (
+            "cannot be compared with imagery of 4 x uint8",
+            "distance",
+            Histogram.of(imagery(bands=4)[0]),
+        ),
     ):
         with pytest.raises(BankError, match=told):
             bank.weighted(by, reference)
@@ -96,7 +100,7 @@ def test_a_draw_can_be_of_one_type() -> None:
         drawn = [bank.sample(dtype=np.dtype(dtype), rng=rng) for _ in range(50)]
         assert {int(each.quantile(0.5)[0]) for each in drawn} == values
         assert {each.dtype for each in drawn} == {np.dtype(dtype)}
-    with pytest.raises(BankError, match="a bank of uint8 imagery has no target for uint16"):
+    with pytest.raises(BankError, match="the bank holds uint8 images and no target for uint16"):
         flat_bank([1]).sample(dtype=np.dtype(np.uint16), rng=rng)
 
 

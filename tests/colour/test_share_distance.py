@@ -73,5 +73,5 @@ def test_distances_in_value_units_are_the_same_to_the_last_bit(dtype: str) -> No
 
 
 def test_shares_of_another_shape_have_no_distance() -> None:
-    with pytest.raises(ValueError, match=r"no distance of shares \(3, 256\) to shares \(1, 256\)"):
+    with pytest.raises(ValueError, match=r"the same shape, got \(3, 256\) and \(1, 256\)"):
         share_distance(drawn(0), drawn(1, bands=1))

@@ -160,7 +160,9 @@ def test_pixels_without_data_keep_their_values(dtype: str, high: float) -> None:
 
 @pytest.mark.parametrize("bands", [1, 2, 4, 8])
 def test_only_three_bands_have_a_hue(bands: int) -> None:
-    with pytest.raises(ConfigError, match=f"'hsv' is of red, green and blue, not of {bands}"):
+    with pytest.raises(
+        ConfigError, match=f"'hsv' needs red, green and blue, but the imagery has {bands}"
+    ):
         shift_of("hsv", "a", dtype=np.dtype("uint8"), bands=bands, high=255.0, seed=0)
 
 

@@ -1,4 +1,4 @@
-"""Laws of the choice of tiles: chances by area, and who counts as alike."""
+"""Laws of the choice of tiles: probabilities by area, and tiles that count as alike."""
 
 from pathlib import Path
 

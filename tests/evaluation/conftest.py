@@ -1,4 +1,4 @@
-"""A model whose answers are known."""
+"""A model with known predictions."""
 
 import pytest
 import torch

@@ -64,7 +64,7 @@ def test_bootstrap_without_two_groups_or_a_defined_score_has_no_ends() -> None:
     assert alone == Interval(0.75, None, None)
     empty = bootstrap_interval([BoundaryCounts(), BoundaryCounts()], "ab", boundary_score, seed=0)
     assert empty == Interval(None, None, None)
-    with pytest.raises(ValueError, match="1 group names for 2 counts"):
+    with pytest.raises(ValueError, match="got 1 names for 2 images"):
         bootstrap_interval([ObjectScores(), ObjectScores()], ["a"], f1_score, seed=0)
 
 

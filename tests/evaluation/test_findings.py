@@ -1,4 +1,4 @@
-"""What an inspection found, as values: plain JSON, and the stage that is worth a tap."""
+"""Findings of an inspection: plain JSON values, and the best stage for transfer."""
 
 import json
 import math

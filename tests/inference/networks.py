@@ -1,4 +1,4 @@
-"""Models that are built rather than trained: their results depend on every pixel all the same."""
+"""Models that are built rather than trained, with results that depend on every pixel."""
 
 from importlib.util import find_spec
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a user may call a scene."""
+"""The ways in which a user can name scenes."""
 
 import json
 from pathlib import Path

@@ -28,7 +28,7 @@ def test_choices_are_what_can_be_written() -> None:
         ({"dtype": "float64"}, "unknown dtype 'float64': choose uint8, float32"),
         ({"compress": "lzw"}, "unknown compression 'lzw': choose deflate, zstd"),
         ({"tile": 64, "overlap": 64}, "overlap must be smaller than tile"),
-        ({"batch_size": 0}, "batch_size must be a number from 1 up"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
     ],
 )
 def test_impossible_values_are_refused(values: dict[str, object], told: str) -> None:

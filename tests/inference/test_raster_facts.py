@@ -1,4 +1,4 @@
-"""What a raster says of itself; oracles: numpy's quantiles, and what the file was written with."""
+"""Properties of a raster; oracles: numpy's quantiles, and the values given when writing it."""
 
 import json
 from pathlib import Path

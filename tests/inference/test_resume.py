@@ -185,7 +185,7 @@ def test_other_footprints_are_made_of_the_same_probabilities(
     result = predict_raster(model, scene, out, resume=True, on_progress=done.append, **then)
     assert model.seen == seen
     assert sum(done) == 290 * 190
-    assert "its probabilities were there already" in result.notes
+    assert "the probabilities already existed" in result.notes
     made = files(out)
     assert {name: made[name] for name in files(whole.mask.parent)} == files(whole.mask.parent)
 

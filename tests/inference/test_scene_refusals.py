@@ -71,7 +71,7 @@ def test_a_model_that_gives_no_numbers_is_refused(
     houses: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     scene = write_scene(tmp_path / "x.tif", houses)
-    with pytest.raises(ModelFileError, match="not numbers"):
+    with pytest.raises(ModelFileError, match="not finite"):
         predict_raster(lambda x: x[:, :1] * torch.nan, scene, tmp_path / "out")
 
 
@@ -81,7 +81,7 @@ def test_rasters_that_no_prediction_wrote_are_not_replaced(
     scene = write_scene(tmp_path / "x.tif", houses)
     precious = write_scene(tmp_path / "x_mask.tif", houses)
     before = precious.read_bytes()
-    with pytest.raises(OutputError, match="is no prediction"):
+    with pytest.raises(OutputError, match="was not written by a prediction"):
         predict_raster(Bright(), scene, tmp_path)
     assert precious.read_bytes() == before
     assert not (tmp_path / "x_probability.tif").exists()

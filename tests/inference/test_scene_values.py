@@ -26,7 +26,7 @@ def test_a_stored_range_is_applied_as_it_is(tmp_path: Path) -> None:
     np.testing.assert_allclose(values[30], 1 / (1 + np.exp(-20 * 0.1)), atol=1e-4)
     np.testing.assert_allclose(values[10], 1 / (1 + np.exp(20 * 0.1)), atol=1e-4)
     measured = predict_raster(Bright(spec()), scene, tmp_path)
-    assert "this scene's own was measured" in measured.notes[0]
+    assert "the range of this scene was measured" in measured.notes[0]
 
 
 def test_a_standardising_model_sees_the_scene_equalised(tmp_path: Path) -> None:

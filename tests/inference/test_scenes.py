@@ -131,7 +131,7 @@ def test_a_place_off_the_earth_is_measured_in_pixels_and_said(
 ) -> None:
     scene = write_scene(tmp_path / "x.tif", houses, crs="EPSG:4326")  # but metres of UTM
     result = predict_raster(Bright(), scene, tmp_path)
-    assert "no place on Earth" in result.notes[0]
+    assert "not on Earth" in result.notes[0]
     assert sorted(geopandas.read_file(result.buildings)["area_m2"]) == [120.0, 400.0]
 
 

@@ -1,4 +1,4 @@
-"""Is a scene one that a model can be trusted on?"""
+"""Suitability of a model for a scene."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -76,7 +76,7 @@ def test_a_scene_that_the_model_is_unsure_of_is_warned_about(tmp_path: Path) -> 
     ]
     predicted = predict_raster(model(), path, tmp_path)
     assert predicted.expected_iou == pytest.approx(found.expected_iou, abs=0.02)
-    assert f"IoU of {predicted.expected_iou:.2f} here, 0.90 on its" in str(predicted.warning)
+    assert f"IoU of {predicted.expected_iou:.2f} here, and 0.90 on its" in str(predicted.warning)
     again = predict_raster(model(), path, tmp_path, dtype="uint8")
     assert again.expected_iou == pytest.approx(predicted.expected_iou, abs=1e-3)
 
@@ -91,8 +91,8 @@ def test_a_scene_with_hardly_a_building_is_said_to_be_one(tmp_path: Path) -> Non
     pixels = np.full((300, 300, 1), 110, dtype=np.uint8)
     pixels[:2, :2] = 250
     path = write_raster(tmp_path / "desert.tif", pixels)
-    assert "hardly a building" in str(predict_raster(model(), path, tmp_path).warning)
-    assert "hardly a building" in suitability(model(), path).advice[0]
+    assert "hardly any buildings" in str(predict_raster(model(), path, tmp_path).warning)
+    assert "hardly any buildings" in suitability(model(), path).advice[0]
 
 
 def test_what_a_model_does_not_know_of_home_is_asked_of_the_histogram(tmp_path: Path) -> None:
@@ -108,12 +108,12 @@ def test_values_beyond_all_that_was_tried_are_told_of_a_sure_model_too(tmp_path:
     path = scene(tmp_path / "clear.tif", 250, 5)
     assert suitability(model(), path, distance=[0.2]).advice == ()
     (advice,) = suitability(model(), path, distance=[0.3]).advice
-    assert "unlike the training imagery" in advice
+    assert "differ from those of the training imagery" in advice
 
 
 def test_the_silence_of_a_model_without_shifted_colours_is_not_trusted(tmp_path: Path) -> None:
     (advice,) = suitability(model(method="none"), scene(tmp_path / "clear.tif", 250, 5)).advice
-    assert "says little" in advice
+    assert "means little" in advice
 
 
 @pytest.mark.parametrize("shape", [(40, 50), (256, 256), (300, 2000)])

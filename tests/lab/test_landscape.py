@@ -192,7 +192,7 @@ def test_experiment_finds_what_the_paper_proves() -> None:
 def test_impossible_experiments_are_refused() -> None:
     with pytest.raises(ConfigError, match="at least 1 model"):
         run_sphere(())
-    with pytest.raises(ConfigError, match="at least 1 start is needed, not 0"):
+    with pytest.raises(ConfigError, match="at least 1 start is needed, got 0"):
         run_sphere(starts=0)
     with pytest.raises(
         ConfigError, match="have 7020 dimensions: the Hessian can be decomposed up to 2000"

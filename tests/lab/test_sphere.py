@@ -203,13 +203,13 @@ def test_collapse_and_alignment_measure_the_farthest_feature() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ((1, 4), "at least 2 classes, not 1"),
+        ((1, 4), "at least 2 classes, got 1"),
         ((10, 8), "choose at least 9"),
         ((2, 1), "choose at least 2"),
-        ((3, 2, 0.0), "temperature must be a finite number greater than 0, not 0.0"),
-        ((3, 2, math.nan), "temperature must be a finite number greater than 0, not nan"),
-        ((3, 2, math.inf), "temperature must be a finite number greater than 0, not inf"),
-        ((3, 2, 1.0, 0), "samples_per_class must be at least 1, not 0"),
+        ((3, 2, 0.0), "temperature must be a finite number greater than 0, got 0.0"),
+        ((3, 2, math.nan), "temperature must be a finite number greater than 0, got nan"),
+        ((3, 2, math.inf), "temperature must be a finite number greater than 0, got inf"),
+        ((3, 2, 1.0, 0), "samples_per_class must be at least 1, got 0"),
     ],
 )
 def test_impossible_models_are_refused(values: tuple[int, int], message: str) -> None:
@@ -219,11 +219,11 @@ def test_impossible_models_are_refused(values: tuple[int, int], message: str) ->
 
 def test_impossible_descents_are_refused() -> None:
     start = points(SMALL, 2)
-    with pytest.raises(ConfigError, match="at least 1 start is needed, not 0"):
+    with pytest.raises(ConfigError, match="at least 1 start is needed, got 0"):
         points(SMALL, 0)
-    with pytest.raises(ConfigError, match="steps must be at least 1, not 0"):
+    with pytest.raises(ConfigError, match="steps must be at least 1, got 0"):
         descend(SMALL, start, steps=0)
-    with pytest.raises(ConfigError, match="tolerance must be greater than 0, not nan"):
+    with pytest.raises(ConfigError, match="tolerance must be greater than 0, got nan"):
         descend(SMALL, start, tolerance=math.nan)
     with pytest.raises(ConfigError, match="simplex needs at least 2 classes"):
         simplex_etf(1)
@@ -236,7 +236,7 @@ def test_starts_without_directions_are_refused() -> None:
         features[1, 2] = bad
         with pytest.raises(ValueError, match="zero or not finite"):
             descend(SMALL, SpherePoint(start.classifiers, features))
-    with pytest.raises(ValueError, match=r"starts must have shape \(S, 12, 6\), not \(1, 12, 6\)"):
+    with pytest.raises(ValueError, match=r"starts must have shape \(S, 12, 6\), got \(1, 12, 6\)"):
         descend(SMALL, SpherePoint(start.classifiers, start.features[:1]))
     with pytest.raises(ValueError, match="starts must have shape"):
         descend(SMALL, SpherePoint(start.classifiers[0], start.features[0]))

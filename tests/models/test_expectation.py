@@ -1,4 +1,4 @@
-"""What a model expects of itself."""
+"""The expected IoU of a model."""
 
 import numpy as np
 import pytest

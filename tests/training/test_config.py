@@ -62,8 +62,11 @@ def test_overrides_are_read_as_yaml_and_the_last_wins(tmp_path: Path) -> None:
         ({"augment": {"colour": "fda"}}, "needs images of the target: give augment.targets"),
         ({"augment": {"sampling": "best"}}, "choose uniform, domain, distance"),
         ({"augment": {"statistics": "world"}}, "choose chip, scene"),
-        ({"augment": {"gamma": [0.5, 2]}}, "augment: colour none varies nothing"),
-        ({"augment": {"colour": "jitter", "gain": [2, 1]}}, "gain is a rising pair from 0"),
+        ({"augment": {"gamma": [0.5, 2]}}, "augment: colour none uses no gamma, gain or offset"),
+        (
+            {"augment": {"colour": "jitter", "gain": [2, 1]}},
+            "gain must be a rising pair of numbers of at least 0, got [2.0, 1.0]",
+        ),
         ({"augment": {"gama": [0.5, 2]}}, "augment.gama: unknown key, did you mean 'gamma'?"),
         ({"model": {"standardize": "sepia"}}, "choose none, equalize, gray-world"),
         (
@@ -74,7 +77,7 @@ def test_overrides_are_read_as_yaml_and_the_last_wins(tmp_path: Path) -> None:
         ({"trainer": {"steps": 10, "validate_every": 3}}, "multiple of validate_every"),
         ({"trainer": {"batch_size": 3, "devices": 2}}, "batch_size must be a multiple of"),
         ({"optimizer": {"schedule": "steps"}}, "unknown schedule: choose one-cycle"),
-        ({"data": {"catalog": "c", "chip_px": 100}}, "chip_px is a multiple of 32"),
+        ({"data": {"catalog": "c", "chip_px": 100}}, "chip_px must be a multiple of 32"),
         ({"data": {}}, "data.catalog: missing"),
         ({"name": "../elsewhere"}, "name: string should match"),
     ],
@@ -138,5 +141,5 @@ def test_a_bank_turns_matching_on_where_no_colour_is_chosen(
 def test_a_bank_that_nothing_uses_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump({"name": "a", "data": {"catalog": "c"}}))
-    with pytest.raises(ConfigError, match="a bank is for colour rhm or mean-std, not none"):
+    with pytest.raises(ConfigError, match="colour none uses no bank: choose rhm or mean-std"):
         read_config(path, ["augment.bank=x", "augment.colour=none"])

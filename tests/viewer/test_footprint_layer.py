@@ -1,4 +1,4 @@
-"""Footprints in pixels, found by the part of the raster that is looked at."""
+"""Footprints in pixels, found by the displayed part of the raster."""
 
 import json
 from dataclasses import replace

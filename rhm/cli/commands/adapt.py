@@ -145,7 +145,7 @@ def _complete(tree: dict[str, Any], model: Path) -> None:
 
     adapter, data = tree["adapter"], tree["data"]
     sections = [tree.setdefault(name, {}) for name in ("model", "optimizer", "trainer")]
-    if not all(isinstance(each, dict) for each in (adapter, data, *sections)):
+    if not all(isinstance(section, dict) for section in (adapter, data, *sections)):
         return  # parsing the configuration reports the error
     network, optimizer, trainer = sections
     method = adapter.get("method")
@@ -162,7 +162,7 @@ def _complete(tree: dict[str, Any], model: Path) -> None:
 
 def _validate_every(steps: int) -> int:
     """Return the steps between about six evenly spaced validations, the last at the end."""
-    counts = [each for each in range(1, 2 * _VALIDATIONS + 1) if steps % each == 0]
+    counts = [count for count in range(1, 2 * _VALIDATIONS + 1) if steps % count == 0]
     return steps // min(counts, key=lambda count: abs(count - _VALIDATIONS))
 
 

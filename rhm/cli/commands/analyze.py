@@ -76,9 +76,9 @@ def analyze(
     if split not in (*SPLITS, "all"):
         raise typer.BadParameter(f"unknown split '{split}': choose {', '.join(SPLITS)}, all")
     if window % 32:
-        raise typer.BadParameter(f"--window must be a multiple of 32, not {window}")
+        raise typer.BadParameter(f"--window must be a multiple of 32, got {window}")
     if 32 % ground:
-        raise typer.BadParameter(f"--ground must be 1, 2, 4, 8, 16 or 32, not {ground}")
+        raise typer.BadParameter(f"--ground must be 1, 2, 4, 8, 16 or 32, got {ground}")
     sampling = CellSampling(
         images=images,
         window_px=window,
@@ -115,14 +115,14 @@ def analyze(
             )
     page, numbers, *tables = write_analysis(inspections, sampling, output, adaptations)
     lines = [f"left out: {line}" for line in left_out(inspections)]
-    lines += [tap_sentence(each.best) for each in inspections if each.best]
-    lines += [adaptation_sentence(each) for each in adaptations]
+    lines += [tap_sentence(inspection.best) for inspection in inspections if inspection.best]
+    lines += [adaptation_sentence(adaptation) for adaptation in adaptations]
     values = {
         "page": str(page),
         "numbers": str(numbers),
-        "tables": [str(each) for each in tables],
-        "models": [each.to_dict() for each in inspections],
-        "adaptations": [each.to_dict() for each in adaptations],
+        "tables": [str(path) for path in tables],
+        "models": [inspection.to_dict() for inspection in inspections],
+        "adaptations": [adaptation.to_dict() for adaptation in adaptations],
     }
     shown = [*_last_stages(inspections), *lines, f"page: {page}"]
     emit(values, shown, as_json=json)
@@ -151,11 +151,11 @@ def _names(models: list[Path]) -> list[str]:
 def _last_stages(inspections: "list[Inspection]") -> list[str]:
     """Return the table of the last stage of each model."""
     rows: list[list[Any]] = []
-    for each in inspections:
-        for row in each.last_stage():
+    for inspection in inspections:
+        for row in inspection.last_stage():
             values = (row.compression, row.discrimination, row.probe, row.transfer)
             moved = (*row.shift.values(), *row.advance.values())
-            rows.append([each.model, row.domain, row.stage, *values, *moved])
+            rows.append([inspection.model, row.domain, row.stage, *values, *moved])
     header = ["model", "domain", "stage", "C_l", "D_l", "own probe", "transferred"]
     classes = inspections[0].classes
     header += [f"{what} of {label}" for what in ("shift", "advance") for label in classes]

@@ -112,7 +112,7 @@ def show(
     from rhm.colour.histogram_bank import HistogramBank
 
     bank = HistogramBank.load(path)
-    # Many domains have too many pairs to read, or to measure without being asked to.
+    # Many domains have too many pairs to read, and measuring them takes too long.
     few = against is not None or len(bank.by_domain) <= _COMPARED_DOMAINS
     distances = _distances(bank, HistogramBank.load(against) if against else None) if few else []
     lines = [f"{len(bank)} images, {bank.bands} bands"]
@@ -159,8 +159,8 @@ def _distance_lines(distances: list[dict[str, Any]], bands: int) -> list[str]:
         return []
     header = ["distance from", "to", "dtype", *(f"band {band + 1}" for band in range(bands))]
     rows = [
-        [_title(each["domain"]), _title(each["other"]), each["dtype"], *each["distance"]]
-        for each in distances
+        [_title(row["domain"]), _title(row["other"]), row["dtype"], *row["distance"]]
+        for row in distances
     ]
     return ["", *table(header, rows)]
 

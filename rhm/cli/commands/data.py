@@ -1,4 +1,4 @@
-"""``rhm data``: catalogs, and what a raster says of itself."""
+"""``rhm data``: catalogs of imagery, and the properties of rasters."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,22 +18,22 @@ def _index() -> Any:
 
 app = typer.Typer(
     cls=with_command_on_demand("index", _index),
-    help="Catalogs of imagery, and what a raster says of itself.",
+    help="Catalogs of imagery, and the properties of rasters.",
     no_args_is_help=True,
 )
 
 
 def index(
     layout: Annotated[str, typer.Argument(help="One of the layouts below.")],
-    folder: Annotated[Path, typer.Argument(help="Where the imagery lies.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The catalog.")] = Path(
+    folder: Annotated[Path, typer.Argument(help="Folder of the imagery.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Catalog to write.")] = Path(
         "catalog.parquet"
     ),
     val: Annotated[float, typer.Option(help="Share of each domain for validation.")] = 0.1,
     test: Annotated[float, typer.Option(help="Share of each domain for testing.")] = 0.2,
-    seed: Annotated[int, typer.Option(min=0, help="Of the split.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
     black_is_nodata: BlackIsNodata = False,
-    workers: Annotated[int, typer.Option(min=1, help="Files opened at once.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Number of files opened at once.")] = 1,
     json: Json = False,
     **options: Any,
 ) -> None:
@@ -56,24 +56,25 @@ def index(
     lines = table(header, [[row[name] for name in header] for row in rows])
     for row in rows:
         if row["labelled"] and not row["buildings"]:
-            say(f"{row['domain']}: no label shows a building; do labels and images fit together?")
+            say(f"{row['domain']}: the labels contain no buildings; check that they fit the images")
     emit(values, [*lines, f"{len(catalog)} images in {output}"], as_json=json)
 
 
 @app.command()
 def inspect(
-    files: Annotated[list[str], typer.Argument(help="Rasters.")],
+    files: Annotated[list[str], typer.Argument(help="Rasters to inspect.")],
     model: Annotated[
-        Path | None, typer.Option(help="A model: how far are the images from its training?")
+        Path | None,
+        typer.Option(help="Model whose training imagery the rasters are compared with."),
     ] = None,
     bands: Bands = None,
     black_is_nodata: BlackIsNodata = False,
     json: Json = False,
 ) -> None:
-    """Show what rasters say of themselves, and whether a model is at home there.
+    """Show the properties of rasters, and whether a model is suitable for them.
 
-    With a model, samples of each raster are predicted: a warning says where the model expects
-    less of itself than on its validation chips, and what helps.
+    With `--model`, samples of each raster are predicted. If the model expects a lower IoU than on
+    its validation chips, the command warns about it and says what helps.
 
     Example: `rhm data inspect scene.tif --model runs/inria-rhm`
     """
@@ -104,7 +105,7 @@ def inspect(
                 )
             )
         found.append(facts)
-    lines = [line for each in found for line in [*_facts(each), ""]]
+    lines = [line for facts in found for line in [*_facts(facts), ""]]
     emit({"rasters": found}, lines[:-1], as_json=json)
 
 
@@ -112,7 +113,7 @@ def _facts(values: dict[str, Any]) -> list[str]:
     width = max(len(name) for name in values)
     lines = []
     for name, value in values.items():
-        # Advice is sentences, which nobody finds in the middle of a line.
+        # Advice consists of sentences, which need lines of their own.
         texts = value if name == "advice" and value else [_text(value)]
         lines += [f"{name.ljust(width)}  {text}" for text in texts]
     return lines
@@ -124,5 +125,5 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list | tuple):
-        return ", ".join(_text(each) for each in value) or "none"
+        return ", ".join(_text(item) for item in value) or "none"
     return str(value)

@@ -24,13 +24,17 @@ def evaluate(
     catalog: CatalogFile,
     chosen: Chosen,
     domains: Domains = None,
-    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
+    split: Annotated[str, typer.Option(help="Split to use: train, val, test or all.")] = "test",
     shift: ShiftFamily = None,
     shift_seed: ShiftSeed = 0,
     views: Views = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="By default `evaluation` in the run's folder."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder for the scores of a single model. Default: `evaluation` in its run.",
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -47,7 +51,7 @@ def evaluate(
 
     work = _work(split, domains, shift, shift_seed)
     if output is not None and len(models) > 1:
-        raise typer.BadParameter("--output goes with one model")
+        raise typer.BadParameter("--output applies to a single model: score the models one by one")
     listed, place = Catalog.load(catalog), chosen.make(RuntimeConfig)
     tiling = Tiling(views=views)
     results: list[Scores] = []
@@ -87,16 +91,16 @@ def scored(
     tiling: Tiling = Tiling(),  # noqa: B008
     **told: Any,
 ) -> "Scores":
-    """Score a model with the runtime that would predict as much, unless another one is asked for.
+    """Score a model, by default with the fastest runtime for the number of pixels.
 
     Args:
         path: path of the model file, or folder of the run.
         output: folder for the scores; by default, ``evaluation`` in the folder of the run.
         listed: catalog of the images.
-        work: which images are scored, as keywords of ``evaluate_model``.
+        work: keyword arguments of ``evaluate_model`` that select and shift the images.
         place: device and runtime.
-        tiling: how the images are cut.
-        told: further keywords of ``evaluate_model``.
+        tiling: options of the tiles.
+        told: further keyword arguments of ``evaluate_model``.
     """
     from rhm.evaluation.evaluator import amount_of_work, evaluate_model, pixels_of_work
     from rhm.inference.runtime.selection import network_for
@@ -120,7 +124,7 @@ def scored(
 
 
 def score_lines(results: "list[Scores]") -> list[str]:
-    """Return the table of scores, a row per run and domain."""
+    """Return the table of scores, with one row per run and domain."""
     header = [
         "run",
         "domain",

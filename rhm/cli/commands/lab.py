@@ -51,8 +51,8 @@ def shift(
     _write(numbers, values | {"steps": steps})
     families = list(next(iter(result.iou.values())))
     lines = table(
-        ["trained with", *("unshifted" if each == "none" else each for each in families)],
-        [[name, *(iou[each] for each in families)] for name, iou in result.iou.items()],
+        ["trained with", *("unshifted" if family == "none" else family for family in families)],
+        [[name, *(iou[family] for family in families)] for name, iou in result.iou.items()],
     )
     emit(values | {"figure": str(figure)}, [*lines, f"figure: {figure}"], as_json=json)
 
@@ -204,12 +204,12 @@ def linear_separation(
     draw_linear_separation(result, figure)
     networks: list[tuple[str, float, LayerStatistics, float | None]] = [
         (
-            f"linear, start {each.init_scale:g}",
-            each.loss,
-            each.statistics,
-            each.minimum_norm_residual,
+            f"linear, start {network.init_scale:g}",
+            network.loss,
+            network.statistics,
+            network.minimum_norm_residual,
         )
-        for each in result.linear
+        for network in result.linear
     ]
     networks += [
         (f"{name}, {of.nonlinear} of {of.layers} layers non-linear", of.loss, of.statistics, None)
@@ -247,7 +247,7 @@ def linear_separation(
         ],
     )
     untrained = [row["network"] for row in rows if row["loss"] > _LEARNED / 2]
-    lines += [f"{each}: hardly trained, so its slopes are meaningless" for each in untrained]
+    lines += [f"{name}: hardly trained, so its slopes are meaningless" for name in untrained]
     emit(values | {"figure": str(figure)}, [*lines, f"figure: {figure}"], as_json=json)
 
 
@@ -281,16 +281,16 @@ def matrix_completion(
     draw_matrix_completion(result, figure)
     rows = [
         {
-            "network": each.name,
-            "depth": each.depth,
-            "rank": each.rank,
-            "steps": each.completion.steps[-1],
-            "seconds": each.completion.seconds[-1],
-            "converged": each.completion.converged,
-            "train_loss": each.completion.train_loss[-1],
-            "test_loss": each.completion.test_loss[-1] if known < 1.0 else None,
+            "network": run.name,
+            "depth": run.depth,
+            "rank": run.rank,
+            "steps": run.completion.steps[-1],
+            "seconds": run.completion.seconds[-1],
+            "converged": run.completion.converged,
+            "train_loss": run.completion.train_loss[-1],
+            "test_loss": run.completion.test_loss[-1] if known < 1.0 else None,
         }
-        for each in result.runs
+        for run in result.runs
     ]
     values = {"runs": rows, "size": size, "rank": rank, "known": known, "seed": seed}
     _write(output / "matrix-completion.json", values)

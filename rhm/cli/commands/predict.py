@@ -22,25 +22,30 @@ if TYPE_CHECKING:
     from rhm.inference.scenes import Prediction
     from rhm.inference.tiling.strips import Workers
 
-_GPU_BATCH = 8  # a GPU wants more to do than one tile, whose features stay in a CPU's caches
+_GPU_BATCH = 8  # one tile does not occupy a GPU, but fits best into the caches of a CPU
 
 
 @choosing(PredictionConfig, PolygonConfig, RuntimeConfig, WorkerConfig)
 def predict(
     model: Annotated[Path, typer.Argument(help="Model file, or folder of a run.")],
-    scenes: Annotated[list[str], typer.Argument(help="Scenes: files, folders, catalogs...")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the results.")],
+    scenes: Annotated[
+        list[str], typer.Argument(help="Scenes: files, patterns, folders, catalogs or STAC items.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
     chosen: Chosen,
     adapter: Annotated[
-        Path | None, typer.Option(help="Adapter of this model, as `rhm adapt` writes it.")
+        Path | None, typer.Option(help="Adapter of this model, written by `rhm adapt`.")
     ] = None,
-    asset: Annotated[str | None, typer.Option(help="Of STAC items, which to predict.")] = None,
+    asset: Annotated[
+        str | None, typer.Option(help="Asset of STAC items to predict. Default: the image.")
+    ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done and what it costs.")
+        bool,
+        typer.Option("--dry-run", help="Only estimate time, memory and disk space."),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Predict scenes into probabilities, masks and footprints.
+    """Predict the buildings of scenes: probabilities, masks and footprints.
 
     Scenes are files or anything else that GDAL opens, patterns, folders, catalogs, or STAC items.
 
@@ -66,10 +71,10 @@ def predict(
 
 
 def _check(chosen: Chosen) -> WorkerConfig:
-    """Refuse what is impossible before anything is loaded; return which processes predict."""
+    """Check all options before anything is loaded; return those of the worker processes."""
     config = chosen.make(PredictionConfig, polygons=chosen.make(PolygonConfig))
     if config.tile % 32:
-        raise typer.BadParameter(f"--tile is a multiple of 32, not {config.tile}")
+        raise typer.BadParameter(f"--tile must be a multiple of 32, got {config.tile}")
     chosen.make(RuntimeConfig)
     return chosen.make(WorkerConfig)
 
@@ -84,7 +89,7 @@ def _network(model: Path, adapter: Path | None, chosen: Chosen, pixels: int) -> 
 
 
 def _config(chosen: Chosen, network: "Backend") -> PredictionConfig:
-    """Return how scenes are predicted, with what the model and its device decide filled in."""
+    """Return the options of the prediction, with defaults that depend on the model and device."""
     on_gpu = next(network.parameters()).is_cuda
     return chosen.make(
         PredictionConfig,
@@ -97,7 +102,7 @@ def _config(chosen: Chosen, network: "Backend") -> PredictionConfig:
 def _workers(
     model: Path, adapter: Path | None, chosen: Chosen, runtime: str
 ) -> "Iterator[Workers | None]":
-    """Yield who predicts strips; None for this process."""
+    """Yield the workers that predict strips; None for this process."""
     hands = chosen.make(WorkerConfig)
     if hands.dask is None and hands.workers == 1:
         yield None
@@ -166,9 +171,10 @@ def _say(result: "SceneResult") -> None:
 
 
 def _say_of_all(results: "list[SceneResult]", home: float | None) -> str | None:
-    """Say each note once, of how many scenes it is true; return the warning of all together.
+    """Print every note once, with the number of its scenes; return the warning for all scenes.
 
-    What a model expects of itself is of a place: that of one small scene says little.
+    The expected IoU is estimated for all scenes together, because that of a single small scene
+    means little.
     """
     from functools import reduce
 
@@ -176,18 +182,18 @@ def _say_of_all(results: "list[SceneResult]", home: float | None) -> str | None:
     from rhm.models.expectation import ExpectedIoU
 
     scenes: dict[str, list[str]] = {}
-    for each in results:
-        for note in each.prediction.notes if each.prediction else ():
-            scenes.setdefault(note, []).append(Path(each.scene).name)
+    for result in results:
+        for note in result.prediction.notes if result.prediction else ():
+            scenes.setdefault(note, []).append(Path(result.scene).name)
     for note, names in scenes.items():
         who = names[0] if len(names) == 1 else f"{len(names)} of {len(results)} scenes"
         say(f"{who}: {note}")
-    promised = [
-        each.prediction.expectation
-        for each in results
-        if each.prediction is not None and each.prediction.expectation is not None
+    expectations = [
+        result.prediction.expectation
+        for result in results
+        if result.prediction is not None and result.prediction.expectation is not None
     ]
-    warning = domain_note(home, reduce(ExpectedIoU.merge, promised)) if promised else None
+    warning = domain_note(home, reduce(ExpectedIoU.merge, expectations)) if expectations else None
     if warning:
         say(f"all scenes together: {warning}")
     return warning
@@ -196,17 +202,17 @@ def _say_of_all(results: "list[SceneResult]", home: float | None) -> str | None:
 def _report(
     results: "list[SceneResult]", runtime: str, warning: str | None, *, as_json: bool
 ) -> None:
-    """Print what came of the scenes; what failed ends with an error, after the others.
+    """Print the results of the scenes, and then raise an error if some of them failed.
 
     Raises:
         RhmError: a scene failed.
     """
-    done = [each for each in results if each.prediction is not None]
-    failed = [each for each in results if each.error is not None]
-    values = [_values(each.scene, each.prediction) for each in done if each.prediction]
-    lines = [f"{each['count']} buildings in {each['buildings']}" for each in values]
+    done = [result for result in results if result.prediction is not None]
+    failed = [result for result in results if result.error is not None]
+    values = [_values(result.scene, result.prediction) for result in done if result.prediction]
+    lines = [f"{value['count']} buildings in {value['buildings']}" for value in values]
     if values:
-        errors = [{"scene": each.scene, "error": str(each.error)} for each in failed]
+        errors = [{"scene": result.scene, "error": str(result.error)} for result in failed]
         found = {"runtime": runtime, "scenes": values, "warning": warning, "failed": errors}
         emit(found, lines, as_json=as_json)
     if not failed or failed[0].error is None:
@@ -214,14 +220,14 @@ def _report(
     if len(results) > 1:
         from rhm.errors import printable
 
-        for each in failed:
-            say(f"failed: {printable(str(each.error))}")
+        for result in failed:
+            say(f"failed: {printable(str(result.error))}")
         raise type(failed[0].error)(f"{len(failed)} of {len(results)} scenes failed")
     raise failed[0].error
 
 
 def _values(scene: str, prediction: "Prediction") -> dict[str, Any]:
-    """Return what is told of a prediction as JSON."""
+    """Return the JSON values of a prediction."""
     values = {"scene": scene, **asdict(prediction), "expected_iou": prediction.expected_iou}
     del values["expectation"]
     return values
@@ -230,7 +236,7 @@ def _values(scene: str, prediction: "Prediction") -> dict[str, Any]:
 def _estimates(
     network: "Backend", scenes: list[str], output: Path, config: PredictionConfig
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return what each scene would cost, as values and as lines."""
+    """Return the estimated cost of every scene, as JSON values and as lines."""
     from rhm.inference.estimate import estimate
     from rhm.inference.plan import plan_prediction
     from rhm.inference.scenes import is_finished
@@ -246,7 +252,7 @@ def _estimates(
             f"{scene}: {size} pixels, {len(plan.grid.strips)} strips, {cost.tiles} tiles of "
             f"{plan.grid.tiling.tile}: about {cost.seconds / 60:.1f} min, {memory} of memory, at "
             f"most {cost.disk_bytes / 1e9:.1f} GB of disk"
-            + ("; its results are there already" if there else "")
+            + ("; the results already exist" if there else "")
         ]
         lines += [f"  {note}" for note in plan.notes]
         values.append({"scene": scene, "there": there, "notes": plan.notes, **asdict(cost)})

@@ -59,8 +59,8 @@ def index_spacenet(folder: str | os.PathLike[str], **options: Any) -> Catalog:
     """Catalogue SpaceNet 1, 2 or 7 by its official file names; see ``rhm.data.layouts.spacenet``.
 
     Args:
-        folder: of the download.
-        options: those of ``rhm.data.layouts.spacenet.find_spacenet``.
+        folder: folder of the download.
+        options: options of ``rhm.data.layouts.spacenet.find_spacenet``.
 
     Raises:
         CatalogError: no image has an official name, or two labels belong to one image.

@@ -14,7 +14,7 @@ class BlockCache:
     """The most recently used blocks of any number of files.
 
     Args:
-        limit_bytes: what all of them together may take; one is kept even if it takes more.
+        limit_bytes: maximum size of all blocks together; one block is kept even if it is larger.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -23,7 +23,7 @@ class BlockCache:
         self._blocks: OrderedDict[Hashable, Pixels] = OrderedDict()
 
     def get(self, key: Hashable, load: Callable[[], Pixels]) -> Pixels:
-        """Return the block of this key, loaded if it is not there."""
+        """Return the block with this key, and load it if it is not in the cache."""
         block = self._blocks.get(key)
         if block is not None:
             self._blocks.move_to_end(key)
@@ -39,12 +39,12 @@ class Blocks:
     """An image or a label whose windows are read through a cache of its blocks.
 
     Args:
-        load: reads a window inside of the image.
-        shape: of all its pixels: rows, columns and bands.
-        dtype: of its pixels.
-        block_shape: rows and columns of a block.
-        cache: to keep blocks in.
-        key: tells this image's blocks from others in the cache.
+        load: function that reads a window inside the image.
+        shape: number of rows, columns and bands of the image.
+        dtype: dtype of the pixels.
+        block_shape: number of rows and columns of a block.
+        cache: cache for the blocks.
+        key: key that identifies this image in the cache.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Blocks:
         self._key = key
 
     def read(self, window: Window) -> Pixels:
-        """Return a window, its values in memory of its own; beyond the edges it is blank."""
+        """Return a copy of a window; pixels beyond the edges of the image are zero and invalid."""
         row, col, height, width = window
         block_row, top = divmod(row, self._rows)
         block_col, left = divmod(col, self._cols)
@@ -109,16 +109,16 @@ class Blocks:
 
 
 def _spans(first: int, length: int, limit: int, size: int) -> Iterator[tuple[int, slice, slice]]:
-    """Yield the blocks that a window meets along an axis.
+    """Yield the blocks that a window touches along an axis.
 
     Args:
-        first: where the window begins.
-        length: of the window.
-        limit: of the axis.
-        size: of a block.
+        first: first pixel of the window.
+        length: length of the window in pixels.
+        limit: length of the axis in pixels.
+        size: length of a block in pixels.
 
     Yields:
-        A block's number, what the window shows of it, and where in the window.
+        Number of a block, slice of the block inside the window, and slice of the window.
     """
     start, end = max(0, first), min(limit, first + length)
     while start < end:

@@ -24,7 +24,7 @@ class SalvagedRaster(Raster):
         self.damaged: set[Window] = set()
 
     def read(self, window: Window | None = None) -> Pixels:
-        """Read a window as ``Raster.read`` does; blocks that cannot be read are not valid."""
+        """Read a window like ``Raster.read``; blocks that cannot be read are invalid."""
         self.check_dtype()
         info = self.info
         window = window or Window(0, 0, info.height, info.width)

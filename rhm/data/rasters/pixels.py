@@ -14,8 +14,8 @@ class Pixels(NamedTuple):
     """Pixels of an image and their validity mask; ``values, valid = pixels`` unpacks them.
 
     Attributes:
-        values: (H, W, bands), as stored.
-        valid: (H, W) bool, False where a pixel has no data; may be read-only.
+        values: (H, W, bands) stored values.
+        valid: (H, W) bool validity, False for nodata; may be read-only.
     """
 
     values: NDArray[Any]
@@ -78,7 +78,7 @@ class Pixels(NamedTuple):
         """Count the values of the valid pixels.
 
         Raises:
-            TypeError: their dtype is none of ``rhm.colour.levels.DTYPES``.
+            TypeError: the dtype is not one of ``rhm.colour.levels.DTYPES``.
         """
         return Histogram.of(self.values, valid=self.valid)
 

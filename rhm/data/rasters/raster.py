@@ -79,18 +79,18 @@ class Raster:
     """An open raster; use it as a context manager.
 
     Args:
-        path: anything GDAL opens.
-        bands: 1-based indices of the bands to read, in this order; all but alpha by default.
-        black_is_nodata: whether pixels that are zero in all read bands have no data.
-        scale: pixels of the grid to read on per pixel of the file, along an axis.
-        shape: rows and columns of the grid to read on, instead of a scale.
+        path: path of the raster, or anything else that GDAL opens.
+        bands: 1-based indices of the bands to read, in this order; by default, all except alpha.
+        black_is_nodata: whether pixels that are zero in all of these bands are nodata.
+        scale: number of pixels of the grid per pixel of the file, along each axis.
+        shape: number of rows and columns of the grid, instead of a scale.
         categorical: whether values are classes, which must not be averaged.
-        mapped: whether to read an uncompressed GeoTIFF straight from the system's file cache.
-            Faster, but a file that is cut short while it is open then ends the process.
+        mapped: whether an uncompressed GeoTIFF is read from the file cache of the operating
+            system. This is faster, but if the open file is truncated, the process crashes.
 
     Raises:
-        RasterError: the file is missing, not a raster, or lacks a band; or its bands differ in
-            type.
+        RasterError: the file is missing, is not a raster, lacks a band, or its bands differ in
+            dtype.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class Raster:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The pixels' type."""
+        """Type of the pixels."""
         return self._dtype
 
     @property
@@ -162,19 +162,18 @@ class Raster:
         return self._stored.height, self._stored.width
 
     def read(self, window: Window | None = None) -> Pixels:
-        """Read a window's pixels and where they hold data.
+        """Read the pixels of a window and their validity.
 
         Args:
-            window: in this raster's grid, the whole raster by default; what lies beyond the
-                edges is zero and without data.
+            window: window on the grid of this raster; by default the whole raster. Pixels beyond
+                the edges are zero and invalid.
 
         Returns:
-            Values (height, width, bands) of the file's dtype, contiguous, and valid
-            (height, width) bool. Floating-point pixels that are not finite in all bands are
-            not valid.
+            Contiguous values (height, width, bands) in the dtype of the file, and validity
+            (height, width) bool. Floating-point pixels are invalid unless all bands are finite.
 
         Raises:
-            RasterError: the type is none of ``levels.DTYPES``, or a block cannot be read.
+            RasterError: the dtype is not one of ``levels.DTYPES``, or a block cannot be read.
         """
         whole = Window(0, 0, self.info.height, self.info.width)
         window = window or whole
@@ -187,21 +186,20 @@ class Raster:
         return pixels
 
     def read_decimated(self, max_pixels: int) -> Pixels:
-        """Read few, evenly spread pixels of the whole raster: enough for a histogram.
+        """Read few, evenly spread pixels of the whole raster, enough for a histogram.
 
         They are read from overviews if there are any, which limits the time for files of any
         size; otherwise every block is decoded. Values are never averaged here, but overviews that
         were made by averaging lack the extreme values of the file.
 
         Args:
-            max_pixels: about the number of pixels returned, at most.
+            max_pixels: maximum number of pixels, which is nearly reached.
 
         Returns:
-            Values (rows, columns, bands) of the file's dtype, and valid (rows, columns) bool,
-            as by ``read``.
+            Values (rows, columns, bands) and validity (rows, columns), as from ``read``.
 
         Raises:
-            RasterError: the type is none of ``levels.DTYPES``, or a block cannot be read.
+            RasterError: the dtype is not one of ``levels.DTYPES``, or a block cannot be read.
         """
         height, width = self.stored_shape
         rows = max(1, min(height, round(height * sqrt(max_pixels / (height * width)))))
@@ -218,7 +216,7 @@ class Raster:
             RasterError: the type is not in ``rhm.colour.levels.DTYPES``.
         """
         if self._dtype not in DTYPES:
-            known = ", ".join(each.name for each in DTYPES)
+            known = ", ".join(dtype.name for dtype in DTYPES)
             raise RasterError(
                 f"{self.info.path} is {self.info.dtype}: rhm reads {known} imagery; "
                 "convert it first"
@@ -243,7 +241,7 @@ class Raster:
         shape: tuple[int, int],
         resampling: Resampling,
     ) -> Pixels:
-        """Read a part of the file, (row, column, height, width) of it, into ``shape``."""
+        """Read a part (row, column, height, width) of the file into an array of ``shape``."""
         self.check_dtype()
         info = self.info
         row, col, height, width = source
@@ -270,7 +268,7 @@ class Raster:
         planes: NDArray[Any],
         resampling: Resampling,
     ) -> NDArray[np.bool_]:
-        """Return where pixels that were read, (bands, H, W), hold data."""
+        """Return the validity of pixels (bands, H, W) that were read."""
         shape = planes.shape[1:]
         if not self._stored.masked:
             valid = np.ones(shape, dtype=bool)
@@ -305,9 +303,9 @@ def _resampling(step: tuple[float, float], categorical: bool) -> Resampling:
 
 
 def _comparable_nodata(dataset: DatasetReader, info: RasterInfo) -> int | None:
-    """Return the nodata value if comparing the bands read with it makes the dataset's mask."""
+    """Return the nodata value if comparing the bands with it gives the mask of the dataset."""
     flags = dataset.mask_flag_enums
-    if any(each != [MaskFlags.nodata] for each in flags) or info.nodata is None:
+    if any(of_band != [MaskFlags.nodata] for of_band in flags) or info.nodata is None:
         return None
     all_bands = sorted(info.bands) == list(range(1, dataset.count + 1))
     one_value = set(dataset.nodatavals) == {info.nodata}
@@ -316,7 +314,7 @@ def _comparable_nodata(dataset: DatasetReader, info: RasterInfo) -> int | None:
 
 
 def _together_and_rising(dataset: DatasetReader, bands: tuple[int, ...]) -> bool:
-    """Return whether to let GDAL fill arrays pixel by pixel, not band by band.
+    """Return whether GDAL should fill arrays pixel by pixel instead of band by band.
 
     GDAL copies fastest between arrays of the same layout, and its block cache is stored by band.
     GDAL 3.10 confuses the order of the bands if all of them are read in another order.
@@ -326,7 +324,7 @@ def _together_and_rising(dataset: DatasetReader, bands: tuple[int, ...]) -> bool
 
 
 def _grown(first: int, length: int, limit: int) -> tuple[int, int]:
-    """Return the first and the number of enough pixels around some, inside of ``limit``."""
+    """Return the start and length of a span of pixels, extended to a minimum within ``limit``."""
     enough = min(limit, max(length, _RESAMPLED_PX))
     return min(first, limit - enough), enough
 
@@ -349,7 +347,9 @@ def _describe(
         raise RasterError(f"{path} has {dataset.count} bands, so no band {missing[0]}")
     dtypes = {dataset.dtypes[band - 1] for band in bands}
     if len(dtypes) > 1:
-        raise RasterError(f"{path} has bands of {', '.join(sorted(dtypes))}: choose bands of one")
+        raise RasterError(
+            f"{path} has bands of {', '.join(sorted(dtypes))}: choose bands of the same dtype"
+        )
     flags = dataset.mask_flag_enums
     rows, cols = dataset.block_shapes[0]
     crs, transform = dataset.crs or None, dataset.transform
@@ -365,7 +365,7 @@ def _describe(
         crs=crs,
         transform=transform,
         nodata=dataset.nodatavals[bands[0] - 1],
-        masked=not all(MaskFlags.all_valid in each for each in flags),
+        masked=not all(MaskFlags.all_valid in of_band for of_band in flags),
         block_shape=(rows, cols),
         overviews=tuple(dataset.overviews(1)),
         gcps=tuple(gcps) if transform is not dataset.transform else (),

@@ -1,7 +1,7 @@
-"""Windows brought to another number of pixels, by the rules of ``Raster`` for another scale.
+"""Resampling of windows to another number of pixels, by the rules of ``Raster``.
 
-Pixels are averaged where a window shrinks and interpolated where it grows; classes are never
-mixed; what has no data neither counts nor gets any.
+Pixels are averaged if a window shrinks and interpolated if it grows. Classes are never mixed.
+Nodata pixels do not influence others, and remain nodata.
 """
 
 from typing import Any
@@ -13,24 +13,24 @@ from numpy.typing import NDArray
 from rhm.data.rasters.pixels import Pixels
 
 _TOGETHER = 4
-"""Bands that OpenCV resizes at once, whatever their type."""
+"""Number of bands that OpenCV can resize at once, whatever their dtype."""
 
 
 _ROUNDING = 1e-5
-"""What a sum of shares may lack of 1."""
+"""Largest rounding error of a sum of weights of 1."""
 
 
 def resize_pixels(pixels: Pixels, side: int) -> Pixels:
     """Return a square window of imagery with ``side`` pixels along each axis.
 
     Args:
-        pixels: (N, N), of one of ``rhm.colour.levels.DTYPES``.
-        side: rows and columns of the result.
+        pixels: (N, N) pixels of one of ``rhm.colour.levels.DTYPES``.
+        side: number of rows and columns of the result.
 
     Returns:
-        (side, side) pixels of the same dtype, each valid if the nearest pixel is. Those that are
-        not valid have the value of the nearest pixel, so that a nodata value stays what it is;
-        the others are means of valid pixels alone.
+        (side, side) pixels of the same dtype. A pixel is valid if the nearest pixel of the window
+        is valid, and is then a mean of valid pixels only. An invalid pixel has the value of the
+        nearest pixel, which preserves nodata values.
     """
     values, valid = pixels
     if valid.all():
@@ -44,7 +44,7 @@ def resize_pixels(pixels: Pixels, side: int) -> Pixels:
     result[rows, cols] = values[nearest[rows], nearest[cols]]
     weights = _resized(valid[..., None].astype(np.float32), side)[..., 0]
     beside = kept & (weights < 1.0 - _ROUNDING)
-    # In float32 integers of 16 bits are exact.
+    # float32 represents 16-bit integers exactly.
     sums = _resized(known.astype(np.float32), side)[beside]
     means = sums / weights[beside, None]
     result[beside] = means if values.dtype.kind == "f" else np.rint(means)
@@ -55,12 +55,12 @@ def resize_classes(classes: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Return a square window of classes with ``side`` pixels along each axis.
 
     Args:
-        classes: (N, N) uint8.
-        side: rows and columns of the result.
+        classes: (N, N) uint8 classes.
+        side: number of rows and columns of the result.
 
     Returns:
-        (side, side) uint8: of the pixels that come together in one the class with the largest
-        area, and the nearest pixel's class where the window grows.
+        (side, side) uint8 classes. If the window shrinks, a pixel has the class with the largest
+        area in it; if the window grows, it has the class of the nearest pixel.
     """
     if side >= len(classes):
         nearest = _nearest(len(classes), side)
@@ -85,5 +85,5 @@ def _resized(pixels: NDArray[Any], side: int) -> NDArray[Any]:
 
 
 def _nearest(length: int, side: int) -> NDArray[np.intp]:
-    """Return the row, or column, of the pixels nearest to those of a resized axis."""
+    """Return the indices of the pixels that are nearest to those of a resized axis."""
     return ((np.arange(side) + 0.5) * (length / side)).astype(np.intp)

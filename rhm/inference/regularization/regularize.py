@@ -145,13 +145,13 @@ def regularize_frame(
 
 def _check_options(tolerance_m: float, angle_tolerance_deg: float, min_iou: float) -> None:
     if not 0.0 < tolerance_m < np.inf:
-        raise ConfigError(f"tolerance_m must be a length above 0, not {tolerance_m}")
+        raise ConfigError(f"tolerance_m must be a length above 0, got {tolerance_m}")
     if not 0.0 <= angle_tolerance_deg <= 45.0:
         raise ConfigError(
-            f"angle_tolerance_deg must be between 0 and 45 degrees, not {angle_tolerance_deg}"
+            f"angle_tolerance_deg must be between 0 and 45 degrees, got {angle_tolerance_deg}"
         )
     if not 0.0 <= min_iou <= 1.0:
-        raise ConfigError(f"min_iou must be between 0 and 1, not {min_iou}")
+        raise ConfigError(f"min_iou must be between 0 and 1, got {min_iou}")
 
 
 def _accepted(

@@ -1,4 +1,4 @@
-"""Networks where they run: executed by PyTorch, or by an engine that reads ONNX."""
+"""Backends: networks that PyTorch or an engine for ONNX executes."""
 
 import re
 from collections.abc import Callable
@@ -14,18 +14,19 @@ from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
 
 Engine = Callable[[bytes], Callable[[Tensor], Tensor]]
-"""Of an ONNX model file, returns what gives its output (N, 1, H, W) for images (N, C, H, W)."""
+"""Function that turns an ONNX model file into a function from images (N, C, H, W) to its output
+(N, 1, H, W)."""
 
 
 class Backend(nn.Module):
-    """A model where it runs.
+    """A model that is executed by a runtime.
 
-    It takes normalised images (N, bands, H, W) float32 of any device and layout and returns
+    It takes normalised images (N, bands, H, W) float32 on any device and in any layout, and returns
     logits (N, 1, H, W) float32.
 
     Attributes:
-        model: as given, in ``eval`` mode.
-        runtime: its name in ``RUNTIMES``: what decides their last digits.
+        model: model in ``eval`` mode.
+        runtime: name in ``RUNTIMES``, which determines the last digits of the logits.
     """
 
     runtime: str
@@ -37,7 +38,7 @@ class Backend(nn.Module):
 
     @property
     def spec(self) -> ModelSpec:
-        """The model's description."""
+        """Description of the model."""
         return self.model.spec
 
     def train(self, mode: bool = True) -> Self:
@@ -45,21 +46,21 @@ class Backend(nn.Module):
         return super().train(False)
 
     def get_extra_state(self) -> Tensor:
-        """Return the runtime as bytes: two runtimes of one model are not in the same state."""
+        """Return the name of the runtime as bytes, so that the state identifies the runtime too."""
         return torch.tensor(list(self.runtime.encode()), dtype=torch.uint8)
 
 
 DescribedNetwork = SegmentationModel | Backend
-"""A network with a ``spec``: a model, which PyTorch executes, or a model where it runs."""
+"""A network with a ``spec``: a model that PyTorch executes directly, or a backend."""
 
 
 class TorchBackend(Backend):
-    """PyTorch, with channels last; on CUDA in mixed precision.
+    """PyTorch, with channels last and, on CUDA, in mixed precision.
 
     Args:
-        model: is moved in place.
-        device: as ``on_device`` takes it.
-        mixed: whether to calculate in float16 where that is safe; by default on CUDA.
+        model: model, moved to the device in place.
+        device: device as in ``on_device``.
+        mixed: whether to compute in float16 where that is safe; by default on CUDA.
     """
 
     def __init__(
@@ -72,25 +73,26 @@ class TorchBackend(Backend):
 
     @torch.inference_mode()
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits on the model's device."""
+        """Return logits on the device of the model."""
         images = images.to(self.device, memory_format=torch.channels_last)
         with torch.autocast(self.device.type, dtype=torch.float16, enabled=self.mixed):
             logits: Tensor = self.model(images)
         if self.mixed and not logits.isfinite().all():
-            # Something was too large for float16; it need not be for float32.
+            # A value was too large for float16, but may fit into float32.
             logits = self.model(images)
         return logits.float()
 
 
 class GraphBackend(Backend):
-    """An engine that reads ONNX, on the CPU.
+    """An engine for ONNX, on the CPU.
 
-    The graph is made of the model when the backend is, and tested on images of another size.
+    The model is exported when the backend is created, and tested on images of another size.
 
     Args:
-        model: is moved to the CPU.
-        runtime: the engine's name in ``RUNTIMES``.
-        engine: is asked again in another process, and must therefore be found by name.
+        model: model, moved to the CPU in place.
+        runtime: name of the engine in ``RUNTIMES``.
+        engine: function that opens the graph. It must be importable by name, because other
+            processes call it again.
 
     Raises:
         ModelFileError: ONNX or the engine cannot express the model.
@@ -114,7 +116,7 @@ class GraphBackend(Backend):
         return self._run(images)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # An engine stays in its process: another one makes its own.
+        # An engine cannot be sent to another process, which makes its own.
         return GraphBackend, (self.model, self.runtime, self._engine)
 
 
@@ -122,7 +124,7 @@ class OnnxBackend(GraphBackend):
     """ONNX Runtime on the CPU, with as many threads as torch.
 
     Args:
-        model: is moved to the CPU.
+        model: model, moved to the CPU in place.
 
     Raises:
         ModelFileError: ONNX cannot express the model.
@@ -137,14 +139,14 @@ def _onnx_runtime(graph: bytes) -> Callable[[Tensor], Tensor]:
 
 
 def on_device(model: SegmentationModel, device: str) -> SegmentationModel:
-    """Return the model on a device, in the memory layout that convolutions are fastest in.
+    """Return the model on a device, in the memory layout that is fastest for convolutions.
 
     Args:
-        model: is moved in place.
-        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        model: model, moved to the device in place.
+        device: ``auto`` (CUDA if available), ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        ConfigError: the device is unknown or not there.
+        ConfigError: the device is unknown or does not exist.
     """
     place = torch.device(place_of(device))
     model.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -152,12 +154,16 @@ def on_device(model: SegmentationModel, device: str) -> SegmentationModel:
 
 
 def place_of(device: str) -> str:
-    """Return the device that a word means: ``cpu``, ``cuda`` or ``cuda:N``."""
+    """Return the device that a user names, with ``auto`` resolved: ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        ConfigError: the device is unknown or does not exist.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     named = re.fullmatch(r"cpu|cuda(?::(\d{1,3}))?", device)
     if named is None:
         raise ConfigError(f"unknown device '{device}': choose auto, cpu, cuda or cuda:N")
     if device != "cpu" and int(named[1] or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"no device '{device}' on this machine: use --device cpu")
+        raise ConfigError(f"this machine has no device '{device}': use --device cpu")
     return device

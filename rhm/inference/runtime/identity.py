@@ -1,4 +1,4 @@
-"""Which network it is: a hash of its weights, computed once for as long as they stay the same."""
+"""Identity of a network: a hash of its weights, computed again only when they change."""
 
 import hashlib
 import threading
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from rhm.inference.runtime.tta import Network
 
-# Weights that move within a tensor by a multiple of this many words would go unnoticed. It is a
-# prime, so channels, whose lengths are products of small numbers, never do.
+# Weights that move within a tensor by a multiple of this number of words would go unnoticed. It is
+# prime, so a permutation of channels, whose lengths have only small factors, is always noticed.
 _FOLD = 251
 
 _KNOWN: WeakKeyDictionary[nn.Module, tuple[str, str]] = WeakKeyDictionary()
@@ -22,14 +22,14 @@ _LOCK = threading.Lock()
 
 
 def identity_of(network: Network) -> str:
-    """Return what tells a network from any other: for a module, the hash of its weights.
+    """Return a text that identifies a network: for a module, the hash of its weights.
 
-    The hash is taken when a module is first seen, and again when its weights have changed since.
-    That is found out from the weights themselves, eight times as fast as they are hashed: PyTorch
-    counts most changes of a tensor, but not those through ``.data`` or a NumPy view.
+    The hash is computed when a module is first seen, and again when its weights have changed. A
+    checksum of the weights, which is eight times as fast as the hash, detects changes. The version
+    counters of PyTorch would miss changes through ``.data`` or a NumPy view.
 
     Args:
-        network: a function is told by its name.
+        network: module, or a function, which its name identifies.
     """
     if not isinstance(network, nn.Module):
         return repr(getattr(network, "__qualname__", type(network)))
@@ -52,11 +52,11 @@ def hash_of(state: Mapping[str, Tensor]) -> str:
 
 
 def _traces_of(state: Mapping[str, Tensor]) -> str:
-    """Return what changes whenever named tensors do, by accident at least."""
+    """Return a checksum of named tensors, which detects all but deliberately hidden changes."""
     digest = hashlib.sha256()
     for name, tensor in state.items():
         digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
-        # In the order in which they lie in memory, so that nothing is copied.
+        # In memory order, so that nothing is copied.
         order = sorted(range(tensor.dim()), key=tensor.stride, reverse=True)
         values = _bytes_of(tensor.permute(order).contiguous())
         whole = len(values) // (8 * _FOLD) * (8 * _FOLD)

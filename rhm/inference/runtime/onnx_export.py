@@ -1,8 +1,8 @@
-"""A model as one ONNX file that takes imagery as stored, and that says what it takes.
+"""Export of a model, with its preprocessing and a description, to one ONNX file.
 
-Written for the QGIS plug-in Deepness (github.com/PUTvision/qgis-plugin-deepness), which divides
-what a raster stores by 255, whatever its type, applies ``standardization_mean`` and
-``standardization_std``, and takes a model of one output channel to give probabilities.
+The file is made for the QGIS plug-in Deepness (github.com/PUTvision/qgis-plugin-deepness). The
+plug-in divides stored values by 255, whatever their dtype, applies ``standardization_mean`` and
+``standardization_std``, and expects probabilities from a model with one output channel.
 """
 
 import json
@@ -42,13 +42,13 @@ _SUFFIX = ".onnx"
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """An exported model.
 
     Attributes:
-        path: of the file.
-        dtype: of the imagery that it takes.
-        metadata: as it stands in the file; values are JSON.
-        notes: what the user should know about it.
+        path: path of the file.
+        dtype: dtype of the imagery that the model takes.
+        metadata: metadata of the file, by name; values are JSON.
+        notes: facts about the file that the user should know.
     """
 
     path: Path
@@ -66,27 +66,28 @@ def export_onnx(
     dtype: str | None = None,
     opset: int = OPSET,
 ) -> Exported:
-    """Write a model with its preprocessing as one ONNX file, complete or not at all.
+    """Write a model with its preprocessing to one ONNX file, either completely or not at all.
 
-    The file takes ``images`` (N, bands, tile, tile) float32, stored values divided by 255, and
-    gives ``probability`` (N, 1, tile, tile) float32. Its metadata are those that Deepness reads,
-    the model's own description as ``rhm``, and the imagery's type as ``rhm_dtype``. Before the
-    file takes its name, ONNX Runtime's result is compared with the model's.
+    The input is ``images`` (N, bands, tile, tile) float32, stored values divided by 255, and the
+    output is ``probability`` (N, 1, tile, tile) float32. The metadata are those that Deepness
+    reads, the description of the model as ``rhm``, and the dtype of the imagery as ``rhm_dtype``.
+    Before the file appears under its name, the result of ONNX Runtime is compared with that of the
+    model.
 
     Args:
-        model: is moved to the CPU.
-        path: of the file; ends with ``.onnx``.
+        model: model, moved to the CPU in place.
+        path: path of the file, with the suffix ``.onnx``.
         tile: side of a tile in pixels, a multiple of 32.
-        overlap: pixels that neighbouring tiles share, at most half a tile; Deepness takes it in
-            whole percent, so it is rounded up to one.
-        dtype: of the imagery, one of ``DTYPES``; by default uint8, or what the model was
-            trained on.
-        opset: version of ONNX's operators, 13 to 20.
+        overlap: overlap of neighbouring tiles in pixels, at most half a tile; it is rounded up to
+            whole percent of a tile for Deepness.
+        dtype: dtype of the imagery, one of ``DTYPES``; by default that of the training imagery, or
+            uint8.
+        opset: version of the ONNX operators, 13 to 20.
 
     Raises:
-        ConfigError: an option is impossible, or the extra ``onnx`` is not installed.
-        ModelFileError: the model standardises scenes, has several classes or no range for the
-            type, or ONNX cannot express it.
+        ConfigError: an option is invalid, or the extra ``onnx`` is not installed.
+        ModelFileError: the model standardises scenes, has several classes, stores no value range
+            for the dtype, or cannot be expressed in ONNX.
         OutputError: the file cannot be written.
     """
     RUNTIMES["onnx"].require()
@@ -109,7 +110,7 @@ def export_onnx(
 
 
 class _Whole(nn.Module):
-    """From what the plug-in gives to what it takes."""
+    """The model from the input to the output of the plug-in."""
 
     black: Tensor
     gain: Tensor
@@ -141,35 +142,35 @@ def _column(values: tuple[float, ...]) -> Tensor:
 
 def _check_options(tile: int, overlap: int, dtype: str | None, opset: int) -> None:
     if tile < _STRIDE or tile % _STRIDE:
-        raise ConfigError(f"tile must be a multiple of {_STRIDE}, not {tile}")
+        raise ConfigError(f"tile must be a multiple of {_STRIDE}, got {tile}")
     if not 0 <= overlap <= tile // 2:
-        raise ConfigError(f"overlap must be from 0 to half a tile, {tile // 2}, not {overlap}")
+        raise ConfigError(f"overlap must be between 0 and half a tile ({tile // 2}), got {overlap}")
     if dtype is not None and dtype not in DTYPES:
         raise ConfigError(f"unknown dtype '{dtype}': choose {', '.join(DTYPES)}")
     if opset not in _OPSETS:
-        raise ConfigError(f"opset must be from {_OPSETS[0]} to {_OPSETS[-1]}, not {opset}")
+        raise ConfigError(f"opset must be between {_OPSETS[0]} and {_OPSETS[-1]}, got {opset}")
 
 
 def _check_model(spec: ModelSpec) -> None:
     if spec.needs_histogram:
         raise ModelFileError(
-            f"the model brings each scene to one appearance ({spec.standardize}), which takes the "
-            "whole scene: a model of tiles cannot carry that; use `rhm predict`"
+            f"the model standardises whole scenes ({spec.standardize}), which an exported model of "
+            "tiles cannot do: use `rhm predict`"
         )
     if len(spec.classes) != 1:
         raise ModelFileError(
-            f"the model has {len(spec.classes)} classes: only models of one can be exported"
+            f"the model has {len(spec.classes)} classes: only models with one class can be exported"
         )
 
 
 def _scaling(spec: ModelSpec, dtype: str | None) -> Scaling:
-    """Return the range in which the model is to see imagery."""
-    known = [each for each in DTYPES if each in spec.scalings]
+    """Return the value range of the imagery that the exported model takes."""
+    known = [name for name in DTYPES if name in spec.scalings]
     dtype = dtype or next(iter(known), "uint8")
     scaling = spec.known_scaling(dtype)
     if scaling is None:
         raise ModelFileError(
-            f"the model stores no range for {dtype} imagery: choose "
+            f"the model stores no value range for {dtype} imagery: choose "
             f"{' or '.join(dict.fromkeys([*known, 'uint8']))}"
         )
     return scaling
@@ -178,15 +179,15 @@ def _scaling(spec: ModelSpec, dtype: str | None) -> Scaling:
 def _metadata(spec: ModelSpec, scaling: Scaling, tile: int, overlap: int) -> dict[str, str]:
     values: dict[str, Any] = {
         "model_type": "Segmentor",
-        # Older plug-ins name the background only where the file does, newer ones take either.
+        # Older versions of the plug-in need the background, newer versions accept it.
         "class_names": {"0": "background", "1": spec.classes[0]},
-        # Their documentation says the one, their program reads the other.
+        # The documentation of the plug-in names the first, its code reads the second.
         "tiles_size": tile,
         "tile_size": tile,
         "tiles_overlap": math.ceil(100 * overlap / tile),
         "seg_thresh": spec.threshold,
         "seg_small_segment": 0,
-        # All of the preprocessing is in the file: what is left to the plug-in is nothing.
+        # The file contains all of the preprocessing, so the plug-in must not change anything.
         "standardization_mean": [0.0] * spec.bands,
         "standardization_std": [1.0] * spec.bands,
         "rhm_dtype": scaling.dtype,
@@ -200,13 +201,13 @@ def _notes(spec: ModelSpec, dtype: str) -> list[str]:
     notes = []
     if spec.gsd_m is None:
         notes.append(
-            "the model does not know its metres per pixel: set the resolution in the plug-in, "
-            "which has 3 cm otherwise"
+            "the model does not record its ground sampling distance: set the resolution in the "
+            "plug-in, whose default is 3 cm"
         )
     if spec.scalings and dtype not in spec.scalings:
         notes.append(
-            f"the model stores the range of {' and '.join(sorted(spec.scalings))} imagery only; "
-            f"{dtype} is taken as 0 to 255"
+            f"the model stores a value range only for {' and '.join(sorted(spec.scalings))} "
+            f"imagery; 0 to 255 is assumed for {dtype}"
         )
     return notes
 

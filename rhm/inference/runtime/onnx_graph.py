@@ -1,6 +1,6 @@
-"""A network as an ONNX graph, and ONNX Runtime that runs it.
+"""Networks as ONNX graphs, and their execution by ONNX Runtime.
 
-Needs the packages of the runtime ``onnx``: whoever comes here has asked whether they are there.
+Callers must check that the packages of the runtime ``onnx`` are installed.
 """
 
 import inspect
@@ -19,22 +19,22 @@ from torch.overrides import TorchFunctionMode
 from rhm.errors import ModelFileError
 
 OPSET = 17
-"""Version of the operators: known to ONNX Runtime since 1.12, and so to older plug-ins."""
+"""Version of the operators; ONNX Runtime supports it since 1.12, and so do older plug-ins."""
 
 TOLERANCE = 1e-4
-"""The largest difference in probability at which a graph is what it was made of."""
+"""Largest difference in probability between a network and its graph."""
 
-# Of the exporter by tracing. torch.export's successor (dynamo=True) was tried with torch 2.14 and
-# onnxscript 0.7: its results are as exact and as fast to run, but it takes 25 to 50 times as long
-# (half a minute for a network that is traced in one second), and leaves operators of version 18
-# where it cannot turn them into 17, which older plug-ins do not run.
+# Warnings of the tracing exporter. Its successor (dynamo=True) was tried with torch 2.14 and
+# onnxscript 0.7. The graphs are as accurate and as fast, but the export takes 25 to 50 times as
+# long (half a minute for a network that is traced in one second), and operators that cannot be
+# converted from version 18 to 17 remain, which older plug-ins do not support.
 _EXPECTED_WARNINGS: tuple[tuple[str, type[Warning]], ...] = (
     ("You are using the legacy TorchScript-based ONNX export", DeprecationWarning),
     ("Setting `operator_export_type`", DeprecationWarning),
-    ("The feature will be removed", DeprecationWarning),  # the exporter's, of its own parts
-    # What a trace could miss is found when the graph's results are compared with the network's.
+    ("The feature will be removed", DeprecationWarning),  # about parts of the exporter itself
+    # Errors of a trace are found by comparing the results of the graph with those of the network.
     ("", torch.jit.TracerWarning),  # type: ignore[attr-defined]  # public, but not in __all__
-    ("Constant folding", UserWarning),  # a step that is left to ONNX Runtime
+    ("Constant folding", UserWarning),  # ONNX Runtime folds constants instead
 )
 
 
@@ -49,11 +49,11 @@ def graph_of(
     """Return a network as an ONNX model file.
 
     Args:
-        network: takes one tensor and gives one of the same batch, height and width; in ``eval``
-            mode and on the CPU.
-        images: (N, C, H, W) float32 that it is traced with.
-        dynamic: the axes whose length may differ from that of ``images``, and their names.
-        names: of the input and the output.
+        network: network from one tensor to one tensor of the same batch size, height and width; in
+            ``eval`` mode and on the CPU.
+        images: (N, C, H, W) float32 images for tracing.
+        dynamic: names of the axes whose length may differ from that of ``images``, by index.
+        names: names of the input and the output.
         opset: version of the operators.
 
     Raises:
@@ -70,8 +70,8 @@ def graph_of(
                 output_names=names[1:],
                 dynamic_axes={name: dict(dynamic) for name in names},
                 opset_version=opset,
-                # What has no ONNX operator stays in the graph as PyTorch's, and ONNX Runtime names
-                # it. Refusing it, the exporter would print the whole network to standard output.
+                # Operators without counterpart in ONNX remain in the graph, and ONNX Runtime names
+                # them in its error. If the exporter refused them, it would print the whole network.
                 operator_export_type=torch.onnx.OperatorExportTypes.ONNX_FALLTHROUGH,
                 **_by_tracing(),
             )
@@ -81,19 +81,19 @@ def graph_of(
 
 
 def session_of(graph: bytes) -> Any:
-    """Return ONNX Runtime's session of a model file, on the CPU with as many threads as torch.
+    """Return a session of ONNX Runtime for a graph, on the CPU with as many threads as torch.
 
     Raises:
-        ModelFileError: ONNX Runtime cannot run it.
+        ModelFileError: ONNX Runtime cannot run the graph.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
-    options.enable_mem_pattern = False  # as fast without, in half of the memory
-    options.log_severity_level = 4  # what goes wrong is raised, and need not be printed too
-    # Threads that wait busily take their time from torch's, and from whoever else is there.
+    options.enable_mem_pattern = False  # half of the memory, at the same speed
+    options.log_severity_level = 4  # errors are raised, and need not be printed as well
+    # Threads that wait by spinning would take time from those of torch and of other processes.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
@@ -102,10 +102,10 @@ def session_of(graph: bytes) -> Any:
 
 
 def run(session: Any, images: Tensor) -> Tensor:
-    """Return a session's only output (N, 1, H, W) for images (N, C, H, W), both float32.
+    """Return the only output (N, 1, H, W) of a session for images (N, C, H, W), both float32.
 
     Raises:
-        ModelFileError: ONNX Runtime cannot run it.
+        ModelFileError: ONNX Runtime cannot run the graph.
     """
     (given,), (wanted,) = session.get_inputs(), session.get_outputs()
     array = images.detach().cpu().contiguous().numpy()
@@ -119,19 +119,20 @@ def run(session: Any, images: Tensor) -> Tensor:
 def check_graph(
     execute: Callable[[Tensor], Tensor], network: nn.Module, images: Tensor, *, logits: bool
 ) -> None:
-    """Check that a network's graph gives what the network gives.
+    """Check that a graph gives the same results as its network.
 
-    Probabilities may differ by ``TOLERANCE``, and logits, of which the probabilities are compared
-    too, by ten times that share of the largest.
+    Probabilities may differ by ``TOLERANCE``, and logits by ten times that fraction of the largest
+    logit. Logits are compared as probabilities as well.
 
     Args:
-        execute: returns what the graph gives for images.
-        network: in ``eval`` mode and on the CPU.
-        images: (N, C, H, W) float32, preferably of another shape than the trace's.
-        logits: whether the results are logits, and otherwise probabilities.
+        execute: function from images to the output of the graph.
+        network: network in ``eval`` mode and on the CPU.
+        images: (N, C, H, W) float32 images, preferably of another shape than those for tracing.
+        logits: whether the output consists of logits rather than probabilities.
 
     Raises:
-        ModelFileError: they differ by more, or one of the two does not take the images.
+        ModelFileError: the results differ by more, or the graph or the network does not accept the
+            images.
     """
     found = execute(images)
     try:
@@ -143,7 +144,7 @@ def check_graph(
         if logits and not wrong:
             difference = (found.sigmoid() - expected.sigmoid()).abs().max()
             wrong = not difference <= TOLERANCE
-    except RuntimeError as error:  # shapes that a network refuses, or that do not match
+    except RuntimeError as error:  # the network refuses the shape, or the results differ in shape
         raise ModelFileError(f"the model cannot be expressed in ONNX: {_reason(error)}") from error
     if wrong:
         raise ModelFileError(
@@ -152,7 +153,7 @@ def check_graph(
 
 
 def _with_true_shapes(graph: bytes, shape: torch.Size, dynamic: Mapping[int, str]) -> bytes:
-    """Return a model file whose result is as long as its images where the exporter guessed."""
+    """Return the graph with the true shape of its output where the exporter guessed."""
     import onnx
 
     file = onnx.load_from_string(graph)
@@ -171,14 +172,14 @@ def _reason(error: Exception) -> str:
 
 
 def _by_tracing() -> dict[str, Any]:
-    """Return the option that asks for the exporter that traces, where there is a choice."""
+    """Return the option that selects the tracing exporter, if torch offers a choice."""
     known = inspect.signature(torch.onnx.export).parameters
     return {"dynamo": False} if "dynamo" in known else {}
 
 
 @contextmanager
 def _expected_warnings() -> Iterator[None]:
-    """Keep quiet about what the exporter by tracing warns of, and rhm knows."""
+    """Suppress the expected warnings of the tracing exporter."""
     with warnings.catch_warnings():
         for message, category in _EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message, category)
@@ -187,7 +188,7 @@ def _expected_warnings() -> Iterator[None]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch work on one thread: on images as small as a trace's, more only wait for another."""
+    """Restrict torch to one thread, because more only slow it down on images for tracing."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -197,7 +198,7 @@ def one_thread() -> Iterator[None]:
 
 
 class _Expressible(TorchFunctionMode):
-    """Says what the exporter does not know in words that it knows: uneven average pools."""
+    """Replaces average pooling with uneven cells by operators that the exporter supports."""
 
     def __torch_function__(
         self,
@@ -215,7 +216,7 @@ class _Expressible(TorchFunctionMode):
 
 
 def _pooled(images: Tensor, output_size: int | tuple[int | None, ...]) -> Tensor:
-    """Return ``adaptive_avg_pool2d`` of images of any size, as differences of running sums."""
+    """Return ``adaptive_avg_pool2d`` of images of any size, computed from cumulative sums."""
     sizes = (output_size,) * 2 if isinstance(output_size, int) else output_size
     for dim, count in zip((2, 3), sizes, strict=True):
         if count is None:

@@ -1,8 +1,9 @@
-"""Runtimes: what executes a network, by the name that a user chooses it by.
+"""Runtimes: the engines that can execute a network, by name.
 
-``RUNTIMES`` holds all that is known of a runtime, and ``AUTO`` the order of preference. One that is
-added there can be chosen on the command line and in Python, is tried by ``auto`` if it is named
-there too, and is looked for by ``rhm doctor``. Nothing that executes is imported before it is used.
+``RUNTIMES`` describes the runtimes, and ``AUTO`` gives the order of preference. A runtime that is
+added to ``RUNTIMES`` can be chosen on the command line and in Python, and ``rhm doctor`` checks
+whether it is installed. ``auto`` tries it if it is also named in ``AUTO``. No runtime is imported
+before it is used.
 """
 
 from collections.abc import Callable
@@ -20,19 +21,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Runtime:
-    """Something that executes a network.
+    """An engine that executes networks.
 
     Attributes:
-        about: what it is, and for whom.
-        open: returns a model ready to run on a device, ``cpu``, ``cuda`` or ``cuda:N``.
+        about: name of the engine in help texts and messages.
+        open: function that prepares a model to run on a device, ``cpu``, ``cuda`` or ``cuda:N``.
 
-            Raises ModelFileError where it cannot express the model.
-        devices: the kinds of device that it runs on.
-        packages: that it needs and rhm does not bring along.
-        extra: of rhm that installs them.
-        without: what it means that they are not installed.
-        worthwhile_px: pixels to predict, for every thread, from which ``auto`` opens it: with
-            fewer it does not win back what opening takes.
+            It raises ModelFileError if the runtime cannot express the model.
+        devices: kinds of devices that the runtime supports.
+        packages: packages that the runtime needs and rhm does not install by default.
+        extra: extra of rhm that installs these packages.
+        without: consequence of not installing them.
+        worthwhile_px: minimum number of pixels to predict, per thread, for which ``auto`` chooses
+            the runtime; fewer do not make up for the time of opening it.
     """
 
     about: str
@@ -44,10 +45,10 @@ class Runtime:
     worthwhile_px: int = 0
 
     def require(self) -> None:
-        """Check that the packages that it needs are installed.
+        """Check that the packages of the runtime are installed.
 
         Raises:
-            ConfigError: they are not.
+            ConfigError: a package is not installed.
         """
         for package in self.packages:
             try:
@@ -90,20 +91,20 @@ RUNTIMES = {
     ),
     "torch-float16": Runtime("PyTorch in mixed precision", _torch_float16, ("cuda",)),
 }
-"""The runtimes. Two that round differently have two names."""
+"""Runtimes by name. Runtimes that round differently have different names."""
 
 AUTO = ("torch-float16", "onnx", "torch")
-"""What ``auto`` tries, the fastest first; the last one takes any model on any device."""
+"""Runtimes that ``auto`` tries, fastest first; the last one supports any model and device."""
 
 
 def runtime_names() -> list[str]:
-    """Return what a user may ask for."""
+    """Return the names that a user can choose from."""
     return ["auto", *RUNTIMES]
 
 
 def _told() -> str:
     *first, last = (
-        f"{name} ({runtime.about} on {' or '.join(runtime.devices).upper()})"
+        f"{name} ({runtime.about} on {' or '.join(map(str.upper, runtime.devices))})"
         for name, runtime in RUNTIMES.items()
     )
     return f"{', '.join(first)} or {last}"
@@ -111,16 +112,16 @@ def _told() -> str:
 
 @dataclass(frozen=True)
 class RuntimeConfig:
-    """Where a network runs, and by what.
+    """The options of the runtime and its device.
 
     Raises:
-        ConfigError: there is no such runtime.
+        ConfigError: the runtime is unknown.
     """
 
     device: str = option("auto", "Device to run on: auto, cpu, cuda or cuda:N.")
     runtime: str = option(
         "auto",
-        f"What executes the network: {_told()}; auto is the fastest of them that will do.",
+        f"Runtime that executes the network: {_told()}; auto chooses the fastest suitable one.",
         choices=runtime_names,
     )
 

@@ -1,4 +1,4 @@
-"""Which runtime executes a network, and where: decided here for whatever wants probabilities."""
+"""Selection of the runtime and the device that execute a network."""
 
 import logging
 
@@ -22,15 +22,17 @@ def network_for(
     """Return a model ready to predict.
 
     Args:
-        model: is moved to the device, in ``eval`` mode.
-        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-        runtime: one of ``RUNTIMES``; or ``auto``: the first of ``AUTO`` that runs on the device,
-            is installed, can express the model, and pays for so many pixels.
-        pixels: how many are to be predicted in all; None where that is not known, but many.
+        model: model, moved to the device in place and put into ``eval`` mode.
+        device: ``auto`` (CUDA if available), ``cpu``, ``cuda`` or ``cuda:N``.
+        runtime: one of ``RUNTIMES``, or ``auto`` for the first of ``AUTO`` that supports the
+            device, is installed, can express the model, and is worthwhile for the number of
+            pixels.
+        pixels: total number of pixels to predict; None if it is unknown, but large.
 
     Raises:
-        ConfigError: the runtime or device is unknown or not there, or they exclude each other.
-        ModelFileError: the runtime that was asked for cannot express the model.
+        ConfigError: the runtime or device is unknown or not available, or the runtime does not
+            support the device.
+        ModelFileError: the chosen runtime cannot express the model.
     """
     RuntimeConfig(device, runtime)
     place = place_of(device)

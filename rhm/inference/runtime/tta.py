@@ -1,4 +1,4 @@
-"""Views: an image turned and mirrored, predicted each way, and averaged."""
+"""Test-time augmentation: the predictions of rotated and mirrored views, averaged."""
 
 from collections.abc import Callable
 
@@ -6,26 +6,26 @@ import torch
 from torch import Tensor, nn
 
 Network = Callable[[Tensor], Tensor]
-"""Returns logits (N, 1, H, W) of normalised images (N, bands, H, W) float32."""
+"""Function from normalised images (N, bands, H, W) float32 to logits (N, 1, H, W)."""
 
-# Averaged probabilities of 0 or 1 have no finite logit; this is far below any that matters.
+# Mean probabilities of 0 or 1 have no finite logit; this limit is far below any that matters.
 _LEAST = 1e-7
 
 
 def averaged_over_views(network: Network) -> Network:
-    """Return a network that averages the probabilities of all eight views of an image.
+    """Return a network that averages the probabilities of eight views of an image.
 
-    Overhead imagery has no up: the four quarter turns, each as it is and mirrored, show the
-    same ground. It costs eight predictions.
+    Overhead imagery has no preferred direction: the four rotations by quarter turns and their
+    mirror images show the same ground. The network predicts all eight.
 
     Args:
-        network: gives logits of square images.
+        network: network that returns logits for square images.
     """
     return _Averaged(network)
 
 
 class _Averaged(nn.Module):
-    """A module, so that it is found on the device of the network within."""
+    """The averaging network; it is a module, so that its device is that of the inner network."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -42,5 +42,5 @@ class _Averaged(nn.Module):
 
 
 def _probability(network: Network, images: Tensor) -> Tensor:
-    # A turned image is a view with strides that networks are slow on.
+    # The strides of a rotated view make networks slow.
     return network(images.contiguous(memory_format=torch.channels_last)).float().sigmoid()

@@ -1,1 +1,1 @@
-"""Settings: what an option is, and the options of tiles and of footprints."""
+"""Settings: options in general, and those of tiles, footprints and worker processes."""

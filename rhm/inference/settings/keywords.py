@@ -1,4 +1,4 @@
-"""Functions that take the fields of a dataclass as keywords."""
+"""Functions that take the fields of a dataclass as keyword arguments."""
 
 import functools
 import inspect
@@ -16,7 +16,7 @@ C = TypeVar("C")
 
 
 class Taking(Generic[P, Config]):
-    """A decorator of functions whose last argument is a dataclass: see :func:`taking`."""
+    """Decorator of functions whose last argument is a dataclass; see :func:`taking`."""
 
     def __init__(self, make: Callable[P, Config]) -> None:
         self._make = make
@@ -32,7 +32,7 @@ class Taking(Generic[P, Config]):
     ) -> Callable[Concatenate[A, B, C, P], Result]: ...
 
     def __call__(self, function: Callable[..., Result]) -> Callable[..., Result]:
-        """Return the function with keywords in place of its last argument."""
+        """Return the function with keyword arguments in place of its last argument."""
         own = list(inspect.signature(function).parameters.values())[:-1]
         keywords = [
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
@@ -53,12 +53,12 @@ class Taking(Generic[P, Config]):
 
 
 def taking(make: Callable[P, Config]) -> Taking[P, Config]:
-    """Have a function's last argument, a dataclass, be given as keywords, one for each field.
+    """Replace the last argument of a function, a dataclass, by one keyword argument per field.
 
-    The function's signature names them with their types and defaults, for programs that check
-    types too; to those, its own arguments are positional.
+    The signature of the decorated function lists them with their types and defaults. For type
+    checkers, the other arguments are positional.
 
     Args:
-        make: the dataclass.
+        make: dataclass of the last argument.
     """
     return Taking(make)

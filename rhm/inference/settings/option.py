@@ -1,7 +1,8 @@
-"""An option: something that a user may choose, with its default, its limits and its help.
+"""Options: values that a user can choose, with defaults, limits and help texts.
 
 Options are fields of frozen dataclasses. The dataclass checks them, a Python function takes them as
-keywords (``keywords.taking``), and the command line makes flags of them (``rhm.cli.flags``).
+keyword arguments (``keywords.taking``), and the command line offers them as flags
+(``rhm.cli.flags``).
 """
 
 import math
@@ -19,20 +20,21 @@ _SAME: Any = object()
 
 @dataclass(frozen=True)
 class Option:
-    """What is known of an option besides its name, its type and its default.
+    """Properties of an option, besides its name, its type and its default.
 
     Attributes:
-        help: a sentence for ``--help``; ``{choices}`` in it stands for the choices.
-        least: the smallest number that is allowed.
-        most: the largest number that is allowed.
-        choices: returns the words that are allowed. It is a function so that an option can be
-            declared without importing what its words name.
-        noun: what messages call the option; by default its name.
-        flag: its name on the command line; by default made from its name.
-        command: its default on the command line where that differs from Python's.
-        depends: what its default on the command line is, in words, where that depends on something
-            else; the option is then left open, None.
-        parse: turns the word from the command line into the value; by default they are the same.
+        help: sentence for ``--help``, in which ``{choices}`` stands for the choices.
+        least: smallest number that is allowed.
+        most: largest number that is allowed.
+        choices: function that returns the allowed words, so that an option can be declared
+            without importing what they stand for.
+        noun: name of the option in messages; by default the name of the field.
+        flag: name on the command line; by default derived from the name of the field.
+        command: default on the command line, if it differs from that in Python.
+        depends: description of the default on the command line, if it depends on something else;
+            the value is then None.
+        parse: function that converts a word from the command line to the value; by default the
+            value is the word.
     """
 
     help: str
@@ -46,23 +48,23 @@ class Option:
     parse: Callable[[str], Any] | None = None
 
     def command_default(self, default: Any) -> Any:
-        """Return the default on the command line, given that of Python."""
+        """Return the default on the command line, given the default in Python."""
         if self.depends:
             return None
         return default if self.command is _SAME else self.command
 
     def told(self) -> str:
-        """Return the help with the choices filled in."""
+        """Return the help text with the choices filled in."""
         if self.choices is None:
             return self.help
         *first, last = self.choices()
         return self.help.format(choices=f"{', '.join(first)} or {last}" if first else last)
 
     def read(self, name: str, word: Any) -> Any:
-        """Return the value that a word on the command line means.
+        """Return the value of a word from the command line.
 
         Raises:
-            ConfigError: it is none of the choices, or cannot be parsed.
+            ConfigError: the word is not one of the choices, or cannot be parsed.
         """
         if self.parse is None or word is None:
             return word
@@ -73,7 +75,7 @@ class Option:
         """Check a value.
 
         Raises:
-            ConfigError: it is not allowed.
+            ConfigError: the value is not allowed.
         """
         if self.parse is None:
             self._check_word(name, value)
@@ -81,10 +83,12 @@ class Option:
             return
         most = math.inf if self.most is None else self.most
         if not (self.least <= value <= most and math.isfinite(value)):
-            limits = f"from {self.least:g} up"
+            limits = f"at least {self.least:g}"
             if self.most is not None:
                 limits = f"between {self.least:g} and {self.most:g}"
-            raise ConfigError(f"{name} must be a number {limits}, not {value}")
+            elif not math.isfinite(value):
+                limits = f"a finite number of {limits}"
+            raise ConfigError(f"{name} must be {limits}, got {value}")
 
     def _check_word(self, name: str, word: Any) -> None:
         if self.choices is not None and word not in (known := list(self.choices())):
@@ -92,18 +96,24 @@ class Option:
 
 
 def option(default: T, help: str, **known: Any) -> T:
-    """Declare a field of a dataclass to be an option; ``known`` is what :class:`Option` takes."""
+    """Declare a field of a dataclass as an option.
+
+    Args:
+        default: default in Python.
+        help: sentence for ``--help``.
+        known: other attributes of :class:`Option`.
+    """
     return field(default=default, metadata={_KEY: Option(help, **known)})
 
 
 def options_of(config: Any) -> dict[str, Option]:
-    """Return the options of a dataclass, or of a value of it, by name."""
+    """Return the options of a dataclass or of an instance of it, by name."""
     declared = (member for member in fields(config) if _KEY in member.metadata)
     return {member.name: member.metadata[_KEY] for member in declared}
 
 
 def check_options(config: Any) -> None:
-    """Check the values of a dataclass's options; those that are None are left open.
+    """Check the options of an instance of a dataclass, except those that are None.
 
     Raises:
         ConfigError: a value is not allowed.
@@ -115,6 +125,6 @@ def check_options(config: Any) -> None:
 
 
 def part_of(config: Any, kind: type[T]) -> T:
-    """Return what a dataclass inherits from another one, as a value of the other."""
+    """Return the part of a dataclass that it inherits, as an instance of the parent class."""
     members = fields(cast(Any, kind))
     return kind(**{member.name: getattr(config, member.name) for member in members})

@@ -1,4 +1,4 @@
-"""How probabilities become footprints."""
+"""The options of polygonisation: how probabilities become footprints."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ from rhm.inference.settings.option import check_options, option
 
 @dataclass(frozen=True)
 class PolygonConfig:
-    """How probabilities become footprints.
+    """The options of polygonisation.
 
-    Lengths and areas are metres and square metres on the ground. See
+    Lengths are in metres and areas in square metres on the ground. See
     :func:`rhm.inference.regularization.regularize` for straight walls and ``watershed.Watershed``
-    for necks. Python's defaults leave outlines as they were traced; those of the command line make
-    footprints for maps.
+    for necks. The defaults in Python leave outlines as they were traced; those of the command line
+    give footprints for maps.
 
     Raises:
         ConfigError: a number is not allowed.
@@ -20,35 +20,34 @@ class PolygonConfig:
 
     threshold: float = option(
         0.5,
-        "Probability from which a pixel is building.",
+        "Minimum probability of a building pixel.",
         least=0,
         most=1,
-        depends="the model's",
+        depends="the threshold of the model",
     )
     min_area_m2: float = option(
         0.0,
-        "Drop footprints smaller than this, measured after simplification.",
+        "Minimum area of a footprint in square metres, measured after simplification.",
         least=0,
         command=5.0,
     )
     simplify_m: float = option(
         0.0,
-        "Tolerance of Douglas-Peucker simplification; 0 keeps every corner of every pixel.",
+        "Tolerance of Douglas-Peucker simplification in metres; 0 keeps the corners of all pixels.",
         least=0,
         command=0.5,
     )
-    min_score: float = option(
-        0.0, "Drop footprints whose mean probability is lower.", least=0, most=1
-    )
+    min_score: float = option(0.0, "Minimum mean probability of a footprint.", least=0, most=1)
     regularize_m: float = option(
         0.0,
-        "Tolerance of straight walls at right angles, instead of simplification: try 2 or 3 "
-        "pixels; 0 leaves outlines as they were traced.",
+        "Tolerance in metres of regularisation to straight walls at right angles, which replaces "
+        "simplification: try 2 or 3 pixels; 0 turns it off.",
         least=0,
     )
     split_m: float = option(
         0.0,
-        "Split buildings at necks narrower than either part by this on both sides; 0 never splits.",
+        "Split buildings at necks that are narrower than both parts by this length, in metres, on "
+        "either side; 0 turns it off.",
         least=0,
         command=3.0,
     )

@@ -1,4 +1,4 @@
-"""Which processes predict."""
+"""The options of the processes that predict."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from rhm.inference.settings.option import check_options, option
 
 
 def amounts(text: str) -> dict[str, float]:
-    """Read ``GPU=1,MEMORY=4``.
+    """Return the amounts in a text such as ``GPU=1,MEMORY=4``, by name.
 
     Raises:
-        ConfigError: the text is something else.
+        ConfigError: the text has another form, or an amount is not positive.
     """
     try:
         pairs = (part.split("=") for part in text.split(","))
@@ -25,19 +25,21 @@ def amounts(text: str) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """Which processes predict: this one, several on this machine, or a Dask cluster's.
+    """The options of the processes that predict: one, several, or those of a Dask cluster.
 
     Raises:
-        ConfigError: a value is not allowed, or there are resources without Dask.
+        ConfigError: a value is not allowed, or resources are given without Dask.
     """
 
-    workers: int = option(1, "Processes that predict, on this machine.", least=1)
-    dask: str | None = option(None, "Dask scheduler, as tcp://head:8786; or local.")
+    workers: int = option(1, "Number of processes that predict on this machine.", least=1)
+    dask: str | None = option(
+        None, "Address of a Dask scheduler, such as tcp://head:8786, or local for this machine."
+    )
     resources: Mapping[str, float] | None = option(
-        None, "What each Dask job takes of a worker, as GPU=1.", parse=amounts
+        None, "Resources of a worker that each Dask job needs, such as GPU=1.", parse=amounts
     )
 
     def __post_init__(self) -> None:
         check_options(self)
         if self.resources is not None and self.dask is None:
-            raise ConfigError("--resources are of Dask jobs: give --dask too")
+            raise ConfigError("--resources applies only to Dask jobs: give --dask too")

@@ -1,4 +1,4 @@
-"""A Dask cluster whose workers predict strips."""
+"""Prediction of strips on a Dask cluster."""
 
 from collections.abc import Iterator, Sequence
 from importlib import import_module
@@ -14,19 +14,19 @@ _RETRIES = 2
 class DaskCluster:
     """Predicts strips on a Dask cluster; use it as a context manager.
 
-    Its workers need rhm, and must find the scene and the model under the same paths. Jobs of a
-    worker that is lost are done by others.
+    rhm must be installed on the workers, and they must find the scene and the model under the same
+    paths. If a worker is lost, others take over its jobs.
 
     Args:
-        model: that they load, once each.
-        address: of the scheduler, such as ``tcp://head:8786``; or ``local``, for processes on
-            this machine.
-        count: of these processes.
-        resources: that each job takes of a worker, such as ``{"GPU": 1}``.
-        timeout_s: seconds to wait for the scheduler's answer.
+        model: model that every worker loads once.
+        address: address of the scheduler, such as ``tcp://head:8786``, or ``local`` for processes
+            on this machine.
+        count: number of local processes.
+        resources: resources of a worker that each job needs, such as ``{"GPU": 1}``.
+        timeout_s: time to wait for the scheduler, in seconds.
 
     Raises:
-        ConfigError: Dask is not installed, or does not answer.
+        ConfigError: Dask is not installed, or the scheduler does not answer.
     """
 
     def __init__(
@@ -67,11 +67,11 @@ class DaskCluster:
             self._cluster.close()
 
     def predict(self, task: Task, missing: Sequence[range]) -> Iterator[Strip]:
-        """Yield the strips of some runs as they are finished.
+        """Yield the strips of the missing ranges as they are finished.
 
         Raises:
             RasterError: the scene cannot be read.
-            OutputError: workers were lost again and again.
+            OutputError: the workers of a job were lost repeatedly.
         """
         slots = max(1, sum(self._client.nthreads().values()))
         futures = [
@@ -92,8 +92,7 @@ class DaskCluster:
                 future.release()
         except self._dask.KilledWorker as error:
             raise OutputError(
-                "Dask lost the workers of a job again and again (out of memory?): go on with "
-                "--resume"
+                "Dask repeatedly lost the workers of a job (out of memory?): continue with --resume"
             ) from error
         finally:
             self._client.cancel(futures)

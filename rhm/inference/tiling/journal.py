@@ -1,8 +1,8 @@
-"""What a prediction has finished, kept on disk so that it can go on after any interruption.
+"""The journal of a prediction: its finished strips on disk, so that it can be resumed.
 
-The probabilities of a scene are kept strip by strip in a hidden folder beside the results, each in
-a compressed file that appears under its name only when it is complete. A journal of one line for
-each says what is done, and a lock keeps a second run away.
+The probabilities of each strip are kept in a hidden folder beside the results, in a compressed file
+that appears under its name only when it is complete. A journal records every finished strip on one
+line, and a lock prevents a second run from predicting the same scene.
 """
 
 import json
@@ -25,26 +25,27 @@ from rhm.errors import OutputError
 
 _JOURNAL = "journal.jsonl"
 _LEVEL = 1
-"""zlib's fastest: parts are read once, and soon."""
+"""Fastest compression level of zlib, because every part is soon read, and only once."""
 
 
 class GivenUpError(Exception):
-    """The strips that somebody waits for will not come."""
+    """Strips that another thread waits for will not be predicted."""
 
 
 class StripJournal:
-    """The finished strips of one scene's prediction; use it as a context manager.
+    """The finished strips of a scene's prediction; use it as a context manager.
 
     Args:
-        folder: where they lie; it is made when the context is entered, which takes its lock.
-        fingerprint: of all that decides the prediction. Strips of another one are discarded.
-        dtype: of the stored probabilities.
-        width: columns of the scene.
-        strips: first row of each strip and the row after its last.
-        resume: whether to keep strips of the same prediction that are there.
+        folder: folder of the strips; it is created and locked when the context is entered.
+        fingerprint: hash of everything that determines the probabilities. Strips of another
+            prediction are discarded.
+        dtype: dtype of the stored probabilities.
+        width: number of columns of the scene.
+        strips: for each strip, its first row and the row after its last one.
+        resume: whether to keep existing strips of the same prediction.
 
     Raises:
-        OutputError: another run is working on this scene, or the folder cannot be written to.
+        OutputError: another run is predicting this scene, or the folder cannot be written to.
     """
 
     def __init__(
@@ -92,23 +93,23 @@ class StripJournal:
         if kind is None or not self._done:
             shutil.rmtree(self._folder, ignore_errors=True)
         with suppress(OSError):
-            # While it is still held: afterwards it may be another run's.
+            # While the lock is still held, because afterwards the file may belong to another run.
             Path(self._lock.lock_file).unlink()
         self._lock.release()
 
     @property
     def pixels(self) -> int:
-        """How many pixels the strips that are there hold."""
+        """Number of pixels of the finished strips."""
         rows = sum(self._strips[index][1] - self._strips[index][0] for index in self._done)
         return rows * self._width
 
     @property
     def damaged(self) -> set[Window]:
-        """The windows of the scene that could not be read for the strips that are there."""
-        return {Window(*each) for entry in self._done.values() for each in entry["damaged"]}
+        """Windows of the scene that could not be read for the finished strips."""
+        return {Window(*window) for entry in self._done.values() for window in entry["damaged"]}
 
     def missing(self) -> list[range]:
-        """Return the strips that are not there yet, as runs of consecutive ones."""
+        """Return the unfinished strips, as ranges of consecutive indices."""
         runs: list[range] = []
         for index in range(len(self._strips)):
             if index in self._done:
@@ -120,15 +121,15 @@ class StripJournal:
         return runs
 
     def store(self, index: int, packed: bytes, damaged: Iterable[Window] = ()) -> None:
-        """Keep a strip.
+        """Store a finished strip.
 
         Args:
-            index: of the strip.
-            packed: what ``pack`` made of it.
-            damaged: windows of the scene that could not be read for it.
+            index: index of the strip.
+            packed: compressed probabilities of the strip, from ``pack``.
+            damaged: windows of the scene that could not be read for the strip.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the strip cannot be written.
         """
         path = self._path(index)
         entry: dict[str, Any] = {"strip": index, "bytes": len(packed), "crc32": zlib.crc32(packed)}
@@ -138,7 +139,7 @@ class StripJournal:
             with written.open("wb") as file:
                 file.write(packed)
                 file.flush()
-                # A strip that the journal knows survives a loss of power too.
+                # Strips in the journal must also survive a power failure.
                 os.fsync(file.fileno())
             written.replace(path)
             with (self._folder / _JOURNAL).open("a", encoding="utf-8") as journal:
@@ -150,25 +151,25 @@ class StripJournal:
             self._changed.notify_all()
 
     def give_up(self) -> None:
-        """Let nobody wait for strips that will not come."""
+        """Stop threads from waiting for strips that will not be predicted."""
         with self._changed:
             self._given_up = True
             self._changed.notify_all()
 
     def rows(self, count: int) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Yield the whole scene from top to bottom, some rows at a time, as they come to be there.
+        """Yield the rows of the scene from top to bottom, as soon as their strips are stored.
 
-        May run in another thread than the one that stores strips.
+        This method may run in another thread than the one that stores strips.
 
         Args:
-            count: rows at a time; the last may be fewer.
+            count: number of rows to yield at a time; the last batch may have fewer.
 
         Yields:
-            The first row, and its and the following rows as stored, (rows, width).
+            Index of the first row, and the stored values (rows, width) from that row on.
 
         Raises:
             OutputError: a strip is damaged.
-            GivenUpError: a strip will not come.
+            GivenUpError: a strip will not be predicted.
         """
         height = self._strips[-1][1]
         band, first, filled = self._band(count, height), 0, 0
@@ -181,7 +182,7 @@ class StripJournal:
                 if filled == len(band):
                     yield first, band
                     first, filled = first + len(band), 0
-                    # Not the same again: whoever got the last one may still hold it.
+                    # A new array, because the caller may still use the last one.
                     band = self._band(count, height - first)
 
     def _band(self, count: int, left: int) -> NDArray[Any]:
@@ -203,7 +204,7 @@ class StripJournal:
             ) from error
 
     def _begin(self) -> None:
-        """Take up the strips of the same prediction, or begin anew."""
+        """Keep the strips of the same prediction, or begin again."""
         lines = self._journal() if self._resume else []
         if lines and lines[0] == self._header():
             self._done = {entry["strip"]: entry for entry in lines[1:] if self._is_whole(entry)}
@@ -219,7 +220,7 @@ class StripJournal:
         return {"prediction": self._fingerprint, "strips": len(self._strips)}
 
     def _journal(self) -> list[dict[str, Any]]:
-        """Return the journal's lines, up to one that was cut off."""
+        """Return the entries of the journal, up to a line that is incomplete."""
         try:
             text = (self._folder / _JOURNAL).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
@@ -243,12 +244,14 @@ class StripJournal:
         except OSError:
             return False
         windows = entry.get("damaged")
-        told = isinstance(windows, list) and all(
-            isinstance(each, list) and len(each) == 4 and all(isinstance(n, int) for n in each)
-            for each in windows
+        readable = isinstance(windows, list) and all(
+            isinstance(window, list)
+            and len(window) == 4
+            and all(isinstance(number, int) for number in window)
+            for window in windows
         )
         same = (len(packed), zlib.crc32(packed)) == (entry.get("bytes"), entry.get("crc32"))
-        return told and same
+        return readable and same
 
     def _write_journal(self) -> None:
         lines = [self._header(), *self._done.values()]
@@ -265,7 +268,7 @@ class StripJournal:
 
 
 def discard(folder: Path) -> None:
-    """Remove what a run left behind, unless another one is at work there."""
+    """Remove the parts that a run left behind, unless another run is using the folder."""
     lock = filelock.FileLock(folder.with_name(f"{folder.name}.lock"), timeout=0)
     if folder.is_dir():
         with suppress(filelock.Timeout, OSError), lock:
@@ -274,5 +277,5 @@ def discard(folder: Path) -> None:
 
 
 def pack(rows: NDArray[Any]) -> bytes:
-    """Return rows of stored probabilities, compressed without loss."""
+    """Return rows of stored probabilities, losslessly compressed."""
     return zlib.compress(np.ascontiguousarray(rows).data, _LEVEL)

@@ -1,4 +1,4 @@
-"""Work done ahead, in a thread of its own, while its results are waited for elsewhere."""
+"""Prefetching: a thread computes the items of an iterator in advance."""
 
 import queue
 import threading
@@ -11,14 +11,14 @@ _PATIENCE_S = 0.1
 
 
 def ahead(items: Iterator[Item], size: int) -> Generator[Item, None, None]:
-    """Yield what an iterator yields, having up to ``size`` items made in advance by a thread.
+    """Yield the items of an iterator, up to ``size`` of which a thread computes in advance.
 
-    The thread ends with this generator, used up or closed early. An error of the iterator is
-    raised here, after the items before it.
+    The thread ends when this generator is exhausted or closed. An error of the iterator is raised
+    here, after the items that preceded it.
 
     Args:
-        items: is only used by the thread.
-        size: items that may wait, at least 1.
+        items: iterator, which only the thread uses.
+        size: maximum number of items that wait, at least 1.
     """
     maker = _Maker(items, size)
     maker.start()
@@ -43,7 +43,7 @@ class _Failure:
 
 
 class _Maker(threading.Thread, Generic[Item]):
-    """Puts what an iterator yields into a queue, and None when there is no more."""
+    """Thread that puts the items of an iterator into a queue, and None after the last one."""
 
     def __init__(self, items: Iterator[Item], size: int) -> None:
         super().__init__(name="rhm-ahead", daemon=True)
@@ -57,7 +57,7 @@ class _Maker(threading.Thread, Generic[Item]):
                 self._offer(_Made(item))
                 if self.stopped.is_set():
                     return
-        except BaseException as error:  # noqa: BLE001 - it is raised again where it matters
+        except BaseException as error:  # noqa: BLE001 - raised again in the consuming thread
             self._offer(_Failure(error))
         else:
             self._offer(None)

@@ -1,4 +1,4 @@
-"""From the grid of a prediction back to the grid of its scene."""
+"""Resampling of a prediction to the grid of its scene."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ from rhm.errors import OutputError
 from rhm.inference.tiling.storage import Storage
 
 Rows = Iterator[tuple[int, NDArray[Any]]]
-"""A raster from top to bottom: the first row, and some rows of stored values (rows, width)."""
+"""A raster from top to bottom: index of the first row, and stored values (rows, width)."""
 
 
 def on_scene_grid(
@@ -28,18 +28,18 @@ def on_scene_grid(
     shape: tuple[int, int],
     count: int,
 ) -> Rows:
-    """Bring stored probabilities from a prediction's grid to the one of its scene.
+    """Resample stored probabilities from the grid of a prediction to the grid of its scene.
 
-    Between pixels they are interpolated, or averaged where the scene's are larger. Pixels of the
-    scene that hold no data get none.
+    Probabilities are interpolated, or averaged if the pixels of the scene are larger. Nodata pixels
+    of the scene become nodata.
 
     Args:
-        rows: of the prediction.
-        scene: on its own grid.
-        storage: of the values.
-        scratch: a path to write a copy to, which is left there.
-        shape: rows and columns of the prediction.
-        count: rows to yield at a time.
+        rows: rows of the prediction.
+        scene: scene, open on its own grid.
+        storage: storage of the probabilities.
+        scratch: path of a temporary copy, which is not removed.
+        shape: number of rows and columns of the prediction.
+        count: number of rows to yield at a time.
 
     Raises:
         RasterError: the scene cannot be read.

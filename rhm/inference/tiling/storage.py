@@ -1,4 +1,4 @@
-"""How probabilities are stored in a raster, and what is building in one."""
+"""Storage of probabilities in a raster, and the building mask of stored values."""
 
 import os
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ class Storage:
     """A way to store probabilities.
 
     Attributes:
-        dtype: numpy's name of the stored values' type.
-        nodata: the stored value of pixels without data.
-        scale: what stored values are multiplied by to become probabilities.
+        dtype: NumPy name of the dtype of stored values.
+        nodata: stored value of nodata pixels.
+        scale: factor from stored values to probabilities.
     """
 
     dtype: str
@@ -30,8 +30,8 @@ class Storage:
     def encode(
         self, probability: NDArray[np.float32], valid: NDArray[np.bool_]
     ) -> NDArray[np.float32] | NDArray[np.uint8]:
-        """Return stored values of probabilities, nodata where they are not valid."""
-        # Blending weights add up to one only to the last bit.
+        """Return the stored values of probabilities, with nodata where they are not valid."""
+        # Blending weights add up to one only approximately.
         stored = np.minimum(probability, np.float32(1.0))
         if self.scale != 1.0:
             stored = np.rint(stored * np.float32(_BYTE_WHITE))
@@ -40,13 +40,13 @@ class Storage:
         return encoded
 
     def decode(self, stored: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the probabilities of stored values; meaningless where they are nodata."""
+        """Return the probabilities of stored values; those of nodata are meaningless."""
         if self.scale == 1.0:
             return stored.astype(np.float32, copy=False)
         return np.asarray(self._levels()[stored])
 
     def mask(self, stored: NDArray[Any], threshold: float) -> NDArray[np.uint8]:
-        """Return 1 where stored values are building, 0 where they are not, 255 for nodata."""
+        """Return a mask of stored values: 1 for building, 0 for background, 255 for nodata."""
         if self.scale != 1.0:
             table = (self._levels() >= threshold).astype(np.uint8)
             table[int(self.nodata)] = MASK_NODATA
@@ -57,34 +57,35 @@ class Storage:
 
     def _levels(self) -> NDArray[np.float32]:
         """Return the probability of every byte."""
-        # In float64 first: 127 of 254 levels is then exactly 0.5.
+        # In float64 first, so that level 127 of 254 is exactly 0.5.
         return (np.arange(256) * np.float64(self.scale)).astype(np.float32)
 
 
 MASK_NODATA = 255
-"""Nodata of a mask of 0 and 1."""
+"""Nodata value of a mask of 0 and 1."""
 
 STORAGES = {
     "uint8": Storage("uint8", nodata=255.0, scale=1.0 / _BYTE_WHITE),
     "float32": Storage("float32", nodata=-1.0, scale=1.0),
 }
-"""By dtype. A byte holds 0 to 254 for 0 to 1; 255 is nodata."""
+"""Storages by dtype. uint8 stores the probabilities 0 to 1 as 0 to 254, and nodata as 255."""
 
 FINGERPRINT = "RHM_FINGERPRINT"
-"""The tag of a raster that says which prediction wrote it."""
+"""Tag of a raster with the fingerprint of the prediction that wrote it."""
 
 PROBABILITIES = "RHM_PROBABILITIES"
-"""The tag that says so of all that decides its probabilities, whatever became of them."""
+"""Tag of a raster with the fingerprint of its probabilities, without options of the footprints."""
 
 
 THRESHOLD = "RHM_THRESHOLD"
-"""The tag of a mask that says from which probability a pixel is building in it."""
+"""Tag of a mask with the minimum probability of its building pixels."""
 
 
 def fingerprint_of(raster: str | os.PathLike[str], tag: str = FINGERPRINT) -> str | None:
     """Return the fingerprint of the prediction that wrote a raster.
 
-    Empty for a raster that no prediction wrote, None where there is no raster.
+    Returns:
+        The fingerprint; empty if no prediction wrote the raster, None if there is no raster.
     """
     try:
         with open_dataset(raster) as dataset:

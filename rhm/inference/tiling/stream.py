@@ -1,8 +1,8 @@
-"""Prediction of rasters of any size, tile by tile, in memory that does not grow with them.
+"""Prediction of rasters of any size, tile by tile, without holding the whole raster in memory.
 
 Overlapping tiles are blended with smooth weights that add up to one at every pixel. The grid of
-tiles is a product of two axes, so what is finished is known after every tile, and all that is held
-is what the next tiles overlap.
+tiles is the product of two axes. After every tile it is therefore known which pixels are finished,
+and only the pixels that the next tiles overlap are kept.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -27,7 +27,7 @@ from rhm.inference.tiling.prefetch import ahead
 _BATCHES_AHEAD = 1
 
 Reader = Callable[[Window], Pixels]
-"""Returns the pixels of a window."""
+"""Function that returns the pixels of a window."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class PredictedBlock:
     """A finished part of a prediction.
 
     Attributes:
-        window: that it covers.
-        probability: (height, width) float32 in [0, 1]; meaningless where not valid.
-        valid: (height, width) bool.
+        window: window of the block in the image.
+        probability: (height, width) float32 in [0, 1]; meaningless where it is not valid.
+        valid: (height, width) bool validity.
     """
 
     window: Window
@@ -48,13 +48,12 @@ class PredictedBlock:
 class Grid:
     """The tiles that cover an image, in rows of tiles from top to bottom.
 
-    The rows of pixels that no later row of tiles touches any more are a *strip*; every row of
-    tiles finishes one.
+    Every row of tiles finishes a *strip*: the rows of pixels that no later row of tiles touches.
 
     Args:
-        height: of the image.
-        width: of the image.
-        tiling: tile and overlap; the tile is made no larger than the image asks for.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
+        tiling: options of the tiles, which are reduced to the size of a smaller image.
     """
 
     def __init__(self, height: int, width: int, tiling: Tiling) -> None:
@@ -65,20 +64,20 @@ class Grid:
         self.row_weights, self.col_weights = (
             blend_weights(length, tile, overlap) for length in (height, width)
         )
-        # Where each strip, or column of blocks, ends.
+        # The ends of the strips and of the columns of blocks.
         self.row_ends, self.col_ends = [*self.rows[1:], height], [*self.cols[1:], width]
 
     @property
     def strips(self) -> range:
-        """The indices of all strips."""
+        """Indices of all strips."""
         return range(len(self.rows))
 
     def strip(self, index: int) -> tuple[int, int]:
-        """Return a strip's first row, and the row after its last."""
+        """Return the first row of a strip, and the row after its last one."""
         return self.rows[index], self.row_ends[index]
 
     def window(self, row: int, col: int) -> Window:
-        """Return the part inside the image of the tile in some row and column of tiles."""
+        """Return the window inside the image of the tile in a given row and column of tiles."""
         tile = self.tiling.tile
         top, left = self.rows[row], self.cols[col]
         return Window(top, left, min(tile, self.height - top), min(tile, self.width - left))
@@ -99,23 +98,23 @@ def predict_blocks(
 ) -> Generator[PredictedBlock, None, None]:
     """Predict an image, or some strips of it, and yield it block by block.
 
-    What is yielded for a strip is the same to the last bit whichever other strips are predicted
-    with it. Tiles without valid pixels do not go through the network. Pixels are read by a
-    thread of its own, ahead of the network.
+    The result for a strip is identical to the last bit, whichever other strips are predicted with
+    it. Tiles without valid pixels do not go through the network. A separate thread reads pixels
+    ahead of the network.
 
     Args:
-        network: gives logits; a module should be in ``eval`` mode.
-        read: gives pixels; is asked for windows inside the image only.
-        grid: the tiles.
-        table: from stored values to the network's input.
-        strips: consecutive strips to predict; all of them by default.
+        network: network that returns logits; a module should be in ``eval`` mode.
+        read: function that returns the pixels of windows inside the image.
+        grid: tiles of the image.
+        table: map from stored values to the input of the network.
+        strips: consecutive strips to predict; all by default.
 
     Yields:
-        Blocks that together cover the strips once, row by row of tiles from top to bottom, each
-        from left to right.
+        Blocks that together cover the strips exactly once, from top to bottom and from left to
+        right.
 
     Raises:
-        ModelFileError: the network gives something else than one finite logit a pixel.
+        ModelFileError: the network does not return one finite logit per pixel.
     """
     strips = grid.strips if strips is None else strips
     if not strips:
@@ -130,7 +129,7 @@ def predict_blocks(
 
 @dataclass(frozen=True)
 class _Tile:
-    """A tile: its row and column of tiles, where it is valid, and what the network sees of it.
+    """A tile: its row and column in the grid, its validity, and the input of the network.
 
     A tile without valid pixels has no image.
     """
@@ -144,8 +143,8 @@ class _Tile:
 def _batches(read: Reader, grid: Grid, table: PixelMap, rows: range) -> Iterator[list[_Tile]]:
     """Read rows of tiles in batches.
 
-    No batch holds tiles of two rows: networks round a little differently in batches of another
-    size, and this way a tile's batch is the same wherever a prediction begins.
+    No batch contains tiles of two rows. The rounding of a network depends slightly on the batch
+    size, and this way the batch of a tile is the same wherever a prediction begins.
     """
     size, tile = grid.tiling.batch_size, grid.tiling.tile
     for row in rows:
@@ -154,7 +153,7 @@ def _batches(read: Reader, grid: Grid, table: PixelMap, rows: range) -> Iterator
             pixels = read(grid.window(row, col))
             image = network_input(pixels, table, tile) if pixels.valid.any() else None
             batch.append(_Tile(row, col, pixels.valid, image))
-            if sum(each.image is not None for each in batch) == size:
+            if sum(waiting.image is not None for waiting in batch) == size:
                 yield batch
                 batch = []
         if batch:
@@ -164,7 +163,7 @@ def _batches(read: Reader, grid: Grid, table: PixelMap, rows: range) -> Iterator
 def _predicted(
     network: Network, batches: Iterable[list[_Tile]]
 ) -> Iterator[tuple[_Tile, NDArray[np.float32] | None]]:
-    """Yield every tile with its probabilities, (tile, tile) or None without valid pixels."""
+    """Yield every tile with its probabilities (tile, tile), or None without valid pixels."""
     for batch in batches:
         images = [tile.image for tile in batch if tile.image is not None]
         found = iter(probabilities(network, torch.stack(images)) if images else ())
@@ -173,7 +172,7 @@ def _predicted(
 
 
 def probabilities(network: Network, images: Tensor) -> NDArray[np.float32]:
-    """Return (N, H, W) probabilities of (N, bands, H, W) images."""
+    """Return the probabilities (N, H, W) of images (N, bands, H, W)."""
     if isinstance(network, nn.Module):
         parameter = next(network.parameters(), None)
         device = parameter.device if parameter is not None else images.device
@@ -182,22 +181,22 @@ def probabilities(network: Network, images: Tensor) -> NDArray[np.float32]:
         logits = network(images)
         if logits.shape != (len(images), 1, *images.shape[2:]):
             raise ModelFileError(
-                f"the model gave logits of shape {tuple(logits.shape)} for images of shape "
+                f"the model returned logits of shape {tuple(logits.shape)} for images of shape "
                 f"{tuple(images.shape)}: expected one channel of the same size"
             )
         found: NDArray[np.float32] = logits[:, 0].float().sigmoid().cpu().numpy()
     if not np.isfinite(found).all():
-        raise ModelFileError("the model gave logits that are not numbers: its training diverged")
+        raise ModelFileError("the model returned logits that are not finite: its training diverged")
     return found
 
 
 def _blended(
     tiles: Iterable[tuple[_Tile, NDArray[np.float32] | None]], grid: Grid, strips: range
 ) -> Iterator[PredictedBlock]:
-    """Add up weighted tiles; yield what no later tile touches.
+    """Add up weighted tiles, and yield the pixels that no later tile touches.
 
-    Two sums wait for their next tile: of the tile to the right, as many columns as it shares, and
-    of the row of tiles below, as many rows. Nothing else of the image is held.
+    Two sums are kept: the columns shared with the next tile to the right, and the rows shared with
+    the next row of tiles. Nothing else of the image is kept in memory.
     """
     above = below = np.zeros((0, grid.width), dtype=np.float32)
     beside = np.zeros((0, 0), dtype=np.float32)
@@ -227,12 +226,12 @@ def _blended(
 
 
 def network_input(pixels: Pixels, table: PixelMap, side: int) -> Tensor:
-    """Return a tile as a network takes it, mirrored up to full size where it is smaller.
+    """Return the input of a network for a tile, padded to full size by reflection.
 
     Args:
-        pixels: (H, W) at most ``side``.
-        table: from stored values to the network's input.
-        side: of the tile.
+        pixels: pixels of the tile, at most ``side`` high and wide.
+        table: map from stored values to the input of the network.
+        side: side of the input in pixels.
 
     Returns:
         (bands, side, side) float32.

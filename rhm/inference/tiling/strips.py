@@ -1,4 +1,4 @@
-"""Predicting strips of a scene: the unit of work, for one process or many."""
+"""Prediction of strips, the units of work of one or several processes."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -23,19 +23,19 @@ from rhm.inference.tiling.storage import STORAGES
 from rhm.inference.tiling.stream import Grid, Tiling, predict_blocks
 
 LEAST_CACHE = 64 << 20
-"""Bytes of decoded blocks that GDAL keeps, whatever is predicted."""
+"""Smallest size of GDAL's cache of decoded blocks, in bytes."""
 
 
 @dataclass(frozen=True)
 class StripSource:
-    """A scene and the way to read it; can be sent to another process.
+    """A scene and how it is read; can be sent to another process.
 
     Attributes:
-        path: anything GDAL opens.
-        bands: 1-based indices of the bands to use; None for all but alpha.
-        black_is_nodata: whether pixels that are zero in all bands have no data.
-        scale: pixels of the grid to read on per pixel of the file, along an axis.
-        skip_errors: whether blocks that cannot be read have no data, instead of ending it all.
+        path: path of the scene, or anything else that GDAL opens.
+        bands: 1-based indices of the bands to read; None for all except alpha.
+        black_is_nodata: whether pixels that are zero in all bands are nodata.
+        scale: number of pixels of the grid per pixel of the file, along each axis.
+        skip_errors: whether blocks that cannot be read are nodata, instead of an error.
     """
 
     path: str
@@ -52,7 +52,7 @@ class StripSource:
         """Open the raster.
 
         Raises:
-            RasterError: see ``Raster``.
+            RasterError: the raster cannot be opened; see ``Raster``.
         """
         kind = SalvagedRaster if self.skip_errors else Raster
         return kind(
@@ -62,13 +62,13 @@ class StripSource:
 
 @dataclass(frozen=True)
 class Task:
-    """All that decides a scene's stored probabilities, but the network.
+    """Everything that determines the stored probabilities of a scene, except the network.
 
     Attributes:
-        source: the scene.
-        table: from its stored values to the network's input.
-        tiling: tiles, overlap and batch.
-        dtype: of the stored probabilities, one of ``STORAGES``.
+        source: scene and how it is read.
+        table: map from stored values to the input of the network.
+        tiling: options of the tiles.
+        dtype: dtype of the stored probabilities, one of ``STORAGES``.
     """
 
     source: StripSource
@@ -82,10 +82,10 @@ class Strip:
     """A finished strip.
 
     Attributes:
-        index: of the strip.
-        packed: its stored probabilities, as ``pack`` made them.
-        pixels: how many they are.
-        damaged: windows of the scene that could not be read for it.
+        index: index of the strip.
+        packed: compressed probabilities of the strip, from ``pack``.
+        pixels: number of pixels of the strip.
+        damaged: windows of the scene that could not be read for the strip.
     """
 
     index: int
@@ -95,34 +95,34 @@ class Strip:
 
 
 class Workers(Protocol):
-    """Who predicts strips."""
+    """Something that predicts strips, such as this process, several processes or a cluster."""
 
     def predict(self, task: Task, missing: Sequence[range]) -> Iterator[Strip]:
-        """Yield the strips of some runs of consecutive ones, in any order."""
+        """Yield the strips of the missing ranges, in any order."""
 
 
 @dataclass(frozen=True)
 class ThisProcess:
-    """Predicts strips here, one after another.
+    """Predicts strips in this process, one after another.
 
     Attributes:
-        network: gives logits of normalised images.
+        network: network that returns logits for normalised images.
     """
 
     network: Network
 
     def predict(self, task: Task, missing: Sequence[range]) -> Iterator[Strip]:
-        """Yield the strips of some runs, from top to bottom."""
+        """Yield the strips of the missing ranges, from top to bottom."""
         for strips in missing:
             yield from predict_strips(self.network, task, strips)
 
 
 def predict_strips(network: Network, task: Task, strips: range) -> Iterator[Strip]:
-    """Predict consecutive strips of a scene; a thread packs one while the next is predicted.
+    """Predict consecutive strips of a scene; a thread compresses each while the next is predicted.
 
     Raises:
         RasterError: the scene cannot be read.
-        ModelFileError: the network gives something else than one finite logit a pixel.
+        ModelFileError: the network does not return one finite logit per pixel.
     """
     waiting: Future[Strip] | None = None
     if isinstance(network, nn.Module):
@@ -151,7 +151,7 @@ def predict_strips(network: Network, task: Task, strips: range) -> Iterator[Stri
 
 
 def _sweep_bytes(info: RasterInfo, task: Task) -> int:
-    """Return how much of a scene to keep decoded: the blocks under one row of tiles."""
+    """Return the size of the decoded blocks under one row of tiles, in bytes."""
     rows = info.block_shape[0]
     reach = (math.ceil(task.tiling.tile / task.source.scale / rows) + 1) * rows
     row_bytes = info.width / task.source.scale * len(info.bands) * np.dtype(info.dtype).itemsize

@@ -1,4 +1,4 @@
-"""Processes on this machine that predict strips."""
+"""Prediction of strips in several processes on this machine."""
 
 import hashlib
 import os
@@ -20,19 +20,21 @@ from rhm.inference.tiling.strips import Strip, Task, predict_strips
 from rhm.models.model_file import adapter_file, load_model, model_file
 
 _STRIPS_PER_JOB = 8
-"""What a job should be at least: its first row of tiles is predicted by the job before it too."""
+"""Minimum number of strips in a job, because its first row of tiles also belongs to the job before
+it and is predicted twice."""
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """How another process comes by the network.
+    """The files of a model, from which other processes load the network.
 
     Attributes:
-        model: the model file, or the folder of its run.
-        adapter: an adapter, or the folder of its run, or None.
-        device: see ``network_for``.
-        runtime: see ``network_for``; the same for all, because their last digits differ.
-        digest: of the files, which another process must find the same.
+        model: model file, or folder of its run.
+        adapter: adapter file, folder of its run, or None.
+        device: device as in ``network_for``.
+        runtime: runtime as in ``network_for``; the same for all processes, because the last digits
+            of their results differ.
+        digest: hash of the files, which must be the same in every process.
     """
 
     model: str
@@ -49,10 +51,10 @@ class ModelSource:
         device: str = "auto",
         runtime: str = "torch",
     ) -> "ModelSource":
-        """Describe the network of some files.
+        """Describe the network in the given files.
 
         Raises:
-            ModelFileError: there is no such file.
+            ModelFileError: a file does not exist.
         """
         files = os.path.abspath(model), None if adapter is None else os.path.abspath(adapter)
         return cls(*files, device, runtime, _digest(*files))
@@ -61,11 +63,14 @@ class ModelSource:
         """Return the network.
 
         Raises:
-            ModelFileError: see ``load_model``; or the files are others than they were.
-            ConfigError: the device is not there.
+            ModelFileError: the model cannot be loaded, or its files have changed.
+            ConfigError: the device does not exist.
         """
         if _digest(self.model, self.adapter) != self.digest:
-            raise ModelFileError(f"{self.model} has changed, or is another file for this worker")
+            raise ModelFileError(
+                f"{self.model} has changed since the prediction began, or is another file on this "
+                "worker"
+            )
         network = load_model(self.model, adapter=self.adapter)
         return network_for(network, device=self.device, runtime=self.runtime)
 
@@ -74,16 +79,16 @@ class LocalProcesses:
     """Predicts strips in processes on this machine; use it as a context manager.
 
     Args:
-        model: that they load, once each.
-        count: how many, at least 1.
-        threads: of each; by default they share the machine's processors evenly.
+        model: model that every process loads once.
+        count: number of processes, at least 1.
+        threads: number of threads per process; by default the processes share all processors.
     """
 
     def __init__(self, model: ModelSource, count: int, threads: int | None = None) -> None:
         self._model = model
         self._count = count
         threads = threads or max(1, (os.cpu_count() or 1) // count)
-        # Not forked: the threads of torch and GDAL would not come along.
+        # Spawned, because a fork would lose the threads of torch and GDAL.
         self._pool = ProcessPoolExecutor(
             count,
             mp_context=get_context("spawn"),
@@ -98,7 +103,7 @@ class LocalProcesses:
         self._pool.shutdown(cancel_futures=True)
 
     def predict(self, task: Task, missing: Sequence[range]) -> Iterator[Strip]:
-        """Yield the strips of some runs as they are finished.
+        """Yield the strips of the missing ranges as they are finished.
 
         Raises:
             OutputError: a process was killed.
@@ -111,8 +116,8 @@ class LocalProcesses:
                 yield from future.result()
         except BrokenProcessPool as error:
             raise OutputError(
-                "a process that predicts was killed (out of memory?): use fewer --workers or a "
-                "smaller --batch-size, and go on with --resume"
+                "a worker process was killed (out of memory?): use fewer --workers or a smaller "
+                "--batch-size, and continue with --resume"
             ) from error
         finally:
             for future in futures:
@@ -120,11 +125,14 @@ class LocalProcesses:
 
 
 def jobs(missing: Sequence[range], workers: int) -> list[range]:
-    """Cut runs of strips into jobs: enough for all workers, and few, for each costs a row of tiles.
+    """Divide ranges of strips into jobs.
+
+    There are enough jobs for all workers, but not many more, because every job predicts one
+    additional row of tiles.
 
     Args:
-        missing: runs of consecutive strips.
-        workers: that will share the jobs.
+        missing: ranges of consecutive strips.
+        workers: number of workers that share the jobs.
     """
     total = sum(map(len, missing))
     rounds = max(1, total // (workers * _STRIPS_PER_JOB))
@@ -138,7 +146,7 @@ def jobs(missing: Sequence[range], workers: int) -> list[range]:
 
 
 def predict_job(model: ModelSource, task: Task, strips: range) -> list[Strip]:
-    """Predict consecutive strips in a process that keeps its network from job to job."""
+    """Predict consecutive strips, with a network that the process keeps from job to job."""
     return list(predict_strips(_network(model), task, strips))
 
 

@@ -1,1 +1,1 @@
-"""The feature page: what the layers of a network do to the classes."""
+"""The feature page: how the stages of a network separate the classes."""

@@ -1,4 +1,4 @@
-"""Charts of what an adaptation changed: spectra of updates, and when they came to rest."""
+"""Charts of an adaptation: the spectra of the updates, and their directions during training."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,11 +12,11 @@ _LEAST = 1e-6
 _QUANTILES = {"median layer": (0.5, "s0"), "nine layers in ten are below": (0.9, "s1")}
 
 ADAPTATION_LEGEND = [(name, f"line {style}") for name, (_, style) in _QUANTILES.items()]
-"""What the lines of the charts are."""
+"""Labels of the lines in the charts, with their style classes."""
 
 
 def adaptation_blocks(adaptations: Sequence[Adaptation]) -> list[dict[str, Any]]:
-    """Return what the page shows of each adapted model: charts, a sentence and a table."""
+    """Return the charts, the sentence and the table of each adapted model."""
     return [
         {
             "found": found,
@@ -30,12 +30,13 @@ def adaptation_blocks(adaptations: Sequence[Adaptation]) -> list[dict[str, Any]]
 
 
 def adaptation_sentence(found: Adaptation) -> str:
-    """Return in one sentence how large and of what rank an adaptation's updates are."""
+    """Return a sentence about the size and the rank of the updates of an adaptation."""
     first = found.layers[0]
     return (
         f"{found.model} ({found.method}): the median update of {len(found.layers)} layers has 95 % "
-        f"of its energy in {found.median_rank:g} of {found.largest_rank} directions; the largest, "
-        f"{first.layer}, is {first.relative_norm:.1%} of its weight."
+        f"of its energy in {found.median_rank:g} of {found.largest_rank} directions. The norm of "
+        f"the largest update, that of {first.layer}, is {first.relative_norm:.1%} of the norm of "
+        "its weight."
     )
 
 

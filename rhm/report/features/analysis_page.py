@@ -1,4 +1,4 @@
-"""The page of an analysis: what features do to the classes, by stage and domain."""
+"""The page of an analysis: how features separate the classes, by stage and domain."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ FORMAT = 1
 """Version of ``analysis.json``."""
 
 FILES = ("index.html", "analysis.json", "stages.csv", "stages.parquet")
-"""What an analysis consists of."""
+"""Files of an analysis."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,16 @@ def write_analysis(
     folder: Path,
     adaptations: Sequence[Adaptation] = (),
 ) -> tuple[Path, ...]:
-    """Write page, numbers and tables of the inspection of one or several models.
+    """Write the page, the numbers and the tables of the inspection of one or several models.
 
     Args:
-        inspections: of models that looked at the same images.
-        sampling: what they looked at.
-        folder: receives ``FILES``, all of them or none.
-        adaptations: what was changed in those of the models that were adapted.
+        inspections: results for models that were inspected on the same images.
+        sampling: images and cells that were sampled.
+        folder: folder for ``FILES``, which are written all together or not at all.
+        adaptations: updates of the models that were adapted.
 
     Returns:
-        The paths of the files.
+        Paths of the files.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -67,8 +67,8 @@ def write_analysis(
     values = {
         "format": FORMAT,
         "sampling": asdict(sampling),
-        "models": [each.to_dict() for each in inspections],
-        "adaptations": [each.to_dict() for each in adaptations],
+        "models": [inspection.to_dict() for inspection in inspections],
+        "adaptations": [adaptation.to_dict() for adaptation in adaptations],
     }
     targets = [Path(folder) / name for name in FILES]
     with staged_paths(targets) as (page, numbers, csv, parquet):
@@ -80,11 +80,11 @@ def write_analysis(
 
 
 def stage_table(inspections: Sequence[Inspection]) -> pd.DataFrame:
-    """Return one row per model, stage and domain; what there is by class in columns of its own."""
+    """Return one row per model, stage and domain; values by class have one column per class."""
     rows = []
     for inspection in inspections:
-        for each in inspection.stages:
-            row = asdict(each)
+        for stage in inspection.stages:
+            row = asdict(stage)
             for name in ("cells", "shift", "advance"):
                 row |= {f"{name}_{label}": value for label, value in row.pop(name).items()}
             rows.append(row)
@@ -92,44 +92,46 @@ def stage_table(inspections: Sequence[Inspection]) -> pd.DataFrame:
 
 
 def quantities(classes: Sequence[str]) -> list[Quantity]:
-    """Return what is drawn over the stages, of the classes looked at."""
+    """Return the quantities that are drawn over the stages, for the given classes."""
 
     def of_class(field: str, label: str) -> Callable[[StageStatistics], float]:
-        return lambda each: float(getattr(each, field)[label])
+        return lambda stage: float(getattr(stage, field)[label])
 
     found = [
         Quantity(
             "Compression",
             "C_l = tr \u03a3_W / tr \u03a3_B",
-            lambda each: each.compression,
-            "Spread within classes over spread between them: low where a stage has drawn each "
-            "class together.",
+            lambda stage: stage.compression,
+            "The spread within classes divided by the spread between them: low where the features "
+            "of each class are close together.",
             logarithmic=True,
         ),
         Quantity(
             "Discrimination",
             "D_l = 1 \u2212 max cos(\u03bc_k, \u03bc_k')",
-            lambda each: each.discrimination,
-            "How far the directions of the class means are apart: 0 the same, 1 at right angles.",
+            lambda stage: stage.discrimination,
+            "The difference between the directions of the class means: 0 if they are equal, 1 at "
+            "right angles.",
         ),
         Quantity(
             "Stable rank",
             "\u2016H\u2016_F\u00b2 / \u2016H\u2016\u00b2",
-            lambda each: each.stable_rank,
-            "About how many directions the features fill.",
+            lambda stage: stage.stable_rank,
+            "The approximate number of directions in which the features vary.",
         ),
         Quantity(
             "Own probe",
             "balanced accuracy",
-            lambda each: each.probe,
-            "A linear classifier fitted to half of the domain's images, tested on the other half: "
-            "what there is to be read off the stage.",
+            lambda stage: stage.probe,
+            "A linear classifier that is fitted on half of the images of a domain and tested on "
+            "the other half: the information about the classes in a stage.",
         ),
         Quantity(
             "Transferred probe",
             "balanced accuracy",
-            lambda each: each.transfer,
-            "The same classifier fitted where the model was trained: what of it holds elsewhere.",
+            lambda stage: stage.transfer,
+            "The same classifier fitted on the training domains of the model: how much of that "
+            "information transfers.",
         ),
     ]
     for label in classes:
@@ -138,8 +140,8 @@ def quantities(classes: Sequence[str]) -> list[Quantity]:
                 f"Shift of {label}",
                 "|\u03bc' \u2212 \u03bc| / s",
                 of_class("shift", label),
-                f"How far the mean of {label} is from where the model was trained, in units of the "
-                "spread s within classes.",
+                f"The distance between the mean of {label} and that in the training domains, in "
+                "units of the spread s within classes.",
             )
         )
     for label in classes:
@@ -148,8 +150,7 @@ def quantities(classes: Sequence[str]) -> list[Quantity]:
                 f"Advance of {label}",
                 "share of the way to another class",
                 of_class("advance", label),
-                f"From about 0.5, {label} looks like another class does where the model was "
-                "trained.",
+                f"Above about 0.5, {label} looks like another class of the training domains.",
             )
         )
     return found
@@ -160,12 +161,12 @@ def render(
     sampling: CellSampling,
     adaptations: Sequence[Adaptation] = (),
 ) -> str:
-    """Return the page, as HTML that needs nothing beside itself."""
-    domains = list(dict.fromkeys(each.domain for i in inspections for each in i.stages))
+    """Return the page as self-contained HTML."""
+    domains = list(dict.fromkeys(stage.domain for i in inspections for stage in i.stages))
     homes: dict[str, list[str]] = {domain: [] for domain in domains}
-    for each in inspections:
-        for domain in dict.fromkeys(row.domain for row in each.stages if row.trained_on):
-            homes[domain].append(each.model)
+    for inspection in inspections:
+        for domain in dict.fromkeys(row.domain for row in inspection.stages if row.trained_on):
+            homes[domain].append(inspection.model)
     styles = domain_styles(domains, [domain for domain in domains if homes[domain]])
     return (
         environment()
@@ -179,18 +180,22 @@ def render(
                 (_home(domain, homes[domain], len(inspections)), f"line {style}")
                 for domain, style in styles.items()
             ],
-            blocks=[_block(each, inspections, styles) for each in quantities(sampling.classes)],
+            blocks=[
+                _block(quantity, inspections, styles) for quantity in quantities(sampling.classes)
+            ],
             variance=[
                 (
-                    each.model,
-                    variance_panel(each.variance, f"Variance of the stages of {each.model}"),
+                    inspection.model,
+                    variance_panel(
+                        inspection.variance, f"Variance of the stages of {inspection.model}"
+                    ),
                 )
-                for each in inspections
-                if each.variance
+                for inspection in inspections
+                if inspection.variance
             ],
             variance_legend=[(part, f"key {style}") for part, style in VARIANCE_STYLES.items()],
             stages=_stages(inspections),
-            taps=[tap_sentence(each.best) for each in inspections if each.best],
+            taps=[tap_sentence(inspection.best) for inspection in inspections if inspection.best],
             adaptations=adaptation_blocks(adaptations),
             adaptation_legend=ADAPTATION_LEGEND,
             files=FILES,
@@ -199,14 +204,14 @@ def render(
 
 
 def headlines(inspections: Sequence[Inspection]) -> list[str]:
-    """Return, per model, where a class is most like another one, and what that leaves to read."""
+    """Return a sentence per model about the most shifted class and the probes in other domains."""
     found = []
-    for each in inspections:
-        away = [row for row in each.last_stage() if not row.trained_on]
+    for inspection in inspections:
+        away = [row for row in inspection.last_stage() if not row.trained_on]
         if not away:
             found.append(
-                f"{each.model}: only domains that it was trained on could be looked at, so there "
-                "is no shift to show."
+                f"{inspection.model}: only training domains could be analysed, so there is no "
+                "shift to show."
             )
             continue
         row, label = max(
@@ -214,20 +219,21 @@ def headlines(inspections: Sequence[Inspection]) -> list[str]:
             key=lambda pair: pair[0].advance[pair[1]],
         )
         found.append(
-            f"{each.model}: at {row.stage}, the mean of {label} in {row.domain} has gone "
-            f"{row.advance[label]:.0%} of the way to another class; over the domains not trained "
-            f"on, a probe fitted at home reads {mean(r.transfer for r in away):.0%} right there, "
-            f"one fitted in each {mean(r.probe for r in away):.0%}."
+            f"{inspection.model}: at {row.stage}, the mean of {label} in {row.domain} has moved "
+            f"{row.advance[label]:.0%} of the way to another class. In unseen domains, a probe "
+            "that was fitted on the training domains reaches a mean accuracy of "
+            f"{mean(r.transfer for r in away):.0%}, and probes that were fitted in these domains "
+            f"reach {mean(r.probe for r in away):.0%}."
         )
     return found
 
 
 def left_out(inspections: Sequence[Inspection]) -> list[str]:
-    """Return what was left out and why, a line each, with the models where it was not in all."""
-    lines = dict.fromkeys(line for each in inspections for line in each.left_out)
+    """Return one line for everything that was left out, with the models if it was not all."""
+    lines = dict.fromkeys(line for inspection in inspections for line in inspection.left_out)
     found = []
     for line in lines:
-        models = [each.model for each in inspections if line in each.left_out]
+        models = [inspection.model for inspection in inspections if line in inspection.left_out]
         where = "" if len(models) == len(inspections) else f" ({', '.join(models)})"
         found.append(f"{line}{where}")
     return found
@@ -236,20 +242,20 @@ def left_out(inspections: Sequence[Inspection]) -> list[str]:
 def _block(
     quantity: Quantity, inspections: Sequence[Inspection], styles: dict[str, str]
 ) -> dict[str, Any]:
-    """Return one quantity's charts, a model each, on common axes."""
+    """Return the charts of a quantity, one per model, with common axes."""
     panels: list[tuple[str, Panel]] = []
-    numbers = sorted({each.number for i in inspections for each in i.stages})
-    values = [quantity.value(each) for i in inspections for each in i.stages]
-    known = [each for each in values if each is not None]
+    numbers = sorted({stage.number for i in inspections for stage in i.stages})
+    values = [quantity.value(stage) for i in inspections for stage in i.stages]
+    known = [value for value in values if value is not None]
     if not known:
         return {"quantity": quantity, "panels": []}
     for inspection in inspections:
         lines = []
         for domain, style in styles.items():
             points = tuple(
-                (float(each.number), value)
-                for each in inspection.stages
-                if each.domain == domain and (value := quantity.value(each)) is not None
+                (float(stage.number), value)
+                for stage in inspection.stages
+                if stage.domain == domain and (value := quantity.value(stage)) is not None
             )
             if points:
                 lines.append(StageLine(domain, style, points))
@@ -266,14 +272,14 @@ def _block(
 
 
 def _stages(inspections: Sequence[Inspection]) -> list[tuple[int, str, int, int, bool, str]]:
-    """Return number, name, channels, stride, comparability and models of every stage."""
+    """Return the number, name, channels, stride, comparability and models of every stage."""
     found: dict[tuple[int, str, int, int, bool], list[str]] = {}
     for inspection in inspections:
-        for each in inspection.stages:
-            key = (each.number, each.stage, each.channels, each.stride, each.comparable)
+        for stage in inspection.stages:
+            key = (stage.number, stage.stage, stage.channels, stage.stride, stage.comparable)
             models = found.setdefault(key, [])
-            if each.model not in models:
-                models.append(each.model)
+            if stage.model not in models:
+                models.append(stage.model)
     every = len(inspections)
     return sorted(
         (*key, "" if len(models) == every else ", ".join(models)) for key, models in found.items()
@@ -281,7 +287,7 @@ def _stages(inspections: Sequence[Inspection]) -> list[tuple[int, str, int, int,
 
 
 def _home(domain: str, models: Sequence[str], count: int) -> str:
-    """Return a domain's name in the legend, with who was trained on it."""
+    """Return the name of a domain in the legend, with the models that were trained on it."""
     if not models:
         return domain
     by = "" if len(models) == count else f" by {', '.join(models)}"
@@ -289,12 +295,13 @@ def _home(domain: str, models: Sequence[str], count: int) -> str:
 
 
 def tap_sentence(best: BestTap) -> str:
-    """Return what is said of the stage to tap for transfer."""
-    where = "away from home" if best.away else "at home"
+    """Return a sentence about the best stage for transfer."""
+    where = "unseen" if best.away else "training"
     said = (
-        f"{best.model}: over the stages on the same ground, probes fitted in each domain {where} "
-        f"read most right at {best.stage}, {best.probe:.1%}, and {best.last:.1%} at the last"
+        f"{best.model}: among the stages that sample the same ground, probes fitted in the {where} "
+        f"domains are most accurate at {best.stage} ({best.probe:.1%}, and {best.last:.1%} at the "
+        "last stage)"
     )
     if best.clear:
-        return f"{said}: the stage to tap for transfer."
-    return f"{said}, which is no clear difference (standard error {best.error:.1%})."
+        return f"{said}: use this stage for transfer."
+    return f"{said}, but the difference is not clear (standard error {best.error:.1%})."

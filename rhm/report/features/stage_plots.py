@@ -12,7 +12,7 @@ _MOST_NUMBERS = 14
 
 @dataclass(frozen=True)
 class StageLine:
-    """One line: ``points`` are the number of a stage, or of what else is followed, and a value."""
+    """One line of a chart; ``points`` are pairs of the number of a stage (or step) and a value."""
 
     domain: str
     style: str
@@ -20,7 +20,7 @@ class StageLine:
 
 
 def domain_styles(domains: Sequence[str], trained_on: Sequence[str]) -> dict[str, str]:
-    """Return a style class per domain: a colour each, but neutral for the only one trained on."""
+    """Return a style class per domain: neutral for a single training domain, else a colour."""
     neutral = [domain for domain in domains if domain in trained_on]
     neutral = neutral if len(neutral) == 1 else []
     others = [domain for domain in domains if domain not in neutral]
@@ -42,17 +42,17 @@ def stage_panel(
     spacing: int = 1,
     description: str,
 ) -> Panel:
-    """A quantity over the stages, or over other numbers, one line per domain.
+    """Return a chart of a quantity over the stages, or over other numbers, one line per domain.
 
     Args:
-        lines: the domains' values, above 0 for a logarithmic axis.
-        label: the quantity, with its symbol and unit.
-        numbers: of the stages that are shown.
+        lines: values of the domains, above 0 for a logarithmic axis.
+        label: name of the quantity, with its symbol and unit.
+        numbers: numbers of the stages that are shown.
         limits: lowest and highest value, shared by charts that are compared.
-        logarithmic: whether the axis of values is.
-        over: what the numbers are of.
-        spacing: of neighbouring numbers; a line breaks where one is missing.
-        description: read out in the chart's place.
+        logarithmic: whether the axis of values is logarithmic.
+        over: name of the numbers.
+        spacing: difference of neighbouring numbers; a line breaks where a number is missing.
+        description: description of the chart for screen readers.
     """
     low, high = limits
     y_range, y_ticks = padded([low, high]), None
@@ -62,7 +62,7 @@ def stage_panel(
     room = 0.02 * (max(numbers) - min(numbers)) + 0.2
     axes = Axes((46, 24, 318, 194), (min(numbers) - room, max(numbers) + room), y_range)
     step = math.ceil(len(numbers) / _MOST_NUMBERS)
-    x_ticks = [(float(each), str(each)) for each in numbers[::step]]
+    x_ticks = [(float(number), str(number)) for number in numbers[::step]]
     marks, texts = frame(axes, over, label, x_ticks=x_ticks, y_ticks=y_ticks)
     for line in lines:
         points = tuple((x, math.log10(y) if logarithmic else y) for x, y in line.points)
@@ -75,7 +75,7 @@ def stage_panel(
 def _unbroken(
     points: tuple[tuple[float, float], ...], spacing: int
 ) -> list[tuple[tuple[float, float], ...]]:
-    """Return the runs of points without one missing between them."""
+    """Return the longest runs of points without a gap."""
     runs: list[list[tuple[float, float]]] = []
     for point in points:
         if not runs or point[0] != runs[-1][-1][0] + spacing:
@@ -85,7 +85,7 @@ def _unbroken(
 
 
 def log_ticks(low: float, high: float) -> Ticks:
-    """Return powers of ten between two exponents, with steps between where there are few."""
+    """Return powers of ten between two exponents, with steps in between if there are few."""
     factors = (1, 2, 5) if high - low < 2.5 else (1,)
     powers = range(math.floor(low), math.ceil(high) + 1)
     values = [factor * 10.0**power for power in powers for factor in factors]
@@ -96,32 +96,36 @@ def log_ticks(low: float, high: float) -> Ticks:
 
 
 def variance_panel(rows: Sequence[StageVariance], description: str) -> Panel:
-    """Stacked bars of where each stage's variance comes from, but for the part within classes."""
-    highest = max(1.0 - each.shares.within for each in rows)
-    numbers = [each.number for each in rows]
+    """Return stacked bars of the variance components of each stage, except that within classes."""
+    highest = max(1.0 - row.shares.within for row in rows)
+    numbers = [row.number for row in rows]
     axes = Axes(
         (46, 24, 318, 194), (min(numbers) - 0.7, max(numbers) + 0.7), (0.0, max(highest, 1e-3))
     )
-    x_ticks = [(float(each), str(each)) for each in numbers]
+    x_ticks = [(float(number), str(number)) for number in numbers]
     marks, texts = frame(axes, "stage", "share of the variance", x_ticks=x_ticks)
-    for each in rows:
-        left, right = axes.x(each.number - 0.35), axes.x(each.number + 0.35)
+    for row in rows:
+        left, right = axes.x(row.number - 0.35), axes.x(row.number + 0.35)
         reached = 0.0
         for part, style in VARIANCE_STYLES.items():
-            share = getattr(each.shares, part)
+            share = getattr(row.shares, part)
             top, bottom = axes.y(reached + share), axes.y(reached)
             path = f"M{left:.1f} {bottom:.1f}H{right:.1f}V{top:.1f}H{left:.1f}Z"
-            marks.append(Mark(path, f"bar {style}", f"{each.stage}, {part}: {share:.3f}"))
+            marks.append(Mark(path, f"bar {style}", f"{row.stage}, {part}: {share:.3f}"))
             reached += share
     return Panel(332, 234, description, tuple(marks), tuple(texts))
 
 
 VARIANCE_STYLES = {"classes": "s0", "domains": "s1", "interaction": "s3"}
-"""The parts of the variance that are drawn, from below."""
+"""Components of the variance that are drawn, from the bottom up."""
 
 
 def limits_of(values: Mapping[str, Sequence[float]] | Sequence[float]) -> tuple[float, float]:
-    """Return the lowest and highest of values, apart from one another."""
-    flat = [v for each in values.values() for v in each] if isinstance(values, Mapping) else values
+    """Return the lowest and highest value, moved apart if they are equal."""
+    flat = (
+        [v for of_domain in values.values() for v in of_domain]
+        if isinstance(values, Mapping)
+        else values
+    )
     low, high = min(flat), max(flat)
     return (low, high) if high > low else (low - 0.5 * abs(low) - 0.5, high + 0.5 * abs(high) + 0.5)

@@ -1,7 +1,7 @@
-"""The sections of the cross-domain report, one file each.
+"""The sections of the cross-domain report, one file for each section.
 
-A file of this folder is a section: its function ``section(comparison)`` returns what is to be
-shown. To add one, add a file; to give it another place than the last, name it in ``ORDER``.
+The function ``section(comparison)`` of a file in this folder returns the section. To add a section,
+add a file; to place it before the end, name it in ``ORDER``.
 """
 
 from importlib import import_module
@@ -18,11 +18,11 @@ ORDER = (
     "tile_gallery",
     "training_curves",
 )
-"""The files in the order of the page; what is not named here follows by name."""
+"""Files in the order of the page; files that are not named here follow in alphabetical order."""
 
 
 def section_files() -> tuple[str, ...]:
-    """Return the names of the sections' files in the order of the page."""
+    """Return the names of all section files in the order of the page."""
     found = sorted(module.name for module in iter_modules(__path__))
     return (*ORDER, *(name for name in found if name not in ORDER))
 

@@ -1,4 +1,4 @@
-"""Histograms by domain: how the imagery differs, and what that tells of the loss."""
+"""Histograms by domain: differences of the imagery, and how they relate to the loss of IoU."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from rhm.report.section import Comparison, Section, plain_rows
 
 
 def section(comparison: Comparison) -> Section:
-    """Return the histograms against the nearest training domain's, and distances against losses."""
+    """Return histograms compared with the nearest training domain, and distances with losses."""
     groups, targets = comparison.groups, comparison.targets
     rows = histograms(groups, targets)
     distances = distance_losses(groups, targets)
@@ -38,7 +38,7 @@ def section(comparison: Comparison) -> Section:
 
 
 def _figures(rows: Sequence[DomainHistogram]) -> list[dict[str, Any]]:
-    """Per domain: a panel per band."""
+    """Return the panels of all bands for each domain."""
     figures = []
     for row in rows:
         panels = [

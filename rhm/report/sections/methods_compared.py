@@ -1,4 +1,4 @@
-"""Methods compared: how each differs from the baseline, seed by seed."""
+"""Methods compared: the differences between methods and the baseline, seed by seed."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -34,7 +34,7 @@ def section(comparison: Comparison) -> Section:
 def _blocks(
     overlap: Sequence[Difference], objects: Sequence[Difference], styles: dict[str, str]
 ) -> list[dict[str, Any]]:
-    """Per sources: a panel per method, and a row per method and domain for the table."""
+    """Return, for each set of sources, a panel per method and a row per method and domain."""
     found = {(d.sources, d.method, d.target): d for d in objects}
     blocks = []
     for sources, same in groupby(overlap, key=lambda d: d.sources):

@@ -1,4 +1,4 @@
-"""Scores by domain: all of them, and what thresholds and probabilities have to do with them."""
+"""Scores by domain: all scores, and the influence of thresholds and probabilities on them."""
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
@@ -61,7 +61,7 @@ _Curve = TypeVar("_Curve", bound=_OfTargetAndSources)
 
 
 def _by_target(rows: Sequence[_Row]) -> list[list[_Row]]:
-    """Rows of the same target together."""
+    """Return the rows grouped by target."""
     return [list(same) for _, same in groupby(rows, key=lambda row: row.target)]
 
 
@@ -70,7 +70,7 @@ def _panels(
     styles: dict[str, str],
     draw: Callable[[Sequence[_Curve], dict[str, str]], Panel],
 ) -> list[dict[str, Any]]:
-    """Per target and sources: a panel with a curve per method."""
+    """Return, for each target and set of sources, a panel with a curve per method."""
     return [
         {"target": target, "sources": sources, "panel": draw(list(same), styles)}
         for (target, sources), same in groupby(rows, key=lambda row: (row.target, row.sources))

@@ -1,4 +1,4 @@
-"""Source by target: the matrix of IoU, by what was trained and what was scored."""
+"""Source by target: the matrix of IoU by training domains and scored domains."""
 
 from dataclasses import asdict
 

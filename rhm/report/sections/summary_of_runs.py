@@ -1,4 +1,4 @@
-"""Summary: what the comparison came to, and what was trained."""
+"""Summary: the results of the comparison, and the runs that were compared."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -62,7 +62,7 @@ def _runs(groups: Sequence[Group]) -> list[dict[str, Any]]:
     for group in groups:
         for run in group.runs:
             row = asdict(run.scores.model) | {"config": run.config, "sources": group.sources}
-            del row["histograms"]  # with the domains they are compared with
+            del row["histograms"]  # shown in the section on histograms
             for name in ("run", "method", "seed", "split", "catalog", "created", "threshold"):
                 row[name] = getattr(run.scores, name)
             rows.append(row)
@@ -70,9 +70,9 @@ def _runs(groups: Sequence[Group]) -> list[dict[str, Any]]:
 
 
 def _run_table(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What differs between the runs, as columns, and what they share, as pairs of label and text.
+    """Return the properties that differ between runs as columns, and shared ones as pairs.
 
-    A table of everything is wider than a page, and mostly repeats itself.
+    A table of all properties would be wider than a page, and mostly repetitive.
     """
     rows = [_run_texts(run) for run in runs]
     columns, shared = [], []
@@ -105,7 +105,10 @@ def _run_texts(run: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _ranking_blocks(rankings: Sequence[Ranking]) -> list[dict[str, Any]]:
-    """Per sources: the rankings side by side, methods in the order of the unseen domains'."""
+    """Return, for each set of sources, its rankings side by side.
+
+    Methods are in the order of the ranking on unseen domains.
+    """
     blocks = []
     for sources, group in groupby(rankings, key=lambda ranking: ranking.sources):
         same = list(group)

@@ -1,4 +1,4 @@
-"""Gallery: the best, the median and the worst tile of each domain, as two methods saw it."""
+"""Gallery: the best, the median and the worst tile of each domain, as predicted by two methods."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,10 +13,10 @@ from rhm.report.section import Comparison, Section
 
 
 def section(comparison: Comparison) -> Section:
-    """Return the tiles with their outlines; their pictures are not among the numbers.
+    """Return the tiles with their outlines; the numbers do not include the pictures.
 
     Raises:
-        ConfigError: a picture is missing, is not a PNG, or has another size than is said.
+        ConfigError: a picture is missing, is not a PNG, or has another size than the scores say.
     """
     rows = galleries(comparison.groups, comparison.rankings, comparison.targets)
     return Section(
@@ -49,7 +49,7 @@ def _numbers(rows: Sequence[Gallery]) -> list[dict[str, Any]]:
 
 
 def _views(rows: Sequence[Gallery]) -> list[dict[str, Any]]:
-    """Galleries by target; a picture shown twice is written once and referred to."""
+    """Return galleries by target; a picture that is shown twice is written once and referenced."""
     pictures: dict[str, str] = {}
     result = []
     for gallery in rows:
@@ -64,7 +64,7 @@ def _views(rows: Sequence[Gallery]) -> list[dict[str, Any]]:
 def _tile_view(view: GalleryView, pictures: dict[str, str]) -> dict[str, Any]:
     example = view.example
     data = read_image(view.run.folder, example)
-    # The size belongs to the picture: `use` cannot give one to an image it refers to.
+    # The key includes the size, because `use` cannot change the size of an image.
     key = f"{example.width}x{example.height}:{data}"
     first = key not in pictures
     image_id = pictures.setdefault(key, f"tile-{len(pictures) + 1}")

@@ -1,4 +1,4 @@
-"""Training: its curves, what became of the features on the way, and what it cost."""
+"""Training: its curves, the development of the features, and the cost."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -11,7 +11,7 @@ from rhm.report.section import Comparison, Section, plain_rows
 
 
 def section(comparison: Comparison) -> Section:
-    """Return what the runs recorded while they were trained, of those that did."""
+    """Return the curves, features and costs that the runs recorded during training."""
     curves = training_curves(comparison.groups)
     features = feature_curves(comparison.groups)
     spent = costs(comparison.groups)
@@ -37,7 +37,7 @@ def section(comparison: Comparison) -> Section:
 
 
 def _curve_blocks(rows: Sequence[TrainingCurve], styles: dict[str, str]) -> list[dict[str, Any]]:
-    """Per sources: the panels, and the curves for the table."""
+    """Return, for each set of sources, the panels, and the curves for the table."""
     blocks = []
     for sources, same in groupby(rows, key=lambda curve: curve.sources):
         curves = list(same)
@@ -47,7 +47,7 @@ def _curve_blocks(rows: Sequence[TrainingCurve], styles: dict[str, str]) -> list
 
 
 def _feature_blocks(rows: Sequence[FeatureCurve], styles: dict[str, str]) -> list[dict[str, Any]]:
-    """Per sources: the panels, and the curves for the table."""
+    """Return, for each set of sources, the panels, and the curves for the table."""
     blocks = []
     for sources in dict.fromkeys(row.sources for row in rows):
         curves = [row for row in rows if row.sources == sources]

@@ -1,4 +1,4 @@
-"""What training cost: time and memory, over all attempts at a run."""
+"""The cost of training: time and memory, over all attempts at a run."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,22 +9,22 @@ from rhm.files import write_text
 from rhm.records import MalformedError, Number, Text, Whole, parse, read_json, to_json
 
 FILE = "cost.json"
-"""Its name in the folder of a run, and of an attempt."""
+"""Name of the file in the folder of a run, and of an attempt."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What was spent on training, validation on the way included.
+    """The cost of training, including the validation in between.
 
     Attributes:
-        seconds: of wall time, all attempts together.
-        steps: of the optimiser, those included that an attempt lost.
-        images: chips that were trained on.
-        device: that it ran on.
-        devices: number of them.
-        memory_mb: most that the process, or one of its workers, held at a time, in MB (10^6);
-            None where the system does not tell.
-        device_memory_mb: most that tensors took on a GPU; None without one.
+        seconds: wall time of all attempts together, in seconds.
+        steps: number of optimiser steps, including those that an interrupted attempt lost.
+        images: number of training chips.
+        device: name of the device.
+        devices: number of devices.
+        memory_mb: peak memory of the process or of one of its workers, in MB (10^6 bytes); None if
+            the system does not report it.
+        device_memory_mb: peak memory of tensors on a GPU, in MB; None without a GPU.
     """
 
     seconds: Number
@@ -46,10 +46,10 @@ def write_cost(cost: Cost, folder: Path) -> None:
 
 
 def read_cost(folder: Path) -> Cost | None:
-    """Return what ``cost.json`` in a folder says, or None where there is none.
+    """Read ``cost.json`` from a folder; return None if it does not exist.
 
     Raises:
-        ConfigError: it is damaged.
+        ConfigError: the file is damaged.
     """
     path = folder / FILE
     if not path.is_file():
@@ -61,13 +61,13 @@ def read_cost(folder: Path) -> Cost | None:
 
 
 def collect_cost(run: Path) -> Cost | None:
-    """Add up the attempts at a run and write ``cost.json`` into its folder.
+    """Add up the costs of the attempts at a run, and write ``cost.json`` into its folder.
 
     Returns:
-        The sum, or None where no attempt says what it cost.
+        The total, or None if no attempt recorded its cost.
 
     Raises:
-        ConfigError: what an attempt says is damaged.
+        ConfigError: the record of an attempt is damaged.
         OutputError: the folder cannot be written.
     """
     paths = sorted(
@@ -78,13 +78,13 @@ def collect_cost(run: Path) -> Cost | None:
     if not attempts:
         return None
     total = Cost(
-        seconds=round(sum(each.seconds for each in attempts), 3),
-        steps=sum(each.steps for each in attempts),
-        images=sum(each.images for each in attempts),
-        device=", ".join(dict.fromkeys(each.device for each in attempts)),
-        devices=max(each.devices for each in attempts),
-        memory_mb=_largest(each.memory_mb for each in attempts),
-        device_memory_mb=_largest(each.device_memory_mb for each in attempts),
+        seconds=round(sum(attempt.seconds for attempt in attempts), 3),
+        steps=sum(attempt.steps for attempt in attempts),
+        images=sum(attempt.images for attempt in attempts),
+        device=", ".join(dict.fromkeys(attempt.device for attempt in attempts)),
+        devices=max(attempt.devices for attempt in attempts),
+        memory_mb=_largest(attempt.memory_mb for attempt in attempts),
+        device_memory_mb=_largest(attempt.device_memory_mb for attempt in attempts),
     )
     write_cost(total, run)
     return total

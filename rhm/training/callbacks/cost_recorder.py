@@ -1,4 +1,4 @@
-"""Records what training costs, attempt by attempt."""
+"""Records the cost of training, attempt by attempt."""
 
 import time
 from pathlib import Path
@@ -12,11 +12,11 @@ from rhm.training.callbacks.cost import Cost, write_cost
 
 
 class CostRecorder(Callback):
-    """Writes ``cost.json`` into an attempt's folder, at every epoch's end.
+    """Writes ``cost.json`` into the folder of an attempt at the end of every epoch.
 
     Args:
-        folder: of the attempt.
-        batch_size: chips of an optimiser step, over all devices and accumulated batches.
+        folder: folder of the attempt.
+        batch_size: number of chips per optimiser step, over all devices and accumulated batches.
     """
 
     def __init__(self, folder: Path, batch_size: int) -> None:
@@ -33,7 +33,7 @@ class CostRecorder(Callback):
     def on_train_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
-        """Write what was spent so far: an attempt may end at any time."""
+        """Write the cost so far, because an attempt may end at any time."""
         if not trainer.is_global_zero:
             return
         steps = trainer.global_step - self._first_step
@@ -54,5 +54,5 @@ class CostRecorder(Callback):
         )
         write_cost(spent, self._folder)
 
-    # After the last epoch its validation is still to come.
+    # The validation of the last epoch comes after its end.
     on_train_end = on_train_epoch_end

@@ -9,7 +9,7 @@ from rhm.errors import ConfigError, printable
 from rhm.records import LARGEST_NUMBER
 
 FILE = "metrics.csv"
-"""Its name in the folder of a run."""
+"""Name of the file in the folder of a run."""
 
 _FEATURES = re.compile(r"nc[123]|(compression|discrimination)/.{1,100}")
 
@@ -23,7 +23,7 @@ class TrainingLog:
     Attributes:
         train_loss: loss of training batches.
         val_iou: IoU of validation chips.
-        features: what was recorded of the features, by name: ``nc1`` to ``nc3``, and
+        features: recorded statistics of the features, by name: ``nc1`` to ``nc3``, and
             ``compression/STAGE`` and ``discrimination/STAGE`` in the order of the stages.
     """
 
@@ -33,9 +33,9 @@ class TrainingLog:
 
 
 def read_log(folder: Path) -> TrainingLog:
-    """Read ``metrics.csv`` in a folder, whose rows are blank in most columns.
+    """Read ``metrics.csv`` from a folder; its rows are empty in most columns.
 
-    Numbers that are none, and files that are not there, are left out.
+    Invalid numbers are left out, and a missing file gives an empty log.
 
     Raises:
         ConfigError: the file cannot be read.

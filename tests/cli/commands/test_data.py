@@ -1,4 +1,4 @@
-"""``rhm data``: catalogs of real files, and what is said of a raster."""
+"""``rhm data``: catalogs of real files, and the properties of a raster."""
 
 import json
 import warnings

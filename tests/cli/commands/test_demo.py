@@ -1,4 +1,4 @@
-"""``rhm demo``: what it takes real imagery for, and the whole story in two steps."""
+"""``rhm demo``: how it reads real imagery, and the whole workflow with two training steps."""
 
 import json
 import shutil

@@ -125,7 +125,7 @@ def test_a_standardising_model_is_refused_but_predicts_by_onnx(
     model.spec = replace(model.spec, standardize="equalize")
     save_model(model, tmp_path / "equalize.safetensors")
     code, _, err = rhm("export", tmp_path / "equalize.safetensors", "-o", tmp_path / "m.onnx")
-    assert (code, "one appearance (equalize)" in err) == (2, True)
+    assert (code, "standardises whole scenes (equalize)" in err) == (2, True)
     words: list[Any] = [world / "scenes" / "birch_satellite.tif", "-o", tmp_path, *SMALL]
     code, _, err = rhm("predict", tmp_path / "equalize.safetensors", *words, "--runtime", "onnx")
     assert code == 0, err

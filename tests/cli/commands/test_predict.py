@@ -1,4 +1,4 @@
-"""``rhm predict`` on many scenes: what fails is reported, and the rest is done."""
+"""``rhm predict`` on many scenes: failures are reported, and the other scenes are predicted."""
 
 import json
 from collections.abc import Callable
@@ -59,7 +59,7 @@ def test_damaged_blocks_may_be_skipped(
     assert said.count("\n") == 1
     code, _, said = rhm(*words, "--skip-errors")
     assert code == 0
-    assert "damaged parts of the scene are nodata, the first at row" in said
+    assert "damaged parts of the scene are nodata, the first one at row" in said
     with rasterio.open(tmp_path / "out" / "middle_mask.tif") as mask:
         valid = mask.dataset_mask() > 0
     assert valid[0].all()
@@ -99,7 +99,7 @@ def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(
     assert cost["seconds"] > 0
     assert not cost["there"]
     assert rhm(*words)[0] == 0
-    assert "are there already" in rhm(*words, "--dry-run")[1]
+    assert "already exist" in rhm(*words, "--dry-run")[1]
 
 
 @pytest.mark.parametrize(

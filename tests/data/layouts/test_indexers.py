@@ -1,4 +1,4 @@
-"""The doors to a catalog: a folder in, a catalog out."""
+"""Indexers: from a folder to a catalog."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Buildings as they are, and as they are traced from pixels; and what is asked of outlines."""
+"""True buildings, buildings traced from pixels, and requirements on outlines."""
 
 from functools import partial
 from typing import Any

@@ -122,7 +122,7 @@ def test_without_the_extra_torch_does_it(name: str, monkeypatch: pytest.MonkeyPa
     [
         ({"runtime": "tensorrt"}, "choose auto, torch, onnx"),
         ({"device": "gpu"}, "choose auto, cpu, cuda or cuda:N"),
-        ({"device": "cuda:99"}, "no device 'cuda:99'"),
+        ({"device": "cuda:99"}, "this machine has no device 'cuda:99'"),
     ],
 )
 def test_unknown_runtimes_and_devices_are_refused(options: dict[str, str], told: str) -> None:
@@ -191,7 +191,7 @@ def test_a_scene_is_the_same_by_either_runtime_and_is_not_resumed_by_the_other(
     for runtime in ("torch", "onnx"):
         network = network_for(model, device="cpu", runtime=runtime)
         options: dict[str, Any] = {"tile": 96, "overlap": 32, "views": views, "resume": True}
-        for notes in ((), ("was there already",)):
+        for notes in ((), ("the results already existed",)):
             result = predict_raster(network, scene, tmp_path / "out", **options)
             assert result.notes == notes
         with rasterio.open(result.probability) as raster:

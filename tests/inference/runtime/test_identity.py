@@ -1,4 +1,4 @@
-"""A network's weights are hashed once, and again when they have changed by whatever way."""
+"""The weights of a network are hashed once, and again after any change."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -153,7 +153,7 @@ def test_changed_weights_are_not_resumed(tmp_path: Path) -> None:
 
     _, first = predicted()
     notes, again = predicted()
-    assert notes == ("was there already",)
+    assert notes == ("the results already existed",)
     np.testing.assert_array_equal(first, again)
     model.weight.data.neg_()  # which the tensor's own counter of changes does not count
     notes, other = predicted()

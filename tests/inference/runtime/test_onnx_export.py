@@ -196,7 +196,7 @@ def test_what_the_user_should_know_is_noted(tmp_path: Path) -> None:
     assert plugin.read("resolution") is None
     assert plugin.read("rhm_dtype") == "uint16"
     _, note = export_onnx(known, path, tile=64, overlap=0, dtype="uint8").notes
-    assert "the range of uint16 imagery only; uint8 is taken" in note
+    assert "a value range only for uint16 imagery; 0 to 255 is assumed for uint8" in note
     white = np.full((1, 64, 64, 3), 255, np.uint8)
     sixteen = np.full((1, 64, 64, 3), 900, np.uint16)
     bright = Deepness(path).probabilities(white)
@@ -208,15 +208,25 @@ def test_what_the_user_should_know_is_noted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "options", "error", "told"),
     [
-        ({"standardize": "equalize"}, {}, ModelFileError, r"one appearance \(equalize\)"),
+        (
+            {"standardize": "equalize"},
+            {},
+            ModelFileError,
+            r"standardises whole scenes \(equalize\)",
+        ),
         ({"classes": ("building", "edge")}, {}, ModelFileError, "has 2 classes"),
-        ({}, {"dtype": "uint16"}, ModelFileError, "no range for uint16 imagery: choose uint8"),
+        (
+            {},
+            {"dtype": "uint16"},
+            ModelFileError,
+            "no value range for uint16 imagery: choose uint8",
+        ),
         ({}, {"dtype": "float32"}, ConfigError, "choose uint8, uint16, int16"),
         ({}, {"tile": 100}, ConfigError, "multiple of 32"),
         ({}, {"tile": 0}, ConfigError, "multiple of 32"),
-        ({}, {"overlap": 33}, ConfigError, "half a tile, 32"),
+        ({}, {"overlap": 33}, ConfigError, r"half a tile \(32\), got 33"),
         ({}, {"overlap": -1}, ConfigError, "overlap"),
-        ({}, {"opset": 7}, ConfigError, "from 13 to 20"),
+        ({}, {"opset": 7}, ConfigError, "between 13 and 20"),
         ({}, {"path": "model.pt"}, OutputError, r"the suffix must be \.onnx"),
         ({}, {"path": "file/model.onnx"}, OutputError, "cannot write"),
     ],

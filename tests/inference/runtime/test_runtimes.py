@@ -1,4 +1,4 @@
-"""The registry of runtimes: what is in it can be chosen and is told, and nothing is imported."""
+"""The registry of runtimes: its entries can be chosen, and appear in help without an import."""
 
 import subprocess
 import sys

@@ -123,7 +123,7 @@ def test_what_is_wrong_with_a_network_is_said_of_its_views_too() -> None:
 
     for network, told in (
         (lambda x: x, r"shape \(1, 3, 32, 32\)"),
-        (lambda x: x[:, :1] * torch.nan, "not numbers"),
+        (lambda x: x[:, :1] * torch.nan, "not finite"),
     ):
         with pytest.raises(ModelFileError, match=told):
             list(predict_blocks(network, read, Grid(32, 32, Tiling(32, 0, views=True)), table))

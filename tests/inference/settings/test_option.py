@@ -1,4 +1,4 @@
-"""An option is declared once, and checked, read and told by what was declared."""
+"""An option is declared once; its declaration determines checks, parsing and help."""
 
 from dataclasses import dataclass
 
@@ -45,10 +45,10 @@ def test_a_dataclass_is_what_it_would_be_without_options() -> None:
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"side": 0}, "side must be a number from 1 up, not 0"),
-        ({"share": 1.1}, "share must be a number between 0 and 1, not 1.1"),
-        ({"share": float("nan")}, "share must be a number between 0 and 1, not nan"),
-        ({"side": float("inf")}, "side must be a number from 1 up, not inf"),
+        ({"side": 0}, "side must be at least 1, got 0"),
+        ({"share": 1.1}, "share must be between 0 and 1, got 1.1"),
+        ({"share": float("nan")}, "share must be between 0 and 1, got nan"),
+        ({"side": float("inf")}, "side must be a finite number of at least 1, got inf"),
         ({"ink": "green"}, "unknown colour 'green': choose red, blue"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Which processes predict, and what they are refused."""
+"""The options of worker processes, and invalid values."""
 
 import pytest
 
@@ -20,5 +20,5 @@ def test_resources_are_of_dask() -> None:
     assert WorkerConfig(dask="local", resources={"GPU": 1.0}).workers == 1
     with pytest.raises(ConfigError, match="give --dask too"):
         WorkerConfig(resources={"GPU": 1.0})
-    with pytest.raises(ConfigError, match="workers must be a number from 1 up"):
+    with pytest.raises(ConfigError, match="workers must be at least 1"):
         WorkerConfig(0)

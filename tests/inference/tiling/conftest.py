@@ -1,4 +1,4 @@
-"""A scene, a model, and what one process makes of them."""
+"""A scene, a model, and the prediction by a single process."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What workers' files are compared with."""
+"""The files that those of workers are compared with."""
 
 from pathlib import Path
 from typing import Any

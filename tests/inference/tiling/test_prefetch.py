@@ -1,4 +1,4 @@
-"""Work done ahead; laws: the same items in the same order, and no thread left behind."""
+"""Prefetching; laws: the same items in the same order, and no thread is left behind."""
 
 import threading
 import time
