@@ -29,7 +29,7 @@ from torch.nn import functional
 from rhm.analysis import ClassMoments, collapse, separation
 from rhm.data.catalog import Catalog, Tile
 from rhm.data.labels import Label
-from rhm.data.layouts.indexers import index_folder
+from rhm.data.layouts.registry import index_folder
 from rhm.data.rasters.windows import Window
 from rhm.files import write_text
 from rhm.lab.controlled_shifts import pixel_iou

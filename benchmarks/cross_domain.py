@@ -34,7 +34,7 @@ from machine import machine, mean_and_spread, thinned
 from rhm.augmentation.colours import COLOUR, FROM_BANK
 from rhm.colour.shifts import SHIFTS
 from rhm.data.catalog import Catalog, Tile
-from rhm.data.layouts.indexers import index_folder
+from rhm.data.layouts.registry import index_folder
 from rhm.data.radiometry import bank_of
 from rhm.evaluation.scores import Shift
 from rhm.files import write_text

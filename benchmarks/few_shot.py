@@ -33,7 +33,7 @@ from rasterio.transform import from_origin
 
 from rhm.data.catalog import Catalog, Tile
 from rhm.data.labels import Label
-from rhm.data.layouts.indexers import index_folder
+from rhm.data.layouts.registry import index_folder
 from rhm.data.radiometry import bank_of
 from rhm.data.rasters.windows import Window
 from rhm.files import atomic_path, write_text

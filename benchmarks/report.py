@@ -22,12 +22,12 @@ from machine import machine
 from rhm.data.catalog import Catalog
 from rhm.evaluation.evaluator import evaluate_model, picks_of
 from rhm.evaluation.scores import read_scores
-from rhm.models.expectation import NOTABLE
+from rhm.models.expected_iou import NOTABLE
 from rhm.models.model_file import load_model
 from rhm.report import write_report
 from rhm.report.cross_domain import group_runs, single_runs, targets_of
-from rhm.report.distances import distance_losses
 from rhm.report.runs import EvaluatedRun, load_run
+from rhm.report.without_labels import distance_losses
 
 SOURCES = ("massachusetts", "inria", "dubai", "vegas")
 MUCH = 0.15

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rhm.augmentation.augment_config import AugmentConfig
 from rhm.augmentation.colours import COLOUR, REFERENCES, Imagery
 from rhm.augmentation.geometry import Another, ChipGeometry, Sample
-from rhm.colour.alternatives import jitter
+from rhm.colour.baselines import jitter
 from rhm.colour.histogram import Histogram
 from rhm.colour.histogram_bank import HistogramBank
 from rhm.colour.lookup import PixelMap

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rhm.colour.alternatives import mean_std
+from rhm.colour.baselines import mean_std
 from rhm.colour.histogram import Histogram
 from rhm.colour.histogram_bank import SAMPLING, HistogramBank
 from rhm.colour.lookup import PixelMap

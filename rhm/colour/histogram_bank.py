@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rhm.colour.histogram import Histogram
-from rhm.colour.packing import (
+from rhm.colour.packed_histogram import (
     PackedHistogram,
     from_arrays,
     from_json,

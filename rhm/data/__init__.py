@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rhm.data.catalog import Catalog
-    from rhm.data.layouts.indexers import (
+    from rhm.data.layouts.registry import (
         index_dataset,
         index_folder,
         index_inria,
@@ -18,10 +18,10 @@ _HOMES = {
     "Catalog": "rhm.data.catalog",
     "Pixels": "rhm.data.rasters.pixels",
     "Raster": "rhm.data.rasters.raster",
-    "index_dataset": "rhm.data.layouts.indexers",
-    "index_folder": "rhm.data.layouts.indexers",
-    "index_inria": "rhm.data.layouts.indexers",
-    "index_spacenet": "rhm.data.layouts.indexers",
+    "index_dataset": "rhm.data.layouts.registry",
+    "index_folder": "rhm.data.layouts.registry",
+    "index_inria": "rhm.data.layouts.registry",
+    "index_spacenet": "rhm.data.layouts.registry",
 }
 
 __all__ = [

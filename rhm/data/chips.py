@@ -15,13 +15,14 @@ from rhm.colour.histogram import Histogram
 from rhm.colour.lookup import PixelMap
 from rhm.data.catalog import Tile
 from rhm.data.labels import IGNORE
-from rhm.data.open_tiles import CachedRaster, OpenTiles
 from rhm.data.rasters.band_order import bands_first
+from rhm.data.rasters.mirrored_edges import mirrored
 from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.resampling import resize_classes, resize_pixels
 from rhm.data.rasters.windows import Window, partition, random_window
 from rhm.data.tile_choice import TileChoice
+from rhm.data.tile_readers import CachedRaster, OpenTiles
 
 _BALANCING_TRIES = 10
 
@@ -337,7 +338,7 @@ def _mirrored(raster: Raster | CachedRaster, window: Window) -> Pixels:
     if inside == window:
         return pixels
     row, col, *_ = inside.within(window)
-    return pixels.mirrored(window.height, window.width, row=row, col=col)
+    return mirrored(pixels, window.height, window.width, row=row, col=col)
 
 
 def _chip(image: NDArray[np.float32], mask: NDArray[Any], valid: NDArray[Any]) -> Chip:

@@ -18,7 +18,7 @@ from rhm.colour.histogram import Histogram
 from rhm.colour.histogram_bank import HistogramBank
 from rhm.colour.levels import DTYPES, LARGEST_HALF
 from rhm.colour.lookup import PixelMap
-from rhm.colour.packing import PackedHistogram
+from rhm.colour.packed_histogram import PackedHistogram
 from rhm.colour.shifts import HsvShift, shift_of
 from rhm.data.catalog import Source
 from rhm.data.rasters.pixels import Pixels

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rhm.analysis.grid import BOUNDARY, BUILDING, draw_cells, labels_on_grid, with_boundary
+from rhm.analysis.feature_grid import BOUNDARY, BUILDING, draw_cells, labels_on_grid, with_boundary
 from rhm.analysis.moments import ClassMoments
 from rhm.analysis.taps import Taps, stages
 from rhm.data.catalog import Tile

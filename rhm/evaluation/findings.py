@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from rhm.analysis.depth_trends import Fit
 from rhm.analysis.domains import VarianceShares
-from rhm.analysis.fits import Fit
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from rhm.analysis.collapse import collapse, nearest_mean_disagreement
+from rhm.analysis.depth_trends import fit_line
 from rhm.analysis.domains import domain_shift, variance_shares
-from rhm.analysis.fits import fit_line
 from rhm.analysis.moments import ClassMoments
 from rhm.analysis.probes import linear_probe
 from rhm.analysis.separation import separation

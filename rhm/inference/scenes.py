@@ -37,7 +37,7 @@ from rhm.inference.tiling.storage import (
 )
 from rhm.inference.tiling.strips import LEAST_CACHE, ThisProcess, Workers
 from rhm.inference.vector_files import count_footprints, write_footprints
-from rhm.models.expectation import ExpectedIoU
+from rhm.models.expected_iou import ExpectedIoU
 
 _LOG = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import Window
 from rhm.inference.runtime.backends import DescribedNetwork
 from rhm.inference.tiling.stream import network_input, probabilities
-from rhm.models.expectation import ExpectedIoU, out_of_domain
+from rhm.models.expected_iou import ExpectedIoU, out_of_domain
 from rhm.models.spec import ModelSpec
 
 FAR = 0.1

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rhm.colour.histogram_bank import HistogramBank
-from rhm.colour.packing import PackedHistogram
+from rhm.colour.packed_histogram import PackedHistogram
 from rhm.colour.shifts import SHIFTS
 from rhm.data.catalog import Catalog, Tile
 from rhm.data.labels import IGNORE, Label
-from rhm.data.layouts.indexers import index_folder
+from rhm.data.layouts.registry import index_folder
 from rhm.errors import CatalogError
 from rhm.evaluation.scores import Shift
 from rhm.evaluation.tile_scores import predict_image, shifted

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rhm.analysis.fits import Fit, fit_line
+from rhm.analysis.depth_trends import Fit, fit_line
 from rhm.analysis.moments import ClassMoments
 from rhm.analysis.probes import linear_probe
 from rhm.analysis.separation import separation

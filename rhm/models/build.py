@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
-from rhm.colour.alternatives import STANDARDIZE
+from rhm.colour.baselines import STANDARDIZE
 from rhm.errors import ConfigError, ModelFileError
 from rhm.models.architectures import ARCHITECTURES
 from rhm.models.heads import HEADS, TEMPERATURE, set_head

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from rhm.colour.alternatives import STANDARDIZE, standardized
+from rhm.colour.baselines import STANDARDIZE, standardized
 from rhm.colour.histogram import Histogram, share_distance
 from rhm.colour.lookup import PixelMap
 from rhm.data.radiometry import Scaling, histogram_of
@@ -39,8 +39,8 @@ class ModelSpec:
         threshold: probability from which a pixel counts as building, set in the configuration or
             chosen on the validation chips.
         expected_iou: IoU that the model's probabilities imply for the validation chips, or None
-            without validation chips; see ``rhm.models.expectation``.
-        standardize: one of ``rhm.colour.alternatives.STANDARDIZE``, applied to every scene first.
+            without validation chips; see ``rhm.models.expected_iou``.
+        standardize: one of ``rhm.colour.baselines.STANDARDIZE``, applied to every scene first.
         method: names of the standardisation and augmentations, and of the adaptation, under which
             reports compare the model with others.
         sources: names of the training domains.

@@ -22,7 +22,7 @@ from rhm.report.cross_domain import (
 )
 from rhm.report.runs import EvaluatedRun
 from rhm.report.svg import Points
-from rhm.training.callbacks.cost import Cost
+from rhm.training.callbacks.run_cost import Cost
 
 _CURVE_POINTS = 200
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from rhm.evaluation.scores import Example, Polygon
 from rhm.report.cross_domain import BASELINE, Difference
 from rhm.report.diagnostics import BandHistogram, Reliability, TrainingCurve
-from rhm.report.distances import DistanceLoss
 from rhm.report.numbers import number, signed
 from rhm.report.svg import SERIES, Axes, Mark, Panel, Points, Text, frame, padded, ticks
 from rhm.report.thresholds import PrecisionRecall
+from rhm.report.without_labels import DistanceLoss
 
 _HISTOGRAM_BINS = 64
 _BAR_HEIGHT = 24

@@ -15,7 +15,7 @@ import numpy as np
 
 from rhm.errors import ConfigError, printable
 from rhm.evaluation.scores import Example, Scores, read_scores
-from rhm.training.callbacks.cost import Cost, read_cost
+from rhm.training.callbacks.run_cost import Cost, read_cost
 from rhm.training.callbacks.training_log import TrainingLog, read_log
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

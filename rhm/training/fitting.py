@@ -34,9 +34,9 @@ from rhm.models.spec import ModelSpec
 from rhm.training.adaptation import adapt_network, trained_table
 from rhm.training.base_model import base_model, check_base, remember_base, with_base
 from rhm.training.callbacks.checkpoints import AtomicCheckpointIO, CheckpointWriter
-from rhm.training.callbacks.cost import collect_cost
 from rhm.training.callbacks.cost_recorder import CostRecorder
 from rhm.training.callbacks.feature_monitor import FeatureMonitor
+from rhm.training.callbacks.run_cost import collect_cost
 from rhm.training.callbacks.update_recorder import FINAL, UpdateRecorder
 from rhm.training.card import model_card
 from rhm.training.config import RunConfig, read_config

@@ -16,7 +16,7 @@ import numpy as np
 import shapely
 from numpy.typing import ArrayLike, NDArray
 
-from rhm.models.expectation import expected_iou
+from rhm.models.expected_iou import expected_iou
 
 FloatArray = NDArray[np.float64]
 
@@ -297,7 +297,7 @@ class CalibrationBins(Counts):
         return float(best[np.argmin(np.abs(best - 0.5))])
 
     def expected_iou(self, threshold: float) -> float | None:
-        """Return the IoU that the probabilities imply, see ``rhm.models.expectation``.
+        """Return the IoU that the probabilities imply, see ``rhm.models.expected_iou``.
 
         Args:
             threshold: probability from which a pixel counts as building; rounded up to the next

@@ -9,7 +9,7 @@ import pytest
 from rhm.augmentation.chip_augmentation import ChipAugmentation
 from rhm.augmentation.colours import COLOUR, FROM_BANK
 from rhm.augmentation.randomized_matching import RandomizedHistogramMatching
-from rhm.colour.alternatives import mean_std
+from rhm.colour.baselines import mean_std
 from rhm.colour.histogram import Histogram
 from rhm.colour.lookup import PixelMap
 from rhm.errors import BankError, ConfigError

@@ -15,7 +15,7 @@ from rhm.augmentation.colours import (
     Imagery,
     draw_match,
 )
-from rhm.colour.alternatives import mean_std
+from rhm.colour.baselines import mean_std
 from rhm.colour.histogram import Histogram
 from rhm.colour.histogram_bank import HistogramBank
 from rhm.colour.lookup import PixelMap

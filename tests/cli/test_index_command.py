@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rhm.data.layouts.indexers import LAYOUTS
+from rhm.data.layouts.registry import LAYOUTS
 from tests.data.imagery import write_raster
 
 Rhm = Callable[..., tuple[int, str, str]]

@@ -185,7 +185,7 @@ def test_an_interrupted_command_says_how_to_continue(
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rhm.inference.batch.predict_scenes", interrupt)
+    monkeypatch.setattr("rhm.inference.many_scenes.predict_scenes", interrupt)
     scene = world / "scenes" / "birch_satellite.tif"
     code, _, err = rhm("predict", trained, scene, "-o", tmp_path / "out")
     assert code == 130

@@ -9,7 +9,7 @@ import pytest
 
 from rhm.colour.histogram import Histogram
 from rhm.colour.histogram_bank import HistogramBank
-from rhm.colour.packing import PackedHistogram
+from rhm.colour.packed_histogram import PackedHistogram
 
 KINDS = {"uint8": 255, "uint16": 2047, "int16": 20000, "float32": 1.0}
 

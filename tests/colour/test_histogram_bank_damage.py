@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rhm.colour.histogram_bank import HistogramBank
-from rhm.colour.packing import FORMAT
+from rhm.colour.packed_histogram import FORMAT
 from rhm.errors import BankError
 from tests.colour.banks import MEMBERS, Image, assert_same, imagery, refusal, rewritten
 

@@ -187,7 +187,7 @@ def test_samples_do_not_depend_on_how_much_memory_there_is(
 ) -> None:
     tile = tile_of(tmp_path / "a", noise(150, 120), squares((150, 120), seed=1))
     ample = samples(training([tile], JITTER))
-    monkeypatch.setattr("rhm.data.open_tiles.CACHE_MB", 0)
+    monkeypatch.setattr("rhm.data.tile_readers.CACHE_MB", 0)
     assert_same(ample, samples(training([tile], JITTER)))
 
 

@@ -1,7 +1,7 @@
 """Findings made by hand."""
 
+from rhm.analysis.depth_trends import fit_line
 from rhm.analysis.domains import VarianceShares
-from rhm.analysis.fits import fit_line
 from rhm.evaluation.findings import (
     BestTap,
     DepthFit,

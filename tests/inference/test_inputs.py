@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from rhm.data.layouts.indexers import index_folder
+from rhm.data.layouts.registry import index_folder
 from rhm.errors import CatalogError, ConfigError
 from rhm.inference.inputs import find_scenes, stem_of
 from rhm.inference.tiling.storage import FINGERPRINT

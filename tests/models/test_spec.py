@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 
-from rhm.colour.alternatives import STANDARDIZE, standardized
+from rhm.colour.baselines import STANDARDIZE, standardized
 from rhm.colour.histogram import Histogram
 from rhm.data.radiometry import Scaling
 from rhm.errors import ModelFileError

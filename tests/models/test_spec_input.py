@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rhm.colour.alternatives import STANDARDIZE
+from rhm.colour.baselines import STANDARDIZE
 from rhm.colour.histogram import Histogram
 from rhm.data.radiometry import Scaling
 from rhm.data.rasters.raster import Raster

@@ -11,7 +11,7 @@ from rhm.cli.output import emit, progress, say, table
 
 
 def _index() -> Any:
-    from rhm.data.layouts.indexers import LAYOUTS
+    from rhm.data.layouts.registry import LAYOUTS
 
     return with_layouts(index, LAYOUTS)
 
@@ -42,7 +42,7 @@ def index(
     Example: `rhm data index inria AerialImageDataset -o inria.parquet`
     """
     from rhm.data.catalog import Catalog
-    from rhm.data.layouts.indexers import LAYOUTS
+    from rhm.data.layouts.registry import LAYOUTS
     from rhm.data.summary import overview
 
     sources = LAYOUTS[layout].sources(folder, black_is_nodata=black_is_nodata, **options)

@@ -17,7 +17,7 @@ from rhm.inference.settings.polygon_config import PolygonConfig
 from rhm.inference.settings.worker_config import WorkerConfig
 
 if TYPE_CHECKING:
-    from rhm.inference.batch import SceneResult
+    from rhm.inference.many_scenes import SceneResult
     from rhm.inference.runtime.backends import Backend
     from rhm.inference.scenes import Prediction
     from rhm.inference.tiling.strips import Workers
@@ -137,7 +137,7 @@ def _predicted(
     count: int,
     advance: Callable[[int], None],
 ) -> "list[SceneResult]":
-    from rhm.inference.batch import predict_scenes
+    from rhm.inference.many_scenes import predict_scenes
 
     return predict_scenes(
         network,
@@ -179,7 +179,7 @@ def _say_of_all(results: "list[SceneResult]", home: float | None) -> str | None:
     from functools import reduce
 
     from rhm.inference.suitability import domain_note
-    from rhm.models.expectation import ExpectedIoU
+    from rhm.models.expected_iou import ExpectedIoU
 
     scenes: dict[str, list[str]] = {}
     for result in results:
@@ -237,7 +237,7 @@ def _estimates(
     network: "Backend", scenes: list[str], output: Path, config: PredictionConfig
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the estimated cost of every scene, as JSON values and as lines."""
-    from rhm.inference.estimate import estimate
+    from rhm.inference.cost_estimate import estimate
     from rhm.inference.plan import plan_prediction
     from rhm.inference.scenes import is_finished
 

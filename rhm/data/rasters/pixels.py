@@ -50,30 +50,6 @@ class Pixels(NamedTuple):
         """Overwrite the pixels of a window with others of its size."""
         self.values[window.slices], self.valid[window.slices] = part
 
-    def mirrored(self, height: int, width: int, *, row: int = 0, col: int = 0) -> "Pixels":
-        """Return (height, width) pixels that contain these, surrounded by their mirror image.
-
-        Training and prediction both fill what lies beyond the edge of an image in this way. Black
-        would be a pattern of its own, and a network that rarely saw it in training would be
-        misled by it in prediction.
-
-        Args:
-            height: rows of the result.
-            width: columns of the result.
-            row: row of the result in which these pixels begin.
-            col: column of the result in which these pixels begin.
-
-        Returns:
-            Pixels that are not valid in the mirror image; these pixels themselves if they
-            already have that size.
-        """
-        rows, cols = self.valid.shape
-        if (rows, cols) == (height, width):
-            return self
-        around = ((row, height - rows - row), (col, width - cols - col))
-        values = np.pad(self.values, (*around, (0, 0)), mode="reflect")
-        return Pixels(values, np.pad(self.valid, around))
-
     def histogram(self) -> Histogram:
         """Count the values of the valid pixels.
 

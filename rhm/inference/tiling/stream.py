@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from rhm.colour.lookup import PixelMap
 from rhm.data.rasters.band_order import bands_first
+from rhm.data.rasters.mirrored_edges import mirrored
 from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.windows import Window, blend_weights, starts
 from rhm.errors import ModelFileError
@@ -236,4 +237,4 @@ def network_input(pixels: Pixels, table: PixelMap, side: int) -> Tensor:
     Returns:
         (bands, side, side) float32.
     """
-    return torch.from_numpy(bands_first(table.apply(pixels.mirrored(side, side).values)))
+    return torch.from_numpy(bands_first(table.apply(mirrored(pixels, side, side).values)))

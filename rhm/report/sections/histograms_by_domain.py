@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from rhm.report.diagnostics import DomainHistogram, histograms
-from rhm.report.distances import distance_losses, rank_correlations
 from rhm.report.plots import distance_panels, histogram_panel
 from rhm.report.section import Comparison, Section, plain_rows
+from rhm.report.without_labels import distance_losses, rank_correlations
 
 
 def section(comparison: Comparison) -> Section:

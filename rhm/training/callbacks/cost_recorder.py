@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from rhm.system import peak_memory_bytes
-from rhm.training.callbacks.cost import Cost, write_cost
+from rhm.training.callbacks.run_cost import Cost, write_cost
 
 
 class CostRecorder(Callback):

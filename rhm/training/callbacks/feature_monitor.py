@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader
 
 from rhm.analysis.collapse import collapse
-from rhm.analysis.grid import draw_cells, labels_on_grid
+from rhm.analysis.feature_grid import draw_cells, labels_on_grid
 from rhm.analysis.moments import ClassMoments
 from rhm.analysis.separation import separation
 from rhm.analysis.taps import Taps, stages

@@ -7,8 +7,8 @@ from typing import Annotated
 import pytest
 
 from rhm.data.catalog import Source
-from rhm.data.layouts.indexers import LAYOUTS
 from rhm.data.layouts.layout import DatasetLayout, LayoutOption
+from rhm.data.layouts.registry import LAYOUTS
 
 
 def find(

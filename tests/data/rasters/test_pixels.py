@@ -58,21 +58,6 @@ def test_a_part_is_a_view_and_put_puts_it_back(row: int, col: int, data: st.Data
     np.testing.assert_array_equal(whole.valid, VALID & inside)
 
 
-@given(*[st.integers(0, 30)] * 4)
-def test_around_them_is_their_mirror_image_and_not_valid(
-    top: int, bottom: int, left: int, right: int
-) -> None:
-    height, width = top + 12 + bottom, left + 17 + right
-    values, valid = PIXELS.mirrored(height, width, row=top, col=left)
-    around = ((top, bottom), (left, right))
-    np.testing.assert_array_equal(values, np.pad(VALUES, (*around, (0, 0)), mode="reflect"))
-    np.testing.assert_array_equal(valid, np.pad(VALID, around))
-
-
-def test_where_nothing_is_missing_nothing_is_copied() -> None:
-    assert PIXELS.mirrored(12, 17) is PIXELS
-
-
 def test_only_valid_pixels_are_counted() -> None:
     expected = Histogram.of(VALUES[VALID][:, None])
     found = PIXELS.histogram()

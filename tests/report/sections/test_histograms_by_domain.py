@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from rhm.report.distances import FEWEST
 from rhm.report.numbers import MISSING
 from rhm.report.sections.histograms_by_domain import section
+from rhm.report.without_labels import FEWEST
 from tests.report.conftest import MakeRun, level_histogram
 from tests.report.sections.shown import HOSTILE, Shown, check_harmless, compared
 from tests.report.test_thresholds import edited

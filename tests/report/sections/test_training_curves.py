@@ -6,7 +6,7 @@ import pytest
 
 from rhm.report.numbers import MISSING
 from rhm.report.sections.training_curves import section
-from rhm.training.callbacks.cost import Cost, write_cost
+from rhm.training.callbacks.run_cost import Cost, write_cost
 from tests.report.conftest import MakeRun
 from tests.report.sections.shown import HOSTILE, Shown, check_harmless, compared
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from rhm.training.callbacks.cost import read_cost
 from rhm.training.callbacks.cost_recorder import CostRecorder
+from rhm.training.callbacks.run_cost import read_cost
 from rhm.training.config import RunConfig
 from rhm.training.fitting import fit
 

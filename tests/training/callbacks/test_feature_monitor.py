@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rhm.analysis.collapse import collapse
-from rhm.analysis.grid import labels_on_grid
+from rhm.analysis.feature_grid import labels_on_grid
 from rhm.analysis.moments import ClassMoments
 from rhm.analysis.separation import separation
 from rhm.analysis.taps import Taps

@@ -4,7 +4,7 @@ Two measures of an unseen domain are compared with the loss of IoU there:
 
 - the 1-Wasserstein distance between its histogram and that of the nearest training domain;
 - the loss that the model itself expects: the decrease of its expected IoU
-  (``rhm.models.expectation``) from its training domains to this domain. It is the analogue for IoU
+  (``rhm.models.expected_iou``) from its training domains to this domain. It is the analogue for IoU
   of the difference of confidences (Guillory et al., Predicting with Confidence on Unseen
   Distributions, ICCV 2021).
 
@@ -19,7 +19,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from rhm.evaluation.scores import DomainScores, Levels
-from rhm.models import expectation
+from rhm.models.expected_iou import expected_iou as iou_of_sums
 from rhm.report.cross_domain import Group, Target, find_domain, role_of
 from rhm.report.runs import EvaluatedRun
 
@@ -105,7 +105,7 @@ def expected_iou(levels: Levels, threshold: float) -> float | None:
     lower = np.arange(len(levels.pixels)) / len(levels.pixels)
     pixels = np.asarray(levels.pixels)
     middle = lower + 0.5 / len(pixels)
-    return expectation.expected_iou(pixels, pixels * middle, lower >= threshold - 1e-9)
+    return iou_of_sums(pixels, pixels * middle, lower >= threshold - 1e-9)
 
 
 def _measured(run: EvaluatedRun, target: Target) -> tuple[float, float, float] | None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rhm.inference.estimate import estimate
+from rhm.inference.cost_estimate import estimate
 from rhm.inference.plan import plan_prediction
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.scenes import predict_scene

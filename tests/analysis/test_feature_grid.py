@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rhm.analysis.grid import draw_cells, labels_on_grid, with_boundary
+from rhm.analysis.feature_grid import draw_cells, labels_on_grid, with_boundary
 
 
 @given(

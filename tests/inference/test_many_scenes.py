@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rhm.inference.batch import SceneResult, predict_scenes
+from rhm.inference.many_scenes import SceneResult, predict_scenes
 from rhm.inference.prediction_config import PredictionConfig
 from tests.data.imagery import noise, write_raster
 

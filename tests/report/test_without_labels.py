@@ -4,8 +4,8 @@ import pytest
 
 from rhm.evaluation.scores import Levels
 from rhm.report.cross_domain import group_runs, targets_of
-from rhm.report.distances import DistanceLoss, distance_losses, expected_iou, rank_correlations
 from rhm.report.runs import load_run
+from rhm.report.without_labels import DistanceLoss, distance_losses, expected_iou, rank_correlations
 from tests.report.conftest import MakeRun
 from tests.report.test_thresholds import edited
 

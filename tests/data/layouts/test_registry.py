@@ -7,7 +7,7 @@ import pytest
 
 import rhm.data.layouts
 from rhm.data import Catalog, index_dataset, index_folder, index_inria, index_spacenet
-from rhm.data.layouts.indexers import LAYOUTS
+from rhm.data.layouts.registry import LAYOUTS
 from rhm.errors import ConfigError
 from tests.data.imagery import write_raster
 

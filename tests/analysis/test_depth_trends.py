@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rhm.analysis.fits import fit_line
+from rhm.analysis.depth_trends import fit_line
 from rhm.errors import AnalysisError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rhm.errors import ConfigError
-from rhm.training.callbacks.cost import Cost, collect_cost, read_cost, write_cost
+from rhm.training.callbacks.run_cost import Cost, collect_cost, read_cost, write_cost
 
 
 def test_attempts_add_up(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rhm.colour.histogram import Histogram
 from rhm.colour.levels import DTYPES, levels_of, to_levels, values_of
-from rhm.colour.packing import (
+from rhm.colour.packed_histogram import (
     EXACT_LEVELS,
     QUANTILES,
     PackedHistogram,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rhm.models.expectation import ExpectedIoU, expected_iou, out_of_domain
+from rhm.models.expected_iou import ExpectedIoU, expected_iou, out_of_domain
 from rhm.training.metrics import CalibrationBins
 
 

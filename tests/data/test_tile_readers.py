@@ -14,15 +14,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from rhm.data.catalog import Catalog, Source, Tile
 from rhm.data.labels import Label
-from rhm.data.open_tiles import (
+from rhm.data.rasters.raster import Raster
+from rhm.data.rasters.windows import Window
+from rhm.data.tile_readers import (
     OPEN_TILES,
     CachedLabel,
     CachedRaster,
     OpenTiles,
     block_shape,
 )
-from rhm.data.rasters.raster import Raster
-from rhm.data.rasters.windows import Window
 from rhm.errors import RasterError
 from tests.data.imagery import HALF_METRE, noise, write_raster
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from skimage.exposure import equalize_hist
 
-from rhm.colour.alternatives import (
+from rhm.colour.baselines import (
     STANDARDIZE,
     equalize,
     gray_world,
