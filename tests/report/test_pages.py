@@ -183,7 +183,7 @@ def test_a_failed_report_leaves_the_old_one(
 def test_impossible_requests_are_refused(runs: list[Path], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no runs given"):
         write_report([], tmp_path / "report.html")
-    with pytest.raises(ConfigError, match=r"name the page with \.html"):
+    with pytest.raises(ConfigError, match=r"end the page with \.html"):
         write_report(runs, tmp_path / "report.json")
 
 
