@@ -184,6 +184,9 @@ def linear_separation(
     depth: Annotated[
         int, typer.Option(min=3, help="Number of layers L of the deep linear networks.")
     ] = 6,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Number of training steps of the non-linear networks.")
+    ] = 2000,
     seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="Seed of the data and networks.")
     ] = 0,
@@ -199,7 +202,7 @@ def linear_separation(
     from rhm.lab.linear_figures import draw_linear_separation
     from rhm.lab.linear_separation import run_linear_separation
 
-    result = run_linear_separation(depth=depth, seed=seed)
+    result = run_linear_separation(depth=depth, network_steps=steps, seed=seed)
     figure = output / "linear-separation.png"
     draw_linear_separation(result, figure)
     networks: list[tuple[str, float, LayerStatistics, float | None]] = [
@@ -261,6 +264,9 @@ def matrix_completion(
     known: Annotated[
         float, typer.Option(min=0.01, max=1.0, help="Share of the entries that is known.")
     ] = 0.2,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Maximum number of training steps of each network.")
+    ] = 25_000,
     seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="Seed of the matrix and weights.")
     ] = 0,
@@ -276,7 +282,9 @@ def matrix_completion(
     from rhm.lab.linear_figures import draw_matrix_completion
     from rhm.lab.matrix_completion import run_matrix_completion
 
-    result = run_matrix_completion(size=size, rank=rank, known=known, seed=seed, on_run=say)
+    result = run_matrix_completion(
+        size=size, rank=rank, known=known, seed=seed, max_steps=steps, on_run=say
+    )
     figure = output / "matrix-completion.png"
     draw_matrix_completion(result, figure)
     rows = [

@@ -21,12 +21,12 @@ PNG = b"\x89PNG\r\n\x1a\n"
             lambda values: max(each["largest_angle"] for each in values["layers"]) < 1e-5,
         ),
         (
-            ["linear-separation", "--depth", 4],
+            ["linear-separation", "--depth", 4, "--steps", 20],
             6,
             lambda values: values["networks"][0]["compression_r_squared"] > 0.99,
         ),
         (
-            ["matrix-completion", "--size", 24, "--rank", 1, "--known", 0.5],
+            ["matrix-completion", "--size", 24, "--rank", 1, "--known", 0.5, "--steps", 5000],
             13,
             lambda values: values["runs"][4]["train_loss"] < 1e-3,
         ),
@@ -79,11 +79,12 @@ def test_a_group_without_a_command_shows_its_help_only(rhm: Rhm) -> None:
 def test_what_did_not_happen_is_said(rhm: Rhm, tmp_path: Path) -> None:
     words = ["parsimony", "--width", 12, "--rank", 2, "--depth", 12, "-o", tmp_path]
     assert "the network learned almost nothing" in rhm("lab", *words)[1]
-    words = ["matrix-completion", "--size", 40, "--rank", 5, "--known", 0.1, "-o", tmp_path]
+    short = ["--steps", 100, "-o", tmp_path]
+    words = ["matrix-completion", "--size", 40, "--rank", 5, "--known", 0.1, *short]
     code, printed, _ = rhm("lab", *words)
     assert code == 0
     assert "nothing can complete it" in printed
-    words = ["matrix-completion", "--size", 16, "--rank", 1, "--known", 1.0, "-o", tmp_path]
+    words = ["matrix-completion", "--size", 16, "--rank", 1, "--known", 1.0, *short]
     assert rhm("lab", *words, "--json")[0] == 0
     runs = json.loads((tmp_path / "matrix-completion.json").read_text())["runs"]
     assert {each["test_loss"] for each in runs} == {None}
