@@ -5,15 +5,19 @@ Therefore neither other users of the machine nor websites open in the same brows
 """
 
 import json
+import os
 import re
 import secrets
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rhm.errors import OutputError, RhmError, printable
@@ -98,9 +102,14 @@ class ViewerServer(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    # A browser that zooms asks for many tiles at once; the default refuses the sixth.
+    request_queue_size = 512
 
     def __init__(self, predictions: Sequence[PredictionFiles], port: int = 0) -> None:
         self.secret = secrets.token_urlsafe(16)
+        # Each answer may hold an image in memory, and sending one to a slow client takes long:
+        # few are computed at a time, and none is sent meanwhile.
+        self.computing = threading.BoundedSemaphore(max(4, os.cpu_count() or 1))
         self.shown = [_Shown(each) for each in predictions]
         try:
             super().__init__(("127.0.0.1", port), _Handler)
@@ -111,6 +120,19 @@ class ViewerServer(ThreadingHTTPServer):
     def url(self) -> str:
         """The address of the page."""
         return f"http://127.0.0.1:{self.server_port}/{self.secret}/"
+
+    @contextmanager
+    def door(self) -> Iterator[str]:
+        """Yield the address of a local page that leads to ``url``, for as long as the block runs.
+
+        A browser gets its address as an argument, which every user of the machine can read; the
+        local page can be read by this user only.
+        """
+        with TemporaryDirectory(prefix="rhm-view-") as folder:
+            page = Path(folder) / "open.html"
+            page.touch(mode=0o600)
+            page.write_text(f'<meta http-equiv="refresh" content="0; url={self.url}">\n')
+            yield page.as_uri()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Ignore browsers that disconnect early; any other error is a defect."""
@@ -124,8 +146,12 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 60
 
     def do_GET(self) -> None:
+        if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
+            # Nothing here takes a body, which must not be read as the next request either.
+            self.close_connection = True
         try:
-            kind, body = self._answer()
+            with self.server.computing:
+                kind, body = self._answer()
         except RhmError as error:
             message = printable(str(error)).encode("utf-8", "replace")
             self._send(HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", message)
@@ -174,5 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)

@@ -1,12 +1,14 @@
 """What the viewer's server answers, and what it refuses."""
 
 import json
+import socket
 import threading
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -99,3 +101,58 @@ def test_a_taken_port_is_said(results: Path, capsys: pytest.CaptureFixture[str])
         words = ["view", str(results), "--port", str(server.server_port), "--no-browser"]
         assert run(words) == 2
     assert "cannot be used" in capsys.readouterr().err
+
+
+def test_the_secret_is_not_in_the_address_that_a_browser_is_given(results: Path) -> None:
+    with serving(results) as server:
+        with server.door() as address:
+            assert server.secret not in address
+            page = Path(urllib.request.url2pathname(urllib.parse.urlsplit(address).path))
+            assert f"url={server.url}" in page.read_text()
+            assert page.stat().st_mode & 0o077 == 0
+            assert page.parent.stat().st_mode & 0o077 == 0
+        assert not page.exists()
+
+
+def connected(server: ViewerServer) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.server_port), timeout=30)
+
+
+def request(server: ViewerServer, name: str, *more: str) -> bytes:
+    lines = [f"GET /{server.secret}/{name} HTTP/1.1", f"Host: 127.0.0.1:{server.server_port}"]
+    return "\r\n".join([*lines, *more, "", ""]).encode()
+
+
+@pytest.mark.parametrize("kind", ["Content-Length: {}", "Transfer-Encoding: chunked"])
+def test_the_body_of_a_request_is_no_second_request(results: Path, kind: str) -> None:
+    with serving(results) as server, connected(server) as client:
+        second = request(server, "scenes.json")
+        client.sendall(request(server, "viewer.css", kind.format(len(second))) + second)
+        answer = b"".join(iter(lambda: client.recv(1 << 16), b""))
+    assert answer.count(b"HTTP/1.1") == 1
+    assert b"Connection: close" in answer
+
+
+def test_requests_one_after_the_other_share_a_connection(results: Path) -> None:
+    with serving(results) as server, connected(server) as client:
+        client.sendall(request(server, "scenes.json") + request(server, "scenes.json"))
+        received = b""
+        while received.count(b"town") < 2:
+            received += client.recv(1 << 16)
+    assert received.count(b"HTTP/1.1 200") == 2
+
+
+def test_many_requests_at_once_are_all_answered(results: Path, scene: Path) -> None:
+    with serving(results, scene) as server, ThreadPoolExecutor(150) as pool:
+        asked = [server.url + "tiles/0/probability/0/0/0"] * 150
+        assert {code for code, *_ in pool.map(ask, asked)} == {200}
+
+
+def test_slow_clients_do_not_keep_others_waiting(results: Path) -> None:
+    with serving(results) as server, ExitStack() as stack:
+        for number in range(40):
+            client = stack.enter_context(connected(server))
+            # Some never finish what they ask, the others never read the answer.
+            whole = request(server, "leaflet.js")
+            client.sendall(whole[: len(whole) - 2] if number % 2 else whole * 40)
+        assert ask(server.url + "scenes.json")[0] == 200

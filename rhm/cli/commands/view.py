@@ -37,9 +37,10 @@ def view(
     with ViewerServer(predictions, port) as server:
         typer.echo(server.url)
         say("press Ctrl-C to stop")
-        if browser:
-            webbrowser.open(server.url)
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            say("")
+        with server.door() as address:
+            if browser:
+                webbrowser.open(address)
+            try:
+                server.serve_forever()
+            except KeyboardInterrupt:
+                say("")
