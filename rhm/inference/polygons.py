@@ -29,6 +29,7 @@ from rhm.data.rasters.georeference import to_degrees
 from rhm.data.rasters.raster import RasterInfo, describe
 from rhm.errors import RasterError
 from rhm.inference.regularization import regularize
+from rhm.inference.regularization.territory import Territory
 from rhm.inference.settings.keywords import taking
 from rhm.inference.settings.polygon_config import PolygonConfig as PolygonConfig
 from rhm.inference.tracing.components import Outlines, Tracer
@@ -37,6 +38,9 @@ from rhm.inference.vector_files import Footprints
 
 Coordinates = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """Function from pixel corners (N, 2), (column, row), to coordinates (N, 2)."""
+
+_REACH = 10.0
+"""Distance within which straightened walls may meet a neighbour's, in tolerances."""
 
 BAND_PIXELS = 1 << 21
 """Approximate number of pixels that are traced at a time."""
@@ -78,25 +82,63 @@ class Ground:
             return None
         return Watershed(config.split_m / self.pixel_m(), config.threshold)
 
-    def footprints(self, outlines: Outlines, config: PolygonConfig) -> Footprints:
+    def footprints(
+        self, outlines: Outlines, config: PolygonConfig, territory: Territory
+    ) -> Footprints:
         """Place outlines on the ground, clean and measure them, and filter by score and area.
 
         Args:
             outlines: outlines in pixel coordinates.
             config: tolerances, minimum score and minimum area.
+            territory: regularised footprints of the same raster that came before.
         """
-        kept = outlines.scores >= config.min_score
-        pixels, scores = outlines.polygons[kept], outlines.scores[kept]
-        placed, measured = self._placed(pixels), self._measured(pixels)
         if config.regularize_m > 0:
-            measured = regularize(measured, tolerance_m=config.regularize_m)
-            placed = self._returned(measured)
-        elif config.simplify_m > 0:
-            measured, source = polygon_parts(shapely.simplify(measured, config.simplify_m))
-            placed, scores = self._returned(measured), scores[source]
+            return self._regularized(outlines, config, territory)
+        if config.simplify_m > 0:
+            measured, source = self._simplified(outlines, config.simplify_m)
+            placed, scores = self._returned(measured), outlines.scores[source]
+        else:
+            placed, scores = self._placed(outlines.polygons), outlines.scores
+            measured = self._measured(outlines.polygons)
         areas = shapely.area(measured)
+        kept = (scores >= config.min_score) & (areas >= config.min_area_m2)
+        return Footprints(_valid(placed[kept]), scores[kept], areas[kept])
+
+    def _simplified(
+        self, outlines: Outlines, tolerance_m: float
+    ) -> tuple[NDArray[Any], NDArray[np.intp]]:
+        """Simplify outlines in the plane in which they are measured; shared borders stay shared.
+
+        Returns:
+            (M,) polygons, and (M,) the index of the outline that each belongs to.
+        """
+        together = outlines.split
+        measured = np.empty(len(outlines), dtype=object)
+        alone = self._measured(outlines.polygons[~together])
+        measured[~together] = shapely.simplify(alone, tolerance_m)
+        if together.any():
+            # With a vertex at every pixel, neighbours meet vertex by vertex, as a coverage must.
+            dense = shapely.segmentize(outlines.polygons[together], 1.0)
+            dense = shapely.transform(dense, np.rint)
+            measured[together] = shapely.coverage_simplify(self._measured(dense), tolerance_m)
+        return polygon_parts(measured)
+
+    def _regularized(
+        self, outlines: Outlines, config: PolygonConfig, territory: Territory
+    ) -> Footprints:
+        kept = np.flatnonzero(outlines.scores >= config.min_score)
+        traced = self._measured(outlines.polygons[kept])
+        straight = regularize(traced, tolerance_m=config.regularize_m)
+        large = shapely.area(straight) >= config.min_area_m2
+        kept, traced, straight = kept[large], traced[large], straight[large]
+        _, first, _, last = shapely.bounds(outlines.polygons[kept]).reshape(-1, 4).T
+        # Straightened walls may lie beyond the pixels; those of large buildings the farthest.
+        reach = np.maximum(_REACH * config.regularize_m / self.pixel_m(), last - first)
+        free, source = territory.claim(straight, traced, last + reach)
+        areas = shapely.area(free)
         large = areas >= config.min_area_m2
-        return Footprints(_valid(placed[large]), scores[large], areas[large])
+        placed = _valid(self._returned(free[large]))
+        return Footprints(placed, outlines.scores[kept[source]][large], areas[large])
 
     def _placed(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """Transform geometries from pixel coordinates, (column, row), to the raster's CRS."""
@@ -146,10 +188,11 @@ def footprints(
         in the order of the last pixels of their components, row by row, and do not depend on how
         the raster was divided into bands.
     """
-    tracer = Tracer(width, ground.watershed(config))
+    tracer, territory = Tracer(width, ground.watershed(config)), Territory()
     for building, probability in bands:
-        yield ground.footprints(tracer.feed(building, probability), config)
-    yield ground.footprints(tracer.finish(), config)
+        yield ground.footprints(tracer.feed(building, probability), config, territory)
+        territory.release(tracer.open_row)
+    yield ground.footprints(tracer.finish(), config, territory)
 
 
 @taking(PolygonConfig)
@@ -226,9 +269,15 @@ def _check_probabilities(
 
 
 def _affine(transform: Affine) -> Coordinates:
-    linear = np.array([[transform.a, transform.b], [transform.d, transform.e]])
-    origin = np.array([transform.c, transform.f])
-    return lambda points: points @ linear.T + origin
+    a, b, c, d, e, f = transform[:6]
+
+    def coordinates(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        # Not as a matrix product, whose rounding depends on the place of a point in the array:
+        # a corner that two footprints share has the same coordinates in both.
+        cols, rows = points.T
+        return np.column_stack([a * cols + b * rows + c, d * cols + e * rows + f])
+
+    return coordinates
 
 
 def _through_gcps(gcps: Sequence[GroundControlPoint]) -> Coordinates:

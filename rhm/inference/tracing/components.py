@@ -33,10 +33,12 @@ class Outlines:
         polygons: (N,) valid shapely polygons in pixel coordinates, (column, row). Holes are kept,
             and there is a vertex at every corner and nowhere else.
         scores: (N,) float64, the mean probability of the pixels of each building.
+        split: (N,) bool, True for parts of a component that was split, which share borders.
     """
 
     polygons: NDArray[Any]
     scores: NDArray[np.float64]
+    split: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.polygons)
@@ -47,6 +49,7 @@ class Outlines:
         return cls(
             np.concatenate([part.polygons for part in parts]),
             np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.split for part in parts]),
         )
 
 
@@ -99,6 +102,11 @@ class Tracer:
         ended = np.flatnonzero(~still_open)
         ended = ended[np.argsort(components.last[ended], kind="stable")]
         return components.only(ended).outlines(self._watershed)
+
+    @property
+    def open_row(self) -> int:
+        """The first row of the components that have not ended yet, or the next row to come."""
+        return int(self._open.corners.row.min(initial=self._row))
 
     def finish(self) -> Outlines:
         """Return the components that reach the last row of the image."""
@@ -239,11 +247,12 @@ class _Components:
         polygons = outlined(self.corners, len(self))
         scores = np.clip(self.steps / _STEPS / self.count, 0.0, 1.0)
         if watershed is None or self.pixels is None:
-            return Outlines(polygons, scores)
+            return Outlines(polygons, scores, np.zeros(len(self), dtype=bool))
         parts = self.pixels.split(watershed)
         whole = np.setdiff1d(np.arange(len(self)), parts.component)
         order = np.argsort(np.concatenate([whole, parts.component]), kind="stable")
         return Outlines(
             np.concatenate([polygons[whole], parts.polygons])[order],
             np.concatenate([scores[whole], parts.scores])[order],
+            np.repeat([False, True], [len(whole), len(parts.polygons)])[order],
         )

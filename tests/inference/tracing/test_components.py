@@ -28,10 +28,7 @@ def in_bands(
         found.append(tracer.feed(building[band], probability[band]))
         row, turn = band.stop, turn + 1
     found.append(tracer.finish())
-    return Outlines(
-        np.concatenate([each.polygons for each in found]),
-        np.concatenate([each.scores for each in found]),
-    )
+    return Outlines.joined(*found)
 
 
 @settings(max_examples=60, deadline=None)
