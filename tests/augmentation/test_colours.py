@@ -56,7 +56,7 @@ def test_every_colour_takes_what_it_needs_and_nothing_more(colour: str) -> None:
     config = needed(colour)
     assert config.jitters == (colour == "jitter")
     if not COLOUR[colour].from_bank:
-        with pytest.raises(ValueError, match=f"a bank is for colour rhm or mean-std, not {colour}"):
+        with pytest.raises(ValueError, match=f"{colour} uses no bank: choose rhm or mean-std"):
             ColourConfig(colour, bank="target.bank", targets=config.targets, gamma=config.gamma)
 
 
@@ -136,7 +136,7 @@ def test_draws_go_to_the_workers_of_a_loader(colour: str) -> None:
 def test_a_bank_that_is_lacking_or_of_other_imagery_is_told(colour: str) -> None:
     table = COLOUR[colour].table
     assert table is not None
-    with pytest.raises(ConfigError, match=f"augment.colour is {colour}, which needs a bank"):
+    with pytest.raises(ConfigError, match=f"augment.colour '{colour}' needs a bank"):
         table(needed(colour), imagery("uint8"))
     draw = table(needed(colour), imagery("uint8", dim_bank("uint8", bands=4)))
     rng = np.random.default_rng(0)

@@ -48,12 +48,15 @@ def test_probabilities_may_be_certain(name: str, value: float) -> None:
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"threshold": 1.01}, "threshold must be a number between 0 and 1, not 1.01"),
-        ({"min_score": -0.1}, "min_score must be a number between 0 and 1, not -0.1"),
-        ({"min_area_m2": -1.0}, "min_area_m2 must be a number from 0 up, not -1.0"),
-        ({"simplify_m": float("inf")}, "simplify_m must be a number from 0 up, not inf"),
-        ({"regularize_m": float("nan")}, "regularize_m must be a number from 0 up, not nan"),
-        ({"split_m": -3.0}, "split_m must be a number from 0 up, not -3.0"),
+        ({"threshold": 1.01}, "threshold must be between 0 and 1, got 1.01"),
+        ({"min_score": -0.1}, "min_score must be between 0 and 1, got -0.1"),
+        ({"min_area_m2": -1.0}, "min_area_m2 must be at least 0, got -1.0"),
+        ({"simplify_m": float("inf")}, "simplify_m must be a finite number of at least 0, got inf"),
+        (
+            {"regularize_m": float("nan")},
+            "regularize_m must be a finite number of at least 0, got nan",
+        ),
+        ({"split_m": -3.0}, "split_m must be at least 0, got -3.0"),
     ],
 )
 def test_what_is_no_length_or_probability_is_refused(values: dict[str, Any], told: str) -> None:

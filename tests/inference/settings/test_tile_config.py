@@ -16,12 +16,15 @@ SIDES = st.integers(1, 3000)
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"tile": 0}, "tile must be a number from 1 up, not 0"),
-        ({"overlap": -1}, "overlap must be a number from 0 up, not -1"),
-        ({"batch_size": 0}, "batch_size must be a number from 1 up, not 0"),
-        ({"tile": 64, "overlap": 64}, "overlap must be smaller than tile: 64 is not below 64"),
+        ({"tile": 0}, "tile must be at least 1, got 0"),
+        ({"overlap": -1}, "overlap must be at least 0, got -1"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        (
+            {"tile": 64, "overlap": 64},
+            "overlap must be smaller than tile, got overlap 64 and tile 64",
+        ),
         # The default overlap is 64.
-        ({"tile": 32}, "overlap must be smaller than tile: 64 is not below 32"),
+        ({"tile": 32}, "overlap must be smaller than tile, got overlap 64 and tile 32"),
     ],
 )
 def test_tiles_that_would_never_end_are_refused(values: dict[str, Any], told: str) -> None:

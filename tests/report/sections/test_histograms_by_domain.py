@@ -66,7 +66,7 @@ def test_without_histograms_it_says_so(make_run: MakeRun) -> None:
     run = edited(make_run("a", {"city": 0.3}), 0, histogram=None, distance=None)
     built = section(compared(run))
     shown = Shown(built)
-    assert shown.text == "The scores hold no histograms."
+    assert shown.text == "The scores contain no histograms."
     assert not {"table", "svg"} & set(shown.tags)
     assert built.numbers == {"histograms": [], "distances": [], "correlations": []}
 

@@ -33,7 +33,7 @@ def test_without_a_pair_it_says_what_it_takes(
     ]
     built = section(compared(*folders))
     shown = Shown(built)
-    assert "There is nothing to compare: it takes a run with method “none”" in shown.text
+    assert "There is nothing to compare: a comparison needs a run with method “none”" in shown.text
     assert not {"table", "svg"} & set(shown.tags)
     assert built.numbers == {"differences": [], "object_differences": []}
 
