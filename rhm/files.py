@@ -20,8 +20,8 @@ SIDE_FILES = (".aux.xml", ".ovr", ".msk")
 _PREFIX = ".rhm."
 _LOCK = "lock"
 _DAY_S = 24 * 3600.0
-# Errors that only writing can cause, and never the reading of the input.
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""Errors that only writing can cause, and never the reading of the input."""
 
 
 @contextmanager
@@ -132,7 +132,7 @@ def _no_room(error: Exception, folder: Path) -> str | None:
     """
     if isinstance(error, RhmError) and not isinstance(error, OutputError):
         return None
-    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
         return error.strerror
     for part in folder.glob("*"):
         try:
@@ -140,6 +140,6 @@ def _no_room(error: Exception, folder: Path) -> str | None:
                 with part.open("ab") as file:
                     file.write(bytes(1 << 22))
         except OSError as full:
-            if full.errno in _NO_ROOM:
+            if full.errno in NO_ROOM:
                 return full.strerror
     return None

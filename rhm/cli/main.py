@@ -31,6 +31,7 @@ from rhm.cli.commands import (
 from rhm.cli.flags import ChoosingCommand
 from rhm.cli.output import be_quiet, complain
 from rhm.errors import RhmError, printable
+from rhm.files import NO_ROOM
 
 INTERRUPTED = 130
 
@@ -108,6 +109,12 @@ def run(arguments: list[str] | None = None) -> int:
     except RhmError as error:
         logging.getLogger("rhm").debug("the error was raised here:", exc_info=True)
         complain(f"rhm: {printable(' '.join(str(error).split()))}")
+        return 2
+    except OSError as error:
+        # Of files that are written as they grow, such as logs; all others appear when complete.
+        if error.errno not in NO_ROOM:
+            raise
+        complain(f"rhm: cannot write {error.filename or 'a file'}: {error.strerror}")
         return 2
     except _UsageError as error:
         # A group without a command has already shown its help, and has no message.

@@ -1,0 +1,56 @@
+"""Messages that C libraries print by themselves, kept from the terminal."""
+
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_NOISE = re.compile(rb"_tiff\w+Proc:|TIFF\w+:|ERROR \d+:|Warning \d+:")
+"""How lines begin that libtiff and GDAL print when they cannot write; the exception that follows
+says it in one line."""
+
+
+@contextmanager
+def without_noise() -> Iterator[None]:
+    """Leave out of standard error what GDAL prints about failures that are raised as well.
+
+    Everything else that is written to the descriptor of standard error in the block, by this
+    process or a child of it, passes through.
+    """
+    reading, writing = os.pipe()
+    real = os.dup(2)
+    sys.stderr.flush()
+    os.dup2(writing, 2)
+    os.close(writing)
+    before = sys.stderr
+    if _is_standard_error(before):
+        # Python's own messages and bars go straight to the terminal, which they must know for one.
+        sys.stderr = os.fdopen(os.dup(real), "w", buffering=1, errors="backslashreplace")
+    forwarding = threading.Thread(target=_forward, args=(reading, real), daemon=True)
+    forwarding.start()
+    try:
+        yield
+    finally:
+        if sys.stderr is not before:
+            sys.stderr.close()
+            sys.stderr = before
+        os.dup2(real, 2)
+        forwarding.join(timeout=1.0)  # a child that is still running holds the pipe open
+        if not forwarding.is_alive():
+            os.close(real)
+
+
+def _is_standard_error(stream: object) -> bool:
+    try:
+        return stream.fileno() == 2  # type: ignore[attr-defined, no-any-return]
+    except (AttributeError, OSError):
+        return False
+
+
+def _forward(reading: int, real: int) -> None:
+    with os.fdopen(reading, "rb", closefd=True) as lines:
+        for line in lines:
+            if not _NOISE.match(line):
+                os.write(real, line)
