@@ -134,11 +134,13 @@ def _no_room(error: Exception, folder: Path) -> str | None:
         return None
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         return error.strerror
-    for part in folder.glob("*"):
+    for reason in map(os.strerror, NO_ROOM):
+        if reason in str(error):
+            return reason
+    for part in [*folder.glob("part*"), folder / "probe"]:
         try:
-            if part.name != _LOCK and part.is_file():
-                with part.open("ab") as file:
-                    file.write(bytes(1 << 22))
+            with part.open("ab") as file:
+                file.write(bytes(1 << 22))
         except OSError as full:
             if full.errno in NO_ROOM:
                 return full.strerror

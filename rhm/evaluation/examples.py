@@ -35,7 +35,9 @@ class ExamplePicture:
     def save(self, folder: Path) -> None:
         """Write the picture as a PNG file below ``folder``."""
         with atomic_path(folder / self.example.image) as temporary:
-            cv2.imwrite(str(temporary), np.ascontiguousarray(self.pixels[..., ::-1]))
+            # OpenCV's own writer does not report that it failed.
+            _, encoded = cv2.imencode(".png", np.ascontiguousarray(self.pixels[..., ::-1]))
+            temporary.write_bytes(encoded.tobytes())
 
 
 def choose_examples(
