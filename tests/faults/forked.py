@@ -107,7 +107,10 @@ def forked(
         seconds = time.monotonic() - begun
         late = status is None
         if status is None:
-            os.killpg(child, signal.SIGKILL)
+            try:
+                os.killpg(child, signal.SIGKILL)
+            except ProcessLookupError:  # it has no group of its own yet
+                os.kill(child, signal.SIGKILL)
             _, status, usage = os.wait4(child, 0)
         code = None if late and kill_after_s is None else os.waitstatus_to_exitcode(status)
         out, err = (each.result() for each in printed)
