@@ -28,7 +28,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
         (
             ["matrix-completion", "--size", 24, "--rank", 1, "--known", 0.5, "--steps", 5000],
             13,
-            lambda values: values["runs"][4]["train_loss"] < 1e-3,
+            lambda values: values["runs"][5]["train_loss"] < 1e-3,
         ),
     ],
     ids=["sphere", "parsimony", "linear-separation", "matrix-completion"],
