@@ -5,7 +5,7 @@ WORKERS ?= auto
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format bench site clean
+.PHONY: demo test check format bench fuzz site clean
 
 demo: $(READY)
 	$(BIN)/rhm demo -o demo
@@ -35,6 +35,10 @@ bench: $(READY)
 	$(BIN)/python benchmarks/matrix_completion.py
 	$(BIN)/python benchmarks/adapters.py
 	$(BIN)/python benchmarks/backends.py
+
+# Some 1500 broken files, and 125 kills of every command; SEED=1 breaks files in other ways.
+fuzz: $(READY)
+	FAULTS=125 FAULTS_SEED=$(or $(SEED),0) $(BIN)/python -m pytest tests/faults --numprocesses $(WORKERS)
 
 # build/site/index.html; figures are made once, and anew after docs/figures is removed.
 site: $(READY)

@@ -7,7 +7,9 @@ shows its traceback and asks for a report.
 import logging
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 import typer
@@ -30,10 +32,14 @@ from rhm.cli.commands import (
 )
 from rhm.cli.flags import ChoosingCommand
 from rhm.cli.output import be_quiet, complain
+from rhm.cli.quiet_libraries import without_noise
 from rhm.errors import RhmError, printable
 from rhm.files import NO_ROOM
 
 INTERRUPTED = 130
+
+_LONGEST = 500
+"""Characters of an error message."""
 
 app = typer.Typer(
     name="rhm",
@@ -89,8 +95,14 @@ def _root(
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    # The browser that `rhm view` opens keeps standard error beyond the end of the command.
+    quiet = nullcontext() if sys.argv[1:2] == ["view"] else without_noise()
+    if not sys.warnoptions:
+        # They tell developers what libraries think of calls, and users nothing that they can do.
+        warnings.simplefilter("ignore")
     try:
-        code = run()
+        with quiet:
+            code = run()
     except Exception:  # noqa: BLE001 (whatever it is, it is told and ends with code 1)
         traceback.print_exc()
         complain(f"rhm: this is a defect of rhm {rhm.__version__}: please report the lines above")
@@ -108,7 +120,7 @@ def run(arguments: list[str] | None = None) -> int:
         code = app(arguments, standalone_mode=False)
     except RhmError as error:
         logging.getLogger("rhm").debug("the error was raised here:", exc_info=True)
-        complain(f"rhm: {printable(' '.join(str(error).split()))}")
+        complain(f"rhm: {_shortened(printable(' '.join(str(error).split())))}")
         return 2
     except OSError as error:
         # Of files that are written as they grow, such as logs; all others appear when complete.
@@ -131,6 +143,11 @@ def run(arguments: list[str] | None = None) -> int:
     if code == INTERRUPTED:  # Typer may have caught the interrupt, and says nothing of it.
         complain(f"rhm: interrupted{_how_to_continue(arguments or sys.argv[1:])}")
     return code if isinstance(code, int) else 0
+
+
+def _shortened(message: str) -> str:
+    """Cut what a library has to say at length; the beginning says what and where."""
+    return message if len(message) <= _LONGEST else f"{message[: _LONGEST - 1]}\u2026"
 
 
 def _how_to_continue(words: Sequence[str]) -> str:

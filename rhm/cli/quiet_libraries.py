@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _NOISE = re.compile(rb"_tiff\w+Proc:|TIFF\w+:|ERROR \d+:|Warning \d+:")
-"""How lines begin that libtiff and GDAL print when they cannot write; the exception that follows
-says it in one line."""
+"""How lines begin that libtiff and GDAL print about damaged files and full disks; what matters is
+raised as well, and told in one line."""
 
 
 @contextmanager
@@ -33,9 +33,9 @@ def without_noise() -> Iterator[None]:
     try:
         yield
     finally:
-        if sys.stderr is not before:
-            sys.stderr.close()
-            sys.stderr = before
+        # Not closed, because handlers of log messages may hold it.
+        sys.stderr.flush()
+        sys.stderr = before
         os.dup2(real, 2)
         forwarding.join(timeout=1.0)  # a child that is still running holds the pipe open
         if not forwarding.is_alive():

@@ -11,7 +11,6 @@ import typer
 from rhm.cli.flags import Chosen, choosing
 from rhm.cli.options import Json
 from rhm.cli.output import emit, progress, say
-from rhm.cli.quiet_libraries import without_noise
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.runtimes import RuntimeConfig
 from rhm.inference.settings.polygon_config import PolygonConfig
@@ -64,7 +63,6 @@ def predict(
         return
     with (
         _workers(model, adapter, chosen, network.runtime) as workers,
-        without_noise(),
         _bar(files, pixels, quiet=json) as advance,
     ):
         results = _predicted(network, files, output, config, workers, hands.workers, advance)
