@@ -1,7 +1,7 @@
 """Statistics of a network's features during training."""
 
+import logging
 import math
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
@@ -23,6 +23,8 @@ from rhm.data.labels import IGNORE
 from rhm.errors import AnalysisError
 from rhm.models.build import SegmentationModel
 from rhm.models.heads import classifier_rows
+
+_LOG = logging.getLogger(__name__)
 
 _CLASSES = 2
 
@@ -84,7 +86,7 @@ class FeatureMonitor(Callback):
             values = self.values(model, islice(loader, batches), pl_module.device)
         except AnalysisError as error:
             # A failed analysis must not end the run; a later one may succeed.
-            warnings.warn(f"features were not recorded: {error}", stacklevel=1)
+            _LOG.warning("features were not recorded: %s", error)
             return
         pl_module.log_dict(values, on_step=False, on_epoch=True, rank_zero_only=True)
 
