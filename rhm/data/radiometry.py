@@ -21,6 +21,7 @@ from rhm.colour.lookup import PixelMap
 from rhm.colour.packed_histogram import PackedHistogram
 from rhm.colour.shifts import HsvShift, shift_of
 from rhm.data.catalog import Source
+from rhm.data.rasters.gdal_options import limited_cache
 from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import partition
@@ -29,6 +30,8 @@ from rhm.errors import BankError, ConfigError, RasterError
 _BLOCK_PX = 1024
 _DECIMATED_PX = 1 << 22
 _GOLDEN_SHARE = (5**0.5 - 1) / 2
+_MOST_LOOKED_AT = 16
+_CACHE_BYTES = 64 << 20
 _TAIL_SHARE = 0.005
 """Share of the pixels that a measured range excludes at each end."""
 
@@ -114,7 +117,8 @@ def histogram_of(
     Args:
         raster: raster of any size.
         max_pixels: if the raster has more valid pixels, evenly spread blocks are counted until
-            about this number is reached.
+            about this number is reached, or sixteen times as many pixels were read, most of
+            which are nodata.
         decimated: whether to count at most ``max_pixels`` single pixels instead, evenly spread
             and read from overviews if the file has any.
 
@@ -131,11 +135,16 @@ def histogram_of(
     # Multiples of the golden ratio, modulo 1, are evenly spread however many of them are taken.
     order = np.argsort(np.arange(len(windows)) * _GOLDEN_SHARE % 1.0)
     path = raster.info.path
-    total = _count(path, raster.read(windows[order[0]]))
-    for index in order[1:]:
-        if total.pixels >= max_pixels:
-            break
-        total = total.merge(_count(path, raster.read(windows[index])))
+    total, looked_at = _count(path, raster.read(windows[0])), 0
+    # Each block is read once, so that nothing is gained by keeping blocks decoded.
+    with limited_cache(_CACHE_BYTES):
+        for window in (windows[index] for index in order[1:]):
+            enough = total.pixels >= max_pixels
+            if enough or (total.pixels and looked_at >= _MOST_LOOKED_AT * max_pixels):
+                break
+            if not raster.is_unstored(window):
+                total = total.merge(_count(path, raster.read(window)))
+                looked_at += window.height * window.width
     return total
 
 

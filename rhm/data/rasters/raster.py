@@ -26,6 +26,7 @@ from rhm.data.rasters.band_order import any_differs, bands_last
 from rhm.data.rasters.gdal_options import mappable, open_dataset, reading
 from rhm.data.rasters.georeference import ground_sampling_distance
 from rhm.data.rasters.pixels import Pixels
+from rhm.data.rasters.sparse import stores_nothing
 from rhm.data.rasters.windows import Window
 from rhm.errors import RasterError
 
@@ -184,6 +185,16 @@ class Raster:
         if inside.height > 0 and inside.width > 0:
             pixels.put(self._read_inside(inside), inside.within(window))
         return pixels
+
+    def is_unstored(self, window: Window) -> bool:
+        """Return whether a window is known to be nodata without reading it.
+
+        Args:
+            window: window on the grid of this raster, inside it.
+        """
+        if self._nodata is None or self._step != (1.0, 1.0):
+            return False
+        return stores_nothing(self._dataset, window)
 
     def read_decimated(self, max_pixels: int) -> Pixels:
         """Read few, evenly spread pixels of the whole raster, enough for a histogram.
