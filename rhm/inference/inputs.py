@@ -1,6 +1,5 @@
 """The scenes that a user names: files, patterns, folders, catalogs and STAC items."""
 
-import json
 from collections.abc import Iterable, Mapping
 from glob import glob, has_magic
 from pathlib import Path, PurePosixPath
@@ -9,7 +8,8 @@ from urllib.parse import urlsplit
 
 from rhm.data.catalog import Catalog
 from rhm.data.layouts.folder import images_in
-from rhm.errors import CatalogError, ConfigError
+from rhm.documents import read_json
+from rhm.errors import CatalogError, ConfigError, one_line
 from rhm.inference.tiling.storage import fingerprint_of
 
 _WRITTEN = ("_probability", "_mask")
@@ -77,9 +77,9 @@ def _is_result(image: Path) -> bool:
 def _stac_images(path: Path, asset: str | None) -> list[str]:
     """Return the images of a STAC item, or of a collection of items."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CatalogError(f"{path} is not JSON: {error}") from error
+        document = read_json(path)
+    except (OSError, ValueError) as error:
+        raise CatalogError(f"{path} is not JSON: {one_line(error)}") from error
     items = document.get("features", [document]) if isinstance(document, dict) else []
     if not isinstance(items, list) or not items:
         raise CatalogError(f"{path} lists no STAC items")

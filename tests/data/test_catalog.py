@@ -190,7 +190,9 @@ def test_the_outline_of_a_rotated_image_is_rotated(tmp_path: Path) -> None:
     assert frame.to_crs(UTM).area[0] == pytest.approx(40 * 50 / 4, rel=1e-4)
 
 
-@pytest.mark.parametrize("content", ["none", "garbage", "plain", "other", "empty", "wrong"])
+@pytest.mark.parametrize(
+    "content", ["none", "garbage", "plain", "other", "empty", "wrong", "far", "zero"]
+)
 def test_what_is_no_catalog_is_refused_in_one_line(
     catalog: Catalog, tmp_path: Path, content: str
 ) -> None:
@@ -205,6 +207,10 @@ def test_what_is_no_catalog_is_refused_in_one_line(
         catalog.frame[:0].to_parquet(path)
     elif content == "wrong":
         catalog.frame.assign(width="wide").to_parquet(path)
+    elif content == "far":
+        catalog.frame.assign(height=np.inf).to_parquet(path)
+    elif content == "zero":
+        catalog.frame.assign(image="a\0.tif").to_parquet(path)
     with pytest.raises(CatalogError) as error:
         Catalog.load(path)
     assert str(path) in str(error.value)
