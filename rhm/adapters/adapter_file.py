@@ -233,7 +233,7 @@ def _check(archive: TensorFile, name: str, layout: TensorLayout) -> None:
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[dict[str, Any], TensorFile]]:
     """Open an adapter file, and read its description."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ModelFileError(f"no adapter at {path}")
     try:
         with open_tensors(path) as archive:

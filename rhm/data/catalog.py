@@ -87,7 +87,7 @@ class Catalog:
             CatalogError: the file is missing, is not a catalog, or lists no images.
         """
         path = Path(path)
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise CatalogError(f"no catalog at {path}: make one with `rhm data index`")
         names = [field.name for field in fields(Tile)]
         try:
@@ -219,6 +219,10 @@ class Catalog:
         }
         columns["image"] = [str(Path(path).resolve()) for path in columns["image"]]
         columns["label"] = [str(Path(path).resolve()) if path else "" for path in columns["label"]]
+        for name in ("image", "label", "domain", "group"):
+            for text in columns[name]:
+                if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+                    raise CatalogError(f"the {name} {text!r} is not UTF-8: rename it")
         for name in ("gsd_m", "nodata", "building_fraction"):
             columns[name] = [math.nan if value is None else float(value) for value in columns[name]]
         outlines = [outline for _, outline in rows]

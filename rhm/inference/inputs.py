@@ -1,5 +1,6 @@
 """The scenes that a user names: files, patterns, folders, catalogs and STAC items."""
 
+import os
 from collections.abc import Iterable, Mapping
 from glob import glob, has_magic
 from pathlib import Path, PurePosixPath
@@ -56,9 +57,9 @@ def _named_by(word: str, asset: str | None) -> list[str]:
         return [word]
     path = Path(word)
     suffix = path.suffix.lower()
-    if path.is_dir():
+    if os.path.isdir(path):
         return [str(image) for image in images_in(path) if not _is_result(image)]
-    if not path.exists() and has_magic(word):
+    if not os.path.exists(path) and has_magic(word):
         matching = sorted(file for file in glob(word, recursive=True) if Path(file).is_file())
         if not matching:
             raise CatalogError(f"no file matches {word}")

@@ -175,13 +175,13 @@ def model_file(path: str | os.PathLike[str]) -> Path:
         ModelFileError: there is no model file.
     """
     file = Path(path)
-    if file.is_dir():
+    if os.path.isdir(file):
         file = file / "model.safetensors"
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise ModelFileError(f"no model at {path}: train one with `rhm train`")
     return file
 
 
 def adapter_file(path: str | os.PathLike[str]) -> Path:
     """Return the path of an adapter file, which may be given as the folder of its run."""
-    return Path(path) / "adapter.safetensors" if Path(path).is_dir() else Path(path)
+    return Path(path) / "adapter.safetensors" if os.path.isdir(path) else Path(path)

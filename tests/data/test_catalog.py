@@ -230,6 +230,12 @@ def test_a_catalog_lists_something_that_exists(tmp_path: Path) -> None:
         Catalog.build([Source(image, small, "town", "a")])
 
 
+def test_names_that_are_not_utf_8_are_refused_when_the_catalog_is_built(tmp_path: Path) -> None:
+    image = write_raster(tmp_path / "image.tif", noise(4, 4))
+    with pytest.raises(CatalogError, match=r"the domain 'to\\udcffwn' is not UTF-8"):
+        Catalog.build([Source(image, None, "to\udcffwn", "a")])
+
+
 def test_a_catalog_that_cannot_be_saved_leaves_the_earlier_one(
     catalog: Catalog, tmp_path: Path
 ) -> None:
