@@ -14,6 +14,9 @@ The message says what is wrong, where, and what to do next, in one line. Any oth
 defect of this package and is shown with its traceback.
 """
 
+_LONGEST = 300
+"""Most characters of a message of another package."""
+
 
 class RhmError(Exception):
     """The user's input is at fault; the command line prints the message and exits with code 2."""
@@ -59,3 +62,12 @@ def printable(text: str, keep: str = "") -> str:
         keep: unprintable characters that stay.
     """
     return "".join(c if c.isprintable() or c in keep else "\ufffd" for c in text)
+
+
+def one_line(error: BaseException) -> str:
+    """Return the message of an error of another package in one printable line.
+
+    Such messages may span lines, be empty, or quote bytes of a file of unknown origin.
+    """
+    text = printable(" ".join(str(error).split()))
+    return f"{text[:_LONGEST]}…" if len(text) > _LONGEST else text or type(error).__name__

@@ -9,9 +9,7 @@ below or ``bool``, or are tuples, dicts and dataclasses of these. ``X | None`` a
 """
 
 import json
-import os
 from functools import cache
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
@@ -80,18 +78,6 @@ Whole = Annotated[int, Field(strict=True), AfterValidator(_plausible_count)]
 
 Flag = Annotated[bool, Field(strict=True)]
 """True or false."""
-
-
-def read_json(path: str | os.PathLike[str]) -> Any:
-    """Return the content of a JSON file; NaN and infinities, which JSON lacks, become None.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: the file is not JSON.
-        RecursionError: the content is nested too deeply.
-    """
-    text = Path(path).read_text(encoding="utf-8")
-    return json.loads(text, parse_constant=lambda _: None)
 
 
 def parse(kind: type[Record], values: object) -> Record:

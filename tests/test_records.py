@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -18,7 +17,6 @@ from rhm.records import (
     Whole,
     parse,
     plain,
-    read_json,
     to_json,
 )
 
@@ -141,15 +139,6 @@ def test_a_key_that_no_text_has_is_refused_in_one_line() -> None:
     with pytest.raises(MalformedError) as caught:
         parse(Track, TRACK | {"\ud800": 1})
     assert str(caught.value).isprintable()
-
-
-def test_what_json_does_not_have_is_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "values.json"
-    path.write_text('{"a": NaN, "b": [-Infinity, 1]}')
-    assert read_json(path) == {"a": None, "b": [None, 1]}
-    path.write_text("[" * 100_000)
-    with pytest.raises((RecursionError, ValueError)):
-        read_json(path)
 
 
 @given(st.text(st.characters()))

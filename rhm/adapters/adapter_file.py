@@ -2,22 +2,25 @@
 
 import hashlib
 import json
+import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rhm.adapters.attach import Attachment, attachment_of, put_on, trained_besides, updates
 from rhm.adapters.lowrank import Adapter, DeepLoRA, DeepLoRAUpdate, LoRA, LoRAUpdate, LowRankUpdate
 from rhm.adapters.targets import matrix_of
-from rhm.errors import ConfigError, ModelFileError
+from rhm.documents import parse_json
+from rhm.errors import ConfigError, ModelFileError, one_line
 from rhm.files import atomic_path
+from rhm.tensor_files import TensorFile, TensorLayout, open_tensors
 
 FORMAT = 1
 """Version of adapter files; readers refuse later versions."""
@@ -28,6 +31,17 @@ KINDS: dict[str, type[Adapter]] = {"lora": LoRA, "deep-lora": DeepLoRA}
 _KEY = "rhm_adapter"
 _BESIDES = "besides/"
 _ORIGINAL = ".parametrizations.weight.original"
+
+# What a description raises that has other types or names than expected.
+_MALFORMED = (
+    ArithmeticError,
+    AttributeError,
+    ConfigError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 def save_adapter(
@@ -89,30 +103,33 @@ def load_adapter(model: nn.Module, path: str | os.PathLike[str]) -> Attachment:
     """
     if attachment_of(model) is not None:
         raise ConfigError("the network already has an adapter: merge or detach it first")
-    values, tensors = _read(Path(path))
-    try:
+    with _opened(Path(path)) as (values, archive):
         if values["base"] != base_hash(model):
             raise ModelFileError(
                 f"{path} was made for another base model: the weights of this one differ"
             )
-        adapter, found = None, {}
-        if values["kind"] is not None:
-            adapter = KINDS[values["kind"]](**values["settings"])
-            found = {name: _update(model, name, adapter, tensors) for name in values["layers"]}
-        policy: dict[str, Any] = {k: values[k] for k in ("batch_norm", "trained")}
-        state = trained_besides(model, **policy)
-        besides = {name: tensors[f"{_BESIDES}{name}"] for name in state}
-        for name, tensor in besides.items():
-            _check_like(name, tensor, state[name].shape, state[name].dtype)
-        parts = sum(len(list(update.parameters())) for update in found.values())
-        if len(tensors) != parts + len(besides):
-            raise ValueError("it contains more tensors than its layers need")
-        attachment = put_on(model, adapter, found, **policy)
-    except (AttributeError, LookupError, TypeError, ValueError, ConfigError) as error:
-        raise ModelFileError(f"{path} is not an adapter for this network: {error}") from error
-    with torch.no_grad():
-        for name, tensor in besides.items():
-            state[name].copy_(tensor)
+        try:
+            adapter, layers = _planned(model, values, archive)
+            policy: dict[str, Any] = {k: values[k] for k in ("batch_norm", "trained")}
+            state = trained_besides(model, **policy)
+            for name, tensor in state.items():
+                _check(archive, f"{_BESIDES}{name}", TensorLayout.of(tensor))
+            if len(archive.layouts) != sum(map(len, layers.values())) + len(state):
+                raise ValueError("it contains more tensors than its layers need")
+            # Only now, when all of the file is known to fit, are its tensors read.
+            found = {
+                name: _update(model, name, adapter, {p: archive.read(n) for p, n in parts.items()})
+                for name, parts in layers.items()
+            }
+            besides = {name: archive.read(f"{_BESIDES}{name}") for name in state}
+            attachment = put_on(model, adapter, found, **policy)
+        except _MALFORMED as error:
+            raise ModelFileError(
+                f"{path} is not an adapter for this network: {one_line(error)}"
+            ) from error
+        with torch.no_grad():
+            for name, tensor in besides.items():
+                state[name].copy_(tensor)
     return attachment
 
 
@@ -122,7 +139,8 @@ def adapter_notes(path: str | os.PathLike[str]) -> dict[str, str]:
     Raises:
         ModelFileError: the file is missing, damaged, or not an adapter of a supported version.
     """
-    notes = _read(Path(path))[0].get("notes", {})
+    with _opened(Path(path)) as (values, _):
+        notes = values.get("notes", {})
     if not isinstance(notes, dict) or not all(isinstance(each, str) for each in notes.values()):
         raise ModelFileError(f"{path} cannot be read as an adapter: its metadata are not text")
     return notes
@@ -160,56 +178,71 @@ def _plain_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+def _planned(
+    model: nn.Module, values: Mapping[str, Any], archive: TensorFile
+) -> tuple[Adapter | None, dict[str, dict[str, str]]]:
+    """Return the adapter of a file and, for each layer, the names of the tensors of its parts.
+
+    The layouts of these tensors have been compared with the layers by then.
+    """
+    if values["kind"] is None:
+        return None, {}
+    adapter = KINDS[values["kind"]](**values["settings"])
+    layers = {}
+    for layer in values["layers"]:
+        weight = model.get_submodule(layer).get_parameter("weight")
+        rows, columns = matrix_of(weight).shape
+        first = "a" if isinstance(adapter, LoRA) else "left"
+        rank = min([*archive.layouts[f"{layer}/{first}"].shape, rows, columns])
+        shapes: dict[str, tuple[int, ...]]
+        if isinstance(adapter, LoRA):
+            shapes = {"a": (rank, columns), "b": (rows, rank)}
+        else:
+            inner = (adapter.depth, rank, rank)
+            shapes = {"left": (rows, rank), "inner": inner, "right": (columns, rank)}
+        for part, shape in shapes.items():
+            _check(archive, f"{layer}/{part}", TensorLayout(weight.dtype, shape))
+        layers[layer] = {part: f"{layer}/{part}" for part in shapes}
+    return adapter, layers
+
+
 def _update(
-    model: nn.Module, name: str, adapter: Adapter, tensors: Mapping[str, Tensor]
+    model: nn.Module, name: str, adapter: Adapter | None, parts: Mapping[str, Tensor]
 ) -> LowRankUpdate:
+    """Return the update of a layer, whose parts have the layouts that ``_planned`` checked."""
     weight = model.get_submodule(name).get_parameter("weight")
     rows, columns = matrix_of(weight).shape
-    names = ("a", "b") if isinstance(adapter, LoRA) else ("left", "inner", "right")
-    parts = {part: tensors[f"{name}/{part}"] for part in names}
-    rank = min([*parts[names[0]].shape, rows, columns])
-    shapes: dict[str, tuple[int, ...]]
-    if isinstance(adapter, LoRA):
-        shapes = {"a": (rank, columns), "b": (rows, rank)}
-    else:
-        inner = (adapter.depth, rank, rank)
-        shapes = {"left": (rows, rank), "inner": inner, "right": (columns, rank)}
-    for part, tensor in parts.items():
-        _check_like(f"{name}/{part}", tensor, shapes[part], weight.dtype)
     update: LowRankUpdate
-    if isinstance(adapter, LoRA):
-        update = LoRAUpdate(rows, columns, rank, adapter.scale)
-    else:
+    if isinstance(adapter, DeepLoRA):
         update = DeepLoRAUpdate(parts["left"], parts["right"], adapter)
+    else:
+        scale = 1.0 if adapter is None else adapter.scale
+        update = LoRAUpdate(rows, columns, len(parts["a"]), scale)
     with torch.no_grad():
         for part, parameter in update.named_parameters():
             parameter.copy_(parts[part])
     return update.to(weight)
 
 
-def _check_like(name: str, tensor: Tensor, shape: Sequence[int], dtype: torch.dtype) -> None:
-    if tuple(tensor.shape) != tuple(shape) or not tensor.numel():
-        raise ValueError(f"{name} has a different shape")
-    if tensor.dtype != dtype:
-        raise ValueError(f"{name} has a different type")
+def _check(archive: TensorFile, name: str, layout: TensorLayout) -> None:
+    archive.check_one(name, layout)
+    if not math.prod(layout.shape):
+        raise ValueError(f"{name} has a different shape: it is empty")
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    if not path.is_file():
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[dict[str, Any], TensorFile]]:
+    """Open an adapter file, and read its description."""
+    if not os.path.isfile(path):
         raise ModelFileError(f"no adapter at {path}")
     try:
-        with safe_open(path, "pt") as archive:
-            values = json.loads((archive.metadata() or {})[_KEY])
+        with open_tensors(path) as archive:
+            values = parse_json(archive.metadata[_KEY])
             if not isinstance(values, dict) or int(values["format"]) > FORMAT:
                 raise ValueError("it was written by a later version of rhm")
-            tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
-    except (
-        *(SafetensorError, OSError, ArithmeticError, LookupError),
-        *(TypeError, ValueError, RecursionError, RuntimeError),
-    ) as error:
-        raise ModelFileError(f"{path} cannot be read as an adapter: {error}") from error
-    _check_finite(tensors, path)
-    return values, tensors
+            yield values, archive
+    except (*_MALFORMED, OSError) as error:
+        raise ModelFileError(f"{path} cannot be read as an adapter: {one_line(error)}") from error
 
 
 def _check_finite(tensors: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:

@@ -14,6 +14,12 @@ from torch import Tensor, nn
 
 from rhm.errors import ConfigError
 
+MOST = 1 << 16
+"""Largest rank and scale; no layer of a segmentation network is as wide."""
+
+DEEPEST = 256
+"""Most inner factors of Deep LoRA."""
+
 
 @dataclass(frozen=True)
 class LoRA:
@@ -30,10 +36,10 @@ class LoRA:
     alpha: float | None = None
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise ConfigError(f"rank must be at least 1, got {self.rank}")
-        if self.alpha is not None and not 0.0 < self.alpha < math.inf:
-            raise ConfigError(f"alpha must be greater than 0, got {self.alpha}")
+        if not 1 <= self.rank <= MOST:
+            raise ConfigError(f"rank must be at least 1 and at most {MOST}, got {self.rank}")
+        if self.alpha is not None and not 0.0 < self.alpha <= MOST:
+            raise ConfigError(f"alpha must be greater than 0 and at most {MOST}, got {self.alpha}")
 
     @property
     def scale(self) -> float:
@@ -70,8 +76,10 @@ class DeepLoRA:
     def __post_init__(self) -> None:
         if self.rank < 2 or self.rank % 2:
             raise ConfigError(f"the rank of Deep LoRA must be even and at least 2, got {self.rank}")
-        if self.depth < 1:
-            raise ConfigError(f"depth must be at least 1, got {self.depth}")
+        if self.rank > MOST:
+            raise ConfigError(f"the rank of Deep LoRA must be at most {MOST}, got {self.rank}")
+        if not 1 <= self.depth <= DEEPEST:
+            raise ConfigError(f"depth must be at least 1 and at most {DEEPEST}, got {self.depth}")
         if not 0.0 < self.init_scale <= 1.0:
             raise ConfigError(f"init_scale must be in (0, 1], got {self.init_scale}")
         if not 0.0 <= self.outer_lr_ratio <= 1.0:

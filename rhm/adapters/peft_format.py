@@ -1,6 +1,7 @@
 """Plain LoRA in the format of Hugging Face PEFT: a folder of weights and a configuration."""
 
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -8,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rhm.adapters.attach import Attachment, attachment_of, put_on, updates
 from rhm.adapters.lowrank import LoRA, LoRAUpdate, LowRankUpdate
 from rhm.adapters.targets import matrix_of
-from rhm.errors import ConfigError, ModelFileError
+from rhm.documents import read_json
+from rhm.errors import ConfigError, ModelFileError, one_line
 from rhm.files import staged_paths
+from rhm.tensor_files import TensorFile, open_tensors
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 """File names."""
@@ -91,15 +93,17 @@ def import_peft(model: nn.Module, folder: str | os.PathLike[str]) -> Attachment:
     if attachment_of(model) is not None:
         raise ConfigError("the network already has an adapter: merge or detach it first")
     try:
-        values = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))
-        tensors = load_file(Path(folder) / WEIGHTS)
+        values = read_json(Path(folder) / CONFIG)
         adapter = _adapter(values)
-        found = _updates(model, adapter, values, tensors)
+        with open_tensors(Path(folder) / WEIGHTS) as archive:
+            found = _updates(model, adapter, values, archive)
     except (
-        *(AttributeError, KeyError, TypeError, ValueError, RecursionError),
-        *(OSError, SafetensorError, ConfigError),
+        *(AttributeError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError),
+        *(OSError, ConfigError),
     ) as error:
-        raise ModelFileError(f"{folder} is not a PEFT LoRA for this network: {error}") from error
+        raise ModelFileError(
+            f"{folder} is not a PEFT LoRA for this network: {one_line(error)}"
+        ) from error
     return put_on(model, adapter, found, batch_norm="frozen", trained=())
 
 
@@ -112,35 +116,52 @@ def _adapter(values: Mapping[str, Any]) -> LoRA:
 
 
 def _updates(
-    model: nn.Module, adapter: LoRA, values: Mapping[str, Any], tensors: Mapping[str, Tensor]
+    model: nn.Module, adapter: LoRA, values: Mapping[str, Any], archive: TensorFile
 ) -> dict[str, LowRankUpdate]:
-    parts: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        named = _KEY.fullmatch(key)
-        if named is None:
-            raise ValueError(f"it contains {key}")
-        parts.setdefault(named["layer"], {})[named["part"]] = tensor
+    layers = _layers(model, archive)
+    alphas = values.get("alpha_pattern") or {}
     found: dict[str, LowRankUpdate] = {}
-    for name, of_layer in parts.items():
+    for name, parts in layers.items():
         weight = model.get_submodule(name).get_parameter("weight")
         rows, columns = matrix_of(weight).shape
-        thin = of_layer["A"].reshape(len(of_layer["A"]), -1)
-        wide = of_layer["B"].reshape(len(of_layer["B"]), -1)
-        alphas = values.get("alpha_pattern") or {}
+        thin, wide = (archive.read(parts[part]).flatten(1) for part in ("A", "B"))
         # In PEFT, a layer may have its own scale; here it is multiplied into B.
         scale = float(alphas.get(name, values["lora_alpha"])) / len(thin)
+        if not math.isfinite(scale):
+            raise ValueError(f"the scale of {name} is not finite")
         update = LoRAUpdate(rows, columns, len(thin), adapter.scale)
-        if thin.shape != update.a.shape or wide.shape != update.b.shape:
-            raise ValueError(
-                f"the factors of {name} do not fit a weight of shape {tuple(weight.shape)}"
-            )
         with torch.no_grad():
             update.a.copy_(thin)
             update.b.copy_(wide * (scale / adapter.scale))
         found[name] = update.to(weight)
-    if not found:
-        raise ValueError("it contains no factors")
     return found
+
+
+def _layers(model: nn.Module, archive: TensorFile) -> dict[str, dict[str, str]]:
+    """Return the names of both factors of each layer, after comparing their shapes with it.
+
+    Raises:
+        ValueError: the file contains something else, or a factor has another shape.
+    """
+    layers: dict[str, dict[str, str]] = {}
+    for key in archive.layouts:
+        named = _KEY.fullmatch(key)
+        if named is None:
+            raise ValueError(f"it contains {key}")
+        layers.setdefault(named["layer"], {})[named["part"]] = key
+    if not layers:
+        raise ValueError("it contains no factors")
+    for name, parts in layers.items():
+        weight = model.get_submodule(name).get_parameter("weight")
+        rows, columns = matrix_of(weight).shape
+        thin, wide = (archive.layouts[parts[part]].shape for part in ("A", "B"))
+        rank = thin[0] if thin else 0
+        fits = (math.prod(thin), math.prod(wide)) == (rank * columns, rows * rank)
+        if not (fits and 0 < rank <= min(rows, columns) and wide[:1] == (rows,)):
+            raise ValueError(
+                f"the factors of {name} do not fit a weight of shape {tuple(weight.shape)}"
+            )
+    return layers
 
 
 def _as_layers(update: LoRAUpdate, layer: nn.Module) -> tuple[Tensor, Tensor]:

@@ -9,17 +9,16 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rhm.adapters.attach import updates
 from rhm.adapters.subspace import principal_angles
-from rhm.errors import ModelFileError
+from rhm.errors import ModelFileError, one_line
 from rhm.files import atomic_path
+from rhm.tensor_files import open_tensors
 
 ENERGY = 0.95
 """Share of the sum of squared singular values that defines the effective rank."""
@@ -120,17 +119,16 @@ def load_snapshot(path: str | os.PathLike[str]) -> UpdateSnapshot:
         ModelFileError: the file is missing, damaged, or not a snapshot.
     """
     try:
-        with safe_open(Path(path), "pt") as archive:
-            step = int((archive.metadata() or {})[_STEP][:12])
-            tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
-        layers = {}
-        for name in sorted({key.rpartition("/")[0] for key in tensors}):
-            left, right, norm = (tensors[f"{name}/{part}"] for part in _PARTS)
-            layers[name] = _checked(LayerFactors(left.float(), right.float(), float(norm)))
+        with open_tensors(path) as archive:
+            step = int(archive.metadata[_STEP][:12])
+            layers = {}
+            for name in sorted({key.rpartition("/")[0] for key in archive.layouts}):
+                left, right, norm = (archive.read(f"{name}/{part}") for part in _PARTS)
+                layers[name] = _checked(LayerFactors(left.float(), right.float(), float(norm)))
         if not layers or not 0 <= step <= _LARGEST:
             raise ValueError("it contains no updates")
-    except (SafetensorError, OSError, LookupError, ValueError, RuntimeError) as error:
-        raise ModelFileError(f"{path} cannot be read as updates: {error}") from error
+    except (OSError, LookupError, ValueError, RuntimeError) as error:
+        raise ModelFileError(f"{path} cannot be read as updates: {one_line(error)}") from error
     return UpdateSnapshot(step, layers)
 
 

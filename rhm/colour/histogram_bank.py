@@ -344,7 +344,7 @@ class HistogramBank:
         Raises:
             BankError: the file is missing, not a bank, or has another version.
         """
-        if not Path(path).is_file():
+        if not os.path.isfile(path):
             raise BankError(f"no histogram bank at {path}: build one with `rhm bank build`")
         try:
             return cls._of_arrays(read_archive(Path(path)))

@@ -7,7 +7,7 @@ opens in QGIS. No later step asks which dataset an image came from.
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -21,99 +21,19 @@ import pandas
 import shapely
 
 from rhm.data.labels import IGNORE, Label
-from rhm.data.rasters.georeference import outline, scale_between
+from rhm.data.rasters.georeference import outline
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import partition
-from rhm.errors import CatalogError
+from rhm.data.sources import SPLITS, Source, Tile
+from rhm.data.vectors.geoparquet import read_geoparquet
+from rhm.errors import CatalogError, one_line
 from rhm.files import atomic_path
 
-SPLITS = ("train", "val", "test")
-"""Names of the splits; an empty name means that the image has no split yet."""
+__all__ = ["SPLITS", "Catalog", "Source", "Tile"]
+
+_MOST_IMAGES = 1 << 22
 
 _TEXTS = ("image", "label", "domain", "group", "split", "dtype", "crs")
-
-
-@dataclass(frozen=True)
-class Source:
-    """An image as an indexer found it, before it is opened.
-
-    Attributes:
-        image: path of the image.
-        label: path of its mask or footprints, or None if it has none.
-        domain: name of the city, sensor or campaign, whichever is the unit of domain shift.
-        group: name of the ground that the image shows; all images of a group share a split.
-        split: train, val or test if the layout of the dataset prescribes it, otherwise empty.
-        gsd_m: ground sampling distance in metres, used if the file does not specify it; or None.
-        black_is_nodata: whether pixels that are zero in all bands are nodata.
-    """
-
-    image: Path
-    label: Path | None
-    domain: str
-    group: str
-    split: str = ""
-    gsd_m: float | None = None
-    black_is_nodata: bool = False
-
-    @property
-    def name(self) -> str:
-        """File name of the image, without suffix."""
-        return self.image.stem
-
-    def open(
-        self, scale: float = 1.0, *, bands: Sequence[int] | None = None, mapped: bool = False
-    ) -> Raster:
-        """Open the image on a grid of ``scale`` times its resolution; see ``Raster``."""
-        return Raster(
-            self.image,
-            bands=bands,
-            black_is_nodata=self.black_is_nodata,
-            scale=scale,
-            mapped=mapped,
-        )
-
-
-@dataclass(frozen=True)
-class Tile(Source):
-    """An image of the catalog: a source, with the properties that were read from its file.
-
-    Attributes:
-        width: number of columns.
-        height: number of rows.
-        bands: number of bands, without alpha.
-        dtype: data type of the pixels, by its numpy name.
-        crs: coordinate reference system as authority code or WKT; empty if there is none.
-        nodata: declared nodata value, or None.
-        building_fraction: share of the valid pixels that are building; None without a label.
-    """
-
-    width: int = 0
-    height: int = 0
-    bands: int = 0
-    dtype: str = ""
-    crs: str = ""
-    nodata: float | None = None
-    building_fraction: float | None = None
-
-    def check(self, raster: Raster) -> None:
-        """Check that the image still matches the catalog.
-
-        Raises:
-            CatalogError: the number of bands or the dtype has changed.
-        """
-        found = (len(raster.info.bands), raster.info.dtype)
-        if found != (self.bands, self.dtype):
-            raise CatalogError(
-                f"{self.image} has {found[0]} bands of {found[1]}, but the catalog lists "
-                f"{self.bands} of {self.dtype}: rebuild the catalog with `rhm data index`"
-            )
-
-    def scale_to(self, gsd_m: float | None) -> float:
-        """Return the ``Raster`` scale that resamples this image to ``gsd_m`` metres per pixel.
-
-        The scale is 1 if either distance is unknown, or if they differ by less than 1 %.
-        """
-        return scale_between(self.gsd_m, gsd_m)
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,29 +87,23 @@ class Catalog:
             CatalogError: the file is missing, is not a catalog, or lists no images.
         """
         path = Path(path)
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise CatalogError(f"no catalog at {path}: make one with `rhm data index`")
+        names = [field.name for field in fields(Tile)]
         try:
-            frame = geopandas.read_parquet(path)
-        except (ValueError, OSError, KeyError) as error:
-            reason = " ".join(str(error).split())
-            raise CatalogError(f"{path} is not a catalog (GeoParquet): {reason}") from error
-        missing = [field.name for field in fields(Tile) if field.name not in frame.columns]
-        if missing:
-            raise CatalogError(f"{path} is not a catalog: it has no column '{missing[0]}'")
-        if frame.empty:
-            raise CatalogError(f"{path} lists no images")
-        for column in _TEXTS:
-            # Other programs write empty texts as missing values.
-            frame[column] = frame[column].fillna("").astype(str)
-        folder = path.resolve().parent
-        for column in ("image", "label"):
-            frame[column] = [str(folder / stored) if stored else "" for stored in frame[column]]
-        catalog = cls(frame)
-        try:
+            frame = read_geoparquet(path, names, most_rows=_MOST_IMAGES)
+            if frame.empty:
+                raise CatalogError(f"{path} lists no images")
+            for column in _TEXTS:
+                # Other programs write empty texts as missing values.
+                frame[column] = frame[column].fillna("").astype(str)
+            folder = path.resolve().parent
+            for column in ("image", "label"):
+                frame[column] = [str(folder / stored) if stored else "" for stored in frame[column]]
+            catalog = cls(frame)
             _ = catalog.tiles
-        except (TypeError, ValueError) as error:
-            raise CatalogError(f"{path} is not a catalog: {error}") from error
+        except (ArithmeticError, AttributeError, OSError, TypeError, ValueError) as error:
+            raise CatalogError(f"{path} is not a catalog: {one_line(error)}") from error
         return catalog
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -221,7 +135,7 @@ class Catalog:
         """The rows as ``Tile`` values, in order."""
         names = [field.name for field in fields(Tile)]
         return [
-            _tile(dict(zip(names, row, strict=True)))
+            Tile.of_row(dict(zip(names, row, strict=True)))
             for row in self.frame[names].itertuples(index=False, name=None)
         ]
 
@@ -305,6 +219,10 @@ class Catalog:
         }
         columns["image"] = [str(Path(path).resolve()) for path in columns["image"]]
         columns["label"] = [str(Path(path).resolve()) if path else "" for path in columns["label"]]
+        for name in ("image", "label", "domain", "group"):
+            for text in columns[name]:
+                if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+                    raise CatalogError(f"the {name} {text!r} is not UTF-8: rename it")
         for name in ("gsd_m", "nodata", "building_fraction"):
             columns[name] = [math.nan if value is None else float(value) for value in columns[name]]
         outlines = [outline for _, outline in rows]
@@ -356,16 +274,6 @@ def _building_fraction(label: Path, raster: Raster) -> float:
             buildings += int(np.count_nonzero((mask == 1) & valid))
             valid_pixels += int(np.count_nonzero((mask != IGNORE) & valid))
     return buildings / max(1, valid_pixels)
-
-
-def _tile(row: dict[str, Any]) -> Tile:
-    row["image"] = Path(row["image"])
-    row["label"] = Path(row["label"]) if row["label"] else None
-    for name in ("gsd_m", "nodata", "building_fraction"):
-        row[name] = None if math.isnan(row[name]) else float(row[name])
-    for name in ("width", "height", "bands"):
-        row[name] = int(row[name])
-    return Tile(**row)
 
 
 def _relative(path: str, folder: Path) -> str:

@@ -8,12 +8,10 @@ CRS that :func:`metric_crs` centres on the data.
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
 import numpy as np
-import pyogrio
 import pyogrio.errors
 import pyproj
 import pyproj.exceptions
@@ -25,12 +23,10 @@ from pyproj.crs.coordinate_operation import LambertAzimuthalEqualAreaConversion
 from rasterio.features import rasterize
 from shapely.errors import ShapelyError
 
-from rhm.errors import VectorError
+from rhm.data.vectors.vector_layer import Bounds, read_layer, simple_parts, valid_polygons
+from rhm.errors import VectorError, one_line
 
-Bounds = tuple[float, float, float, float]
-"""(left, bottom, right, top)."""
-
-_POLYGON, _FIRST_COLLECTION = 3, 4  # shapely's type ids; every collection is 4 or more
+_POLYGON = 3  # shapely's type id
 _READ_ERRORS = (
     pyogrio.errors.DataSourceError,
     pyogrio.errors.DataLayerError,
@@ -49,11 +45,11 @@ def read_footprints(
     Attributes are not read. Each polygon of a multipolygon or collection becomes a separate row,
     because a footprint is one connected piece of ground. Invalid polygons are repaired. Heights,
     other types of geometry, and geometries that have no finite coordinates in ``crs`` are
-    dropped.
+    dropped. Files without a spatial index are read once, and kept as long as memory allows.
 
     Args:
-        path: file in GeoParquet or in any format that GDAL reads. If it has several layers, the
-            first one that may contain polygons is read.
+        path: file in one of ``rhm.data.vectors.vector_layer.VECTOR_FORMATS``. If it has several
+            layers, the first one that may contain polygons is read.
         crs: CRS of the raster, in any form that pyproj understands (including rasterio's).
         bounds: (left, bottom, right, top) in ``crs``; polygons that do not intersect this box
             are left out.
@@ -62,24 +58,21 @@ def read_footprints(
         A frame in ``crs`` with the column ``geometry`` (polygons), in the order of the file.
 
     Raises:
-        VectorError: the file cannot be read, it has no polygon layer or no CRS, or ``crs`` is
-            None or unknown.
+        VectorError: the file cannot be read, is of another format than its name says, has no
+            polygon layer or no CRS, a polygon cannot be repaired, or ``crs`` is None or unknown.
     """
     target = _pyproj_crs(crs, path)
     area = None if bounds is None else shapely.box(*bounds)
     try:
-        if Path(path).suffix.lower() == ".parquet":
-            found = gpd.read_parquet(path).geometry
-        else:
-            found = _read_layer(path, target, area.bounds if area else None)
-        if found.crs is None:
+        layer = read_layer(
+            path, lambda crs: _box_in(crs, target, area.bounds) if area is not None else None
+        )
+        if layer.crs is None:
             raise VectorError(f"{path} has no CRS; assign one to it (ogr2ogr -a_srs), then retry")
-        parts, _ = polygon_parts(_finite(shapely.get_parts(shapely.force_2d(found.to_numpy()))))
-        placed = gpd.GeoSeries(parts, crs=found.crs).to_crs(target).to_numpy()
-        polygons, _ = polygon_parts(_finite(placed))
+        placed = gpd.GeoSeries(layer.polygons, crs=layer.crs).to_crs(target).to_numpy()
+        polygons, _ = valid_polygons(placed)
     except _READ_ERRORS as error:
-        reason = " ".join(str(error).split())
-        raise VectorError(f"cannot read footprints from {path}: {reason}") from error
+        raise VectorError(f"cannot read footprints from {path}: {one_line(error)}") from error
     if area is not None:
         polygons = polygons[shapely.intersects(polygons, area)]
     return gpd.GeoDataFrame(geometry=polygons, crs=target)
@@ -105,7 +98,7 @@ def burn(
     """
     geometries = np.asarray(list(getattr(footprints, "geometry", footprints)), dtype=object)
     # Part by part, because the rasteriser leaves holes where parts of a multipolygon overlap.
-    parts = _exploded(geometries)[0]
+    parts = simple_parts(geometries)[0]
     parts = parts[(shapely.get_type_id(parts) == _POLYGON) & ~shapely.is_empty(parts)]
     if not parts.size:
         return np.zeros((height, width), np.uint8)
@@ -193,29 +186,9 @@ def polygon_parts(geometries: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.in
     Returns:
         (M,) valid, non-empty polygons, and (M,) the index of the geometry that each belongs to.
     """
-    parts, source = _exploded(shapely.make_valid(geometries))
+    parts, source = simple_parts(shapely.make_valid(geometries))
     keep = (shapely.get_type_id(parts) == _POLYGON) & (shapely.area(parts) > 0)
     return parts[keep], source[keep]
-
-
-def _exploded(geometries: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
-    """Split (nested) collections into simple geometries; return these and their sources."""
-    source = np.arange(len(geometries))
-    parts = geometries
-    while True:
-        parts, index = shapely.get_parts(parts, return_index=True)
-        source = source[index]
-        if not (shapely.get_type_id(parts) >= _FIRST_COLLECTION).any():
-            return parts, source
-
-
-def _finite(geometries: NDArray[Any]) -> NDArray[Any]:
-    """Drop missing geometries and geometries with a coordinate that is not finite."""
-    coordinates, index = shapely.get_coordinates(geometries, return_index=True)
-    keep = ~shapely.is_missing(geometries)
-    keep[index[~np.isfinite(coordinates).all(axis=1)]] = False
-    finite: NDArray[Any] = geometries[keep]
-    return finite
 
 
 def _pyproj_crs(crs: Any, path: str | os.PathLike[str]) -> pyproj.CRS:
@@ -228,30 +201,6 @@ def _pyproj_crs(crs: Any, path: str | os.PathLike[str]) -> pyproj.CRS:
         return pyproj.CRS.from_user_input(crs)
     except pyproj.exceptions.CRSError as error:
         raise VectorError(f"cannot place the footprints of {path}: unknown CRS {crs}") from error
-
-
-def _read_layer(
-    path: str | os.PathLike[str], target: pyproj.CRS, bounds: Bounds | None
-) -> gpd.GeoSeries:
-    layers = pyogrio.list_layers(path)
-    polygonal = [name for name, kind in layers if _may_hold_polygons(kind)]
-    if not polygonal:
-        raise VectorError(f"{path} has no polygon layer; choose a file that has one")
-    box = None
-    if bounds is not None:
-        crs = pyogrio.read_info(path, layer=polygonal[0])["crs"]
-        box = _box_in(crs, target, bounds) if crs else None
-    # Geometries that cannot be built, such as rings of two points, are returned as missing.
-    frame = pyogrio.read_dataframe(
-        path, layer=polygonal[0], columns=[], bbox=box, on_invalid="ignore"
-    )
-    return frame.geometry
-
-
-def _may_hold_polygons(kind: str | None) -> bool:
-    return kind is not None and any(
-        word in kind for word in ("Polygon", "Unknown", "Surface", "Collection")
-    )
 
 
 def _box_in(crs: Any, target: pyproj.CRS, bounds: Bounds) -> Bounds | None:

@@ -15,10 +15,13 @@ from shapely.affinity import affine_transform
 from rhm.data.footprints import burn, read_footprints
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import Window
+from rhm.data.vectors.vector_layer import OTHER_VECTOR_SUFFIXES, VECTOR_FORMATS
 from rhm.errors import RasterError, VectorError
 
-VECTOR_SUFFIXES = frozenset({".geojson", ".json", ".gpkg", ".shp", ".fgb", ".parquet"})
-"""Suffixes of labels that contain footprints; every other label is a mask."""
+VECTOR_SUFFIXES = frozenset(VECTOR_FORMATS)
+"""Suffixes of labels that contain footprints."""
+
+_RASTER_TOO = frozenset({".vrt"})  # a suffix of masks as well
 
 IGNORE = 255
 """Value of label pixels whose truth is unknown: nodata, and pixels beyond the image."""
@@ -53,7 +56,8 @@ class Label:
         self._info = raster.info
         self._mask: Raster | None = None
         self._footprints: geopandas.GeoDataFrame | None = None
-        if Path(path).suffix.lower() in VECTOR_SUFFIXES:
+        suffix = Path(path).suffix.lower()
+        if suffix in VECTOR_SUFFIXES | (OTHER_VECTOR_SUFFIXES - _RASTER_TOO):
             self._footprints = _footprints_over(path, raster)
             self._shapes = self._footprints.geometry.to_numpy()
             self._tree = shapely.STRtree(self._shapes)

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from rhm.documents import read_json
 from rhm.errors import ConfigError
 from rhm.files import write_text
 from rhm.records import (
@@ -17,7 +18,6 @@ from rhm.records import (
     Text,
     Whole,
     parse,
-    read_json,
     to_json,
 )
 
@@ -260,7 +260,7 @@ def read_scores(folder: Path) -> Scores:
     except (FileNotFoundError, NotADirectoryError):
         what = f"has no {folder.name}/{FILE}" if run.is_dir() else "is not a run folder"
         raise ConfigError(f"{run} {what}: run `rhm evaluate` on the run first") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         problem = str(error).splitlines()[0]
         raise ConfigError(f"{path} cannot be read ({problem}): {again}") from error
     try:

@@ -1,6 +1,6 @@
 """The scenes that a user names: files, patterns, folders, catalogs and STAC items."""
 
-import json
+import os
 from collections.abc import Iterable, Mapping
 from glob import glob, has_magic
 from pathlib import Path, PurePosixPath
@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 from rhm.data.catalog import Catalog
 from rhm.data.layouts.folder import images_in
-from rhm.errors import CatalogError, ConfigError
+from rhm.documents import read_json
+from rhm.errors import CatalogError, ConfigError, one_line
 from rhm.inference.tiling.storage import fingerprint_of
 
 _WRITTEN = ("_probability", "_mask")
@@ -56,9 +57,9 @@ def _named_by(word: str, asset: str | None) -> list[str]:
         return [word]
     path = Path(word)
     suffix = path.suffix.lower()
-    if path.is_dir():
+    if os.path.isdir(path):
         return [str(image) for image in images_in(path) if not _is_result(image)]
-    if not path.exists() and has_magic(word):
+    if not os.path.exists(path) and has_magic(word):
         matching = sorted(file for file in glob(word, recursive=True) if Path(file).is_file())
         if not matching:
             raise CatalogError(f"no file matches {word}")
@@ -77,9 +78,9 @@ def _is_result(image: Path) -> bool:
 def _stac_images(path: Path, asset: str | None) -> list[str]:
     """Return the images of a STAC item, or of a collection of items."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CatalogError(f"{path} is not JSON: {error}") from error
+        document = read_json(path)
+    except (OSError, ValueError) as error:
+        raise CatalogError(f"{path} is not JSON: {one_line(error)}") from error
     items = document.get("features", [document]) if isinstance(document, dict) else []
     if not isinstance(items, list) or not items:
         raise CatalogError(f"{path} lists no STAC items")

@@ -165,7 +165,7 @@ def _fingerprint(model: Network, src: str | os.PathLike[str], settings: Sequence
     """Return a hash of the version of rhm, the scene, the model and the settings."""
     digest = hashlib.sha256(repr((rhm.__version__, *settings)).encode())
     path = Path(src)
-    state = path.stat() if path.is_file() else None
+    state = path.stat() if os.path.isfile(path) else None
     digest.update(
         repr((str(path.absolute()), state and (state.st_size, state.st_mtime_ns))).encode()
     )

@@ -25,6 +25,7 @@ import pyproj
 import shapely
 from numpy.typing import NDArray
 
+from rhm.data.vectors.geoparquet import read_geoparquet
 from rhm.errors import OutputError
 from rhm.files import atomic_path
 
@@ -146,7 +147,7 @@ FORMATS = {
         by_gdal=False,
         write=_write_parquet,
         count=_count_parquet,
-        read=gpd.read_parquet,
+        read=read_geoparquet,
     ),
 }
 """Formats that :func:`write_footprints` supports, by the suffix of their files."""

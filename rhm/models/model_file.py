@@ -4,18 +4,18 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from safetensors import SafetensorError, safe_open
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from rhm.adapters import load_adapter, merge, save_adapter
 from rhm.adapters.adapter_file import adapter_notes
-from rhm.errors import ModelFileError
+from rhm.errors import ModelFileError, one_line
 from rhm.files import atomic_path
 from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
+from rhm.tensor_files import TensorFile, TensorLayout, open_tensors
 
 _KEY = "rhm"
 
@@ -72,14 +72,38 @@ def load_model(
 
 def _load(file: Path) -> SegmentationModel:
     with _opened(file) as archive:
-        model = SegmentationModel(_spec(archive, file))
-        tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
-    _check_finite(tensors, file)
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise ModelFileError(f"{file}: its tensors do not fit its description") from error
+        model = _planned(_spec(archive, file))
+        wanted = {name: TensorLayout.of(each) for name, each in model.state_dict().items()}
+        try:
+            archive.check(wanted)
+        except ValueError as error:
+            raise ModelFileError(f"{file}: its tensors do not fit its description: {error}") from (
+                error
+            )
+        # Only now, when the file is known to fill it, does the network take memory.
+        model = _allocated(model)
+        for name, tensor in model.state_dict().items():
+            tensor.copy_(_finite(archive, name, file))
     return model.eval()
+
+
+def _planned(spec: ModelSpec) -> SegmentationModel:
+    """Return the network of a description without memory for its weights."""
+    with torch.device("meta"):
+        return SegmentationModel(spec)
+
+
+def _allocated(model: SegmentationModel) -> SegmentationModel:
+    """Return a planned network with memory for its weights, which may have any values."""
+    state = {id(tensor) for tensor in model.state_dict(keep_vars=True).values()}
+    buffers = {id(buffer) for buffer in model.buffers()}
+    constants = any(
+        isinstance(value, Tensor) for module in model.modules() for value in vars(module).values()
+    )
+    if buffers <= state and not constants:
+        return model.to_empty(device="cpu")
+    # Something that no file stores, such as a table of positions, is computed by building.
+    return SegmentationModel(model.spec)
 
 
 def load_spec(path: str | os.PathLike[str]) -> ModelSpec:
@@ -94,20 +118,19 @@ def load_spec(path: str | os.PathLike[str]) -> ModelSpec:
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[Any]:
+def _opened(file: Path) -> Iterator[TensorFile]:
     try:
-        with safe_open(file, framework="pt") as archive:
+        with open_tensors(file) as archive:
             yield archive
-    except (SafetensorError, OSError) as error:
-        raise ModelFileError(f"{file} is not a model file: {error}") from error
+    except (ValueError, OSError) as error:
+        raise ModelFileError(f"{file} is not a model file: {one_line(error)}") from error
 
 
-def _spec(archive: Any, file: Path) -> ModelSpec:
-    metadata = archive.metadata() or {}
-    if _KEY not in metadata:
+def _spec(archive: TensorFile, file: Path) -> ModelSpec:
+    if _KEY not in archive.metadata:
         raise ModelFileError(f"{file} has tensors but no description: it was not written by rhm")
     try:
-        return ModelSpec.from_json(metadata[_KEY])
+        return ModelSpec.from_json(archive.metadata[_KEY])
     except ModelFileError as error:
         raise ModelFileError(f"{file}: {error}") from error
 
@@ -127,12 +150,22 @@ def _adapted_spec(base: ModelSpec, text: str, path: str | os.PathLike[str]) -> M
 
 
 def _check_finite(tensors: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
-    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
-    if broken:
-        raise ModelFileError(
-            f"{path}: {len(broken)} of {len(tensors)} tensors are not finite, the first one is "
-            f"{broken[0]}: training diverged; lower the learning rate and train again"
-        )
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise _diverged(name, path)
+
+
+def _finite(archive: TensorFile, name: str, file: Path) -> Tensor:
+    try:
+        return archive.read(name)
+    except ValueError as error:
+        raise _diverged(name, file) from error
+
+
+def _diverged(name: str, path: str | os.PathLike[str]) -> ModelFileError:
+    return ModelFileError(
+        f"{path}: {name} is not finite: training diverged; lower the learning rate and train again"
+    )
 
 
 def model_file(path: str | os.PathLike[str]) -> Path:
@@ -142,13 +175,13 @@ def model_file(path: str | os.PathLike[str]) -> Path:
         ModelFileError: there is no model file.
     """
     file = Path(path)
-    if file.is_dir():
+    if os.path.isdir(file):
         file = file / "model.safetensors"
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise ModelFileError(f"no model at {path}: train one with `rhm train`")
     return file
 
 
 def adapter_file(path: str | os.PathLike[str]) -> Path:
     """Return the path of an adapter file, which may be given as the folder of its run."""
-    return Path(path) / "adapter.safetensors" if Path(path).is_dir() else Path(path)
+    return Path(path) / "adapter.safetensors" if os.path.isdir(path) else Path(path)

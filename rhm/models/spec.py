@@ -14,10 +14,23 @@ from rhm.colour.histogram import Histogram, share_distance
 from rhm.colour.lookup import PixelMap
 from rhm.data.radiometry import Scaling, histogram_of
 from rhm.data.rasters.raster import Raster
-from rhm.errors import ModelFileError
+from rhm.documents import parse_json
+from rhm.errors import ModelFileError, one_line
 
 FORMAT = 4
 """Format number of the description; readers refuse higher numbers than their own."""
+
+MOST_BANDS = 1024
+"""Most bands of imagery; imaging spectrometers have a few hundred."""
+
+MOST_CLASSES = 256
+"""Most classes of a model."""
+
+LONGEST_NAME = 1000
+"""Most characters of the name of a network, domain or class."""
+
+LARGEST = 1e6
+"""Largest stored value of imagery, and of what normalises it."""
 
 
 @dataclass(frozen=True)
@@ -75,17 +88,33 @@ class ModelSpec:
     rhm_version: str = ""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.bands, int) or self.bands < 1:
-            raise ValueError("bands must be an integer of at least 1")
+        if not _is_whole(self.bands) or not 1 <= self.bands <= MOST_BANDS:
+            raise ValueError(f"bands must be an integer between 1 and {MOST_BANDS}")
         for name in ("mean", "std"):
             values = getattr(self, name)
-            if len(values) not in (1, self.bands) or not all(map(_is_finite, values)):
+            if len(values) not in (1, self.bands) or not all(map(_is_moderate, values)):
                 raise ValueError(f"{name} must be one number, or one per band")
+        if min(self.std) < 1 / LARGEST:
+            raise ValueError("std must be above 0")
+        self._check_names()
+        self._check_imagery()
+        for name in ("training_images", "seed"):
+            value = getattr(self, name)
+            if not _is_whole(value) or not 0 <= value < 1 << 63:
+                raise ValueError(f"{name} must be an integer of at least 0")
+
+    def _check_names(self) -> None:
+        if not 1 <= len(self.classes) <= MOST_CLASSES:
+            raise ValueError(f"classes must be between 1 and {MOST_CLASSES} names")
         if self.standardize not in STANDARDIZE:
             raise ValueError(f"standardize must be one of {', '.join(STANDARDIZE)}")
-        if min(self.std) <= 0:
-            raise ValueError("std must be above 0")
-        self._check_imagery()
+        names = (self.architecture, self.encoder, self.head, self.method, self.split_hash)
+        texts = (*names, self.rhm_version, *self.classes, *self.sources, *self.source_histograms)
+        for text in (*texts, self.licence):
+            if not isinstance(text, str):
+                raise ValueError(f"{text!r} must be a text")
+        if any(len(text) > LONGEST_NAME for text in texts):
+            raise ValueError(f"a name has more than {LONGEST_NAME} characters")
 
     def _check_imagery(self) -> None:
         for dtype, scaling in self.scalings.items():
@@ -93,20 +122,21 @@ class ModelSpec:
                 raise ValueError(
                     f"the scaling of {dtype} must have that dtype and {self.bands} bands"
                 )
+            if not all(map(_is_moderate, (*scaling.low, *scaling.high))):
+                raise ValueError(f"the scaling of {dtype} must be from -{LARGEST:g} to {LARGEST:g}")
         if not _is_finite(self.threshold) or not 0 <= self.threshold <= 1:
             raise ValueError("threshold must be in [0, 1]")
         expected = self.expected_iou
         if expected is not None and not (_is_finite(expected) and 0 <= expected <= 1):
             raise ValueError("expected_iou must be in [0, 1], or null")
-        if self.gsd_m is not None and not (_is_finite(self.gsd_m) and self.gsd_m > 0):
-            raise ValueError("gsd_m must be a positive number, or null")
+        if self.gsd_m is not None and not (_is_finite(self.gsd_m) and 1e-3 <= self.gsd_m <= 1e5):
+            raise ValueError("gsd_m must be a positive number of plausible size, or null")
         for shares in self.source_histograms.values():
-            if np.asarray(shares, dtype=np.float64).shape != (self.bands, 256):
+            levels = np.asarray(shares, dtype=np.float64)
+            if levels.shape != (self.bands, 256):
                 raise ValueError("source_histograms must have 256 levels per band")
-        names = (self.architecture, self.encoder, self.method, self.split_hash, self.licence)
-        for text in (*names, self.rhm_version, *self.classes, *self.sources):
-            if not isinstance(text, str):
-                raise ValueError(f"{text!r} must be a text")
+            if not (np.isfinite(levels) & (levels >= 0.0) & (levels <= LARGEST)).all():
+                raise ValueError("source_histograms must be shares of pixels")
 
     def to_json(self) -> str:
         """Return the description as JSON text."""
@@ -120,9 +150,9 @@ class ModelSpec:
             ModelFileError: the text is not a description, or has a higher format number.
         """
         try:
-            values = json.loads(text)
-            version = int(values.pop("format"))
-            if version > FORMAT:
+            values = parse_json(text, constant=float)
+            version = values.pop("format")
+            if not _is_whole(version) or version > FORMAT:
                 raise ValueError(f"written by a later version of rhm (format {version})")
             scalings = values.pop("scalings")
             for name in ("mean", "std", "classes", "sources"):
@@ -135,11 +165,10 @@ class ModelSpec:
             ArithmeticError,
             AttributeError,
             LookupError,
-            RecursionError,
             TypeError,
             ValueError,
         ) as error:
-            raise ModelFileError(f"not a model description: {error}") from error
+            raise ModelFileError(f"not a model description: {one_line(error)}") from error
 
     @property
     def needs_histogram(self) -> bool:
@@ -242,6 +271,14 @@ class ModelSpec:
 def _normalization(scaling: Scaling, mean: tuple[float, ...], std: tuple[float, ...]) -> PixelMap:
     # Training needs the same few tables for every chip.
     return scaling.table(mean, std)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_moderate(value: object) -> bool:
+    return _is_finite(value) and -LARGEST <= value <= LARGEST  # type: ignore[operator]
 
 
 def _is_finite(value: object) -> bool:

@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from rhm.augmentation.augment_config import AugmentConfig
 from rhm.data.chips import DataConfig
-from rhm.errors import ConfigError
+from rhm.documents import parse_yaml, read_text
+from rhm.errors import ConfigError, one_line
 from rhm.models.build import ModelConfig
 from rhm.training.adaptation import AdapterConfig
 from rhm.training.callbacks.feature_monitor import AnalysisConfig
@@ -172,12 +173,11 @@ def read_config(
             names all of them.
     """
     try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        tree = parse_yaml(read_text(path))
     except FileNotFoundError as error:
         raise ConfigError(f"no configuration at {path}") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{path} cannot be read as YAML: {reason}") from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read as YAML: {one_line(error)}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} is not a mapping of settings: write lines 'key: value'")
     put_settings(tree, overrides)
@@ -198,9 +198,12 @@ def put_settings(tree: dict[str, Any], overrides: Iterable[str]) -> None:
         if not equals:
             raise ConfigError(f"--set needs section.key=value, not '{override}'")
         try:
-            _put(tree, name.strip(), yaml.safe_load(text))
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {name}: '{text}' is not a valid YAML value") from error
+            value = parse_yaml(text)
+        except ValueError as error:
+            raise ConfigError(
+                f"--set {name}: '{text}' is not a valid YAML value: {one_line(error)}"
+            ) from error
+        _put(tree, name.strip(), value)
 
 
 def parse_config(tree: Mapping[str, Any], *, origin: str = "configuration") -> RunConfig:

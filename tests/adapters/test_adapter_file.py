@@ -25,6 +25,7 @@ from rhm.adapters.adapter_file import adapter_notes, base_hash
 from rhm.adapters.attach import updates
 from rhm.adapters.lowrank import Adapter
 from rhm.errors import ConfigError, ModelFileError
+from rhm.tensor_files import TensorFile
 
 
 def network(seed: int = 0) -> nn.Sequential:
@@ -120,6 +121,23 @@ def test_what_was_trained_without_updates_comes_back_with_its_notes(tmp_path: Pa
     merge(model)
     now = again.state_dict()
     assert all(torch.equal(each, now[name]) for name, each in model.state_dict().items())
+
+
+def test_no_tensor_is_read_before_the_whole_header_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, path = network(), tmp_path / "a.safetensors"
+    attach(model, LoRA(2))
+    save_adapter(model, path, notes={"where": "Kampala"})
+    rewritten(path, lambda _, tensors: tensors.update({"3/b": torch.ones(1, 1)}))
+    read: list[str] = []
+    monkeypatch.setattr(TensorFile, "read", lambda _, name: read.append(name))
+    fresh = network()
+    with pytest.raises(ModelFileError, match="3/b has a different shape"):
+        load_adapter(fresh, path)
+    assert adapter_notes(path) == {"where": "Kampala"}
+    assert read == []
+    assert attachment_of(fresh) is None
 
 
 def test_what_is_no_adapter_of_this_network_is_refused(tmp_path: Path) -> None:

@@ -121,6 +121,11 @@ def test_what_the_format_does_not_hold_is_refused(tmp_path: Path) -> None:
         ({"bias": "all"}, "trains more"),
         ({"r": 0}, "rank must be at least 1"),
         ({"r": None}, "is not a PEFT LoRA"),
+        ({"r": 10**12}, "at most 65536"),
+        ({"r": float("inf")}, "is not a PEFT LoRA"),
+        ({"lora_alpha": 1e300}, "alpha must be greater than 0 and at most 65536"),
+        ({"alpha_pattern": {"0": float("inf")}}, "is not a PEFT LoRA"),
+        ({"r": [[[[]]]]}, "is not a PEFT LoRA"),
     ],
 )
 def test_other_adapters_are_refused(tmp_path: Path, change: dict[str, Any], told: str) -> None:
@@ -140,6 +145,9 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     for changed, told in (
         (tensors | {"other": torch.ones(1)}, "it contains other"),
         (tensors | {first: torch.ones(2, 3)}, "do not fit"),
+        (tensors | {first: torch.ones(0, *tensors[first].shape[1:])}, "do not fit"),
+        (tensors | {first: torch.ones(())}, "do not fit"),
+        (tensors | {first: torch.full_like(tensors[first], torch.nan)}, "is not finite"),
         ({}, "no factors"),
         ({first: tensors[first]}, "is not a PEFT LoRA"),
     ):

@@ -1,14 +1,18 @@
 """Files that are no bank, incomplete, damaged or hostile are refused in one line."""
 
+import base64
 import io
 import pickle
+import tracemalloc
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from rhm.colour import packed_histogram
 from rhm.colour.histogram_bank import HistogramBank
 from rhm.colour.packed_histogram import FORMAT
 from rhm.errors import BankError
@@ -159,6 +163,57 @@ def test_a_small_file_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> No
     stored[place : place + 4] = (3 << 30).to_bytes(4, "little")
     path.write_bytes(bytes(stored))
     assert "unpacks to 3.2 GB" in refusal(path)
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+@pytest.mark.parametrize("kind", ["<U0", "|S0", "|V0"])
+def test_items_without_bytes_are_refused_before_they_are_made(
+    tmp_path: Path, member: str, kind: str
+) -> None:
+    path = rewritten(tmp_path / "target.bank", lacking=member)
+    header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': ({10**9},)}}".ljust(117) + "\n"
+    with zipfile.ZipFile(path, "a") as archive:
+        stored = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+        archive.writestr(f"{member}.npy", stored)
+    tracemalloc.start()
+    message = refusal(path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert f"'{member}.npy' is " in message
+    assert most < 1 << 22
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_other_methods_of_compression_are_refused(tmp_path: Path, method: int) -> None:
+    path = rewritten(tmp_path / "target.bank", lacking="counts")
+    with zipfile.ZipFile(path, "a") as archive, io.BytesIO() as stored:
+        np.save(stored, np.ones(3, dtype=np.int64))
+        archive.writestr("counts.npy", stored.getvalue(), compress_type=method)
+    assert "compressed by another method" in refusal(path)
+
+
+def test_more_values_than_any_bank_has_are_refused_before_they_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank = HistogramBank.from_images(imagery())
+    bank.save(tmp_path / "target.bank")
+    values = bank.to_dict()
+    assert_same(HistogramBank.from_dict(values), bank)
+    monkeypatch.setattr(packed_histogram, "_MOST_ITEMS", 20)
+    assert "more than 20 values" in refusal(tmp_path / "target.bank")
+    with pytest.raises(BankError, match="more than 20 values"):
+        HistogramBank.from_dict(values)
+
+
+def test_texts_that_unpack_to_gigabytes_are_refused_early() -> None:
+    values = HistogramBank.from_images(imagery()).to_dict()
+    bomb = base64.b64encode(zlib.compress(bytes(1 << 24))).decode()
+    with pytest.raises(BankError, match="not a histogram bank"):
+        HistogramBank.from_dict(values | {"steps": bomb})
+    with pytest.raises(BankError, match="text of more than 4096 characters"):
+        HistogramBank.from_dict(values | {"names": ["a", "b", "c" * 5000]})
+    with pytest.raises(BankError, match="is incomplete"):
+        HistogramBank.from_dict(values | {"steps": bomb[: len(bomb) // 8 * 4]})
 
 
 class Bomb:

@@ -190,7 +190,9 @@ def test_the_outline_of_a_rotated_image_is_rotated(tmp_path: Path) -> None:
     assert frame.to_crs(UTM).area[0] == pytest.approx(40 * 50 / 4, rel=1e-4)
 
 
-@pytest.mark.parametrize("content", ["none", "garbage", "plain", "other", "empty", "wrong"])
+@pytest.mark.parametrize(
+    "content", ["none", "garbage", "plain", "other", "empty", "wrong", "far", "zero"]
+)
 def test_what_is_no_catalog_is_refused_in_one_line(
     catalog: Catalog, tmp_path: Path, content: str
 ) -> None:
@@ -205,6 +207,10 @@ def test_what_is_no_catalog_is_refused_in_one_line(
         catalog.frame[:0].to_parquet(path)
     elif content == "wrong":
         catalog.frame.assign(width="wide").to_parquet(path)
+    elif content == "far":
+        catalog.frame.assign(height=np.inf).to_parquet(path)
+    elif content == "zero":
+        catalog.frame.assign(image="a\0.tif").to_parquet(path)
     with pytest.raises(CatalogError) as error:
         Catalog.load(path)
     assert str(path) in str(error.value)
@@ -222,6 +228,12 @@ def test_a_catalog_lists_something_that_exists(tmp_path: Path) -> None:
     small = write_raster(tmp_path / "small.png", np.zeros((2, 2), np.uint8), crs=None)
     with pytest.raises(RasterError, match="is 2 x 2 pixels"):
         Catalog.build([Source(image, small, "town", "a")])
+
+
+def test_names_that_are_not_utf_8_are_refused_when_the_catalog_is_built(tmp_path: Path) -> None:
+    image = write_raster(tmp_path / "image.tif", noise(4, 4))
+    with pytest.raises(CatalogError, match=r"the domain 'to\\udcffwn' is not UTF-8"):
+        Catalog.build([Source(image, None, "to\udcffwn", "a")])
 
 
 def test_a_catalog_that_cannot_be_saved_leaves_the_earlier_one(

@@ -18,6 +18,7 @@ from typing import Annotated
 from rhm.data.catalog import SPLITS, Source
 from rhm.data.labels import VECTOR_SUFFIXES
 from rhm.data.layouts.layout import DatasetLayout, LayoutOption
+from rhm.data.vectors.vector_layer import OTHER_VECTOR_SUFFIXES
 from rhm.errors import CatalogError
 
 IMAGE_SUFFIXES = frozenset({".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".vrt"})
@@ -66,7 +67,7 @@ def find_in_folder(
             the pattern does not match a name.
     """
     root = Path(folder)
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise CatalogError(f"no folder at {root}")
     found = _of_table(root, Path(table)) if table else _of_folders(root)
     if not found:
@@ -96,12 +97,12 @@ def images_in(path: str | os.PathLike[str]) -> list[Path]:
         CatalogError: the path does not exist, or the folder contains no images.
     """
     named = Path(path)
-    if named.is_dir():
+    if os.path.isdir(named):
         found = _files(named, IMAGE_SUFFIXES)
         if not found:
             raise CatalogError(f"no images in {named}")
         return found
-    if not named.is_file() and not str(path).startswith("/vsi"):
+    if not os.path.isfile(named) and not str(path).startswith("/vsi"):
         raise CatalogError(f"no such file or folder: {named}")
     return [named]
 
@@ -127,6 +128,7 @@ class _Labels:
     """Finds the label of each image of one city."""
 
     def __init__(self, city: Path, stems: set[str]) -> None:
+        _check_read(city)
         self._masks = _by_stem(city, _MASK_FOLDERS, IMAGE_SUFFIXES)
         self._vectors = _by_stem(city, _VECTOR_FOLDERS, VECTOR_SUFFIXES)
         of_all = not self._masks and len(self._vectors) == 1 and not stems & set(self._vectors)
@@ -142,6 +144,23 @@ class _Labels:
                 "of unlabelled images"
             )
         return label
+
+
+def _check_read(city: Path) -> None:
+    """Refuse labels that would be passed over because of their format.
+
+    Raises:
+        CatalogError: a folder of labels contains such a file.
+    """
+    for name in dict.fromkeys((*_MASK_FOLDERS, *_VECTOR_FOLDERS)):
+        unread = OTHER_VECTOR_SUFFIXES - IMAGE_SUFFIXES
+        passed_over = _files(city / name, unread) if (city / name).is_dir() else []
+        if passed_over:
+            raise CatalogError(
+                f"{passed_over[0]} is a label in a format that is not read: convert it to "
+                f"GeoPackage (ogr2ogr labels.gpkg FILE), or move it elsewhere; footprints are read "
+                f"from {', '.join(sorted(VECTOR_SUFFIXES))}"
+            )
 
 
 def _by_stem(city: Path, names: tuple[str, ...], suffixes: frozenset[str]) -> dict[str, Path]:
@@ -183,7 +202,7 @@ def _of_row(root: Path, table: Path, row: dict[str, str]) -> Source:
     named = row.get("label") or row.get("mask") or ""
     label = root / named if named else None
     for path in (image, label):
-        if path is not None and not path.is_file():
+        if path is not None and not os.path.isfile(path):
             raise CatalogError(f"{table} lists {path}, which does not exist")
     split = row.get("split", "")
     if split not in (*SPLITS, ""):

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from rhm.data.rasters.windows import Window
+from rhm.documents import parse_json
 from rhm.errors import OutputError
 
 _JOURNAL = "journal.jsonl"
@@ -228,7 +229,7 @@ class StripJournal:
         entries = []
         for line in text.splitlines():
             try:
-                entry = json.loads(line)
+                entry = parse_json(line)
             except ValueError:
                 break
             if isinstance(entry, dict):

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from rhm.documents import read_json
 from rhm.errors import ConfigError
 from rhm.files import write_text
-from rhm.records import MalformedError, Number, Text, Whole, parse, read_json, to_json
+from rhm.records import MalformedError, Number, Text, Whole, parse, to_json
 
 FILE = "cost.json"
 """Name of the file in the folder of a run, and of an attempt."""
@@ -56,7 +57,7 @@ def read_cost(folder: Path) -> Cost | None:
         return None
     try:
         return parse(Cost, read_json(path))
-    except (MalformedError, OSError, ValueError, RecursionError):
+    except (MalformedError, OSError, ValueError):
         raise ConfigError(f"{path} cannot be read: move it away or train again") from None
 
 

@@ -167,3 +167,30 @@ def test_the_table_of_the_real_imagery(shared_data: Path) -> None:
             assert tile.building_fraction == pytest.approx(stated, abs=1e-3)
     split = catalog.assign_splits({"val": 0.2, "test": 0.2}, seed=0).frame
     assert (split.groupby(["domain", "group"])["split"].nunique() == 1).all()
+
+
+@pytest.mark.parametrize("suffix", [".kml", ".geojsonl"])
+def test_footprints_of_map_programs_are_labels(tmp_path: Path, suffix: str) -> None:
+    _files(tmp_path, "images/a.tif", f"footprints/a{suffix}")
+    (found,) = find_in_folder(tmp_path)
+    assert found.label == tmp_path / f"footprints/a{suffix}"
+
+
+@pytest.mark.parametrize("label", ["footprints/a.gml", "labels/a.csv", "vectors/town.ZIP"])
+def test_no_label_is_passed_over_because_of_its_format(tmp_path: Path, label: str) -> None:
+    _files(tmp_path, "images/a.tif", label)
+    with pytest.raises(CatalogError, match=f"{label} is a label in a format that is not read"):
+        find_in_folder(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a\0.tif", "a\udcff.tif"])
+def test_names_that_no_file_has_are_one_line(tmp_path: Path, name: str) -> None:
+    for wrong in (tmp_path / name, name):
+        with pytest.raises(CatalogError, match="no such file or folder"):
+            images_in(wrong)
+        with pytest.raises(CatalogError, match="no folder at"):
+            find_in_folder(wrong)
+    if "\udcff" not in name:
+        table = _table(tmp_path, f"image\n{name}\n")
+        with pytest.raises(CatalogError, match="which does not exist"):
+            find_in_folder(tmp_path, table=table)

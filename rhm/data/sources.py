@@ -1,0 +1,143 @@
+"""Images, as an indexer finds them and as a catalog lists them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rasterio.dtypes import dtype_rev
+
+from rhm.data.rasters.georeference import scale_between
+from rhm.data.rasters.raster import Raster
+from rhm.errors import CatalogError
+
+SPLITS = ("train", "val", "test")
+"""Names of the splits; an empty name means that the image has no split yet."""
+
+_MOST = {"width": 1 << 31, "height": 1 << 31, "bands": 1 << 16}
+_LARGEST_GSD_M = 1e5
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image as an indexer found it, before it is opened.
+
+    Attributes:
+        image: path of the image.
+        label: path of its mask or footprints, or None if it has none.
+        domain: name of the city, sensor or campaign, whichever is the unit of domain shift.
+        group: name of the ground that the image shows; all images of a group share a split.
+        split: train, val or test if the layout of the dataset prescribes it, otherwise empty.
+        gsd_m: ground sampling distance in metres, used if the file does not specify it; or None.
+        black_is_nodata: whether pixels that are zero in all bands are nodata.
+    """
+
+    image: Path
+    label: Path | None
+    domain: str
+    group: str
+    split: str = ""
+    gsd_m: float | None = None
+    black_is_nodata: bool = False
+
+    @property
+    def name(self) -> str:
+        """File name of the image, without suffix."""
+        return self.image.stem
+
+    def open(
+        self, scale: float = 1.0, *, bands: Sequence[int] | None = None, mapped: bool = False
+    ) -> Raster:
+        """Open the image on a grid of ``scale`` times its resolution; see ``Raster``."""
+        return Raster(
+            self.image,
+            bands=bands,
+            black_is_nodata=self.black_is_nodata,
+            scale=scale,
+            mapped=mapped,
+        )
+
+
+@dataclass(frozen=True)
+class Tile(Source):
+    """An image of the catalog: a source, with the properties that were read from its file.
+
+    Attributes:
+        width: number of columns.
+        height: number of rows.
+        bands: number of bands, without alpha.
+        dtype: data type of the pixels, by its numpy name.
+        crs: coordinate reference system as authority code or WKT; empty if there is none.
+        nodata: declared nodata value, or None.
+        building_fraction: share of the valid pixels that are building; None without a label.
+    """
+
+    width: int = 0
+    height: int = 0
+    bands: int = 0
+    dtype: str = ""
+    crs: str = ""
+    nodata: float | None = None
+    building_fraction: float | None = None
+
+    @classmethod
+    def of_row(cls, row: dict[str, Any]) -> "Tile":
+        """Return the image of a row of a catalog, whose texts are str.
+
+        Raises:
+            ValueError: a value is impossible; the message names its column.
+            TypeError: a value has another type.
+            ArithmeticError: a number is infinite.
+        """
+        for name, value in row.items():
+            if isinstance(value, str) and "\0" in value:
+                raise ValueError(f"{name} contains a zero character")
+        if not row["image"]:
+            raise ValueError("an image has no path")
+        image = row["image"]
+        row["image"] = Path(image)
+        row["label"] = Path(row["label"]) if row["label"] else None
+        for name in ("gsd_m", "nodata", "building_fraction"):
+            row[name] = None if math.isnan(row[name]) else float(row[name])
+        for name in ("width", "height", "bands"):
+            row[name] = int(row[name])
+            if not 1 <= row[name] <= _MOST[name]:
+                raise ValueError(f"{name} of {image} is {row[name]}")
+        row["black_is_nodata"] = bool(row["black_is_nodata"])
+        if row["split"] not in (*SPLITS, ""):
+            raise ValueError(f"split of {image} is '{row['split']}': choose {', '.join(SPLITS)}")
+        if row["gsd_m"] is not None and not 0.0 < row["gsd_m"] <= _LARGEST_GSD_M:
+            raise ValueError(f"gsd_m of {image} is {row['gsd_m']:g}")
+        check_dtype_name(row["dtype"])
+        return cls(**row)
+
+    def check(self, raster: Raster) -> None:
+        """Check that the image still matches the catalog.
+
+        Raises:
+            CatalogError: the number of bands or the dtype has changed.
+        """
+        found = (len(raster.info.bands), raster.info.dtype)
+        if found != (self.bands, self.dtype):
+            raise CatalogError(
+                f"{self.image} has {found[0]} bands of {found[1]}, but the catalog lists "
+                f"{self.bands} of {self.dtype}: rebuild the catalog with `rhm data index`"
+            )
+
+    def scale_to(self, gsd_m: float | None) -> float:
+        """Return the ``Raster`` scale that resamples this image to ``gsd_m`` metres per pixel.
+
+        The scale is 1 if either distance is unknown, or if they differ by less than 1 %.
+        """
+        return scale_between(self.gsd_m, gsd_m)
+
+
+def check_dtype_name(name: str) -> None:
+    """Check that a data type is one that rasters have.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if name not in dtype_rev:
+        raise ValueError(f"no raster has the dtype '{name}'")

@@ -1,0 +1,1 @@
+"""Vector files: opened by formats that are known, and read within limits."""

@@ -1,0 +1,60 @@
+"""Images of a catalog; law: a row becomes an image only if every value is possible."""
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rhm.data.sources import Tile, check_dtype_name
+
+TILE = Tile(
+    *(Path("a.tif"), Path("a.png"), "town", "a", "val", 0.3, False),
+    *(20, 10, 3, "uint8", "EPSG:32630", None, 0.25),
+)
+
+
+def row(**change: Any) -> dict[str, Any]:
+    values = {name: math.nan if value is None else value for name, value in asdict(TILE).items()}
+    return values | {"image": "a.tif", "label": "a.png"} | change
+
+
+def test_a_row_is_its_image() -> None:
+    assert Tile.of_row(row()) == TILE
+    assert Tile.of_row(row(label="")).label is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image": ""},
+        {"image": "a\0.tif"},
+        {"label": "a\0.png"},
+        {"width": 0},
+        {"height": -5},
+        {"width": math.inf},
+        {"width": "wide"},
+        {"height": 10**18},
+        {"bands": 0},
+        {"bands": math.nan},
+        {"gsd_m": 0.0},
+        {"gsd_m": -1.0},
+        {"gsd_m": math.inf},
+        {"gsd_m": "far"},
+        {"split": "training"},
+        {"dtype": "(9,)u1"},
+        {"dtype": "object"},
+        {"dtype": ""},
+    ],
+)
+def test_impossible_values_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, TypeError, ArithmeticError)):
+        Tile.of_row(row(**change))
+
+
+def test_every_type_of_raster_is_known() -> None:
+    for name in ("uint8", "int16", "float32", "complex_int16", "complex64"):
+        check_dtype_name(name)
+    with pytest.raises(ValueError, match="no raster has the dtype 'U8'"):
+        check_dtype_name("U8")
