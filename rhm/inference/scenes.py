@@ -103,7 +103,7 @@ def predict_raster(
             just finished.
 
     Raises:
-        RasterError: the scene cannot be read.
+        RasterError: the scene cannot be read, or changed while it was read.
         ModelFileError: the scene does not have the bands that the model takes.
         ConfigError: an option is not allowed.
         OutputError: a result cannot be written, or another run is predicting this scene.
@@ -134,7 +134,7 @@ def predict_scene(
         if on_progress is not None:
             on_progress(round(pixels * share))
 
-    if config.resume and is_finished(plan):
+    if plan.resuming and is_finished(plan):
         discard(plan.outputs.unfinished)
         advance(plan.grid.height * plan.grid.width)
         count = count_footprints(plan.outputs.buildings)
@@ -148,10 +148,10 @@ def predict_scene(
             dtype=config.dtype,
             width=plan.grid.width,
             strips=[plan.grid.strip(index) for index in plan.grid.strips],
-            resume=config.resume,
+            resume=plan.resuming,
         ) as parts,
     ):
-        if config.resume and _has_probabilities(plan):
+        if plan.resuming and _has_probabilities(plan):
             advance(plan.grid.height * plan.grid.width)
             found = _finish(plan, lambda _: _earlier_rows(plan))
             return _prediction(plan, found, (*plan.notes, "the probabilities already existed"))
@@ -185,7 +185,7 @@ def is_finished(plan: Plan) -> bool:
     """Return whether the results of exactly this prediction exist."""
     outputs = plan.outputs
     # The mask appears under its name last.
-    there = outputs.buildings.is_file() and outputs.probability.is_file()
+    there = plan.identified and outputs.buildings.is_file() and outputs.probability.is_file()
     return there and fingerprint_of(outputs.mask) == plan.fingerprint
 
 
@@ -242,6 +242,7 @@ def _finish(plan: Plan, rows: Callable[[Path], Rows]) -> _Finished:
                 buildings,
                 modified=path.stat().st_mtime if path.is_file() else 0.0,
             )
+        plan.check_unchanged()
     return _Finished(count, expected)
 
 
