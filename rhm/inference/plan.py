@@ -14,16 +14,17 @@ from rhm.data.radiometry import Scaling, histogram_of
 from rhm.data.rasters.georeference import scale_between
 from rhm.data.rasters.raster import RasterInfo, describe
 from rhm.data.rasters.scene_identity import SceneIdentity, scene_identity
-from rhm.errors import RasterError
-from rhm.inference.inputs import stem_of
+from rhm.errors import OutputError, RasterError
+from rhm.inference.inputs import origin_of, stem_of
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.identity import code_of, identity_of
 from rhm.inference.runtime.tta import Network
 from rhm.inference.settings.polygon_config import PolygonConfig
 from rhm.inference.suitability import other_size
+from rhm.inference.tiling.storage import ORIGIN, fingerprint_of, is_raster_as_left
 from rhm.inference.tiling.stream import Grid
 from rhm.inference.tiling.strips import StripSource, Task
-from rhm.inference.vector_files import check_format
+from rhm.inference.vector_files import KEEP_IT, check_closed, check_format, check_replaceable
 from rhm.models.spec import ModelSpec
 
 
@@ -57,6 +58,39 @@ class Outputs:
         stem = self.mask.name.removesuffix("_mask.tif")
         return self.mask.with_name(f".{stem}.rhm-parts")
 
+    def check_free(self, origin: str, *, overwrite: bool) -> None:
+        """Check that the files can be written, and that this loses no work of the user.
+
+        Args:
+            origin: origin of the scene.
+            overwrite: whether to replace files that are not unchanged results of this scene.
+
+        Raises:
+            OutputError: a folder has the name of a result; a program has a file open; or a file
+                would be lost.
+        """
+        for target in (self.buildings, self.probability, self.mask):
+            if target.is_dir():
+                raise OutputError(f"cannot write {target}: it is a folder")
+        check_closed(self.buildings)
+        if overwrite:
+            return
+        check_replaceable(self.buildings, origin)
+        for target in (self.probability, self.mask):
+            _check_replaceable(target, origin)
+
+
+def _check_replaceable(raster: Path, origin: str) -> None:
+    fingerprint, found = fingerprint_of(raster), fingerprint_of(raster, ORIGIN)
+    if fingerprint is None and not (raster.is_file() and raster.stat().st_size):
+        return
+    if not fingerprint:
+        raise OutputError(f"{raster} exists and was not written by a prediction: {KEEP_IT}")
+    if found != origin:
+        raise OutputError(f"{raster} holds the results of another scene of this name: {KEEP_IT}")
+    if not is_raster_as_left(raster):
+        raise OutputError(f"{raster} was edited after its prediction: {KEEP_IT}")
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -76,6 +110,7 @@ class Plan:
         task_fingerprint: hash of everything that determines the probabilities.
         fingerprint: hash of everything that determines the results.
         identity: identity of the scene before it is read.
+        origin: hash of the location of the scene.
         identified: whether the fingerprints change with everything that determines the results;
             otherwise nothing can be resumed.
     """
@@ -92,6 +127,7 @@ class Plan:
     task_fingerprint: str
     fingerprint: str
     identity: SceneIdentity
+    origin: str
     identified: bool
 
     @property
@@ -162,6 +198,7 @@ def plan_prediction(
         _fingerprint(inputs),
         _fingerprint((*inputs, polygons, config.compress, config.suffix)),
         identity,
+        origin_of(src),
         network is not None and unknown is None,
     )
 

@@ -246,6 +246,8 @@ def _estimates(
         plan = plan_prediction(network, scene, output, config)
         cost = estimate(network, plan)
         there = is_finished(plan)
+        if not (config.resume and there):
+            plan.outputs.check_free(plan.origin, overwrite=config.overwrite)
         memory = "unknown" if cost.memory_bytes is None else f"{cost.memory_bytes / 1e9:.1f} GB"
         size = f"{plan.scene.width} x {plan.scene.height}"
         lines += [
