@@ -15,11 +15,27 @@ from rhm.inference.tiling.strips import Workers
 
 @dataclass(frozen=True)
 class SceneResult:
-    """The result of a scene: its prediction, or the error that prevented it."""
+    """The result of a scene: its prediction, or the error that prevented it.
+
+    Attributes:
+        scene: scene as it was named.
+        prediction: its files; None if it failed.
+        error: why it failed: an ``RhmError``, or any other exception, which is a defect.
+    """
 
     scene: str
     prediction: Prediction | None
-    error: RhmError | None
+    error: Exception | None
+
+    @property
+    def failure(self) -> str:
+        """Why the scene failed, in one line that names it; empty if it did not fail."""
+        if self.error is None:
+            return ""
+        told = " ".join(str(self.error).split())
+        if isinstance(self.error, RhmError):
+            return told
+        return f"{self.scene}: {type(self.error).__name__}: {told} (a defect of rhm)"
 
 
 def predict_scenes(
@@ -34,6 +50,8 @@ def predict_scenes(
     on_result: Callable[[SceneResult], None] | None = None,
 ) -> list[SceneResult]:
     """Predict scenes; if one of them fails, the error is reported and the others continue.
+
+    Any ``Exception`` is the failure of its scene; ``KeyboardInterrupt`` stops all of them.
 
     Args:
         model: see ``predict_raster``.
@@ -62,7 +80,7 @@ def predict_scenes(
             prediction = predict_scene(
                 model, scene, dst, config, workers=workers, on_progress=advance
             )
-        except RhmError as error:
+        except Exception as error:  # noqa: BLE001 (whatever it is, the others are predicted)
             return SceneResult(scene, None, error)
         return SceneResult(scene, prediction, None)
 

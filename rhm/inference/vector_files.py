@@ -20,6 +20,7 @@ import pyarrow.parquet
 import pyogrio
 import pyogrio.errors
 import pyproj
+import pyproj.exceptions
 import shapely
 from numpy.typing import NDArray
 
@@ -266,7 +267,10 @@ def make_way(path: Path) -> None:
 
 def stamp_of_footprints(path: Path) -> FoundStamp | None:
     """Return the stamp of an existing vector file; None if no prediction wrote it."""
-    return FORMATS[path.suffix.lower()].stamp_of(path) if path.is_file() else None
+    try:
+        return FORMATS[path.suffix.lower()].stamp_of(path) if path.is_file() else None
+    except OSError as error:
+        raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def check_replaceable(path: Path, origin: str) -> None:
@@ -294,23 +298,44 @@ def check_format(path: Path, crs: Any) -> Format:
     """Return the format of a vector file, after checking that it supports the CRS.
 
     Raises:
-        OutputError: no format has the suffix, or the format needs a CRS and there is none.
+        OutputError: no format has the suffix, or the format needs longitudes and latitudes and the
+            CRS has none.
     """
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
         raise OutputError(f"cannot write {path}: the suffix must be one of {', '.join(FORMATS)}")
-    if kind.in_degrees and crs is None:
+    if kind.in_degrees and not _has_degrees(crs):
         raise OutputError(
             f"cannot write {path}: {kind.driver} needs longitudes and latitudes, and the scene "
-            "has no coordinate reference system; choose another format"
+            "has no coordinate reference system on Earth; choose another format"
         )
     return kind
 
 
+def _has_degrees(crs: Any) -> bool:
+    """Return whether coordinates of a CRS, or of none, can be transformed to WGS 84."""
+    if crs is None:
+        return False
+    try:
+        pyproj.Transformer.from_crs(pyproj.CRS.from_user_input(crs), "EPSG:4326")
+    except pyproj.exceptions.ProjError:
+        return False
+    return True
+
+
 def count_footprints(path: str | os.PathLike[str]) -> int:
-    """Return the number of footprints in a file that :func:`write_footprints` wrote."""
+    """Return the number of footprints in a file that :func:`write_footprints` wrote.
+
+    Raises:
+        OutputError: the file cannot be read.
+    """
     path = Path(path)
-    return FORMATS[path.suffix.lower()].count(path)
+    try:
+        return FORMATS[path.suffix.lower()].count(path)
+    except _WRITING_FAILED as error:
+        raise OutputError(
+            f"{path} cannot be read: move it, and predict the scene again without --resume"
+        ) from error
 
 
 class _Counted:

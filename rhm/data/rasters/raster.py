@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Interleaving, MaskFlags, Resampling
-from rasterio.errors import RasterioError
+from rasterio.errors import CRSError, RasterioError
 from rasterio.io import DatasetReader
 from rasterio.transform import Affine, from_gcps
 from rasterio.windows import Window as RasterioWindow
@@ -89,8 +89,8 @@ class Raster:
             system. This is faster, but if the open file is truncated, the process crashes.
 
     Raises:
-        RasterError: the file is missing, is not a raster, lacks a band, or its bands differ in
-            dtype.
+        RasterError: the file is missing, is not a raster, lacks a band, its bands differ in dtype
+            or are complex, or its CRS cannot be understood.
     """
 
     def __init__(
@@ -350,10 +350,21 @@ def _describe(
         raise RasterError(
             f"{path} has bands of {', '.join(sorted(dtypes))}: choose bands of the same dtype"
         )
+    if min(dtypes).startswith("complex"):
+        raise RasterError(
+            f"{path} has complex pixels ({min(dtypes)}): convert them to real numbers first, such "
+            "as the amplitude"
+        )
     flags = dataset.mask_flag_enums
     rows, cols = dataset.block_shapes[0]
-    crs, transform = dataset.crs or None, dataset.transform
-    gcps, gcps_crs = dataset.gcps
+    try:
+        crs, transform = dataset.crs or None, dataset.transform
+        gcps, gcps_crs = dataset.gcps
+    except CRSError as error:
+        raise RasterError(
+            f"{path} has a coordinate reference system that cannot be understood: assign another "
+            "one, such as with gdal_edit.py -a_srs"
+        ) from error
     if gcps and transform.is_identity:
         crs, transform = gcps_crs or crs, from_gcps(gcps)
     return RasterInfo(

@@ -5,6 +5,7 @@ identified as well, by their names and by the bytecode of their ``forward``.
 """
 
 import hashlib
+import inspect
 import threading
 from collections.abc import Mapping
 from types import CodeType, FunctionType
@@ -64,10 +65,12 @@ def code_of(network: nn.Module) -> str | None:
         lines.append(f"{kind.__module__}.{kind.__qualname__}")
         forward = getattr(kind, "forward", None)
         if isinstance(forward, FunctionType):
-            surroundings = _surroundings_of(forward)
+            # A decorator refers to the method that it decorates, which is what matters.
+            method = inspect.unwrap(forward)
+            surroundings = _surroundings_of(method)
             if surroundings is None:
                 return None
-            lines += [surroundings, _text_of(forward.__code__)]
+            lines += [surroundings, _text_of(forward.__code__), _text_of(method.__code__)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

@@ -12,10 +12,11 @@ from torch import nn
 
 from rhm.inference import predict_raster
 from rhm.inference.runtime import identity
-from rhm.inference.runtime.backends import TorchBackend
+from rhm.inference.runtime.backends import OnnxBackend, TorchBackend
 from rhm.inference.runtime.identity import code_of, hash_of, identity_of
+from rhm.models.architectures import ARCHITECTURES
 from tests.data.imagery import noise, write_raster
-from tests.inference.networks import built
+from tests.inference.networks import built, needs_onnx
 
 
 class Small(nn.Module):
@@ -137,7 +138,21 @@ def test_modules_are_told_by_what_they_execute() -> None:
     assert code_of(first()) == code_of(first()) != code_of(Brighter())
     assert code_of(scaled_by(2.0)()) == code_of(scaled_by(2.0)()) != code_of(scaled_by(3.0)())
     assert code_of(nn.ReLU()) != code_of(nn.GELU())
-    assert code_of(built()) == code_of(built())
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_architecture_is_identified(architecture: str) -> None:
+    """Otherwise no prediction with it could be resumed."""
+    model = built(architecture)
+    assert code_of(model) is not None
+    assert code_of(model) == code_of(built(architecture))
+    assert code_of(TorchBackend(model, "cpu")) is not None
+
+
+@needs_onnx
+def test_an_engine_is_identified() -> None:
+    model = built()
+    assert code_of(OnnxBackend(model)) not in (None, code_of(model))
 
 
 def test_modules_that_execute_unknown_code_are_not_identified() -> None:
