@@ -59,3 +59,14 @@ def printable(text: str, keep: str = "") -> str:
         keep: unprintable characters that stay.
     """
     return "".join(c if c.isprintable() or c in keep else "\ufffd" for c in text)
+
+
+def shortened(error: BaseException, most: int = 160) -> str:
+    """Return the message of an error of another package in one line, cut where it gets long.
+
+    Args:
+        error: error; its class stands for a message that is empty.
+        most: largest number of characters.
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= most else f"{text[: most - 1]}\u2026"

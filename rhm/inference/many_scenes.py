@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from rhm.errors import RhmError
+from rhm.errors import RhmError, shortened
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.tta import Network
 from rhm.inference.scenes import Prediction, predict_scene
@@ -32,10 +32,10 @@ class SceneResult:
         """Why the scene failed, in one line that names it; empty if it did not fail."""
         if self.error is None:
             return ""
-        told = " ".join(str(self.error).split())
         if isinstance(self.error, RhmError):
-            return told
-        return f"{self.scene}: {type(self.error).__name__}: {told} (a defect of rhm)"
+            return " ".join(str(self.error).split())
+        kind = type(self.error).__name__
+        return f"{self.scene}: {kind}: {shortened(self.error)} (a defect of rhm)"
 
 
 def predict_scenes(
