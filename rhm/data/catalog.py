@@ -24,6 +24,7 @@ from rhm.data.labels import IGNORE, Label
 from rhm.data.rasters.georeference import outline, scale_between
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import partition
+from rhm.data.stored_paths import folder_of, relative
 from rhm.errors import CatalogError
 from rhm.files import atomic_path
 
@@ -182,7 +183,7 @@ class Catalog:
         for column in _TEXTS:
             # Other programs write empty texts as missing values.
             frame[column] = frame[column].fillna("").astype(str)
-        folder = path.resolve().parent
+        folder = folder_of(path, frame["image"].iloc[0])
         for column in ("image", "label"):
             frame[column] = [str(folder / stored) if stored else "" for stored in frame[column]]
         catalog = cls(frame)
@@ -201,10 +202,10 @@ class Catalog:
         Raises:
             OutputError: the file cannot be written.
         """
-        folder = Path(path).parent.resolve()
+        folder = Path(os.path.abspath(path)).parent
         frame = self.frame.copy()
         for column in ("image", "label"):
-            frame[column] = [_relative(stored, folder) for stored in frame[column]]
+            frame[column] = [relative(stored, folder) for stored in frame[column]]
         with atomic_path(path) as temporary:
             frame.to_parquet(temporary, index=False)
 
@@ -303,8 +304,9 @@ class Catalog:
         columns: dict[str, list[Any]] = {
             field.name: [getattr(tile, field.name) for tile, _ in rows] for field in fields(Tile)
         }
-        columns["image"] = [str(Path(path).resolve()) for path in columns["image"]]
-        columns["label"] = [str(Path(path).resolve()) if path else "" for path in columns["label"]]
+        # Names carry meaning, and the files that links lead to may have names without any.
+        columns["image"] = [os.path.abspath(path) for path in columns["image"]]
+        columns["label"] = [os.path.abspath(path) if path else "" for path in columns["label"]]
         for name in ("gsd_m", "nodata", "building_fraction"):
             columns[name] = [math.nan if value is None else float(value) for value in columns[name]]
         outlines = [outline for _, outline in rows]
@@ -366,12 +368,6 @@ def _tile(row: dict[str, Any]) -> Tile:
     for name in ("width", "height", "bands"):
         row[name] = int(row[name])
     return Tile(**row)
-
-
-def _relative(path: str, folder: Path) -> str:
-    if path and Path(path).is_relative_to(folder):
-        return Path(path).relative_to(folder).as_posix()
-    return path
 
 
 def _deal(

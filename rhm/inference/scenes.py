@@ -327,6 +327,7 @@ def _rasters(
         "crs": scene.crs,
         "transform": scene.transform,
         "gcps": scene.gcps,
+        "rpcs": scene.rpcs,
         "compress": plan.config.compress,
     }
     with (

@@ -18,6 +18,7 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Interleaving, MaskFlags, Resampling
 from rasterio.errors import CRSError, RasterioError
 from rasterio.io import DatasetReader
+from rasterio.rpc import RPC
 from rasterio.transform import Affine, from_gcps
 from rasterio.windows import Window as RasterioWindow
 
@@ -51,6 +52,7 @@ class RasterInfo:
         block_shape: number of rows and columns of a stored block.
         overviews: decimation factors of the stored overviews.
         gcps: ground control points, if the file has these instead of a transform.
+        rpcs: rational polynomial coefficients, or None; they refer to pixels of the file.
     """
 
     path: str
@@ -65,6 +67,7 @@ class RasterInfo:
     block_shape: tuple[int, int]
     overviews: tuple[int, ...]
     gcps: tuple[GroundControlPoint, ...] = ()
+    rpcs: RPC | None = None
 
     @cached_property
     def gsd_m(self) -> float | None:
@@ -380,4 +383,5 @@ def _describe(
         block_shape=(rows, cols),
         overviews=tuple(dataset.overviews(1)),
         gcps=tuple(gcps) if transform is not dataset.transform else (),
+        rpcs=dataset.rpcs,
     )
