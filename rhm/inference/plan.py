@@ -20,7 +20,7 @@ from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.identity import code_of, identity_of
 from rhm.inference.runtime.tta import Network
 from rhm.inference.settings.polygon_config import PolygonConfig
-from rhm.inference.suitability import other_size
+from rhm.inference.suitability import other_size, undeclared_nodata
 from rhm.inference.tiling.storage import ORIGIN, fingerprint_of, is_raster_as_left
 from rhm.inference.tiling.stream import Grid
 from rhm.inference.tiling.strips import StripSource, Task
@@ -174,6 +174,7 @@ def plan_prediction(
         # A network without a description gets values scaled by the range of the image.
         table = spec.table_of(raster) if spec else Scaling.measure(histogram_of(raster)).table()
         grid = Grid(raster.info.height, raster.info.width, config.tiling)
+        notes += filter(None, [undeclared_nodata(raster)])
     if spec is not None and spec.known_scaling(scene.dtype) is None:
         notes.append(
             f"the model stores no value range for {scene.dtype} imagery; the range of this scene "
