@@ -64,10 +64,14 @@ def printable(text: str, keep: str = "") -> str:
     return "".join(c if c.isprintable() or c in keep else "\ufffd" for c in text)
 
 
-def one_line(error: BaseException) -> str:
+def one_line(error: BaseException, most: int = _LONGEST) -> str:
     """Return the message of an error of another package in one printable line.
 
     Such messages may span lines, be empty, or quote bytes of a file of unknown origin.
+
+    Args:
+        error: error; its class stands for a message that is empty.
+        most: largest number of characters.
     """
-    text = printable(" ".join(str(error).split()))
-    return f"{text[:_LONGEST]}…" if len(text) > _LONGEST else text or type(error).__name__
+    text = printable(" ".join(str(error).split())) or type(error).__name__
+    return text if len(text) <= most else f"{text[: most - 1]}\u2026"

@@ -1,6 +1,9 @@
-"""Facts about this process from the operating system; None where it has none (on Windows)."""
+"""Facts from the operating system about this and other processes, where it has them."""
 
+import os
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 if sys.platform != "win32":
     import resource
@@ -26,3 +29,28 @@ def most_open_files() -> int | None:
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         return None if limit == resource.RLIM_INFINITY else limit
     return None
+
+
+def opened_elsewhere(path: Path) -> bool:
+    """Return whether another process of this user on this machine has a file open.
+
+    Only Linux tells; elsewhere, and for the processes of other users, the answer is False.
+    """
+    try:
+        wanted = path.stat()
+        processes = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    except OSError:
+        return False
+    own = str(os.getpid())
+    return any(_has_open(process, wanted) for process in processes if process.name != own)
+
+
+def _has_open(process: Path, wanted: os.stat_result) -> bool:
+    try:
+        for descriptor in (process / "fd").iterdir():
+            with suppress(OSError):
+                if os.path.samestat(descriptor.stat(), wanted):
+                    return True
+    except OSError:
+        pass  # it has ended, or belongs to another user
+    return False

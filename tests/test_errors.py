@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rhm.errors
-from rhm.errors import RhmError, printable
+from rhm.errors import RhmError, one_line, printable
 
 ERRORS = [each for each in vars(rhm.errors).values() if isinstance(each, type)]
 TEXTS = st.text(st.characters(codec=None))
@@ -40,3 +40,11 @@ def test_every_error_is_caught_as_one() -> None:
     for error in ERRORS:
         assert issubclass(error, RhmError)
         assert str(error("what, where, what next")) == "what, where, what next"
+
+
+def test_messages_of_other_packages_are_one_line_of_limited_length() -> None:
+    assert one_line(ValueError("a\n  b")) == "a b"
+    assert one_line(ValueError()) == "ValueError"
+    long = one_line(ValueError("x" * 3000), 50)
+    assert len(long) == 50
+    assert long.endswith("\u2026")

@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rhm.system import most_open_files, peak_memory_bytes
+from rhm.system import most_open_files, opened_elsewhere, peak_memory_bytes
 
 resource = pytest.importorskip("resource", reason="Windows does not tell")
 
@@ -45,3 +46,20 @@ def test_open_files_are_those_of_the_system() -> None:
         assert most_open_files() == min(limits[0], 200)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who has a file open")
+def test_a_file_is_open_elsewhere_while_another_process_has_it(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("")
+    with path.open():  # by this process, which does not count
+        assert not opened_elsewhere(path)
+    words = [sys.executable, "-c", f"file = open({str(path)!r}); print(flush=True); input()"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert opened_elsewhere(path)
+        process.kill()
+        process.wait()
+        assert not opened_elsewhere(path)
+    assert not opened_elsewhere(tmp_path / "absent")

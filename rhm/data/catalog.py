@@ -25,6 +25,7 @@ from rhm.data.rasters.georeference import outline
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import partition
 from rhm.data.sources import SPLITS, Source, Tile
+from rhm.data.stored_paths import folder_of, relative
 from rhm.data.vectors.geoparquet import read_geoparquet
 from rhm.errors import CatalogError, one_line
 from rhm.files import atomic_path
@@ -97,7 +98,7 @@ class Catalog:
             for column in _TEXTS:
                 # Other programs write empty texts as missing values.
                 frame[column] = frame[column].fillna("").astype(str)
-            folder = path.resolve().parent
+            folder = folder_of(path, frame["image"].iloc[0])
             for column in ("image", "label"):
                 frame[column] = [str(folder / stored) if stored else "" for stored in frame[column]]
             catalog = cls(frame)
@@ -115,10 +116,10 @@ class Catalog:
         Raises:
             OutputError: the file cannot be written.
         """
-        folder = Path(path).parent.resolve()
+        folder = Path(os.path.abspath(path)).parent
         frame = self.frame.copy()
         for column in ("image", "label"):
-            frame[column] = [_relative(stored, folder) for stored in frame[column]]
+            frame[column] = [relative(stored, folder) for stored in frame[column]]
         with atomic_path(path) as temporary:
             frame.to_parquet(temporary, index=False)
 
@@ -217,8 +218,9 @@ class Catalog:
         columns: dict[str, list[Any]] = {
             field.name: [getattr(tile, field.name) for tile, _ in rows] for field in fields(Tile)
         }
-        columns["image"] = [str(Path(path).resolve()) for path in columns["image"]]
-        columns["label"] = [str(Path(path).resolve()) if path else "" for path in columns["label"]]
+        # Names carry meaning, and the files that links lead to may have names without any.
+        columns["image"] = [os.path.abspath(path) for path in columns["image"]]
+        columns["label"] = [os.path.abspath(path) if path else "" for path in columns["label"]]
         for name in ("image", "label", "domain", "group"):
             for text in columns[name]:
                 if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
@@ -274,12 +276,6 @@ def _building_fraction(label: Path, raster: Raster) -> float:
             buildings += int(np.count_nonzero((mask == 1) & valid))
             valid_pixels += int(np.count_nonzero((mask != IGNORE) & valid))
     return buildings / max(1, valid_pixels)
-
-
-def _relative(path: str, folder: Path) -> str:
-    if path and Path(path).is_relative_to(folder):
-        return Path(path).relative_to(folder).as_posix()
-    return path
 
 
 def _deal(

@@ -1,5 +1,6 @@
 """The scenes that a user names: files, patterns, folders, catalogs and STAC items."""
 
+import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from glob import glob, has_magic
@@ -50,6 +51,19 @@ def stem_of(scene: str) -> str:
     """Return the name of a scene, without folder, suffix and the query string of a web address."""
     path = urlsplit(scene).path if "://" in scene else scene
     return PurePosixPath(path).stem if "://" in scene else Path(path).stem
+
+
+def origin_of(scene: str | os.PathLike[str]) -> str:
+    """Return a hash of the location of a scene, without the query string of a web address.
+
+    Results of scenes of the same name in different folders are told apart by it.
+    """
+    name = os.fspath(scene).removeprefix("file://")
+    if "://" in name:
+        place = name.partition("?")[0]
+    else:
+        place = name if name.startswith("/vsi") else os.path.abspath(name)
+    return hashlib.sha256(os.fsencode(place)).hexdigest()[:16]
 
 
 def _named_by(word: str, asset: str | None) -> list[str]:

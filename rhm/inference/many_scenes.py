@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from rhm.errors import RhmError
+from rhm.errors import RhmError, one_line
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.tta import Network
 from rhm.inference.scenes import Prediction, predict_scene
@@ -15,11 +15,27 @@ from rhm.inference.tiling.strips import Workers
 
 @dataclass(frozen=True)
 class SceneResult:
-    """The result of a scene: its prediction, or the error that prevented it."""
+    """The result of a scene: its prediction, or the error that prevented it.
+
+    Attributes:
+        scene: scene as it was named.
+        prediction: its files; None if it failed.
+        error: why it failed: an ``RhmError``, or any other exception, which is a defect.
+    """
 
     scene: str
     prediction: Prediction | None
-    error: RhmError | None
+    error: Exception | None
+
+    @property
+    def failure(self) -> str:
+        """Why the scene failed, in one line that names it; empty if it did not fail."""
+        if self.error is None:
+            return ""
+        if isinstance(self.error, RhmError):
+            return " ".join(str(self.error).split())
+        kind = type(self.error).__name__
+        return f"{self.scene}: {kind}: {one_line(self.error)} (a defect of rhm)"
 
 
 def predict_scenes(
@@ -34,6 +50,8 @@ def predict_scenes(
     on_result: Callable[[SceneResult], None] | None = None,
 ) -> list[SceneResult]:
     """Predict scenes; if one of them fails, the error is reported and the others continue.
+
+    Any ``Exception`` is the failure of its scene; ``KeyboardInterrupt`` stops all of them.
 
     Args:
         model: see ``predict_raster``.
@@ -62,7 +80,7 @@ def predict_scenes(
             prediction = predict_scene(
                 model, scene, dst, config, workers=workers, on_progress=advance
             )
-        except RhmError as error:
+        except Exception as error:  # noqa: BLE001 (whatever it is, the others are predicted)
             return SceneResult(scene, None, error)
         return SceneResult(scene, prediction, None)
 

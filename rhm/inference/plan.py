@@ -7,19 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 import rhm
 from rhm.data.radiometry import Scaling, histogram_of
 from rhm.data.rasters.georeference import scale_between
 from rhm.data.rasters.raster import RasterInfo, describe
-from rhm.inference.inputs import stem_of
+from rhm.data.rasters.scene_identity import SceneIdentity, scene_identity
+from rhm.errors import OutputError, RasterError
+from rhm.inference.inputs import origin_of, stem_of
 from rhm.inference.prediction_config import PredictionConfig
-from rhm.inference.runtime.identity import identity_of
+from rhm.inference.runtime.identity import code_of, identity_of
 from rhm.inference.runtime.tta import Network
 from rhm.inference.settings.polygon_config import PolygonConfig
-from rhm.inference.suitability import other_size
+from rhm.inference.suitability import other_size, undeclared_nodata
+from rhm.inference.tiling.storage import ORIGIN, fingerprint_of, is_raster_as_left
 from rhm.inference.tiling.stream import Grid
 from rhm.inference.tiling.strips import StripSource, Task
-from rhm.inference.vector_files import check_format
+from rhm.inference.vector_files import KEEP_IT, check_closed, check_format, check_replaceable
 from rhm.models.spec import ModelSpec
 
 
@@ -53,6 +58,39 @@ class Outputs:
         stem = self.mask.name.removesuffix("_mask.tif")
         return self.mask.with_name(f".{stem}.rhm-parts")
 
+    def check_free(self, origin: str, *, overwrite: bool) -> None:
+        """Check that the files can be written, and that this loses no work of the user.
+
+        Args:
+            origin: origin of the scene.
+            overwrite: whether to replace files that are not unchanged results of this scene.
+
+        Raises:
+            OutputError: a folder has the name of a result; a program has a file open; or a file
+                would be lost.
+        """
+        for target in (self.buildings, self.probability, self.mask):
+            if target.is_dir():
+                raise OutputError(f"cannot write {target}: it is a folder")
+        check_closed(self.buildings)
+        if overwrite:
+            return
+        check_replaceable(self.buildings, origin)
+        for target in (self.probability, self.mask):
+            _check_replaceable(target, origin)
+
+
+def _check_replaceable(raster: Path, origin: str) -> None:
+    fingerprint, found = fingerprint_of(raster), fingerprint_of(raster, ORIGIN)
+    if fingerprint is None and not (raster.is_file() and raster.stat().st_size):
+        return
+    if not fingerprint:
+        raise OutputError(f"{raster} exists and was not written by a prediction: {KEEP_IT}")
+    if found != origin:
+        raise OutputError(f"{raster} holds the results of another scene of this name: {KEEP_IT}")
+    if not is_raster_as_left(raster):
+        raise OutputError(f"{raster} was edited after its prediction: {KEEP_IT}")
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -71,6 +109,10 @@ class Plan:
         notes: facts about this scene that the user should know.
         task_fingerprint: hash of everything that determines the probabilities.
         fingerprint: hash of everything that determines the results.
+        identity: identity of the scene before it is read.
+        origin: hash of the location of the scene.
+        identified: whether the fingerprints change with everything that determines the results;
+            otherwise nothing can be resumed.
     """
 
     scene: RasterInfo
@@ -84,6 +126,26 @@ class Plan:
     notes: tuple[str, ...]
     task_fingerprint: str
     fingerprint: str
+    identity: SceneIdentity
+    origin: str
+    identified: bool
+
+    @property
+    def resuming(self) -> bool:
+        """Whether earlier results and finished strips of this prediction are used."""
+        return self.config.resume and self.identified
+
+    def check_unchanged(self) -> None:
+        """Check that the scene is the same as before it was read.
+
+        Raises:
+            RasterError: it has changed, so that what was read may be a mixture.
+        """
+        if scene_identity(self.scene.path) != self.identity:
+            raise RasterError(
+                f"{self.scene.path} changed while it was read: predict it again when no program "
+                "writes to it any more"
+            )
 
 
 def plan_prediction(
@@ -100,6 +162,8 @@ def plan_prediction(
         OutputError: the format of the footprints is unknown, or does not support this scene.
     """
     spec: ModelSpec | None = getattr(model, "spec", None)
+    # First, so that whatever is read from now on is either this scene or known to be another.
+    identity = scene_identity(src)
     scene = describe(src)
     outputs = Outputs.of(src, dst, config.suffix)
     check_format(outputs.buildings, scene.crs)
@@ -110,6 +174,7 @@ def plan_prediction(
         # A network without a description gets values scaled by the range of the image.
         table = spec.table_of(raster) if spec else Scaling.measure(histogram_of(raster)).table()
         grid = Grid(raster.info.height, raster.info.width, config.tiling)
+        notes += filter(None, [undeclared_nodata(raster)])
     if spec is not None and spec.known_scaling(scene.dtype) is None:
         notes.append(
             f"the model stores no value range for {scene.dtype} imagery; the range of this scene "
@@ -117,7 +182,10 @@ def plan_prediction(
         )
     polygons = config.polygons or PolygonConfig(threshold=spec.threshold if spec else 0.5)
     task = Task(source, table, config.tiling, config.dtype)
-    inputs = (source, config.tiling, config.dtype)
+    network, unknown = _network_identity(model), identity.unknown
+    if config.resume and (network is None or unknown is not None):
+        notes.append(_not_resumed(unknown))
+    inputs = (identity, network, spec, source, config.tiling, config.dtype)
     return Plan(
         scene,
         outputs,
@@ -128,8 +196,11 @@ def plan_prediction(
         spec.expected_iou if spec else None,
         spec.threshold if spec else polygons.threshold,
         tuple(notes),
-        _fingerprint(model, src, inputs),
-        _fingerprint(model, src, (*inputs, polygons, config.compress, config.suffix)),
+        _fingerprint(inputs),
+        _fingerprint((*inputs, polygons, config.compress, config.suffix)),
+        identity,
+        origin_of(src),
+        network is not None and unknown is None,
     )
 
 
@@ -161,14 +232,20 @@ def _scale(info: RasterInfo, spec: ModelSpec | None, *, resample: bool) -> tuple
     return 1.0, notes
 
 
-def _fingerprint(model: Network, src: str | os.PathLike[str], settings: Sequence[Any]) -> str:
-    """Return a hash of the version of rhm, the scene, the model and the settings."""
-    digest = hashlib.sha256(repr((rhm.__version__, *settings)).encode())
-    path = Path(src)
-    state = path.stat() if os.path.isfile(path) else None
-    digest.update(
-        repr((str(path.absolute()), state and (state.st_size, state.st_mtime_ns))).encode()
-    )
-    digest.update(repr(getattr(model, "spec", None)).encode())
-    digest.update(identity_of(model).encode())
-    return digest.hexdigest()
+def _network_identity(model: Network) -> tuple[str, str] | None:
+    """Return what identifies the weights and the code of a network; None if nothing does."""
+    weights = identity_of(model)
+    code = code_of(model) if isinstance(model, nn.Module) else None
+    return None if weights is None or code is None else (weights, code)
+
+
+def _not_resumed(unknown: str | None) -> str:
+    """Return the note on a prediction that cannot be compared with earlier ones."""
+    if unknown is None:
+        return "a network that is a Python function cannot be identified: nothing was resumed"
+    return f"changes of {unknown} cannot be noticed: nothing was resumed"
+
+
+def _fingerprint(settings: Sequence[Any]) -> str:
+    """Return a hash of the version of rhm and everything else that determines a prediction."""
+    return hashlib.sha256(repr((rhm.__version__, *settings)).encode()).hexdigest()

@@ -94,6 +94,11 @@ class PredictionConfig(Tiling):
         "Continue an interrupted run, keep finished results, and reuse existing probabilities for "
         "footprints with other options.",
     )
+    overwrite: bool = option(
+        False,
+        "Replace results even if they were edited, belong to another scene of the same name, or "
+        "were not written by a prediction.",
+    )
     polygons: PolygonConfig | None = None
 
     @property

@@ -24,19 +24,26 @@ from rhm.inference.polygons import Ground, footprints, in_bands
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.tta import Network
 from rhm.inference.settings.keywords import taking
+from rhm.inference.stamps import Stamp
 from rhm.inference.suitability import domain_note
 from rhm.inference.tiling.journal import StripJournal, discard
 from rhm.inference.tiling.regrid import Rows, on_scene_grid
 from rhm.inference.tiling.storage import (
     FINGERPRINT,
     MASK_NODATA,
+    ORIGIN,
     PROBABILITIES,
     STORAGES,
     THRESHOLD,
     fingerprint_of,
 )
 from rhm.inference.tiling.strips import LEAST_CACHE, ThisProcess, Workers
-from rhm.inference.vector_files import count_footprints, write_footprints
+from rhm.inference.vector_files import (
+    count_footprints,
+    make_way,
+    stamp_of_footprints,
+    write_footprints,
+)
 from rhm.models.expected_iou import ExpectedIoU
 
 _LOG = logging.getLogger(__name__)
@@ -86,8 +93,9 @@ def predict_raster(
 ) -> Prediction:
     """Predict a scene ``x.tif`` into ``x_probability.tif``, ``x_mask.tif``, ``x_buildings.gpkg``.
 
-    Every file appears under its name only when it is complete. An earlier prediction is replaced,
-    but a raster that no prediction wrote is not. The finished parts of an interrupted prediction
+    Every file appears under its name only when it is complete. An earlier prediction of the scene
+    is replaced, but a file that was edited since, or that another scene or no prediction gave, is
+    replaced only with ``overwrite``. The finished parts of an interrupted prediction
     are kept in a hidden folder beside the results, where ``resume`` finds them. The results of a
     resumed prediction are identical to the last bit.
 
@@ -103,10 +111,11 @@ def predict_raster(
             just finished.
 
     Raises:
-        RasterError: the scene cannot be read.
+        RasterError: the scene cannot be read, or changed while it was read.
         ModelFileError: the scene does not have the bands that the model takes.
         ConfigError: an option is not allowed.
-        OutputError: a result cannot be written, or another run is predicting this scene.
+        OutputError: a result cannot be written or must not be replaced, a program has it open, or
+            another run is predicting this scene.
     """
     return predict_scene(model, src, dst, call, workers=call.workers, on_progress=call.on_progress)
 
@@ -134,12 +143,12 @@ def predict_scene(
         if on_progress is not None:
             on_progress(round(pixels * share))
 
-    if config.resume and is_finished(plan):
+    if plan.resuming and is_finished(plan):
         discard(plan.outputs.unfinished)
         advance(plan.grid.height * plan.grid.width)
         count = count_footprints(plan.outputs.buildings)
         return _prediction(plan, _Finished(count), ("the results already existed",))
-    _check_free(plan)
+    plan.outputs.check_free(plan.origin, overwrite=config.overwrite)
     with (
         limited_cache(LEAST_CACHE),
         StripJournal(
@@ -148,10 +157,10 @@ def predict_scene(
             dtype=config.dtype,
             width=plan.grid.width,
             strips=[plan.grid.strip(index) for index in plan.grid.strips],
-            resume=config.resume,
+            resume=plan.resuming,
         ) as parts,
     ):
-        if config.resume and _has_probabilities(plan):
+        if plan.resuming and _has_probabilities(plan):
             advance(plan.grid.height * plan.grid.width)
             found = _finish(plan, lambda _: _earlier_rows(plan))
             return _prediction(plan, found, (*plan.notes, "the probabilities already existed"))
@@ -185,8 +194,11 @@ def is_finished(plan: Plan) -> bool:
     """Return whether the results of exactly this prediction exist."""
     outputs = plan.outputs
     # The mask appears under its name last.
-    there = outputs.buildings.is_file() and outputs.probability.is_file()
-    return there and fingerprint_of(outputs.mask) == plan.fingerprint
+    if not plan.identified or fingerprint_of(outputs.mask) != plan.fingerprint:
+        return False
+    stamp = stamp_of_footprints(outputs.buildings)
+    is_ours = stamp is not None and stamp.fingerprint == plan.fingerprint
+    return is_ours and fingerprint_of(outputs.probability) == plan.fingerprint
 
 
 @dataclass(frozen=True)
@@ -241,7 +253,10 @@ def _finish(plan: Plan, rows: Callable[[Path], Rows]) -> _Finished:
                 scene.crs,
                 buildings,
                 modified=path.stat().st_mtime if path.is_file() else 0.0,
+                stamp=Stamp(plan.fingerprint, plan.origin),
             )
+        plan.check_unchanged()
+        make_way(outputs.buildings)
     return _Finished(count, expected)
 
 
@@ -312,6 +327,7 @@ def _rasters(
         "crs": scene.crs,
         "transform": scene.transform,
         "gcps": scene.gcps,
+        "rpcs": scene.rpcs,
         "compress": plan.config.compress,
     }
     with (
@@ -333,25 +349,7 @@ def _rasters(
         ) as masks,
     ):
         for raster in (probabilities, masks):
-            raster.update_tags(**{FINGERPRINT: plan.fingerprint})
+            raster.update_tags(**{FINGERPRINT: plan.fingerprint, ORIGIN: plan.origin})
         probabilities.update_tags(**{PROBABILITIES: plan.task_fingerprint})
         masks.update_tags(**{THRESHOLD: plan.polygons.threshold})
         yield probabilities, masks
-
-
-def _check_free(plan: Plan) -> None:
-    """Check before the prediction that the results can be written.
-
-    Raises:
-        OutputError: a folder, or a raster that no prediction wrote, has the name of a result.
-    """
-    outputs = plan.outputs
-    for target in (outputs.buildings, outputs.probability, outputs.mask):
-        if target.is_dir():
-            raise OutputError(f"cannot write {target}: it is a folder")
-    for target in (outputs.probability, outputs.mask):
-        if fingerprint_of(target) == "":
-            raise OutputError(
-                f"{target} exists and was not written by a prediction: choose another folder, or "
-                "move the file"
-            )

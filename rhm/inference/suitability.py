@@ -3,8 +3,10 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rhm.data.rasters.georeference import scale_between
 from rhm.data.rasters.raster import Raster
@@ -23,6 +25,9 @@ expected IoU was validated are closer to each other."""
 
 SAME_SIZE = 1.2
 """Largest ratio of ground sampling distances that count as the same."""
+
+_MARKED_SHARE = 0.001
+_FAR_OUT = 2.0
 
 _TILE = 256
 _ALONG = 5  # tiles along an axis; 25 tiles take a second or two on a CPU
@@ -127,6 +132,54 @@ def domain_note(home: float | None, here: ExpectedIoU) -> str | None:
         f"here{seldom}, and {home:.2f} on its validation chips; check the result, and use "
         "`rhm data inspect --model` to find out what helps"
     )
+
+
+def undeclared_nodata(raster: Raster) -> str | None:
+    """Return a note if a raster seems to mark nodata by a value that it does not declare.
+
+    Only floating-point rasters without any declared nodata are examined, on windows spread over the
+    raster. A value is reported if at least one in a thousand pixels has it in all bands, and if it
+    is farther from all other values than twice the range of these. It is reported and not applied,
+    because only the user can know that it is not a measurement.
+
+    Raises:
+        RasterError: the raster cannot be read.
+    """
+    if raster.dtype.kind != "f" or raster.info.masked:
+        return None
+    pixels = np.concatenate([_valid_pixels(raster, window) for window in _windows(raster)])
+    for extreme in (np.min, np.max):
+        if not len(pixels):
+            break
+        value = extreme(pixels)
+        marked = (pixels == value).all(axis=1)
+        others = pixels[~(pixels == value).any(axis=1)].astype(np.float64)
+        if not len(others) or marked.mean() < _MARKED_SHARE:
+            continue
+        low, high = others.min(), others.max()
+        if max(low - value, value - high) > _FAR_OUT * (high - low):
+            # All digits, because GDAL compares values exactly.
+            return (
+                f"{marked.mean():.1%} of the sampled pixels are {value:.17g} in all bands, far "
+                "from all other values, but no nodata is declared, so they are imagery here: "
+                f"declare it with gdal_edit.py -a_nodata {value:.17g}, and predict again"
+            )
+    return None
+
+
+def _windows(raster: Raster) -> list[Window]:
+    """Return windows that are spread over a raster, including its corners."""
+    height, width = raster.info.height, raster.info.width
+    return [
+        Window(row, col, min(_TILE, height), min(_TILE, width))
+        for row in sorted({*_spread(height), max(0, height - _TILE)})
+        for col in sorted({*_spread(width), max(0, width - _TILE)})
+    ]
+
+
+def _valid_pixels(raster: Raster, window: Window) -> NDArray[Any]:
+    values, valid = raster.read(window)
+    return values[valid]
 
 
 def _advice(

@@ -9,9 +9,7 @@ import os
 import sqlite3
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,15 +20,29 @@ import pyarrow.parquet
 import pyogrio
 import pyogrio.errors
 import pyproj
+import pyproj.exceptions
 import shapely
 from numpy.typing import NDArray
 
 from rhm.data.vectors.geoparquet import read_geoparquet
 from rhm.errors import OutputError
 from rhm.files import atomic_path
+from rhm.inference import stamps
+from rhm.inference.geopackage import (
+    check_geopackage_closed,
+    date_geopackage,
+    is_geopackage_as_left,
+    remove_companions,
+    seal_geopackage,
+    stamp_of_geopackage,
+)
+from rhm.inference.stamps import FoundStamp, Stamp
 
 LAYER = "buildings"
 """Name of the layer, in formats that have layers."""
+
+KEEP_IT = "choose another folder, move the file, or replace it with --overwrite"
+"""End of messages about files that a prediction does not replace unless it is told to."""
 
 _SCHEMA = pa.schema([("score", pa.float64()), ("area_m2", pa.float64()), ("geometry", pa.binary())])
 _WRITING_FAILED = (
@@ -53,8 +65,10 @@ class Footprints(NamedTuple):
 
 
 def _write_by_gdal(
-    reader: pa.RecordBatchReader, crs: pyproj.CRS | None, path: Path, kind: "Format"
+    reader: pa.RecordBatchReader, crs: pyproj.CRS | None, path: Path, kind: "Format", stamp: str
 ) -> None:
+    described = {} if kind.describes_file or not stamp else {"DESCRIPTION": stamp}
+    about_file = {"RHM": stamp} if kind.describes_file and stamp else None
     with warnings.catch_warnings():
         # A scene without CRS gives footprints without CRS; the plan of the prediction notes it.
         warnings.filterwarnings("ignore", message="'crs' was not provided", category=UserWarning)
@@ -66,7 +80,8 @@ def _write_by_gdal(
             geometry_name="geometry",
             geometry_type="Polygon",
             crs=None if crs is None else crs.to_wkt(),
-            layer_options=dict(kind.layer_options),
+            layer_options=dict(kind.layer_options) | described,
+            dataset_metadata=about_file,
         )
 
 
@@ -84,12 +99,20 @@ class Format:
         layer_options: layer options of the driver.
         in_degrees: whether coordinates are longitudes and latitudes in WGS 84 by definition.
         by_gdal: whether GDAL writes the format, and therefore needs the driver.
-        write: function that writes all footprints of a reader, in a CRS or None, to a path; by
-            default GDAL writes them.
+        describes_file: whether GDAL writes the stamp into the metadata of the file, instead of the
+            description of the layer.
+        write: function that writes all footprints of a reader, in a CRS or None, to a path, with
+            the text of a stamp that may be empty; by default GDAL writes them.
         date: function that sets the time of the last change inside a file, in seconds since 1970;
             None for formats that do not store it.
         count: function that returns the number of footprints in a file.
         read: function that reads a file.
+        seal: function that writes the hash of the content of a file into its stamp.
+        stamp_of: function that returns the stamp of a file, or None.
+        is_as_left: function that returns whether a file with a stamp has not been edited since.
+        check_closed: function that raises ``OutputError`` if a program has a file open in a way
+            that would ruin its replacement.
+        remove_companions: function that removes what programs left beside a file that is closed.
     """
 
     driver: str
@@ -97,23 +120,22 @@ class Format:
     layer_options: Mapping[str, Any] = field(default_factory=dict)
     in_degrees: bool = False
     by_gdal: bool = True
-    write: Callable[[pa.RecordBatchReader, pyproj.CRS | None, Path, "Format"], None] = (
+    describes_file: bool = False
+    write: Callable[[pa.RecordBatchReader, pyproj.CRS | None, Path, "Format", str], None] = (
         _write_by_gdal
     )
     date: Callable[[Path, float], None] | None = None
     count: Callable[[Path], int] = _count_by_gdal
     read: Callable[[Path], gpd.GeoDataFrame] = gpd.read_file
-
-
-def _date_geopackage(path: Path, modified: float) -> None:
-    # GDAL could set the date itself, but only for all files of the process.
-    date = datetime.fromtimestamp(modified, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
-    with closing(sqlite3.connect(path)) as database, database:
-        database.execute("UPDATE gpkg_contents SET last_change = ?", (date,))
+    seal: Callable[[Path], None] = stamps.seal
+    stamp_of: Callable[[Path], FoundStamp | None] = stamps.stamp_of
+    is_as_left: Callable[[Path], bool] = stamps.is_as_left
+    check_closed: Callable[[Path], None] | None = None
+    remove_companions: Callable[[Path], None] | None = None
 
 
 def _write_parquet(
-    reader: pa.RecordBatchReader, crs: pyproj.CRS | None, path: Path, _: Format
+    reader: pa.RecordBatchReader, crs: pyproj.CRS | None, path: Path, _: Format, stamp: str
 ) -> None:
     """Write GeoParquet 1.1 (https://geoparquet.org/releases/v1.1.0)."""
     column = {
@@ -122,7 +144,7 @@ def _write_parquet(
         "crs": None if crs is None else crs.to_json_dict(),
     }
     geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
-    schema = _SCHEMA.with_metadata({"geo": json.dumps(geo)})
+    schema = _SCHEMA.with_metadata({"geo": json.dumps(geo)} | ({"RHM": stamp} if stamp else {}))
     with pyarrow.parquet.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in reader:
             writer.write_batch(batch)
@@ -133,7 +155,17 @@ def _count_parquet(path: Path) -> int:
 
 
 FORMATS = {
-    ".gpkg": Format("GPKG", b"SQLite format 3", date=_date_geopackage),
+    ".gpkg": Format(
+        "GPKG",
+        b"SQLite format 3",
+        date=date_geopackage,
+        describes_file=True,
+        seal=seal_geopackage,
+        stamp_of=stamp_of_geopackage,
+        is_as_left=is_geopackage_as_left,
+        check_closed=check_geopackage_closed,
+        remove_companions=remove_companions,
+    ),
     ".fgb": Format("FlatGeobuf", b"fgb"),
     ".geojson": Format(
         "GeoJSON",
@@ -164,6 +196,7 @@ def write_footprints(
     path: str | os.PathLike[str],
     *,
     modified: float = 0.0,
+    stamp: Stamp | None = None,
 ) -> int:
     """Write footprints to a vector file, holding one batch in memory at a time.
 
@@ -176,16 +209,19 @@ def write_footprints(
         path: path of the file.
         modified: time of the last change to store in formats that have one, in seconds since 1970,
             so that equal footprints give equal files.
+        stamp: origin to store in the file; see :func:`check_replaceable`.
 
     Returns:
         Number of footprints.
 
     Raises:
         OutputError: the suffix is not one of ``FORMATS``, the format is in degrees but the
-            footprints have no CRS, or the file cannot be written.
+            footprints have no CRS, a program has the existing file open, or the file cannot be
+            written.
     """
     path = Path(path)
     kind = check_format(path, crs)
+    check_closed(path)
     pyproj_crs = None if crs is None else pyproj.CRS.from_user_input(crs)
     if kind.in_degrees and pyproj_crs is not None:
         batches, pyproj_crs = _in_degrees(batches, pyproj_crs), pyproj.CRS("EPSG:4326")
@@ -193,38 +229,114 @@ def write_footprints(
     reader = pa.RecordBatchReader.from_batches(_SCHEMA, map(_record_batch, counted))
     with atomic_path(path) as temporary:
         try:
-            kind.write(reader, pyproj_crs, temporary, kind)
+            kind.write(reader, pyproj_crs, temporary, kind, stamp.text if stamp else "")
             if kind.date is not None:
                 kind.date(temporary, modified)
+            if stamp is not None:
+                kind.seal(temporary)
         except _WRITING_FAILED as error:
             if counted.error is not None:
                 raise counted.error from None
             reason = " ".join(str(error).split())
             raise OutputError(f"cannot write {path}: {reason}") from error
+        make_way(path)
     return counted.number
+
+
+def check_closed(path: Path) -> None:
+    """Check that no program has a vector file open in a way that would ruin its replacement.
+
+    Raises:
+        OutputError: a program has.
+    """
+    check = FORMATS[path.suffix.lower()].check_closed
+    if check is not None:
+        check(path)
+
+
+def make_way(path: Path) -> None:
+    """Prepare the place of a vector file that is about to be renamed to its final name.
+
+    Raises:
+        OutputError: a program has the existing file open.
+    """
+    check_closed(path)
+    remove = FORMATS[path.suffix.lower()].remove_companions
+    if remove is not None:
+        remove(path)
+
+
+def stamp_of_footprints(path: Path) -> FoundStamp | None:
+    """Return the stamp of an existing vector file; None if no prediction wrote it."""
+    try:
+        return FORMATS[path.suffix.lower()].stamp_of(path) if path.is_file() else None
+    except OSError as error:
+        raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def check_replaceable(path: Path, origin: str) -> None:
+    """Check that an existing vector file holds nothing but earlier results of the same scene.
+
+    Args:
+        path: path of the file, which need not exist.
+        origin: origin of the scene; see :class:`~rhm.inference.stamps.Stamp`.
+
+    Raises:
+        OutputError: no prediction wrote the file, it is of another scene, or it was edited since.
+    """
+    if not path.is_file() or path.stat().st_size == 0:
+        return
+    stamp = stamp_of_footprints(path)
+    if stamp is None:
+        raise OutputError(f"{path} exists and was not written by a prediction: {KEEP_IT}")
+    if stamp.origin != origin:
+        raise OutputError(f"{path} holds the results of another scene of this name: {KEEP_IT}")
+    if not FORMATS[path.suffix.lower()].is_as_left(path):
+        raise OutputError(f"{path} was edited after its prediction: {KEEP_IT}")
 
 
 def check_format(path: Path, crs: Any) -> Format:
     """Return the format of a vector file, after checking that it supports the CRS.
 
     Raises:
-        OutputError: no format has the suffix, or the format needs a CRS and there is none.
+        OutputError: no format has the suffix, or the format needs longitudes and latitudes and the
+            CRS has none.
     """
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
         raise OutputError(f"cannot write {path}: the suffix must be one of {', '.join(FORMATS)}")
-    if kind.in_degrees and crs is None:
+    if kind.in_degrees and not _has_degrees(crs):
         raise OutputError(
             f"cannot write {path}: {kind.driver} needs longitudes and latitudes, and the scene "
-            "has no coordinate reference system; choose another format"
+            "has no coordinate reference system on Earth; choose another format"
         )
     return kind
 
 
+def _has_degrees(crs: Any) -> bool:
+    """Return whether coordinates of a CRS, or of none, can be transformed to WGS 84."""
+    if crs is None:
+        return False
+    try:
+        pyproj.Transformer.from_crs(pyproj.CRS.from_user_input(crs), "EPSG:4326")
+    except pyproj.exceptions.ProjError:
+        return False
+    return True
+
+
 def count_footprints(path: str | os.PathLike[str]) -> int:
-    """Return the number of footprints in a file that :func:`write_footprints` wrote."""
+    """Return the number of footprints in a file that :func:`write_footprints` wrote.
+
+    Raises:
+        OutputError: the file cannot be read.
+    """
     path = Path(path)
-    return FORMATS[path.suffix.lower()].count(path)
+    try:
+        return FORMATS[path.suffix.lower()].count(path)
+    except _WRITING_FAILED as error:
+        raise OutputError(
+            f"{path} cannot be read: move it, and predict the scene again without --resume"
+        ) from error
 
 
 class _Counted:

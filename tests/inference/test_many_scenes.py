@@ -1,15 +1,20 @@
 """Many scenes; laws: results come in the order asked for, and one failure is one failure."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio
 import torch
 from torch import Tensor, nn
 
+from rhm.errors import RhmError
 from rhm.inference.many_scenes import SceneResult, predict_scenes
 from rhm.inference.prediction_config import PredictionConfig
-from tests.data.imagery import noise, write_raster
+from tests.data.imagery import HALF_METRE, noise, write_raster
+from tests.inference.scenes import spec
 
 CONFIG = PredictionConfig(tile=64, overlap=16)
 
@@ -57,6 +62,70 @@ def test_a_scene_that_fails_leaves_the_others(
         assert seen == results
     assert sum(pixels) == 4 * 70 * 40
     assert len(list((tmp_path / "out").iterdir())) == 4 * 3
+
+
+class Failing(Half):
+    """A network with a defect that shows for bright scenes."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.amax() > 0.9:
+            raise ZeroDivisionError("a defect\nof two lines")
+        return super().forward(images)
+
+
+@pytest.mark.parametrize("side_by_side", [1, 3])
+def test_a_defect_is_the_failure_of_its_scene(tmp_path: Path, side_by_side: int) -> None:
+    scenes = []
+    for name, value in (("a", 20), ("b", 250), ("c", 30)):
+        pixels = np.full((70, 40, 3), value, np.uint8)
+        scenes.append(str(write_raster(tmp_path / f"{name}.tif", pixels)))
+    model = Failing()
+    model.spec = spec()  # type: ignore[assignment]
+    results = predict_scenes(model, scenes, tmp_path, CONFIG, side_by_side=side_by_side)
+    assert [result.prediction is None for result in results] == [False, True, False]
+    assert isinstance(results[1].error, ZeroDivisionError)
+    told = f"{scenes[1]}: ZeroDivisionError: a defect of two lines (a defect of rhm)"
+    assert results[1].failure == told
+    assert results[0].failure == ""
+
+
+ENGINEERING = (
+    'ENGCRS["site",EDATUM["site datum"],CS[Cartesian,2],AXIS["(E)",east],AXIS["(N)",north],'
+    'LENGTHUNIT["metre",1]]'
+)
+
+
+def test_every_odd_scene_is_one_line_and_one_failure(tmp_path: Path) -> None:
+    complex_pixels = np.ones((70, 40, 1), np.complex64)
+    scenes = [
+        write_raster(tmp_path / "a.tif", noise(70, 40)),
+        write_raster(tmp_path / "complex.tif", complex_pixels),
+        write_raster(tmp_path / "complex_int.tif", complex_pixels.real.astype(np.int16)),
+        write_raster(tmp_path / "site.tif", noise(70, 40), crs=ENGINEERING),
+        write_raster(tmp_path / "z.tif", noise(70, 40)),
+    ]
+    with rasterio.open(
+        scenes[2],
+        "w",
+        driver="GTiff",
+        width=40,
+        height=70,
+        count=1,
+        dtype="complex_int16",
+        transform=HALF_METRE,
+    ):
+        pass
+    names = [str(scene) for scene in scenes]
+    config = replace(CONFIG, suffix=".geojson")
+    results = predict_scenes(Half(), names, tmp_path / "out", config)
+    assert [result.failure != "" for result in results] == [False, True, True, True, False]
+    assert "complex pixels (complex64)" in results[1].failure
+    assert "complex pixels (complex_int16)" in results[2].failure
+    assert "no coordinate reference system on Earth; choose another format" in results[3].failure
+    assert all(isinstance(each.error, RhmError) for each in results if each.error is not None)
+    (site,) = predict_scenes(Half(), [names[3]], tmp_path / "out", CONFIG)
+    assert site.prediction is not None
+    assert any("not on Earth" in note for note in site.prediction.notes)
 
 
 @pytest.mark.parametrize("side_by_side", [1, 2])

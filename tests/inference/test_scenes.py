@@ -8,6 +8,7 @@ import pytest
 import rasterio
 import torch
 from numpy.typing import NDArray
+from rasterio.rpc import RPC
 from rasterio.transform import from_origin
 from torch import nn
 
@@ -153,3 +154,31 @@ def test_a_module_is_evaluated_and_keeps_its_statistics(
     # Going back to training would race with other threads that predict with it.
     assert not model.training
     assert torch.equal(model.state_dict()["0.running_mean"], before)
+
+
+def test_rational_polynomials_are_kept(houses: NDArray[np.uint8], tmp_path: Path) -> None:
+    """The only georeferencing of most satellite scenes as they are delivered."""
+    ones = [1.0, *[0.0] * 19]
+    sloped = [0.0, 1.0, *[0.0] * 18]
+    rpcs = RPC(
+        *(10.0, 500.0, 45.0, 0.1, sloped, ones, 100.0, 100.0),
+        *(15.0, 0.1, sloped, ones, 150.0, 150.0),
+    )
+    scene = write_scene(tmp_path / "x.tif", houses, crs=None, transform=None, rpcs=rpcs)
+    result = predict_raster(Bright(), scene, tmp_path / "out")
+    with rasterio.open(scene) as source:
+        assert source.rpcs is not None
+        for path in (result.probability, result.mask):
+            with rasterio.open(path) as raster:
+                assert raster.rpcs == source.rpcs
+
+
+def test_results_are_named_after_a_link_and_not_after_its_target(
+    houses: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    store = write_scene(tmp_path / "3f9a.tif", houses)
+    link = tmp_path / "tile7.tif"
+    link.symlink_to(store)
+    result = predict_raster(Bright(), link, tmp_path / "out")
+    assert result.mask.name == "tile7_mask.tif"
+    assert result.count == 2

@@ -1,13 +1,18 @@
 """With ``resume`` a scene is predicted again exactly if something about it has changed."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import rasterio.shutil
+import torch
 from numpy.typing import NDArray
 
 from rhm.data.radiometry import Scaling
+from rhm.errors import RasterError
 from rhm.inference import predict_raster
 from rhm.inference.polygons import PolygonConfig
 from tests.inference.scenes import Bright, spec, write_scene
@@ -62,3 +67,62 @@ def test_resume_leaves_complete_scenes_alone(houses: NDArray[np.uint8], tmp_path
     predict_raster(Bright(), scene, tmp_path / "out", resume=True)
     assert first.buildings.is_file()
     assert first.mask.stat().st_mtime_ns > before
+
+
+def brighter_than(level: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    def network(images: torch.Tensor) -> torch.Tensor:
+        return 20.0 * (images.mean(1, keepdim=True) - level)
+
+    return network
+
+
+def test_functions_of_one_name_are_not_taken_for_each_other(
+    houses: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    scene = write_scene(tmp_path / "x.tif", houses)
+    counts = []
+    for level in (0.5, 2.0):
+        network = brighter_than(level)
+        result = predict_raster(network, scene, tmp_path / "out", resume=True)
+        (note,) = result.notes
+        assert "cannot be identified: nothing was resumed" in note
+        counts.append(result.count)
+    assert counts == [2, 0]
+    assert predict_raster(brighter_than(0.5), scene, tmp_path / "out").notes == ()
+
+
+def test_resume_does_a_virtual_raster_again_when_its_source_changed(
+    houses: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    source = write_scene(tmp_path / "source.tif", houses)
+    scene = tmp_path / "x.vrt"
+    rasterio.shutil.copy(source, scene, driver="VRT")
+    counts = []
+    for rows in (0, 200):
+        houses[:rows] = 20
+        write_scene(source, houses)
+        os.utime(source, ns=(1, 10**9 * rows))
+        counts.append(predict_raster(Bright(), scene, tmp_path / "out", resume=True).count)
+    assert counts == [2, 0]
+
+
+def test_a_scene_that_is_rewritten_while_it_is_read_replaces_no_results(
+    houses: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    """Otherwise half the results would describe an image that never was."""
+    scene, out = write_scene(tmp_path / "x.tif", houses), tmp_path / "out"
+    predict_raster(Bright(), scene, out, tile=64, overlap=16)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def rewrite(pixels: int) -> None:
+        if pixels:
+            write_scene(scene, 255 - houses)
+
+    with pytest.raises(RasterError, match=r"x\.tif changed while it was read"):
+        predict_raster(Bright(), scene, out, tile=64, overlap=16, on_progress=rewrite)
+    assert before == {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    again = predict_raster(Bright(), scene, out, tile=64, overlap=16, resume=True)
+    assert again.notes == ()
+    fresh = predict_raster(Bright(), scene, tmp_path / "fresh", tile=64, overlap=16)
+    assert again.buildings.read_bytes() == fresh.buildings.read_bytes()
+    assert again.probability.read_bytes() == fresh.probability.read_bytes()

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from rhm.data.radiometry import Scaling
 from rhm.data.rasters.raster import Raster
 from rhm.inference.scenes import predict_raster
-from rhm.inference.suitability import expectation, suitability
+from rhm.inference.suitability import expectation, suitability, undeclared_nodata
 from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
-from tests.data.imagery import write_raster
+from tests.data.imagery import noise, write_raster
 
 SPEC = ModelSpec(
     "unet",
@@ -127,3 +127,40 @@ def test_samples_of_small_and_long_scenes_stay_inside_and_skip_nodata(
         found = expectation(model(), raster)
     assert 0 < found.pixels.sum() <= shape[0] * (shape[1] - shape[1] // 2)
     assert found.building_share == 1.0
+
+
+@pytest.mark.parametrize("mark", [-9999.0, -32768.0, 1e20, -3.4028234663852886e38])
+def test_a_value_far_from_all_others_is_suspected_to_be_nodata(tmp_path: Path, mark: float) -> None:
+    pixels = noise(300, 300).astype(np.float32) / 255
+    pixels[:40, :60] = mark
+    path = write_raster(tmp_path / "x.tif", pixels)
+    with Raster(path) as raster:
+        note = undeclared_nodata(raster)
+    assert note is not None
+    said = float(note.partition("-a_nodata ")[2].partition(",")[0])
+    assert said == float(np.float32(mark))
+    assert "\n" not in note
+    write_raster(path, pixels, nodata=mark)
+    with Raster(path) as raster:
+        assert undeclared_nodata(raster) is None
+
+
+@pytest.mark.parametrize(
+    "change", ["none", "zero", "one band", "one pixel", "constant", "integers"]
+)
+def test_plausible_values_are_not_suspected(tmp_path: Path, change: str) -> None:
+    pixels = noise(300, 300).astype(np.float32) / 255
+    if change == "zero":
+        pixels[:40, :60] = 0.0
+    elif change == "one band":
+        pixels[:40, :60, 0] = -9999.0
+    elif change == "one pixel":
+        pixels[0, 0] = -9999.0
+    elif change == "constant":
+        pixels[:] = 0.5
+    elif change == "integers":
+        pixels = np.full((300, 300, 3), 7, np.int16)
+        pixels[:40, :60] = -9999
+        pixels[0, 0] = 9
+    with Raster(write_raster(tmp_path / "x.tif", pixels)) as raster:
+        assert undeclared_nodata(raster) is None

@@ -10,7 +10,7 @@ import typer
 
 from rhm.cli.flags import Chosen, choosing
 from rhm.cli.options import Json
-from rhm.cli.output import emit, progress, say
+from rhm.cli.output import complain, emit, progress, say
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.runtimes import RuntimeConfig
 from rhm.inference.settings.polygon_config import PolygonConfig
@@ -154,11 +154,10 @@ def _predicted(
 def _pixels(scenes: list[str]) -> int:
     """Return the pixels of the scenes that can be opened; the others are reported later."""
     from rhm.data.rasters.raster import describe
-    from rhm.errors import RasterError
 
     total = 0
     for scene in scenes:
-        with suppress(RasterError):
+        with suppress(Exception):  # whatever it is, the prediction of this scene tells it
             info = describe(scene)
             total += info.height * info.width
     return total
@@ -205,25 +204,38 @@ def _report(
     """Print the results of the scenes, and then raise an error if some of them failed.
 
     Raises:
-        RhmError: a scene failed.
+        RhmError: scenes failed, all of them because of their input.
+        Exception: the first defect that made a scene fail.
     """
     done = [result for result in results if result.prediction is not None]
     failed = [result for result in results if result.error is not None]
     values = [_values(result.scene, result.prediction) for result in done if result.prediction]
     lines = [f"{value['count']} buildings in {value['buildings']}" for value in values]
     if values:
-        errors = [{"scene": result.scene, "error": str(result.error)} for result in failed]
+        errors = [{"scene": result.scene, "error": result.failure} for result in failed]
         found = {"runtime": runtime, "scenes": values, "warning": warning, "failed": errors}
         emit(found, lines, as_json=as_json)
-    if not failed or failed[0].error is None:
-        return
-    if len(results) > 1:
-        from rhm.errors import printable
+    if failed:
+        _raise(failed, len(results))
 
+
+def _raise(failed: "list[SceneResult]", count: int) -> None:
+    """Print why scenes failed if there are several, and raise an error.
+
+    Raises:
+        RhmError: all of them failed because of their input.
+        Exception: the first defect.
+    """
+    from rhm.errors import RhmError, printable
+
+    errors = [result.error for result in failed if result.error is not None]
+    if count > 1:
         for result in failed:
-            say(f"failed: {printable(str(result.error))}")
-        raise type(failed[0].error)(f"{len(failed)} of {len(results)} scenes failed")
-    raise failed[0].error
+            complain(f"failed: {printable(result.failure)}")
+    for error in errors:
+        if not isinstance(error, RhmError):
+            raise error
+    raise errors[0] if count == 1 else type(errors[0])(f"{len(failed)} of {count} scenes failed")
 
 
 def _values(scene: str, prediction: "Prediction") -> dict[str, Any]:
@@ -246,6 +258,8 @@ def _estimates(
         plan = plan_prediction(network, scene, output, config)
         cost = estimate(network, plan)
         there = is_finished(plan)
+        if not (config.resume and there):
+            plan.outputs.check_free(plan.origin, overwrite=config.overwrite)
         memory = "unknown" if cost.memory_bytes is None else f"{cost.memory_bytes / 1e9:.1f} GB"
         size = f"{plan.scene.width} x {plan.scene.height}"
         lines += [

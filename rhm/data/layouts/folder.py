@@ -119,9 +119,15 @@ def _of_folders(root: Path) -> list[Source]:
         images = _files(folder, IMAGE_SUFFIXES)
         label_of = _Labels(city, {image.stem for image in images})
         sources += [
-            Source(image, label_of(image), city.resolve().name, image.stem) for image in images
+            Source(image, label_of(image), Path(os.path.abspath(city)).name, image.stem)
+            for image in images
         ]
     return sources
+
+
+def _name_of(folder: Path) -> str:
+    """Return the name of a folder as it was given, whatever a link of that name leads to."""
+    return Path(os.path.abspath(folder)).name
 
 
 class _Labels:
@@ -210,7 +216,7 @@ def _of_row(root: Path, table: Path, row: dict[str, str]) -> Source:
     return Source(
         image=image,
         label=label,
-        domain=row.get("domain") or root.resolve().name,
+        domain=row.get("domain") or _name_of(root),
         group=row.get("group") or image.stem,
         split=split,
         gsd_m=_positive(row.get("gsd_m", "")),

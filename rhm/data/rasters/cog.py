@@ -11,6 +11,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError, RasterioIOError
+from rasterio.rpc import RPC
 from rasterio.transform import Affine
 
 from rhm.data.rasters.gdal_options import quiet_about_georeference
@@ -35,6 +36,7 @@ def writing_cog(
     crs: CRS | None,
     transform: Affine,
     gcps: Sequence[GroundControlPoint] = (),
+    rpcs: RPC | None = None,
     compress: str = "deflate",
     scale: float = 1.0,
     description: str = "",
@@ -53,6 +55,7 @@ def writing_cog(
         crs: coordinate reference system, or None.
         transform: affine transform from (column, row) of pixels to coordinates.
         gcps: ground control points; if there are any, they are written instead of the transform.
+        rpcs: rational polynomial coefficients, or None.
         compress: one of ``COMPRESSIONS``.
         scale: factor by which stored values must be multiplied, written as the band's GDAL scale.
         description: name of the band.
@@ -85,6 +88,8 @@ def writing_cog(
             with dataset:
                 dataset.set_band_description(1, description)
                 dataset.scales = (scale,)
+                if rpcs is not None:
+                    dataset.rpcs = rpcs
                 yield dataset
             _check_complete(plain)
             rasterio.shutil.copy(

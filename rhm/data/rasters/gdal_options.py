@@ -11,6 +11,7 @@ from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
+from rhm.data.rasters.windows import Window
 from rhm.errors import RasterError
 
 _OPENING = threading.Lock()
@@ -103,6 +104,28 @@ def reading(dataset: DatasetReader) -> AbstractContextManager[object]:
     """Return the context in which to read from a dataset that ``open_dataset`` opened."""
     # Entering an environment takes as long as a small read, and GeoTIFFs do not need one.
     return nullcontext() if dataset.driver == "GTiff" else rasterio.Env(**_OPENING_AND_READING)
+
+
+def stores_nothing(dataset: DatasetReader, window: Window) -> bool:
+    """Return whether a GeoTIFF stores no block under a window, so that it need not be read.
+
+    Blocks that a sparse file lists but does not store are nodata if the dataset has a nodata
+    value; otherwise, they are zero.
+
+    Args:
+        dataset: open dataset.
+        window: window on the grid of the file, inside it.
+    """
+    if dataset.driver != "GTiff":
+        return False
+    height, width = dataset.block_shapes[0]
+    rows = range(window.row // height, -(-(window.row + window.height) // height))
+    cols = range(window.col // width, -(-(window.col + window.width) // width))
+    return all(
+        dataset.get_tag_item(f"BLOCK_OFFSET_{col}_{row}", "TIFF", bidx=1) is None
+        for row in rows
+        for col in cols
+    )
 
 
 @contextmanager

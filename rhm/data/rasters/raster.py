@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Interleaving, MaskFlags, Resampling
-from rasterio.errors import RasterioError
+from rasterio.errors import CRSError, RasterioError
 from rasterio.io import DatasetReader
+from rasterio.rpc import RPC
 from rasterio.transform import Affine, from_gcps
 from rasterio.windows import Window as RasterioWindow
 
 from rhm.colour.levels import DTYPES
 from rhm.data.rasters.band_order import any_differs, bands_last
-from rhm.data.rasters.gdal_options import mappable, open_dataset, reading
+from rhm.data.rasters.gdal_options import mappable, open_dataset, reading, stores_nothing
 from rhm.data.rasters.georeference import ground_sampling_distance
 from rhm.data.rasters.pixels import Pixels
-from rhm.data.rasters.sparse import stores_nothing
 from rhm.data.rasters.windows import Window
 from rhm.errors import RasterError
 
@@ -52,6 +52,7 @@ class RasterInfo:
         block_shape: number of rows and columns of a stored block.
         overviews: decimation factors of the stored overviews.
         gcps: ground control points, if the file has these instead of a transform.
+        rpcs: rational polynomial coefficients, or None; they refer to pixels of the file.
     """
 
     path: str
@@ -66,6 +67,7 @@ class RasterInfo:
     block_shape: tuple[int, int]
     overviews: tuple[int, ...]
     gcps: tuple[GroundControlPoint, ...] = ()
+    rpcs: RPC | None = None
 
     @cached_property
     def gsd_m(self) -> float | None:
@@ -90,8 +92,8 @@ class Raster:
             system. This is faster, but if the open file is truncated, the process crashes.
 
     Raises:
-        RasterError: the file is missing, is not a raster, lacks a band, or its bands differ in
-            dtype.
+        RasterError: the file is missing, is not a raster, lacks a band, its bands differ in dtype
+            or are complex, or its CRS cannot be understood.
     """
 
     def __init__(
@@ -361,10 +363,21 @@ def _describe(
         raise RasterError(
             f"{path} has bands of {', '.join(sorted(dtypes))}: choose bands of the same dtype"
         )
+    if min(dtypes).startswith("complex"):
+        raise RasterError(
+            f"{path} has complex pixels ({min(dtypes)}): convert them to real numbers first, such "
+            "as the amplitude"
+        )
     flags = dataset.mask_flag_enums
     rows, cols = dataset.block_shapes[0]
-    crs, transform = dataset.crs or None, dataset.transform
-    gcps, gcps_crs = dataset.gcps
+    try:
+        crs, transform = dataset.crs or None, dataset.transform
+        gcps, gcps_crs = dataset.gcps
+    except CRSError as error:
+        raise RasterError(
+            f"{path} has a coordinate reference system that cannot be understood: assign another "
+            "one, such as with gdal_edit.py -a_srs"
+        ) from error
     if gcps and transform.is_identity:
         crs, transform = gcps_crs or crs, from_gcps(gcps)
     return RasterInfo(
@@ -380,4 +393,5 @@ def _describe(
         block_shape=(rows, cols),
         overviews=tuple(dataset.overviews(1)),
         gcps=tuple(gcps) if transform is not dataset.transform else (),
+        rpcs=dataset.rpcs,
     )

@@ -1,8 +1,14 @@
-"""Identity of a network: a hash of its weights, computed again only when they change."""
+"""Identity of a network: a hash of its weights, computed again only when they change, and its code.
+
+The weights of a network say what it computes only together with its modules, so these are
+identified as well, by their names and by the bytecode of their ``forward``.
+"""
 
 import hashlib
+import inspect
 import threading
 from collections.abc import Mapping
+from types import CodeType, FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -21,18 +27,21 @@ _KNOWN: WeakKeyDictionary[nn.Module, tuple[str, str]] = WeakKeyDictionary()
 _LOCK = threading.Lock()
 
 
-def identity_of(network: Network) -> str:
-    """Return a text that identifies a network: for a module, the hash of its weights.
+def identity_of(network: Network) -> str | None:
+    """Return a text that identifies the weights of a network; None for a function.
+
+    What a function computes may depend on anything, so two functions are never known to be the
+    same.
 
     The hash is computed when a module is first seen, and again when its weights have changed. A
     checksum of the weights, which is eight times as fast as the hash, detects changes. The version
     counters of PyTorch would miss changes through ``.data`` or a NumPy view.
 
     Args:
-        network: module, or a function, which its name identifies.
+        network: module or function.
     """
     if not isinstance(network, nn.Module):
-        return repr(getattr(network, "__qualname__", type(network)))
+        return None
     state = network.state_dict()
     with _LOCK:
         traces = _traces_of(state)
@@ -40,6 +49,52 @@ def identity_of(network: Network) -> str:
         if known is None or known[0] != traces:
             known = _KNOWN[network] = traces, hash_of(state)
     return known[1]
+
+
+def code_of(network: nn.Module) -> str | None:
+    """Return a text that identifies the modules of a network and the code that they execute.
+
+    The result is None if a module executes what cannot be identified: a hook, a ``forward`` of its
+    own, or one that refers to objects of the function that defines it.
+    """
+    for module in network.modules():
+        if "forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks:
+            return None
+    lines = [repr(network)]
+    for kind in sorted({type(module) for module in network.modules()}, key=repr):
+        lines.append(f"{kind.__module__}.{kind.__qualname__}")
+        forward = getattr(kind, "forward", None)
+        if isinstance(forward, FunctionType):
+            # A decorator refers to the method that it decorates, which is what matters.
+            method = inspect.unwrap(forward)
+            surroundings = _surroundings_of(method)
+            if surroundings is None:
+                return None
+            lines += [surroundings, _text_of(forward.__code__), _text_of(method.__code__)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _surroundings_of(function: FunctionType) -> str | None:
+    """Return the values that a function refers to by its closure; None if one is not plain."""
+    values: dict[str, Any] = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        if name == "__class__":
+            continue  # the class of a method that calls super()
+        if not isinstance(cell.cell_contents, (bool, int, float, str, type(None))):
+            return None
+        values[name] = cell.cell_contents
+    return repr(values)
+
+
+def _text_of(value: Any) -> str:
+    """Return a text that identifies code, or a constant of it, in every process."""
+    if isinstance(value, CodeType):
+        return f"{value.co_code.hex()} {value.co_names} {_text_of(value.co_consts)}"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_text_of, value))})"
+    if isinstance(value, frozenset):
+        return f"{{{', '.join(sorted(map(_text_of, value)))}}}"
+    return repr(value)
 
 
 def hash_of(state: Mapping[str, Tensor]) -> str:

@@ -1,10 +1,12 @@
 """Prediction of strips on a Dask cluster."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, Self
 
-from rhm.errors import ConfigError, OutputError
+from rhm.errors import ConfigError, OutputError, RhmError, one_line
 from rhm.inference.tiling.strips import Strip, Task
 from rhm.inference.tiling.workers import ModelSource, jobs, predict_job
 
@@ -22,11 +24,13 @@ class DaskCluster:
         address: address of the scheduler, such as ``tcp://head:8786``, or ``local`` for processes
             on this machine.
         count: number of local processes.
-        resources: resources of a worker that each job needs, such as ``{"GPU": 1}``.
+        resources: resources of a worker that each job needs, such as ``{"GPU": 1}``; every local
+            process offers them.
         timeout_s: time to wait for the scheduler, in seconds.
 
     Raises:
-        ConfigError: Dask is not installed, or the scheduler does not answer.
+        ConfigError: Dask is not installed, the scheduler does not answer, or workers are connected
+            but none offers the resources.
     """
 
     def __init__(
@@ -50,13 +54,21 @@ class DaskCluster:
         try:
             if address == "local":
                 self._cluster = self._dask.LocalCluster(
-                    n_workers=count, threads_per_worker=1, dashboard_address=None
+                    n_workers=count,
+                    threads_per_worker=1,
+                    dashboard_address=None,
+                    resources=resources,
                 )
                 address = self._cluster.scheduler_address
             self._client = self._dask.Client(address, timeout=timeout_s)
+            self._check_resources()
         except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise ConfigError(f"no Dask scheduler answers at {address}: {reason}") from error
+            raise ConfigError(
+                f"no Dask scheduler answers at {address}: {one_line(error)}"
+            ) from error
+        except ConfigError:
+            self.__exit__()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -70,13 +82,36 @@ class DaskCluster:
         """Yield the strips of the missing ranges as they are finished.
 
         Raises:
-            RasterError: the scene cannot be read.
-            OutputError: the workers of a job were lost repeatedly.
+            RhmError: a worker cannot predict, such as a ``RasterError`` for a damaged scene.
+            ConfigError: a worker cannot import rhm, or has another version of it.
+            OutputError: the workers of a job were lost repeatedly, or the scheduler was lost.
         """
+        try:
+            yield from self._predicted(task, missing)
+        except RhmError:
+            raise
+        except self._dask.KilledWorker as error:
+            raise OutputError(
+                "Dask repeatedly lost the workers of a job (out of memory?): continue with --resume"
+            ) from error
+        except (CancelledError, OSError) as error:
+            raise OutputError(
+                f"the connection to the Dask scheduler was lost ({one_line(error)}): continue "
+                "with --resume"
+            ) from error
+        except (ImportError, AttributeError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "deserializ" not in str(error):
+                raise
+            raise ConfigError(
+                "a Dask worker cannot run the jobs of this version of rhm: install the same Python "
+                f"packages there ({one_line(error)})"
+            ) from error
+
+    def _predicted(self, task: Task, missing: Sequence[range]) -> Iterator[Strip]:
         slots = max(1, sum(self._client.nthreads().values()))
         futures = [
             self._client.submit(
-                predict_job,
+                _predict_or_tell,
                 self._model,
                 task,
                 job,
@@ -88,11 +123,51 @@ class DaskCluster:
         ]
         try:
             for future in self._dask.as_completed(futures):
-                yield from future.result()
+                found = future.result()
+                if isinstance(found, RhmError):
+                    raise found
+                yield from found
                 future.release()
-        except self._dask.KilledWorker as error:
-            raise OutputError(
-                "Dask repeatedly lost the workers of a job (out of memory?): continue with --resume"
-            ) from error
         finally:
-            self._client.cancel(futures)
+            with suppress(CancelledError, OSError):
+                self._client.cancel(futures)
+
+    def _check_resources(self) -> None:
+        """Check that a connected worker offers the resources; others may still connect.
+
+        Raises:
+            ConfigError: workers are connected, but jobs would wait for ever.
+        """
+        if self._resources is None:
+            return
+        try:
+            known = self._client.scheduler_info(n_workers=-1)
+        except TypeError:  # before distributed 2025, it always returned all workers
+            known = self._client.scheduler_info()
+        offers = [worker["resources"] for worker in known["workers"].values()]
+        if not offers or any(_suffices(offer, self._resources) for offer in offers):
+            return
+        kinds = dict.fromkeys(_told(offer) or "nothing" for offer in offers)
+        raise ConfigError(
+            f"no Dask worker offers {_told(self._resources)}: the {len(offers)} connected workers "
+            f"offer {' or '.join(kinds)}; start workers with --resources, or ask for less"
+        )
+
+
+def _predict_or_tell(model: ModelSource, task: Task, strips: range) -> list[Strip] | RhmError:
+    """Predict strips like ``predict_job``, but return the errors of users instead of raising them.
+
+    Dask would try again, log each traceback, and replace exceptions whose cause it cannot pickle.
+    """
+    try:
+        return predict_job(model, task, strips)
+    except RhmError as error:
+        return type(error)(str(error))
+
+
+def _suffices(offer: Mapping[str, float], wanted: Mapping[str, float]) -> bool:
+    return all(offer.get(name, 0.0) >= amount for name, amount in wanted.items())
+
+
+def _told(resources: Mapping[str, float]) -> str:
+    return ",".join(f"{name}={amount:g}" for name, amount in sorted(resources.items()))

@@ -76,6 +76,8 @@ FINGERPRINT = "RHM_FINGERPRINT"
 PROBABILITIES = "RHM_PROBABILITIES"
 """Tag of a raster with the fingerprint of its probabilities, without options of the footprints."""
 
+ORIGIN = "RHM_ORIGIN"
+"""Tag of a raster with the origin of its scene."""
 
 THRESHOLD = "RHM_THRESHOLD"
 """Tag of a mask with the minimum probability of its building pixels."""
@@ -92,3 +94,15 @@ def fingerprint_of(raster: str | os.PathLike[str], tag: str = FINGERPRINT) -> st
             return str(dataset.tags().get(tag, ""))
     except RasterError:
         return None
+
+
+def is_raster_as_left(raster: str | os.PathLike[str]) -> bool:
+    """Return whether a raster of a prediction has not been edited since.
+
+    GDAL marks cloud-optimised GeoTIFFs that it changes, and they lose their layout.
+    """
+    try:
+        with open_dataset(raster) as dataset:
+            return bool(dataset.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") == "COG")
+    except RasterError:
+        return False

@@ -19,7 +19,7 @@ from rhm.data.rasters.band_order import bands_first
 from rhm.data.rasters.mirrored_edges import mirrored
 from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.windows import Window, blend_weights, starts
-from rhm.errors import ModelFileError
+from rhm.errors import ConfigError, ModelFileError
 from rhm.inference.runtime.tta import Network, averaged_over_views
 from rhm.inference.settings.tile_config import Tiling as Tiling
 from rhm.inference.tiling.prefetch import ahead
@@ -115,6 +115,7 @@ def predict_blocks(
         right.
 
     Raises:
+        ConfigError: the memory of the device is too small for a batch.
         ModelFileError: the network does not return one finite logit per pixel.
     """
     strips = grid.strips if strips is None else strips
@@ -173,7 +174,33 @@ def _predicted(
 
 
 def probabilities(network: Network, images: Tensor) -> NDArray[np.float32]:
-    """Return the probabilities (N, H, W) of images (N, bands, H, W)."""
+    """Return the probabilities (N, H, W) of images (N, bands, H, W).
+
+    Raises:
+        ConfigError: the memory of the device is too small for the images.
+        ModelFileError: the network does not return one finite logit per pixel.
+    """
+    try:
+        return _probabilities(network, images)
+    except (RuntimeError, MemoryError) as error:
+        if not _is_lack_of_memory(error):
+            raise
+        count, _, height, width = images.shape
+        raise ConfigError(
+            f"out of memory for a batch of {count} tiles of {height} x {width} pixels: use a "
+            "smaller --batch-size or --tile"
+        ) from error
+
+
+def _is_lack_of_memory(error: BaseException) -> bool:
+    """Return whether PyTorch or ONNX Runtime raised an error because memory was exhausted."""
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    # Neither has a class of its own for the memory of the CPU.
+    return any(sign in str(error) for sign in ("DefaultCPUAllocator", "Failed to allocate memory"))
+
+
+def _probabilities(network: Network, images: Tensor) -> NDArray[np.float32]:
     if isinstance(network, nn.Module):
         parameter = next(network.parameters(), None)
         device = parameter.device if parameter is not None else images.device

@@ -50,6 +50,34 @@ def test_a_scene_that_fails_does_not_take_the_others_down(
     }
 
 
+def test_a_defect_is_raised_after_the_other_scenes(
+    rhm: Rhm,
+    trained: Path,
+    scenes: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The command line shows its traceback, asks for a report, and ends with code 1."""
+    from rhm.inference import many_scenes
+    from rhm.inference.scenes import predict_scene
+
+    def failing(model: object, scene: str, *words: object, **named: object) -> object:
+        if Path(scene).stem == "north":
+            raise ZeroDivisionError("nobody thought of this")
+        return predict_scene(model, scene, *words, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(many_scenes, "predict_scene", failing)
+    out = tmp_path / "out"
+    with pytest.raises(ZeroDivisionError, match="nobody thought of this"):
+        rhm("-q", "predict", trained, scenes, "-o", out)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert "middle.tif cannot be read" in said[0]
+    assert "north.tif: ZeroDivisionError: nobody thought of this" in said[1]
+    assert {path.name.partition("_")[0] for path in out.iterdir()} == {"south"}
+
+
 def test_damaged_blocks_may_be_skipped(
     rhm: Rhm, trained: Path, scenes: Path, tmp_path: Path
 ) -> None:

@@ -12,10 +12,11 @@ from torch import nn
 
 from rhm.inference import predict_raster
 from rhm.inference.runtime import identity
-from rhm.inference.runtime.backends import TorchBackend
-from rhm.inference.runtime.identity import hash_of, identity_of
+from rhm.inference.runtime.backends import OnnxBackend, TorchBackend
+from rhm.inference.runtime.identity import code_of, hash_of, identity_of
+from rhm.models.architectures import ARCHITECTURES
 from tests.data.imagery import noise, write_raster
-from tests.inference.networks import built
+from tests.inference.networks import built, needs_onnx
 
 
 class Small(nn.Module):
@@ -111,14 +112,56 @@ def test_a_model_that_another_runtime_executes_is_another_network() -> None:
     assert len({plain, identity_of(single), identity_of(half)}) == 3
 
 
-def test_functions_are_told_by_their_names() -> None:
-    def first(images: torch.Tensor) -> torch.Tensor:
-        return images
+def test_functions_are_never_known_to_be_the_same() -> None:
+    assert identity_of(lambda images: images) is None
 
-    def second(images: torch.Tensor) -> torch.Tensor:
-        return images
 
-    assert identity_of(first) == identity_of(first) != identity_of(second)
+def scaled_by(factor: Any) -> type[nn.Module]:
+    class Scaled(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images[:, :1] * float(factor)
+
+    return Scaled
+
+
+def test_modules_are_told_by_what_they_execute() -> None:
+    class Brighter(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images[:, :1] + 1.0
+
+    first = Brighter
+
+    class Brighter(nn.Module):  # type: ignore[no-redef]
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images[:, :1] + 2.0
+
+    assert code_of(first()) == code_of(first()) != code_of(Brighter())
+    assert code_of(scaled_by(2.0)()) == code_of(scaled_by(2.0)()) != code_of(scaled_by(3.0)())
+    assert code_of(nn.ReLU()) != code_of(nn.GELU())
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_architecture_is_identified(architecture: str) -> None:
+    """Otherwise no prediction with it could be resumed."""
+    model = built(architecture)
+    assert code_of(model) is not None
+    assert code_of(model) == code_of(built(architecture))
+    assert code_of(TorchBackend(model, "cpu")) is not None
+
+
+@needs_onnx
+def test_an_engine_is_identified() -> None:
+    model = built()
+    assert code_of(OnnxBackend(model)) not in (None, code_of(model))
+
+
+def test_modules_that_execute_unknown_code_are_not_identified() -> None:
+    assert code_of(scaled_by(torch.ones(1))()) is None
+    hooked, own = Small(), Small()
+    hooked.register_forward_hook(lambda module, images, logits: logits * 2.0)
+    own.forward = lambda images: images  # type: ignore[method-assign]
+    assert code_of(nn.Sequential(hooked)) is None
+    assert code_of(own) is None
 
 
 def test_many_scenes_take_one_hash(tmp_path: Path, hashed: list[int]) -> None:

@@ -3,11 +3,13 @@
 import os
 import signal
 import threading
+from collections.abc import Callable
+from concurrent.futures import CancelledError
 from pathlib import Path
 
 import pytest
 
-from rhm.errors import ConfigError
+from rhm.errors import ConfigError, OutputError, RasterError
 from rhm.inference import predict_raster
 from rhm.inference.tiling.dask_cluster import DaskCluster
 from rhm.inference.tiling.workers import ModelSource
@@ -36,3 +38,62 @@ def test_a_scheduler_that_does_not_answer_is_said(model: Path) -> None:
     for address in ("nonsense://x", "tcp://127.0.0.1:1"):
         with pytest.raises(ConfigError, match="no Dask scheduler answers"):
             DaskCluster(source, address, timeout_s=1)
+
+
+def test_local_workers_offer_the_resources_that_jobs_need(
+    model: Path, scene: Path, alone: dict[str, bytes], tmp_path: Path
+) -> None:
+    """Otherwise the jobs would wait for ever."""
+    pytest.importorskip("distributed", reason="needs the extra dask")
+    source = ModelSource.of(model, None, "cpu")
+    with DaskCluster(source, "local", count=1, resources={"GPU": 1.0}) as workers:
+        predict_raster(load_model(model), scene, tmp_path, workers=workers, **OPTIONS)
+    assert files(tmp_path) == alone
+
+
+def test_errors_on_a_cluster_are_one_short_line(
+    model: Path,
+    scene: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    distributed = pytest.importorskip("distributed", reason="needs the extra dask")
+    source = ModelSource.of(model, None, "cpu")
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address=None, resources={"MEMORY": 4}
+    ) as cluster:
+        address = cluster.scheduler_address
+        with pytest.raises(ConfigError) as refused:
+            DaskCluster(source, address, resources={"GPU": 1.0})
+        assert "no Dask worker offers GPU=1: the 1 connected workers offer MEMORY=4" in str(
+            refused.value
+        )
+        with DaskCluster(source, address, resources={"MEMORY": 2.0}) as workers:
+            network = load_model(model)
+            damaged = tmp_path / "damaged.tif"
+            damaged.write_bytes(scene.read_bytes()[:-20_000])
+            with pytest.raises(RasterError, match=r"damaged\.tif cannot be read") as caught:
+                predict_raster(network, damaged, tmp_path / "out", workers=workers, **OPTIONS)
+            assert "\n" not in str(caught.value)
+            assert "RasterError" not in capfd.readouterr().err  # in a log of a worker
+
+            for error, kind, told in (
+                (OSError("Timed out " * 300), OutputError, "scheduler was lost (Timed out"),
+                (CancelledError(), OutputError, "scheduler was lost (CancelledError)"),
+                (ModuleNotFoundError("No module named 'rhm'"), ConfigError, "same Python packages"),
+                (RuntimeError("Error during deserialization" * 99), ConfigError, "same Python"),
+            ):
+                with monkeypatch.context() as patched:
+                    patched.setattr(workers._client, "submit", raising(error))
+                    with pytest.raises(kind) as told_so:
+                        predict_raster(network, scene, tmp_path / "out", workers=workers, **OPTIONS)
+                assert told in str(told_so.value)
+                assert len(str(told_so.value)) < 300
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def submit(*_: object, **__: object) -> None:
+        raise error
+
+    return submit

@@ -14,7 +14,15 @@ from rhm.colour.lookup import PixelMap
 from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.windows import Window
 from rhm.errors import ConfigError, ModelFileError, RasterError
-from rhm.inference.tiling.stream import Grid, PredictedBlock, Reader, Tiling, predict_blocks
+from rhm.inference.runtime.tta import Network
+from rhm.inference.tiling.stream import (
+    Grid,
+    PredictedBlock,
+    Reader,
+    Tiling,
+    predict_blocks,
+    probabilities,
+)
 
 TABLE = PixelMap.normalize((0.0,) * 3, (255.0,) * 3, np.uint8)
 
@@ -208,3 +216,33 @@ def test_tiles_are_no_larger_than_an_image_asks_for(size: tuple[int, int], side:
 def test_images_as_large_as_a_tile_are_cut_as_asked(size: tuple[int, int]) -> None:
     tiling = Tiling(tile=512, overlap=64)
     assert tiling.for_image(*size) == tiling
+
+
+def too_large(images: torch.Tensor) -> torch.Tensor:
+    return images[:, :1] + torch.empty(1 << 50)
+
+
+def too_large_for_the_gpu(images: torch.Tensor) -> torch.Tensor:
+    raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\n" * 9)
+
+
+def too_large_for_the_engine(images: torch.Tensor) -> torch.Tensor:
+    raise RuntimeError("bfc_arena.cc: Failed to allocate memory for requested buffer of size 9")
+
+
+@pytest.mark.parametrize("network", [too_large, too_large_for_the_gpu, too_large_for_the_engine])
+def test_exhausted_memory_is_one_line_of_advice(network: Network) -> None:
+    with pytest.raises(ConfigError) as error:
+        probabilities(network, torch.zeros(4, 3, 64, 96))
+    assert str(error.value) == (
+        "out of memory for a batch of 4 tiles of 64 x 96 pixels: use a smaller --batch-size or "
+        "--tile"
+    )
+
+
+def test_other_errors_of_a_network_stay_what_they_are() -> None:
+    def broken(images: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("sizes differ")
+
+    with pytest.raises(RuntimeError, match="sizes differ"):
+        probabilities(broken, torch.zeros(1, 3, 64, 64))
