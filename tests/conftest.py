@@ -23,6 +23,9 @@ settings.register_profile("everyday", deadline=None, max_examples=30)
 settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile("everyday")
 
+# Forks and limits on the size of files are not for Windows.
+collect_ignore_glob = ["faults/*"] if os.name == "nt" else []
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

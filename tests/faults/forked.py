@@ -3,16 +3,18 @@
 A child inherits what this process has imported, and therefore begins at once.
 """
 
+import json
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
 import traceback
-import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from functools import cache
 from pathlib import Path
 
 import rhm.cli.main as main_module
@@ -62,27 +64,64 @@ def rhm(
     largest_file: int | None = None,
     kill_after_s: float | None = None,
     timeout_s: float = 120.0,
-    cwd: Path | None = None,
 ) -> Ended:
-    """Run a command in a forked child.
+    """Run a command in a child that is forked from a process of its own.
+
+    That process has imported what commands need, and has no threads; in a child of a process with
+    threads, a lock that another thread held would be held for ever.
 
     Args:
         words: the words after ``rhm``.
         largest_file: bytes beyond which no file can grow, as if the disk were full.
         kill_after_s: seconds after which the child is killed.
         timeout_s: seconds after which it has failed.
-        cwd: folder in which it runs.
     """
+    server = _server()
+    assert server.stdin is not None
+    assert server.stdout is not None
+    request = [[str(word) for word in words], largest_file, kill_after_s, timeout_s]
+    server.stdin.write(json.dumps(request) + "\n")
+    server.stdin.flush()
+    return Ended(*json.loads(server.stdout.readline()))
 
-    def command() -> None:
-        if cwd is not None:
-            os.chdir(cwd)
-        if largest_file is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-        sys.argv = ["rhm", *map(str, words)]
-        main_module.main()
 
-    return forked(command, kill_after_s=kill_after_s, timeout_s=timeout_s)
+@cache
+def _server() -> "subprocess.Popen[str]":
+    root = Path(__file__).resolve().parents[2]
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.faults.forked"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+    )
+
+
+def serve() -> None:
+    """Answer requests, one a line, until there are no more."""
+    import lightning
+    import segmentation_models_pytorch
+    import torch
+
+    import rhm.evaluation.evaluator
+    import rhm.inference.scenes
+    import rhm.training.fitting  # noqa: F401
+
+    assert torch.get_num_threads() == 1
+    assert lightning
+    assert segmentation_models_pytorch
+    for line in sys.stdin:
+        words, largest_file, kill_after_s, timeout_s = json.loads(line)
+
+        def command(words: list[str] = words, largest_file: int | None = largest_file) -> None:
+            if largest_file is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+            sys.argv = ["rhm", *words]
+            main_module.main()
+
+        ended = forked(command, kill_after_s=kill_after_s, timeout_s=timeout_s)
+        print(json.dumps(list(astuple(ended))), flush=True)
 
 
 def forked(
@@ -92,10 +131,7 @@ def forked(
     # Pipes, because a limit on the size of files holds for what is printed into a file as well.
     pipes = os.pipe(), os.pipe()
     begun = time.monotonic()
-    with warnings.catch_warnings():
-        # Threads of this process are idle, and the child makes its own.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
+    child = os.fork()
     if child == 0:
         _work(work, *(writing for _, writing in pipes))
     with ThreadPoolExecutor(2) as readers:
@@ -154,3 +190,7 @@ def _work(work: Callable[[], object], out: int, err: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+if __name__ == "__main__":
+    serve()
