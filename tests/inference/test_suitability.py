@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rhm.data.radiometry import Scaling
-from rhm.data.rasters.raster import Raster
+from rhm.data.rasters.raster import Raster, describe
 from rhm.inference.scenes import predict_raster
-from rhm.inference.suitability import expectation, suitability
+from rhm.inference.suitability import dtype_notes, expectation, imagery_notes, suitability
 from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
-from tests.data.imagery import write_raster
+from tests.data.imagery import noise, write_raster
 
 SPEC = ModelSpec(
     "unet",
@@ -127,3 +127,19 @@ def test_samples_of_small_and_long_scenes_stay_inside_and_skip_nodata(
         found = expectation(model(), raster)
     assert 0 < found.pixels.sum() <= shape[0] * (shape[1] - shape[1] // 2)
     assert found.building_share == 1.0
+
+
+def test_imagery_of_another_type_or_order_of_bands_is_told(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", noise(8, 8))
+    info = describe(path)
+    satellite = replace(SPEC, scalings={"uint16": Scaling("uint16", (0.0,), (2000.0,))})
+    assert imagery_notes(SPEC, info) == []
+    (note,) = imagery_notes(satellite, info)
+    assert note.startswith("the model was trained on uint16 imagery, and this is uint8")
+    (note,) = imagery_notes(SPEC, replace(info, dtype="uint16"))
+    assert "stores no value range for uint16" in note
+    turned = replace(info, bands=(3, 2, 1))
+    (note,) = imagery_notes(SPEC, turned)
+    assert "read in the order 3, 2, 1" in note
+    assert imagery_notes(SPEC, turned, bands_given=True) == []
+    assert dtype_notes(replace(SPEC, scalings={}), "uint8") == []

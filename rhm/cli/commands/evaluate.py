@@ -9,7 +9,7 @@ import typer
 
 from rhm.cli.flags import Chosen, choosing
 from rhm.cli.options import CatalogFile, Domains, Json, ShiftFamily, ShiftSeed, Views
-from rhm.cli.output import emit, progress, table
+from rhm.cli.output import emit, progress, say, table
 from rhm.inference.runtime.runtimes import RuntimeConfig
 from rhm.inference.settings.tile_config import Tiling
 
@@ -104,10 +104,15 @@ def scored(
     """
     from rhm.evaluation.evaluator import amount_of_work, evaluate_model, pixels_of_work
     from rhm.inference.runtime.selection import network_for
+    from rhm.inference.suitability import dtype_notes
     from rhm.models.model_file import load_model
 
     model = load_model(path)
     run = path if path.is_dir() else path.parent
+    tiles = listed.select(domains=work["domains"], labelled=True).tiles
+    for dtype in dict.fromkeys(tile.dtype for tile in tiles):
+        for note in dtype_notes(model.spec, dtype):
+            say(f"{run.name}: {note}")
     pixels = pixels_of_work(listed, model.spec, **work) * tiling.passes
     network = network_for(model, pixels=pixels, **asdict(place))
     with progress(run.name, amount_of_work(listed, model.spec, **work)) as advance:
