@@ -18,12 +18,8 @@ from typing import Any
 import geopandas
 import numpy as np
 import pandas
-import shapely
 
-from rhm.data.labels import IGNORE, Label
-from rhm.data.rasters.georeference import outline
-from rhm.data.rasters.raster import Raster
-from rhm.data.rasters.windows import partition
+from rhm.data.indexing import OpenedSource, check_shares, notes_on, open_source
 from rhm.data.sources import SPLITS, Source, Tile
 from rhm.data.stored_paths import folder_of, relative
 from rhm.data.vectors.geoparquet import read_geoparquet
@@ -34,7 +30,9 @@ __all__ = ["SPLITS", "Catalog", "Source", "Tile"]
 
 _MOST_IMAGES = 1 << 22
 
-_TEXTS = ("image", "label", "domain", "group", "split", "dtype", "crs")
+_TEXTS = ("image", "label", "domain", "group", "split", "dtype", "crs", "building_values")
+
+_LATER = ("building_values",)  # texts that catalogs of earlier versions lack
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +42,11 @@ class Catalog:
     Attributes:
         frame: one row per image, with a column for each attribute of ``Tile``. The geometry is
             the outline of the image in EPSG:4326, empty if its location is unknown.
+        notes: what looked wrong when the catalog was built; not stored.
     """
 
     frame: geopandas.GeoDataFrame
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def build(
@@ -64,21 +64,22 @@ class Catalog:
             on_progress: called after each image.
 
         Raises:
-            CatalogError: there are no sources.
-            RasterError: an image or mask cannot be read, or their sizes differ.
+            CatalogError: there are no sources, or most of a domain is building by its masks.
+            RasterError: an image or mask cannot be read, or they differ in size or place.
             VectorError: footprints cannot be read, or cannot be placed on their image.
         """
         listed = list(sources)
         if not listed:
             raise CatalogError("no images to catalogue")
 
-        rows = []
+        opened: list[OpenedSource] = []
         with _mapping(workers) as mapping:
-            for row in mapping(_open, listed):
-                rows.append(row)
+            for each in mapping(open_source, listed):
+                opened.append(each)
                 if on_progress is not None:
                     on_progress()
-        return cls._of(rows)
+        check_shares(opened)
+        return cls._of([(each.tile, each.outline) for each in opened], notes_on(opened))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Catalog":
@@ -90,9 +91,11 @@ class Catalog:
         path = Path(path)
         if not os.path.isfile(path):
             raise CatalogError(f"no catalog at {path}: make one with `rhm data index`")
-        names = [field.name for field in fields(Tile)]
+        names = [field.name for field in fields(Tile) if field.name not in _LATER]
         try:
             frame = read_geoparquet(path, names, most_rows=_MOST_IMAGES)
+            for column in _LATER:
+                frame[column] = frame[column] if column in frame.columns else ""
             if frame.empty:
                 raise CatalogError(f"{path} lists no images")
             for column in _TEXTS:
@@ -200,7 +203,7 @@ class Catalog:
             dealt |= _deal(sizes, dict(shares), dealt, rng=rng)
         is_open = frame["split"] == ""
         frame.loc[is_open, "split"] = frame.loc[is_open, "group"].map(dealt)
-        return Catalog(frame)
+        return Catalog(frame, self.notes)
 
     def split_hash(self) -> str:
         """Return a hash of the images and their splits; equal hashes mean equal experiments."""
@@ -214,7 +217,7 @@ class Catalog:
         return Catalog(geopandas.GeoDataFrame(both, geometry="geometry", crs="EPSG:4326"))
 
     @classmethod
-    def _of(cls, rows: list[tuple[Tile, Any]]) -> "Catalog":
+    def _of(cls, rows: list[tuple[Tile, Any]], notes: tuple[str, ...]) -> "Catalog":
         columns: dict[str, list[Any]] = {
             field.name: [getattr(tile, field.name) for tile, _ in rows] for field in fields(Tile)
         }
@@ -228,7 +231,7 @@ class Catalog:
         for name in ("gsd_m", "nodata", "building_fraction"):
             columns[name] = [math.nan if value is None else float(value) for value in columns[name]]
         outlines = [outline for _, outline in rows]
-        return cls(geopandas.GeoDataFrame(columns, geometry=outlines, crs="EPSG:4326"))
+        return cls(geopandas.GeoDataFrame(columns, geometry=outlines, crs="EPSG:4326"), notes)
 
 
 @contextmanager
@@ -242,40 +245,6 @@ def _mapping(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         yield pool.map
-
-
-def _open(source: Source) -> tuple[Tile, shapely.Geometry]:
-    with Raster(source.image, black_is_nodata=source.black_is_nodata) as raster:
-        info = raster.info
-        fraction = None if source.label is None else _building_fraction(source.label, raster)
-    tile = Tile(
-        image=source.image,
-        label=source.label,
-        domain=source.domain,
-        group=source.group,
-        split=source.split,
-        gsd_m=source.gsd_m if info.gsd_m is None else info.gsd_m,
-        black_is_nodata=source.black_is_nodata,
-        width=info.width,
-        height=info.height,
-        bands=len(info.bands),
-        dtype=info.dtype,
-        crs=info.crs.to_string() if info.crs else "",
-        nodata=info.nodata,
-        building_fraction=fraction,
-    )
-    return tile, outline(info.crs, info.transform, info.height, info.width)
-
-
-def _building_fraction(label: Path, raster: Raster) -> float:
-    buildings = valid_pixels = 0
-    with Label(label, raster) as truth:
-        for window in partition(raster.info.height, raster.info.width, 2048):
-            valid = raster.read(window).valid
-            mask = truth.read(window)
-            buildings += int(np.count_nonzero((mask == 1) & valid))
-            valid_pixels += int(np.count_nonzero((mask != IGNORE) & valid))
-    return buildings / max(1, valid_pixels)
 
 
 def _deal(

@@ -13,6 +13,8 @@ from rasterio.transform import Affine
 from shapely.affinity import affine_transform
 
 from rhm.data.footprints import burn, read_footprints
+from rhm.data.rasters.georeference import offset_px
+from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import Window
 from rhm.data.vectors.vector_layer import OTHER_VECTOR_SUFFIXES, VECTOR_FORMATS
@@ -22,6 +24,14 @@ VECTOR_SUFFIXES = frozenset(VECTOR_FORMATS)
 """Suffixes of labels that contain footprints."""
 
 _RASTER_TOO = frozenset({".vrt"})  # a suffix of masks as well
+
+BuildingValues = tuple[tuple[int, ...], ...]
+"""Values of buildings in a mask, each with a number for every band."""
+
+_LARGEST_VALUE = 65535
+
+# Programs disagree on whether coordinates are those of the corner or the centre of a pixel.
+_MOST_OFFSET_PX = 1.5
 
 IGNORE = 255
 """Value of label pixels whose truth is unknown: nodata, and pixels beyond the image."""
@@ -34,14 +44,17 @@ class Label:
         path: mask of the same size as the image, or vector file of footprints in any coordinate
             reference system. In a mask, pixels that are zero in all bands or transparent are
             background, a declared nodata value other than zero is ``IGNORE``, and all other
-            pixels are building.
+            pixels are building, unless ``building_values`` says which are.
         raster: the open image, on the grid on which labels are wanted.
         scale: ``scale`` of the raster.
         mapped: whether to read an uncompressed mask straight from the system's file cache; see
             ``Raster``.
+        building_values: values of a mask that are building, separated by spaces: numbers, or
+            colours such as ``0,0,255`` if the mask has several bands; by default, all but zero.
 
     Raises:
-        RasterError: the mask cannot be read, or differs from the image in size.
+        RasterError: the mask cannot be read, differs from the image in size, lies elsewhere, or
+            does not have the bands of the building values.
         VectorError: the footprints cannot be read, or cannot be placed on the image.
     """
 
@@ -52,7 +65,9 @@ class Label:
         *,
         scale: float = 1.0,
         mapped: bool = False,
+        building_values: str = "",
     ) -> None:
+        self._values = parse_building_values(building_values)
         self._info = raster.info
         self._mask: Raster | None = None
         self._footprints: geopandas.GeoDataFrame | None = None
@@ -63,7 +78,13 @@ class Label:
             self._tree = shapely.STRtree(self._shapes)
         else:
             self._mask = Raster(path, scale=scale, categorical=True, mapped=mapped)
-            _check_size(self._mask, raster)
+            try:
+                _check_size(self._mask, raster)
+                _check_place(self._mask, raster)
+                _check_values(self._mask, self._values)
+            except RasterError:
+                self._mask.close()
+                raise
 
     def __enter__(self) -> "Label":
         return self
@@ -97,13 +118,23 @@ class Label:
         """
         window = window or Window(0, 0, self._info.height, self._info.width)
         if self._mask is not None:
-            pixels, valid = self._mask.read(window)
-            building = (_any_band(pixels) & valid).view(np.uint8)
-            if self._mask.info.nodata:
-                building[~valid & self._inside(window)] = IGNORE
-            return building
+            return self.truth_of(self._mask.read(window), window)
         transform = self._info.transform @ Affine.translation(window.col, window.row)
         return burn(self._nearby(window, transform), transform, window.height, window.width)
+
+    def truth_of(self, stored: Pixels, window: Window) -> NDArray[np.uint8]:
+        """Return the truth of a window whose mask has been read; see ``read``."""
+        pixels, valid = stored
+        if not self._values:
+            building = (_any_band(pixels) & valid).view(np.uint8)
+        else:
+            # A value that is building is known, even if the file declares it as nodata.
+            valid = self._inside(window)
+            building = (_is_one_of(pixels, self._values) & valid).view(np.uint8)
+            valid = stored.valid | (building == 1)
+        if self._mask is not None and self._mask.info.nodata:
+            building[~valid & self._inside(window)] = IGNORE
+        return building
 
     def _inside(self, window: Window) -> NDArray[np.bool_]:
         rows = np.arange(window.row, window.row + window.height)
@@ -122,10 +153,64 @@ def _any_band(pixels: NDArray[Any]) -> NDArray[np.bool_]:
     return functools.reduce(np.logical_or, (pixels[..., b] != 0 for b in range(pixels.shape[-1])))
 
 
+def _is_one_of(pixels: NDArray[Any], values: BuildingValues) -> NDArray[np.bool_]:
+    """Return where pixels (H, W, bands) have one of several values in all bands, (H, W)."""
+    found = np.zeros(pixels.shape[:2], dtype=bool)
+    for value in values:
+        found |= functools.reduce(
+            np.logical_and, (pixels[..., band] == number for band, number in enumerate(value))
+        )
+    return found
+
+
+def parse_building_values(text: str) -> BuildingValues:
+    """Return the values in a text such as ``1 2`` or ``0,0,255``.
+
+    Raises:
+        RasterError: the text has another form.
+    """
+    try:
+        values = tuple(tuple(map(int, word.split(","))) for word in text.split())
+    except ValueError:
+        values = ((-1,),)
+    if any(not 0 <= number <= _LARGEST_VALUE for value in values for number in value):
+        raise RasterError(
+            f"'{text}' are no values of a mask: give whole numbers, or colours such as 0,0,255"
+        )
+    return values
+
+
+def _check_values(mask: Raster, values: BuildingValues) -> None:
+    bands = len(mask.info.bands)
+    wrong = next((value for value in values if len(value) != bands), None)
+    if wrong is not None:
+        raise RasterError(
+            f"label {mask.info.path} has {bands} bands, and the building value "
+            f"{','.join(map(str, wrong))} is for {len(wrong)}: give one number for each band"
+        )
+
+
+def _check_place(mask: Raster, image: Raster) -> None:
+    """Check that a georeferenced mask lies on its image.
+
+    Raises:
+        RasterError: it is more than a pixel beside it.
+    """
+    offset = offset_px(mask.info, image.info)
+    if offset is not None and offset > _MOST_OFFSET_PX:
+        scale = image.stored_shape[0] / image.info.height
+        distance = f"{offset * scale:.0f} pixels"
+        if image.info.gsd_m is not None:
+            distance += f" ({offset * image.info.gsd_m:.3g} m)"
+        raise RasterError(
+            f"label {mask.info.path} lies {distance} beside its image {image.info.path}: use the "
+            "mask of this image, or remove a wrong georeference (gdal_edit.py -unsetgt)"
+        )
+
+
 def _check_size(mask: Raster, image: Raster) -> None:
     if mask.stored_shape != image.stored_shape:
         (height, width), (image_height, image_width) = mask.stored_shape, image.stored_shape
-        mask.close()
         raise RasterError(
             f"label {mask.info.path} is {width} x {height} pixels, but its image "
             f"{image.info.path} is {image_width} x {image_height}: use a mask of the same size"

@@ -8,9 +8,10 @@ from typing import Any
 
 from rasterio.dtypes import dtype_rev
 
+from rhm.data.labels import Label, parse_building_values
 from rhm.data.rasters.georeference import scale_between
 from rhm.data.rasters.raster import Raster
-from rhm.errors import CatalogError
+from rhm.errors import CatalogError, RasterError
 
 SPLITS = ("train", "val", "test")
 """Names of the splits; an empty name means that the image has no split yet."""
@@ -31,6 +32,7 @@ class Source:
         split: train, val or test if the layout of the dataset prescribes it, otherwise empty.
         gsd_m: ground sampling distance in metres, used if the file does not specify it; or None.
         black_is_nodata: whether pixels that are zero in all bands are nodata.
+        building_values: values of buildings in the mask; see ``rhm.data.labels.Label``.
     """
 
     image: Path
@@ -40,6 +42,7 @@ class Source:
     split: str = ""
     gsd_m: float | None = None
     black_is_nodata: bool = False
+    building_values: str = ""
 
     @property
     def name(self) -> str:
@@ -57,6 +60,19 @@ class Source:
             scale=scale,
             mapped=mapped,
         )
+
+    def open_label(self, raster: Raster, scale: float = 1.0, *, mapped: bool = False) -> Label:
+        """Open the label for the image, which is open on a grid of ``scale``; see ``Label``.
+
+        Raises:
+            CatalogError: there is no label.
+            RasterError: the mask cannot be read, or does not fit the image.
+            VectorError: the footprints cannot be read, or cannot be placed on the image.
+        """
+        if self.label is None:
+            raise CatalogError(f"{self.image} has no label")
+        values = self.building_values
+        return Label(self.label, raster, scale=scale, mapped=mapped, building_values=values)
 
 
 @dataclass(frozen=True)
@@ -110,6 +126,10 @@ class Tile(Source):
         if row["gsd_m"] is not None and not 0.0 < row["gsd_m"] <= _LARGEST_GSD_M:
             raise ValueError(f"gsd_m of {image} is {row['gsd_m']:g}")
         check_dtype_name(row["dtype"])
+        try:
+            parse_building_values(row["building_values"])
+        except RasterError as error:
+            raise ValueError(f"building_values of {image}: {error}") from error
         return cls(**row)
 
     def check(self, raster: Raster) -> None:

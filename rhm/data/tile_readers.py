@@ -156,7 +156,7 @@ class OpenTiles:
         scale = tile.scale_to(self._gsd_m)
         raster = tile.open(scale, mapped=True)
         tile.check(raster)
-        label = Label(tile.label, raster, scale=scale, mapped=True)
+        label = tile.open_label(raster, scale, mapped=True)
         if self._cache is None:
             return raster, label
         return (

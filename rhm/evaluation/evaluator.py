@@ -3,16 +3,19 @@
 import operator
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import reduce
+from itertools import chain
+from itertools import count as count_from
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rhm.data.catalog import Catalog, Tile
-from rhm.errors import CatalogError, ConfigError
+from rhm.errors import CatalogError
 from rhm.evaluation.bootstrap import bootstrap_interval
 from rhm.evaluation.examples import ExamplePicture, choose_examples
 from rhm.evaluation.scores import (
@@ -29,12 +32,14 @@ from rhm.evaluation.scores import (
     Scores,
     Shares,
     Shift,
+    earlier_scores,
     finite,
-    read_scores,
+    kept_domains,
     write_scores,
 )
 from rhm.evaluation.tile_scores import TileScores, count, pooled_histogram, see
 from rhm.inference.runtime.backends import Backend, DescribedNetwork
+from rhm.inference.runtime.identity import identity_of
 from rhm.inference.tiling.stream import Tiling
 from rhm.models.spec import ModelSpec
 from rhm.training import metrics
@@ -62,8 +67,8 @@ def evaluate_model(
     Args:
         model: model in ``eval`` mode.
         catalog: catalog of labelled images.
-        folder: folder for ``scores.json`` and ``examples/``; an earlier evaluation there is
-            replaced when this one is complete.
+        folder: folder for ``scores.json`` and ``examples/``. Domains that were scored there before
+            are kept, unless they are scored again or the model is another; see ``kept_domains``.
         name: name of the run.
         catalog_path: path of the catalog, which is recorded.
         split: split of the images to score; None scores all. Domains that the model has not seen
@@ -77,7 +82,7 @@ def evaluate_model(
         on_progress: called after each image.
 
     Returns:
-        The content of ``scores.json``.
+        The scores of these domains; ``scores.json`` may also contain earlier ones.
 
     Raises:
         CatalogError: no labelled image is left to score.
@@ -90,6 +95,7 @@ def evaluate_model(
     if not work:
         raise CatalogError(f"no labelled image in split '{split}' to evaluate on")
     tiling = tiling or Tiling()
+    created = datetime.now(UTC).isoformat(timespec="seconds")
     results: list[DomainScores] = []
     shown: list[ExamplePicture] = []
     for domain, tiles, shift in work:
@@ -105,22 +111,30 @@ def evaluate_model(
         )
         shown += pictures
         examples = tuple(picture.example for picture in pictures)
-        results.append(_domain(model.spec, name_of_domain, scored, shift, examples, seed))
+        found = _domain(model.spec, name_of_domain, scored, shift, examples, seed)
+        results.append(
+            replace(
+                found,
+                catalog=catalog_path,
+                split=split or "all",
+                created=created,
+                views=tiling.views,
+            )
+        )
     scores = Scores(
         run=name,
         method=model.spec.method,
         seed=model.spec.seed,
         split=split or "all",
         catalog=catalog_path,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=created,
         threshold=model.spec.threshold,
         views=tiling.views,
         runtime=model.runtime if isinstance(model, Backend) else "torch",
         model=_model(model),
         domains=tuple(results),
     )
-    _write(Path(folder), scores, shown)
-    return scores
+    return _write(Path(folder), scores, shown)
 
 
 def amount_of_work(
@@ -152,6 +166,15 @@ def pixels_of_work(
         for tile in tiles
     )
     return round(sum(sizes))
+
+
+def unshifted_sources(
+    catalog: Catalog, spec: ModelSpec, *, split: str | None, domains: Sequence[str] | None
+) -> list[str]:
+    """Return the training domains of a model that ``evaluate_model`` cannot score under a shift."""
+    chosen = catalog.select(domains=domains, labelled=True)
+    scored = {domain for domain, _ in tiles_to_score(chosen, spec, split)}
+    return [source for source in spec.sources if source not in scored]
 
 
 def tiles_to_score(
@@ -281,6 +304,7 @@ def _model(model: DescribedNetwork) -> ModelFacts:
         rhm_version=spec.rhm_version,
         training_images=spec.training_images,
         licence=spec.licence,
+        weights=identity_of(model.model if isinstance(model, Backend) else model),
         histograms={name: _shares(bands) for name, bands in spec.source_histograms.items()},
     )
 
@@ -300,20 +324,38 @@ def _median(values: list[float | None]) -> float | None:
     return float(np.median(known)) if known else None
 
 
-def _write(folder: Path, scores: Scores, pictures: list[ExamplePicture]) -> None:
-    before = _pictures_named_in(folder)
+def _write(folder: Path, scores: Scores, pictures: list[ExamplePicture]) -> Scores:
+    """Write scores and pictures beside those that are kept; return the scores as written."""
+    earlier = earlier_scores(folder)
+    kept = kept_domains(earlier, scores)
+    names = _free_names([each.example.image for each in pictures], _pictures(kept))
     for picture in pictures:
-        picture.save(folder)
-    write_scores(scores, folder)
-    for stale in before - {picture.example.image for picture in pictures}:
+        replace(picture, example=_renamed(picture.example, names)).save(folder)
+    domains = tuple(
+        replace(domain, examples=tuple(_renamed(each, names) for each in domain.examples))
+        for domain in scores.domains
+    )
+    written = replace(scores, domains=(*kept, *domains))
+    write_scores(written, folder)
+    for stale in _pictures(earlier.domains if earlier else ()) - _pictures(written.domains):
         (folder / stale).unlink(missing_ok=True)
+    return replace(scores, domains=domains)
 
 
-def _pictures_named_in(folder: Path) -> set[str]:
-    """Return the pictures of an earlier evaluation, which are the only files to remove."""
-    try:
-        earlier = read_scores(folder)
-    except ConfigError:
-        return set()
-    named = [example.image for domain in earlier.domains for example in domain.examples]
+def _pictures(domains: Sequence[DomainScores]) -> set[str]:
+    """Return the pictures of an evaluation, which are the only files to remove."""
+    named = {example.image for domain in domains for example in domain.examples}
     return {name for name in named if re.fullmatch(r"examples/[\w-]+\.png", name)}
+
+
+def _free_names(names: Sequence[str], taken: Collection[str]) -> dict[str, str]:
+    """Return a name for each picture that no picture of an earlier evaluation has."""
+    free = {}
+    for name in names:
+        candidates = (f"{name.removesuffix('.png')}-{number}.png" for number in count_from(2))
+        free[name] = next(each for each in chain([name], candidates) if each not in taken)
+    return free
+
+
+def _renamed(example: Example, names: Mapping[str, str]) -> Example:
+    return replace(example, image=names[example.image])

@@ -14,7 +14,7 @@ from rhm.analysis.feature_grid import BOUNDARY, BUILDING, draw_cells, labels_on_
 from rhm.analysis.moments import ClassMoments
 from rhm.analysis.taps import Taps, stages
 from rhm.data.catalog import Tile
-from rhm.data.labels import IGNORE, Label
+from rhm.data.labels import IGNORE
 from rhm.data.rasters.windows import Window
 from rhm.errors import AnalysisError
 from rhm.inference.tiling.stream import Tiling, network_input
@@ -178,7 +178,7 @@ def _window(
     scale = tile.scale_to(spec.gsd_m)
     if tile.label is None:
         raise AnalysisError(f"{tile.image} has no label")
-    with tile.open(scale) as raster, Label(tile.label, raster, scale=scale) as label:
+    with tile.open(scale) as raster, tile.open_label(raster, scale) as label:
         tile.check(raster)
         table = spec.table_of(raster)
         height, width = raster.info.height, raster.info.width

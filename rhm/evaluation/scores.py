@@ -5,7 +5,8 @@ and :func:`read_scores` restores them. Their fields are in the order of the file
 """
 
 import math
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rhm.documents import read_json
@@ -21,11 +22,12 @@ from rhm.records import (
     to_json,
 )
 
-FORMAT = 3
+FORMAT = 4
 """Version of ``scores.json``."""
 
-_READABLE = (2, FORMAT)
-"""Versions that can be read. Format 2 does not record the runtime, which was PyTorch."""
+_READABLE = (2, 3, FORMAT)
+"""Versions that can be read. Format 2 does not record the runtime, which was PyTorch; in formats 2
+and 3, all domains are of one evaluation."""
 
 FILE = "scores.json"
 """Name of the file in the folder of an evaluation."""
@@ -166,6 +168,10 @@ class DomainScores:
         distance: for each band, 1-Wasserstein distance to the nearest training domain of the
             model, as a share of the value range.
         examples: example images.
+        catalog: path of the catalog of the images.
+        split: split of the images, or ``all``.
+        created: time of the evaluation, in ISO 8601.
+        views: whether test-time augmentation averaged over rotated and mirrored views.
     """
 
     name: Text
@@ -181,11 +187,24 @@ class DomainScores:
     histogram: Shares | None
     distance: tuple[Number | None, ...] | None
     examples: tuple[Example, ...]
+    catalog: Text = ""
+    split: Text = ""
+    created: Text = ""
+    views: Flag = False
+
+    @property
+    def key(self) -> tuple[str, str, Shift | None]:
+        """What an evaluation of the same images under the same shift has in common."""
+        return os.path.abspath(self.catalog), self.name, self.shift
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts:
-    """Properties of the scored model; ``histograms`` are those of its training domains."""
+    """Properties of the scored model.
+
+    ``weights`` is a hash of its weights, None in files that do not record it, and ``histograms``
+    are those of its training domains.
+    """
 
     architecture: Text
     encoder: Text
@@ -197,21 +216,22 @@ class ModelFacts:
     rhm_version: Text | None
     training_images: Whole | None
     licence: Text | None = None
+    weights: Text | None = None
     histograms: dict[Text, Shares]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """The content of ``scores.json``.
+    """The content of ``scores.json``: what was scored last, and domains that were scored earlier.
 
     Attributes:
         format: version of the file.
         run: name of the run.
         method: training method of the model.
         seed: seed of the training.
-        split: split of the scored images, or ``all``.
-        catalog: path of the catalog of the images.
-        created: time of the evaluation, in ISO 8601.
+        split: split of the images that were scored last, or ``all``.
+        catalog: path of the catalog of these images.
+        created: time of the last evaluation, in ISO 8601.
         threshold: minimum probability of a building pixel.
         views: whether test-time augmentation averaged over rotated and mirrored views.
         runtime: runtime that executed the model; PyTorch in files that do not record it.
@@ -267,7 +287,7 @@ def read_scores(folder: Path) -> Scores:
         if not isinstance(document, dict) or document.get("format") not in _READABLE:
             readable = " or ".join(map(str, _READABLE))
             raise MalformedError(f"expected scores of format {readable}")
-        scores = parse(Scores, document)
+        scores = _complete(parse(Scores, document))
         _check(scores)
     except MalformedError as error:
         where = f" at {error.place}" if error.place else ""
@@ -275,9 +295,47 @@ def read_scores(folder: Path) -> Scores:
     return scores
 
 
+def earlier_scores(folder: Path) -> Scores | None:
+    """Return the scores in the folder of an evaluation, or None if there are none to keep."""
+    try:
+        return read_scores(folder)
+    except ConfigError:
+        return None
+
+
+def kept_domains(earlier: Scores | None, latest: Scores) -> tuple[DomainScores, ...]:
+    """Return the domains of earlier scores that an evaluation did not score again.
+
+    Args:
+        earlier: earlier scores, or None. Those of another model, or at another threshold, are not
+            kept: they say nothing of this one.
+        latest: scores of the evaluation.
+    """
+    if earlier is None or not of_same_model(earlier, latest):
+        return ()
+    again = {domain.key for domain in latest.domains}
+    return tuple(domain for domain in earlier.domains if domain.key not in again)
+
+
+def of_same_model(one: Scores, other: Scores) -> bool:
+    """Return whether two evaluations are of the same weights at the same threshold.
+
+    Files up to format 3 do not record the weights, and may be of any.
+    """
+    first, second = ((each.threshold, each.model.weights) for each in (one, other))
+    return first == second and one.model.weights is not None
+
+
+def _complete(scores: Scores) -> Scores:
+    """Return scores whose domains say which evaluation they are of."""
+    told = {name: getattr(scores, name) for name in ("catalog", "split", "created", "views")}
+    domains = (domain if domain.created else replace(domain, **told) for domain in scores.domains)
+    return replace(scores, domains=tuple(domains))
+
+
 def _check(scores: Scores) -> None:
     """Check the rules that the types of the fields do not express."""
-    targets = [(domain.name, domain.shift) for domain in scores.domains]
+    targets = [domain.key for domain in scores.domains]
     if len(set(targets)) < len(targets):
         raise MalformedError("a domain appears twice")
     for domain in scores.domains:

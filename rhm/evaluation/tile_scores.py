@@ -94,7 +94,7 @@ def see(model: DescribedNetwork, tile: Tile, *, shift: Shift | None, tiling: Til
     if tile.label is None:
         raise CatalogError(f"{tile.image} has no label to compare with")
     scale = tile.scale_to(model.spec.gsd_m)
-    with tile.open(scale) as raster, Label(tile.label, raster, scale=scale) as label:
+    with tile.open(scale) as raster, tile.open_label(raster, scale) as label:
         tile.check(raster)
         scaling = model.spec.scaling_of(raster)
         pixels, probability = predict_image(

@@ -39,6 +39,7 @@ def inspect_raster(
             "file": info.path,
             "size": f"{info.width} x {info.height}",
             "bands": len(info.bands),
+            "band_order": list(info.bands),
             "dtype": info.dtype,
             "crs": info.crs.to_string() if info.crs else None,
             "gsd_m": info.gsd_m,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rhm.data.rasters.georeference import scale_between
-from rhm.data.rasters.raster import Raster
+from rhm.data.rasters.raster import Raster, RasterInfo
 from rhm.data.rasters.windows import Window
 from rhm.inference.runtime.backends import DescribedNetwork
 from rhm.inference.tiling.stream import network_input, probabilities
@@ -85,7 +85,8 @@ def suitability(
             return expectation(model, raster)
 
     with Raster(path) as raster:
-        gsd_m = raster.info.gsd_m
+        info = raster.info
+    gsd_m = info.gsd_m
     here, resampled = expected(1.0), None
     if other_size(gsd_m, spec):
         resampled = expected(scale_between(gsd_m, spec.gsd_m))
@@ -93,7 +94,10 @@ def suitability(
         here.value,
         resampled.value if resampled else None,
         spec.expected_iou,
-        tuple(_advice(spec, gsd_m, here, resampled, distance)),
+        (
+            *imagery_notes(spec, info, bands_given=bands is not None),
+            *_advice(spec, gsd_m, here, resampled, distance),
+        ),
     )
 
 
@@ -120,6 +124,38 @@ def other_size(gsd_m: float | None, spec: ModelSpec) -> bool:
     if gsd_m is None or spec.gsd_m is None:
         return False
     return not 1 / SAME_SIZE <= gsd_m / spec.gsd_m <= SAME_SIZE
+
+
+def dtype_notes(spec: ModelSpec, dtype: str) -> list[str]:
+    """Return what a model does not know of imagery of a dtype, in a sentence if there is any."""
+    if spec.known_scaling(dtype) is None:
+        return [
+            f"the model stores no value range for {dtype} imagery; the range of this scene was "
+            "measured instead"
+        ]
+    if spec.scalings and dtype not in spec.scalings:
+        return [
+            f"the model was trained on {', '.join(sorted(spec.scalings))} imagery, and this is "
+            f"{dtype}: probably another sensor; check the result"
+        ]
+    return []
+
+
+def imagery_notes(spec: ModelSpec, info: RasterInfo, *, bands_given: bool = False) -> list[str]:
+    """Return what differs between the values of a scene and those that a model was trained on.
+
+    Args:
+        spec: description of the model.
+        info: properties of the scene.
+        bands_given: whether the user chose the bands.
+    """
+    notes = dtype_notes(spec, info.dtype)
+    if not bands_given and info.bands != tuple(sorted(info.bands)):
+        notes.append(
+            "the file says which bands are red, green and blue: the bands are read in the order "
+            f"{', '.join(map(str, info.bands))} (choose another one with --bands)"
+        )
+    return notes
 
 
 def domain_note(home: float | None, here: ExpectedIoU) -> str | None:

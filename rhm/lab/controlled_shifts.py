@@ -20,7 +20,7 @@ from rhm.colour.histogram_bank import HistogramBank
 from rhm.colour.packed_histogram import PackedHistogram
 from rhm.colour.shifts import SHIFTS
 from rhm.data.catalog import Catalog, Tile
-from rhm.data.labels import IGNORE, Label
+from rhm.data.labels import IGNORE
 from rhm.data.layouts.registry import index_folder
 from rhm.errors import CatalogError
 from rhm.evaluation.scores import Shift
@@ -116,7 +116,7 @@ def _predicted(
         if tile.label is None:
             continue
         scale = tile.scale_to(model.spec.gsd_m)
-        with tile.open(scale) as raster, Label(tile.label, raster, scale=scale) as label:
+        with tile.open(scale) as raster, tile.open_label(raster, scale) as label:
             scaling = model.spec.scaling_of(raster)
             pixels, probability = predict_image(
                 model, raster, tile.name, scaling=scaling, shift=shift, tiling=tiling or Tiling()

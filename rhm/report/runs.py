@@ -7,14 +7,15 @@ read.
 """
 
 import base64
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from rhm.errors import ConfigError, printable
-from rhm.evaluation.scores import Example, Scores, read_scores
+from rhm.evaluation.scores import DomainScores, Example, Scores, read_scores
 from rhm.training.callbacks.run_cost import Cost, read_cost
 from rhm.training.callbacks.training_log import TrainingLog, read_log
 
@@ -45,7 +46,7 @@ def load_run(folder: Path) -> EvaluatedRun:
             example lies outside the evaluation folder.
     """
     folder = Path(folder)
-    scores = read_scores(folder / "evaluation")
+    scores = _with_own_names(read_scores(folder / "evaluation"))
     for domain in scores.domains:
         for example in domain.examples:
             _image_path(folder, example)
@@ -54,6 +55,21 @@ def load_run(folder: Path) -> EvaluatedRun:
     return EvaluatedRun(
         folder, scores, read_log(folder), printable(text, keep="\n"), read_cost(folder)
     )
+
+
+def _with_own_names(scores: Scores) -> Scores:
+    """Return scores in which domains of the same name name their catalogs, too."""
+    names = Counter(domain.name for domain in scores.domains)
+    stems = Counter((domain.name, Path(domain.catalog).stem) for domain in scores.domains)
+
+    def named(domain: DomainScores) -> DomainScores:
+        if names[domain.name] == 1:
+            return domain
+        stem = Path(domain.catalog).stem
+        told = stem if stems[domain.name, stem] == 1 else domain.catalog
+        return replace(domain, name=f"{domain.name} ({told})")
+
+    return replace(scores, domains=tuple(map(named, scores.domains)))
 
 
 def read_image(folder: Path, example: Example) -> str:

@@ -42,7 +42,7 @@ def notes(groups: Sequence[Group]) -> tuple[str, ...]:
                 f"Runs trained on {_listed(sources)} used {len(hashes)} different splits of the "
                 "data: a difference between them may come from the split."
             )
-    if len({run.scores.split for run in runs}) > 1:
+    if len({domain.split for run in runs for domain in run.scores.domains}) > 1:
         result.append("Runs were scored on different splits, and are not comparable.")
     if len({run.scores.threshold for run in runs}) > 1:
         result.append("Runs were scored at different thresholds (see the table of runs).")

@@ -3,12 +3,13 @@ from typing import Any
 
 import geopandas
 import numpy as np
+import pyproj
 import pytest
 import shapely
 from rasterio.transform import Affine
 from shapely.affinity import affine_transform
 
-from rhm.data.labels import IGNORE, Label
+from rhm.data.labels import IGNORE, Label, parse_building_values
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import Window, partition
 from rhm.errors import RasterError, VectorError
@@ -179,3 +180,69 @@ def test_real_footprints_agree_with_real_masks(shared_data: Path) -> None:
         image = folder / "images" / f"{label.stem}.tif"
         burnt, mask = _truth(image, label), _truth(image, folder / "masks" / f"{label.stem}.png")
         assert (burnt != mask).mean() < 0.01, label.name
+
+
+@pytest.mark.parametrize("metres", [20.0, 200_000.0])
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_a_mask_beside_its_image_is_refused(tmp_path: Path, metres: float, scale: float) -> None:
+    moved = Affine.translation(metres, 0.0) @ HALF_METRE
+    label = write_raster(tmp_path / "label.tif", TRUTH, transform=moved)
+    with pytest.raises(RasterError, match=rf"lies {2 * metres:.0f} pixels .* beside its image"):
+        _truth(_image(tmp_path), label, scale)
+
+
+def test_a_mask_may_lie_half_a_pixel_aside_or_have_another_crs(tmp_path: Path) -> None:
+    image = _image(tmp_path)
+    aside = write_raster(
+        tmp_path / "aside.tif", TRUTH, transform=HALF_METRE @ Affine.translation(0.5, -0.5)
+    )
+    # The neighbouring zone: the same corner, with axes turned by two degrees.
+    to_other = pyproj.Transformer.from_crs(UTM, "EPSG:32632", always_xy=True)
+    ground = [HALF_METRE @ place for place in ((0, 0), (80, 0), (0, 60))]
+    corners = np.array([to_other.transform(*place) for place in ground])
+    across, down = (corners[1] - corners[0]) / 80, (corners[2] - corners[0]) / 60
+    turned = Affine(across[0], down[0], corners[0][0], across[1], down[1], corners[0][1])
+    other = write_raster(tmp_path / "other.tif", TRUTH, crs="EPSG:32632", transform=turned)
+    for label in (aside, other):
+        np.testing.assert_array_equal(_truth(image, label), TRUTH)
+
+
+CLASSES = np.where(TRUTH, 3, np.arange(80, dtype=np.uint8) % 3)
+ISPRS = np.where(TRUTH[..., None] == 1, (0, 0, 255), (0, 255, 255)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("mask", "values", "nodata"),
+    [
+        (CLASSES, "3", None),
+        (1 - TRUTH, "0", None),
+        ((1 - TRUTH) * 255, "0", 0),
+        (CLASSES + TRUTH * (np.arange(60)[:, None] % 2), "3 4", None),
+        (ISPRS, "0,0,255", None),
+    ],
+)
+def test_a_mask_may_say_which_values_are_building(
+    tmp_path: Path, mask: Any, values: str, nodata: int | None
+) -> None:
+    label = write_raster(tmp_path / "label.tif", mask.astype(np.uint8), nodata=nodata)
+    image = _image(tmp_path)
+    with Raster(image) as raster, Label(label, raster, building_values=values) as truth:
+        np.testing.assert_array_equal(truth.read(), TRUTH)
+        assert not truth.read(Window(-20, -20, 20, 20)).any()
+    assert _truth(image, label).mean() != TRUTH.mean()
+
+
+@pytest.mark.parametrize("values", ["blue", "1.5", "-1", "1,", "99999999"])
+def test_other_building_values_are_refused(tmp_path: Path, values: str) -> None:
+    with pytest.raises(RasterError, match="no values of a mask"):
+        parse_building_values(values)
+    assert parse_building_values("2 0,0,255") == ((2,), (0, 0, 255))
+
+
+def test_building_values_have_a_number_for_each_band(tmp_path: Path) -> None:
+    label = write_raster(tmp_path / "label.tif", TRUTH)
+    with (
+        Raster(_image(tmp_path)) as raster,
+        pytest.raises(RasterError, match=r"has 1 bands, and the building value 0,0,255 is for 3"),
+    ):
+        Label(label, raster, building_values="0,0,255")

@@ -10,8 +10,18 @@ import pytest
 from rhm.data.sources import Tile, check_dtype_name
 
 TILE = Tile(
-    *(Path("a.tif"), Path("a.png"), "town", "a", "val", 0.3, False),
-    *(20, 10, 3, "uint8", "EPSG:32630", None, 0.25),
+    Path("a.tif"),
+    Path("a.png"),
+    "town",
+    "a",
+    split="val",
+    gsd_m=0.3,
+    width=20,
+    height=10,
+    bands=3,
+    dtype="uint8",
+    crs="EPSG:32630",
+    building_fraction=0.25,
 )
 
 
@@ -46,6 +56,7 @@ def test_a_row_is_its_image() -> None:
         {"dtype": "(9,)u1"},
         {"dtype": "object"},
         {"dtype": ""},
+        {"building_values": "blue"},
     ],
 )
 def test_impossible_values_are_refused(change: dict[str, Any]) -> None:

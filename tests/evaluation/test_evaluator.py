@@ -19,7 +19,12 @@ from rhm.data import Catalog
 from rhm.data.labels import IGNORE
 from rhm.data.radiometry import Scaling
 from rhm.errors import CatalogError
-from rhm.evaluation.evaluator import amount_of_work, evaluate_model, picks_of
+from rhm.evaluation.evaluator import (
+    amount_of_work,
+    evaluate_model,
+    picks_of,
+    unshifted_sources,
+)
 from rhm.evaluation.scores import Scores, Shift, read_scores
 from rhm.evaluation.tile_scores import count, see, shifted
 from rhm.inference.tiling.stream import Tiling
@@ -218,23 +223,55 @@ def test_examples_are_pictures_with_outlines(result: tuple[Path, Scores]) -> Non
             assert points.max() <= 96
 
 
-def test_nothing_but_an_earlier_evaluation_is_replaced(
+def test_evaluations_add_up_and_only_their_own_pictures_are_replaced(
     model: SegmentationModel, catalog: Catalog, tmp_path: Path
 ) -> None:
     precious = tmp_path / "examples" / "precious.png"
     precious.parent.mkdir()
     precious.write_text("not ours")
 
-    def pictures(**options: Any) -> set[str]:
-        scores = evaluate_model(
-            model, catalog, tmp_path, name="run", domains=["alder_aerial"], tiling=TILING, **options
+    def evaluated(domain: str, path: str = "a.parquet", **options: Any) -> list[tuple[str, str]]:
+        found = evaluate_model(
+            options.pop("model", model),
+            catalog,
+            tmp_path,
+            name="run",
+            domains=[domain],
+            catalog_path=path,
+            tiling=TILING,
+            **options,
         )
-        named = {each.image for domain in scores.domains for each in domain.examples}
+        assert {each.catalog for each in found.domains} == {path}
+        scores = read_scores(tmp_path)
+        pictures = [each.image for domain in scores.domains for each in domain.examples]
+        assert len(set(pictures)) == len(pictures)
         there = {str(path.relative_to(tmp_path)) for path in tmp_path.glob("examples/*")}
-        assert there == named | {"examples/precious.png"}
-        return named
+        assert there == {*pictures, "examples/precious.png"}
+        assert scores.domains[-len(found.domains) :] == found.domains
+        return [(each.name, each.catalog) for each in scores.domains]
 
-    assert pictures(shifts=[Shift("gamma", 1)]) > pictures()
+    alder, birch = ("alder_aerial", "a.parquet"), ("birch_aerial", "a.parquet")
+    shifted = ("alder_aerial (gamma shift)", "a.parquet")
+    assert evaluated(alder[0]) == [alder]
+    assert evaluated(birch[0]) == [alder, birch]
+    assert evaluated(alder[0], shifts=[Shift("gamma", 1)]) == [birch, alder, shifted]
+    # Its own entry is replaced, and the shifted one is another.
+    assert evaluated(alder[0]) == [birch, shifted, alder]
+    elsewhere = ("alder_aerial", "b.parquet")
+    assert evaluated(*elsewhere) == [birch, shifted, alder, elsewhere]
+    other = SegmentationModel(replace(model.spec, encoder="test_efficientnet")).eval()
+    assert evaluated(birch[0], model=other) == [birch]
+
+
+def test_sources_that_a_shift_cannot_reach_are_told(
+    model: SegmentationModel, catalog: Catalog
+) -> None:
+    chosen: dict[str, Any] = {"split": None, "domains": None}
+    assert unshifted_sources(catalog, model.spec, **chosen) == []
+    spec = replace(model.spec, sources=("alder_aerial", "atlantis"))
+    assert unshifted_sources(catalog, spec, **chosen) == ["atlantis"]
+    chosen["domains"] = ["birch_aerial"]
+    assert unshifted_sources(catalog, spec, **chosen) == ["alder_aerial", "atlantis"]
 
 
 def test_buildings_where_the_image_has_no_data_are_not_asked_for(

@@ -1,6 +1,7 @@
 """The schema of scores: what is written is read back; whatever else lies there is one line."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,10 @@ from rhm.evaluation.scores import (
     PixelScores,
     Scores,
     Shift,
+    earlier_scores,
     finite,
+    kept_domains,
+    of_same_model,
     read_scores,
     write_scores,
 )
@@ -49,6 +53,9 @@ DOMAIN = DomainScores(
     histogram=FLAT,
     distance=(1e-05,),
     examples=(Example("best", "town_0", 0.5, "examples/a.png", 8, 6, (SQUARE,), ()),),
+    catalog="earlier.parquet",
+    split="val",
+    created="2026-11-22T10:00:00+00:00",
 )
 SCORES = Scores(
     run="rhm-0",
@@ -70,6 +77,7 @@ SCORES = Scores(
         rhm_version="0.1.0",
         training_images=40,
         licence="CC BY 4.0",
+        weights="0" * 64,
         histograms={"town": FLAT},
     ),
     domains=(DOMAIN, replace(DOMAIN, name="city", shift=None, histogram=None, distance=None)),
@@ -93,18 +101,18 @@ def test_the_file_has_the_layout_of_its_format(tmp_path: Path) -> None:
     text = (tmp_path / "scores.json").read_text(encoding="ascii")
     document = json.loads(text)
     assert text == json.dumps(document, indent=1) + "\n"
-    assert document["format"] == FORMAT == 3
+    assert document["format"] == FORMAT == 4
     assert " ".join(document) == (
         "format run method seed split catalog created threshold views runtime model domains"
     )
     assert " ".join(document["model"]) == (
         "architecture encoder bands gsd_m sources split_hash parameters rhm_version "
-        "training_images licence histograms"
+        "training_images licence weights histograms"
     )
     domain = document["domains"][0]
     assert " ".join(domain) == (
         "name role shift images groups gsd_m pixel object boundary_iou calibration histogram "
-        "distance examples"
+        "distance examples catalog split created views"
     )
     assert domain["shift"] == {"family": "gamma", "seed": 3}
     assert list(domain["pixel"]) == ["iou", "f1", "precision", "recall"]
@@ -125,16 +133,57 @@ def test_the_file_has_the_layout_of_its_format(tmp_path: Path) -> None:
 def test_early_files_of_the_format_are_read(tmp_path: Path) -> None:
     document = plain(SCORES) | {"format": 2}
     del document["views"], document["runtime"], document["model"]["licence"]
+    for domain in document["domains"]:
+        del domain["catalog"], domain["split"], domain["created"], domain["views"]
     (tmp_path / "scores.json").write_text(json.dumps(document | {"new": [1]}))
     scores = read_scores(tmp_path)
     assert (scores.views, scores.runtime, scores.model.licence) == (False, "torch", None)
-    assert scores.domains == SCORES.domains
+    assert scores.domains == tuple(
+        replace(
+            domain,
+            catalog=SCORES.catalog,
+            split=SCORES.split,
+            created=SCORES.created,
+        )
+        for domain in SCORES.domains
+    )
 
 
-@pytest.mark.parametrize("version", [1, 4, None, "2", [2]])
+def test_domains_are_kept_for_each_catalog_name_and_shift() -> None:
+    town, city = SCORES.domains
+    again = replace(SCORES, domains=(replace(city, images=1),))
+    assert kept_domains(SCORES, again) == (town,)
+    assert kept_domains(SCORES, replace(SCORES, domains=())) == SCORES.domains
+    elsewhere = replace(city, catalog="other.parquet")
+    assert kept_domains(SCORES, replace(SCORES, domains=(elsewhere,))) == SCORES.domains
+    same = replace(city, catalog=os.path.abspath("earlier.parquet"))
+    assert kept_domains(SCORES, replace(SCORES, domains=(same,))) == (town,)
+    unshifted = replace(town, shift=None)
+    assert kept_domains(SCORES, replace(SCORES, domains=(unshifted,))) == SCORES.domains
+    assert kept_domains(None, SCORES) == ()
+
+
+@pytest.mark.parametrize("weights", ["1" * 64, None])
+def test_scores_of_other_weights_or_thresholds_are_not_kept(weights: str | None) -> None:
+    other = replace(SCORES, model=replace(SCORES.model, weights=weights), domains=())
+    assert kept_domains(SCORES, other) == kept_domains(other, SCORES) == ()
+    assert kept_domains(SCORES, replace(SCORES, threshold=0.4, domains=())) == ()
+    assert not of_same_model(other, other) or weights
+    assert of_same_model(SCORES, SCORES)
+
+
+def test_earlier_scores_are_those_that_can_be_read(tmp_path: Path) -> None:
+    assert earlier_scores(tmp_path) is None
+    write_scores(SCORES, tmp_path)
+    assert earlier_scores(tmp_path) == SCORES
+    (tmp_path / "scores.json").write_text("{")
+    assert earlier_scores(tmp_path) is None
+
+
+@pytest.mark.parametrize("version", [1, 5, None, "2", [2]])
 def test_another_format_is_said_before_anything_else(tmp_path: Path, version: object) -> None:
     (tmp_path / "scores.json").write_text(json.dumps({"format": version, "domains": 7}))
-    with pytest.raises(ConfigError, match=r"\(expected scores of format 2 or 3\): run"):
+    with pytest.raises(ConfigError, match=r"\(expected scores of format 2 or 3 or 4\): run"):
         read_scores(tmp_path)
 
 

@@ -12,9 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rhm.data.radiometry import Scaling
-from rhm.data.rasters.raster import Raster
+from rhm.data.rasters.raster import Raster, describe
 from rhm.inference.scenes import predict_raster
-from rhm.inference.suitability import expectation, suitability, undeclared_nodata
+from rhm.inference.suitability import (
+    dtype_notes,
+    expectation,
+    imagery_notes,
+    suitability,
+    undeclared_nodata,
+)
 from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
 from tests.data.imagery import noise, write_raster
@@ -164,3 +170,19 @@ def test_plausible_values_are_not_suspected(tmp_path: Path, change: str) -> None
         pixels[0, 0] = 9
     with Raster(write_raster(tmp_path / "x.tif", pixels)) as raster:
         assert undeclared_nodata(raster) is None
+
+
+def test_imagery_of_another_type_or_order_of_bands_is_told(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", noise(8, 8))
+    info = describe(path)
+    satellite = replace(SPEC, scalings={"uint16": Scaling("uint16", (0.0,), (2000.0,))})
+    assert imagery_notes(SPEC, info) == []
+    (note,) = imagery_notes(satellite, info)
+    assert note.startswith("the model was trained on uint16 imagery, and this is uint8")
+    (note,) = imagery_notes(SPEC, replace(info, dtype="uint16"))
+    assert "stores no value range for uint16" in note
+    turned = replace(info, bands=(3, 2, 1))
+    (note,) = imagery_notes(SPEC, turned)
+    assert "read in the order 3, 2, 1" in note
+    assert imagery_notes(SPEC, turned, bands_given=True) == []
+    assert dtype_notes(replace(SPEC, scalings={}), "uint8") == []

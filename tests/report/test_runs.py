@@ -66,7 +66,7 @@ def test_the_place_of_a_wrong_value_is_told(make_run: MakeRun) -> None:
         (lambda s: s["domains"][0]["examples"][0].update(width=0), "no size"),
         (lambda s: s["model"].update(sources=[]), "no sources"),
         (lambda s: s.update(seed=10**400), "whole number"),
-        (lambda s: s.update(threshold=10**400), "expected a number"),
+        (lambda s: s.update(threshold=10**400), "whole number of 401 digits"),
     ],
 )
 def test_impossible_values_are_refused(make_run: MakeRun, change: Any, problem: str) -> None:
@@ -120,3 +120,24 @@ def test_the_log_skips_blank_columns(make_run: MakeRun) -> None:
         "epoch,lr,step,train_loss,val_iou\n,0.1,9,,\n0,,9,1.5,\n0,,19,,0.25\n0,,19,1.25,\n0,,29,nan,\n"
     )
     assert load_run(run).log == TrainingLog(((9, 1.5), (19, 1.25)), ((19, 0.25),))
+
+
+def test_domains_of_the_same_name_are_told_apart_by_their_catalogs(make_run: MakeRun) -> None:
+    run = make_run("a", {"town": 0.6, "city": 0.5, "port": 0.4})
+
+    def change(scores: Any) -> None:
+        scores["format"] = 4
+        places = (("town", "maps/a.parquet"), ("town", "maps/b.parquet"), ("port", "c.parquet"))
+        for domain, (name, catalog) in zip(scores["domains"], places, strict=True):
+            domain |= {"name": name, "catalog": catalog, "split": "test", "created": "2026"}
+
+    edit(run, change)
+    names = [domain.name for domain in load_run(run).scores.domains]
+    assert names == ["town (a)", "town (b)", "port"]
+
+    def same_stem(scores: Any) -> None:
+        scores["domains"][1]["catalog"] = "other/a.parquet"
+
+    edit(run, same_stem)
+    names = [domain.name for domain in load_run(run).scores.domains]
+    assert names == ["town (maps/a.parquet)", "town (other/a.parquet)", "port"]

@@ -54,6 +54,8 @@ def index(
     values = {"catalog": str(output), "split_hash": catalog.split_hash(), "domains": rows}
     header = ["domain", "images", "labelled", "train", "val", "test", "gsd_m", "buildings"]
     lines = table(header, [[row[name] for name in header] for row in rows])
+    for note in catalog.notes:
+        say(note)
     for row in rows:
         if row["labelled"] and not row["buildings"]:
             say(f"{row['domain']}: the labels contain no buildings; check that they fit the images")

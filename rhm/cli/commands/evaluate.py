@@ -9,13 +9,14 @@ import typer
 
 from rhm.cli.flags import Chosen, choosing
 from rhm.cli.options import CatalogFile, Domains, Json, ShiftFamily, ShiftSeed, Views
-from rhm.cli.output import emit, progress, table
+from rhm.cli.output import emit, progress, say, table
 from rhm.inference.runtime.runtimes import RuntimeConfig
 from rhm.inference.settings.tile_config import Tiling
 
 if TYPE_CHECKING:
     from rhm.data.catalog import Catalog
     from rhm.evaluation.scores import Scores
+    from rhm.models.spec import ModelSpec
 
 
 @choosing(RuntimeConfig)
@@ -41,12 +42,15 @@ def evaluate(
     """Score models on labelled images, domain by domain.
 
     Models that are scored together show the same images in the report. With `--shift`, the
-    domains that a model was trained on are also scored under random pixel-wise shifts.
+    domains that a model was trained on are also scored under random pixel-wise shifts. Scores are
+    added to those of earlier evaluations of the same model; a domain that is scored again replaces
+    its own.
 
     Example: `rhm evaluate runs/inria-none runs/inria-rhm catalog.parquet`
     """
     from rhm.data.catalog import Catalog
     from rhm.evaluation.evaluator import picks_of
+    from rhm.models.model_file import load_spec
     from rhm.records import plain
 
     work = _work(split, domains, shift, shift_seed)
@@ -54,6 +58,9 @@ def evaluate(
         raise typer.BadParameter("--output applies to a single model: score the models one by one")
     listed, place = Catalog.load(catalog), chosen.make(RuntimeConfig)
     tiling = Tiling(views=views)
+    if shift is not None:
+        for path in models:
+            _check_shift(path, load_spec(path), listed, work, catalog)
     results: list[Scores] = []
     for path in models:
         picks = picks_of(results[0]) if results else None
@@ -81,6 +88,28 @@ def _work(
     }
 
 
+def _check_shift(
+    path: Path, spec: "ModelSpec", listed: "Catalog", work: dict[str, Any], catalog: Path
+) -> None:
+    """Say which training domains cannot be shifted.
+
+    Raises:
+        ConfigError: none of them can.
+    """
+    from rhm.errors import ConfigError
+    from rhm.evaluation.evaluator import unshifted_sources
+
+    missing = unshifted_sources(listed, spec, split=work["split"], domains=work["domains"])
+    told = (
+        f"{path}: --shift applies to the training domains of a model, and no labelled image of "
+        f"{', '.join(missing)} is scored in {catalog}"
+    )
+    if len(missing) == len(spec.sources):
+        raise ConfigError(f"{told}: leave out --shift, or use a catalog that has one")
+    if missing:
+        say(told)
+
+
 def scored(
     path: Path,
     output: Path | None,
@@ -103,24 +132,38 @@ def scored(
         told: further keyword arguments of ``evaluate_model``.
     """
     from rhm.evaluation.evaluator import amount_of_work, evaluate_model, pixels_of_work
+    from rhm.evaluation.scores import earlier_scores, kept_domains, of_same_model
     from rhm.inference.runtime.selection import network_for
+    from rhm.inference.suitability import dtype_notes
     from rhm.models.model_file import load_model
 
     model = load_model(path)
     run = path if path.is_dir() else path.parent
+    tiles = listed.select(domains=work["domains"], labelled=True).tiles
+    for dtype in dict.fromkeys(tile.dtype for tile in tiles):
+        for note in dtype_notes(model.spec, dtype):
+            say(f"{run.name}: {note}")
     pixels = pixels_of_work(listed, model.spec, **work) * tiling.passes
     network = network_for(model, pixels=pixels, **asdict(place))
+    folder = output or run / "evaluation"
+    earlier = earlier_scores(folder)
     with progress(run.name, amount_of_work(listed, model.spec, **work)) as advance:
-        return evaluate_model(
+        latest = evaluate_model(
             network,
             listed,
-            output or run / "evaluation",
+            folder,
             name=run.name,
             tiling=tiling,
             on_progress=partial(advance, 1),
             **work,
             **told,
         )
+    if earlier is not None and not of_same_model(earlier, latest):
+        say(f"{folder}: the earlier scores were of another model or threshold, and are replaced")
+    elif kept := kept_domains(earlier, latest):
+        names = ", ".join(dict.fromkeys(domain.name for domain in kept))
+        say(f"{folder}: the earlier scores of {names} are kept")
+    return latest
 
 
 def score_lines(results: "list[Scores]") -> list[str]:

@@ -12,11 +12,12 @@ import csv
 import math
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from rhm.data.catalog import SPLITS, Source
-from rhm.data.labels import VECTOR_SUFFIXES
+from rhm.data.labels import VECTOR_SUFFIXES, parse_building_values
 from rhm.data.layouts.layout import DatasetLayout, LayoutOption
 from rhm.data.vectors.vector_layer import OTHER_VECTOR_SUFFIXES
 from rhm.errors import CatalogError
@@ -44,6 +45,14 @@ def find_in_folder(
             "Metres per pixel where files do not say.", kind=float, flag="--gsd", minimum=0.001
         ),
     ] = None,
+    building_values: Annotated[
+        Sequence[str],
+        LayoutOption(
+            "Value of buildings in the masks, or colour such as 0,0,255; may be repeated.",
+            kind=list[str],
+            flag="--building-value",
+        ),
+    ] = (),
     black_is_nodata: bool = False,
 ) -> list[Source]:
     """Find images and labels in a folder, or read them from a table.
@@ -57,6 +66,8 @@ def find_in_folder(
             first group matches is the image's group. By default, the group comes from the table,
             or each image is a group of its own.
         gsd_m: ground sampling distance in metres, used if neither table nor file specifies it.
+        building_values: values of buildings in masks of several classes, or of inverted masks:
+            numbers, or colours such as ``0,0,255``. By default, all but zero are building.
         black_is_nodata: whether pixels that are zero in all bands are nodata.
 
     Returns:
@@ -76,6 +87,8 @@ def find_in_folder(
             "folder or in its subfolders"
         )
     grouping = _pattern(group_pattern)
+    values = " ".join(building_values)
+    parse_building_values(values)
     return [
         Source(
             image=source.image,
@@ -85,6 +98,7 @@ def find_in_folder(
             split=source.split,
             gsd_m=source.gsd_m if source.gsd_m is not None else gsd_m,
             black_is_nodata=black_is_nodata,
+            building_values=values,
         )
         for source in sorted(found, key=lambda source: source.image)
     ]

@@ -1,6 +1,8 @@
 """Georeferencing: where on Earth pixels lie, and how much ground they cover."""
 
+from collections.abc import Sequence
 from math import isfinite, sqrt
+from typing import Protocol
 
 import numpy as np
 import shapely
@@ -10,6 +12,31 @@ from pyproj.exceptions import ProjError
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 from shapely.affinity import affine_transform
+
+
+class Georeferenced(Protocol):
+    """What has a place, such as the properties of a raster."""
+
+    @property
+    def crs(self) -> CRS | None:
+        """Coordinate reference system."""
+
+    @property
+    def transform(self) -> Affine:
+        """Affine transform from (column, row) to coordinates."""
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+
+    @property
+    def height(self) -> int:
+        """Number of rows."""
+
+    @property
+    def gcps(self) -> Sequence[object]:
+        """Ground control points, if there is no transform."""
+
 
 _WGS84 = Geod(ellps="WGS84")
 _PIECES_PER_EDGE = 8
@@ -62,6 +89,38 @@ def scale_between(gsd_m: float | None, wanted_m: float | None) -> float:
     if gsd_m is None or wanted_m is None or abs(gsd_m / wanted_m - 1.0) < 0.01:
         return 1.0
     return gsd_m / wanted_m
+
+
+def offset_px(raster: "Georeferenced", reference: "Georeferenced") -> float | None:
+    """Return how far the corners of a raster lie from those of another, in pixels of the other.
+
+    Returns:
+        The largest distance of the four corners; None if one of the two has no georeference, or
+        only ground control points.
+    """
+    if any(each.gcps or _in_pixels(each) for each in (raster, reference)):
+        return None
+    corners = np.array([(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)])
+    x, y = raster.transform @ (corners * (raster.width, raster.height)).T
+    if raster.crs and reference.crs and raster.crs != reference.crs:
+        try:
+            moved = Transformer.from_crs(
+                raster.crs.to_wkt(), reference.crs.to_wkt(), always_xy=True
+            ).transform(x, y)
+        except ProjError:
+            return None
+        x, y = moved
+    cols, rows = ~reference.transform @ (np.asarray(x), np.asarray(y))
+    wanted = corners * (reference.width, reference.height)
+    distance = float(np.hypot(cols - wanted[:, 0], rows - wanted[:, 1]).max())
+    return distance if isfinite(distance) else None
+
+
+def _in_pixels(raster: "Georeferenced") -> bool:
+    """Return whether the coordinates of a raster are its pixels, on a grid of any scale."""
+    at = raster.transform
+    upright = at.e > 0 and at.b == at.c == at.d == at.f == 0
+    return bool(at.is_identity or (raster.crs is None and upright))
 
 
 def outline(crs: CRS | None, transform: Affine, height: int, width: int) -> shapely.Polygon:

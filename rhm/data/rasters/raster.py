@@ -33,6 +33,8 @@ from rhm.errors import RasterError
 # GDAL does not resample windows of few pixels, so at least this many are requested.
 _RESAMPLED_PX = 128
 
+_COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+
 
 @dataclass(frozen=True)
 class RasterInfo:
@@ -42,7 +44,8 @@ class RasterInfo:
         path: path as given by the caller.
         height: number of rows.
         width: number of columns.
-        bands: 1-based indices of the bands of imagery, without alpha.
+        bands: 1-based indices of the bands of imagery, without alpha; red, green and blue come
+            first, in this order, if the file says which bands these are.
         dtype: data type of the bands, by its numpy name.
         crs: coordinate reference system, or None.
         transform: affine transform from (column, row) of pixels to coordinates. If the file has
@@ -111,6 +114,8 @@ class Raster:
         self._dataset = open_dataset(path, mapped=mapped)
         try:
             stored = _describe(self._dataset, path, bands)
+            if not categorical:
+                _check_no_palette(self._dataset, stored)
         except RasterError:
             self.close()
             raise
@@ -342,17 +347,36 @@ def _grown(first: int, length: int, limit: int) -> tuple[int, int]:
     return min(first, limit - enough), enough
 
 
+def _check_no_palette(dataset: DatasetReader, info: RasterInfo) -> None:
+    """Check that the pixels are values of imagery.
+
+    Raises:
+        RasterError: they are numbers of colours.
+    """
+    if any(dataset.colorinterp[band - 1] is ColorInterp.palette for band in info.bands):
+        raise RasterError(
+            f"{info.path} stores numbers of colours in a table (a palette), not pixel values: "
+            "expand it first (gdal_translate -expand rgb)"
+        )
+
+
+def _imagery(dataset: DatasetReader) -> tuple[int, ...]:
+    """Return the bands without alpha, with red, green and blue first if the file names them."""
+    meanings = dict(enumerate(dataset.colorinterp, start=1))
+    bands = [band for band, meaning in meanings.items() if meaning is not ColorInterp.alpha]
+    named = [[band for band in bands if meanings[band] is colour] for colour in _COLOURS]
+    if any(len(of_colour) != 1 for of_colour in named):
+        return tuple(bands)
+    colours = [band for (band,) in named]
+    return (*colours, *(band for band in bands if band not in colours))
+
+
 def _describe(
     dataset: DatasetReader,
     path: str | os.PathLike[str],
     chosen: Sequence[int] | None = None,
 ) -> RasterInfo:
-    imagery = (
-        index
-        for index, meaning in enumerate(dataset.colorinterp, start=1)
-        if meaning is not ColorInterp.alpha
-    )
-    bands = tuple(chosen or imagery)
+    bands = tuple(chosen or _imagery(dataset))
     if not bands:
         raise RasterError(f"{path} has no band of imagery")
     missing = [band for band in bands if not 1 <= band <= dataset.count]

@@ -173,6 +173,21 @@ def read_layer(path: str | os.PathLike[str], box_in: Callable[[Any], Bounds | No
     return _read(path, kind, box_in)
 
 
+def count_features(path: str | os.PathLike[str]) -> int:
+    """Return the number of features in the layer that ``read_layer`` reads.
+
+    Raises:
+        VectorError: there is no polygon layer.
+    """
+    path = Path(path)
+    kind = VECTOR_FORMATS[path.suffix.lower()]
+    if not kind.indexed:
+        return len(_RECENT.get(path, lambda path: _read(path, kind, None)).polygons)
+    return int(
+        pyogrio.read_info(path, layer=_polygon_layer(path), force_feature_count=True)["features"]
+    )
+
+
 def simple_parts(geometries: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
     """Split (nested) collections into simple geometries; return these and their sources."""
     source = np.arange(len(geometries))
@@ -238,19 +253,24 @@ def _by_gdal(
     path: Path, kind: VectorFormat, box_in: Callable[[Any], Bounds | None] | None
 ) -> tuple[Any, NDArray[np.int64]]:
     """Return the geometries of the first polygon layer and their feature numbers."""
-    polygonal = [name for name, word in pyogrio.list_layers(path) if _may_hold_polygons(word)]
-    if not polygonal:
-        raise VectorError(f"{path} has no polygon layer; choose a file that has one")
-    facts = pyogrio.read_info(path, layer=polygonal[0])
+    layer = _polygon_layer(path)
+    facts = pyogrio.read_info(path, layer=layer)
     driver = facts.get("driver", kind.drivers[0])
     if driver not in kind.drivers:
         raise VectorError(f"{path} is {driver}, not what its name says: rename or convert it")
     box = box_in(facts["crs"]) if box_in is not None and facts["crs"] else None
     # Geometries that cannot be built, such as rings of two points, are returned as missing.
     frame = pyogrio.read_dataframe(
-        path, layer=polygonal[0], columns=[], bbox=box, on_invalid="ignore", fid_as_index=True
+        path, layer=layer, columns=[], bbox=box, on_invalid="ignore", fid_as_index=True
     )
     return frame.geometry, frame.index.to_numpy()
+
+
+def _polygon_layer(path: Path) -> str:
+    polygonal = [name for name, word in pyogrio.list_layers(path) if _may_hold_polygons(word)]
+    if not polygonal:
+        raise VectorError(f"{path} has no polygon layer; choose a file that has one")
+    return str(polygonal[0])
 
 
 def _may_hold_polygons(kind: str | None) -> bool:

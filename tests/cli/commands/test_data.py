@@ -74,3 +74,29 @@ def test_labels_that_do_not_fit_are_one_line(rhm: Rhm, world: Path, tmp_path: Pa
     assert (code, err.count("\n")) == (2, 1)
     assert "coordinate reference system" in err or "CRS" in err
     assert not out.exists()
+
+
+def test_index_takes_the_values_of_buildings_and_says_what_looks_wrong(
+    rhm: Rhm, world: Path, tmp_path: Path
+) -> None:
+    town, out = tmp_path / "town", tmp_path / "catalog.parquet"
+    for number, source in enumerate(sorted((world / "alder_aerial" / "images").glob("*.tif"))[:2]):
+        (town / "images").mkdir(parents=True, exist_ok=True)
+        (town / "masks").mkdir(exist_ok=True)
+        (town / "images" / f"{number}.tif").write_bytes(source.read_bytes())
+        with rasterio.open(source) as image:
+            profile = image.profile | {"count": 1, "dtype": "uint8", "nodata": None}
+        classes = np.ones((1, 96, 96), np.uint8)
+        classes[0, :40] = 2 - number
+        with rasterio.open(town / "masks" / f"{number}.tif", "w", **profile) as mask:
+            mask.write(classes)
+    words = ["data", "index", "folder", town, "-o", out]
+    code, _, err = rhm(*words)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "100% of its masks is building" in err
+    assert not out.exists()
+    code, _, err = rhm(*words, "--building-value", 2, "--building-value", 3)
+    assert (code, err) == (0, "")
+    assert list(geopandas.read_parquet(out)["building_values"]) == ["2 3", "2 3"]
+    code, _, err = rhm("data", "index", "spacenet", town, "--building-value", 2)
+    assert (code, "applies only to folder" in err) == (2, True)

@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rhm.cli.commands.evaluate import score_lines
+from rhm.data.radiometry import Scaling
 from rhm.evaluation.scores import read_scores
+from rhm.models.model_file import load_model, save_model
 
 Rhm = Callable[..., tuple[int, str, str]]
 
@@ -63,3 +66,42 @@ def test_one_output_is_of_one_model(
 ) -> None:
     code, _, err = rhm("evaluate", trained, trained, catalog_path, "-o", tmp_path)
     assert (code, "--output" in err) == (2, True)
+
+
+def test_evaluations_add_up_and_say_so(
+    rhm: Rhm, trained: Path, catalog_path: Path, tmp_path: Path
+) -> None:
+    words = ["evaluate", trained, catalog_path, "-o", tmp_path, "--domain"]
+    code, _, err = rhm(*words, "alder_aerial")
+    assert (code, err) == (0, "")
+    code, printed, err = rhm(*words, "birch_aerial")
+    assert (code, err) == (0, f"{tmp_path}: the earlier scores of alder_aerial are kept\n")
+    assert "alder_aerial" not in printed
+    assert [domain.name for domain in read_scores(tmp_path).domains] == [
+        "alder_aerial",
+        "birch_aerial",
+    ]
+
+
+def test_a_shift_that_reaches_no_training_domain_is_an_error(
+    rhm: Rhm, trained: Path, catalog_path: Path, tmp_path: Path
+) -> None:
+    words = ["evaluate", trained, catalog_path, "-o", tmp_path / "out", "--shift", "gamma"]
+    code, printed, err = rhm(*words, "--domain", "birch_aerial")
+    assert (code, printed, err.count("\n")) == (2, "", 1)
+    assert "no labelled image of alder_aerial is scored" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_imagery_of_another_type_is_told_once(
+    rhm: Rhm, trained: Path, catalog_path: Path, tmp_path: Path
+) -> None:
+    model = load_model(trained)
+    satellite = Scaling("uint16", (0.0,) * 3, (2000.0,) * 3)
+    model.spec = replace(model.spec, scalings={"uint16": satellite})
+    save_model(model, tmp_path / "satellite" / "model.safetensors")
+    words = ["--domain", "alder_aerial", "--domain", "birch_aerial"]
+    code, _, err = rhm("evaluate", tmp_path / "satellite", catalog_path, *words)
+    assert code == 0
+    assert err.startswith("satellite: the model was trained on uint16 imagery, and this is uint8")
+    assert err.count("\n") == 1

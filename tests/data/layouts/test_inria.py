@@ -68,7 +68,7 @@ def test_another_layout_is_refused_with_a_hint(tmp_path: Path, name: str) -> Non
 
 
 def test_the_sources_make_a_catalog(tmp_path: Path) -> None:
-    for part, pixels in (("images", noise(16, 16)), ("gt", noise(16, 16, 1) // 128 * 255)):
+    for part, pixels in (("images", noise(16, 16)), ("gt", noise(16, 16, 1) // 160 * 255)):
         write_raster(tmp_path / "train" / part / "vienna7.tif", pixels, crs=None)
     (tile,) = Catalog.build(find_inria(tmp_path)).tiles
     assert (tile.domain, tile.split, tile.gsd_m) == ("vienna", "train", 0.3)

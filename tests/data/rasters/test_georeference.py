@@ -11,14 +11,42 @@ from rasterio.transform import Affine
 
 from rhm.data.rasters.georeference import (
     ground_sampling_distance,
+    offset_px,
     outline,
     scale_between,
     to_degrees,
 )
+from rhm.data.rasters.raster import RasterInfo
 
 DEGREES, MERCATOR, UTM = (CRS.from_epsg(code) for code in (4326, 3857, 32633))
 LOCAL = CRS.from_wkt('LOCAL_CS["site",UNIT["metre",1],AXIS["Easting",EAST],AXIS["Northing",NORTH]]')
 GEOD = Geod(ellps="WGS84")
+
+
+def placed(crs: CRS | None, transform: Affine, size: int = 10) -> RasterInfo:
+    place = {"crs": crs, "transform": transform, "nodata": None, "masked": False}
+    return RasterInfo("a", size, size, (1,), "uint8", **place, block_shape=(1, 1), overviews=())
+
+
+def test_the_offset_of_a_raster_is_that_of_its_farthest_corner() -> None:
+    here = Affine(0.5, 0.0, 500_000.0, 0.0, -0.5, 5_000_000.0)
+    image = placed(UTM, here)
+    assert offset_px(image, image) == 0.0
+    aside = placed(UTM, Affine.translation(3.0, 4.0) @ here)
+    assert offset_px(aside, image) == pytest.approx(10.0)
+    # Twice the pixels of half the size cover the same ground, and the same number covers half.
+    finer = here @ Affine.scale(0.5)
+    assert offset_px(placed(UTM, finer, 20), image) == pytest.approx(0.0)
+    assert offset_px(placed(UTM, finer), image) == pytest.approx(np.hypot(5.0, 5.0))
+
+
+def test_a_raster_without_georeference_has_no_offset() -> None:
+    image = placed(UTM, Affine(0.5, 0.0, 500_000.0, 0.0, -0.5, 5_000_000.0))
+    for transform in (Affine.identity(), Affine.scale(2.0)):
+        assert offset_px(placed(None, transform), image) is None
+        assert offset_px(image, placed(None, transform)) is None
+    assert offset_px(placed(None, image.transform), image) == 0.0
+    assert offset_px(placed(LOCAL, image.transform), image) is None
 
 
 def test_degrees_come_as_longitude_and_latitude() -> None:

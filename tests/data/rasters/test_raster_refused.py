@@ -1,11 +1,14 @@
 """What is no raster, or is damaged, or of another type: refused in one line that names it."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
+from rasterio.errors import NotGeoreferencedWarning
 
 from rhm.data.rasters.raster import Raster, describe
 from rhm.data.rasters.windows import Window
@@ -119,3 +122,20 @@ def test_odd_files_are_read_or_refused_in_one_line(shared_data: Path) -> None:
     for path, message in refused.items():
         assert "\n" not in message
         assert str(path) in message
+
+
+@pytest.mark.parametrize("driver", ["GTiff", "PNG"])
+def test_numbers_of_colours_are_not_taken_for_values(tmp_path: Path, driver: str) -> None:
+    table = write_raster(tmp_path / "table.tif", noise(20, 20, 1), crs=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(table, "r+") as dataset:
+            dataset.write_colormap(1, {value: (value, 0, 99, 255) for value in range(256)})
+        path = tmp_path / "x.image"
+        rasterio.shutil.copy(table, path, driver=driver)
+    with pytest.raises(RasterError, match=r"a palette.*gdal_translate -expand rgb") as error:
+        Raster(path)
+    _one_line(error, path)
+    # The colours of classes are how masks are often stored.
+    with Raster(path, categorical=True) as raster:
+        assert raster.read().values.shape == (20, 20, 1)

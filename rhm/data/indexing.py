@@ -1,0 +1,177 @@
+"""Opening the images that an indexer found, and comparing each with its label.
+
+What is wrong is refused at once. What only looks wrong is a note: one for each kind, however many
+images it concerns.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from rhm.data.labels import IGNORE, Label
+from rhm.data.rasters.georeference import outline
+from rhm.data.rasters.pixels import Pixels
+from rhm.data.rasters.raster import Raster
+from rhm.data.rasters.windows import partition
+from rhm.data.sources import Source, Tile
+from rhm.data.vectors.vector_layer import count_features
+from rhm.errors import CatalogError
+
+MOSTLY_BUILDING = 0.5
+"""Share of a domain from which it cannot be that all of it is building."""
+
+_WINDOW_PX = 2048
+_SAMPLED = 4  # every fourth row and column shows which values a mask has
+_MOST_VALUES = 12
+
+
+@dataclass(frozen=True)
+class OpenedSource:
+    """An image with what its files say.
+
+    Attributes:
+        tile: row of the catalog.
+        outline: outline in EPSG:4326.
+        mask_values: values of its mask other than zero, one tuple with a number for each band; at
+            most a dozen, and empty without a mask or if the values of buildings were given.
+        misses: whether its label has footprints, but none on the image.
+    """
+
+    tile: Tile
+    outline: shapely.Geometry
+    mask_values: frozenset[tuple[int, ...]] = frozenset()
+    misses: bool = False
+
+
+def open_source(source: Source) -> OpenedSource:
+    """Open an image and its label.
+
+    Raises:
+        RasterError: the image or mask cannot be read, or they differ in size or place.
+        VectorError: footprints cannot be read, or cannot be placed on their image.
+    """
+    fraction, values, misses = None, frozenset[tuple[int, ...]](), False
+    with source.open() as raster:
+        info = raster.info
+        if source.label is not None:
+            with source.open_label(raster) as label:
+                fraction, values = _looked_through(label, raster)
+                found = label.footprints
+                misses = found is not None and found.empty and count_features(source.label) > 0
+    tile = Tile(
+        image=source.image,
+        label=source.label,
+        domain=source.domain,
+        group=source.group,
+        split=source.split,
+        gsd_m=source.gsd_m if info.gsd_m is None else info.gsd_m,
+        black_is_nodata=source.black_is_nodata,
+        building_values=source.building_values,
+        width=info.width,
+        height=info.height,
+        bands=len(info.bands),
+        dtype=info.dtype,
+        crs=info.crs.to_string() if info.crs else "",
+        nodata=info.nodata,
+        building_fraction=fraction,
+    )
+    place = outline(info.crs, info.transform, info.height, info.width)
+    return OpenedSource(tile, place, frozenset() if source.building_values else values, misses)
+
+
+def check_shares(opened: Sequence[OpenedSource]) -> None:
+    """Check that not most of a domain is building by its masks.
+
+    Masks for which the values of buildings were given are believed.
+
+    Raises:
+        CatalogError: it is.
+    """
+    buildings: Counter[str] = Counter()
+    pixels: Counter[str] = Counter()
+    example: dict[str, OpenedSource] = {}
+    for each in opened:
+        tile = each.tile
+        if each.mask_values and tile.building_fraction is not None:
+            size = tile.width * tile.height
+            pixels[tile.domain] += size
+            buildings[tile.domain] += round(size * tile.building_fraction)
+            example.setdefault(tile.domain, each)
+    for domain, count in pixels.items():
+        share = buildings[domain] / count
+        if share >= MOSTLY_BUILDING:
+            first = example[domain]
+            raise CatalogError(
+                f"{domain}: {share:.0%} of its masks is building, as {first.tile.label} has "
+                f"{_told(first.mask_values)} besides 0 (inverted masks, or many classes?): give "
+                "the values of buildings with `rhm data index folder --building-value`"
+            )
+
+
+def notes_on(opened: Sequence[OpenedSource]) -> tuple[str, ...]:
+    """Return what looks wrong, one sentence for each kind and domain.
+
+    A file of footprints that several images share misses them only if it misses all of them.
+    """
+    missed = [each.tile for each in opened if each.misses]
+    hit = {each.tile.label for each in opened if not each.misses}
+    astray = list(dict.fromkeys(str(tile.label) for tile in missed if tile.label not in hit))
+    notes = []
+    if astray:
+        notes.append(
+            f"{_counted(astray)} has footprints, but none on its image: check its coordinate "
+            "reference system, and which image it belongs to"
+        )
+    many: dict[str, list[OpenedSource]] = {}
+    for each in opened:
+        if len(each.mask_values) > 1:
+            many.setdefault(each.tile.domain, []).append(each)
+    for domain, of_domain in many.items():
+        labels = _counted([str(each.tile.label) for each in of_domain])
+        notes.append(
+            f"{domain}: {labels} has {_told(of_domain[0].mask_values)} besides 0, which all count "
+            "as building: if they are classes, give those of buildings with --building-value"
+        )
+    return tuple(notes)
+
+
+def _counted(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} (and {len(names) - 1} more)"
+
+
+def _told(values: frozenset[tuple[int, ...]]) -> str:
+    words = [",".join(map(str, value)) for value in sorted(values)]
+    listed = " ".join(words[: _MOST_VALUES - 1])
+    return (
+        f"the value{'s' if len(words) > 1 else ''} {listed}{' ...' * (len(words) >= _MOST_VALUES)}"
+    )
+
+
+def _looked_through(label: Label, raster: Raster) -> tuple[float, frozenset[tuple[int, ...]]]:
+    """Return the share of the valid pixels that are building, and the values of a mask."""
+    buildings = valid_pixels = 0
+    values: set[tuple[int, ...]] = set()
+    for window in partition(raster.info.height, raster.info.width, _WINDOW_PX):
+        valid = raster.read(window).valid
+        if label.mask is None:
+            truth = label.read(window)
+        else:
+            stored = label.mask.read(window)
+            truth = label.truth_of(stored, window)
+            if len(values) < _MOST_VALUES:
+                values |= _values(stored)
+        buildings += int(np.count_nonzero((truth == 1) & valid))
+        valid_pixels += int(np.count_nonzero((truth != IGNORE) & valid))
+    return buildings / max(1, valid_pixels), frozenset(sorted(values)[:_MOST_VALUES])
+
+
+def _values(stored: Pixels) -> set[tuple[int, ...]]:
+    """Return the values of a sample of valid pixels, without the one that is zero in all bands."""
+    sample: NDArray[np.generic] = stored.values[::_SAMPLED, ::_SAMPLED]
+    sample = sample[stored.valid[::_SAMPLED, ::_SAMPLED]]
+    found = np.unique(sample)[:, None] if sample.shape[1] == 1 else np.unique(sample, axis=0)
+    return {tuple(map(int, each)) for each in found[: _MOST_VALUES + 1] if each.any()}

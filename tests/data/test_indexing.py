@@ -1,0 +1,112 @@
+"""Images and their labels; law: what cannot be is refused, what looks odd is told once."""
+
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pytest
+import shapely
+from rasterio.transform import Affine
+
+from rhm.data import index_folder
+from rhm.data.catalog import Catalog, Source
+from rhm.data.indexing import open_source
+from rhm.errors import CatalogError, RasterError
+from tests.data.imagery import HALF_METRE, UTM, noise, write_raster
+
+TRUTH = np.zeros((40, 40), np.uint8)
+TRUTH[4:16, 8:24] = 1
+CLASSES = np.where(TRUTH, 5, 2 + np.arange(40) % 2).astype(np.uint8)
+
+
+def town(folder: Path, *masks: Any) -> Path:
+    for number, mask in enumerate(masks):
+        write_raster(folder / "images" / f"{number}.tif", noise(40, 40, seed=number))
+        write_raster(folder / "masks" / f"{number}.tif", np.asarray(mask, np.uint8))
+    return folder
+
+
+@pytest.mark.parametrize("mask", [1 - TRUTH, (1 - TRUTH) * 255, CLASSES])
+def test_a_domain_of_buildings_only_is_refused_unless_told_so(tmp_path: Path, mask: Any) -> None:
+    town(tmp_path / "town", mask, mask)
+    with pytest.raises(CatalogError, match=r"town: .*0.tif has the values? .*--building-value"):
+        index_folder(tmp_path / "town")
+    value = str(int(mask[5, 9]))
+    catalog = index_folder(tmp_path / "town", building_values=[value])
+    assert catalog.notes == ()
+    catalog.save(tmp_path / "catalog.parquet")
+    for tile in Catalog.load(tmp_path / "catalog.parquet").tiles:
+        assert tile.building_values == value
+        assert tile.building_fraction == pytest.approx(TRUTH.mean())
+        with tile.open() as raster, tile.open_label(raster) as label:
+            np.testing.assert_array_equal(label.read(), TRUTH)
+
+
+def test_told_so_may_also_mean_that_everything_is_building(tmp_path: Path) -> None:
+    town(tmp_path, np.ones((40, 40)))
+    assert index_folder(tmp_path, building_values=["1"]).tiles[0].building_fraction == 1.0
+
+
+def test_masks_of_several_values_are_a_note_for_each_domain(tmp_path: Path) -> None:
+    classes = TRUTH * (1 + np.arange(40) // 10 % 3)
+    town(tmp_path / "a", classes, classes, TRUTH)
+    town(tmp_path / "b", TRUTH, TRUTH * 255)
+    catalog = index_folder(tmp_path).assign_splits({"val": 0.2})
+    (note,) = catalog.notes
+    assert note.startswith(f"a: {tmp_path}/a/masks/0.tif (and 1 more) has the values 1 2 3 besides")
+
+
+def test_only_a_dozen_values_are_listed(tmp_path: Path) -> None:
+    town(tmp_path, TRUTH * (1 + np.arange(1600).reshape(40, 40) % 250))
+    (note,) = index_folder(tmp_path).notes
+    assert " ... besides 0" in note
+    assert len(note.replace(str(tmp_path), "")) < 300
+
+
+def footprints(path: Path, *boxes: shapely.Polygon, crs: str = UTM) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    geopandas.GeoDataFrame(geometry=list(boxes), crs=crs).to_file(path)
+    return path
+
+
+HERE = shapely.box(500_002, 4_999_990, 500_008, 4_999_996)
+FAR = shapely.box(700_000, 5_200_000, 700_010, 5_200_010)
+
+
+@pytest.mark.parametrize("suffix", [".geojson", ".gpkg"])
+def test_a_label_without_any_polygon_on_its_image_is_named(tmp_path: Path, suffix: str) -> None:
+    for number, box in enumerate((HERE, FAR, FAR, HERE)):
+        write_raster(tmp_path / "images" / f"{number}.tif", noise(40, 40))
+        footprints(tmp_path / "footprints" / f"{number}{suffix}", box)
+    (note,) = index_folder(tmp_path).notes
+    assert note.startswith(f"{tmp_path}/footprints/1{suffix} (and 1 more) has footprints, but none")
+
+
+def test_no_buildings_at_all_and_a_file_for_the_whole_town_are_not_astray(tmp_path: Path) -> None:
+    image = write_raster(tmp_path / "a.tif", noise(40, 40))
+    away = write_raster(
+        tmp_path / "b.tif", noise(40, 40), transform=Affine.translation(4e5, 4e5) @ HALF_METRE
+    )
+    (tmp_path / "none.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    shared = footprints(tmp_path / "town.gpkg", HERE)
+    assert not open_source(Source(image, tmp_path / "none.geojson", "town", "a")).misses
+    assert open_source(Source(away, shared, "town", "b")).misses
+    both = [Source(image, shared, "town", "a"), Source(away, shared, "town", "b")]
+    assert Catalog.build(both).notes == ()
+    assert len(Catalog.build(both[1:]).notes) == 1
+
+
+def test_catalogs_of_earlier_versions_have_no_building_values(tmp_path: Path) -> None:
+    town(tmp_path, TRUTH)
+    index_folder(tmp_path).save(tmp_path / "catalog.parquet")
+    frame = geopandas.read_parquet(tmp_path / "catalog.parquet")
+    frame.drop(columns="building_values").to_parquet(tmp_path / "catalog.parquet")
+    assert Catalog.load(tmp_path / "catalog.parquet").tiles[0].building_values == ""
+
+
+def test_impossible_building_values_are_refused_before_anything_is_opened(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.tif").touch()
+    with pytest.raises(RasterError, match="'blue' are no values of a mask"):
+        index_folder(tmp_path, building_values=["blue"])
