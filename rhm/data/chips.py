@@ -15,9 +15,8 @@ from rhm.colour.histogram import Histogram
 from rhm.colour.lookup import PixelMap
 from rhm.data.catalog import Tile
 from rhm.data.labels import IGNORE
-from rhm.data.rasters.band_order import bands_first
 from rhm.data.rasters.mirrored_edges import mirrored
-from rhm.data.rasters.pixels import Pixels
+from rhm.data.rasters.pixels import Pixels, bands_first
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.resampling import resize_classes, resize_pixels
 from rhm.data.rasters.windows import Window, partition, random_window

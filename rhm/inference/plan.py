@@ -12,7 +12,8 @@ from torch import nn
 import rhm
 from rhm.data.radiometry import Scaling, histogram_of
 from rhm.data.rasters.georeference import scale_between
-from rhm.data.rasters.raster import RasterInfo, describe
+from rhm.data.rasters.raster import describe
+from rhm.data.rasters.raster_info import RasterInfo
 from rhm.data.rasters.scene_identity import SceneIdentity, scene_identity
 from rhm.errors import OutputError, RasterError
 from rhm.inference.inputs import origin_of, stem_of

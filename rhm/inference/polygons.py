@@ -26,7 +26,8 @@ from rasterio.windows import Window as RasterioWindow
 from rhm.data.footprints import contiguous, metric_crs, polygon_parts
 from rhm.data.rasters.gdal_options import open_dataset
 from rhm.data.rasters.georeference import to_degrees
-from rhm.data.rasters.raster import RasterInfo, describe
+from rhm.data.rasters.raster import describe
+from rhm.data.rasters.raster_info import RasterInfo
 from rhm.errors import RasterError
 from rhm.inference.regularization import regularize
 from rhm.inference.regularization.territory import Territory

@@ -7,7 +7,8 @@ from typing import Any
 from rhm.colour.histogram import Histogram
 from rhm.colour.levels import DTYPES
 from rhm.data.radiometry import Scaling, histogram_of
-from rhm.data.rasters.raster import Raster, RasterInfo
+from rhm.data.rasters.raster import Raster
+from rhm.data.rasters.raster_info import RasterInfo
 from rhm.models.spec import ModelSpec
 
 _SHARES = (0.0, 0.02, 0.5, 0.98, 1.0)

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rhm.data.rasters.georeference import scale_between
-from rhm.data.rasters.raster import Raster, RasterInfo
+from rhm.data.rasters.raster import Raster
+from rhm.data.rasters.raster_info import RasterInfo
 from rhm.data.rasters.windows import Window
 from rhm.inference.runtime.backends import DescribedNetwork
 from rhm.inference.tiling.stream import network_input, probabilities

@@ -1,12 +1,16 @@
-"""Pixels of an image together with their validity mask."""
+"""Pixels of an image together with their validity mask, and the order of their axes.
+
+Bands are last, (H, W, bands), except in rasterio and in networks, where they are first.
+"""
 
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from rhm.colour.histogram import Histogram
+from rhm.colour.histogram import OPENCV_CHANNELS, Histogram
 from rhm.data.rasters.windows import Window
 
 
@@ -63,3 +67,26 @@ class Pixels(NamedTuple):
 def _everywhere(height: int, width: int) -> NDArray[np.bool_]:
     # numpy takes as long to broadcast as to copy a chip.
     return np.broadcast_to(np.True_, (height, width))
+
+
+def any_differs(planes: NDArray[Any], value: int) -> NDArray[np.bool_]:
+    """Return where at least one band of (bands, H, W) differs from ``value``, as (H, W) bool."""
+    # For few bands, this is much faster than any(axis=...).
+    differs = planes[0] != value
+    for plane in planes[1:]:
+        differs |= plane != value
+    return np.asarray(differs)
+
+
+def bands_last(planes: NDArray[Any]) -> NDArray[Any]:
+    """Return (bands, H, W) pixels as a contiguous array (H, W, bands)."""
+    pixels = planes.transpose(1, 2, 0)
+    if pixels.flags.c_contiguous or not 1 < len(planes) <= OPENCV_CHANNELS:
+        return np.ascontiguousarray(pixels)
+    # OpenCV is ten times as fast as a copy by numpy.
+    return np.asarray(cv2.merge(tuple(planes)))
+
+
+def bands_first(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return (H, W, bands) pixels as a contiguous array (bands, H, W)."""
+    return np.ascontiguousarray(np.moveaxis(pixels, -1, 0))

@@ -6,79 +6,27 @@ resolution. All windows and sizes then refer to that grid, and no other code nee
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from math import sqrt
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.control import GroundControlPoint
-from rasterio.crs import CRS
-from rasterio.enums import ColorInterp, Interleaving, MaskFlags, Resampling
-from rasterio.errors import CRSError, RasterioError
+from rasterio.enums import Interleaving, MaskFlags, Resampling
+from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
-from rasterio.rpc import RPC
-from rasterio.transform import Affine, from_gcps
+from rasterio.transform import Affine
 from rasterio.windows import Window as RasterioWindow
 
 from rhm.colour.levels import DTYPES
-from rhm.data.rasters.band_order import any_differs, bands_last
 from rhm.data.rasters.gdal_options import mappable, open_dataset, reading, stores_nothing
-from rhm.data.rasters.georeference import ground_sampling_distance
-from rhm.data.rasters.pixels import Pixels
+from rhm.data.rasters.pixels import Pixels, any_differs, bands_last
+from rhm.data.rasters.raster_info import RasterInfo, check_no_palette, describe_dataset
 from rhm.data.rasters.windows import Window
 from rhm.errors import RasterError
 
 # GDAL does not resample windows of few pixels, so at least this many are requested.
 _RESAMPLED_PX = 128
-
-_COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
-
-
-@dataclass(frozen=True)
-class RasterInfo:
-    """Properties of a raster file.
-
-    Attributes:
-        path: path as given by the caller.
-        height: number of rows.
-        width: number of columns.
-        bands: 1-based indices of the bands of imagery, without alpha; red, green and blue come
-            first, in this order, if the file says which bands these are.
-        dtype: data type of the bands, by its numpy name.
-        crs: coordinate reference system, or None.
-        transform: affine transform from (column, row) of pixels to coordinates. If the file has
-            ground control points instead, their best fit; if it has neither, the identity.
-        nodata: declared nodata value, or None.
-        masked: whether the file declares nodata by a value, a mask or an alpha band.
-        block_shape: number of rows and columns of a stored block.
-        overviews: decimation factors of the stored overviews.
-        gcps: ground control points, if the file has these instead of a transform.
-        rpcs: rational polynomial coefficients, or None; they refer to pixels of the file.
-    """
-
-    path: str
-    height: int
-    width: int
-    bands: tuple[int, ...]
-    dtype: str
-    crs: CRS | None
-    transform: Affine
-    nodata: float | None
-    masked: bool
-    block_shape: tuple[int, int]
-    overviews: tuple[int, ...]
-    gcps: tuple[GroundControlPoint, ...] = ()
-    rpcs: RPC | None = None
-
-    @cached_property
-    def gsd_m(self) -> float | None:
-        """Ground sampling distance in metres at the centre; None without a location on Earth."""
-        # Computed on demand, because it takes longer than opening the file.
-        if self.crs is None:
-            return None
-        return ground_sampling_distance(self.crs, self.transform, self.height, self.width)
 
 
 class Raster:
@@ -113,9 +61,9 @@ class Raster:
         mapped = mapped and scale == 1.0 and shape is None
         self._dataset = open_dataset(path, mapped=mapped)
         try:
-            stored = _describe(self._dataset, path, bands)
+            stored = describe_dataset(self._dataset, path, bands)
             if not categorical:
-                _check_no_palette(self._dataset, stored)
+                check_no_palette(self._dataset, stored)
         except RasterError:
             self.close()
             raise
@@ -308,7 +256,7 @@ def describe(path: str | os.PathLike[str]) -> RasterInfo:
         RasterError: the file is missing or not a raster.
     """
     with open_dataset(path) as dataset:
-        return _describe(dataset, path)
+        return describe_dataset(dataset, path)
 
 
 def _resampling(step: tuple[float, float], categorical: bool) -> Resampling:
@@ -345,77 +293,3 @@ def _grown(first: int, length: int, limit: int) -> tuple[int, int]:
     """Return the start and length of a span of pixels, extended to a minimum within ``limit``."""
     enough = min(limit, max(length, _RESAMPLED_PX))
     return min(first, limit - enough), enough
-
-
-def _check_no_palette(dataset: DatasetReader, info: RasterInfo) -> None:
-    """Check that the pixels are values of imagery.
-
-    Raises:
-        RasterError: they are numbers of colours.
-    """
-    if any(dataset.colorinterp[band - 1] is ColorInterp.palette for band in info.bands):
-        raise RasterError(
-            f"{info.path} stores numbers of colours in a table (a palette), not pixel values: "
-            "expand it first (gdal_translate -expand rgb)"
-        )
-
-
-def _imagery(dataset: DatasetReader) -> tuple[int, ...]:
-    """Return the bands without alpha, with red, green and blue first if the file names them."""
-    meanings = dict(enumerate(dataset.colorinterp, start=1))
-    bands = [band for band, meaning in meanings.items() if meaning is not ColorInterp.alpha]
-    named = [[band for band in bands if meanings[band] is colour] for colour in _COLOURS]
-    if any(len(of_colour) != 1 for of_colour in named):
-        return tuple(bands)
-    colours = [band for (band,) in named]
-    return (*colours, *(band for band in bands if band not in colours))
-
-
-def _describe(
-    dataset: DatasetReader,
-    path: str | os.PathLike[str],
-    chosen: Sequence[int] | None = None,
-) -> RasterInfo:
-    bands = tuple(chosen or _imagery(dataset))
-    if not bands:
-        raise RasterError(f"{path} has no band of imagery")
-    missing = [band for band in bands if not 1 <= band <= dataset.count]
-    if missing:
-        raise RasterError(f"{path} has {dataset.count} bands, so no band {missing[0]}")
-    dtypes = {dataset.dtypes[band - 1] for band in bands}
-    if len(dtypes) > 1:
-        raise RasterError(
-            f"{path} has bands of {', '.join(sorted(dtypes))}: choose bands of the same dtype"
-        )
-    if min(dtypes).startswith("complex"):
-        raise RasterError(
-            f"{path} has complex pixels ({min(dtypes)}): convert them to real numbers first, such "
-            "as the amplitude"
-        )
-    flags = dataset.mask_flag_enums
-    rows, cols = dataset.block_shapes[0]
-    try:
-        crs, transform = dataset.crs or None, dataset.transform
-        gcps, gcps_crs = dataset.gcps
-    except CRSError as error:
-        raise RasterError(
-            f"{path} has a coordinate reference system that cannot be understood: assign another "
-            "one, such as with gdal_edit.py -a_srs"
-        ) from error
-    if gcps and transform.is_identity:
-        crs, transform = gcps_crs or crs, from_gcps(gcps)
-    return RasterInfo(
-        path=os.fspath(path),
-        height=dataset.height,
-        width=dataset.width,
-        bands=bands,
-        dtype=dataset.dtypes[bands[0] - 1],
-        crs=crs,
-        transform=transform,
-        nodata=dataset.nodatavals[bands[0] - 1],
-        masked=not all(MaskFlags.all_valid in of_band for of_band in flags),
-        block_shape=(rows, cols),
-        overviews=tuple(dataset.overviews(1)),
-        gcps=tuple(gcps) if transform is not dataset.transform else (),
-        rpcs=dataset.rpcs,
-    )

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rhm.colour.lookup import PixelMap
-from rhm.data.rasters.band_order import bands_first
 from rhm.data.rasters.mirrored_edges import mirrored
-from rhm.data.rasters.pixels import Pixels
+from rhm.data.rasters.pixels import Pixels, bands_first
 from rhm.data.rasters.windows import Window, blend_weights, starts
 from rhm.errors import ConfigError, ModelFileError
 from rhm.inference.runtime.tta import Network, averaged_over_views

@@ -15,7 +15,8 @@ from torch import nn
 from rhm.colour.lookup import PixelMap
 from rhm.data.rasters.damaged import SalvagedRaster
 from rhm.data.rasters.gdal_options import limited_cache
-from rhm.data.rasters.raster import Raster, RasterInfo
+from rhm.data.rasters.raster import Raster
+from rhm.data.rasters.raster_info import RasterInfo
 from rhm.data.rasters.windows import Window
 from rhm.inference.runtime.tta import Network
 from rhm.inference.tiling.journal import pack

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from rhm.data.rasters.band_order import any_differs, bands_last
+from rhm.data.rasters.pixels import any_differs, bands_last
 
 SHAPES = st.tuples(st.integers(1, 10), st.integers(1, 7), st.integers(1, 7))
 PLANES = st.sampled_from([np.uint8, np.uint16, np.int16, np.float32]).flatmap(

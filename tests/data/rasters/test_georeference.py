@@ -16,7 +16,7 @@ from rhm.data.rasters.georeference import (
     scale_between,
     to_degrees,
 )
-from rhm.data.rasters.raster import RasterInfo
+from rhm.data.rasters.raster_info import RasterInfo
 
 DEGREES, MERCATOR, UTM = (CRS.from_epsg(code) for code in (4326, 3857, 32633))
 LOCAL = CRS.from_wkt('LOCAL_CS["site",UNIT["metre",1],AXIS["Easting",EAST],AXIS["Northing",NORTH]]')
