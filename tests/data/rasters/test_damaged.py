@@ -63,6 +63,6 @@ def test_on_another_grid_what_touches_the_block_has_no_data(damaged: Path) -> No
 
 
 def test_a_type_that_cannot_be_read_is_no_damage(tmp_path: Path) -> None:
-    path = write_raster(tmp_path / "x.tif", np.zeros((8, 8, 1), np.complex64))
+    path = write_raster(tmp_path / "x.tif", np.zeros((8, 8, 1), np.float64))
     with SalvagedRaster(path) as raster, pytest.raises(RasterError, match="convert it first"):
         raster.read()
