@@ -17,7 +17,7 @@ from rhm.errors import OutputError, RhmError
 SIDE_FILES = (".aux.xml", ".ovr", ".msk")
 """Suffixes that GDAL appends to a file's name for its statistics, overviews and mask."""
 
-_PREFIX = ".rhm."
+_BEGUN, _PREFIX, _ENDED = ".rhm-begun.", ".rhm.", ".rhm-ended."
 _LOCK = "lock"
 _DAY_S = 24 * 3600.0
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -59,12 +59,24 @@ def staged_paths(targets: Sequence[Path], *, within: Path | None = None) -> Iter
                 probe.touch()
                 # Some writers create files that only their owner can read.
                 source.chmod((target if target.exists() else probe).stat().st_mode)
-                # First: if the process is killed in between, nothing describes the wrong pixels.
-                for suffix in SIDE_FILES:
-                    target.with_name(target.name + suffix).unlink(missing_ok=True)
-                os.replace(source, target)
+                _replace(source, target)
             except OSError as error:
                 raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+def _replace(source: Path, target: Path) -> None:
+    """Rename a file over another, whose side files go to the folder of the source."""
+    sides = [target.with_name(target.name + suffix) for suffix in SIDE_FILES]
+    # First: if the process is killed in between, nothing describes the wrong pixels.
+    moved = [
+        (side, side.rename(source.with_name(f"old{side.name}"))) for side in sides if side.exists()
+    ]
+    try:
+        os.replace(source, target)
+    except OSError:
+        for side, away in moved:
+            away.rename(side)
+        raise
 
 
 @contextmanager
@@ -92,24 +104,29 @@ def write_text(target: str | os.PathLike[str], text: str) -> None:
 def _scratch(folder: Path, within: Path | None) -> Iterator[Path]:
     """Yield a folder for temporary files, because writers may add side files to their own.
 
-    It is locked while it is in use, so that what killed processes left behind can be told from
-    what others are writing.
+    It is locked for as long as it has its name, so that what killed processes left behind can be
+    told from what others are writing.
     """
+    outer = within or folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(within or folder)
-        scratch = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=within or folder)
+        _remove_abandoned(outer)
+        made = Path(tempfile.mkdtemp(prefix=_BEGUN, dir=outer))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OutputError(f"cannot write to {folder}: {reason}") from error
-    with scratch as name:
-        lock = filelock.FileLock(Path(name) / _LOCK)
-        with suppress(OSError, NotImplementedError):  # a file system without locks
-            lock.acquire(timeout=0)
-        try:
-            yield Path(name)
-        finally:
-            lock.release()
+    lock = filelock.FileLock(made / _LOCK)
+    with suppress(OSError, NotImplementedError):  # a file system without locks
+        lock.acquire(timeout=0)
+    scratch = _renamed(made, _PREFIX)
+    try:
+        yield scratch
+    finally:
+        ended = _renamed(scratch, _ENDED)
+        shutil.rmtree(ended, ignore_errors=True)
+        lock.release()
+        # Windows keeps a file that is open.
+        shutil.rmtree(ended, ignore_errors=True)
 
 
 @cache
@@ -119,10 +136,20 @@ def _remove_abandoned(folder: Path) -> None:
         with suppress(OSError, NotImplementedError, filelock.Timeout):
             if (leftover / _LOCK).is_file():
                 with filelock.FileLock(leftover / _LOCK, timeout=0):
-                    pass
-            elif time.time() - leftover.stat().st_mtime < _DAY_S:
-                continue  # it may be about to be locked
-            shutil.rmtree(leftover, ignore_errors=True)
+                    shutil.rmtree(_renamed(leftover, _ENDED), ignore_errors=True)
+    for leftover in [*folder.glob(f"{_BEGUN}*"), *folder.glob(f"{_ENDED}*")]:
+        with suppress(OSError):
+            if time.time() - leftover.stat().st_mtime > _DAY_S:
+                shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _renamed(folder: Path, prefix: str) -> Path:
+    """Give a temporary folder another prefix, where that is possible while a file in it is open."""
+    target = folder.with_name(prefix + folder.name.rpartition(".")[2])
+    try:
+        return folder.rename(target)
+    except OSError:
+        return folder
 
 
 def _no_room(error: Exception, folder: Path) -> str | None:

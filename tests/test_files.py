@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rhm.errors import OutputError
-from rhm.files import atomic_path, write_text
+from rhm.files import _remove_abandoned, atomic_path, write_text
 
 
 @contextmanager
@@ -107,3 +109,63 @@ def test_a_name_taken_by_a_folder_is_reported_in_one_line(tmp_path: Path) -> Non
 def test_text_is_utf_8(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "Kraków, 東京\n")
     assert (tmp_path / "a.txt").read_bytes() == "Kraków, 東京\n".encode()
+
+
+def test_side_files_of_the_old_file_go_with_it(tmp_path: Path) -> None:
+    for name in ("a.tif", "a.tif.aux.xml", "a.tif.ovr", "a.tif.msk", "b.tif.ovr"):
+        (tmp_path / name).write_text("old")
+    write_text(tmp_path / "a.tif", "new")
+    assert sorted(os.listdir(tmp_path)) == ["a.tif", "b.tif.ovr"]
+
+
+def test_side_files_stay_if_the_file_cannot_be_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.tif", "a.tif.ovr"):
+        (tmp_path / name).write_text("old")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "in use")
+
+    monkeypatch.setattr("rhm.files.os.replace", refuse)
+    with pytest.raises(OutputError, match="in use"):
+        write_text(tmp_path / "a.tif", "new")
+    assert {name: (tmp_path / name).read_text() for name in os.listdir(tmp_path)} == {
+        "a.tif": "old",
+        "a.tif.ovr": "old",
+    }
+
+
+def test_what_a_killed_process_left_is_removed_and_what_others_write_is_not(
+    tmp_path: Path,
+) -> None:
+    killed = tmp_path / ".rhm.killed"
+    killed.mkdir()
+    (killed / "lock").touch()
+    (killed / "part0.tif").touch()
+    with atomic_path(tmp_path / "a.txt") as temporary:
+        _remove_abandoned.cache_clear()
+        write_text(tmp_path / "b.txt", "b")
+        assert temporary.parent.is_dir()
+        temporary.write_text("a")
+    assert sorted(os.listdir(tmp_path)) == ["a.txt", "b.txt"]
+
+
+RACING = """
+import sys
+from pathlib import Path
+from rhm import files
+for number in range(40):
+    files._remove_abandoned.cache_clear()
+    files.write_text(Path(sys.argv[1]) / f"{sys.argv[2]}-{number}.txt", "x")
+"""
+
+
+def test_writers_in_one_folder_do_not_disturb_each_other(tmp_path: Path) -> None:
+    writers = [
+        subprocess.Popen([sys.executable, "-c", RACING, str(tmp_path), str(number)])
+        for number in range(4)
+    ]
+    assert [writer.wait(timeout=120) for writer in writers] == [0] * 4
+    assert len(list(tmp_path.glob("*.txt"))) == 160
+    assert len(os.listdir(tmp_path)) == 160

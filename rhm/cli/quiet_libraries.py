@@ -19,9 +19,12 @@ def without_noise() -> Iterator[None]:
     Everything else that is written to the descriptor of standard error in the block, by this
     process or a child of it, passes through.
     """
+    if sys.stderr is None:  # it was closed by whoever began this process
+        yield
+        return
+    sys.stderr.flush()
     reading, writing = os.pipe()
     real = os.dup(2)
-    sys.stderr.flush()
     os.dup2(writing, 2)
     os.close(writing)
     before = sys.stderr

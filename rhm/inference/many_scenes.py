@@ -35,7 +35,7 @@ class SceneResult:
         if isinstance(self.error, RhmError):
             return " ".join(str(self.error).split())
         kind = type(self.error).__name__
-        return f"{self.scene}: {kind}: {one_line(self.error)} (a defect of rhm)"
+        return f"{self.scene}: {kind}: {one_line(self.error, 160)} (a defect of rhm)"
 
 
 def predict_scenes(

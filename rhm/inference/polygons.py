@@ -77,6 +77,10 @@ class Ground:
         corner = self._middle + np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
         return float(np.sqrt(shapely.area(self._measured(np.array([shapely.Polygon(corner)]))[0])))
 
+    def reach_px(self, config: PolygonConfig) -> float:
+        """Return how far straightened walls may lie beyond the pixels of most buildings."""
+        return _REACH * config.regularize_m / self.pixel_m()
+
     def watershed(self, config: PolygonConfig) -> Watershed | None:
         """Return how connected components are split; None if they are not."""
         if not config.split_m:
@@ -121,7 +125,12 @@ class Ground:
             # With a vertex at every pixel, neighbours meet vertex by vertex, as a coverage must.
             dense = shapely.segmentize(outlines.polygons[together], 1.0)
             dense = shapely.transform(dense, np.rint)
-            measured[together] = shapely.coverage_simplify(self._measured(dense), tolerance_m)
+            dense = self._measured(dense)
+            # One component at a time: others in the same array would make a difference.
+            edges = np.flatnonzero(np.diff(outlines.component[together])) + 1
+            measured[together] = np.concatenate(
+                [shapely.coverage_simplify(part, tolerance_m) for part in np.split(dense, edges)]
+            )
         return polygon_parts(measured)
 
     def _regularized(
@@ -134,7 +143,7 @@ class Ground:
         kept, traced, straight = kept[large], traced[large], straight[large]
         _, first, _, last = shapely.bounds(outlines.polygons[kept]).reshape(-1, 4).T
         # Straightened walls may lie beyond the pixels; those of large buildings the farthest.
-        reach = np.maximum(_REACH * config.regularize_m / self.pixel_m(), last - first)
+        reach = np.maximum(self.reach_px(config), last - first)
         free, source = territory.claim(straight, traced, last + reach)
         areas = shapely.area(free)
         large = areas >= config.min_area_m2
@@ -192,7 +201,7 @@ def footprints(
     tracer, territory = Tracer(width, ground.watershed(config)), Territory()
     for building, probability in bands:
         yield ground.footprints(tracer.feed(building, probability), config, territory)
-        territory.release(tracer.open_row)
+        territory.release(tracer.open_row - ground.reach_px(config))
     yield ground.footprints(tracer.finish(), config, territory)
 
 

@@ -87,15 +87,16 @@ def test_borders_are_simplified_together(tmp_path: Path, probability: NDArray[An
     assert np.median(common / shapely.area(shapely.union(simple, traced))) > 0.93
 
 
+@pytest.mark.parametrize("options", [{"regularize_m": 1.5}, {"simplify_m": 1.5}])
 @pytest.mark.parametrize("rows", [7, 64])
-def test_straight_walls_do_not_depend_on_the_bands(
-    tmp_path: Path, probability: NDArray[Any], rows: int
+def test_clean_outlines_do_not_depend_on_the_bands(
+    tmp_path: Path, probability: NDArray[Any], rows: int, options: dict[str, float]
 ) -> None:
     path = written(tmp_path, probability, "EPSG:32633")
-    config = PolygonConfig(threshold=0.5, split_m=2.0, regularize_m=1.5)
+    config = PolygonConfig(threshold=0.5, split_m=2.0, **options)
     bands = [probability[row : row + rows] for row in range(0, SIDE, rows)]
     batches = list(footprints([(b >= 0.5, b) for b in bands], SIDE, Ground(describe(path)), config))
     found = np.concatenate([batch.polygons for batch in batches])
-    expected = polygonize(path, threshold=0.5, split_m=2.0, regularize_m=1.5).geometry.to_numpy()
+    expected = polygonize(path, threshold=0.5, split_m=2.0, **options).geometry.to_numpy()
     assert len(found) == len(expected)
     assert shapely.equals_exact(found, expected, tolerance=0.0).all()

@@ -36,7 +36,7 @@ def view(
         say(printable(note))
     with ViewerServer(predictions, port) as server:
         typer.echo(server.url)
-        say("press Ctrl-C to stop")
+        say("open this address if no page opens by itself; press Ctrl-C to stop")
         with server.door() as address:
             if browser:
                 webbrowser.open(address)

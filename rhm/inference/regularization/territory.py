@@ -39,19 +39,21 @@ class Territory:
             (M,) valid polygons and (M,) the index of each in ``polygons``. A footprint that is
             covered by earlier ones is missing.
         """
-        polygons = polygons.copy()
         earlier = len(self._taken)
-        everything = np.concatenate([self._taken, polygons])
-        kept = np.ones(len(everything), dtype=bool)
-        for index, others in _neighbours(everything, earlier).items():
-            free = _free(
-                everything[index], traced[index - earlier], everything[others[kept[others]]]
-            )
-            kept[index] = free is not None
-            everything[index] = free if free is not None else everything[index]
-        self._taken = everything[kept]
+        current = np.concatenate([self._taken, polygons])
+        kept = np.ones(len(current), dtype=bool)
+        # Either form of a footprint may be the one that stays.
+        reach = np.concatenate([self._taken, shapely.union(polygons, traced)])
+        for index, before in _neighbours(reach, earlier).items():
+            others = shapely.union_all(current[before[kept[before]]])
+            common = shapely.area(shapely.intersection(current[index], others))
+            if common > _SLIVER * shapely.area(current[index]):
+                free = _free(current[index], traced[index - earlier], others)
+                kept[index] = free is not None
+                current[index] = free if free is not None else current[index]
+        self._taken = current[kept]
         self._last_rows = np.concatenate([self._last_rows, last_rows])[kept]
-        return everything[earlier:][kept[earlier:]], np.flatnonzero(kept[earlier:])
+        return current[earlier:][kept[earlier:]], np.flatnonzero(kept[earlier:])
 
     def release(self, row: float) -> None:
         """Forget the footprints that end above a row, and that no later footprint can reach."""
@@ -74,9 +76,8 @@ def _neighbours(polygons: NDArray[Any], first: int) -> dict[int, NDArray[np.intp
     return {one: np.array(others, dtype=np.intp) for one, others in pairs.items()}
 
 
-def _free(polygon: Any, traced: Any, others: NDArray[Any]) -> Any:
-    """Return the largest part of a polygon outside others, or None if nothing is left."""
-    covered = shapely.union_all(others)
+def _free(polygon: Any, traced: Any, covered: Any) -> Any:
+    """Return the largest part of a polygon that is not covered, or None if nothing is left."""
     candidates = shapely.difference(np.array([polygon, traced], dtype=object), covered)
     parts, source = polygon_parts(candidates)
     if not len(parts):

@@ -64,7 +64,7 @@ class DaskCluster:
             self._check_resources()
         except (OSError, ValueError) as error:
             raise ConfigError(
-                f"no Dask scheduler answers at {address}: {one_line(error)}"
+                f"no Dask scheduler answers at {address}: {one_line(error, 160)}"
             ) from error
         except ConfigError:
             self.__exit__()
@@ -96,7 +96,7 @@ class DaskCluster:
             ) from error
         except (CancelledError, OSError) as error:
             raise OutputError(
-                f"the connection to the Dask scheduler was lost ({one_line(error)}): continue "
+                f"the connection to the Dask scheduler was lost ({one_line(error, 160)}): continue "
                 "with --resume"
             ) from error
         except (ImportError, AttributeError, RuntimeError) as error:
@@ -104,7 +104,7 @@ class DaskCluster:
                 raise
             raise ConfigError(
                 "a Dask worker cannot run the jobs of this version of rhm: install the same Python "
-                f"packages there ({one_line(error)})"
+                f"packages there ({one_line(error, 160)})"
             ) from error
 
     def _predicted(self, task: Task, missing: Sequence[range]) -> Iterator[Strip]:

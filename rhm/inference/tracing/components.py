@@ -34,11 +34,13 @@ class Outlines:
             and there is a vertex at every corner and nowhere else.
         scores: (N,) float64, the mean probability of the pixels of each building.
         split: (N,) bool, True for parts of a component that was split, which share borders.
+        component: (N,) number of the component of each building, ascending.
     """
 
     polygons: NDArray[Any]
     scores: NDArray[np.float64]
     split: NDArray[np.bool_]
+    component: Numbers
 
     def __len__(self) -> int:
         return len(self.polygons)
@@ -46,10 +48,15 @@ class Outlines:
     @classmethod
     def joined(cls, *parts: "Outlines") -> "Outlines":
         """Return the buildings of several parts, one part after another."""
+        counts = [int(part.component.max(initial=-1)) + 1 for part in parts]
+        offsets = np.cumsum([0, *counts[:-1]])
         return cls(
             np.concatenate([part.polygons for part in parts]),
             np.concatenate([part.scores for part in parts]),
             np.concatenate([part.split for part in parts]),
+            np.concatenate(
+                [part.component + first for part, first in zip(parts, offsets, strict=True)]
+            ),
         )
 
 
@@ -247,12 +254,14 @@ class _Components:
         polygons = outlined(self.corners, len(self))
         scores = np.clip(self.steps / _STEPS / self.count, 0.0, 1.0)
         if watershed is None or self.pixels is None:
-            return Outlines(polygons, scores, np.zeros(len(self), dtype=bool))
+            return Outlines(polygons, scores, np.zeros(len(self), dtype=bool), np.arange(len(self)))
         parts = self.pixels.split(watershed)
         whole = np.setdiff1d(np.arange(len(self)), parts.component)
-        order = np.argsort(np.concatenate([whole, parts.component]), kind="stable")
+        component = np.concatenate([whole, parts.component])
+        order = np.argsort(component, kind="stable")
         return Outlines(
             np.concatenate([polygons[whole], parts.polygons])[order],
             np.concatenate([scores[whole], parts.scores])[order],
             np.repeat([False, True], [len(whole), len(parts.polygons)])[order],
+            component[order],
         )

@@ -25,7 +25,8 @@ def scores(rhm: Rhm, trained: Path, catalog: Path, folder: Path, *words: object)
     assert code == 0, said
     (run,) = json.loads(printed)["runs"]
     assert run == json.loads((folder / "scores.json").read_text())
-    return undated(run)
+    found: dict[str, Any] = undated(run)
+    return found
 
 
 def undated(value: Any) -> Any:

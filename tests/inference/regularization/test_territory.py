@@ -21,11 +21,15 @@ def boxes(places: Boxes) -> NDArray[np.object_]:
     return np.array([shapely.box(x, y, x + w, y + h) for x, y, w, h in places], dtype=object)
 
 
-def claimed(polygons: NDArray[np.object_], *, batch: int) -> tuple[list[str], list[int]]:
+def claimed(
+    polygons: NDArray[np.object_], *, batch: int, traced: NDArray[np.object_] | None = None
+) -> tuple[list[str], list[int]]:
     territory, found, sources = Territory(), [], []
+    traced = polygons if traced is None else traced
     for first in range(0, len(polygons), batch):
-        some = polygons[first : first + batch]
-        free, source = territory.claim(some, some, shapely.bounds(some)[:, 3])
+        part = slice(first, first + batch)
+        some = polygons[part]
+        free, source = territory.claim(some, traced[part], shapely.bounds(some)[:, 3])
         found += shapely.to_wkt(free).tolist()
         sources += (source + first).tolist()
     return found, sources
@@ -42,6 +46,20 @@ def test_claims_are_apart_and_do_not_depend_on_batches(places: Boxes, batch: int
     # Nobody is given more than was asked for, and the first one gets all of it.
     assert shapely.covered_by(free, shapely.buffer(polygons[sources], 1e-9)).all()
     assert shapely.equals(free[0], polygons[0])
+
+
+@given(BOXES, st.integers(1, 12), st.integers(0, 1000))
+def test_outlines_that_take_over_are_apart_too(places: Boxes, batch: int, seed: int) -> None:
+    """However far from what was traced the straight walls lie."""
+    traced = boxes(places)
+    by = np.random.default_rng(seed).integers(-4, 5, (len(places), 2))
+    moved = [(x + dx, y + dy, w, h) for (x, y, w, h), (dx, dy) in zip(places, by, strict=True)]
+    found, sources = claimed(boxes(moved), batch=len(places), traced=traced)
+    again, same = claimed(boxes(moved), batch=batch, traced=traced)
+    free = shapely.from_wkt(found)
+    assert same == sources
+    assert shapely.equals(shapely.from_wkt(again), free).all()
+    assert shapely.area(shapely.union_all(free)) == pytest.approx(shapely.area(free).sum())
 
 
 def test_a_later_footprint_ends_at_the_wall_of_an_earlier_one() -> None:
