@@ -33,12 +33,13 @@ class Taking(Generic[P, Config]):
 
     def __call__(self, function: Callable[..., Result]) -> Callable[..., Result]:
         """Return the function with keyword arguments in place of its last argument."""
-        own = list(inspect.signature(function).parameters.values())[:-1]
+        before = inspect.signature(function)
+        own = list(before.parameters.values())[:-1]
         keywords = [
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
             for parameter in inspect.signature(self._make).parameters.values()
         ]
-        signature = inspect.Signature([*own, *keywords])
+        signature = before.replace(parameters=[*own, *keywords])
 
         @functools.wraps(function)
         def with_keywords(*arguments: Any, **named: Any) -> Result:

@@ -21,7 +21,9 @@ class Tiling:
         ConfigError: a number is not allowed, or the overlap is not smaller than a tile.
     """
 
-    tile: int = option(512, "Side of a tile in pixels.", least=1)
+    tile: int = option(
+        512, "Side of a tile in pixels, for most networks a multiple of 32.", least=1
+    )
     overlap: int = option(64, "Overlap of neighbouring tiles in pixels.", least=0)
     batch_size: int = option(
         1, "Number of tiles per batch.", least=1, depends="1 on a CPU, 8 on a GPU"

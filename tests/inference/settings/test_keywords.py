@@ -4,10 +4,12 @@ import inspect
 from dataclasses import dataclass
 
 import pytest
+from geopandas import GeoDataFrame
 
 from rhm.errors import ConfigError
 from rhm.inference import polygonize, predict_raster
 from rhm.inference.prediction_config import PredictionConfig
+from rhm.inference.scenes import Prediction
 from rhm.inference.settings.keywords import taking
 from rhm.inference.settings.option import check_options, option, options_of
 from rhm.inference.settings.polygon_config import PolygonConfig
@@ -66,3 +68,8 @@ def test_the_functions_of_prediction_take_every_option(
         assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
         assert parameters[name].default == getattr(config, name)
         assert f"    {name}: {known.told()}" in (function.__doc__ or "")
+
+
+def test_the_type_of_the_result_is_kept() -> None:
+    assert inspect.signature(predict_raster).return_annotation is Prediction
+    assert inspect.signature(polygonize).return_annotation is GeoDataFrame
