@@ -33,7 +33,7 @@ from rhm.cli.commands import (
 from rhm.cli.flags import ChoosingCommand
 from rhm.cli.output import be_quiet, complain
 from rhm.cli.quiet_libraries import without_noise
-from rhm.errors import RhmError, printable
+from rhm.errors import RhmError, one_line
 from rhm.files import NO_ROOM
 
 INTERRUPTED = 130
@@ -120,7 +120,8 @@ def run(arguments: list[str] | None = None) -> int:
         code = app(arguments, standalone_mode=False)
     except RhmError as error:
         logging.getLogger("rhm").debug("the error was raised here:", exc_info=True)
-        complain(f"rhm: {_shortened(printable(' '.join(str(error).split())))}")
+        # A library may have more to say; the beginning says what is wrong, and where.
+        complain(f"rhm: {one_line(error, _LONGEST)}")
         return 2
     except OSError as error:
         # Of files that are written as they grow, such as logs; all others appear when complete.
@@ -143,11 +144,6 @@ def run(arguments: list[str] | None = None) -> int:
     if code == INTERRUPTED:  # Typer may have caught the interrupt, and says nothing of it.
         complain(f"rhm: interrupted{_how_to_continue(arguments or sys.argv[1:])}")
     return code if isinstance(code, int) else 0
-
-
-def _shortened(message: str) -> str:
-    """Cut what a library has to say at length; the beginning says what and where."""
-    return message if len(message) <= _LONGEST else f"{message[: _LONGEST - 1]}\u2026"
 
 
 def _how_to_continue(words: Sequence[str]) -> str:

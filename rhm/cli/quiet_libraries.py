@@ -30,7 +30,8 @@ def without_noise() -> Iterator[None]:
     before = sys.stderr
     if _is_standard_error(before):
         # Python's own messages and bars go straight to the terminal, which they must know for one.
-        sys.stderr = os.fdopen(os.dup(real), "w", buffering=1, errors="backslashreplace")
+        terminal = os.dup(real)
+        sys.stderr = os.fdopen(terminal, "w", 1, encoding=before.encoding, errors=before.errors)
     forwarding = threading.Thread(target=_forward, args=(reading, real), daemon=True)
     forwarding.start()
     try:

@@ -1,5 +1,6 @@
 """Training on GPUs: batch normalisation over several of them, and results that can be repeated."""
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,8 @@ def deterministic() -> Iterator[None]:
     operations, such as bilinear upsampling, have no deterministic form and differ in their last
     digits. On the CPU, nothing changes.
     """
+    # Read when CUDA begins; without it, products of matrices are not repeatable.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled()
     only_warned = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(torch.cuda.is_available() or before, warn_only=True)

@@ -143,6 +143,8 @@ def test_requests_one_after_the_other_share_a_connection(results: Path) -> None:
 
 
 def test_many_requests_at_once_are_all_answered(results: Path, scene: Path) -> None:
+    # Linux repeats a connection that finds the queue full, and other systems refuse it.
+    assert ViewerServer.request_queue_size >= 150
     with serving(results, scene) as server, ThreadPoolExecutor(150) as pool:
         asked = [server.url + "tiles/0/probability/0/0/0"] * 150
         assert {code for code, *_ in pool.map(ask, asked)} == {200}
