@@ -64,6 +64,8 @@ class DataConfig:
         chip_px: side of a chip in pixels, a multiple of 32.
         gsd_m: ground sampling distance of the chips in metres; by default, that of each image.
         balance: share of training chips that are drawn so that they show a building.
+        balance_domains: whether training chips come from all domains equally often; by default, a
+            domain is drawn by the area of its images.
         workers: number of loader processes; 0 loads chips in the training process.
         licence: licence of imagery and labels, in words; kept with the model, its card and report.
     """
@@ -75,6 +77,7 @@ class DataConfig:
     chip_px: int = 256
     gsd_m: float | None = None
     balance: float = 0.5
+    balance_domains: bool = False
     workers: int = 2
     licence: str = ""
 
@@ -151,7 +154,8 @@ class TrainingChips(Dataset[Chip]):
 
     The index (together with the seed) alone determines image, location and augmentation, so that
     any number of workers or processes, and resumed runs, see the same samples. Images are drawn
-    with probabilities proportional to their areas, and only images with buildings are drawn for
+    with probabilities proportional to their areas (if domains are balanced, among those of their
+    domain), and only images with buildings are drawn for
     the share of chips that should show a building.
 
     Args:
@@ -160,6 +164,7 @@ class TrainingChips(Dataset[Chip]):
         preparation: how stored pixels become network input.
         augmentations: augmentation of image, mask and validity for each dtype.
         balance: share of chips that are drawn so that they show a building.
+        balance_domains: whether chips come from all domains equally often.
         seed: seed of the run.
         references: images of the target domain, for augmentations that use its pixels.
         geometry: geometric augmentations, which determine the ground sampling distances at which
@@ -174,6 +179,7 @@ class TrainingChips(Dataset[Chip]):
         preparation: Preparation,
         augmentations: Mapping[str, Augmentation],
         balance: float,
+        balance_domains: bool = False,
         seed: int,
         references: References | None = None,
         geometry: ChipGeometry | None = None,
@@ -188,7 +194,7 @@ class TrainingChips(Dataset[Chip]):
         # Stored pixels are then brought to each chip's own distance, once.
         self._zoom = geometry if geometry is not None and geometry.zooms else None
         self._files = OpenTiles(self._tiles, None if self._zoom else preparation.gsd_m)
-        self._choice = TileChoice(self._tiles, preparation.gsd_m)
+        self._choice = TileChoice(self._tiles, preparation.gsd_m, balance_domains=balance_domains)
 
     def __getitem__(self, index: int) -> Chip:
         rng = np.random.default_rng([self._seed, index])
