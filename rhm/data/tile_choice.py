@@ -17,7 +17,7 @@ class TileChoice:
     """
 
     def __init__(self, tiles: Sequence[Tile], gsd_m: float | None) -> None:
-        pixels = np.array([t.width * t.height * t.scale_to(gsd_m) ** 2 for t in tiles])
+        pixels = np.array([t.width * t.height * t.scale_to(gsd_m).area for t in tiles])
         built = pixels * [t.building_fraction != 0.0 for t in tiles]
         self._all = _cumulative_shares(pixels)
         self._built = _cumulative_shares(built) if built.any() else self._all
