@@ -32,7 +32,8 @@ _MOST_IMAGES = 1 << 22
 
 _TEXTS = ("image", "label", "domain", "group", "split", "dtype", "crs", "building_values")
 
-_LATER = ("building_values",)  # texts that catalogs of earlier versions lack
+_LATER = {"building_values": "", "pixel_aspect": 1.0}
+"""Columns that catalogs of earlier versions lack, with the values that these then have."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +95,8 @@ class Catalog:
         names = [field.name for field in fields(Tile) if field.name not in _LATER]
         try:
             frame = read_geoparquet(path, names, most_rows=_MOST_IMAGES)
-            for column in _LATER:
-                frame[column] = frame[column] if column in frame.columns else ""
+            for column, earlier in _LATER.items():
+                frame[column] = frame[column] if column in frame.columns else earlier
             if frame.empty:
                 raise CatalogError(f"{path} lists no images")
             for column in _TEXTS:

@@ -243,12 +243,13 @@ class TrainingChips(Dataset[Chip]):
     ) -> tuple[Window, NDArray[np.uint8]]:
         """Draw a window of an image, if ``tries`` are enough one with buildings, and its mask."""
         raster, label = self._files.get(number)
-        side = self._size
+        sides = (self._size, self._size)
         if self._zoom is not None:
             scale = self._tiles[number].scale_to(self._preparation.gsd_m)
-            side = max(1, round(self._size * distance / scale))
+            down, across = (max(1, round(self._size * distance / axis)) for axis in scale)
+            sides = (down, across)
         for _ in range(tries):
-            window = random_window(raster.info.height, raster.info.width, side, rng=rng)
+            window = random_window(raster.info.height, raster.info.width, sides, rng=rng)
             mask = label.read(window)
             if (mask == 1).any():
                 break
@@ -259,7 +260,7 @@ class TrainingChips(Dataset[Chip]):
     ) -> tuple[Pixels, NDArray[np.uint8]]:
         """Return a window's pixels and mask, of a chip's size."""
         pixels = _mirrored(self._files.get(number)[0], window)
-        if window.height == self._size:
+        if window.height == window.width == self._size:
             return pixels, mask
         return resize_pixels(pixels, self._size), resize_classes(mask, self._size)
 
@@ -287,7 +288,8 @@ class GridChips(Dataset[Chip]):
         self._windows: list[tuple[int, Window]] = []
         for number, tile in enumerate(tiles):
             scale = tile.scale_to(preparation.gsd_m)
-            height, width = max(1, round(tile.height * scale)), max(1, round(tile.width * scale))
+            height = max(1, round(tile.height * scale.down))
+            width = max(1, round(tile.width * scale.across))
             self._windows += [
                 (number, Window(row, col, size, size))
                 for row, col, *_ in partition(height, width, size)

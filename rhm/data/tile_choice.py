@@ -21,7 +21,7 @@ class TileChoice:
     def __init__(
         self, tiles: Sequence[Tile], gsd_m: float | None, *, balance_domains: bool = False
     ) -> None:
-        pixels = np.array([t.width * t.height * t.scale_to(gsd_m) ** 2 for t in tiles])
+        pixels = np.array([t.width * t.height * t.scale_to(gsd_m).area for t in tiles])
         built = pixels * [t.building_fraction != 0.0 for t in tiles]
         domains = np.array([t.domain for t in tiles]) if balance_domains else None
         self._all = _cumulative_shares(pixels, domains)

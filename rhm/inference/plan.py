@@ -11,7 +11,7 @@ from torch import nn
 
 import rhm
 from rhm.data.radiometry import Scaling, histogram_of
-from rhm.data.rasters.georeference import scale_between
+from rhm.data.rasters.georeference import ONE, Scale, is_square, pixels_on_ground, scale_between
 from rhm.data.rasters.raster import describe
 from rhm.data.rasters.raster_info import RasterInfo
 from rhm.data.rasters.scene_identity import SceneIdentity, scene_identity
@@ -202,7 +202,7 @@ def plan_prediction(
     )
 
 
-def _scale(info: RasterInfo, spec: ModelSpec | None, *, resample: bool) -> tuple[float, list[str]]:
+def _scale(info: RasterInfo, spec: ModelSpec | None, *, resample: bool) -> tuple[Scale, list[str]]:
     """Return the scale at which a raster is read, and notes on its location and resolution."""
     notes = []
     if info.crs is None:
@@ -212,22 +212,28 @@ def _scale(info: RasterInfo, spec: ModelSpec | None, *, resample: bool) -> tuple
             "the coordinates of the scene are not on Earth (wrong coordinate reference system?): "
             "areas are in square pixels"
         )
+    wanted_m = info.gsd_m if spec is None or spec.gsd_m is None else spec.gsd_m
+    if resample and info.gsd_m is not None:
+        return scale_between(info.gsd_m, wanted_m, info.pixel_aspect), notes
+    if not is_square(info.pixel_aspect):
+        notes.append(
+            f"the pixels of the scene {pixels_on_ground(info.gsd_m, info.pixel_aspect)}, so that "
+            "the model sees buildings distorted: use --resample to predict on square pixels"
+        )
     if spec is None or spec.gsd_m is None:
-        return 1.0, notes
+        return ONE, notes
     if info.gsd_m is None:
         expects = (
             f"the model expects {spec.gsd_m:.2g} m per pixel, but the resolution of the scene is "
             "unknown"
         )
-        return 1.0, [*notes, expects]
-    if resample:
-        return scale_between(info.gsd_m, spec.gsd_m), notes
+        return ONE, [*notes, expects]
     if other_size(info.gsd_m, spec):
         notes.append(
             f"the scene has {info.gsd_m:.2g} m per pixel, but the model expects {spec.gsd_m:.2g} "
             "m: use --resample to predict at the resolution of the model"
         )
-    return 1.0, notes
+    return ONE, notes
 
 
 def _network_identity(model: Network) -> tuple[str, str] | None:

@@ -74,7 +74,8 @@ class PredictionConfig(Tiling):
     black_is_nodata: bool = option(False, "Treat pixels that are zero in all bands as nodata.")
     resample: bool = option(
         False,
-        "Predict at the resolution of the model; the results are on the grid of the scene.",
+        "Predict at the resolution of the model, on square pixels; the results are on the grid of "
+        "the scene.",
     )
     dtype: str = option(
         "float32",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rhm.data.rasters.georeference import scale_between
+from rhm.data.rasters.georeference import ONE, Scale, is_square, scale_between
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.raster_info import RasterInfo
 from rhm.data.rasters.windows import Window
@@ -81,23 +81,24 @@ def suitability(
     """
     spec = model.spec
 
-    def expected(scale: float) -> ExpectedIoU:
+    def expected(scale: Scale) -> ExpectedIoU:
         with Raster(path, bands=bands, black_is_nodata=black_is_nodata, scale=scale) as raster:
             return expectation(model, raster)
 
     with Raster(path) as raster:
         info = raster.info
-    gsd_m = info.gsd_m
-    here, resampled = expected(1.0), None
-    if other_size(gsd_m, spec):
-        resampled = expected(scale_between(gsd_m, spec.gsd_m))
+    here, resampled = expected(ONE), None
+    other = other_size(info.gsd_m, spec)
+    if other or not is_square(info.pixel_aspect):
+        wanted_m = spec.gsd_m if other else info.gsd_m
+        resampled = expected(scale_between(info.gsd_m, wanted_m, info.pixel_aspect))
     return Suitability(
         here.value,
         resampled.value if resampled else None,
         spec.expected_iou,
         (
             *imagery_notes(spec, info, bands_given=bands is not None),
-            *_advice(spec, gsd_m, here, resampled, distance),
+            *_advice(spec, info, here, resampled, distance),
         ),
     )
 
@@ -221,7 +222,7 @@ def _valid_pixels(raster: Raster, window: Window) -> NDArray[Any]:
 
 def _advice(
     spec: ModelSpec,
-    gsd_m: float | None,
+    info: RasterInfo,
     here: ExpectedIoU,
     resampled: ExpectedIoU | None,
     distance: Sequence[float],
@@ -229,7 +230,10 @@ def _advice(
     advice = []
     best = here
     if resampled is not None:
-        advice.append(f"the model expects {spec.gsd_m:.2g} m per pixel: predict with --resample")
+        what = "the pixels of the scene are not square on the ground"
+        if other_size(info.gsd_m, spec):
+            what = f"the model expects {spec.gsd_m:.2g} m per pixel"
+        advice.append(f"{what}: predict with --resample")
         best = resampled
     if out_of_domain(spec.expected_iou, best.value):
         seldom = " (or the scene has hardly any buildings)" if best.building_share < 0.01 else ""

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rasterio.transform import Affine
 from torch import Tensor, nn
 
 from rhm.data.radiometry import Scaling
+from rhm.data.rasters.georeference import ONE
 from rhm.errors import ConfigError, ModelFileError, OutputError
 from rhm.inference.plan import Outputs, Plan, plan_prediction
 from rhm.inference.polygons import PolygonConfig
@@ -120,11 +122,33 @@ def test_a_scene_is_brought_to_the_models_resolution_when_asked(
 ) -> None:
     model = Network(replace(SPEC, gsd_m=gsd_m))
     plan = planned(scene, model, PredictionConfig(resample=True))
-    assert plan.task.source.scale == pytest.approx(scale, rel=1e-2)
+    assert plan.task.source.scale == pytest.approx((scale, scale), rel=1e-2)
     assert plan.notes == ()
     as_it_is = planned(scene, model)
-    assert as_it_is.task.source.scale == 1.0
+    assert as_it_is.task.source.scale == ONE
     assert any("--resample" in note for note in as_it_is.notes) == (scale != 1.0)
+
+
+# At 60 degrees north: 0.5 m from north to south, and 0.25 m from west to east.
+DEGREES = Affine(0.25 / 55_800, 0, 20.0, 0, -0.5 / 111_412, 60.0)
+
+
+@pytest.mark.parametrize(("gsd_m", "scale"), [(0.5, (1.0, 0.5)), (0.25, (2.0, 1.0)), (None, None)])
+def test_pixels_that_are_not_square_are_made_so_when_asked_or_are_a_note(
+    tmp_path: Path, gsd_m: float | None, scale: tuple[float, float] | None
+) -> None:
+    scene = write_raster(tmp_path / "x.tif", noise(60, 80), crs="EPSG:4326", transform=DEGREES)
+    model = Network(replace(SPEC, gsd_m=gsd_m))
+    plan = planned(scene, model, PredictionConfig(resample=True))
+    # Without a size of its own, the model is given squares as large as the pixels.
+    expected = scale or (2**0.5, 0.5**0.5)
+    assert plan.task.source.scale == pytest.approx(expected, rel=1e-2)
+    assert plan.grid.height == pytest.approx(60 * expected[0], abs=1)
+    assert plan.grid.width == pytest.approx(80 * expected[1], abs=1)
+    assert plan.notes == ()
+    note = planned(scene, model).notes[0]
+    assert "the pixels of the scene cover 0.25 x 0.5 m of ground" in note
+    assert "--resample" in note
 
 
 def test_a_scene_without_a_place_is_noted(tmp_path: Path) -> None:

@@ -93,6 +93,21 @@ def test_a_scene_of_other_resolution_is_seen_both_ways(tmp_path: Path) -> None:
     assert "--resample" in found.advice[0]
 
 
+@pytest.mark.parametrize("gsd_m", [0.5, None])
+def test_a_scene_whose_pixels_are_not_square_is_seen_both_ways(
+    tmp_path: Path, gsd_m: float | None
+) -> None:
+    pixels = noise(300, 400, bands=1)
+    # At 60 degrees north: pixels of 0.7 m from north to south, and 0.35 m from west to east.
+    degrees = Affine(0.35 / 55_800, 0, 20.0, 0, -0.7 / 111_412, 60.0)
+    path = write_raster(tmp_path / "x.tif", pixels, crs="EPSG:4326", transform=degrees)
+    found = suitability(model(gsd_m=gsd_m), path)
+    assert found.expected_iou_resampled is not None
+    assert found.advice[0] == (
+        "the pixels of the scene are not square on the ground: predict with --resample"
+    )
+
+
 def test_a_scene_with_hardly_a_building_is_said_to_be_one(tmp_path: Path) -> None:
     pixels = np.full((300, 300, 1), 110, dtype=np.uint8)
     pixels[:2, :2] = 250
