@@ -134,7 +134,7 @@ def predict_strips(network: Network, task: Task, strips: range) -> Iterator[Stri
         grid = Grid(raster.info.height, raster.info.width, task.tiling)
         storage = STORAGES[task.dtype]
         with (
-            limited_cache(_sweep_bytes(raster.info, task)),
+            limited_cache(sweep_bytes(raster.info, raster.stored_shape[1], task)),
             closing(
                 predict_blocks(network, raster.read, grid, task.table, strips=strips)
             ) as blocks,
@@ -152,13 +152,17 @@ def predict_strips(network: Network, task: Task, strips: range) -> Iterator[Stri
                 yield waiting.result()
 
 
-def _sweep_bytes(info: RasterInfo, task: Task) -> int:
-    """Return the size of the decoded blocks under one row of tiles, in bytes."""
+def sweep_bytes(info: RasterInfo, width: int, task: Task) -> int:
+    """Return the size of the decoded blocks under one row of tiles, in bytes.
+
+    Args:
+        info: blocks, bands and dtype of the scene.
+        width: number of columns of its file.
+        task: tiles of the scene.
+    """
     rows = info.block_shape[0]
     reach = (math.ceil(task.tiling.tile / task.source.scale.down / rows) + 1) * rows
-    width = info.width / task.source.scale.across
-    row_bytes = width * len(info.bands) * np.dtype(info.dtype).itemsize
-    return max(LEAST_CACHE, round(reach * row_bytes))
+    return max(LEAST_CACHE, reach * width * len(info.bands) * np.dtype(info.dtype).itemsize)
 
 
 def _packed(index: int, stored: NDArray[Any], raster: Raster) -> Strip:
