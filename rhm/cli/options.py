@@ -40,6 +40,13 @@ ResumeRun = Annotated[
     bool, typer.Option("--resume", help="Continue an interrupted run from its last checkpoint.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")]
+ModelPath = Annotated[
+    Path, typer.Argument(help="Model file, folder of a run, or name from `rhm models`.")
+]
+ModelPaths = Annotated[
+    list[Path],
+    typer.Argument(help="Folders of runs, model files, or names from `rhm models`."),
+]
 CatalogFile = Annotated[Path, typer.Argument(help="Catalog written by `rhm data index`.")]
 
 

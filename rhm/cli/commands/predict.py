@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rhm.cli.flags import Chosen, choosing
-from rhm.cli.options import Json
+from rhm.cli.options import Json, ModelPath
 from rhm.cli.output import complain, emit, progress, say
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.runtimes import RuntimeConfig
@@ -27,7 +27,7 @@ _GPU_BATCH = 8  # one tile does not occupy a GPU, but fits best into the caches 
 
 @choosing(PredictionConfig, PolygonConfig, RuntimeConfig, WorkerConfig)
 def predict(
-    model: Annotated[Path, typer.Argument(help="Model file, or folder of a run.")],
+    model: ModelPath,
     scenes: Annotated[
         list[str], typer.Argument(help="Scenes: files, patterns, folders, catalogs or STAC items.")
     ],
