@@ -19,8 +19,9 @@ from rhm.system import peak_memory_bytes
 _TRACED_BYTES_PER_PIXEL = 25
 """Memory that tracing needs for a band: labels, probabilities, and the search for outlines."""
 
-_STRIPS_IN_MEMORY = 3
-"""One strip is predicted while the one before is compressed and an earlier one is written."""
+_STRIPS_IN_MEMORY = 4
+"""One strip is predicted while the one before is compressed and an earlier one is unpacked, which
+is there once more as bytes."""
 
 _OVERVIEWS = 4 / 3
 
@@ -81,8 +82,8 @@ def _streamed_bytes(plan: Plan) -> int:
     stored = np.dtype(STORAGES[plan.config.dtype].dtype).itemsize
     sums = 2 * tiling.overlap * np.dtype(np.float32).itemsize
     strips = _STRIPS_IN_MEMORY * (tiling.tile - tiling.overlap) * stored
-    # Rows of blocks of both rasters: those being written, and the next probabilities.
-    written = min(BLOCK_PX, scene.height) * (2 * stored + 1)
+    # Rows of blocks of both rasters: those being written, those in GDAL's cache, and the next ones.
+    written = min(BLOCK_PX, scene.height) * (3 * stored + 1)
     traced = min(scene.height * scene.width, BAND_PIXELS) * _TRACED_BYTES_PER_PIXEL
     decoded = min(
         sweep_bytes(scene, scene.width, plan.task),
