@@ -25,6 +25,7 @@ from rhm.data.stored_paths import folder_of, relative
 from rhm.data.vectors.geoparquet import read_geoparquet
 from rhm.errors import CatalogError, one_line
 from rhm.files import atomic_path
+from rhm.required_files import require_catalog
 
 __all__ = ["SPLITS", "Catalog", "Source", "Tile"]
 
@@ -90,8 +91,7 @@ class Catalog:
             CatalogError: the file is missing, is not a catalog, or lists no images.
         """
         path = Path(path)
-        if not os.path.isfile(path):
-            raise CatalogError(f"no catalog at {path}: make one with `rhm data index`")
+        require_catalog(path)
         names = [field.name for field in fields(Tile) if field.name not in _LATER]
         try:
             frame = read_geoparquet(path, names, most_rows=_MOST_IMAGES)

@@ -14,7 +14,7 @@ from rhm.adapters.adapter_file import adapter_notes
 from rhm.errors import ModelFileError, one_line
 from rhm.files import atomic_path
 from rhm.models.build import SegmentationModel
-from rhm.models.named_models import MODEL, find_named
+from rhm.models.named_models import model_file
 from rhm.models.spec import ModelSpec
 from rhm.tensor_files import TensorFile, TensorLayout, open_tensors
 
@@ -181,24 +181,6 @@ def _diverged(name: str, path: str | os.PathLike[str]) -> ModelFileError:
     return ModelFileError(
         f"{path}: {name} is not finite: training diverged; lower the learning rate and train again"
     )
-
-
-def model_file(path: str | os.PathLike[str]) -> Path:
-    """Return the path of a model file, which may be given as the folder of its run, or by name.
-
-    Raises:
-        ModelFileError: there is no model file.
-    """
-    named = find_named(path)
-    file = Path(path) if named is None else named.file
-    if os.path.isdir(file):
-        file = file / MODEL
-    if not os.path.isfile(file):
-        raise ModelFileError(
-            f"no model at {path}, and none of this name: `rhm models` lists those with a name, "
-            "and `rhm train` trains one"
-        )
-    return file
 
 
 def adapter_file(path: str | os.PathLike[str]) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rhm.errors import ModelFileError, OutputError
 from rhm.files import staged_paths
-from rhm.models.model_file import load_model, model_file
+from rhm.models.model_file import load_model
 from rhm.models.named_models import (
     CARD,
     HASH,
@@ -16,6 +16,7 @@ from rhm.models.named_models import (
     NamedModel,
     check_name,
     home_of,
+    model_file,
     named_models,
     own_folder,
 )

@@ -74,6 +74,24 @@ def find_named(model: str | os.PathLike[str]) -> NamedModel | None:
     return next((each for each in named_models() if each.name == name), None)
 
 
+def model_file(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a model file, which may be given as the folder of its run, or by name.
+
+    Raises:
+        ModelFileError: there is no model file.
+    """
+    named = find_named(path)
+    file = Path(path) if named is None else named.file
+    if os.path.isdir(file):
+        file = file / MODEL
+    if not os.path.isfile(file):
+        raise ModelFileError(
+            f"no model at {path}, and none of this name: `rhm models` lists those with a name, "
+            "and `rhm train` trains one"
+        )
+    return file
+
+
 def check_name(name: str) -> None:
     """Check that a model can have this name.
 

@@ -119,9 +119,9 @@ def export(
     from rhm.files import atomic_path, write_text
     from rhm.inference.runtime.onnx_export import export_onnx
     from rhm.models.hub_card import hub_card
-    from rhm.models.model_file import load_model, model_file
+    from rhm.models.model_file import load_model
     from rhm.models.model_library import card_of, sha256_of
-    from rhm.models.named_models import HASH, MODEL, home_of
+    from rhm.models.named_models import HASH, MODEL, home_of, model_file
 
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise OutputError(f"{output} exists: choose a new folder")

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rhm.cli.flags import Chosen, choosing
-from rhm.cli.options import Json, ModelPath
+from rhm.cli.options import Json, ModelPath, required
 from rhm.cli.output import complain, emit, progress, say
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.runtimes import RuntimeConfig
 from rhm.inference.settings.polygon_config import PolygonConfig
 from rhm.inference.settings.worker_config import WorkerConfig
+from rhm.required_files import require_scenes
 
 if TYPE_CHECKING:
     from rhm.inference.many_scenes import SceneResult
@@ -29,7 +30,11 @@ _GPU_BATCH = 8  # one tile does not occupy a GPU, but fits best into the caches 
 def predict(
     model: ModelPath,
     scenes: Annotated[
-        list[str], typer.Argument(help="Scenes: files, patterns, folders, catalogs or STAC items.")
+        list[str],
+        typer.Argument(
+            help="Scenes: files, patterns, folders, catalogs or STAC items.",
+            callback=required(require_scenes),
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
     chosen: Chosen,

@@ -21,6 +21,7 @@ from rhm.data.labels import VECTOR_SUFFIXES, parse_building_values
 from rhm.data.layouts.layout import DatasetLayout, LayoutOption
 from rhm.data.vectors.vector_layer import OTHER_VECTOR_SUFFIXES
 from rhm.errors import CatalogError
+from rhm.required_files import require_folder, require_images
 
 IMAGE_SUFFIXES = frozenset({".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".vrt"})
 _OTHERS = """
@@ -84,8 +85,7 @@ def find_in_folder(
             the pattern does not match a name.
     """
     root = Path(folder)
-    if not os.path.isdir(root):
-        raise CatalogError(f"no folder at {root}")
+    require_folder(root)
     found = _of_table(root, Path(table)) if table else _of_folders(root)
     if not found:
         raise CatalogError(
@@ -123,8 +123,7 @@ def images_in(path: str | os.PathLike[str]) -> list[Path]:
         if not found:
             raise CatalogError(f"no images in {named}")
         return found
-    if not os.path.isfile(named) and not str(path).startswith("/vsi"):
-        raise CatalogError(f"no such file or folder: {named}")
+    require_images(path)
     return [named]
 
 
