@@ -69,10 +69,10 @@ def test_a_scene_at_another_resolution_is_said_or_resampled(
 ) -> None:
     scene = write_scene(tmp_path / "x.tif", houses)
     model = Bright(spec(gsd_m=1.0))
-    told = predict_raster(model, scene, tmp_path / "told")
+    told = predict_raster(model, scene, tmp_path / "told", resample=False)
     assert "--resample" in told.notes[0]
-    resampled = predict_raster(model, scene, tmp_path / "resampled", resample=True)
-    assert resampled.notes == ()
+    resampled = predict_raster(model, scene, tmp_path / "resampled")
+    assert "it is resampled" in resampled.notes[0]
     with rasterio.open(scene) as source, rasterio.open(resampled.probability) as probability:
         assert (probability.shape, probability.transform) == (source.shape, source.transform)
     frame = geopandas.read_file(resampled.buildings)
@@ -95,7 +95,7 @@ def test_a_scene_in_degrees_is_seen_without_distortion(tmp_path: Path) -> None:
             seen.append(images[0, 0].numpy() > 0.5)
             return super().forward(images)
 
-    result = predict_raster(Looking(spec(gsd_m=0.5)), scene, tmp_path, resample=True, tile=256)
+    result = predict_raster(Looking(spec(gsd_m=0.5)), scene, tmp_path, tile=256)
     shown = seen[-1][:, :120]  # beyond the scene, pixels are mirrored
     down, across = (np.ptp(np.flatnonzero(shown.any(axis=axis))) + 1 for axis in (1, 0))
     assert (down, across) == pytest.approx((80, 80), abs=2)

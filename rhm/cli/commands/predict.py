@@ -54,7 +54,7 @@ def predict(
 
     Scenes are files or anything else that GDAL opens, patterns, folders, catalogs, or STAC items.
 
-    Example: `rhm predict runs/inria-rhm scene.tif -o predicted --resample`
+    Example: `rhm predict runs/inria-rhm scene.tif -o predicted`
     """
     from rhm.inference.inputs import find_scenes
 
