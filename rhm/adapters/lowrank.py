@@ -29,11 +29,13 @@ class LoRA:
 
     Attributes:
         rank: rank r of the update.
-        alpha: scale of the update times r; by default r, so that the scale is 1.
+        alpha: scale of the update times r; None is r, so that the scale is 1. The default does not
+            grow with the rank: where it does, the step that each update takes grows as well, and
+            high ranks need a smaller learning rate for this reason alone.
     """
 
     rank: int = 8
-    alpha: float | None = None
+    alpha: float | None = 8.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.rank <= MOST:

@@ -25,6 +25,7 @@ from rhm.cli.commands import (
     evaluate,
     export,
     lab,
+    models,
     predict,
     report,
     train,
@@ -56,6 +57,7 @@ app.command("evaluate", cls=ChoosingCommand)(evaluate.evaluate)
 app.command("report")(report.report)
 app.command("analyze")(analyze.analyze)
 app.command("adapt")(adapt.adapt)
+app.add_typer(models.app, name="models")
 app.command("merge")(adapt.merge)
 app.command("export")(export.export)
 app.command("view")(view.view)

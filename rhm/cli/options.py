@@ -3,8 +3,9 @@
 Those of a prediction are made from the dataclasses that declare them for Python, too.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -12,6 +13,37 @@ from rhm.cli.flags import flag
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.prediction_config import band_numbers as read_band_numbers
 from rhm.inference.runtime.runtimes import RuntimeConfig
+from rhm.models.named_models import model_file
+from rhm.required_files import require_bank, require_catalog
+
+V = TypeVar("V")
+
+SOURCES_BANK = "sources"
+"""In place of a bank: ``rhm.augmentation.colours.SOURCES_BANK``, which takes time to import."""
+
+
+def required(check: Callable[[Any], object]) -> Callable[[V], V]:
+    """Return a callback that checks the paths of an argument before the command begins.
+
+    A command that takes seconds to import its libraries so refuses a misspelt path at once.
+
+    Args:
+        check: function that raises an ``RhmError`` for a path that does not exist.
+    """
+
+    def checked(value: V) -> V:
+        for each in value if isinstance(value, list | tuple) else [value]:
+            if each is not None:
+                check(each)
+        return value
+
+    return checked
+
+
+def _require_target_bank(path: Path) -> None:
+    if str(path) != SOURCES_BANK:
+        require_bank(path)
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Bands = Annotated[str | None, flag(PredictionConfig, "bands")]
@@ -33,14 +65,32 @@ ShiftSeed = Annotated[int, typer.Option("--shift-seed", min=0, help="Seed of the
 TargetBank = Annotated[
     Path | None,
     typer.Option(
-        help="Bank of the target domain. Sets augment.colour to rhm unless another is set."
+        help="Bank of the target domain. Sets augment.colour to rhm unless another is set.",
+        callback=required(_require_target_bank),
     ),
 ]
 ResumeRun = Annotated[
     bool, typer.Option("--resume", help="Continue an interrupted run from its last checkpoint.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")]
-CatalogFile = Annotated[Path, typer.Argument(help="Catalog written by `rhm data index`.")]
+ModelPath = Annotated[
+    Path,
+    typer.Argument(
+        help="Model file, folder of a run, or name from `rhm models`.",
+        callback=required(model_file),
+    ),
+]
+ModelPaths = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Folders of runs, model files, or names from `rhm models`.",
+        callback=required(model_file),
+    ),
+]
+CatalogFile = Annotated[
+    Path,
+    typer.Argument(help="Catalog written by `rhm data index`.", callback=required(require_catalog)),
+]
 
 
 def band_numbers(text: str | None) -> tuple[int, ...] | None:

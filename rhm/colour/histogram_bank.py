@@ -27,6 +27,7 @@ from rhm.colour.packed_histogram import (
 )
 from rhm.errors import BankError, OutputError
 from rhm.files import atomic_path
+from rhm.required_files import require_bank
 
 SAMPLING = ("uniform", "domain", "distance")
 """Ways to weight the entries of a bank, by their names in a configuration."""
@@ -344,8 +345,7 @@ class HistogramBank:
         Raises:
             BankError: the file is missing, not a bank, or has another version.
         """
-        if not os.path.isfile(path):
-            raise BankError(f"no histogram bank at {path}: build one with `rhm bank build`")
+        require_bank(path)
         try:
             return cls._of_arrays(read_archive(Path(path)))
         except (ValueError, BankError) as error:

@@ -25,6 +25,7 @@ from rhm.data.stored_paths import folder_of, relative
 from rhm.data.vectors.geoparquet import read_geoparquet
 from rhm.errors import CatalogError, one_line
 from rhm.files import atomic_path
+from rhm.required_files import require_catalog
 
 __all__ = ["SPLITS", "Catalog", "Source", "Tile"]
 
@@ -32,7 +33,8 @@ _MOST_IMAGES = 1 << 22
 
 _TEXTS = ("image", "label", "domain", "group", "split", "dtype", "crs", "building_values")
 
-_LATER = ("building_values",)  # texts that catalogs of earlier versions lack
+_LATER = {"building_values": "", "pixel_aspect": 1.0}
+"""Columns that catalogs of earlier versions lack, with the values that these then have."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,13 +91,12 @@ class Catalog:
             CatalogError: the file is missing, is not a catalog, or lists no images.
         """
         path = Path(path)
-        if not os.path.isfile(path):
-            raise CatalogError(f"no catalog at {path}: make one with `rhm data index`")
+        require_catalog(path)
         names = [field.name for field in fields(Tile) if field.name not in _LATER]
         try:
             frame = read_geoparquet(path, names, most_rows=_MOST_IMAGES)
-            for column in _LATER:
-                frame[column] = frame[column] if column in frame.columns else ""
+            for column, earlier in _LATER.items():
+                frame[column] = frame[column] if column in frame.columns else earlier
             if frame.empty:
                 raise CatalogError(f"{path} lists no images")
             for column in _TEXTS:

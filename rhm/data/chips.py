@@ -64,6 +64,8 @@ class DataConfig:
         chip_px: side of a chip in pixels, a multiple of 32.
         gsd_m: ground sampling distance of the chips in metres; by default, that of each image.
         balance: share of training chips that are drawn so that they show a building.
+        balance_domains: whether training chips come from all domains equally often; by default, a
+            domain is drawn by the area of its images.
         workers: number of loader processes; 0 loads chips in the training process.
         licence: licence of imagery and labels, in words; kept with the model, its card and report.
     """
@@ -75,6 +77,7 @@ class DataConfig:
     chip_px: int = 256
     gsd_m: float | None = None
     balance: float = 0.5
+    balance_domains: bool = False
     workers: int = 2
     licence: str = ""
 
@@ -151,7 +154,8 @@ class TrainingChips(Dataset[Chip]):
 
     The index (together with the seed) alone determines image, location and augmentation, so that
     any number of workers or processes, and resumed runs, see the same samples. Images are drawn
-    with probabilities proportional to their areas, and only images with buildings are drawn for
+    with probabilities proportional to their areas (if domains are balanced, among those of their
+    domain), and only images with buildings are drawn for
     the share of chips that should show a building.
 
     Args:
@@ -160,6 +164,7 @@ class TrainingChips(Dataset[Chip]):
         preparation: how stored pixels become network input.
         augmentations: augmentation of image, mask and validity for each dtype.
         balance: share of chips that are drawn so that they show a building.
+        balance_domains: whether chips come from all domains equally often.
         seed: seed of the run.
         references: images of the target domain, for augmentations that use its pixels.
         geometry: geometric augmentations, which determine the ground sampling distances at which
@@ -174,6 +179,7 @@ class TrainingChips(Dataset[Chip]):
         preparation: Preparation,
         augmentations: Mapping[str, Augmentation],
         balance: float,
+        balance_domains: bool = False,
         seed: int,
         references: References | None = None,
         geometry: ChipGeometry | None = None,
@@ -188,7 +194,7 @@ class TrainingChips(Dataset[Chip]):
         # Stored pixels are then brought to each chip's own distance, once.
         self._zoom = geometry if geometry is not None and geometry.zooms else None
         self._files = OpenTiles(self._tiles, None if self._zoom else preparation.gsd_m)
-        self._choice = TileChoice(self._tiles, preparation.gsd_m)
+        self._choice = TileChoice(self._tiles, preparation.gsd_m, balance_domains=balance_domains)
 
     def __getitem__(self, index: int) -> Chip:
         rng = np.random.default_rng([self._seed, index])
@@ -237,12 +243,13 @@ class TrainingChips(Dataset[Chip]):
     ) -> tuple[Window, NDArray[np.uint8]]:
         """Draw a window of an image, if ``tries`` are enough one with buildings, and its mask."""
         raster, label = self._files.get(number)
-        side = self._size
+        sides = (self._size, self._size)
         if self._zoom is not None:
             scale = self._tiles[number].scale_to(self._preparation.gsd_m)
-            side = max(1, round(self._size * distance / scale))
+            down, across = (max(1, round(self._size * distance / axis)) for axis in scale)
+            sides = (down, across)
         for _ in range(tries):
-            window = random_window(raster.info.height, raster.info.width, side, rng=rng)
+            window = random_window(raster.info.height, raster.info.width, sides, rng=rng)
             mask = label.read(window)
             if (mask == 1).any():
                 break
@@ -253,7 +260,7 @@ class TrainingChips(Dataset[Chip]):
     ) -> tuple[Pixels, NDArray[np.uint8]]:
         """Return a window's pixels and mask, of a chip's size."""
         pixels = _mirrored(self._files.get(number)[0], window)
-        if window.height == self._size:
+        if window.height == window.width == self._size:
             return pixels, mask
         return resize_pixels(pixels, self._size), resize_classes(mask, self._size)
 
@@ -281,7 +288,8 @@ class GridChips(Dataset[Chip]):
         self._windows: list[tuple[int, Window]] = []
         for number, tile in enumerate(tiles):
             scale = tile.scale_to(preparation.gsd_m)
-            height, width = max(1, round(tile.height * scale)), max(1, round(tile.width * scale))
+            height = max(1, round(tile.height * scale.down))
+            width = max(1, round(tile.width * scale.across))
             self._windows += [
                 (number, Window(row, col, size, size))
                 for row, col, *_ in partition(height, width, size)

@@ -5,7 +5,7 @@ images it concerns.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ import shapely
 from numpy.typing import NDArray
 
 from rhm.data.labels import IGNORE, Label
-from rhm.data.rasters.georeference import outline
+from rhm.data.rasters.georeference import is_square, outline, pixels_on_ground
 from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import partition
@@ -78,6 +78,7 @@ def open_source(source: Source) -> OpenedSource:
         crs=info.crs.to_string() if info.crs else "",
         nodata=info.nodata,
         building_fraction=fraction,
+        pixel_aspect=info.pixel_aspect,
     )
     place = outline(info.crs, info.transform, info.height, info.width)
     return OpenedSource(tile, place, frozenset() if source.building_values else values, misses)
@@ -136,7 +137,21 @@ def notes_on(opened: Sequence[OpenedSource]) -> tuple[str, ...]:
             f"{domain}: {labels} has {_told(of_domain[0].mask_values)} besides 0, which all count "
             "as building: if they are classes, give those of buildings with --building-value"
         )
-    return tuple(notes)
+    return (*notes, *_elongated(opened))
+
+
+def _elongated(opened: Sequence[OpenedSource]) -> Iterator[str]:
+    """Yield a note on each domain that has pixels that are not square on the ground."""
+    first: dict[str, Tile] = {}
+    for each in opened:
+        if each.tile.gsd_m is not None and not is_square(each.tile.pixel_aspect):
+            first.setdefault(each.tile.domain, each.tile)
+    for domain, tile in first.items():
+        size = pixels_on_ground(tile.gsd_m, tile.pixel_aspect)
+        yield (
+            f"{domain}: the pixels of {tile.image} {size}: set data.gsd_m in training, so that the "
+            "model sees them square"
+        )
 
 
 def _counted(names: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -20,12 +20,14 @@ from rhm.colour.levels import DTYPES, LARGEST_HALF
 from rhm.colour.lookup import PixelMap
 from rhm.colour.packed_histogram import PackedHistogram
 from rhm.colour.shifts import HsvShift, shift_of
-from rhm.data.catalog import Source
 from rhm.data.rasters.gdal_options import limited_cache
 from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import partition
 from rhm.errors import BankError, ConfigError, RasterError
+
+if TYPE_CHECKING:
+    from rhm.data.sources import Source
 
 _BLOCK_PX = 1024
 _DECIMATED_PX = 1 << 22
@@ -219,7 +221,7 @@ def shift_for(histogram: Histogram, family: str, name: str, *, seed: int) -> Pix
 
 
 def bank_of(
-    sources: Iterable[Source],
+    sources: "Iterable[Source]",
     *,
     bands: Sequence[int] | None = None,
     shift: str | None = None,
@@ -249,7 +251,7 @@ def bank_of(
         RasterError: an image cannot be read.
     """
 
-    def count(source: Source) -> tuple[str, PackedHistogram | None]:
+    def count(source: "Source") -> tuple[str, PackedHistogram | None]:
         with source.open(bands=bands) as raster:
             histogram = (
                 histogram_of(raster, max_pixels=_DECIMATED_PX, decimated=True)

@@ -9,15 +9,20 @@ from typing import Any
 from rasterio.dtypes import dtype_rev
 
 from rhm.data.labels import Label, parse_building_values
-from rhm.data.rasters.georeference import scale_between
+from rhm.data.rasters.georeference import ONE, Scale, scale_between
 from rhm.data.rasters.raster import Raster
 from rhm.errors import CatalogError, RasterError
 
 SPLITS = ("train", "val", "test")
 """Names of the splits; an empty name means that the image has no split yet."""
 
-_MOST = {"width": 1 << 31, "height": 1 << 31, "bands": 1 << 16}
-_LARGEST_GSD_M = 1e5
+_LIMITS: dict[str, tuple[float, float]] = {
+    "width": (1, 1 << 31),
+    "height": (1, 1 << 31),
+    "bands": (1, 1 << 16),
+    "gsd_m": (1e-9, 1e5),
+    "pixel_aspect": (1e-4, 1e4),
+}
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,11 @@ class Source:
         return self.image.stem
 
     def open(
-        self, scale: float = 1.0, *, bands: Sequence[int] | None = None, mapped: bool = False
+        self,
+        scale: float | Scale = ONE,
+        *,
+        bands: Sequence[int] | None = None,
+        mapped: bool = False,
     ) -> Raster:
         """Open the image on a grid of ``scale`` times its resolution; see ``Raster``."""
         return Raster(
@@ -61,7 +70,9 @@ class Source:
             mapped=mapped,
         )
 
-    def open_label(self, raster: Raster, scale: float = 1.0, *, mapped: bool = False) -> Label:
+    def open_label(
+        self, raster: Raster, scale: float | Scale = ONE, *, mapped: bool = False
+    ) -> Label:
         """Open the label for the image, which is open on a grid of ``scale``; see ``Label``.
 
         Raises:
@@ -87,6 +98,7 @@ class Tile(Source):
         crs: coordinate reference system as authority code or WKT; empty if there is none.
         nodata: declared nodata value, or None.
         building_fraction: share of the valid pixels that are building; None without a label.
+        pixel_aspect: how many times as wide as high pixels are on the ground; 1 if unknown.
     """
 
     width: int = 0
@@ -96,6 +108,7 @@ class Tile(Source):
     crs: str = ""
     nodata: float | None = None
     building_fraction: float | None = None
+    pixel_aspect: float = 1.0
 
     @classmethod
     def of_row(cls, row: dict[str, Any]) -> "Tile":
@@ -118,13 +131,13 @@ class Tile(Source):
             row[name] = None if math.isnan(row[name]) else float(row[name])
         for name in ("width", "height", "bands"):
             row[name] = int(row[name])
-            if not 1 <= row[name] <= _MOST[name]:
-                raise ValueError(f"{name} of {image} is {row[name]}")
+        row["pixel_aspect"] = float(row["pixel_aspect"])
+        for name, (low, high) in _LIMITS.items():
+            if row[name] is not None and not low <= row[name] <= high:
+                raise ValueError(f"{name} of {image} is {row[name]:g}")
         row["black_is_nodata"] = bool(row["black_is_nodata"])
         if row["split"] not in (*SPLITS, ""):
             raise ValueError(f"split of {image} is '{row['split']}': choose {', '.join(SPLITS)}")
-        if row["gsd_m"] is not None and not 0.0 < row["gsd_m"] <= _LARGEST_GSD_M:
-            raise ValueError(f"gsd_m of {image} is {row['gsd_m']:g}")
         check_dtype_name(row["dtype"])
         try:
             parse_building_values(row["building_values"])
@@ -145,12 +158,13 @@ class Tile(Source):
                 f"{self.bands} of {self.dtype}: rebuild the catalog with `rhm data index`"
             )
 
-    def scale_to(self, gsd_m: float | None) -> float:
-        """Return the ``Raster`` scale that resamples this image to ``gsd_m`` metres per pixel.
+    def scale_to(self, gsd_m: float | None) -> Scale:
+        """Return the ``Raster`` scale that makes this image's pixels squares of ``gsd_m`` metres.
 
-        The scale is 1 if either distance is unknown, or if they differ by less than 1 %.
+        The scale is 1 if either size is unknown, and along each axis that it would change by less
+        than 1 %.
         """
-        return scale_between(self.gsd_m, gsd_m)
+        return scale_between(self.gsd_m, gsd_m, self.pixel_aspect)
 
 
 def check_dtype_name(name: str) -> None:

@@ -1,4 +1,4 @@
-"""Which image a training chip is cut from: one drawn by its area."""
+"""Which image a training chip is cut from: one drawn by its area, or first by its domain."""
 
 from collections.abc import Sequence
 
@@ -14,13 +14,18 @@ class TileChoice:
     Args:
         tiles: images.
         gsd_m: metres per pixel that their areas are compared at, or None for each image's own.
+        balance_domains: whether all domains are equally likely, whatever their areas; a tile is
+            then as likely as it is large among those of its domain.
     """
 
-    def __init__(self, tiles: Sequence[Tile], gsd_m: float | None) -> None:
-        pixels = np.array([t.width * t.height * t.scale_to(gsd_m) ** 2 for t in tiles])
+    def __init__(
+        self, tiles: Sequence[Tile], gsd_m: float | None, *, balance_domains: bool = False
+    ) -> None:
+        pixels = np.array([t.width * t.height * t.scale_to(gsd_m).area for t in tiles])
         built = pixels * [t.building_fraction != 0.0 for t in tiles]
-        self._all = _cumulative_shares(pixels)
-        self._built = _cumulative_shares(built) if built.any() else self._all
+        domains = np.array([t.domain for t in tiles]) if balance_domains else None
+        self._all = _cumulative_shares(pixels, domains)
+        self._built = _cumulative_shares(built, domains) if built.any() else self._all
         kinds = [(t.domain, t.dtype) for t in tiles]
         numbers = {kind: number for number, kind in enumerate(dict.fromkeys(kinds))}
         self._kind = np.array([numbers[kind] for kind in kinds])
@@ -42,7 +47,13 @@ class TileChoice:
         return int(_cumulative_shares(built).searchsorted(rng.random(), side="right"))
 
 
-def _cumulative_shares(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+def _cumulative_shares(
+    weights: NDArray[np.float64], domains: NDArray[np.str_] | None = None
+) -> NDArray[np.float64]:
+    if domains is not None:
+        _, number = np.unique(domains, return_inverse=True)
+        totals = np.bincount(number, weights)[number]
+        weights = np.divide(weights, totals, out=np.zeros_like(weights), where=totals > 0)
     reached = np.cumsum(weights)
     # Exactly 1 at the end, so that no draw below 1 falls behind the last.
     return np.asarray(reached / reached[-1])

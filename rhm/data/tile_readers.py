@@ -175,7 +175,7 @@ class OpenTiles:
         return BlockCache(limit) if fit else None
 
     def _decoded_bytes(self, tile: Tile) -> float:
-        pixels = tile.width * tile.height * tile.scale_to(self._gsd_m) ** 2
+        pixels = tile.width * tile.height * tile.scale_to(self._gsd_m).area
         return pixels * (tile.bands * np.dtype(tile.dtype).itemsize + 1)
 
     def __getstate__(self) -> dict[str, Any]:

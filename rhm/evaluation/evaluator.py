@@ -161,7 +161,7 @@ def pixels_of_work(
     """Return the number of pixels, at the model's resolution, that ``evaluate_model`` predicts."""
     chosen = catalog.select(domains=domains, labelled=True)
     sizes = (
-        tile.width * tile.height * tile.scale_to(spec.gsd_m) ** 2
+        tile.width * tile.height * tile.scale_to(spec.gsd_m).area
         for _, tiles, _ in _work(chosen, spec, split, shifts)
         for tile in tiles
     )

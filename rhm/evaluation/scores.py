@@ -21,6 +21,7 @@ from rhm.records import (
     parse,
     to_json,
 )
+from rhm.required_files import require_run
 
 FORMAT = 4
 """Version of ``scores.json``."""
@@ -275,11 +276,13 @@ def read_scores(folder: Path) -> Scores:
     """
     path, run = folder / FILE, folder.parent
     again = f"run `rhm evaluate` on {run} again"
+    require_run(run)
     try:
         document = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
-        what = f"has no {folder.name}/{FILE}" if run.is_dir() else "is not a run folder"
-        raise ConfigError(f"{run} {what}: run `rhm evaluate` on the run first") from None
+        raise ConfigError(
+            f"{run} has no {folder.name}/{FILE}: run `rhm evaluate` on the run first"
+        ) from None
     except (OSError, ValueError) as error:
         problem = str(error).splitlines()[0]
         raise ConfigError(f"{path} cannot be read ({problem}): {again}") from error

@@ -6,16 +6,22 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from rhm.data.rasters.cog import BLOCK_PX
 from rhm.data.rasters.pixels import Pixels
 from rhm.inference.plan import Plan
 from rhm.inference.polygons import BAND_PIXELS
 from rhm.inference.runtime.tta import Network, averaged_over_views
 from rhm.inference.tiling.storage import STORAGES
 from rhm.inference.tiling.stream import network_input, probabilities
+from rhm.inference.tiling.strips import sweep_bytes
 from rhm.system import peak_memory_bytes
 
 _TRACED_BYTES_PER_PIXEL = 25
 """Memory that tracing needs for a band: labels, probabilities, and the search for outlines."""
+
+_STRIPS_IN_MEMORY = 4
+"""One strip is predicted while the one before is compressed and an earlier one is unpacked, which
+is there once more as bytes."""
 
 _OVERVIEWS = 4 / 3
 
@@ -59,14 +65,28 @@ def estimate(model: Network, plan: Plan) -> Estimate:
     probabilities(network, batch)
     seconds = (time.perf_counter() - begun) / len(batch) * tiles
     pixels = plan.scene.height * plan.scene.width
+    peak = peak_memory_bytes()
     stored = np.dtype(STORAGES[plan.config.dtype].dtype).itemsize
     rasters = (stored + 1) * pixels
-    peak = peak_memory_bytes()
     return Estimate(
         tiles=tiles,
         seconds=seconds,
-        memory_bytes=(
-            None if peak is None else peak + min(pixels, BAND_PIXELS) * _TRACED_BYTES_PER_PIXEL
-        ),
+        memory_bytes=None if peak is None else peak + _streamed_bytes(plan),
         disk_bytes=round(grid.height * grid.width * stored + rasters * (1 + _OVERVIEWS)),
     )
+
+
+def _streamed_bytes(plan: Plan) -> int:
+    """Return the memory for what is kept of a scene at a time, besides the network's tiles."""
+    scene, tiling, grid = plan.scene, plan.grid.tiling, plan.grid
+    stored = np.dtype(STORAGES[plan.config.dtype].dtype).itemsize
+    sums = 2 * tiling.overlap * np.dtype(np.float32).itemsize
+    strips = _STRIPS_IN_MEMORY * (tiling.tile - tiling.overlap) * stored
+    # Rows of blocks of both rasters: those being written, those in GDAL's cache, and the next ones.
+    written = min(BLOCK_PX, scene.height) * (3 * stored + 1)
+    traced = min(scene.height * scene.width, BAND_PIXELS) * _TRACED_BYTES_PER_PIXEL
+    decoded = min(
+        sweep_bytes(scene, scene.width, plan.task),
+        scene.height * scene.width * len(scene.bands) * np.dtype(scene.dtype).itemsize,
+    )
+    return grid.width * (sums + strips) + scene.width * written + traced + decoded

@@ -11,7 +11,7 @@ from torch import nn
 
 import rhm
 from rhm.data.radiometry import Scaling, histogram_of
-from rhm.data.rasters.georeference import scale_between
+from rhm.data.rasters.georeference import ONE, Scale, scale_between
 from rhm.data.rasters.raster import describe
 from rhm.data.rasters.raster_info import RasterInfo
 from rhm.data.rasters.scene_identity import SceneIdentity, scene_identity
@@ -21,7 +21,7 @@ from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.identity import code_of, identity_of
 from rhm.inference.runtime.tta import Network
 from rhm.inference.settings.polygon_config import PolygonConfig
-from rhm.inference.suitability import imagery_notes, other_size, undeclared_nodata
+from rhm.inference.suitability import difference, imagery_notes, undeclared_nodata
 from rhm.inference.tiling.storage import ORIGIN, fingerprint_of, is_raster_as_left
 from rhm.inference.tiling.stream import Grid
 from rhm.inference.tiling.strips import StripSource, Task
@@ -202,7 +202,9 @@ def plan_prediction(
     )
 
 
-def _scale(info: RasterInfo, spec: ModelSpec | None, *, resample: bool) -> tuple[float, list[str]]:
+def _scale(
+    info: RasterInfo, spec: ModelSpec | None, *, resample: bool | None
+) -> tuple[Scale, list[str]]:
     """Return the scale at which a raster is read, and notes on its location and resolution."""
     notes = []
     if info.crs is None:
@@ -212,22 +214,23 @@ def _scale(info: RasterInfo, spec: ModelSpec | None, *, resample: bool) -> tuple
             "the coordinates of the scene are not on Earth (wrong coordinate reference system?): "
             "areas are in square pixels"
         )
-    if spec is None or spec.gsd_m is None:
-        return 1.0, notes
+    wanted_m = None if spec is None else spec.gsd_m
     if info.gsd_m is None:
-        expects = (
-            f"the model expects {spec.gsd_m:.2g} m per pixel, but the resolution of the scene is "
-            "unknown"
-        )
-        return 1.0, [*notes, expects]
-    if resample:
-        return scale_between(info.gsd_m, spec.gsd_m), notes
-    if other_size(info.gsd_m, spec):
-        notes.append(
-            f"the scene has {info.gsd_m:.2g} m per pixel, but the model expects {spec.gsd_m:.2g} "
-            "m: use --resample to predict at the resolution of the model"
-        )
-    return 1.0, notes
+        if wanted_m is not None:
+            notes.append(
+                f"the model expects {wanted_m:.2g} m per pixel, but the resolution of the scene is "
+                "unknown"
+            )
+        return ONE, notes
+    differs = difference(info, spec)
+    # Of a network without a description, nobody knows which pixels it expects.
+    if resample or (resample is None and differs and spec is not None):
+        if resample is None:
+            notes.append(f"{differs}: it is resampled (--no-resample predicts it as it is)")
+        return scale_between(info.gsd_m, wanted_m or info.gsd_m, info.pixel_aspect), notes
+    if differs:
+        notes.append(f"{differs}, and it is predicted as it is: --resample brings it there")
+    return ONE, notes
 
 
 def _network_identity(model: Network) -> tuple[str, str] | None:

@@ -25,7 +25,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from rhm.data.footprints import contiguous, metric_crs, polygon_parts
 from rhm.data.rasters.gdal_options import open_dataset
-from rhm.data.rasters.georeference import to_degrees
+from rhm.data.rasters.georeference import is_square, to_degrees
 from rhm.data.rasters.raster import describe
 from rhm.data.rasters.raster_info import RasterInfo
 from rhm.errors import RasterError
@@ -72,20 +72,29 @@ class Ground:
             if self._crs.is_geographic and geodetic is not None:
                 self._turn = 2 * math.pi / geodetic.axis_info[0].unit_conversion_factor
 
-    def pixel_m(self) -> float:
-        """Return the side, in metres, of a square as large as the pixel at the raster's centre."""
-        corner = self._middle + np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
-        return float(np.sqrt(shapely.area(self._measured(np.array([shapely.Polygon(corner)]))[0])))
+    def pixel_m(self) -> tuple[float, float]:
+        """Return the height and width, in metres, of the pixel at the raster's centre.
+
+        They are those of a rectangle as large as the pixel, and equal if it is nearly a square.
+        """
+        corners = self._middle + np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
+        pixel = self._measured(np.array([shapely.Polygon(corners)]))[0]
+        side = math.sqrt(shapely.area(pixel))
+        top_left, top_right, _, bottom_left, _ = shapely.get_coordinates(pixel)
+        aspect = math.dist(top_left, top_right) / math.dist(top_left, bottom_left)
+        stretch = 1.0 if is_square(aspect) else math.sqrt(aspect)
+        return side / stretch, side * stretch
 
     def reach_px(self, config: PolygonConfig) -> float:
-        """Return how far straightened walls may lie beyond the pixels of most buildings."""
-        return _REACH * config.regularize_m / self.pixel_m()
+        """Return how far below the pixels of most buildings straightened walls may lie, in rows."""
+        return _REACH * config.regularize_m / self.pixel_m()[0]
 
     def watershed(self, config: PolygonConfig) -> Watershed | None:
         """Return how connected components are split; None if they are not."""
         if not config.split_m:
             return None
-        return Watershed(config.split_m / self.pixel_m(), config.threshold)
+        height_m, width_m = self.pixel_m()
+        return Watershed(config.split_m / height_m, config.threshold, width_m / height_m)
 
     def footprints(
         self, outlines: Outlines, config: PolygonConfig, territory: Territory

@@ -72,9 +72,12 @@ class PredictionConfig(Tiling):
         parse=band_numbers,
     )
     black_is_nodata: bool = option(False, "Treat pixels that are zero in all bands as nodata.")
-    resample: bool = option(
-        False,
-        "Predict at the resolution of the model; the results are on the grid of the scene.",
+    resample: bool | None = option(
+        None,
+        "Predict at the resolution of the model, on square pixels; the results are on the grid of "
+        "the scene.",
+        flag="--resample/--no-resample",
+        depends="where the pixels of a scene differ from those of the training imagery",
     )
     dtype: str = option(
         "float32",

@@ -44,6 +44,7 @@ def inspect_raster(
             "dtype": info.dtype,
             "crs": info.crs.to_string() if info.crs else None,
             "gsd_m": info.gsd_m,
+            "pixel_aspect": None if info.gsd_m is None else info.pixel_aspect,
             "nodata": info.nodata,
             "masked": info.masked,
             "block": f"{info.block_shape[1]} x {info.block_shape[0]}",

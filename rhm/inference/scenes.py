@@ -17,6 +17,7 @@ from rasterio.io import DatasetWriter
 
 from rhm.data.rasters.cog import BLOCK_PX, writing_cog
 from rhm.data.rasters.gdal_options import limited_cache, open_dataset
+from rhm.data.rasters.georeference import ONE
 from rhm.errors import OutputError
 from rhm.files import staged_paths
 from rhm.inference.plan import Plan, plan_prediction
@@ -262,7 +263,7 @@ def _finish(plan: Plan, rows: Callable[[Path], Rows]) -> _Finished:
 
 def _rows(plan: Plan, parts: StripJournal, scratch: Path) -> Rows:
     """Yield the rows of a prediction as its strips are stored."""
-    if plan.task.source.scale == 1.0:
+    if plan.task.source.scale == ONE:
         yield from parts.rows(BLOCK_PX)
         return
     shape = (plan.grid.height, plan.grid.width)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rhm.data.rasters.georeference import scale_between
+from rhm.data.rasters.georeference import ONE, Scale, is_square, pixels_on_ground, scale_between
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.raster_info import RasterInfo
 from rhm.data.rasters.windows import Window
@@ -81,23 +81,23 @@ def suitability(
     """
     spec = model.spec
 
-    def expected(scale: float) -> ExpectedIoU:
+    def expected(scale: Scale) -> ExpectedIoU:
         with Raster(path, bands=bands, black_is_nodata=black_is_nodata, scale=scale) as raster:
             return expectation(model, raster)
 
     with Raster(path) as raster:
         info = raster.info
-    gsd_m = info.gsd_m
-    here, resampled = expected(1.0), None
-    if other_size(gsd_m, spec):
-        resampled = expected(scale_between(gsd_m, spec.gsd_m))
+    here, resampled = expected(ONE), None
+    if difference(info, spec):
+        wanted_m = spec.gsd_m or info.gsd_m
+        resampled = expected(scale_between(info.gsd_m, wanted_m, info.pixel_aspect))
     return Suitability(
         here.value,
         resampled.value if resampled else None,
         spec.expected_iou,
         (
             *imagery_notes(spec, info, bands_given=bands is not None),
-            *_advice(spec, gsd_m, here, resampled, distance),
+            *_advice(spec, info, here, resampled, distance),
         ),
     )
 
@@ -120,11 +120,24 @@ def expectation(model: DescribedNetwork, raster: Raster) -> ExpectedIoU:
     return found
 
 
-def other_size(gsd_m: float | None, spec: ModelSpec) -> bool:
-    """Return whether the resolution of a scene is known and differs from that of the model."""
-    if gsd_m is None or spec.gsd_m is None:
-        return False
-    return not 1 / SAME_SIZE <= gsd_m / spec.gsd_m <= SAME_SIZE
+def difference(info: RasterInfo, spec: ModelSpec | None) -> str | None:
+    """Return how the pixels of a scene differ from those that a model expects, or None.
+
+    Args:
+        info: properties of the scene.
+        spec: description of the model; None for a network without one, which is only taken to
+            expect square pixels.
+    """
+    if info.gsd_m is None:
+        return None
+    wanted_m = None if spec is None else spec.gsd_m
+    expected = "square ones" if wanted_m is None else f"{wanted_m:.2g} m"
+    if not is_square(info.pixel_aspect):
+        size = pixels_on_ground(info.gsd_m, info.pixel_aspect)
+        return f"the pixels of the scene {size}, and the model expects {expected}"
+    if wanted_m is not None and not 1 / SAME_SIZE <= info.gsd_m / wanted_m <= SAME_SIZE:
+        return f"the scene has {info.gsd_m:.2g} m per pixel, and the model expects {expected}"
+    return None
 
 
 def dtype_notes(spec: ModelSpec, dtype: str) -> list[str]:
@@ -221,7 +234,7 @@ def _valid_pixels(raster: Raster, window: Window) -> NDArray[Any]:
 
 def _advice(
     spec: ModelSpec,
-    gsd_m: float | None,
+    info: RasterInfo,
     here: ExpectedIoU,
     resampled: ExpectedIoU | None,
     distance: Sequence[float],
@@ -229,7 +242,7 @@ def _advice(
     advice = []
     best = here
     if resampled is not None:
-        advice.append(f"the model expects {spec.gsd_m:.2g} m per pixel: predict with --resample")
+        advice.append(f"{difference(info, spec)}: `rhm predict` resamples it")
         best = resampled
     if out_of_domain(spec.expected_iou, best.value):
         seldom = " (or the scene has hardly any buildings)" if best.building_share < 0.01 else ""

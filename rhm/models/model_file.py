@@ -14,20 +14,35 @@ from rhm.adapters.adapter_file import adapter_notes
 from rhm.errors import ModelFileError, one_line
 from rhm.files import atomic_path
 from rhm.models.build import SegmentationModel
+from rhm.models.named_models import model_file
 from rhm.models.spec import ModelSpec
 from rhm.tensor_files import TensorFile, TensorLayout, open_tensors
 
 _KEY = "rhm"
 
 
-def save_model(model: SegmentationModel, path: str | os.PathLike[str]) -> None:
+def save_model(
+    model: SegmentationModel, path: str | os.PathLike[str], *, half: bool = False
+) -> None:
     """Write weights and description to one file, either completely or not at all.
 
+    Args:
+        model: model to write.
+        path: model file.
+        half: whether matrices and kernels are stored as float16, which halves the file. Vectors,
+            such as the statistics of normalisation layers, keep their type; models are always
+            loaded as float32.
+
     Raises:
-        ModelFileError: a weight is not finite.
+        ModelFileError: a weight is not finite, or with ``half`` too large.
         OutputError: the file cannot be written.
     """
     tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
+    if half:
+        tensors = {
+            name: tensor.half() if tensor.is_floating_point() and tensor.ndim > 1 else tensor
+            for name, tensor in tensors.items()
+        }
     _check_finite(tensors, path)
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={_KEY: model.spec.to_json()})
@@ -50,7 +65,7 @@ def load_model(
     """Read a model file and return the model for inference (``eval`` mode, on the CPU).
 
     Args:
-        path: model file, or folder of a run that contains ``model.safetensors``.
+        path: model file, folder of a run that contains ``model.safetensors``, or name of a model.
         adapter: file from ``save_adapted``, or folder of a run that contains
             ``adapter.safetensors``; the adapter is merged into the model's weights.
 
@@ -166,20 +181,6 @@ def _diverged(name: str, path: str | os.PathLike[str]) -> ModelFileError:
     return ModelFileError(
         f"{path}: {name} is not finite: training diverged; lower the learning rate and train again"
     )
-
-
-def model_file(path: str | os.PathLike[str]) -> Path:
-    """Return the path of a model file, which may be given as the folder of its run.
-
-    Raises:
-        ModelFileError: there is no model file.
-    """
-    file = Path(path)
-    if os.path.isdir(file):
-        file = file / "model.safetensors"
-    if not os.path.isfile(file):
-        raise ModelFileError(f"no model at {path}: train one with `rhm train`")
-    return file
 
 
 def adapter_file(path: str | os.PathLike[str]) -> Path:

@@ -44,7 +44,7 @@ class AdapterConfig:
             head, ``head`` trains the head, ``bitfit`` the biases and the head, and ``full``
             everything.
         rank: rank of the updates.
-        alpha: setting of LoRA: scale of the updates times the rank.
+        alpha: setting of LoRA: scale of the updates times the rank; null is the rank.
         depth: setting of Deep LoRA: number of inner factors.
         init_scale: setting of Deep LoRA: scale of the inner factors at the start.
         outer_lr_ratio: setting of Deep LoRA: learning rate of the outer factors divided by that
@@ -66,7 +66,7 @@ class AdapterConfig:
     base: str | None = None
     method: str = "deep-lora"
     rank: int = 8
-    alpha: float | None = None
+    alpha: float | None = LoRA.alpha
     depth: int = 3
     init_scale: float = 1e-3
     outer_lr_ratio: float = 1e-2
@@ -80,7 +80,7 @@ class AdapterConfig:
             raise ValueError(f"unknown method: choose {', '.join(METHODS)}")
         if self.batch_norm not in BATCH_NORM:
             raise ValueError(f"unknown batch_norm: choose {', '.join(BATCH_NORM)}")
-        if self.alpha is not None and self.method != "lora":
+        if self.alpha not in (None, LoRA.alpha) and self.method != "lora":
             raise ValueError("alpha is a setting of the method lora: leave it out")
         if self.gradient_batches < 0:
             raise ValueError("gradient_batches must be at least 0")

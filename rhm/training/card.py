@@ -73,7 +73,7 @@ def _uses(spec: ModelSpec, config: RunConfig, scores: dict[str, float]) -> Itera
         f"This threshold {origin}."
     )
     if spec.gsd_m is not None:
-        yield "Predict scenes of a different resolution with `--resample`."
+        yield "Scenes of a different resolution are resampled for the prediction."
 
 
 def _training(

@@ -20,6 +20,7 @@ from rhm.data.chips import DataConfig
 from rhm.documents import parse_yaml, read_text
 from rhm.errors import ConfigError, one_line
 from rhm.models.build import ModelConfig
+from rhm.required_files import require_config
 from rhm.training.adaptation import AdapterConfig
 from rhm.training.callbacks.feature_monitor import AnalysisConfig
 from rhm.training.losses import LossConfig
@@ -172,10 +173,9 @@ def read_config(
         ConfigError: the file cannot be read, or some keys or values are invalid; the message
             names all of them.
     """
+    require_config(path)
     try:
         tree = parse_yaml(read_text(path))
-    except FileNotFoundError as error:
-        raise ConfigError(f"no configuration at {path}") from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read as YAML: {one_line(error)}") from error
     if not isinstance(tree, dict):

@@ -87,6 +87,7 @@ class ChipDataModule(lightning.LightningDataModule):
             preparation=self.preparation,
             augmentations=self.augmentations,
             balance=data.balance,
+            balance_domains=data.balance_domains,
             seed=self.config.seed,
             references=self._references(),
             geometry=ChipGeometry(self.config.augment.geometry),

@@ -14,6 +14,7 @@ from rhm.errors import ConfigError, RasterError
 from rhm.inference.inputs import find_scenes, stem_of
 from rhm.inference.tiling.storage import THRESHOLD
 from rhm.inference.vector_files import FORMATS
+from rhm.required_files import require_predictions
 
 _PROBABILITY = "_probability.tif"
 _IMAGES = (".tif", ".tiff")
@@ -98,8 +99,7 @@ def find_predictions(
         CatalogError: a scene does not exist.
     """
     root = Path(folder)
-    if not root.is_dir():
-        raise ConfigError(f"{folder} is not a folder: name the one that `rhm predict -o` wrote")
+    require_predictions(root)
     root = root.resolve()
     images = {stem_of(scene): scene for scene in find_scenes(scenes)}
     found: list[PredictionFiles] = []

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rasterio.transform import Affine
 
 from rhm.data.catalog import SPLITS, Catalog, Source, Tile
+from rhm.data.rasters.georeference import ONE
 from rhm.errors import CatalogError, OutputError, RasterError, VectorError
 from tests.data.imagery import HALF_METRE, UTM, noise, write_raster
 
@@ -318,8 +319,9 @@ def test_the_split_hash_knows_the_split_and_not_the_folder() -> None:
 
 def test_a_scale_joins_two_distances() -> None:
     tile = Tile(Path("a.tif"), None, "town", "a", gsd_m=0.5)
-    assert tile.scale_to(1.0) == 0.5
-    assert tile.scale_to(0.25) == 2.0
-    assert tile.scale_to(0.502) == 1.0
-    assert tile.scale_to(None) == 1.0
-    assert replace(tile, gsd_m=None).scale_to(0.25) == 1.0
+    assert tile.scale_to(1.0) == (0.5, 0.5)
+    assert tile.scale_to(0.25) == (2.0, 2.0)
+    assert tile.scale_to(0.502) == ONE
+    assert tile.scale_to(None) == ONE
+    assert replace(tile, gsd_m=None).scale_to(0.25) == ONE
+    assert replace(tile, pixel_aspect=4.0).scale_to(0.5) == (0.5, 2.0)

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import rasterio
 import torch
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
+from rasterio.transform import Affine
 from rasterio.windows import Window
 from torch.utils.data import DataLoader
 
@@ -83,6 +85,32 @@ def assert_same(first: Sequence[Chip], second: Sequence[Chip]) -> None:
     for one, other in zip(first, second, strict=True):
         assert torch.equal(one["image"], other["image"])
         assert torch.equal(one["mask"], other["mask"])
+
+
+@pytest.mark.parametrize("geometry", [{}, JITTER])
+def test_chips_show_the_ground_without_distortion(tmp_path: Path, geometry: dict[str, Any]) -> None:
+    # Round buildings, in pixels of 0.5 m from north to south and 0.25 m from west to east.
+    rows, cols = np.mgrid[:120, :240]
+    truth = ((rows % 40 - 20) ** 2 + (cols % 80 - 40) ** 2 / 4 < 12**2).astype(np.uint8)
+    degrees = Affine(0.25 / 55_800, 0, 20.0, 0, -0.5 / 111_412, 60.0)
+    pixels = np.repeat(truth[..., None] * np.uint8(200), 3, axis=-1)
+    tile = tile_of(tmp_path / "a", pixels, truth, crs="EPSG:4326", transform=degrees)
+    chips = training([tile], geometry, gsd_m=0.5)
+    shapes = []
+    for index in range(20):
+        chip = chips[index]
+        shown = chip["image"][0].numpy() > 0.4
+        known = chip["mask"][0].numpy()
+        assert (shown == (known == 1))[known != IGNORE].mean() > 0.97
+        _, _, boxes, _ = cv2.connectedComponentsWithStats((known == 1).astype(np.uint8))
+        shapes += [
+            (width, height)
+            for left, top, width, height, _ in boxes[1:].tolist()
+            if left > 0 and top > 0 and left + width < SIZE and top + height < SIZE
+        ]
+    assert len(shapes) > 10
+    for width, height in shapes:
+        assert abs(width - height) <= 2
 
 
 @pytest.mark.parametrize("gsd_m", [None, 0.8])

@@ -97,6 +97,32 @@ def test_no_buildings_at_all_and_a_file_for_the_whole_town_are_not_astray(tmp_pa
     assert len(Catalog.build(both[1:]).notes) == 1
 
 
+def test_pixels_that_are_not_square_are_a_note_for_each_domain(tmp_path: Path) -> None:
+    degrees = Affine(0.25 / 55_800, 0, 20.0, 0, -0.5 / 111_412, 60.0)
+    for name in "ab":
+        for number in range(2):
+            image = tmp_path / name / "images" / f"{number}.tif"
+            image.parent.mkdir(parents=True, exist_ok=True)
+            write_raster(image, noise(20, 20), crs="EPSG:4326", transform=degrees)
+    catalog = Catalog.build([Source(path, None, "x", "x") for path in tmp_path.rglob("*.tif")])
+    (note,) = catalog.notes
+    assert note.endswith(
+        "cover 0.25 x 0.5 m of ground: set data.gsd_m in training, so that the model sees them "
+        "square"
+    )
+    catalog.save(tmp_path / "catalog.parquet")
+    for tile in Catalog.load(tmp_path / "catalog.parquet").tiles:
+        assert tile.pixel_aspect == pytest.approx(0.5, rel=1e-2)
+        assert tile.scale_to(0.5) == pytest.approx((1.0, 0.5), rel=1e-2)
+
+
+def test_catalogs_of_earlier_versions_have_square_pixels(tmp_path: Path) -> None:
+    catalog = Catalog.build([Source(write_raster(tmp_path / "a.tif", noise(9, 9)), None, "x", "x")])
+    catalog.frame.drop(columns="pixel_aspect").to_parquet(tmp_path / "old.parquet")
+    (tile,) = Catalog.load(tmp_path / "old.parquet").tiles
+    assert tile.pixel_aspect == 1.0
+
+
 def test_catalogs_of_earlier_versions_have_no_building_values(tmp_path: Path) -> None:
     town(tmp_path, TRUTH)
     index_folder(tmp_path).save(tmp_path / "catalog.parquet")

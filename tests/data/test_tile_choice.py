@@ -82,3 +82,19 @@ def test_another_is_of_the_same_domain_and_type_and_has_buildings() -> None:
     like = [{choice.draw_like(number, rng=rng) for _ in range(60)} for number in range(6)]
     # The last has no buildings, and nothing like it has.
     assert like == [{0, 2}, {0, 2}, {0, 2}, {3}, {4}, {5}]
+
+
+@pytest.mark.parametrize(("built", "expected"), [(False, 6), (True, 4)])
+def test_balanced_domains_are_equally_likely_and_areas_count_within_them(
+    built: bool, expected: int
+) -> None:
+    rng = np.random.default_rng(0)
+    choice = TileChoice(TILES, None, balance_domains=True)
+    drawn = [choice.draw(built=built, rng=rng) for _ in range(DRAWS)]
+    counts = np.array([drawn.count(number) for number in range(len(TILES))])
+    # In the first domain by area; the last has no buildings, and is then out of the game.
+    areas = np.array([3, 0, 2, 1] if built else [3, 1, 2, 1])
+    shares = [*(areas / areas.sum()), 1, 0 if built else 1]
+    assert (counts > 0).sum() == expected
+    probable = np.array(shares)[counts > 0] / sum(shares)
+    assert chisquare(counts[counts > 0], probable * DRAWS).pvalue > 1e-3

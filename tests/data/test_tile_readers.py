@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from rhm.data.catalog import Catalog, Source, Tile
 from rhm.data.labels import Label
+from rhm.data.rasters.georeference import ONE, Scale
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import Window
 from rhm.data.tile_readers import (
@@ -70,7 +71,7 @@ def little_memory() -> Iterator[None]:
     set_gdal_config("GDAL_CACHEMAX", before)
 
 
-def _assert_reads_like_the_files(tiles: OpenTiles, tile: Tile, scale: float = 1.0) -> None:
+def _assert_reads_like_the_files(tiles: OpenTiles, tile: Tile, scale: Scale = ONE) -> None:
     image, label = tiles.get(0)
     assert tile.label is not None
     with tile.open(scale) as raster, Label(tile.label, raster, scale=scale) as truth:
@@ -79,8 +80,8 @@ def _assert_reads_like_the_files(tiles: OpenTiles, tile: Tile, scale: float = 1.
             pixels, valid = image.read(window)
             expected, expected_valid = raster.read(window)
             # Resampled pixels may differ by rounding: GDAL adds the same weights otherwise.
-            apart = np.abs(pixels.astype(int) - expected) > (scale != 1.0)
-            assert apart.mean() <= 1e-3 * (scale != 1.0)
+            apart = np.abs(pixels.astype(int) - expected) > (scale != ONE)
+            assert apart.mean() <= 1e-3 * (scale != ONE)
             np.testing.assert_array_equal(valid, expected_valid)
             np.testing.assert_array_equal(label.read(window), truth.read(window))
 

@@ -45,6 +45,18 @@ def test_the_tiles_are_those_that_will_be_predicted(
         assert 50e6 < cost.memory_bytes < 1e12
 
 
+def test_wide_scenes_take_memory_for_the_rows_that_are_kept(tmp_path: Path) -> None:
+    found = []
+    for width in (64, 64 * 500):
+        scene = write_raster(tmp_path / f"{width}.tif", noise(64, width))
+        config = PredictionConfig(tile=64, overlap=0, dtype="float32")
+        model = Counting()
+        cost = estimate(model, plan_prediction(model, scene, tmp_path, config))
+        found.append(cost.memory_bytes or 0)
+    # At the least a strip and the rows of both results, and the decoded scene.
+    assert found[1] - found[0] > 64 * 64 * 499 * (4 + 4 + 1 + 3)
+
+
 def test_larger_scenes_cost_in_proportion(tmp_path: Path) -> None:
     found = []
     for height in (64, 640):

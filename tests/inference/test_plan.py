@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rasterio.transform import Affine
 from torch import Tensor, nn
 
 from rhm.data.radiometry import Scaling
+from rhm.data.rasters.georeference import ONE
 from rhm.errors import ConfigError, ModelFileError, OutputError
 from rhm.inference.plan import Outputs, Plan, plan_prediction
 from rhm.inference.polygons import PolygonConfig
@@ -115,16 +117,60 @@ def test_another_scene_under_the_same_name_is_another_prediction(scene: Path) ->
 
 
 @pytest.mark.parametrize(("gsd_m", "scale"), [(0.5, 1.0), (0.25, 2.0), (1.0, 0.5)])
-def test_a_scene_is_brought_to_the_models_resolution_when_asked(
+def test_a_scene_is_brought_to_the_models_resolution_unless_told_otherwise(
     scene: Path, gsd_m: float, scale: float
 ) -> None:
     model = Network(replace(SPEC, gsd_m=gsd_m))
-    plan = planned(scene, model, PredictionConfig(resample=True))
-    assert plan.task.source.scale == pytest.approx(scale, rel=1e-2)
-    assert plan.notes == ()
-    as_it_is = planned(scene, model)
-    assert as_it_is.task.source.scale == 1.0
-    assert any("--resample" in note for note in as_it_is.notes) == (scale != 1.0)
+    plan = planned(scene, model)
+    assert plan.task.source.scale == pytest.approx((scale, scale), rel=1e-2)
+    assert any("it is resampled" in note for note in plan.notes) == (scale != 1.0)
+    wanted = planned(scene, model, PredictionConfig(resample=True))
+    assert (wanted.task, wanted.notes) == (plan.task, ())
+    as_it_is = planned(scene, model, PredictionConfig(resample=False))
+    assert as_it_is.task.source.scale == ONE
+    assert any("predicted as it is" in note for note in as_it_is.notes) == (scale != 1.0)
+
+
+def test_a_slightly_different_resolution_is_changed_only_when_asked(scene: Path) -> None:
+    model = Network(replace(SPEC, gsd_m=0.45))
+    assert planned(scene, model).task.source.scale == ONE
+    assert planned(scene, model).notes == ()
+    wanted = planned(scene, model, PredictionConfig(resample=True))
+    assert wanted.task.source.scale == pytest.approx((0.5 / 0.45, 0.5 / 0.45), rel=1e-2)
+
+
+# At 60 degrees north: 0.5 m from north to south, and 0.25 m from west to east.
+DEGREES = Affine(0.25 / 55_800, 0, 20.0, 0, -0.5 / 111_412, 60.0)
+
+
+@pytest.mark.parametrize(("gsd_m", "scale"), [(0.5, (1.0, 0.5)), (0.25, (2.0, 1.0)), (None, None)])
+def test_pixels_that_are_not_square_are_made_so(
+    tmp_path: Path, gsd_m: float | None, scale: tuple[float, float] | None
+) -> None:
+    scene = write_raster(tmp_path / "x.tif", noise(60, 80), crs="EPSG:4326", transform=DEGREES)
+    model = Network(replace(SPEC, gsd_m=gsd_m))
+    plan = planned(scene, model)
+    # Without a size of its own, the model is given squares as large as the pixels.
+    expected = scale or (2**0.5, 0.5**0.5)
+    assert plan.task.source.scale == pytest.approx(expected, rel=1e-2)
+    assert plan.grid.height == pytest.approx(60 * expected[0], abs=1)
+    assert plan.grid.width == pytest.approx(80 * expected[1], abs=1)
+    wanted = "square ones" if gsd_m is None else f"{gsd_m} m"
+    assert plan.notes == (
+        f"the pixels of the scene cover 0.25 x 0.5 m of ground, and the model expects {wanted}: it "
+        "is resampled (--no-resample predicts it as it is)",
+    )
+
+
+def test_a_network_without_a_description_sees_a_scene_as_it_is_unless_asked(
+    tmp_path: Path,
+) -> None:
+    scene = write_raster(tmp_path / "x.tif", noise(60, 80), crs="EPSG:4326", transform=DEGREES)
+    plan = planned(scene, Network(None))
+    assert plan.task.source.scale == ONE
+    assert "predicted as it is" in plan.notes[0]
+    wanted = planned(scene, Network(None), PredictionConfig(resample=True))
+    assert wanted.task.source.scale == pytest.approx((2**0.5, 0.5**0.5), rel=1e-2)
 
 
 def test_a_scene_without_a_place_is_noted(tmp_path: Path) -> None:

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import rasterio
 from numpy.typing import NDArray
+from rasterio.transform import Affine
+from torch import Tensor
 
 from rhm.data.radiometry import Scaling
 from rhm.inference import predict_raster
+from tests.data.imagery import write_raster
 from tests.inference.scenes import Bright, spec, write_scene
 
 
@@ -66,15 +69,40 @@ def test_a_scene_at_another_resolution_is_said_or_resampled(
 ) -> None:
     scene = write_scene(tmp_path / "x.tif", houses)
     model = Bright(spec(gsd_m=1.0))
-    told = predict_raster(model, scene, tmp_path / "told")
+    told = predict_raster(model, scene, tmp_path / "told", resample=False)
     assert "--resample" in told.notes[0]
-    resampled = predict_raster(model, scene, tmp_path / "resampled", resample=True)
-    assert resampled.notes == ()
+    resampled = predict_raster(model, scene, tmp_path / "resampled")
+    assert "it is resampled" in resampled.notes[0]
     with rasterio.open(scene) as source, rasterio.open(resampled.probability) as probability:
         assert (probability.shape, probability.transform) == (source.shape, source.transform)
     frame = geopandas.read_file(resampled.buildings)
     # Interpolation takes the corners off.
     assert sorted(frame["area_m2"]) == pytest.approx([30.0, 100.0], rel=0.05)
+
+
+def test_a_scene_in_degrees_is_seen_without_distortion(tmp_path: Path) -> None:
+    """Law: what a network sees of a round building is round, and lies on it in the results."""
+    rows, cols = np.mgrid[:240, :240]
+    disc = ((rows - 120) ** 2 + (cols - 120) ** 2 / 4 < 40**2).astype(np.uint8)
+    pixels = np.repeat(disc[..., None] * np.uint8(255), 3, axis=-1)
+    # At 60 degrees north: pixels of 0.5 m from north to south, and 0.25 m from west to east.
+    degrees = Affine(0.25 / 55_800, 0, 20.0, 0, -0.5 / 111_412, 60.0)
+    scene = write_raster(tmp_path / "x.tif", pixels, crs="EPSG:4326", transform=degrees)
+    seen: list[NDArray[np.bool_]] = []
+
+    class Looking(Bright):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.append(images[0, 0].numpy() > 0.5)
+            return super().forward(images)
+
+    result = predict_raster(Looking(spec(gsd_m=0.5)), scene, tmp_path, tile=256)
+    shown = seen[-1][:, :120]  # beyond the scene, pixels are mirrored
+    down, across = (np.ptp(np.flatnonzero(shown.any(axis=axis))) + 1 for axis in (1, 0))
+    assert (down, across) == pytest.approx((80, 80), abs=2)
+    with rasterio.open(result.mask) as mask:
+        assert (mask.read(1) != disc).mean() < 5e-3
+    (area,) = geopandas.read_file(result.buildings)["area_m2"]
+    assert area == pytest.approx(np.pi * 20**2, rel=0.01)
 
 
 @pytest.mark.parametrize("gsd_m", [0.21, 0.8, 1.7])

@@ -90,7 +90,26 @@ def test_a_scene_that_the_model_is_unsure_of_is_warned_about(tmp_path: Path) -> 
 def test_a_scene_of_other_resolution_is_seen_both_ways(tmp_path: Path) -> None:
     found = suitability(model(), scene(tmp_path / "coarse.tif", 250, 5, gsd_m=1.0))
     assert found.expected_iou_resampled is not None
-    assert "--resample" in found.advice[0]
+    assert found.advice[0] == (
+        "the scene has 1 m per pixel, and the model expects 0.5 m: `rhm predict` resamples it"
+    )
+
+
+@pytest.mark.parametrize("gsd_m", [0.5, None])
+def test_a_scene_whose_pixels_are_not_square_is_seen_both_ways(
+    tmp_path: Path, gsd_m: float | None
+) -> None:
+    pixels = noise(300, 400, bands=1)
+    # At 60 degrees north: pixels of 0.7 m from north to south, and 0.35 m from west to east.
+    degrees = Affine(0.35 / 55_800, 0, 20.0, 0, -0.7 / 111_412, 60.0)
+    path = write_raster(tmp_path / "x.tif", pixels, crs="EPSG:4326", transform=degrees)
+    found = suitability(model(gsd_m=gsd_m), path)
+    assert found.expected_iou_resampled is not None
+    expected = "square ones" if gsd_m is None else "0.5 m"
+    assert found.advice[0] == (
+        f"the pixels of the scene cover 0.35 x 0.7 m of ground, and the model expects {expected}: "
+        "`rhm predict` resamples it"
+    )
 
 
 def test_a_scene_with_hardly_a_building_is_said_to_be_one(tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ from rhm.models.model_file import (
     adapter_file,
     load_model,
     load_spec,
-    model_file,
     save_adapted,
     save_model,
 )
+from rhm.models.named_models import model_file
 from tests.models.networks import SPEC
 
 

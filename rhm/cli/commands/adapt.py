@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rhm.cli.options import CatalogFile, Domains, Json, Quiet, ResumeRun, TargetBank
+from rhm.cli.options import (
+    CatalogFile,
+    Domains,
+    Json,
+    ModelPath,
+    Quiet,
+    ResumeRun,
+    TargetBank,
+)
 from rhm.cli.output import emit
 
 if TYPE_CHECKING:
@@ -16,7 +24,7 @@ _VALIDATIONS = 6
 
 
 def adapt(
-    model: Annotated[Path, typer.Argument(help="Model file, or folder of a run.")],
+    model: ModelPath,
     catalog: CatalogFile,
     domains: Domains = None,
     method: Annotated[
@@ -111,7 +119,7 @@ def adapt(
 
 
 def merge(
-    model: Annotated[Path, typer.Argument(help="Model file, or folder of a run.")],
+    model: ModelPath,
     adapter: Annotated[Path, typer.Argument(help="Adapter file that was trained for this model.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Model file to write.")],
     json: Json = False,
@@ -131,7 +139,12 @@ def merge(
 
 
 def _name_of(model: Path) -> str:
-    """Return the name of a model's run, or of its file if it is not in a run."""
+    """Return the name of a model's run, of its file if it is not in a run, or its own."""
+    from rhm.models.named_models import find_named
+
+    named = find_named(model)
+    if named is not None:
+        return named.name
     path = model.resolve()
     if path.is_dir():
         return path.name

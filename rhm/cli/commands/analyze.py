@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rhm.cli.options import CatalogFile, Device, Domains, Json
+from rhm.cli.options import CatalogFile, Device, Domains, Json, ModelPaths
 from rhm.cli.output import emit, progress, table
 from rhm.inference.runtime.runtimes import RuntimeConfig
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def analyze(
-    models: Annotated[list[Path], typer.Argument(help="Folders of runs, or model files.")],
+    models: ModelPaths,
     catalog: CatalogFile,
     domains: Domains = None,
     split: Annotated[str, typer.Option(help="Split to use: train, val, test or all.")] = "test",
@@ -135,7 +135,9 @@ def _run_of(model: Path) -> Path:
 
 def _names(models: list[Path]) -> list[str]:
     """Return a name for each model: that of its run, or of its file if runs share a folder."""
-    runs = [(path if path.is_dir() else path.parent).resolve().name for path in models]
+    from rhm.models.named_models import home_of
+
+    runs = [home_of(path).resolve().name for path in models]
     files = [path.resolve().name if path.is_dir() else path.stem for path in models]
     for names in (files, runs):
         if len(set(names)) == len(names) and "model" not in names:

@@ -15,8 +15,10 @@ from rhm.cli.options import (
     ShiftFamily,
     ShiftSeed,
     band_numbers,
+    required,
 )
 from rhm.cli.output import emit, progress, table
+from rhm.required_files import require_bank, require_images
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +43,12 @@ app = typer.Typer(help="Histogram banks of unlabelled imagery.", no_args_is_help
 
 @app.command()
 def build(
-    images: Annotated[list[Path], typer.Argument(help="Images, folders of images, or catalogs.")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Images, folders of images, or catalogs.", callback=required(require_images)
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Bank to write.")],
     domains: Domains = None,
     split: Annotated[str | None, typer.Option(help="Use only this split of the catalogs.")] = None,
@@ -96,7 +103,9 @@ def build(
 
 @app.command()
 def show(
-    path: Annotated[Path, typer.Argument(metavar="BANK", help="Bank to show.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="BANK", help="Bank to show.", callback=required(require_bank))
+    ],
     against: Annotated[
         Path | None, typer.Option(help="Another bank. Shows the distances to its domains instead.")
     ] = None,

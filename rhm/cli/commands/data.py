@@ -6,8 +6,10 @@ from typing import Annotated, Any
 import typer
 
 from rhm.cli.index_command import with_command_on_demand, with_layouts
-from rhm.cli.options import Bands, BlackIsNodata, Json, band_numbers
+from rhm.cli.options import Bands, BlackIsNodata, Json, band_numbers, required
 from rhm.cli.output import emit, progress, say, table
+from rhm.models.named_models import model_file
+from rhm.required_files import require_raster
 
 
 def _index() -> Any:
@@ -64,10 +66,15 @@ def index(
 
 @app.command()
 def inspect(
-    files: Annotated[list[str], typer.Argument(help="Rasters to inspect.")],
+    files: Annotated[
+        list[str], typer.Argument(help="Rasters to inspect.", callback=required(require_raster))
+    ],
     model: Annotated[
         Path | None,
-        typer.Option(help="Model whose training imagery the rasters are compared with."),
+        typer.Option(
+            help="Model whose training imagery the rasters are compared with.",
+            callback=required(model_file),
+        ),
     ] = None,
     bands: Bands = None,
     black_is_nodata: BlackIsNodata = False,
@@ -83,12 +90,13 @@ def inspect(
     from dataclasses import asdict
 
     from rhm.inference.raster_facts import inspect_raster
-    from rhm.inference.runtime.selection import network_for
-    from rhm.inference.suitability import SAMPLED_PX, suitability
-    from rhm.models.model_file import load_model
 
     loaded = None
     if model is not None:
+        from rhm.inference.runtime.selection import network_for
+        from rhm.inference.suitability import SAMPLED_PX, suitability
+        from rhm.models.model_file import load_model
+
         loaded = network_for(load_model(model), pixels=SAMPLED_PX * len(files))
     chosen = band_numbers(bands)
     found = []

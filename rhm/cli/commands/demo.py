@@ -93,9 +93,7 @@ def demo(
     for scene in story.scenes:
         say(f"predicting {scene.name}")
         predictions.append(
-            predict_raster(
-                model, scene, output / "predicted", resample=True, dtype="uint8", polygons=polygons
-            )
+            predict_raster(model, scene, output / "predicted", dtype="uint8", polygons=polygons)
         )
     report = write_report([run.folder for run in runs], output / "report.html")
     lines = score_lines(results)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rhm.cli.flags import Chosen, choosing
-from rhm.cli.options import CatalogFile, Domains, Json, ShiftFamily, ShiftSeed, Views
+from rhm.cli.options import CatalogFile, Domains, Json, ModelPaths, ShiftFamily, ShiftSeed, Views
 from rhm.cli.output import emit, progress, say, table
 from rhm.inference.runtime.runtimes import RuntimeConfig
 from rhm.inference.settings.tile_config import Tiling
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @choosing(RuntimeConfig)
 def evaluate(
-    models: Annotated[list[Path], typer.Argument(help="Folders of runs, or model files.")],
+    models: ModelPaths,
     catalog: CatalogFile,
     chosen: Chosen,
     domains: Domains = None,
@@ -34,7 +34,8 @@ def evaluate(
         typer.Option(
             "--output",
             "-o",
-            help="Folder for the scores of a single model. Default: `evaluation` in its run.",
+            help="Folder for the scores of a single model. Default: `evaluation` in its run, or "
+            "`runs/NAME/evaluation` for a model given by name.",
         ),
     ] = None,
     json: Json = False,
@@ -123,8 +124,8 @@ def scored(
     """Score a model, by default with the fastest runtime for the number of pixels.
 
     Args:
-        path: path of the model file, or folder of the run.
-        output: folder for the scores; by default, ``evaluation`` in the folder of the run.
+        path: path of the model file, folder of the run, or name.
+        output: folder for the scores; by default, ``evaluation`` in the model's home.
         listed: catalog of the images.
         work: keyword arguments of ``evaluate_model`` that select and shift the images.
         place: device and runtime.
@@ -136,9 +137,10 @@ def scored(
     from rhm.inference.runtime.selection import network_for
     from rhm.inference.suitability import dtype_notes
     from rhm.models.model_file import load_model
+    from rhm.models.named_models import home_of
 
     model = load_model(path)
-    run = path if path.is_dir() else path.parent
+    run = home_of(path)
     tiles = listed.select(domains=work["domains"], labelled=True).tiles
     for dtype in dict.fromkeys(tile.dtype for tile in tiles):
         for note in dtype_notes(model.spec, dtype):

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from rhm.cli.options import Json, Overlap, Tile
+from rhm.cli.options import Json, ModelPath, Overlap, Tile
 from rhm.cli.output import emit, say
 from rhm.inference.settings.tile_config import Tiling
 
 
 def export(
-    model: Annotated[Path, typer.Argument(help="Model file, or folder of a run.")],
+    model: ModelPath,
     output: Annotated[Path, typer.Option("--output", "-o", help="ONNX file to write.")],
     onnx: Annotated[
         bool, typer.Option("--onnx", help="Write ONNX: the default and only format.")

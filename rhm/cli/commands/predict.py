@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rhm.cli.flags import Chosen, choosing
-from rhm.cli.options import Json
+from rhm.cli.options import Json, ModelPath, required
 from rhm.cli.output import complain, emit, progress, say
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.runtimes import RuntimeConfig
 from rhm.inference.settings.polygon_config import PolygonConfig
 from rhm.inference.settings.worker_config import WorkerConfig
+from rhm.required_files import require_scenes
 
 if TYPE_CHECKING:
     from rhm.inference.many_scenes import SceneResult
@@ -27,9 +28,13 @@ _GPU_BATCH = 8  # one tile does not occupy a GPU, but fits best into the caches 
 
 @choosing(PredictionConfig, PolygonConfig, RuntimeConfig, WorkerConfig)
 def predict(
-    model: Annotated[Path, typer.Argument(help="Model file, or folder of a run.")],
+    model: ModelPath,
     scenes: Annotated[
-        list[str], typer.Argument(help="Scenes: files, patterns, folders, catalogs or STAC items.")
+        list[str],
+        typer.Argument(
+            help="Scenes: files, patterns, folders, catalogs or STAC items.",
+            callback=required(require_scenes),
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
     chosen: Chosen,
@@ -49,7 +54,7 @@ def predict(
 
     Scenes are files or anything else that GDAL opens, patterns, folders, catalogs, or STAC items.
 
-    Example: `rhm predict runs/inria-rhm scene.tif -o predicted --resample`
+    Example: `rhm predict runs/inria-rhm scene.tif -o predicted`
     """
     from rhm.inference.inputs import find_scenes
 
@@ -59,7 +64,7 @@ def predict(
     network = _network(model, adapter, chosen, pixels // hands.workers)
     config = _config(chosen, network)
     if dry_run:
-        emit(*_estimates(network, files, output, config), as_json=json)
+        _tell_estimates(network, files, output, config, as_json=json)
         return
     with (
         _workers(model, adapter, chosen, network.runtime) as workers,
@@ -245,29 +250,53 @@ def _values(scene: str, prediction: "Prediction") -> dict[str, Any]:
     return values
 
 
-def _estimates(
-    network: "Backend", scenes: list[str], output: Path, config: PredictionConfig
+def _tell_estimates(
+    network: "Backend", scenes: list[str], output: Path, config: PredictionConfig, *, as_json: bool
+) -> None:
+    """Print the estimated cost of every scene, and then raise an error if some are refused.
+
+    Raises:
+        RhmError: scenes are refused, all of them because of their input.
+        Exception: the first defect that made a scene fail.
+    """
+    from rhm.inference.many_scenes import SceneResult
+
+    values, lines, failed = [], [], []
+    for scene in scenes:
+        try:
+            value, told = _estimate(network, scene, output, config)
+        except Exception as error:  # noqa: BLE001 (whatever it is, the others are estimated)
+            failed.append(SceneResult(scene, None, error))
+            continue
+        values.append(value)
+        lines += told
+    if values:
+        errors = [{"scene": result.scene, "error": result.failure} for result in failed]
+        emit({"scenes": values, "failed": errors}, lines, as_json=as_json)
+    if failed:
+        _raise(failed, len(scenes))
+
+
+def _estimate(
+    network: "Backend", scene: str, output: Path, config: PredictionConfig
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return the estimated cost of every scene, as JSON values and as lines."""
+    """Return the estimated cost of a scene, as JSON values and as lines."""
     from rhm.inference.cost_estimate import estimate
     from rhm.inference.plan import plan_prediction
     from rhm.inference.scenes import is_finished
 
-    values, lines = [], []
-    for scene in scenes:
-        plan = plan_prediction(network, scene, output, config)
-        cost = estimate(network, plan)
-        there = is_finished(plan)
-        if not (config.resume and there):
-            plan.outputs.check_free(plan.origin, overwrite=config.overwrite)
-        memory = "unknown" if cost.memory_bytes is None else f"{cost.memory_bytes / 1e9:.1f} GB"
-        size = f"{plan.scene.width} x {plan.scene.height}"
-        lines += [
-            f"{scene}: {size} pixels, {len(plan.grid.strips)} strips, {cost.tiles} tiles of "
-            f"{plan.grid.tiling.tile}: about {cost.seconds / 60:.1f} min, {memory} of memory, at "
-            f"most {cost.disk_bytes / 1e9:.1f} GB of disk"
-            + ("; the results already exist" if there else "")
-        ]
-        lines += [f"  {note}" for note in plan.notes]
-        values.append({"scene": scene, "there": there, "notes": plan.notes, **asdict(cost)})
-    return {"scenes": values}, lines
+    plan = plan_prediction(network, scene, output, config)
+    there = is_finished(plan)
+    if not (config.resume and there):
+        plan.outputs.check_free(plan.origin, overwrite=config.overwrite)
+    cost = estimate(network, plan)
+    memory = "unknown" if cost.memory_bytes is None else f"{cost.memory_bytes / 1e9:.1f} GB"
+    size = f"{plan.scene.width} x {plan.scene.height}"
+    line = (
+        f"{scene}: {size} pixels, {len(plan.grid.strips)} strips, {cost.tiles} tiles of "
+        f"{plan.grid.tiling.tile}: about {cost.seconds / 60:.1f} min, {memory} of memory, at "
+        f"most {cost.disk_bytes / 1e9:.1f} GB of disk"
+        + ("; the results already exist" if there else "")
+    )
+    values = {"scene": scene, "there": there, "notes": plan.notes, **asdict(cost)}
+    return values, [line, *(f"  {note}" for note in plan.notes)]

@@ -5,12 +5,16 @@ from typing import Annotated
 
 import typer
 
-from rhm.cli.options import Json
+from rhm.cli.options import Json, required
 from rhm.cli.output import emit
+from rhm.required_files import require_run
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of evaluated runs.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Folders of evaluated runs.", callback=required(require_run)),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Page to write.")] = Path(
         "report.html"
     ),

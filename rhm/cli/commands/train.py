@@ -5,12 +5,15 @@ from typing import Annotated
 
 import typer
 
-from rhm.cli.options import Json, Quiet, ResumeRun, TargetBank
+from rhm.cli.options import Json, Quiet, ResumeRun, TargetBank, required
 from rhm.cli.output import emit
+from rhm.required_files import require_config
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="Configuration file (YAML).")],
+    config: Annotated[
+        Path, typer.Argument(help="Configuration file (YAML).", callback=required(require_config))
+    ],
     bank: TargetBank = None,
     settings: Annotated[
         list[str] | None,

@@ -5,11 +5,19 @@ from typing import Annotated
 
 import typer
 
+from rhm.cli.options import required
 from rhm.cli.output import say
+from rhm.required_files import require_predictions
 
 
 def view(
-    folder: Annotated[Path, typer.Argument(help="Folder with the results of `rhm predict -o`.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder with the results of `rhm predict -o`.",
+            callback=required(require_predictions),
+        ),
+    ],
     scenes: Annotated[
         list[str] | None,
         typer.Option("--scene", help="Scene: a file, pattern or folder. Can be repeated."),

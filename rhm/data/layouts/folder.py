@@ -21,8 +21,15 @@ from rhm.data.labels import VECTOR_SUFFIXES, parse_building_values
 from rhm.data.layouts.layout import DatasetLayout, LayoutOption
 from rhm.data.vectors.vector_layer import OTHER_VECTOR_SUFFIXES
 from rhm.errors import CatalogError
+from rhm.required_files import require_folder, require_images
 
 IMAGE_SUFFIXES = frozenset({".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".vrt"})
+_OTHERS = """
+    .asc .bil .bip .bmp .bsq .ecw .gif .grd .h5 .hdf .img .j2k .jpx .nc .nitf .ntf .sid .webp
+"""
+OTHER_IMAGE_SUFFIXES = frozenset(_OTHERS.split())
+"""Suffixes of other rasters: an image or a mask with one of them is refused by name."""
+
 _MASK_FOLDERS = ("masks", "labels", "gt")
 _VECTOR_FOLDERS = ("footprints", "labels", "vectors")
 _SURPLUS = "surplus cells"
@@ -78,8 +85,7 @@ def find_in_folder(
             the pattern does not match a name.
     """
     root = Path(folder)
-    if not os.path.isdir(root):
-        raise CatalogError(f"no folder at {root}")
+    require_folder(root)
     found = _of_table(root, Path(table)) if table else _of_folders(root)
     if not found:
         raise CatalogError(
@@ -108,16 +114,16 @@ def images_in(path: str | os.PathLike[str]) -> list[Path]:
     """Return the image at a path, or all images of the folder at a path, sorted.
 
     Raises:
-        CatalogError: the path does not exist, or the folder contains no images.
+        CatalogError: the path does not exist, or the folder contains no images, or one in a format
+            that is not read.
     """
     named = Path(path)
     if os.path.isdir(named):
-        found = _files(named, IMAGE_SUFFIXES)
+        found = _images(named)
         if not found:
             raise CatalogError(f"no images in {named}")
         return found
-    if not os.path.isfile(named) and not str(path).startswith("/vsi"):
-        raise CatalogError(f"no such file or folder: {named}")
+    require_images(path)
     return [named]
 
 
@@ -130,7 +136,7 @@ def _of_folders(root: Path) -> list[Source]:
         folder = city / "images"
         if not folder.is_dir():
             continue
-        images = _files(folder, IMAGE_SUFFIXES)
+        images = _images(folder)
         label_of = _Labels(city, {image.stem for image in images})
         sources += [
             Source(image, label_of(image), Path(os.path.abspath(city)).name, image.stem)
@@ -173,6 +179,7 @@ def _check_read(city: Path) -> None:
         CatalogError: a folder of labels contains such a file.
     """
     for name in dict.fromkeys((*_MASK_FOLDERS, *_VECTOR_FOLDERS)):
+        _check_images(city / name, "a mask")
         unread = OTHER_VECTOR_SUFFIXES - IMAGE_SUFFIXES
         passed_over = _files(city / name, unread) if (city / name).is_dir() else []
         if passed_over:
@@ -181,6 +188,25 @@ def _check_read(city: Path) -> None:
                 f"GeoPackage (ogr2ogr labels.gpkg FILE), or move it elsewhere; footprints are read "
                 f"from {', '.join(sorted(VECTOR_SUFFIXES))}"
             )
+
+
+def _images(folder: Path) -> list[Path]:
+    """Return the images of a folder.
+
+    Raises:
+        CatalogError: the folder contains an image in a format that is not read.
+    """
+    _check_images(folder, "an image")
+    return _files(folder, IMAGE_SUFFIXES)
+
+
+def _check_images(folder: Path, what: str) -> None:
+    passed_over = _files(folder, OTHER_IMAGE_SUFFIXES) if folder.is_dir() else []
+    if passed_over:
+        raise CatalogError(
+            f"{passed_over[0]} is {what} in a format that is not read: convert it to GeoTIFF "
+            "(gdal_translate FILE image.tif), or move it elsewhere"
+        )
 
 
 def _by_stem(city: Path, names: tuple[str, ...], suffixes: frozenset[str]) -> dict[str, Path]:

@@ -13,6 +13,7 @@ from rasterio.io import DatasetReader
 
 from rhm.data.rasters.windows import Window
 from rhm.errors import RasterError
+from rhm.required_files import require_raster
 
 _OPENING = threading.Lock()
 
@@ -40,9 +41,7 @@ def open_dataset(
         RasterError: the file is missing or not a raster.
     """
     name = os.fspath(path)
-    local = not name.startswith("/vsi") and "://" not in name
-    if local and not os.path.exists(name):
-        raise RasterError(f"no such file: {name}")
+    require_raster(name)
     config = _OPENING_AND_READING | (_MAPPED if mapped else {})
     options = {} if overviews else {"OVERVIEW_LEVEL": "NONE"}
     try:

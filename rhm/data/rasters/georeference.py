@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import isfinite, sqrt
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import shapely
@@ -38,7 +38,28 @@ class Georeferenced(Protocol):
         """Ground control points, if there is no transform."""
 
 
+class Scale(NamedTuple):
+    """Number of pixels of a grid per pixel of a file, along each axis.
+
+    Attributes:
+        down: along columns, from top to bottom.
+        across: along rows, from left to right.
+    """
+
+    down: float
+    across: float
+
+    @property
+    def area(self) -> float:
+        """Number of pixels of the grid per pixel of the file."""
+        return self.down * self.across
+
+
+ONE = Scale(1.0, 1.0)
+"""Scale of the grid of a file itself."""
+
 _WGS84 = Geod(ellps="WGS84")
+_SAME = 0.01  # relative difference of sizes that resampling does not mend
 _PIECES_PER_EDGE = 8
 
 
@@ -68,6 +89,35 @@ def ground_sampling_distance(crs: CRS, transform: Affine, height: int, width: in
         height: number of rows.
         width: number of columns.
     """
+    sides = _sides_m(crs, transform, height, width)
+    return None if sides is None else sqrt(sides[2])
+
+
+def pixel_aspect(crs: CRS, transform: Affine, height: int, width: int) -> float:
+    """Return how many times as wide as high the pixel at a raster's centre is on the ground.
+
+    It is 1 if the centre has no location on Earth. In degrees of latitude and longitude it is
+    about the cosine of the latitude. The arguments are those of ``ground_sampling_distance``.
+    """
+    sides = _sides_m(crs, transform, height, width)
+    return 1.0 if sides is None else sides[1] / sides[0]
+
+
+def is_square(aspect: float) -> bool:
+    """Return whether pixels count as square, by ``pixel_aspect``."""
+    return 1 / (1 + _SAME) <= aspect <= 1 + _SAME
+
+
+def pixels_on_ground(gsd_m: float | None, aspect: float) -> str:
+    """Return the size of pixels that are not square, as the end of a sentence about them."""
+    stretch = sqrt(aspect)
+    return f"cover {(gsd_m or 0.0) * stretch:.2g} x {(gsd_m or 0.0) / stretch:.2g} m of ground"
+
+
+def _sides_m(
+    crs: CRS, transform: Affine, height: int, width: int
+) -> tuple[float, float, float] | None:
+    """Return height and width in metres, and area in square metres, of the pixel at the centre."""
     row, col = height / 2, width / 2
     pixel = affine_transform(
         shapely.LineString([(col + 1, row), (col, row), (col, row + 1)]), transform.to_shapely()
@@ -78,17 +128,25 @@ def ground_sampling_distance(crs: CRS, transform: Affine, height: int, width: in
     azimuth_across, _, across = _WGS84.inv(*places[1], *places[0])
     azimuth_down, _, down = _WGS84.inv(*places[1], *places[2])
     area = across * down * abs(np.sin(np.radians(azimuth_across - azimuth_down)))
-    return sqrt(area) if isfinite(area) and area > 0 else None
+    return (down, across, area) if isfinite(area) and area > 0 else None
 
 
-def scale_between(gsd_m: float | None, wanted_m: float | None) -> float:
-    """Return the ``Raster`` scale that resamples ``gsd_m`` to ``wanted_m`` metres per pixel.
+def scale_between(gsd_m: float | None, wanted_m: float | None, aspect: float = 1.0) -> Scale:
+    """Return the ``Raster`` scale that resamples to square pixels of ``wanted_m`` metres.
 
-    The scale is 1 if either distance is unknown, or if they differ by less than 1 %.
+    The scale is 1 if either distance is unknown, and along each axis that it would change by less
+    than 1 %.
+
+    Args:
+        gsd_m: ground sampling distance of the raster: the root of the area of a pixel.
+        wanted_m: wanted size of pixels.
+        aspect: shape of the raster's pixels, from ``pixel_aspect``.
     """
-    if gsd_m is None or wanted_m is None or abs(gsd_m / wanted_m - 1.0) < 0.01:
-        return 1.0
-    return gsd_m / wanted_m
+    if gsd_m is None or wanted_m is None:
+        return ONE
+    stretch = 1.0 if is_square(aspect) else sqrt(aspect)
+    sides = gsd_m / stretch / wanted_m, gsd_m * stretch / wanted_m
+    return Scale(*(1.0 if abs(side - 1.0) < _SAME else side for side in sides))
 
 
 def offset_px(raster: "Georeferenced", reference: "Georeferenced") -> float | None:

@@ -20,6 +20,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from rhm.colour.levels import DTYPES
 from rhm.data.rasters.gdal_options import mappable, open_dataset, reading, stores_nothing
+from rhm.data.rasters.georeference import ONE, Scale
 from rhm.data.rasters.pixels import Pixels, any_differs, bands_last
 from rhm.data.rasters.raster_info import RasterInfo, check_no_palette, describe_dataset
 from rhm.data.rasters.windows import Window
@@ -36,7 +37,7 @@ class Raster:
         path: path of the raster, or anything else that GDAL opens.
         bands: 1-based indices of the bands to read, in this order; by default, all except alpha.
         black_is_nodata: whether pixels that are zero in all of these bands are nodata.
-        scale: number of pixels of the grid per pixel of the file, along each axis.
+        scale: number of pixels of the grid per pixel of the file, along both axes or each.
         shape: number of rows and columns of the grid, instead of a scale.
         categorical: whether values are classes, which must not be averaged.
         mapped: whether an uncompressed GeoTIFF is read from the file cache of the operating
@@ -53,12 +54,13 @@ class Raster:
         *,
         bands: Sequence[int] | None = None,
         black_is_nodata: bool = False,
-        scale: float = 1.0,
+        scale: float | Scale = ONE,
         shape: tuple[int, int] | None = None,
         categorical: bool = False,
         mapped: bool = False,
     ) -> None:
-        mapped = mapped and scale == 1.0 and shape is None
+        down, across = scale if isinstance(scale, Scale) else (scale, scale)
+        mapped = mapped and (down, across) == ONE and shape is None
         self._dataset = open_dataset(path, mapped=mapped)
         try:
             stored = describe_dataset(self._dataset, path, bands)
@@ -68,8 +70,8 @@ class Raster:
             self.close()
             raise
         height, width = shape or (
-            max(1, round(stored.height * scale)),
-            max(1, round(stored.width * scale)),
+            max(1, round(stored.height * down)),
+            max(1, round(stored.width * across)),
         )
         # Pixels of the file per pixel of the grid, along each axis: 1 / scale, except for rounding.
         self._step = (stored.height / height, stored.width / width)
@@ -262,10 +264,10 @@ def describe(path: str | os.PathLike[str]) -> RasterInfo:
 def _resampling(step: tuple[float, float], categorical: bool) -> Resampling:
     if step == (1.0, 1.0):
         return Resampling.nearest
-    shrinking = step[0] * step[1] > 1.0
     if categorical:
-        return Resampling.mode if shrinking else Resampling.nearest
-    return Resampling.average if shrinking else Resampling.bilinear
+        return Resampling.mode if max(step) > 1.0 else Resampling.nearest
+    # GDAL's bilinear interpolation averages along an axis that shrinks while the other grows.
+    return Resampling.average if min(step) >= 1.0 else Resampling.bilinear
 
 
 def _comparable_nodata(dataset: DatasetReader, info: RasterInfo) -> int | None:

@@ -13,7 +13,7 @@ from rasterio.io import DatasetReader
 from rasterio.rpc import RPC
 from rasterio.transform import Affine, from_gcps
 
-from rhm.data.rasters.georeference import ground_sampling_distance
+from rhm.data.rasters.georeference import ground_sampling_distance, pixel_aspect
 from rhm.errors import RasterError
 
 _COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
@@ -62,6 +62,13 @@ class RasterInfo:
         if self.crs is None:
             return None
         return ground_sampling_distance(self.crs, self.transform, self.height, self.width)
+
+    @cached_property
+    def pixel_aspect(self) -> float:
+        """How many times as wide as high pixels are on the ground; 1 if that is unknown."""
+        if self.crs is None:
+            return 1.0
+        return pixel_aspect(self.crs, self.transform, self.height, self.width)
 
 
 def check_no_palette(dataset: DatasetReader, info: RasterInfo) -> None:

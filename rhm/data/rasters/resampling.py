@@ -21,10 +21,10 @@ _ROUNDING = 1e-5
 
 
 def resize_pixels(pixels: Pixels, side: int) -> Pixels:
-    """Return a square window of imagery with ``side`` pixels along each axis.
+    """Return a window of imagery with ``side`` pixels along each axis.
 
     Args:
-        pixels: (N, N) pixels of one of ``rhm.colour.levels.DTYPES``.
+        pixels: (H, W) pixels of one of ``rhm.colour.levels.DTYPES``.
         side: number of rows and columns of the result.
 
     Returns:
@@ -35,13 +35,13 @@ def resize_pixels(pixels: Pixels, side: int) -> Pixels:
     values, valid = pixels
     if valid.all():
         return Pixels(_resized(values, side), np.ones((side, side), dtype=bool))
-    nearest = _nearest(len(values), side)
-    kept = valid[np.ix_(nearest, nearest)]
+    rows_of, cols_of = (_nearest(length, side) for length in valid.shape)
+    kept = valid[np.ix_(rows_of, cols_of)]
     known = values.copy()
     known[~valid] = 0
     result = _resized(known, side)
     rows, cols = np.nonzero(~kept)
-    result[rows, cols] = values[nearest[rows], nearest[cols]]
+    result[rows, cols] = values[rows_of[rows], cols_of[cols]]
     weights = _resized(valid[..., None].astype(np.float32), side)[..., 0]
     beside = kept & (weights < 1.0 - _ROUNDING)
     # float32 represents 16-bit integers exactly.
@@ -52,19 +52,18 @@ def resize_pixels(pixels: Pixels, side: int) -> Pixels:
 
 
 def resize_classes(classes: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Return a square window of classes with ``side`` pixels along each axis.
+    """Return a window of classes with ``side`` pixels along each axis.
 
     Args:
-        classes: (N, N) uint8 classes.
+        classes: (H, W) uint8 classes.
         side: number of rows and columns of the result.
 
     Returns:
         (side, side) uint8 classes. If the window shrinks, a pixel has the class with the largest
-        area in it; if the window grows, it has the class of the nearest pixel.
+        area in it; if the window grows along both axes, it has the class of the nearest pixel.
     """
-    if side >= len(classes):
-        nearest = _nearest(len(classes), side)
-        return classes[np.ix_(nearest, nearest)]
+    if side >= max(classes.shape):
+        return classes[np.ix_(*(_nearest(length, side) for length in classes.shape))]
     largest = np.zeros((side, side), np.float32)
     result = np.zeros((side, side), np.uint8)
     for present in np.flatnonzero(np.bincount(classes.reshape(-1), minlength=256)):
@@ -75,12 +74,23 @@ def resize_classes(classes: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 def _resized(pixels: NDArray[Any], side: int) -> NDArray[Any]:
-    how = cv2.INTER_AREA if side < len(pixels) else cv2.INTER_LINEAR
+    height, width = pixels.shape[:2]
+    if min(height, width) < side < max(height, width):
+        # OpenCV averages along both axes or along none.
+        first = (side, width) if height > width else (height, side)
+        return _resized_alike(_resized_alike(pixels, *first), side, side)
+    return _resized_alike(pixels, side, side)
+
+
+def _resized_alike(pixels: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """Resize pixels that shrink along no axis, or grow along none."""
+    shrinks = height < pixels.shape[0] or width < pixels.shape[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     bands = [
-        cv2.resize(np.ascontiguousarray(part), (side, side), interpolation=how)
+        cv2.resize(np.ascontiguousarray(part), (width, height), interpolation=how)
         for part in np.split(pixels, range(_TOGETHER, pixels.shape[-1], _TOGETHER), axis=-1)
     ]
-    parts = [part.reshape(side, side, -1) for part in bands]
+    parts = [part.reshape(height, width, -1) for part in bands]
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
 
 

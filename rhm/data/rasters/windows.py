@@ -77,16 +77,25 @@ def partition(height: int, width: int, size: int) -> Iterator[Window]:
             yield Window(row, col, min(size, height - row), min(size, width - col))
 
 
-def random_window(height: int, width: int, size: int, *, rng: np.random.Generator) -> Window:
-    """Draw a window (size, size), uniformly from those inside an image of (height, width).
+def random_window(
+    height: int, width: int, size: int | tuple[int, int], *, rng: np.random.Generator
+) -> Window:
+    """Draw a window, uniformly from those inside an image of (height, width).
 
     If the image is smaller than the window, it is centred in the window, up to rounding.
+
+    Args:
+        height: number of rows of the image.
+        width: number of columns of the image.
+        size: number of rows and columns of the window, one number if both are equal.
+        rng: random generator.
     """
+    sides = size if isinstance(size, tuple) else (size, size)
     row, col = (
-        int(rng.integers(0, length - size + 1)) if length > size else -((size - length) // 2)
-        for length in (height, width)
+        int(rng.integers(0, length - side + 1)) if length > side else -((side - length) // 2)
+        for length, side in zip((height, width), sides, strict=True)
     )
-    return Window(row, col, size, size)
+    return Window(row, col, *sides)
 
 
 def blend_weights(length: int, tile: int, overlap: int) -> NDArray[np.float32]:

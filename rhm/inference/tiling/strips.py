@@ -15,6 +15,7 @@ from torch import nn
 from rhm.colour.lookup import PixelMap
 from rhm.data.rasters.damaged import SalvagedRaster
 from rhm.data.rasters.gdal_options import limited_cache
+from rhm.data.rasters.georeference import ONE, Scale
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.raster_info import RasterInfo
 from rhm.data.rasters.windows import Window
@@ -35,19 +36,19 @@ class StripSource:
         path: path of the scene, or anything else that GDAL opens.
         bands: 1-based indices of the bands to read; None for all except alpha.
         black_is_nodata: whether pixels that are zero in all bands are nodata.
-        scale: number of pixels of the grid per pixel of the file, along each axis.
+        scale: number of pixels of the grid per pixel of the file.
         skip_errors: whether blocks that cannot be read are nodata, instead of an error.
     """
 
     path: str
     bands: tuple[int, ...] | None = None
     black_is_nodata: bool = False
-    scale: float = 1.0
+    scale: Scale = ONE
     skip_errors: bool = False
 
     def on_own_grid(self) -> "StripSource":
         """Return the same scene on the grid of its file."""
-        return replace(self, scale=1.0)
+        return replace(self, scale=ONE)
 
     def open(self) -> Raster:
         """Open the raster.
@@ -133,7 +134,7 @@ def predict_strips(network: Network, task: Task, strips: range) -> Iterator[Stri
         grid = Grid(raster.info.height, raster.info.width, task.tiling)
         storage = STORAGES[task.dtype]
         with (
-            limited_cache(_sweep_bytes(raster.info, task)),
+            limited_cache(sweep_bytes(raster.info, raster.stored_shape[1], task)),
             closing(
                 predict_blocks(network, raster.read, grid, task.table, strips=strips)
             ) as blocks,
@@ -151,12 +152,17 @@ def predict_strips(network: Network, task: Task, strips: range) -> Iterator[Stri
                 yield waiting.result()
 
 
-def _sweep_bytes(info: RasterInfo, task: Task) -> int:
-    """Return the size of the decoded blocks under one row of tiles, in bytes."""
+def sweep_bytes(info: RasterInfo, width: int, task: Task) -> int:
+    """Return the size of the decoded blocks under one row of tiles, in bytes.
+
+    Args:
+        info: blocks, bands and dtype of the scene.
+        width: number of columns of its file.
+        task: tiles of the scene.
+    """
     rows = info.block_shape[0]
-    reach = (math.ceil(task.tiling.tile / task.source.scale / rows) + 1) * rows
-    row_bytes = info.width / task.source.scale * len(info.bands) * np.dtype(info.dtype).itemsize
-    return max(LEAST_CACHE, round(reach * row_bytes))
+    reach = (math.ceil(task.tiling.tile / task.source.scale.down / rows) + 1) * rows
+    return max(LEAST_CACHE, reach * width * len(info.bands) * np.dtype(info.dtype).itemsize)
 
 
 def _packed(index: int, stored: NDArray[Any], raster: Raster) -> Strip:

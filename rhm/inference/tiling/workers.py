@@ -17,7 +17,8 @@ from rhm.errors import ModelFileError, OutputError
 from rhm.inference.runtime.selection import network_for
 from rhm.inference.runtime.tta import Network
 from rhm.inference.tiling.strips import Strip, Task, predict_strips
-from rhm.models.model_file import adapter_file, load_model, model_file
+from rhm.models.model_file import adapter_file, load_model
+from rhm.models.named_models import model_file
 
 _STRIPS_PER_JOB = 8
 """Minimum number of strips in a job, because its first row of tiles also belongs to the job before

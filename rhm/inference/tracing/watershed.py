@@ -6,6 +6,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
 
@@ -19,20 +20,22 @@ _DILATIONS = 64
 class Watershed:
     """Splits buildings at their necks.
 
-    Every pixel has a height: its distance from the outline, in units of ``neck_px``, plus twice
+    Every pixel has a height: its distance from the outline, in units of the neck, plus twice
     its probability on a scale from the threshold (0) to certainty (1). Two summits belong to two
     buildings if every path between them descends by 1 or more from both; this is the h-maxima
     transform (Soille, Morphological Image Analysis, 2004, section 6.3.5). The buildings meet in
     the valleys between their summits (Vincent and Soille, IEEE PAMI 13(6), 1991).
 
     Attributes:
-        neck_px: how much narrower a neck is than both buildings, on each side, in pixels; this
-            applies where the model is equally certain of all pixels.
+        neck_px: how much narrower a neck is than both buildings, on each side, in heights of
+            pixels; this applies where the model is equally certain of all pixels.
         threshold: minimum probability of a building pixel.
+        pixel_aspect: how many times as wide as high pixels are on the ground.
     """
 
     neck_px: float
     threshold: float
+    pixel_aspect: float = 1.0
 
     def parts(self, building: NDArray[np.bool_], probability: NDArray[Any]) -> NDArray[np.int32]:
         """Number the parts of all components of an image.
@@ -47,15 +50,23 @@ class Watershed:
             connected (4 neighbours) and lies in a single component.
         """
         inside = np.pad(building, 1)
-        behind = cv2.distanceTransform(inside.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         sure = (np.pad(probability, 1) - self.threshold) / max(1.0 - self.threshold, 1e-6)
-        height = behind / self.neck_px + _SURE * np.clip(sure, 0.0, 1.0)
+        height = self._behind(inside) + _SURE * np.clip(sure, 0.0, 1.0)
         # Whole numbers, so that equal heights are equal however they were computed.
         steps = np.where(inside, np.rint(height * _STEPS), -1).astype(np.float32)
         tops = _filled(np.where(inside, np.maximum(steps - _STEPS, 0), -1), steps)
         tops = local_maxima(tops, connectivity=1)  # type: ignore[no-untyped-call]
         _, summits = cv2.connectedComponents((tops & inside).view(np.uint8), connectivity=4)
         return _grown(summits, steps, inside)[1:-1, 1:-1]
+
+    def _behind(self, inside: NDArray[np.bool_]) -> NDArray[Any]:
+        """Return the distance of each pixel from the outline, in necks."""
+        if self.pixel_aspect == 1.0:
+            # Several times as fast, and for square pixels only.
+            px = cv2.distanceTransform(inside.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        else:
+            px = distance_transform_edt(inside, sampling=(1.0, self.pixel_aspect))
+        return np.asarray(px / self.neck_px)
 
 
 def _filled(lowered: NDArray[np.float32], steps: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -130,6 +130,26 @@ def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(
     assert "already exist" in rhm(*words, "--dry-run")[1]
 
 
+def test_a_dry_run_estimates_the_good_scenes_and_names_the_bad_ones(
+    rhm: Rhm, trained: Path, scenes: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.tif"
+    bad.write_bytes((scenes / "north.tif").read_bytes()[:100])
+    named = [scenes / "north.tif", bad, scenes / "south.tif"]
+    words = ["predict", trained, *named, "-o", tmp_path / "out", "--tile", 96, "--dry-run"]
+    code, printed, told = rhm(*words)
+    assert code == 2
+    assert [Path(line.partition(":")[0]).name for line in printed.splitlines() if ": " in line] == [
+        "north.tif",
+        "south.tif",
+    ]
+    assert f"failed: {bad}" in told
+    assert "1 of 3 scenes failed" in told
+    code, printed, _ = rhm(*words, "--json")
+    assert code == 2
+    assert [Path(each["scene"]).name for each in json.loads(printed)["failed"]] == ["bad.tif"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -169,6 +169,23 @@ def test_the_table_of_the_real_imagery(shared_data: Path) -> None:
     assert (split.groupby(["domain", "group"])["split"].nunique() == 1).all()
 
 
+@pytest.mark.parametrize("suffix", [".img", ".ECW"])
+@pytest.mark.parametrize(("folder", "what"), [("images", "an image"), ("masks", "a mask")])
+def test_images_and_masks_in_other_formats_are_named_and_not_passed_over(
+    tmp_path: Path, folder: str, what: str, suffix: str
+) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.tif").touch()
+    other = tmp_path / folder / f"b{suffix}"
+    other.parent.mkdir(exist_ok=True)
+    other.touch()
+    with pytest.raises(CatalogError, match=f"{other} is {what} in a format that is not read"):
+        find_in_folder(tmp_path)
+    if folder == "images":
+        with pytest.raises(CatalogError, match=f"{other} is an image in a format"):
+            images_in(tmp_path / "images")
+
+
 @pytest.mark.parametrize("suffix", [".kml", ".geojsonl"])
 def test_footprints_of_map_programs_are_labels(tmp_path: Path, suffix: str) -> None:
     _files(tmp_path, "images/a.tif", f"footprints/a{suffix}")

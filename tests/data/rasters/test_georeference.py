@@ -1,18 +1,22 @@
 """Places and ground distances; oracles: pyproj's geodesics, and coordinates that are known."""
 
+from math import sqrt
+
 import numpy as np
 import pytest
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
-from pyproj import Geod
+from pyproj import Geod, Transformer
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from rhm.data.rasters.georeference import (
     ground_sampling_distance,
+    is_square,
     offset_px,
     outline,
+    pixel_aspect,
     scale_between,
     to_degrees,
 )
@@ -109,7 +113,39 @@ def test_turned_and_sheared_pixels_keep_their_area(angle: float, side: float, sh
 def test_an_image_is_scaled_by_the_ratio_of_its_pixels(
     gsd_m: float | None, wanted_m: float | None, scale: float
 ) -> None:
-    assert scale_between(gsd_m, wanted_m) == pytest.approx(scale)
+    assert scale_between(gsd_m, wanted_m) == pytest.approx((scale, scale))
+
+
+@given(st.floats(-179.0, 179.0), st.floats(-80.0, 80.0), st.floats(1e-6, 1e-4))
+def test_degrees_narrow_with_the_cosine_of_the_latitude(
+    lon: float, lat: float, side: float
+) -> None:
+    aspect = pixel_aspect(DEGREES, Affine(side, 0, lon, 0, -side, lat), 10, 10)
+    # On a sphere; the ellipsoid differs by less than its flattening.
+    assert aspect == pytest.approx(np.cos(np.radians(lat)), rel=7e-3)
+
+
+@given(st.floats(-180.0, 180.0), st.floats(-80.0, 80.0))
+def test_pixels_of_maps_count_as_square(lon: float, lat: float) -> None:
+    x, y = Transformer.from_crs("EPSG:4326", MERCATOR, always_xy=True).transform(lon, lat)
+    assert is_square(pixel_aspect(MERCATOR, Affine(0.5, 0, x, 0, -0.5, y), 10, 10))
+    zone = CRS.from_epsg((32600 if lat >= 0 else 32700) + min(60, int(lon // 6) + 31))
+    x, y = Transformer.from_crs("EPSG:4326", zone, always_xy=True).transform(lon, lat)
+    assert is_square(pixel_aspect(zone, Affine(0.5, 0, x, 0, -0.5, y), 10, 10))
+
+
+def test_only_what_has_a_place_is_known_not_to_be_square() -> None:
+
+    assert pixel_aspect(LOCAL, Affine(1.0, 0, 0, 0, -2.0, 0), 10, 10) == 1.0
+
+
+@given(st.floats(0.1, 10.0), st.floats(0.1, 10.0), st.floats(0.1, 10.0))
+def test_scaled_pixels_are_squares_of_the_wanted_size(
+    height_m: float, width_m: float, wanted_m: float
+) -> None:
+    scale = scale_between(sqrt(height_m * width_m), wanted_m, width_m / height_m)
+    assert height_m / scale.down == pytest.approx(wanted_m, rel=0.0101)
+    assert width_m / scale.across == pytest.approx(wanted_m, rel=0.0101)
 
 
 def test_an_outline_holds_every_corner_and_every_edge_between() -> None:

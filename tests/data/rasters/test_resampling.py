@@ -46,6 +46,41 @@ def test_a_shrunk_window_holds_the_means_of_its_pixels(dtype: str, bands: int) -
     np.testing.assert_allclose(seen, means, atol=1e-5 if dtype == "float32" else 0.501)
 
 
+def along(pixels: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """60 pixels along an axis: means of whole pixels, or interpolated between their centres."""
+    length = pixels.shape[axis]
+    if length >= 60:
+        weights = np.repeat(np.eye(60), length // 60, axis=1) * (60 / length)
+    else:
+        at = (np.arange(60) + 0.5) * length / 60 - 0.5
+        weights = np.array([np.interp(at, np.arange(length), one) for one in np.eye(length)]).T
+    return np.moveaxis(np.tensordot(weights, pixels, axes=(1, axis)), 0, axis)
+
+
+@pytest.mark.parametrize(
+    "shape", [(60, 120), (180, 60), (60, 30), (20, 60), (120, 30), (20, 120), (180, 45)]
+)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+def test_each_axis_of_a_window_is_averaged_or_interpolated(
+    dtype: str, shape: tuple[int, int]
+) -> None:
+    pixels = smooth(4, dtype, side=180)[: shape[0], : shape[1]]
+    seen, valid = resize_pixels(Pixels(pixels, np.ones(shape, dtype=bool)), 60)
+    assert (seen.shape, seen.dtype.name) == ((60, 60, 3), dtype)
+    assert valid.all()
+    expected = along(along(pixels.astype(np.float64), 0), 1)
+    np.testing.assert_allclose(seen, expected, atol=1e-4 if dtype == "float32" else 1.51)
+    classes = (pixels[..., 0] > np.median(pixels[..., 0])).astype(np.uint8)
+    shares = along(along(classes.astype(np.float64), 0), 1)
+    sure = np.abs(shares - 0.5) > 0.1
+    if max(shape) > 60:
+        np.testing.assert_array_equal(resize_classes(classes, 60)[sure], (shares > 0.5)[sure])
+    blank = np.ones(shape, dtype=bool)
+    blank[: shape[0] // 2] = False
+    _, known = resize_pixels(Pixels(pixels, blank), 60)
+    np.testing.assert_array_equal(known, np.arange(60)[:, None] + np.zeros(60) >= 30)
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
 def test_nodata_neither_counts_nor_spreads(dtype: str) -> None:
     pixels, valid = smooth(2, dtype), EVERYWHERE.copy()

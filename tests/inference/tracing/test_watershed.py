@@ -27,6 +27,33 @@ def test_a_neck_splits_if_it_is_narrow_enough(neck: int, neck_px: float, count: 
         assert labels[12, 4] != labels[12, 39]
 
 
+@pytest.mark.parametrize(
+    ("neck", "neck_px", "count"), [(2, 4, 2), (6, 4, 2), (12, 4, 1), (2, 9, 1)]
+)
+@pytest.mark.parametrize("axis", [0, 1])
+def test_pixels_that_are_not_square_make_no_difference(
+    neck: int, neck_px: float, count: int, axis: int
+) -> None:
+    square = two_houses(neck)
+    # Every pixel becomes three, each a third as large along one axis.
+    image = np.repeat(square, 3, axis=axis)
+    watershed = Watershed(neck_px, 0.5, 1 / 3) if axis else Watershed(3 * neck_px, 0.5, 3.0)
+    labels = watershed.parts(image >= 0.5, image)
+    expected = Watershed(neck_px, 0.5).parts(square >= 0.5, square)
+    assert labels.max() == expected.max() == count
+    # The border may run along another column of the neck.
+    assert (labels == np.repeat(expected, 3, axis=axis)).mean() > 0.9
+
+
+def test_nearly_square_pixels_are_split_like_square_ones() -> None:
+    rough = np.random.default_rng(5).random((80, 90)).astype(np.float32)
+    image = np.asarray(cv2.GaussianBlur(rough, (0, 0), 2.0))
+    building = image >= np.median(image)
+    exact = Watershed(2.0, 0.5).parts(building, image)
+    nearly = Watershed(2.0, 0.5, 1.0 + 1e-9).parts(building, image)
+    np.testing.assert_array_equal(nearly, exact)
+
+
 @pytest.mark.parametrize(("between", "count"), [(0.9, 1), (0.8, 1), (0.6, 2)])
 def test_a_row_of_doubt_splits_houses_side_by_side(between: float, count: int) -> None:
     image = two_houses(16, between)

@@ -1,0 +1,166 @@
+"""Train the starter model, and score its recipe on each domain that it was not shown.
+
+    python benchmarks/starter.py --work /tmp/starter
+
+The starter learns from all labelled sets of ``--data`` (by default ``RHM_DATA`` or
+``../shared/data``) and from synthetic towns, split by group, with the settings of
+``configs/starter.yaml``. What to expect of it in a new place is measured by leaving one domain out:
+a model of the same recipe is trained without each domain in turn, neither its labels nor its
+histograms, and both models are tested on the same test images of that domain.
+
+Finished runs are not repeated and interrupted ones continue. ``--table`` only prints the table.
+"""
+
+import argparse
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from machine import machine
+
+from rhm.data.catalog import Catalog, Source
+from rhm.data.layouts.folder import find_in_folder
+from rhm.evaluation.evaluator import evaluate_model
+from rhm.evaluation.scores import FILE, DomainScores, Interval, Scores, read_scores
+from rhm.models.model_file import load_model
+from rhm.synthetic.world import write_sample_world
+from rhm.training.config import read_config
+from rhm.training.fitting import fit_once
+from rhm.training.run import Run
+
+CONFIG = Path(__file__).parents[1] / "configs" / "starter.yaml"
+
+EVERYTHING = "starter"
+
+SYNTHETIC = "synthetic"
+"""Domain of all synthetic tiles, which every model is trained on."""
+
+BLACK_BORDERS = ("spacenet1_rio",)
+"""Domains with undeclared black borders."""
+
+SHARES = {"val": 0.1, "test": 0.3}
+TOWNS = 4
+"""Number of synthetic worlds of two towns each, seen by two sensors each."""
+
+
+def main() -> None:
+    """Train and test what is missing, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    data = Path(os.environ.get("RHM_DATA", "../shared/data"))
+    parser.add_argument("--data", type=Path, default=data)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--steps", type=int, help="steps of each model instead of the recipe's")
+    parser.add_argument("--only", nargs="+", help="models to train: starter, or domains left out")
+    parser.add_argument("--table", action="store_true", help="only print the table")
+    asked = parser.parse_args()
+    catalog = prepare(asked.work, asked.data)
+    domains = [name for name in catalog.domains if name != SYNTHETIC]
+    if not asked.table:
+        for left_out in asked.only or [EVERYTHING, *domains]:
+            run = train(asked.work, catalog, left_out, asked.steps)
+            tested = domains if left_out == EVERYTHING else [left_out]
+            test(run, catalog, tested, asked.work)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    print(f"{machine('torch', 'segmentation-models-pytorch', 'timm')}, {device}")
+    print("\n".join(table(asked.work, domains)))
+
+
+def prepare(work: Path, data: Path) -> Catalog:
+    """Return the catalog of all sets and of the synthetic towns, split by group."""
+    path = work / "catalog.parquet"
+    if not path.is_file():
+        Catalog.build(sources(work, data)).assign_splits(SHARES).save(path)
+    return Catalog.load(path)
+
+
+def sources(work: Path, data: Path) -> list[Source]:
+    """Return the images of all sets and of the synthetic towns, which are drawn."""
+    table = data / "manifest.csv"
+    found = [s for s in find_in_folder(data, table=table) if s.domain not in BLACK_BORDERS]
+    bordered = find_in_folder(data, table=table, black_is_nodata=True)
+    found += [s for s in bordered if s.domain in BLACK_BORDERS]
+    for seed in range(TOWNS):
+        world = work / "worlds" / str(seed)
+        write_sample_world(world, tile_size=384, tiles_per_domain=4, gsd_m=0.3, seed=seed)
+        for folder in sorted(world.glob("*_*")):
+            drawn = find_in_folder(folder, domain=SYNTHETIC)
+            found += [replace(source, split="train") for source in drawn]
+    return found
+
+
+def train(work: Path, catalog: Catalog, left_out: str, steps: int | None) -> Run:
+    """Train one model by the recipe, unless it is finished."""
+    chosen = [name for name in catalog.domains if name != left_out]
+    return fit_once(
+        read_config(
+            CONFIG,
+            name=EVERYTHING if left_out == EVERYTHING else f"without-{left_out}",
+            output=str(work / "runs"),
+            data__catalog=str(work / "catalog.parquet"),
+            data__sources=chosen,
+            data__workers=1,
+            trainer__steps=steps,
+        )
+    )
+
+
+def test(run: Run, catalog: Catalog, domains: Sequence[str], work: Path) -> None:
+    """Score a model on the test images of some domains, unless that is done."""
+    if (run.evaluation / FILE).is_file():
+        return
+    evaluate_model(
+        load_model(run.model),
+        catalog,
+        run.evaluation,
+        name=run.folder.name,
+        catalog_path=str(work / "catalog.parquet"),
+        domains=domains,
+    )
+    print(f"{run.folder.name}: tested on {', '.join(domains)}", flush=True)
+
+
+def table(work: Path, domains: Sequence[str]) -> Iterator[str]:
+    """Yield the scores as Markdown, with a row for each domain."""
+    yield (
+        "| domain | groups tested | IoU, left out | IoU, trained on it | footprint F1, left out | "
+        "footprint F1, trained on it |"
+    )
+    yield "|---" * 6 + "|"
+    trained = _scores(Run(work / "runs" / EVERYTHING))
+    for domain in domains:
+        without = _scores(Run(work / "runs" / f"without-{domain}"))
+        cells = []
+        for kind, scores in (("pixels", without), ("pixels", trained)):
+            cells.append(_cell(scores, domain, kind, "iou"))
+        for kind, scores in (("footprints", without), ("footprints", trained)):
+            cells.append(_cell(scores, domain, kind, "f1"))
+        known = next((s for s in (without, trained) if s is not None), None)
+        groups = "" if known is None else str(_domain(known, domain).groups)
+        yield f"| {domain} | {groups} | {' | '.join(cells)} |"
+
+
+def _scores(run: Run) -> Scores | None:
+    return read_scores(run.evaluation) if (run.evaluation / FILE).is_file() else None
+
+
+def _domain(scores: Scores, name: str) -> DomainScores:
+    return next(each for each in scores.domains if each.name == name)
+
+
+def _cell(scores: Scores | None, domain: str, kind: str, score: str) -> str:
+    if scores is None:
+        return ""
+    found = _domain(scores, domain)
+    of_kind = found.pixel if kind == "pixels" else found.object
+    interval: Interval = getattr(of_kind, score)
+    if interval.value is None:
+        return ""
+    if interval.low is None or interval.high is None:
+        return f"{interval.value:.3f}"
+    return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""``rhm models``: the models that commands take by name, and folders to share models in."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rhm.cli.options import Json, ModelPath
+from rhm.cli.output import emit, say, table
+
+if TYPE_CHECKING:
+    from rhm.models.named_models import NamedModel
+
+_SHORT = 12  # digits of a hash that tell models apart
+
+app = typer.Typer(help="Models that commands take by name.")
+
+
+@app.callback(invoke_without_command=True)
+def models(context: typer.Context, json: Json = False) -> None:
+    """List the models that commands take by name. Nothing is ever fetched.
+
+    Example: `rhm models`
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from rhm.models.named_models import named_models, own_folder
+
+    found = [_facts(each) for each in named_models()]
+    header = ["name", "m per pixel", "bands", "encoder", "MB", "sha256", "from"]
+    rows = [
+        [
+            each["name"],
+            each.get("gsd_m"),
+            each.get("bands"),
+            each.get("encoder", "cannot be read"),
+            round(each["bytes"] / 1e6, 1),
+            each["sha256"][:_SHORT],
+            each["from"],
+        ]
+        for each in found
+    ]
+    emit({"models": found, "folder": str(own_folder())}, table(header, rows), as_json=json)
+
+
+@app.command()
+def add(
+    source: Annotated[Path, typer.Argument(help="Model file, or folder of a run or of a model.")],
+    name: Annotated[
+        str | None, typer.Option(help="Name of the model. Default: that of its run or file.")
+    ] = None,
+    sha256: Annotated[
+        str | None, typer.Option(help="SHA-256 that the model file must have.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Check a model and copy it to your named models.
+
+    Example: `rhm models add runs/inria-rhm --name inria`
+    """
+    from rhm.models.model_library import add_model
+
+    added = add_model(source, name, sha256=sha256)
+    line = f"{added.name}: {added.file} (use it as `rhm predict {added.name}`)"
+    emit(_facts(added), [line], as_json=json)
+
+
+@app.command()
+def remove(
+    name: Annotated[str, typer.Argument(help="Name of a model that you have added.")],
+    json: Json = False,
+) -> None:
+    """Remove one of your named models.
+
+    Example: `rhm models remove inria`
+    """
+    from rhm.models.model_library import remove_model
+
+    remove_model(name)
+    emit({"removed": name}, [f"removed {name}"], as_json=json)
+
+
+@app.command()
+def card(name: Annotated[str, typer.Argument(help="Name of a model.")]) -> None:
+    """Print the model card of a named model: its data, licences, scores and limits.
+
+    Example: `rhm models card starter`
+    """
+    from rhm.errors import ModelFileError, printable
+    from rhm.models.named_models import find_named
+
+    found = find_named(name)
+    if found is None:
+        raise ModelFileError(f"no model is named {name}: `rhm models` lists all")
+    if found.card is None:
+        raise ModelFileError(f"{name} has no model card")
+    text = found.card.read_text(encoding="utf-8", errors="replace")
+    typer.echo(printable(text, keep="\n").rstrip())
+
+
+@app.command()
+def export(
+    model: ModelPath,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
+    licence: Annotated[
+        str | None,
+        typer.Option(
+            help="Licence of the model, such as CC-BY-4.0. Default: that of its training data."
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write a model as one folder to share: model card with a header for hubs, weights, ONNX.
+
+    Example: `rhm models export runs/inria-rhm -o inria-rhm --licence CC-BY-4.0`
+    """
+    from rhm.errors import OutputError
+    from rhm.files import atomic_path, write_text
+    from rhm.inference.runtime.onnx_export import export_onnx
+    from rhm.models.hub_card import hub_card
+    from rhm.models.model_file import load_model
+    from rhm.models.model_library import card_of, sha256_of
+    from rhm.models.named_models import HASH, MODEL, home_of, model_file
+
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise OutputError(f"{output} exists: choose a new folder")
+    file, loaded = model_file(model), load_model(model)
+    name = home_of(model).resolve().name
+    licence = licence or loaded.spec.licence
+    if not licence:
+        say("no licence is known: name one with --licence")
+    card_text = card_of(file).decode("utf-8", errors="replace")
+    with atomic_path(output / MODEL) as copied:
+        shutil.copyfile(file, copied)
+    exported = export_onnx(loaded, output / "model.onnx")
+    for note in exported.notes:
+        say(note)
+    write_text(output / HASH, f"{sha256_of(output / MODEL)}  {MODEL}\n")
+    write_text(output / "config.json", loaded.spec.to_json() + "\n")
+    readme = hub_card(loaded.spec, card_text, name=name, licence=licence)
+    write_text(output / "README.md", readme)
+    files = sorted(path.name for path in output.iterdir())
+    emit(
+        {"folder": str(output), "files": files, "licence": licence},
+        [f"{output}: {', '.join(files)}"],
+        as_json=json,
+    )
+
+
+def _facts(model: "NamedModel") -> dict[str, Any]:
+    """Return what is known of a named model, as JSON values."""
+    from rhm.errors import ModelFileError
+    from rhm.models.model_file import load_spec
+    from rhm.models.model_library import sha256_of
+
+    facts: dict[str, Any] = {
+        "name": model.name,
+        "file": str(model.file),
+        "card": None if model.card is None else str(model.card),
+        "bytes": model.file.stat().st_size,
+        "sha256": sha256_of(model.file),
+        "from": "rhm" if model.shipped else "you",
+    }
+    try:
+        spec = load_spec(model.file)
+    except ModelFileError as error:
+        return facts | {"error": str(error)}
+    return facts | {
+        "architecture": spec.architecture,
+        "encoder": spec.encoder,
+        "bands": spec.bands,
+        "gsd_m": spec.gsd_m,
+        "threshold": spec.threshold,
+        "sources": list(spec.sources),
+        "licence": spec.licence,
+    }

@@ -1,0 +1,54 @@
+"""Model cards for model hubs: the card of a model below a header in YAML that hubs read.
+
+The keys are those of the model cards of the Hugging Face Hub, which other hubs read as well.
+"""
+
+import yaml
+
+from rhm.models.spec import ModelSpec
+
+_OTHER = "other"
+
+LICENCES = {
+    "CC0-1.0": "cc0-1.0",
+    "CC-BY-4.0": "cc-by-4.0",
+    "CC-BY-SA-4.0": "cc-by-sa-4.0",
+    "CC-BY-NC-4.0": "cc-by-nc-4.0",
+    "ODbL-1.0": "odbl",
+    "MIT": "mit",
+    "Apache-2.0": "apache-2.0",
+    "BSD-3-Clause": "bsd-3-clause",
+}
+"""Licences that hubs know, by their SPDX identifiers."""
+
+
+def hub_card(spec: ModelSpec, card: str, *, name: str, licence: str) -> str:
+    """Return the model card of a model, with the header of a hub.
+
+    Args:
+        spec: description of the model.
+        card: the card in Markdown; if it is empty, it is a title and what the description says.
+        name: name of the model.
+        licence: licence of the model: an SPDX identifier in ``LICENCES``, or any other words.
+    """
+    known = LICENCES.get(licence)
+    header: dict[str, object] = {"license": known or _OTHER}
+    if known is None:
+        header["license_name"] = licence or "unknown"
+    header |= {
+        "library_name": "rhm",
+        "pipeline_tag": "image-segmentation",
+        "tags": ["building-footprints", "remote-sensing", "semantic-segmentation", spec.encoder],
+    }
+    text = card.strip() or _facts(spec, name)
+    return f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n\n{text}\n"
+
+
+def _facts(spec: ModelSpec, name: str) -> str:
+    size = "" if spec.gsd_m is None else f" at {spec.gsd_m:.3g} m per pixel"
+    sources = ", ".join(f"`{source}`" for source in spec.sources) or "unknown imagery"
+    return (
+        f"# {name}\n\nFinds buildings in imagery with {spec.bands} bands{size}: "
+        f"`{spec.architecture}` with the encoder `{spec.encoder}`, trained by rhm "
+        f"{spec.rhm_version} on {sources}."
+    )

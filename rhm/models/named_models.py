@@ -1,0 +1,136 @@
+"""Models by name: those that come with rhm, and those that users have added to their own.
+
+    rhm/models/shipped/NAME/model.safetensors, card.md          part of the installation, only read
+    FOLDER/NAME/model.safetensors, card.md, model.sha256        added with ``rhm models add``
+
+``FOLDER`` is the folder for the data of programs that the system gives each user, or the one that
+the environment variable ``RHM_MODELS`` names. A path that exists takes precedence over a name.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from rhm.errors import ModelFileError
+
+VARIABLE = "RHM_MODELS"
+"""Environment variable with the folder of the models that a user has added."""
+
+MODEL, CARD, HASH = "model.safetensors", "card.md", "model.sha256"
+"""Names of the files of a named model: weights and description, model card, and SHA-256."""
+
+_SHIPPED = Path(__file__).parent / "shipped"
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
+_RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class NamedModel:
+    """A model that commands take by its name.
+
+    Attributes:
+        name: name of the model.
+        folder: folder of its files.
+        shipped: whether it came with rhm, instead of being added by a user.
+    """
+
+    name: str
+    folder: Path
+    shipped: bool
+
+    @property
+    def file(self) -> Path:
+        """Path of the model file."""
+        return self.folder / MODEL
+
+    @property
+    def card(self) -> Path | None:
+        """Path of the model card; None without one."""
+        card = self.folder / CARD
+        return card if card.is_file() else None
+
+
+def own_folder() -> Path:
+    """Return the folder of the models that the user has added, which may not exist yet."""
+    chosen = os.environ.get(VARIABLE)
+    return Path(chosen) if chosen else Path(platformdirs.user_data_path("rhm")) / "models"
+
+
+def named_models() -> list[NamedModel]:
+    """Return all models that have a name, those that came with rhm first."""
+    return [*_models_in(_SHIPPED, shipped=True), *_models_in(own_folder(), shipped=False)]
+
+
+def find_named(model: str | os.PathLike[str]) -> NamedModel | None:
+    """Return the model of this name; None if there is none, or if the path exists."""
+    name = os.fspath(model)
+    # Neither a name nor a path that contains a zero character can be looked up.
+    if not _NAME.fullmatch(name) or _is_path_of_model(Path(name)):
+        return None
+    return next((each for each in named_models() if each.name == name), None)
+
+
+def model_file(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a model file, which may be given as the folder of its run, or by name.
+
+    Raises:
+        ModelFileError: there is no model file.
+    """
+    named = find_named(path)
+    file = Path(path) if named is None else named.file
+    if os.path.isdir(file):
+        file = file / MODEL
+    if not os.path.isfile(file):
+        raise ModelFileError(
+            f"no model at {path}, and none of this name: `rhm models` lists those with a name, "
+            "and `rhm train` trains one"
+        )
+    return file
+
+
+def check_name(name: str) -> None:
+    """Check that a model can have this name.
+
+    Raises:
+        ModelFileError: it cannot, or another model has it.
+    """
+    if not _NAME.fullmatch(name):
+        raise ModelFileError(
+            f"'{name}' cannot be the name of a model: use up to 64 lower-case letters, digits, "
+            "dots, hyphens and underscores"
+        )
+    for each in named_models():
+        if each.name == name:
+            how = "" if each.shipped else f", or remove it with `rhm models remove {name}`"
+            raise ModelFileError(f"there is a model named {name}: choose another name{how}")
+
+
+def home_of(model: str | os.PathLike[str]) -> Path:
+    """Return the folder that results of a model belong to by default.
+
+    It is the folder of its run, or the one that its file is in. A model that is given by name has
+    ``runs/NAME``, which may not exist yet.
+    """
+    named = find_named(model)
+    if named is not None:
+        return _RUNS / named.name
+    path = Path(model)
+    return path if path.is_dir() else path.parent
+
+
+def _models_in(folder: Path, *, shipped: bool) -> Iterator[NamedModel]:
+    try:
+        found = sorted(folder.iterdir())
+    except OSError:
+        return
+    for each in found:
+        if _NAME.fullmatch(each.name) and (each / MODEL).is_file():
+            yield NamedModel(each.name, each, shipped)
+
+
+def _is_path_of_model(path: Path) -> bool:
+    return path.is_file() or (path / MODEL).is_file()

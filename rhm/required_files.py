@@ -1,0 +1,114 @@
+"""Files that must exist before work on them can begin.
+
+Commands check them while they read their arguments, before they import anything that takes time;
+the functions that open the files check them once more. This module must therefore import nothing
+of that kind.
+"""
+
+import os
+from glob import has_magic
+from pathlib import Path
+
+from rhm.errors import BankError, CatalogError, ConfigError, RasterError
+
+AnyPath = str | os.PathLike[str]
+
+
+def is_local(name: AnyPath) -> bool:
+    """Return whether a name is a path, and not an address or GDAL's name of part of an archive."""
+    text = os.fspath(name)
+    return not text.startswith("/vsi") and "://" not in text
+
+
+def require_raster(path: AnyPath) -> None:
+    """Check that a local raster exists.
+
+    Raises:
+        RasterError: it does not.
+    """
+    if is_local(path) and not os.path.exists(path):
+        raise RasterError(f"no such file: {os.fspath(path)}")
+
+
+def require_images(path: AnyPath) -> None:
+    """Check that a local image, or a folder of images, exists.
+
+    Raises:
+        CatalogError: it does not.
+    """
+    if is_local(path) and not os.path.exists(path):
+        raise CatalogError(f"no such file or folder: {os.fspath(path)}")
+
+
+def require_scenes(name: AnyPath) -> None:
+    """Check that a scene exists; a pattern names whatever it matches, and is not checked.
+
+    Raises:
+        CatalogError: it does not.
+    """
+    if not has_magic(os.fspath(name)):
+        require_images(name)
+
+
+def require_folder(path: AnyPath) -> None:
+    """Check that a folder of imagery exists.
+
+    Raises:
+        CatalogError: it does not.
+    """
+    if not os.path.isdir(path):
+        raise CatalogError(f"no folder at {os.fspath(path)}")
+
+
+def require_catalog(path: AnyPath) -> None:
+    """Check that a catalog exists.
+
+    Raises:
+        CatalogError: it does not.
+    """
+    if not os.path.isfile(path):
+        raise CatalogError(f"no catalog at {os.fspath(path)}: make one with `rhm data index`")
+
+
+def require_bank(path: AnyPath) -> None:
+    """Check that a histogram bank exists.
+
+    Raises:
+        BankError: it does not.
+    """
+    if not os.path.isfile(path):
+        raise BankError(f"no histogram bank at {os.fspath(path)}: build one with `rhm bank build`")
+
+
+def require_config(path: AnyPath) -> None:
+    """Check that a configuration exists.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if not os.path.exists(path):
+        raise ConfigError(f"no configuration at {os.fspath(path)}")
+
+
+def require_run(folder: AnyPath) -> None:
+    """Check that the folder of a run exists.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if not os.path.isdir(folder):
+        raise ConfigError(
+            f"{Path(folder)} is not a run folder: run `rhm evaluate` on the run first"
+        )
+
+
+def require_predictions(folder: AnyPath) -> None:
+    """Check that a folder of predictions exists.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if not os.path.isdir(folder):
+        raise ConfigError(
+            f"{os.fspath(folder)} is not a folder: name the one that `rhm predict -o` wrote"
+        )

@@ -1,0 +1,100 @@
+"""Adding and removing models; laws: what was added is the same model, or nothing is added."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from rhm.errors import ModelFileError, OutputError
+from rhm.models.build import SegmentationModel
+from rhm.models.model_file import load_model, save_model
+from rhm.models.model_library import add_model, remove_model
+from rhm.models.named_models import CARD, HASH, MODEL, VARIABLE, find_named, named_models
+from rhm.models.spec import ModelSpec
+
+SPEC = ModelSpec("unet", "test_efficientnet", 3)
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "own"
+    monkeypatch.setenv(VARIABLE, str(folder))
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run with a model and a card."""
+    torch.manual_seed(3)
+    folder = tmp_path / "runs" / "My Town"
+    save_model(SegmentationModel(SPEC), folder / MODEL)
+    (folder / CARD).write_text("# My Town\n", encoding="utf-8")
+    return folder
+
+
+def names() -> list[str]:
+    return [each.name for each in named_models() if not each.shipped]
+
+
+def test_an_added_model_is_found_by_its_name_and_is_the_same(own: Path, run: Path) -> None:
+    added = add_model(run)
+    assert added == find_named("my-town")
+    assert added.file.read_bytes() == (run / MODEL).read_bytes()
+    assert (added.folder / CARD).read_text() == "# My Town\n"
+    digest = hashlib.sha256((run / MODEL).read_bytes()).hexdigest()
+    assert (added.folder / HASH).read_text() == f"{digest}  {MODEL}\n"
+    by_name, by_path = load_model("my-town"), load_model(run)
+    for name, tensor in by_path.state_dict().items():
+        torch.testing.assert_close(by_name.state_dict()[name], tensor, rtol=0, atol=0)
+    remove_model("my-town")
+    assert find_named("my-town") is None
+    assert list(own.iterdir()) == []
+
+
+def test_a_file_is_named_after_itself_or_as_wanted(own: Path, run: Path, tmp_path: Path) -> None:
+    single = tmp_path / "Kampala_v2.safetensors"
+    single.write_bytes((run / MODEL).read_bytes())
+    assert add_model(single).name == "kampala_v2"
+    assert add_model(single, "kampala").name == "kampala"
+    assert sorted(names()) == ["kampala", "kampala_v2"]
+
+
+def test_only_the_expected_file_is_added(own: Path, run: Path) -> None:
+    digest = hashlib.sha256((run / MODEL).read_bytes()).hexdigest()
+    with pytest.raises(ModelFileError, match="has another SHA-256"):
+        add_model(run, sha256="0" * 64)
+    assert names() == []
+    assert add_model(run, sha256=f" {digest.upper()}\n").name == "my-town"
+
+
+def test_what_is_no_whole_model_is_not_added(own: Path, run: Path, tmp_path: Path) -> None:
+    data = (run / MODEL).read_bytes()
+    broken = tmp_path / "broken.safetensors"
+    for content in (b"", data[:-8], b"no model"):
+        broken.write_bytes(content)
+        with pytest.raises(ModelFileError):
+            add_model(broken)
+    with pytest.raises(ModelFileError, match="no model at"):
+        add_model(tmp_path / "nothing")
+    assert names() == []
+
+
+def test_a_taken_name_is_refused_and_only_own_models_are_removed(own: Path, run: Path) -> None:
+    add_model(run)
+    with pytest.raises(ModelFileError, match="there is a model named my-town"):
+        add_model(run)
+    with pytest.raises(ModelFileError, match="no model is named other"):
+        remove_model("other")
+    for shipped in (each.name for each in named_models() if each.shipped):
+        with pytest.raises(ModelFileError, match="came with rhm"):
+            remove_model(shipped)
+
+
+def test_a_folder_that_cannot_be_written_is_told(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "file"))
+    with pytest.raises(OutputError, match="cannot write"):
+        add_model(run)
