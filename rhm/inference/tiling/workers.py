@@ -125,11 +125,10 @@ class LocalProcesses:
 
 
 def _context() -> BaseContext:
-    """Return how processes are started: never by a fork of this one, which would lose the threads
-    of torch and GDAL.
+    """Return how processes are started, which is never by a fork of this one.
 
-    Where the system can, they are forked from a process that has only imported this module. This
-    takes seconds once instead of once for every worker.
+    A fork would lose the threads of torch and GDAL. Where the system can, processes are forked from
+    one that has only imported this module, which takes seconds once instead of for each of them.
     """
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
