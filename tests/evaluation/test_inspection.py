@@ -38,9 +38,7 @@ def model() -> SegmentationModel:
         dtype: Scaling(dtype, (0.0,) * 3, (float(np.iinfo(dtype).max) / factor,) * 3)
         for dtype, factor in (("uint8", 1), ("uint16", 16))
     }
-    spec = ModelSpec(
-        "unet", "tf_efficientnet_lite0", 3, scalings=scalings, sources=("alder_aerial",)
-    )
+    spec = ModelSpec("unet", "test_efficientnet", 3, scalings=scalings, sources=("alder_aerial",))
     return SegmentationModel(spec).eval()
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.cli.commands.test_adapt import adapted as adapted
 from tests.cli.conftest import trained as trained
 from tests.faults.commands import Place
-from tests.faults.forked import rhm
+from tests.forked import rhm
 from tests.stored import made_once
 
 

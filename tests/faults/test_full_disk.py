@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.faults.commands import COMMANDS, RESUMABLE, Place
-from tests.faults.forked import rhm
+from tests.forked import rhm
 
 SHARES = (0.0, 0.6)
 """Sizes at which the disk is full, as shares of the largest file that the command writes."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.faults.commands import COMMANDS, RESUMABLE, Place
-from tests.faults.forked import rhm
+from tests.forked import rhm
 
 KILLS = int(os.environ.get("FAULTS", "3"))
 EVERYDAY = ("train", "predict", "evaluate", "bank")

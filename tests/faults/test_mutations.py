@@ -15,8 +15,8 @@ import pytest
 import rasterio.shutil
 
 from tests.faults.commands import Place
-from tests.faults.forked import Ended, rhm
 from tests.faults.mutations import Mutation, in_json, in_yaml, mutate
+from tests.forked import Ended, rhm
 
 MUTATIONS = int(os.environ.get("FAULTS", "3"))
 SEED = int(os.environ.get("FAULTS_SEED", "0"))

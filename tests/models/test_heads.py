@@ -13,7 +13,7 @@ from rhm.models.heads import CosineClassifier, classifier, classifier_rows, clas
 from rhm.models.model_file import load_model, save_model
 from rhm.models.spec import ModelSpec
 
-SPEC = ModelSpec("unet", "tf_efficientnet_lite0", 3, sources=("town",))
+SPEC = ModelSpec("unet", "test_efficientnet", 3, sources=("town",))
 
 
 def test_logits_are_cosines_times_the_temperature() -> None:

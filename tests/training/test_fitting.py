@@ -103,7 +103,7 @@ def test_killed_and_resumed_ends_with_the_weights_of_an_uninterrupted_run(
     sections = {
         "augment": {"colour": "rhm", "bank": str(bank_path)},
         "model": {"architecture": architecture},
-        "trainer": {"steps": 6, "batch_size": 2, "accumulate": 2},
+        "trainer": {"steps": 4, "batch_size": 2, "accumulate": 2},
     }
     whole = fit(tiny("whole", **sections))
     broken = tiny("broken", **sections)

@@ -96,13 +96,17 @@ def noise(scaling: Scaling, side: int) -> NDArray[Any]:
 
 
 @needs_onnx
-@pytest.mark.parametrize("scaling", [UINT8, UINT16, INT16], ids=lambda each: each.dtype)
+@pytest.mark.parametrize(
+    ("scaling", "encoder"),
+    [(UINT8, "tf_efficientnet_lite0"), (UINT16, "test_resnet"), (INT16, "test_resnet")],
+    ids=["uint8", "uint16", "int16"],
+)
 def test_fed_as_the_plugin_does_it_gives_what_predict_gives(
-    tmp_path: Path, scaling: Scaling
+    tmp_path: Path, scaling: Scaling, encoder: str
 ) -> None:
     bands = len(scaling.low)
     model = built(
-        encoder="tf_efficientnet_lite0",
+        encoder=encoder,
         bands=bands,
         scalings={scaling.dtype: scaling},
         mean=tuple(np.linspace(0.3, 0.6, bands).tolist()),
@@ -270,7 +274,7 @@ def test_real_imagery_gives_what_predict_gives(shared_data: Path, tmp_path: Path
     with quiet_about_georeference(), rasterio.open(source) as raster:
         image = np.moveaxis(raster.read([1, 2, 3], window=((0, 256), (0, 256))), 0, -1)
     assert image.dtype == np.uint8
-    model = built(encoder="tf_efficientnet_lite0", scalings={"uint8": UINT8}, gsd_m=0.5)
+    model = built(scalings={"uint8": UINT8}, gsd_m=0.5)
     path = export_onnx(model, tmp_path / "model.onnx", tile=256).path
     own = predict_raster(model, write(tmp_path / "x.tif", image), tmp_path, tile=256, overlap=0)
     with rasterio.open(own.probability) as probability:

@@ -42,7 +42,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, Runtime]:
 
 @needs_onnx
 def test_a_runtime_that_is_added_can_be_chosen(counted: dict[str, Runtime]) -> None:
-    model = built("linknet", "mobilenetv3_small_050")
+    model = built("linknet", "test_efficientnet")
     images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     network = network_for(model, device="cpu", runtime="abacus")
     assert network.runtime == "abacus"

@@ -3,8 +3,9 @@
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
+from multiprocessing import get_all_start_methods
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,25 @@ import pytest
 from rhm.errors import ConfigError, OutputError, RasterError
 from rhm.inference import predict_raster
 from rhm.inference.tiling.dask_cluster import DaskCluster
-from rhm.inference.tiling.workers import ModelSource
+from rhm.inference.tiling.workers import LocalProcesses, ModelSource
 from rhm.models.model_file import load_model
 from tests.inference.tiling.predicted import OPTIONS, files
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forked_workers(model: Path) -> Iterator[None]:
+    """Fork the workers from the process from which those of rhm are forked.
+
+    Dask would otherwise start each of them with the imports, which take longer than its tests.
+    """
+    dask = pytest.importorskip("dask", reason="needs the extra dask")
+    if "forkserver" not in get_all_start_methods():
+        yield
+        return
+    with LocalProcesses(ModelSource.of(model, None, "cpu"), 1) as started:
+        assert started._pool.submit(abs, -1).result() == 1
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        yield
 
 
 def test_a_dask_worker_that_is_killed_is_replaced(

@@ -1,23 +1,33 @@
 """Commands in forked children: what they print, what they take, and how they end.
 
-A child inherits what this process has imported, and therefore begins at once.
+A child inherits what the process that it is forked from has imported, and therefore begins at once.
 """
 
-import json
+import atexit
 import os
 import resource
 import signal
-import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import cache
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import rhm.cli.main as main_module
+
+IMPORTED = (
+    "lightning",
+    "segmentation_models_pytorch",
+    "rhm.evaluation.evaluator",
+    "rhm.inference.tiling.workers",
+    "rhm.training.fitting",
+)
+"""What the process that everything is forked from has imported; it has no threads."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +77,8 @@ def rhm(
 ) -> Ended:
     """Run a command in a child that is forked from a process of its own.
 
-    That process has imported what commands need, and has no threads; in a child of a process with
-    threads, a lock that another thread held would be held for ever.
+    In a child of a process with threads, such as this one, a lock that another thread held would be
+    held for ever.
 
     Args:
         words: the words after ``rhm``.
@@ -76,52 +86,89 @@ def rhm(
         kill_after_s: seconds after which the child is killed.
         timeout_s: seconds after which it has failed.
     """
+    return _asked(Request([str(word) for word in words], "", largest_file, kill_after_s, timeout_s))
+
+
+def program(code: str, *words: object) -> Ended:
+    """Run a program in a child that is forked from a process that has imported ``IMPORTED``.
+
+    Args:
+        code: its source.
+        words: ``sys.argv`` after the name of the program.
+    """
+    return _asked(Request([str(word) for word in words], code))
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a child is to do: a command or, if there is any, the code of a program."""
+
+    words: list[str]
+    code: str = ""
+    largest_file: int | None = None
+    kill_after_s: float | None = None
+    timeout_s: float = 120.0
+
+    def work(self) -> None:
+        """Do it."""
+        if self.largest_file is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.largest_file, self.largest_file))
+        if self.code:
+            sys.argv = ["-c", *self.words]
+            exec(compile(self.code, "<program>", "exec"), {"__name__": "__main__"})  # noqa: S102
+        else:
+            # As it is installed: training on several devices begins it again.
+            sys.argv = [str(Path(sys.executable).with_name("rhm")), *self.words]
+            main_module.main()
+
+
+def start_server() -> None:
+    """Start the process that children of this one are forked from, unless it runs already.
+
+    It is also that of ``rhm.inference.tiling.workers``.
+    """
+    context = get_context("forkserver")
+    context.set_forkserver_preload(list(IMPORTED))
+    child = context.Process()
+    child.start()
+    child.join()
+
+
+def _asked(request: Request) -> Ended:
     server = _server()
-    assert server.stdin is not None
-    assert server.stdout is not None
-    request = [[str(word) for word in words], largest_file, kill_after_s, timeout_s]
-    server.stdin.write(json.dumps(request) + "\n")
-    server.stdin.flush()
-    return Ended(*json.loads(server.stdout.readline()))
+    server.send(request)
+    ended = server.recv()
+    assert isinstance(ended, Ended)
+    return ended
 
 
 @cache
-def _server() -> "subprocess.Popen[str]":
-    root = Path(__file__).resolve().parents[2]
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.forked"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=root,
-        env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
-    )
+def _server() -> "Connection[Request, Ended]":
+    start_server()
+    context = get_context("forkserver")
+    ours, theirs = context.Pipe()
+    # No daemon, which could not have workers; it ends when the pipe is closed, before it is joined.
+    context.Process(target=serve, args=(theirs,)).start()
+    theirs.close()
+    atexit.register(ours.close)
+    return ours
 
 
-def serve() -> None:
-    """Answer requests, one a line, until there are no more."""
-    import lightning
-    import segmentation_models_pytorch
+def serve(requests: "Connection[Ended, Request]") -> None:
+    """Answer requests, until there are no more."""
     import torch
 
-    import rhm.evaluation.evaluator
-    import rhm.inference.scenes
-    import rhm.training.fitting  # noqa: F401
+    import rhm.training.fitting  # noqa: F401 (whatever started the server may know less)
 
     assert torch.get_num_threads() == 1
-    assert lightning
-    assert segmentation_models_pytorch
-    for line in sys.stdin:
-        words, largest_file, kill_after_s, timeout_s = json.loads(line)
-
-        def command(words: list[str] = words, largest_file: int | None = largest_file) -> None:
-            if largest_file is not None:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-            sys.argv = ["rhm", *words]
-            main_module.main()
-
-        ended = forked(command, kill_after_s=kill_after_s, timeout_s=timeout_s)
-        print(json.dumps(list(astuple(ended))), flush=True)
+    while True:
+        try:
+            request = requests.recv()
+        except EOFError:
+            return
+        requests.send(
+            forked(request.work, kill_after_s=request.kill_after_s, timeout_s=request.timeout_s)
+        )
 
 
 def forked(
@@ -190,7 +237,3 @@ def _work(work: Callable[[], object], out: int, err: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
-
-
-if __name__ == "__main__":
-    serve()
