@@ -47,3 +47,8 @@ class AugmentConfig(ColourConfig):
         """Geometric augmentations that combine pixels of several images in one chip."""
         chosen = (name for name, value in self.geometry.items() if value is not None)
         return tuple(name for name in chosen if GEOMETRY[name].mixes_images)
+
+    @property
+    def unmixed_geometry(self) -> dict[str, Any]:
+        """The values of all geometric augmentations, with those that mix images turned off."""
+        return dict(self.geometry) | dict.fromkeys(self.mixing)

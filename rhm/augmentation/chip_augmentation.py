@@ -87,14 +87,32 @@ class ChipAugmentation:
         """
         read = Sample(image, mask, valid)
         image, mask, valid = self._geometry.vary(read, rng=rng, another=another or (lambda: read))
+        colours = self.recolour(
+            image, valid, normalize=normalize, rng=rng, scene=scene, reference=reference
+        )
+        return colours, mask, valid
+
+    def recolour(
+        self,
+        image: NDArray[Any],
+        valid: NDArray[np.uint8],
+        *,
+        normalize: PixelMap,
+        rng: np.random.Generator,
+        scene: Histogram | None = None,
+        reference: NDArray[np.uint8] | None = None,
+    ) -> NDArray[np.float32]:
+        """Return a chip in random colours, without a change of its geometry.
+
+        The arguments are those of a call; the result is the input of the network.
+        """
         if self._filter is not None:
             filtered = self._filter(image, reference, rng=rng)
             image = np.where(valid[..., None] > 0, filtered, image)
         table = self._draw(image, valid, scene, rng)
         if table is None:
-            return normalize.apply(image), mask, valid
-        varied = table.then(normalize).apply(image, valid=valid, elsewhere=normalize)
-        return varied, mask, valid
+            return normalize.apply(image)
+        return table.then(normalize).apply(image, valid=valid, elsewhere=normalize)
 
     def _draw(
         self,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, TypedDict
+from typing import Any, ClassVar, NotRequired, Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -44,14 +44,27 @@ class Augmentation(Protocol):
         """Return normalised image, mask and validity of a chip, varied at random."""
 
 
+class UnlabelledChip(TypedDict):
+    """One unlabelled sample: image (bands, size, size) float32, valid (1, size, size) bool.
+
+    ``strong`` is the same chip in other colours, for methods that compare both views.
+    """
+
+    image: Tensor
+    valid: Tensor
+    strong: NotRequired[Tensor]
+
+
 class Chip(TypedDict):
     """One sample: normalised image (bands, size, size) float32, mask (1, size, size) int64.
 
-    The mask is 1 on buildings, 0 elsewhere, and ``IGNORE`` where the truth is unknown.
+    The mask is 1 on buildings, 0 elsewhere, and ``IGNORE`` where the truth is unknown. ``target``
+    is an unlabelled chip beside it, in runs that learn from unlabelled imagery.
     """
 
     image: Tensor
     mask: Tensor
+    target: NotRequired[UnlabelledChip]
 
 
 @dataclass(frozen=True)
@@ -164,6 +177,7 @@ class TrainingChips(Dataset[Chip]):
         references: images of the target domain, for augmentations that use its pixels.
         geometry: geometric augmentations, which determine the ground sampling distances at which
             chips are read; by default that of the model.
+        labels: whether labels are read; without them, the truth is unknown everywhere.
     """
 
     def __init__(
@@ -177,6 +191,7 @@ class TrainingChips(Dataset[Chip]):
         seed: int,
         references: References | None = None,
         geometry: ChipGeometry | None = None,
+        labels: bool = True,
     ) -> None:
         self._tiles = list(tiles)
         self._size = size
@@ -187,7 +202,8 @@ class TrainingChips(Dataset[Chip]):
         self._references = references
         # Stored pixels are then brought to each chip's own distance, once.
         self._zoom = geometry if geometry is not None and geometry.zooms else None
-        self._files = OpenTiles(self._tiles, None if self._zoom else preparation.gsd_m)
+        read_at = None if self._zoom else preparation.gsd_m
+        self._files = OpenTiles(self._tiles, read_at, labels=labels)
         self._choice = TileChoice(self._tiles, preparation.gsd_m)
 
     def __getitem__(self, index: int) -> Chip:

@@ -65,7 +65,9 @@ def base_model(config: RunConfig, material: Material) -> SegmentationModel:
         spec,
         scalings=dict(material.scalings),
         gsd_m=config.data.gsd_m or material.gsd_m,
-        method=", ".join([spec.method, config.adapter.method, *config.augment.names]),
+        method=", ".join(
+            [spec.method, config.adapter.method, *config.augment.names, *config.target.names]
+        ),
         sources=tuple(dict.fromkeys([*spec.sources, *domains])),
         source_histograms={**spec.source_histograms, **material.unit_histograms()},
         training_images=spec.training_images + len(material.train),

@@ -5,13 +5,13 @@ from functools import reduce
 import lightning
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
 from rhm.augmentation.chip_augmentation import ChipAugmentation
 from rhm.augmentation.geometry import ChipGeometry
 from rhm.colour.histogram import Histogram
 from rhm.data.chip_loader import ChipLoader
 from rhm.data.chips import (
-    Augmentation,
     Chip,
     GridChips,
     Preparation,
@@ -20,9 +20,11 @@ from rhm.data.chips import (
     TrainingChips,
 )
 from rhm.data.radiometry import harmonize
+from rhm.data.unlabelled_chips import PairedChips, UnlabelledChips
 from rhm.models.spec import ModelSpec
 from rhm.training.config import RunConfig
 from rhm.training.imagery import Material
+from rhm.training.unlabelled.target_config import METHODS
 
 
 class ChipDataModule(lightning.LightningDataModule):
@@ -47,7 +49,8 @@ class ChipDataModule(lightning.LightningDataModule):
         self.spec = spec
         self.preparation = Preparation(spec.input_table, config.data.gsd_m, material.scenes)
         self.augmentations = {
-            dtype: self._augmentation(dtype) for dtype in {tile.dtype for tile in material.train}
+            dtype: self._augmentation(dtype)
+            for dtype in {tile.dtype for tile in (*material.train, *material.unlabelled)}
         }
 
     def train_dataloader(self) -> ChipLoader:
@@ -58,8 +61,11 @@ class ChipDataModule(lightning.LightningDataModule):
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=settings.devices * settings.num_nodes,
         )
+        chips: Dataset[Chip] = self._training_chips()
+        if self.config.target.method != "none":
+            chips = PairedChips(chips, self._unlabelled_chips())
         return ChipLoader(
-            self._training_chips(),
+            chips,
             batch_size=self._batch_size(),
             sampler=sampler,
             num_workers=data.workers,
@@ -92,7 +98,23 @@ class ChipDataModule(lightning.LightningDataModule):
             geometry=ChipGeometry(self.config.augment.geometry),
         )
 
-    def _augmentation(self, dtype: str) -> Augmentation:
+    def _unlabelled_chips(self) -> UnlabelledChips:
+        strong = METHODS[self.config.target.method].strong
+        return UnlabelledChips(
+            self.material.unlabelled,
+            size=self.config.data.chip_px,
+            preparation=self.preparation,
+            geometry=ChipGeometry(self.config.augment.unmixed_geometry),
+            seed=self.config.seed,
+            recolour={
+                dtype: augmentation.recolour for dtype, augmentation in self.augmentations.items()
+            }
+            if strong
+            else None,
+            references=self._references() if strong else None,
+        )
+
+    def _augmentation(self, dtype: str) -> ChipAugmentation:
         config, scaling = self.config.augment, self.spec.scalings[dtype]
         bank = self.material.bank
         if bank is not None:

@@ -106,6 +106,7 @@ def fit(
             config.optimizer,
             freeze_batch_norm=config.model.batch_norm == "frozen",
             seed=config.seed,
+            target=config.target,
         )
         synchronized = synchronized_batch_norm(model) if _synchronizes(config) else nullcontext()
         with _mistakes_of_users(), synchronized, deterministic(), warnings.catch_warnings():
@@ -219,7 +220,7 @@ def build_model(config: RunConfig, material: Material) -> SegmentationModel:
 def _method(config: RunConfig) -> str:
     """Return the name under which a report compares the run with others."""
     standardized = [] if config.model.standardize == "none" else [config.model.standardize]
-    return ", ".join([*standardized, *config.augment.names]) or "none"
+    return ", ".join([*standardized, *config.augment.names, *config.target.names]) or "none"
 
 
 def finish(

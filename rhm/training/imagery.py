@@ -1,7 +1,7 @@
 """The imagery of a run: images, histogram bank, and the value ranges of both."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from rhm.data.radiometry import Scaling, histogram_of, measure_scalings
 from rhm.errors import CatalogError, ConfigError
 from rhm.models.model_file import load_spec
 from rhm.training.config import RunConfig
+from rhm.training.unlabelled.target_config import EVERY_SPLIT
 
 _MOST_OUTSIDE = 0.5
 """Largest tolerated share of pixels whose values lie outside the range of other imagery."""
@@ -35,6 +36,7 @@ class Material:
         scenes: histogram of each training and validation image, by path; empty unless the run
             needs them.
         references: images of the target domain; empty unless the augmentation uses their pixels.
+        unlabelled: images of the target domain that are seen without labels; may be empty.
     """
 
     catalog: Catalog
@@ -45,6 +47,7 @@ class Material:
     histograms: Mapping[tuple[str, str], Histogram]
     scenes: Mapping[str, Histogram] = field(default_factory=dict)
     references: Sequence[Tile] = ()
+    unlabelled: Sequence[Tile] = ()
 
     @property
     def gsd_m(self) -> float | None:
@@ -86,7 +89,7 @@ def gather(config: RunConfig) -> Material:
         ModelFileError: the base model cannot be read.
     """
     catalog = Catalog.load(config.data.catalog)
-    chosen = catalog.select(domains=config.data.sources or None, labelled=True)
+    chosen = catalog.select(domains=_sources(config, catalog), labelled=True)
     train, val = (chosen.select(split=split).tiles for split in ("train", "val"))
     if not train:
         raise CatalogError(
@@ -114,22 +117,27 @@ def gather(config: RunConfig) -> Material:
     histograms = _by_domain(train, counted)
     # The bank must not change the value range of labelled imagery, so that runs with and without
     # it differ only in their augmentation. The ranges of a base model take precedence over both.
+    unlabelled, seen = _unlabelled(config, catalog, train[0].bands)
     bank_scalings = measure_scalings(bank.pooled.values()) if bank else {}
     base_scalings = _base_scalings(config, train[0].bands)
-    scalings = bank_scalings | measure_scalings(histograms.values()) | base_scalings
-    if bank is not None:
-        for dtype, pooled in bank.pooled.items():
-            _check_range("augment.bank", pooled, scalings[dtype.name], "the training imagery")
+    target_scalings = measure_scalings(seen.values()) if seen else {}
+    scalings = (
+        target_scalings | bank_scalings | measure_scalings(histograms.values()) | base_scalings
+    )
+    others = [] if bank is None else [("augment.bank", each) for each in bank.pooled.values()]
+    others += [("target.domains", each) for each in _by_domain(unlabelled, seen).values()]
+    for what, pooled in others:
+        _check_range(what, pooled, scalings[pooled.dtype.name], "the training imagery")
     for (domain, name), pooled in histograms.items():
         if name in base_scalings:
             _check_range(domain, pooled, base_scalings[name], "the base model's training imagery")
-    _check_resolution(config, train)
+    _check_resolution(config, [*train, *unlabelled])
     _check_validation(val, bands=train[0].bands, dtypes=scalings.keys())
     scenes = {}
     if config.model.standardize != "none" or config.augment.statistics == "scene":
-        scenes = counted | _counted(val)
+        scenes = counted | _counted(val) | seen
     references = _references(config, catalog, train[0].bands)
-    return Material(catalog, train, val, bank, scalings, histograms, scenes, references)
+    return Material(catalog, train, val, bank, scalings, histograms, scenes, references, unlabelled)
 
 
 def _base_scalings(config: RunConfig, bands: int) -> dict[str, Scaling]:
@@ -154,6 +162,44 @@ def _bank(
         return HistogramBank.load(config.augment.bank)
     entries = [counted[str(tile.image)] for tile in train]
     return HistogramBank(entries, [f"{tile.domain}/{tile.name}" for tile in train])
+
+
+def _sources(config: RunConfig, catalog: Catalog) -> Sequence[str] | None:
+    """Return the domains whose labels are used; by default, all that are not seen without."""
+    if config.data.sources or not config.target.domains:
+        return config.data.sources or None
+    return [name for name in catalog.domains if name not in config.target.domains]
+
+
+def _unlabelled(
+    config: RunConfig, catalog: Catalog, bands: int
+) -> tuple[list[Tile], dict[str, Histogram]]:
+    """Return the images that are seen without labels, and the histogram of each by path."""
+    target = config.target
+    if not target.domains:
+        return [], {}
+    try:
+        chosen = catalog.select(
+            domains=target.domains, split=None if target.split == EVERY_SPLIT else target.split
+        )
+    except CatalogError as error:
+        raise ConfigError(f"target.domains: {error}") from error
+    others = sorted({tile.bands for tile in chosen.tiles} - {bands})
+    if others:
+        raise ConfigError(
+            f"target.domains have images with {others} bands, the training images {bands}: choose "
+            "other domains"
+        )
+    # Whoever reads a tile from here on can learn nothing of its buildings.
+    tiles = [replace(tile, label=None, building_fraction=None) for tile in chosen.tiles]
+    counted = _counted(tiles)
+    tiles = [tile for tile in tiles if counted[str(tile.image)].pixels]
+    if not tiles:
+        raise ConfigError(
+            f"target: {config.data.catalog} has no image with valid pixels in split "
+            f"'{target.split}' of {', '.join(target.domains)}: change target.split"
+        )
+    return tiles, {str(tile.image): counted[str(tile.image)] for tile in tiles}
 
 
 def _references(config: RunConfig, catalog: Catalog, bands: int) -> Sequence[Tile]:

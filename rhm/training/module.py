@@ -17,6 +17,7 @@ from rhm.data.chips import Chip
 from rhm.data.labels import IGNORE
 from rhm.errors import ConfigError
 from rhm.models.build import SegmentationModel
+from rhm.training.unlabelled.target_config import TargetConfig
 
 SCHEDULES = ("one-cycle", "cosine", "constant")
 """Learning rate schedules, by the names that configurations use."""
@@ -65,6 +66,7 @@ class SegmentationModule(lightning.LightningModule):
         optimizer: settings of the optimiser and its schedule.
         freeze_batch_norm: whether batch normalisation keeps its statistics and parameters.
         seed: seed of the network's own random numbers, such as those of dropout.
+        target: settings of what is learned from unlabelled chips; by default, there are none.
     """
 
     def __init__(
@@ -75,14 +77,18 @@ class SegmentationModule(lightning.LightningModule):
         *,
         freeze_batch_norm: bool = False,
         seed: int = 0,
+        target: TargetConfig = TargetConfig(),  # noqa: B008 - it is frozen
     ) -> None:
         super().__init__()
         self.model = model
         self.loss = loss
+        self.target = target
+        self.method = target.build(model, loss)
         self.settings = optimizer
         self.freeze_batch_norm = freeze_batch_norm
         self.seed = seed
         self._overflows = 0
+        self._steps = 0
         self.val_iou = BinaryJaccardIndex(ignore_index=IGNORE)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -92,6 +98,7 @@ class SegmentationModule(lightning.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Freeze batch normalisation again, because Lightning starts epochs in training mode."""
+        self._steps = self.global_step
         if attachment_of(self.model) is not None:
             hold_batch_norm(self.model)
         elif self.freeze_batch_norm:
@@ -103,16 +110,38 @@ class SegmentationModule(lightning.LightningModule):
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
 
     def training_step(self, batch: Chip, batch_index: int) -> Tensor:
-        """Return the loss on the global batch."""
-        logits, target = self._gathered(self(batch["image"]), batch["mask"])
-        loss: Tensor = self.loss(logits.float(), target)
+        """Return the loss on the global batch, with that of the unlabelled chips."""
+        labelled, unlabelled = self._losses(batch)
+        loss = labelled if unlabelled is None else labelled + self._target_weight * unlabelled
         if torch.isfinite(loss):
             self._overflows = 0
         else:
             self._count_overflow(loss)
             return loss
-        self.log("train_loss", loss.detach(), prog_bar=True, on_step=True, on_epoch=False)
+        self.log("train_loss", labelled.detach(), prog_bar=True, on_step=True, on_epoch=False)
+        if unlabelled is not None:
+            self.log("target_loss", unlabelled.detach(), on_step=True, on_epoch=False)
         return loss
+
+    def _losses(self, batch: Chip) -> tuple[Tensor, Tensor | None]:
+        """Return the loss of the labelled chips, and that of the unlabelled ones if any."""
+        if self.method is None:
+            logits, target = self._gathered(self(batch["image"]), batch["mask"])
+            return self.loss(logits.float(), target), None
+        step = self.method.step(self.model, batch)
+        return self.loss(step.logits, batch["mask"]), step.loss
+
+    @property
+    def _target_weight(self) -> float:
+        steps = int(self.trainer.estimated_stepping_batches)
+        return self.target.weight_at(self.global_step, steps)
+
+    def on_train_batch_end(self, outputs: Any, batch: Chip, batch_index: int) -> None:
+        """Let the method learn what is not learned by the gradient of its loss."""
+        if self.method is not None:
+            stepped = self.global_step > self._steps
+            self.method.after_batch(self.model, stepped=stepped)
+            self._steps = self.global_step
 
     def _count_overflow(self, loss: Tensor) -> None:
         # In float16 the gradient scaler skips a step that overflows, and lowers its scale.
