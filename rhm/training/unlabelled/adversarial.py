@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from rhm.data.chips import Chip
 from rhm.models.build import SegmentationModel
-from rhm.training.unlabelled.target_method import Step, TargetMethod, run_both
+from rhm.training.unlabelled.target_method import TargetMethod, TargetStep, run_both
 
 _BETAS = (0.9, 0.99)
 _SLOPE = 0.2
@@ -40,7 +40,7 @@ class AdversarialOutputs(TargetMethod):
         self._stored: dict[str, Any] | None = None
         self._maps: list[tuple[Tensor, Tensor]] = []
 
-    def step(self, model: SegmentationModel, batch: Chip) -> Step:
+    def step(self, model: SegmentationModel, batch: Chip) -> TargetStep:
         """Return the logits of the labelled chips and how well the unlabelled ones are told."""
         target = batch["target"]
         labelled, unlabelled = run_both(model, batch["image"], target["image"])
@@ -50,7 +50,7 @@ class AdversarialOutputs(TargetMethod):
         self.discriminator.requires_grad_(False)
         loss = _told(self.discriminator(theirs), from_source=True)
         self.discriminator.requires_grad_(True)
-        return Step(labelled, loss)
+        return TargetStep(labelled, loss)
 
     def after_batch(self, model: SegmentationModel, *, stepped: bool) -> None:
         """Train the discriminator with the outputs of the batches of an optimiser step."""

@@ -10,7 +10,7 @@ from rhm.analysis.taps import Taps
 from rhm.data.chips import Chip
 from rhm.data.labels import IGNORE
 from rhm.models.build import SegmentationModel
-from rhm.training.unlabelled.target_method import Step, TargetMethod, run_both
+from rhm.training.unlabelled.target_method import TargetMethod, TargetStep, run_both
 
 
 class CorrelationAlignment(TargetMethod):
@@ -28,7 +28,7 @@ class CorrelationAlignment(TargetMethod):
         super().__init__()
         self._features = tuple(features)
 
-    def step(self, model: SegmentationModel, batch: Chip) -> Step:
+    def step(self, model: SegmentationModel, batch: Chip) -> TargetStep:
         """Return the logits of the labelled chips and the distance of the covariances."""
         target = batch["target"]
         with Taps(model.network, self._features, graph=True) as taps:
@@ -38,7 +38,7 @@ class CorrelationAlignment(TargetMethod):
             coral(*_samples(features.float(), counted, len(labelled)))
             for features in taps.features.values()
         ]
-        return Step(labelled, torch.stack(losses).sum())
+        return TargetStep(labelled, torch.stack(losses).sum())
 
 
 def coral(source: Tensor, target: Tensor) -> Tensor:

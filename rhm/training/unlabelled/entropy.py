@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from rhm.data.chips import Chip
 from rhm.models.build import SegmentationModel
-from rhm.training.unlabelled.target_method import Step, TargetMethod, mean_where, run_both
+from rhm.training.unlabelled.target_method import TargetMethod, TargetStep, mean_where, run_both
 
 
 class EntropyMinimisation(TargetMethod):
@@ -17,11 +17,11 @@ class EntropyMinimisation(TargetMethod):
     minimization for domain adaptation in semantic segmentation", CVPR 2019.
     """
 
-    def step(self, model: SegmentationModel, batch: Chip) -> Step:
+    def step(self, model: SegmentationModel, batch: Chip) -> TargetStep:
         """Return the logits of the labelled chips and the entropy of the unlabelled ones."""
         target = batch["target"]
         labelled, unlabelled = run_both(model, batch["image"], target["image"])
-        return Step(labelled, mean_where(entropy(unlabelled), target["valid"]))
+        return TargetStep(labelled, mean_where(entropy(unlabelled), target["valid"]))
 
 
 def entropy(logits: Tensor) -> Tensor:

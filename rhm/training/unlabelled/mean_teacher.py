@@ -10,7 +10,7 @@ from rhm.data.chips import Chip
 from rhm.models.build import SegmentationModel
 from rhm.training.unlabelled.calibrated_cut import CalibratedCut
 from rhm.training.unlabelled.pasting import chosen_pixels
-from rhm.training.unlabelled.target_method import Step, TargetMethod, run_both
+from rhm.training.unlabelled.target_method import TargetMethod, TargetStep, run_both
 
 
 class MeanTeacher(TargetMethod):
@@ -59,13 +59,13 @@ class MeanTeacher(TargetMethod):
         self.teacher.eval()
         return self
 
-    def step(self, model: SegmentationModel, batch: Chip) -> Step:
+    def step(self, model: SegmentationModel, batch: Chip) -> TargetStep:
         """Return the logits of the labelled chips and the loss against the teacher's labels."""
         target = batch["target"]
         labels = self.cut(self.teach(target["image"]), target["valid"])
         image, labels = self._mixed(batch, labels)
         labelled, unlabelled = run_both(model, batch["image"], image)
-        return Step(labelled, self._loss(unlabelled, labels))
+        return TargetStep(labelled, self._loss(unlabelled, labels))
 
     @torch.no_grad()
     def teach(self, images: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from rhm.data.chips import Chip
 from rhm.models.build import SegmentationModel
 
 
-class Step(NamedTuple):
+class TargetStep(NamedTuple):
     """What a method returns for a batch.
 
     Attributes:
@@ -34,7 +34,7 @@ class TargetMethod(nn.Module):
 
     strong: ClassVar[bool] = False
 
-    def step(self, model: SegmentationModel, batch: Chip) -> Step:
+    def step(self, model: SegmentationModel, batch: Chip) -> TargetStep:
         """Return the logits of the labelled chips and the loss of the unlabelled ones.
 
         Args:
