@@ -123,7 +123,12 @@ class ChipDataModule(lightning.LightningDataModule):
             pooled = [h for (_, kind), h in self.material.histograms.items() if kind == dtype]
             bank = bank.weighted(config.sampling, reduce(Histogram.merge, pooled))
         return ChipAugmentation(
-            config, dtype=np.dtype(dtype), low=scaling.low, high=scaling.high, bank=bank
+            config,
+            dtype=np.dtype(dtype),
+            low=scaling.low,
+            high=scaling.high,
+            bank=bank,
+            gsd_m=self.spec.gsd_m,
         )
 
     def _references(self) -> References | None:

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 import rhm
 from rhm.adapters import attachment_of, merge
 from rhm.adapters.spectra import save_snapshot, take_snapshot
+from rhm.augmentation.mixstyle import MixStyle
 from rhm.data.chips import Chip
 from rhm.data.labels import IGNORE
 from rhm.errors import ConfigError, ModelFileError
@@ -109,7 +110,8 @@ def fit(
             target=config.target,
         )
         synchronized = synchronized_batch_norm(model) if _synchronizes(config) else nullcontext()
-        with _mistakes_of_users(), synchronized, deterministic(), warnings.catch_warnings():
+        styles = _mixed_styles(model, config)
+        with _mistakes_of_users(), synchronized, styles, deterministic(), warnings.catch_warnings():
             # Lightning's advice on the number of workers concerns developers, too.
             warnings.filterwarnings("ignore", module="lightning")
             trainer.fit(
@@ -351,6 +353,17 @@ def _trainer(config: RunConfig, *, validated: bool, progress: bool) -> lightning
         logger=_loggers(run),
         plugins=[AtomicCheckpointIO()],
         callbacks=callbacks,
+    )
+
+
+def _mixed_styles(model: SegmentationModel, config: RunConfig) -> MixStyle:
+    augment = config.augment
+    return MixStyle(
+        model.encoder,
+        augment.mixstyle_stages,
+        p=augment.mixstyle,
+        alpha=augment.mixstyle_alpha,
+        bands=model.spec.bands,
     )
 
 

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from rhm.augmentation.colours import COLOUR, SOURCES_BANK
+from rhm.augmentation.colours import SOURCES_BANK
 from rhm.colour.histogram import Histogram
 from rhm.colour.histogram_bank import HistogramBank
+from rhm.colour.spectrum import SIDE
 from rhm.data.catalog import Catalog, Tile
-from rhm.data.radiometry import Scaling, histogram_of, measure_scalings
+from rhm.data.radiometry import Scaling, histogram_of, measure_scalings, source_spectrum
 from rhm.errors import CatalogError, ConfigError
 from rhm.models.model_file import load_spec
 from rhm.training.config import RunConfig
@@ -161,7 +162,11 @@ def _bank(
     if config.augment.bank != SOURCES_BANK:
         return HistogramBank.load(config.augment.bank)
     entries = [counted[str(tile.image)] for tile in train]
-    return HistogramBank(entries, [f"{tile.domain}/{tile.name}" for tile in train])
+    spectra = None
+    if config.augment.uses("from_spectra"):
+        gsd_m = config.data.gsd_m
+        spectra = [source_spectrum(tile, side=SIDE, gsd_m=gsd_m) for tile in train]
+    return HistogramBank(entries, [f"{tile.domain}/{tile.name}" for tile in train], spectra=spectra)
 
 
 def _sources(config: RunConfig, catalog: Catalog) -> Sequence[str] | None:
@@ -204,7 +209,7 @@ def _unlabelled(
 
 def _references(config: RunConfig, catalog: Catalog, bands: int) -> Sequence[Tile]:
     domains = config.augment.targets
-    if not COLOUR[config.augment.colour].from_targets:
+    if not config.augment.uses("from_targets"):
         return ()
     unknown = sorted(set(domains) - set(catalog.domains))
     if unknown:
