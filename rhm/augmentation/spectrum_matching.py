@@ -47,8 +47,8 @@ class SpectrumMatching:
         height, width, bands = image.shape
         if target.bands != bands:
             raise BankError(
-                f"the bank has spectra of {target.bands} bands, the images have {bands}: build the "
-                "bank from imagery of the same kind"
+                f"the bank has {target.bands} bands of {image.dtype}, the images have {bands} of "
+                f"{image.dtype}: build the bank from imagery of the same kind"
             )
         known = valid > 0
         if not known.any():

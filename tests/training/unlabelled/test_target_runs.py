@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from rhm.data import Catalog
+from rhm.data.radiometry import bank_of
 from rhm.errors import ConfigError
-from rhm.models.model_file import load_spec
+from rhm.models.model_file import load_model, load_spec
 from rhm.training import fitting
 from rhm.training.config import RunConfig
 from rhm.training.fitting import fit
@@ -84,6 +85,31 @@ def test_killed_and_resumed_ends_as_an_uninterrupted_run(
     assert np.isfinite(metrics["target_loss"].dropna()).all()
     assert metrics["target_loss"].notna().any()
     assert load_spec(whole.folder).method == f"rhm, {method}"
+
+
+def test_colours_and_styles_are_combined_and_leave_no_trace(
+    tiny: Make, catalog_path: Path, tmp_path: Path
+) -> None:
+    bank = tmp_path / "spectra.bank"
+    tiles = Catalog.load(catalog_path).select(domains=["birch_satellite"]).tiles
+    bank_of(tiles, spectrum_px=64).save(bank)
+    augment = {
+        "colour": "rhm + spectrum | random-convolution | none",
+        "bank": str(bank),
+        "p": 1.0,
+        "mixstyle": 1.0,
+    }
+    one, again = (fit(tiny(name, augment=augment)) for name in ("one", "again"))
+    assert weights(one.folder) == weights(again.folder)
+    plain = fit(tiny("plain", augment=augment | {"mixstyle": 0.0}))
+    assert weights(one.folder) != weights(plain.folder)
+    assert (
+        load_model(one.folder).state_dict().keys() == load_model(plain.folder).state_dict().keys()
+    )
+    said = "rhm + spectrum | random-convolution | none, mixstyle"
+    assert load_spec(one.folder).method == said
+    own = fit(tiny("own", augment={"colour": "spectrum", "bank": "sources"}))
+    assert load_spec(own.folder).method == "spectrum"
 
 
 @pytest.fixture
