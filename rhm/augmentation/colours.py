@@ -49,7 +49,8 @@ class ColourConfig:
             after another, and one of several alternatives with ``|`` between them is drawn for
             each chip with equal probability: ``rhm + spectrum | none``.
         bank: path of the histogram bank of the target domain, for augmentations that draw from a
-            bank; ``sources`` stands for a bank of the training images themselves.
+            bank; ``sources`` stands for a bank of the training images themselves, which are the
+            unlabelled ones where there are no others.
         targets: domains of the catalog whose pixels ``fda`` uses.
         p: probability that an augmentation changes the colours of a chip.
         blend: range of the blend between no match (0) and the full match (1), for ``rhm``.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NotRequired, Protocol, TypedDict
+from typing import Any, ClassVar, NotRequired, Protocol, TypedDict, final
 
 import numpy as np
 import torch
@@ -55,16 +55,24 @@ class UnlabelledChip(TypedDict):
     strong: NotRequired[Tensor]
 
 
+@final
 class Chip(TypedDict):
     """One sample: normalised image (bands, size, size) float32, mask (1, size, size) int64.
 
-    The mask is 1 on buildings, 0 elsewhere, and ``IGNORE`` where the truth is unknown. ``target``
-    is an unlabelled chip beside it, in runs that learn from unlabelled imagery.
+    The mask is 1 on buildings, 0 elsewhere, and ``IGNORE`` where the truth is unknown.
     """
 
     image: Tensor
     mask: Tensor
-    target: NotRequired[UnlabelledChip]
+
+
+@final
+class TargetSample(TypedDict):
+    """An unlabelled chip, beside a labelled one with the keys of ``Chip`` if there is any."""
+
+    target: UnlabelledChip
+    image: NotRequired[Tensor]
+    mask: NotRequired[Tensor]
 
 
 @dataclass(frozen=True)
@@ -288,12 +296,20 @@ class GridChips(Dataset[Chip]):
         tiles: labelled images.
         size: side of a chip in pixels.
         preparation: how pixels become input.
+        labels: whether labels are read; without them, the truth is unknown everywhere.
     """
 
-    def __init__(self, tiles: Sequence[Tile], *, size: int, preparation: Preparation) -> None:
+    def __init__(
+        self,
+        tiles: Sequence[Tile],
+        *,
+        size: int,
+        preparation: Preparation,
+        labels: bool = True,
+    ) -> None:
         self._tiles = list(tiles)
         self._preparation = preparation
-        self._files = OpenTiles(self._tiles, preparation.gsd_m)
+        self._files = OpenTiles(self._tiles, preparation.gsd_m, labels=labels)
         self._windows: list[tuple[int, Window]] = []
         for number, tile in enumerate(tiles):
             scale = tile.scale_to(preparation.gsd_m)
@@ -308,10 +324,15 @@ class GridChips(Dataset[Chip]):
 
     def __getitem__(self, index: int) -> Chip:
         number, window = self._windows[index]
-        raster, label = self._files.get(number)
-        values, valid = _mirrored(raster, window)
-        table = self._preparation.table(self._tiles[number])
-        return _chip(table.apply(values), label.read(window), valid)
+        _, label = self._files.get(number)
+        image, valid = self.read(index)
+        return _chip(image, label.read(window), valid)
+
+    def read(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return the normalised image (size, size, bands) and validity (size, size) of a chip."""
+        number, window = self._windows[index]
+        values, valid = _mirrored(self._files.get(number)[0], window)
+        return self._preparation.table(self._tiles[number]).apply(values), valid
 
 
 class SeededSampler(Sampler[int]):

@@ -12,9 +12,18 @@ from rhm.augmentation.geometry import ChipGeometry, Sample
 from rhm.colour.histogram import Histogram
 from rhm.colour.lookup import PixelMap
 from rhm.data.catalog import Tile
-from rhm.data.chips import Chip, Preparation, References, TrainingChips, UnlabelledChip
+from rhm.data.chips import (
+    Chip,
+    GridChips,
+    Preparation,
+    References,
+    TargetSample,
+    TrainingChips,
+    UnlabelledChip,
+)
 from rhm.data.rasters.pixels import bands_first
 
+_GOLDEN_SHARE = (5**0.5 - 1) / 2
 _STREAM = 1
 """Keeps the random numbers of unlabelled chips apart from those of the labelled ones."""
 
@@ -105,17 +114,54 @@ class UnlabelledChips(Dataset[UnlabelledChip]):
         return chip
 
 
-class PairedChips(Dataset[Chip]):
-    """Labelled chips, each with the unlabelled chip of the same index as its ``target``.
+class UnlabelledGrid(Dataset[UnlabelledChip]):
+    """Complete images, cut into chips without overlap, whose labels are never read.
+
+    Neighbouring chips are far apart in the order, so that each batch shows many places.
 
     Args:
-        labelled: labelled chips.
+        tiles: images.
+        size: side of a chip in pixels.
+        preparation: how pixels become input.
+        most: largest number of chips, which are then spread evenly; by default, there are all.
+    """
+
+    def __init__(
+        self,
+        tiles: Sequence[Tile],
+        *,
+        size: int,
+        preparation: Preparation,
+        most: int | None = None,
+    ) -> None:
+        self._grid = GridChips(tiles, size=size, preparation=preparation, labels=False)
+        spread = np.argsort(np.arange(len(self._grid)) * _GOLDEN_SHARE % 1.0, kind="stable")
+        self._order = spread[:most]
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, index: int) -> UnlabelledChip:
+        image, valid = self._grid.read(int(self._order[index]))
+        return UnlabelledChip(
+            image=torch.from_numpy(bands_first(image)), valid=torch.from_numpy(valid.copy())[None]
+        )
+
+
+class PairedChips(Dataset[TargetSample]):
+    """Unlabelled chips, each beside the labelled chip of the same index, if there are any.
+
+    Args:
+        labelled: labelled chips, or None for training without them.
         unlabelled: unlabelled chips.
     """
 
-    def __init__(self, labelled: Dataset[Chip], unlabelled: Dataset[UnlabelledChip]) -> None:
+    def __init__(self, labelled: Dataset[Chip] | None, unlabelled: Dataset[UnlabelledChip]) -> None:
         self._labelled = labelled
         self._unlabelled = unlabelled
 
-    def __getitem__(self, index: int) -> Chip:
-        return Chip(**self._labelled[index], target=self._unlabelled[index])
+    def __getitem__(self, index: int) -> TargetSample:
+        target = self._unlabelled[index]
+        if self._labelled is None:
+            return TargetSample(target=target)
+        return TargetSample(**self._labelled[index], target=target)

@@ -90,6 +90,35 @@ def gather(config: RunConfig) -> Material:
         ModelFileError: the base model cannot be read.
     """
     catalog = Catalog.load(config.data.catalog)
+    alone = config.target.source_free
+    train, val, counted = ([], [], {}) if alone else _labelled(config, catalog)
+    bands = load_spec(str(config.adapter.base)).bands if alone else train[0].bands
+    unlabelled, seen = _unlabelled(config, catalog, bands)
+    bank = _bank(config, train or unlabelled, counted or seen)
+    if bank is not None and bank.bands != bands:
+        raise ConfigError(
+            f"augment.bank has {bank.bands} bands, the training images {bands}: build the bank "
+            "from imagery with the same bands"
+        )
+    histograms = _by_domain(train, counted)
+    others = [("augment.bank", each) for each in ([] if bank is None else bank.pooled.values())]
+    others += [("target.domains", each) for each in _by_domain(unlabelled, seen).values()]
+    scalings = _scalings(config, histograms, [each for _, each in others], bands)
+    _check_resolution(config, [*train, *unlabelled])
+    _check_validation(val, bands=bands, dtypes=scalings.keys())
+    scenes = {}
+    if config.model.standardize != "none" or config.augment.statistics == "scene":
+        scenes = counted | _counted(val) | seen
+    references = _references(config, catalog, bands)
+    for what, pooled in others:
+        _check_range(what, pooled, scalings[pooled.dtype.name], "the training imagery")
+    return Material(catalog, train, val, bank, scalings, histograms, scenes, references, unlabelled)
+
+
+def _labelled(
+    config: RunConfig, catalog: Catalog
+) -> tuple[list[Tile], list[Tile], dict[str, Histogram]]:
+    """Return training and validation images, and the histogram of each training image by path."""
     chosen = catalog.select(domains=_sources(config, catalog), labelled=True)
     train, val = (chosen.select(split=split).tiles for split in ("train", "val"))
     if not train:
@@ -109,36 +138,27 @@ def gather(config: RunConfig) -> Material:
         raise CatalogError(
             f"{config.data.catalog}: no training image has valid pixels: check the nodata value"
         )
-    bank = _bank(config, train, counted)
-    if bank is not None and bank.bands not in bands:
-        raise ConfigError(
-            f"augment.bank has {bank.bands} bands, the training images {bands.pop()}: build the "
-            "bank from imagery with the same bands"
-        )
-    histograms = _by_domain(train, counted)
-    # The bank must not change the value range of labelled imagery, so that runs with and without
-    # it differ only in their augmentation. The ranges of a base model take precedence over both.
-    unlabelled, seen = _unlabelled(config, catalog, train[0].bands)
-    bank_scalings = measure_scalings(bank.pooled.values()) if bank else {}
-    base_scalings = _base_scalings(config, train[0].bands)
-    target_scalings = measure_scalings(seen.values()) if seen else {}
-    scalings = (
-        target_scalings | bank_scalings | measure_scalings(histograms.values()) | base_scalings
-    )
-    others = [] if bank is None else [("augment.bank", each) for each in bank.pooled.values()]
-    others += [("target.domains", each) for each in _by_domain(unlabelled, seen).values()]
-    for what, pooled in others:
-        _check_range(what, pooled, scalings[pooled.dtype.name], "the training imagery")
+    return train, val, counted
+
+
+def _scalings(
+    config: RunConfig,
+    histograms: Mapping[tuple[str, str], Histogram],
+    others: Sequence[Histogram],
+    bands: int,
+) -> dict[str, Scaling]:
+    """Return the value range of each dtype.
+
+    The bank and other unlabelled imagery must not change the value range of labelled imagery, so
+    that runs with and without them differ only in what they learn. The ranges of a base model take
+    precedence over both.
+    """
+    base = _base_scalings(config, bands)
     for (domain, name), pooled in histograms.items():
-        if name in base_scalings:
-            _check_range(domain, pooled, base_scalings[name], "the base model's training imagery")
-    _check_resolution(config, [*train, *unlabelled])
-    _check_validation(val, bands=train[0].bands, dtypes=scalings.keys())
-    scenes = {}
-    if config.model.standardize != "none" or config.augment.statistics == "scene":
-        scenes = counted | _counted(val) | seen
-    references = _references(config, catalog, train[0].bands)
-    return Material(catalog, train, val, bank, scalings, histograms, scenes, references, unlabelled)
+        if name in base:
+            _check_range(domain, pooled, base[name], "the base model's training imagery")
+    unlabelled = measure_scalings(others) if others else {}
+    return unlabelled | (measure_scalings(histograms.values()) if histograms else {}) | base
 
 
 def _base_scalings(config: RunConfig, bands: int) -> dict[str, Scaling]:

@@ -13,7 +13,7 @@ from torchmetrics.classification import BinaryJaccardIndex
 
 from rhm.adapters import attachment_of, hold_batch_norm
 from rhm.adapters import parameter_groups as adapter_groups
-from rhm.data.chips import Chip
+from rhm.data.chips import Chip, TargetSample
 from rhm.data.labels import IGNORE
 from rhm.errors import ConfigError
 from rhm.models.build import SegmentationModel
@@ -104,39 +104,39 @@ class SegmentationModule(lightning.LightningModule):
         elif self.freeze_batch_norm:
             freeze_batch_norm(self.model)
 
-    def on_train_batch_start(self, batch: Chip, batch_index: int) -> None:
+    def on_train_batch_start(self, batch: Chip | TargetSample, batch_index: int) -> None:
         """Seed dropout for each batch, so that a resumed run draws the same random numbers."""
         place = [self.seed, self.current_epoch, batch_index, self.global_rank]
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
 
-    def training_step(self, batch: Chip, batch_index: int) -> Tensor:
+    def training_step(self, batch: Chip | TargetSample, batch_index: int) -> Tensor:
         """Return the loss on the global batch, with that of the unlabelled chips."""
-        labelled, unlabelled = self._losses(batch)
-        loss = labelled if unlabelled is None else labelled + self._target_weight * unlabelled
+        losses = self._losses(batch)
+        loss = torch.stack([weight * value for weight, value in losses.values()]).sum()
         if torch.isfinite(loss):
             self._overflows = 0
         else:
             self._count_overflow(loss)
             return loss
-        self.log("train_loss", labelled.detach(), prog_bar=True, on_step=True, on_epoch=False)
-        if unlabelled is not None:
-            self.log("target_loss", unlabelled.detach(), on_step=True, on_epoch=False)
+        for name, (_, value) in losses.items():
+            self.log(name, value.detach(), prog_bar=True, on_step=True, on_epoch=False)
         return loss
 
-    def _losses(self, batch: Chip) -> tuple[Tensor, Tensor | None]:
-        """Return the loss of the labelled chips, and that of the unlabelled ones if any."""
-        if self.method is None:
+    def _losses(self, batch: Chip | TargetSample) -> dict[str, tuple[float, Tensor]]:
+        """Return the losses of labelled and unlabelled chips by name, each with its weight."""
+        if self.method is None or "target" not in batch:
             logits, target = self._gathered(self(batch["image"]), batch["mask"])
-            return self.loss(logits.float(), target), None
+            return {"train_loss": (1.0, self.loss(logits.float(), target))}
         step = self.method.step(self.model, batch)
-        return self.loss(step.logits, batch["mask"]), step.loss
-
-    @property
-    def _target_weight(self) -> float:
         steps = int(self.trainer.estimated_stepping_batches)
-        return self.target.weight_at(self.global_step, steps)
+        losses = {"target_loss": (self.target.weight_at(self.global_step, steps), step.loss)}
+        if step.logits is not None:
+            losses["train_loss"] = (1.0, self.loss(step.logits, batch["mask"]))
+        return losses
 
-    def on_train_batch_end(self, outputs: Any, batch: Chip, batch_index: int) -> None:
+    def on_train_batch_end(
+        self, outputs: Any, batch: Chip | TargetSample, batch_index: int
+    ) -> None:
         """Let the method learn what is not learned by the gradient of its loss."""
         if self.method is not None:
             stepped = self.global_step > self._steps

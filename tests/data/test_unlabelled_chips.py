@@ -15,9 +15,9 @@ from rhm.augmentation.chip_augmentation import ChipAugmentation
 from rhm.augmentation.geometry import ChipGeometry
 from rhm.colour.histogram_bank import HistogramBank
 from rhm.data.catalog import Catalog, Source, Tile
-from rhm.data.chips import Chip, Preparation, SeededSampler, TrainingChips
+from rhm.data.chips import Preparation, SeededSampler, TargetSample, TrainingChips
 from rhm.data.radiometry import Scaling
-from rhm.data.unlabelled_chips import PairedChips, UnlabelledChips
+from rhm.data.unlabelled_chips import PairedChips, UnlabelledChips, UnlabelledGrid
 from rhm.models.spec import ModelSpec
 from tests.data.imagery import write_raster
 
@@ -144,7 +144,7 @@ def test_pairs_are_the_samples_of_both_streams_for_any_number_of_workers(
         seed=SEED,
     )
     unlabelled = chips_of(tiles)
-    loader: DataLoader[Chip] = DataLoader(
+    loader: DataLoader[TargetSample] = DataLoader(
         PairedChips(labelled, unlabelled), batch_size=2, sampler=SeededSampler(4), num_workers=1
     )
     batches = list(loader)
@@ -156,3 +156,27 @@ def test_pairs_are_the_samples_of_both_streams_for_any_number_of_workers(
         assert torch.equal(batch["target"]["valid"][place], unlabelled[index]["valid"])
         # The two streams do not draw the same windows.
         assert not torch.equal(labelled[index]["image"], unlabelled[index]["image"])
+
+
+def test_without_labelled_chips_there_are_only_targets(tiles: list[Tile]) -> None:
+    sample = PairedChips(None, chips_of(tiles))[3]
+    assert set(sample) == {"target"}
+    assert torch.equal(sample["target"]["image"], chips_of(tiles)[3]["image"])
+
+
+def test_a_grid_shows_every_pixel_once_and_no_label(tiles: list[Tile], tmp_path: Path) -> None:
+    lost = [replace(tile, label=tmp_path / "lost.png") for tile in tiles]
+    grid = UnlabelledGrid(lost, size=SIZE, preparation=PREPARATION)
+    chips = [grid[index] for index in range(len(grid))]
+    known = torch.cat([chip["image"][:, chip["valid"][0]] for chip in chips], dim=1)
+    expected = []
+    for tile in tiles:
+        with tile.open() as raster:
+            values, valid = raster.read()
+            expected.append(PREPARATION.table(tile).apply(values)[valid])
+    want = np.sort(np.concatenate(expected).ravel())
+    np.testing.assert_array_equal(np.sort(known.numpy().ravel()), want)
+    # Neighbours are not neighbours in the order, and a part is spread over all images.
+    few = UnlabelledGrid(lost, size=SIZE, preparation=PREPARATION, most=5)
+    assert len(few) == 5
+    assert all(torch.equal(few[i]["image"], grid[i]["image"]) for i in range(5))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rhm.data.chips import Chip
+from rhm.data.chips import TargetSample
 from rhm.models.build import SegmentationModel
 from rhm.training.unlabelled.target_method import TargetMethod, TargetStep, run_both
 
@@ -40,11 +40,13 @@ class AdversarialOutputs(TargetMethod):
         self._stored: dict[str, Any] | None = None
         self._maps: list[tuple[Tensor, Tensor]] = []
 
-    def step(self, model: SegmentationModel, batch: Chip) -> TargetStep:
+    def step(self, model: SegmentationModel, batch: TargetSample) -> TargetStep:
         """Return the logits of the labelled chips and how well the unlabelled ones are told."""
         target = batch["target"]
         labelled, unlabelled = run_both(model, batch["image"], target["image"])
         # Nodata has no output that could look like another domain's.
+        if labelled is None:
+            raise ValueError("there are no labelled chips to tell the unlabelled ones from")
         ours, theirs = labelled.sigmoid(), unlabelled.sigmoid() * target["valid"]
         self._maps.append((ours.detach(), theirs.detach()))
         self.discriminator.requires_grad_(False)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rhm.analysis.taps import Taps
-from rhm.data.chips import Chip
+from rhm.data.chips import TargetSample
 from rhm.data.labels import IGNORE
 from rhm.models.build import SegmentationModel
 from rhm.training.unlabelled.target_method import TargetMethod, TargetStep, run_both
@@ -28,14 +28,14 @@ class CorrelationAlignment(TargetMethod):
         super().__init__()
         self._features = tuple(features)
 
-    def step(self, model: SegmentationModel, batch: Chip) -> TargetStep:
+    def step(self, model: SegmentationModel, batch: TargetSample) -> TargetStep:
         """Return the logits of the labelled chips and the distance of the covariances."""
         target = batch["target"]
         with Taps(model.network, self._features, graph=True) as taps:
             labelled, _ = run_both(model, batch["image"], target["image"])
         counted = torch.cat([batch["mask"] != IGNORE, target["valid"]])
         losses = [
-            coral(*_samples(features.float(), counted, len(labelled)))
+            coral(*_samples(features.float(), counted, len(batch["image"])))
             for features in taps.features.values()
         ]
         return TargetStep(labelled, torch.stack(losses).sum())

@@ -5,7 +5,7 @@ import math
 from torch import Tensor
 from torch.nn import functional
 
-from rhm.data.chips import Chip
+from rhm.data.chips import TargetSample
 from rhm.models.build import SegmentationModel
 from rhm.training.unlabelled.target_method import TargetMethod, TargetStep, mean_where, run_both
 
@@ -17,10 +17,10 @@ class EntropyMinimisation(TargetMethod):
     minimization for domain adaptation in semantic segmentation", CVPR 2019.
     """
 
-    def step(self, model: SegmentationModel, batch: Chip) -> TargetStep:
+    def step(self, model: SegmentationModel, batch: TargetSample) -> TargetStep:
         """Return the logits of the labelled chips and the entropy of the unlabelled ones."""
         target = batch["target"]
-        labelled, unlabelled = run_both(model, batch["image"], target["image"])
+        labelled, unlabelled = run_both(model, batch.get("image"), target["image"])
         return TargetStep(labelled, mean_where(entropy(unlabelled), target["valid"]))
 
 

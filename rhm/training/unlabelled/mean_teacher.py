@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from rhm.data.chips import Chip
+from rhm.data.chips import TargetSample
 from rhm.models.build import SegmentationModel
 from rhm.training.unlabelled.calibrated_cut import CalibratedCut
 from rhm.training.unlabelled.pasting import chosen_pixels
@@ -59,12 +59,12 @@ class MeanTeacher(TargetMethod):
         self.teacher.eval()
         return self
 
-    def step(self, model: SegmentationModel, batch: Chip) -> TargetStep:
+    def step(self, model: SegmentationModel, batch: TargetSample) -> TargetStep:
         """Return the logits of the labelled chips and the loss against the teacher's labels."""
         target = batch["target"]
         labels = self.cut(self.teach(target["image"]), target["valid"])
         image, labels = self._mixed(batch, labels)
-        labelled, unlabelled = run_both(model, batch["image"], image)
+        labelled, unlabelled = run_both(model, batch.get("image"), image)
         return TargetStep(labelled, self._loss(unlabelled, labels))
 
     @torch.no_grad()
@@ -73,9 +73,11 @@ class MeanTeacher(TargetMethod):
         logits: Tensor = self.teacher(images.contiguous(memory_format=torch.channels_last))
         return logits.float().sigmoid()
 
-    def _mixed(self, batch: Chip, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _mixed(self, batch: TargetSample, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the student's view of the unlabelled chips, with its labels."""
         target = batch["target"]
+        if "image" not in batch or "mask" not in batch:
+            return target["strong"], labels
         pasted = chosen_pixels(batch["mask"], self._paste, self._margin_px) & target["valid"]
         return (
             torch.where(pasted, batch["image"], target["strong"]),

@@ -1,11 +1,12 @@
 """What the methods that learn from unlabelled imagery have in common."""
 
+from collections.abc import Callable, Iterable
 from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from rhm.data.chips import Chip
+from rhm.data.chips import TargetSample
 from rhm.models.build import SegmentationModel
 
 
@@ -13,11 +14,11 @@ class TargetStep(NamedTuple):
     """What a method returns for a batch.
 
     Attributes:
-        logits: (N, 1, H, W) float32 logits of the labelled chips.
+        logits: (N, 1, H, W) float32 logits of the labelled chips, or None without any.
         loss: scalar loss of the unlabelled chips, before its weight.
     """
 
-    logits: Tensor
+    logits: Tensor | None
     loss: Tensor
 
 
@@ -34,12 +35,22 @@ class TargetMethod(nn.Module):
 
     strong: ClassVar[bool] = False
 
-    def step(self, model: SegmentationModel, batch: Chip) -> TargetStep:
+    def prepare(
+        self, model: SegmentationModel, batches: Callable[[int], Iterable[TargetSample]]
+    ) -> None:
+        """Learn from the network before the first step.
+
+        Args:
+            model: network, in training; left as it is.
+            batches: function that returns the given number of batches.
+        """
+
+    def step(self, model: SegmentationModel, batch: TargetSample) -> TargetStep:
         """Return the logits of the labelled chips and the loss of the unlabelled ones.
 
         Args:
             model: network in training, through which gradients flow.
-            batch: labelled chips, with as many unlabelled ones as ``target``.
+            batch: unlabelled chips, beside as many labelled ones if there are any.
         """
         raise NotImplementedError
 
@@ -54,8 +65,8 @@ class TargetMethod(nn.Module):
 
 
 def run_both(
-    model: SegmentationModel, labelled: Tensor, unlabelled: Tensor
-) -> tuple[Tensor, Tensor]:
+    model: SegmentationModel, labelled: Tensor | None, unlabelled: Tensor
+) -> tuple[Tensor | None, Tensor]:
     """Return the logits of labelled and unlabelled images from one pass through a network.
 
     Both go through the network together, so that batch normalisation computes its statistics over
@@ -63,14 +74,16 @@ def run_both(
 
     Args:
         model: network.
-        labelled: (N, bands, H, W) normalised images.
+        labelled: (N, bands, H, W) normalised images, or None without any.
         unlabelled: (M, bands, H, W) normalised images.
 
     Returns:
-        Logits (N, 1, H, W) and (M, 1, H, W) float32.
+        Logits (N, 1, H, W), or None, and (M, 1, H, W) float32.
     """
-    images = torch.cat([labelled, unlabelled]).contiguous(memory_format=torch.channels_last)
-    logits: Tensor = model(images).float()
+    images = unlabelled if labelled is None else torch.cat([labelled, unlabelled])
+    logits: Tensor = model(images.contiguous(memory_format=torch.channels_last)).float()
+    if labelled is None:
+        return None, logits
     return logits[: len(labelled)], logits[len(labelled) :]
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from rhm.data.chips import Chip, UnlabelledChip
+from rhm.data.chips import TargetSample, UnlabelledChip
 from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
 
@@ -13,7 +13,7 @@ def small_model(seed: int = 0) -> SegmentationModel:
     return SegmentationModel(ModelSpec("unet", "test_efficientnet", 3)).train()
 
 
-def batch_of(seed: int = 0, chips: int = 4, size: int = 64) -> Chip:
+def batch_of(seed: int = 0, chips: int = 4, size: int = 64) -> TargetSample:
     """Chips with a building each, and unlabelled ones that are brighter."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -24,4 +24,4 @@ def batch_of(seed: int = 0, chips: int = 4, size: int = 64) -> Chip:
     mask[:, :, 8:24, 16:40] = 1
     valid = torch.ones(chips, 1, size, size, dtype=torch.bool)
     target = UnlabelledChip(image=images() + 1.0, valid=valid, strong=images())
-    return Chip(image=images(), mask=mask, target=target)
+    return TargetSample(image=images(), mask=mask, target=target)

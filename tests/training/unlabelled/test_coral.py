@@ -55,6 +55,7 @@ def test_a_step_compares_the_cells_that_see_data_only() -> None:
     theirs = features[4:, :16].reshape(-1, features.shape[-1])
     expected = np.square(np.cov(ours.T) - np.cov(theirs.T)).sum() / (4 * features.shape[-1] ** 2)
     assert step.loss.item() == pytest.approx(expected, rel=1e-3)
+    assert step.logits is not None
     assert step.logits.shape == (4, 1, 64, 64)
 
 

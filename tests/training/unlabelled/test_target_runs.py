@@ -18,12 +18,12 @@ from rhm.training import fitting
 from rhm.training.config import RunConfig
 from rhm.training.fitting import fit
 from rhm.training.imagery import gather
-from rhm.training.unlabelled.target_config import METHODS
+from rhm.training.unlabelled.target_config import ALONE, METHODS
 from tests.data.imagery import write_raster
 
 Make = Callable[..., RunConfig]
 
-TRAINED = [name for name in METHODS if name != "none"]
+TRAINED = [name for name, each in METHODS.items() if each.build and each.needs != ALONE]
 SETTINGS: dict[str, dict[str, Any]] = {
     "adversarial": {"discriminator_width": 4},
     "mean-teacher": {"paste": "instances", "paste_margin_px": 2, "warmup": 0.5},
