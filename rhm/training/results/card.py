@@ -89,6 +89,10 @@ def _training(
         yield "geometric augmentation", ", ".join(map(_code, unusual))
     if material.bank is not None:
         yield "histogram bank", f"{len(material.bank)} images"
+    if material.unlabelled:
+        seen = ", ".join(map(_code, dict.fromkeys(tile.domain for tile in material.unlabelled)))
+        yield "unlabelled images", f"{len(material.unlabelled)} of {seen}"
+        yield "method without labels", _code(config.target.method)
     if spec.standardize != "none":
         yield "standardisation of scenes", _code(spec.standardize)
     if config.adapter.base is not None:
