@@ -26,7 +26,8 @@ from rhm.augmentation.mixstyle import MixStyle
 from rhm.data.chips import TargetSample
 from rhm.errors import ConfigError, ModelFileError
 from rhm.files import atomic_path, write_text
-from rhm.models.build import SegmentationModel, input_statistics, load_encoder_weights
+from rhm.models.build import SegmentationModel, load_encoder_weights
+from rhm.models.encoders.encoder_weights import check_weights, input_statistics
 from rhm.models.model_file import save_model
 from rhm.models.spec import ModelSpec
 from rhm.training.adaptation import adapt_network, trained_table
@@ -87,6 +88,8 @@ def fit(
             return run
     else:
         Run.refuse_existing(config)
+    if config.adapter.base is None:
+        check_weights(config.model.encoder, config.model.weights)
     material = gather(config)
     model = build_model(config, material)
     chips = ChipDataModule(config, material, model.spec)
@@ -225,7 +228,7 @@ def build_model(config: RunConfig, material: Material) -> SegmentationModel:
     if config.adapter.base is not None:
         return base_model(config, material)
     bands = material.train[0].bands
-    mean, std = input_statistics(config.model.encoder, bands)
+    mean, std = input_statistics(config.model.encoder, bands, config.model.weights)
     spec = ModelSpec(
         architecture=config.model.architecture,
         encoder=config.model.encoder,
@@ -253,7 +256,9 @@ def build_model(config: RunConfig, material: Material) -> SegmentationModel:
         )
     except ModelFileError as error:
         raise ConfigError(f"model: {error}") from error
-    load_encoder_weights(model, config.model.weights)
+    loaded = load_encoder_weights(model, config.model.weights)
+    if loaded is not None:
+        _LOG.log(logging.INFO if loaded.complete else logging.WARNING, "%s", loaded)
     if config.model.batch_norm == "frozen":
         freeze_batch_norm(model)
     return model.to(memory_format=torch.channels_last)

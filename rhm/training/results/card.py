@@ -98,6 +98,8 @@ def _training(
     if config.adapter.base is not None:
         yield "base model", _code(config.adapter.base)
         yield "adaptation method", _code(config.adapter.method)
+    elif config.model.weights not in ("bundled", "none"):
+        yield "encoder weights", _code(config.model.weights)
     yield "loss", _code(config.loss.name)
     yield "learning rate", f"{config.optimizer.learning_rate:g}"
     yield "seed", config.seed
