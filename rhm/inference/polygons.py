@@ -85,7 +85,7 @@ class Ground:
         """Return how connected components are split; None if they are not."""
         if not config.split_m:
             return None
-        return Watershed(config.split_m / self.pixel_m(), config.threshold)
+        return Watershed(config.split_m / self.pixel_m(), config.fixed_threshold)
 
     def footprints(
         self, outlines: Outlines, config: PolygonConfig, territory: Territory
@@ -230,7 +230,7 @@ def polygonize(probability: str | os.PathLike[str], config: PolygonConfig) -> gp
     info = describe(probability)
     try:
         with open_dataset(probability) as raster:
-            bands = _bands(raster, config.threshold)
+            bands = _bands(raster, config.fixed_threshold)
             batches = footprints(bands, raster.width, Ground(info), config)
             polygons, scores, areas = map(np.concatenate, zip(*batches, strict=True))
     except (RasterioError, OSError) as error:
