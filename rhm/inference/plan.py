@@ -103,7 +103,8 @@ class Plan:
         task: settings that determine the probabilities.
         grid: tiles that are predicted.
         config: options of the prediction.
-        polygons: options of the footprints, with the threshold filled in.
+        polygons: options of the footprints, with the threshold filled in unless it is chosen by
+            the probabilities.
         expected_iou_at_home: expected IoU of the model on its validation chips; None if it does
             not record it.
         own_threshold: threshold of the model, to which its expected IoU refers.
@@ -192,7 +193,7 @@ def plan_prediction(
         config,
         polygons,
         spec.expected_iou if spec else None,
-        spec.threshold if spec else polygons.threshold,
+        _own_threshold(spec, polygons),
         tuple(notes),
         _fingerprint(inputs),
         _fingerprint((*inputs, polygons, config.compress, config.suffix)),
@@ -231,6 +232,12 @@ def _scale(
     if differs:
         notes.append(f"{differs}, and it is predicted as it is: --resample brings it there")
     return ONE, notes
+
+
+def _own_threshold(spec: ModelSpec | None, polygons: PolygonConfig) -> float:
+    if spec is not None:
+        return spec.threshold
+    return 0.5 if isinstance(polygons.threshold, str) else polygons.threshold
 
 
 def _network_identity(model: Network) -> tuple[str, str] | None:

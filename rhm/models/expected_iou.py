@@ -98,6 +98,15 @@ class ExpectedIoU:
         """The expected IoU of all counted pixels, or None if they imply no building at all."""
         return expected_iou(self.pixels, self.pixels * self._probability, self._called)
 
+    def best_threshold(self) -> float | None:
+        """Return the threshold with the highest expected IoU, between two levels of probability.
+
+        None if the counted pixels imply no building at all.
+        """
+        level = best_threshold(self.pixels, self.pixels * self._probability)
+        # A pixel counts at the nearest level, so a level begins halfway below it.
+        return None if level is None else max(0.0, (level - 0.5) / (BYTE_LEVELS - 1))
+
     @property
     def building_share(self) -> float:
         """The share of counted pixels that are predicted as building."""

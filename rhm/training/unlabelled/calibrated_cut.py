@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from rhm.data.labels import IGNORE
-from rhm.models.expected_iou import BYTE_LEVELS, best_threshold
+from rhm.models.expected_iou import BYTE_LEVELS, ExpectedIoU
 
 _MEMORY = 0.9
 """Share of the counted pixels that is kept from one batch to the next."""
@@ -56,7 +56,7 @@ class CalibratedCut(nn.Module):
     @property
     def threshold(self) -> float:
         """The cut for the counted pixels, at the lower end of its level; 1/2 before any."""
-        pixels = self.pixels.cpu().numpy()
-        probability = torch.linspace(0.0, 1.0, BYTE_LEVELS, dtype=torch.float64).numpy()
-        level = best_threshold(pixels, pixels * probability)
-        return 0.5 if level is None else max(0.0, (level - 0.5) / (BYTE_LEVELS - 1))
+        counted = ExpectedIoU(0.5)
+        counted.pixels = self.pixels.cpu().numpy()
+        found = counted.best_threshold()
+        return 0.5 if found is None else found
