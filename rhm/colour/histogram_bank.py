@@ -357,8 +357,7 @@ class HistogramBank:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the bank to one compressed file, either completely or not at all.
 
-        The file is a ZIP archive of NumPy arrays with a readable ``summary.json``. Equal banks
-        give equal files.
+        It is a ZIP archive of NumPy arrays with a ``summary.json``; equal banks give equal files.
 
         Raises:
             OutputError: the file cannot be written, or exists and is not a bank.
@@ -379,10 +378,8 @@ class HistogramBank:
         try:
             return cls._of_arrays(read_archive(Path(path)))
         except (ValueError, BankError) as error:
-            raise BankError(
-                f"{path} cannot be read as a histogram bank: {error}; "
-                "build it again with `rhm bank build`"
-            ) from error
+            how = "build it again with `rhm bank build`"
+            raise BankError(f"{path} cannot be read as a histogram bank: {error}; {how}") from error
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         return {

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from rhm.data.summary import overview
 from rhm.models.spec import ModelSpec
 from rhm.training.config import RunConfig
 from rhm.training.imagery import Material
@@ -116,7 +115,7 @@ def _data(material: Material) -> str:
     columns = ("domain", "images", "labelled", "train", "val", "test", "gsd_m", "buildings")
     used = material.catalog.select(domains=list({tile.domain for tile in material.train}))
     rows = []
-    for row in overview(used):
+    for row in used.overview():
         cells = [row[name] for name in columns]
         cells[0] = _code(str(cells[0]))
         cells[-2] = "" if cells[-2] is None else f"{cells[-2]:.3g}"
