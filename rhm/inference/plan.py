@@ -11,7 +11,7 @@ from torch import nn
 
 import rhm
 from rhm.data.radiometry import Scaling, histogram_of
-from rhm.data.rasters.georeference import ONE, Scale, scale_between
+from rhm.data.rasters.georeference import ONE, GridScale, scale_between
 from rhm.data.rasters.raster import describe
 from rhm.data.rasters.raster_info import RasterInfo
 from rhm.data.rasters.scene_identity import SceneIdentity, scene_identity
@@ -205,7 +205,7 @@ def plan_prediction(
 
 def _scale(
     info: RasterInfo, spec: ModelSpec | None, *, resample: bool | None
-) -> tuple[Scale, list[str]]:
+) -> tuple[GridScale, list[str]]:
     """Return the scale at which a raster is read, and notes on its location and resolution."""
     notes = []
     if info.crs is None:
