@@ -3,12 +3,14 @@
     python docs/figures.py
 
 This command writes them to ``docs/figures``, which is not under version control. Figures that exist
-already are kept.
+already are kept. As many are made at a time as there are processors.
 """
 
+import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,22 +25,30 @@ NAMES = tuple(f"{name}.png" for name in (*(script.stem for script in EXAMPLES), 
 def main() -> None:
     """Make the figures that are missing."""
     FIGURES.mkdir(exist_ok=True)
-    for script in EXAMPLES:
-        figure = FIGURES / f"{script.stem}.png"
-        if not figure.exists():
-            run(sys.executable, str(script), str(figure))
-    for name in EXPERIMENTS:
-        figure = FIGURES / f"{name}.png"
-        if not figure.exists():
-            with TemporaryDirectory() as folder:
-                run(sys.executable, "-m", "rhm.cli.main", "lab", name, "-o", folder)
-                shutil.copy(Path(folder, f"{name}.png"), figure)
+    missing = [name for name in reversed(NAMES) if not (FIGURES / name).exists()]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(make, missing):
+            pass
+
+
+def make(name: str) -> None:
+    """Make a figure; it appears when it is complete."""
+    with TemporaryDirectory() as folder:
+        made = Path(folder, name)
+        if made.stem in EXPERIMENTS:
+            run(sys.executable, "-m", "rhm.cli.main", "lab", made.stem, "-o", folder)
+        else:
+            run(sys.executable, str(ROOT / "examples" / f"{made.stem}.py"), str(made))
+        partial = FIGURES / f".{name}"
+        shutil.copy(made, partial)
+        partial.replace(FIGURES / name)
 
 
 def run(*words: str) -> None:
-    """Print a command and run it."""
+    """Print a command and run it on one processor."""
     print(*words[1:], flush=True)
-    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+    alone = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL, env=alone)
 
 
 if __name__ == "__main__":

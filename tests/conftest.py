@@ -4,11 +4,12 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
 
+from tests.examples import EVERYDAY
 from tests.stored import made_once, shared_folder
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # How long an example takes depends on what else the machine does, so there is no deadline.
 # `--hypothesis-profile=thorough` looks for counterexamples for longer.
-settings.register_profile("everyday", deadline=None, max_examples=30)
+settings.register_profile("everyday", deadline=None, max_examples=EVERYDAY)
 settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile("everyday")
 
@@ -78,7 +79,7 @@ def world(shared: Path) -> Path:
     from rhm.synthetic.world import write_sample_world
 
     folder = shared / "world"
-    sizes = {"tile_size": 96, "tiles_per_domain": 6, "scene_size": 160}
+    sizes: dict[str, Any] = {"tile_size": 96, "tiles_per_domain": 6, "scene_size": 160}
     return made_once(folder, lambda: write_sample_world(folder, **sizes, seed=3))
 
 

@@ -89,14 +89,15 @@ def rhm(
     return _asked(Request([str(word) for word in words], "", largest_file, kill_after_s, timeout_s))
 
 
-def program(code: str, *words: object) -> Ended:
+def program(code: str, *words: object, timeout_s: float = 120.0) -> Ended:
     """Run a program in a child that is forked from a process that has imported ``IMPORTED``.
 
     Args:
         code: its source.
         words: ``sys.argv`` after the name of the program.
+        timeout_s: seconds after which it has failed.
     """
-    return _asked(Request([str(word) for word in words], code))
+    return _asked(Request([str(word) for word in words], code, timeout_s=timeout_s))
 
 
 @dataclass(frozen=True)

@@ -54,39 +54,50 @@ def importers(package: str) -> set[str]:
     return {path.relative_to(ROOT).as_posix() for path in FILES if package in imported(path)}
 
 
-def loaded_after(statements: str) -> set[str]:
-    """The packages that a fresh interpreter holds after running ``statements``."""
-    report = "import sys; print(); print(*{name.partition('.')[0] for name in sys.modules})"
+@cache
+def loaded_after(*statements: str) -> tuple[set[str], ...]:
+    """The packages that a fresh interpreter holds after each of the statements."""
+    report = "import sys; print(); print('*', *{name.partition('.')[0] for name in sys.modules})"
     finished = subprocess.run(
-        [sys.executable, "-c", f"{statements}\n{report}"],
+        [sys.executable, "-c", "".join(f"{each}\n{report}\n" for each in statements)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
     assert finished.returncode == 0, finished.stderr
-    return set(finished.stdout.splitlines()[-1].split())
+    said = [line for line in finished.stdout.splitlines() if line.startswith("* ")]
+    assert len(said) == len(statements)
+    return tuple(set(line.split()) for line in said)
+
+
+# One after the other, because torch takes seconds to import: what the first may not load, the
+# second may not either.
+WITH_TORCH = (
+    "import rhm.augmentation.augment_config, rhm.data.chips",
+    "import rhm.inference.scenes, rhm.models.model_file",
+)
 
 
 def test_importing_rhm_is_light() -> None:
-    loaded = loaded_after("import rhm")
+    (loaded,) = loaded_after("import rhm")
     assert "rhm" in loaded
     assert not loaded & (HEAVY | {"cv2", "numpy"})
 
 
 def test_prediction_does_not_load_the_training_framework() -> None:
-    loaded = loaded_after("import rhm.inference.scenes, rhm.models.model_file")
+    _, loaded = loaded_after(*WITH_TORCH)
     assert "torch" in loaded
     assert not loaded & {"lightning", "albumentations", "pydantic"}
 
 
 def test_the_names_of_augmentations_are_read_without_albumentations() -> None:
-    loaded = loaded_after("import rhm.augmentation.augment_config, rhm.data.chips")
+    loaded, _ = loaded_after(*WITH_TORCH)
     assert not loaded & (HEAVY - {"torch"})
 
 
 def test_a_report_is_made_without_networks() -> None:
-    loaded = loaded_after(
+    (loaded,) = loaded_after(
         "import rhm.report.pages\n"
         "from rhm.report.sections import section_files\n"
         "for name in section_files():\n"
@@ -97,7 +108,7 @@ def test_a_report_is_made_without_networks() -> None:
 
 
 def test_help_is_light() -> None:
-    loaded = loaded_after(
+    (loaded,) = loaded_after(
         "import runpy, sys\n"
         "sys.argv = ['rhm', '--help']\n"
         "try:\n"

@@ -134,7 +134,7 @@ def put_on(
         ConfigError: nothing matches a glob, ``batch_norm`` is unknown, or nothing would be trained.
     """
     besides = trained_besides(model, batch_norm, trained)
-    if not updates and not any(isinstance(each, nn.Parameter) for each in besides.values()):
+    if not updates and not besides:
         raise ConfigError("nothing would be trained: choose an adapter, or name the parts to train")
     total = sum(each.numel() for each in model.parameters())
     for parameter in model.parameters():

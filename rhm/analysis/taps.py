@@ -30,17 +30,19 @@ class Taps:
         model: any module.
         names: names of its modules, as in ``named_modules``; ``name[i]`` is item i of a list or
             tuple that a module returns, such as the stages of an encoder.
+        graph: whether gradients flow through the features; by default they are detached.
 
     Attributes:
-        features: by name, the last output of the module, detached, in the order of computation. It
-            is a copy, because the next layer may work in place.
+        features: by name, the last output of the module, in the order of computation. It is a
+            copy, because the next layer may work in place.
 
     Raises:
         AnalysisError: there is no such module; the message names similar ones.
     """
 
-    def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
+    def __init__(self, model: nn.Module, names: Sequence[str], *, graph: bool = False) -> None:
         self.features: dict[str, Tensor] = {}
+        self._graph = graph
         known = dict(model.named_modules())
         self._wanted: dict[str, list[tuple[str, int | None]]] = {}
         for name in names:
@@ -73,7 +75,7 @@ class Taps:
             for name, index in self._wanted[module_name]:
                 given = _item(name, output, index)
                 self.features.pop(name, None)
-                self.features[name] = given.detach().clone()
+                self.features[name] = given.clone() if self._graph else given.detach().clone()
 
         return keep
 

@@ -19,18 +19,30 @@ class AugmentConfig(ColourConfig):
             distances at which chips are read, as factors of the model's, such as ``[0.6, 1.6]``
             from finer to coarser; drawn log-uniformly. ``paste``: probability of pasting the
             buildings of another chip of the same domain and dtype.
+        mixstyle: probability that the statistics of the features of a batch are mixed between its
+            chips; 0 turns this off.
+        mixstyle_stages: stages of the encoder whose statistics are mixed.
+        mixstyle_alpha: parameter of the Beta distribution of the shares of the mix.
     """
 
     geometry: Mapping[str, Any] = field(default_factory=dict)
+    mixstyle: float = 0.0
+    mixstyle_stages: tuple[int, ...] = (1, 2)
+    mixstyle_alpha: float = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not 0.0 <= self.mixstyle <= 1.0:
+            raise ValueError(f"mixstyle must be a probability in [0, 1], got {self.mixstyle}")
+        if not 0.0 < self.mixstyle_alpha <= 100.0:
+            raise ValueError("mixstyle_alpha must be above 0 and at most 100")
         object.__setattr__(self, "geometry", read_geometry(self.geometry))
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names in reports: the colour augmentation, if any, and unusual geometry."""
-        return (*([] if self.colour == "none" else [self.colour]), *self.unusual_geometry)
+        """Names in reports: the colour augmentation, if any, MixStyle, and unusual geometry."""
+        colour = [] if self.colour == "none" else [self.colour]
+        return (*colour, *(["mixstyle"] if self.mixstyle else []), *self.unusual_geometry)
 
     @property
     def unusual_geometry(self) -> tuple[str, ...]:
@@ -47,3 +59,8 @@ class AugmentConfig(ColourConfig):
         """Geometric augmentations that combine pixels of several images in one chip."""
         chosen = (name for name, value in self.geometry.items() if value is not None)
         return tuple(name for name in chosen if GEOMETRY[name].mixes_images)
+
+    @property
+    def unmixed_geometry(self) -> dict[str, Any]:
+        """The values of all geometric augmentations, with those that mix images turned off."""
+        return dict(self.geometry) | dict.fromkeys(self.mixing)

@@ -1,23 +1,31 @@
 """The colour augmentations of training chips, by their names in a configuration.
 
 To add an augmentation, write the function that builds it and add an entry to ``COLOUR``; a new
-setting is a field of ``ColourConfig``. There are two kinds. A *table* treats the bands one by one.
-It is drawn for each chip as a lookup table and composed with the normalisation of the network, so
-that each pixel is touched once. A *filter* mixes bands or pixels. It is a transform of
-albumentations, which is imported only when the filter is built.
+setting is a field of ``ColourConfig``. There are three kinds. A *table* treats the bands one by
+one. It is drawn for each chip as a lookup table and composed with the normalisation of the network,
+so that each pixel is touched once. A *filter* mixes bands or pixels. It is a transform of
+albumentations, which is imported only when the filter is built. A *mixer* also does so, for imagery
+of any dtype and number of bands.
+
+Augmentations can be combined: ``rhm + spectrum`` applies both in this order, and ``rhm | fda``
+draws one of the two for each chip.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
+from rhm.augmentation.random_convolution import RandomConvolution
+from rhm.augmentation.spectrum_matching import SpectrumMatching
 from rhm.colour.baselines import mean_std
 from rhm.colour.histogram import Histogram
 from rhm.colour.histogram_bank import SAMPLING, HistogramBank
 from rhm.colour.lookup import PixelMap
+from rhm.colour.spectrum import MOST_SHARE
 from rhm.errors import BankError, ConfigError
 
 SOURCES_BANK = "sources"
@@ -37,14 +45,19 @@ class ColourConfig:
     """The colour augmentation of training chips.
 
     Attributes:
-        colour: name of the augmentation, one of ``COLOUR``.
+        colour: name of the augmentation, one of ``COLOUR``. Names with ``+`` between them act one
+            after another, and one of several alternatives with ``|`` between them is drawn for
+            each chip with equal probability: ``rhm + spectrum | none``.
         bank: path of the histogram bank of the target domain, for augmentations that draw from a
-            bank; ``sources`` stands for a bank of the training images themselves.
+            bank; ``sources`` stands for a bank of the training images themselves, which are the
+            unlabelled ones where there are no others.
         targets: domains of the catalog whose pixels ``fda`` uses.
-        p: probability that the colours of a chip are changed.
+        p: probability that an augmentation changes the colours of a chip.
         blend: range of the blend between no match (0) and the full match (1), for ``rhm``.
         per_band: whether ``rhm`` matches every band separately.
         statistics: histogram that is matched, one of ``STATISTICS``.
+        beta: range of the highest frequency whose amplitudes ``fda`` and ``spectrum`` replace, in
+            cycles per pixel.
         sampling: how images are drawn from the bank, one of ``histogram_bank.SAMPLING``;
             ``uniform`` keeps the weights of the bank, which are equal unless it was saved with
             others.
@@ -63,43 +76,68 @@ class ColourConfig:
     blend: tuple[float, float] = (1.0, 1.0)
     per_band: bool = True
     statistics: str = "chip"
+    beta: tuple[float, float] = (0.0, MOST_SHARE)
     sampling: str = "uniform"
     gamma: tuple[float, float] = _AS_IT_IS
     gain: tuple[float, float] = _AS_IT_IS
     offset: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
-        for name, choices in (
-            ("colour", COLOUR),
-            ("statistics", STATISTICS),
-            ("sampling", SAMPLING),
-        ):
+        for name, choices in (("statistics", STATISTICS), ("sampling", SAMPLING)):
             if getattr(self, name) not in choices:
                 raise ValueError(
                     f"unknown {name} '{getattr(self, name)}': choose {', '.join(choices)}"
                 )
-        chosen = COLOUR[self.colour]
-        if self.bank and not chosen.from_bank:
+        object.__setattr__(self, "colour", " | ".join(" + ".join(each) for each in self.chains))
+        if self.bank and not self.uses("from_bank"):
             raise ValueError(
                 f"colour {self.colour} uses no bank: choose {' or '.join(FROM_BANK)}, or leave out "
                 "the bank"
             )
-        if chosen.from_bank and not self.bank:
+        if self.uses("from_bank") and not self.bank:
             raise ValueError(f"colour {self.colour} needs a bank: give augment.bank or --bank FILE")
-        if chosen.from_targets and not self.targets:
+        if self.uses("from_targets") and not self.targets:
             raise ValueError(
                 f"colour {self.colour} needs images of the target: give augment.targets"
             )
         self._check_ranges()
-        complaint = chosen.complaint(self) if chosen.complaint else None
-        if complaint:
-            raise ValueError(f"colour {self.colour} {complaint}")
+        for name in dict.fromkeys(name for chain in self.chains for name in chain):
+            complaint = COLOUR[name].complaint
+            told = complaint(self) if complaint else None
+            if told and (self.chains == ((name,),) or name != "none"):
+                raise ValueError(f"colour {name} {told}")
+
+    @property
+    def chains(self) -> tuple[tuple[str, ...], ...]:
+        """The alternatives, each as the names of the augmentations that act one after another.
+
+        Raises:
+            ValueError: a name is unknown, or ``none`` is combined with another.
+        """
+        chains = tuple(
+            tuple(name.strip() for name in alternative.split("+"))
+            for alternative in self.colour.split("|")
+        )
+        for name in (name for chain in chains for name in chain):
+            if name not in COLOUR:
+                raise ValueError(f"unknown colour '{name}': choose {', '.join(COLOUR)}")
+        if any(len(chain) > 1 and "none" in chain for chain in chains):
+            raise ValueError("colour none changes nothing: leave it out beside others")
+        return chains
+
+    def uses(self, what: str) -> bool:
+        """Return whether an augmentation has a true attribute of ``Colour``."""
+        return any(getattr(COLOUR[name], what) for chain in self.chains for name in chain)
 
     def _check_ranges(self) -> None:
         if not 0.0 <= self.p <= 1.0:
             raise ValueError(f"p must be a probability in [0, 1], got {self.p}")
         if not 0.0 <= self.blend[0] <= self.blend[1] <= 1.0:
             raise ValueError(f"blend must be a rising pair in [0, 1], got {list(self.blend)}")
+        if not 0.0 <= self.beta[0] <= self.beta[1] <= MOST_SHARE:
+            raise ValueError(
+                f"beta must be a rising pair in [0, {MOST_SHARE}], got {list(self.beta)}"
+            )
         for name, lowest in (("gamma", 1e-3), ("gain", 0.0), ("offset", -1.0)):
             first, last = getattr(self, name)
             if not lowest <= first <= last < 1e3:
@@ -123,16 +161,27 @@ class Imagery:
         low: black of each band, in value units.
         high: white of each band, in value units.
         bank: histograms of the target domain, for augmentations that draw from a bank.
+        gsd_m: metres per pixel of the chips, or None if unknown.
     """
 
     dtype: np.dtype[Any]
     low: Sequence[float]
     high: Sequence[float]
     bank: HistogramBank | None = None
+    gsd_m: float | None = None
 
 
 Draw = Callable[[Histogram, np.random.Generator], PixelMap]
 """Function that draws the table of a chip, given its histogram or that of its whole image."""
+
+
+class Mixer(Protocol):
+    """Function that changes the pixels of a chip at random, in its dtype."""
+
+    def __call__(
+        self, image: NDArray[Any], valid: NDArray[np.uint8], *, rng: np.random.Generator
+    ) -> NDArray[Any]:
+        """Return the chip (H, W, bands); values of pixels that are not valid have no meaning."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +193,9 @@ class Colour:
         table: function that builds the picklable function drawing the tables.
         filter: function that builds the transform of albumentations, for uint8 images with
             ``bands`` bands.
+        mixer: function that builds the picklable function changing the pixels.
         from_bank: whether targets are drawn from a bank.
+        from_spectra: whether the targets are the spectra of the bank.
         from_targets: whether pixels of the target domain are used, which the filter receives
             under the name ``REFERENCES``.
         bands: only number of bands that is supported; None for any number.
@@ -155,7 +206,9 @@ class Colour:
     text: str
     table: Callable[[ColourConfig, Imagery], Draw] | None = None
     filter: Callable[[ColourConfig], Any] | None = None
+    mixer: Callable[[ColourConfig, Imagery], Mixer] | None = None
     from_bank: bool = False
+    from_spectra: bool = False
     from_targets: bool = False
     bands: int | None = None
     gamma: tuple[float, float] | None = None
@@ -240,7 +293,17 @@ def _hsv(config: ColourConfig) -> Any:
 def _fda(config: ColourConfig) -> Any:
     import albumentations as A
 
-    return A.FDA(beta_limit=(0.0, 0.1), metadata_key=REFERENCES, p=config.p)
+    return A.FDA(beta_limit=config.beta, metadata_key=REFERENCES, p=config.p)
+
+
+def _spectrum(config: ColourConfig, imagery: Imagery) -> Mixer:
+    bank = _bank(config, imagery)
+    if any(each is None for each in bank.spectra):
+        raise ConfigError(
+            "augment.bank holds histograms only, and augment.colour 'spectrum' needs spectra too: "
+            "build the bank with `rhm bank build --spectrum`"
+        )
+    return SpectrumMatching(bank, config.beta, imagery.gsd_m)
 
 
 def _needs_no_range(config: ColourConfig) -> str | None:
@@ -280,6 +343,16 @@ COLOUR = {
         filter=_fda,
         from_targets=True,
         bands=3,
+    ),
+    "spectrum": Colour(
+        "Fourier domain adaptation with the low frequencies of a random image from the bank",
+        mixer=_spectrum,
+        from_bank=True,
+        from_spectra=True,
+    ),
+    "random-convolution": Colour(
+        "a random convolution, mixed with the chip (Xu et al., ICLR 2021)",
+        mixer=lambda config, imagery: RandomConvolution(imagery.low, imagery.high),
     ),
 }
 """Colour augmentations, by their names in a configuration."""

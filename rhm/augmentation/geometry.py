@@ -95,13 +95,13 @@ class Paste(Step):
             return sample
         donor = another()
         buildings = (donor.mask == 1) & (donor.valid > 0)
-        at = _some_of(buildings, rng=rng) & (sample.valid > 0)
+        at = some_of(buildings, rng=rng) & (sample.valid > 0)
         image, mask = sample.image.copy(), sample.mask.copy()
         image[at], mask[at] = donor.image[at], 1
         return Sample(image, mask, sample.valid)
 
 
-def _some_of(buildings: NDArray[np.bool_], *, rng: np.random.Generator) -> NDArray[np.bool_]:
+def some_of(buildings: NDArray[np.bool_], *, rng: np.random.Generator) -> NDArray[np.bool_]:
     """Return the pixels of a random half of the connected buildings, but at least one of them."""
     count, numbers = cv2.connectedComponents(buildings.view(np.uint8))
     chosen = rng.random(count) < 0.5

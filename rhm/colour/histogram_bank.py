@@ -13,18 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rhm.colour.histogram import Histogram
-from rhm.colour.packed_histogram import (
-    PackedHistogram,
-    from_arrays,
-    from_json,
-    is_archive,
-    pool,
-    read_archive,
-    to_arrays,
-    to_json,
-    write_archive,
-)
+from rhm.colour import spectrum
+from rhm.colour.bank_file import from_json, is_archive, read_archive, to_json, write_archive
+from rhm.colour.histogram import Histogram, valid_pixels
+from rhm.colour.packed_histogram import PackedHistogram, from_arrays, pool, to_arrays
+from rhm.colour.spectrum import Spectrum
 from rhm.errors import BankError, OutputError
 from rhm.files import atomic_path
 from rhm.required_files import require_bank
@@ -47,11 +40,14 @@ class HistogramBank:
         names: readable name of each entry, whose part before the last slash is its domain; by
             default the numbers of the entries.
         weights: relative probability of drawing each entry; equal by default.
+        spectra: low-frequency amplitudes of the image of each entry, or None for images without
+            them; by default there are none.
 
     Attributes:
         entries: packed histograms.
         names: names of the entries.
         weights: relative probability of drawing each entry, (entries,) float64; the largest is 1.
+        spectra: spectrum of each entry, or None.
         bands: number of bands.
 
     Raises:
@@ -66,6 +62,7 @@ class HistogramBank:
         names: Sequence[str] | None = None,
         *,
         weights: NDArray[np.float64] | None = None,
+        spectra: Sequence[Spectrum | None] | None = None,
     ) -> None:
         try:
             self.entries = tuple(
@@ -86,6 +83,13 @@ class HistogramBank:
         self.names = tuple(map(str, range(len(self))) if names is None else names)
         if len(self.names) != len(self):
             raise BankError(f"expected {len(self)} names, one per image, got {len(self.names)}")
+        self.spectra = (None,) * len(self) if spectra is None else tuple(spectra)
+        sides = {each.side for each in self.spectra if each is not None}
+        fitting = all(each is None or each.bands == self.bands for each in self.spectra)
+        if len(self.spectra) != len(self) or len(sides) > 1 or not fitting:
+            raise BankError(
+                "spectra must be one per image, with its bands, and of windows of one size"
+            )
         chances = np.ones(len(self)) if weights is None else np.array(weights, dtype=np.float64)
         numbers = np.isfinite(chances) & (chances >= 0.0)
         if chances.shape != (len(self),) or not numbers.all():
@@ -102,6 +106,7 @@ class HistogramBank:
         nodata: float | None = None,
         *,
         names: Sequence[str] | None = None,
+        spectrum_px: int | None = None,
     ) -> "HistogramBank":
         """Build a bank from images, one at a time.
 
@@ -111,6 +116,8 @@ class HistogramBank:
             images: (H, W) or (H, W, C) images.
             nodata: value of pixels that are not counted if all their bands have it.
             names: name of each image; by default its number, counted from 0.
+            spectrum_px: side of the windows whose low-frequency amplitudes the bank also keeps, in
+                pixels; by default it keeps none.
 
         Raises:
             BankError: no image has valid pixels, the images differ in their number of bands, or
@@ -118,16 +125,20 @@ class HistogramBank:
             TypeError: the dtype of an image is not supported.
         """
         entries: dict[int, PackedHistogram] = {}
+        spectra = []
         count = 0
         for image in images:
             histogram = Histogram.of(image, nodata)
             if histogram.pixels:
                 entries[count] = PackedHistogram.of(histogram)
+                valid = valid_pixels(image, nodata)
+                found = Spectrum.of_image(image, valid, spectrum_px) if spectrum_px else None
+                spectra.append(found)
             count += 1
         given = [str(number) for number in range(count)] if names is None else names
         if len(given) != count:
             raise BankError(f"expected {count} names, one per image, got {len(given)}")
-        return cls(entries.values(), [given[number] for number in entries])
+        return cls(entries.values(), [given[number] for number in entries], spectra=spectra)
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -199,6 +210,7 @@ class HistogramBank:
             self.entries + other.entries,
             self.names + other.names,
             weights=np.concatenate([bank.weights / bank.weights.mean() for bank in (self, other)]),
+            spectra=self.spectra + other.spectra,
         )
 
     def weighted(self, by: str, reference: Histogram | None = None) -> "HistogramBank":
@@ -231,7 +243,7 @@ class HistogramBank:
             far = np.array([entry.distance(reference).mean() for entry in entries])
             # If all entries equal the source imagery, they keep equal weights.
             chances[indices] = far / far.mean() if far.any() else 1.0
-        return HistogramBank(self.entries, self.names, weights=chances)
+        return HistogramBank(self.entries, self.names, weights=chances, spectra=self.spectra)
 
     def sample(self, *, dtype: np.dtype[Any] | None = None, rng: np.random.Generator) -> Histogram:
         """Draw the histogram of one image, with probabilities in proportion to ``weights``.
@@ -243,6 +255,25 @@ class HistogramBank:
         Raises:
             BankError: the bank holds no image of this dtype.
         """
+        return self._unpacked(self._draw(dtype, rng))
+
+    def sample_spectrum(
+        self, *, dtype: np.dtype[Any] | None = None, rng: np.random.Generator
+    ) -> Spectrum:
+        """Draw the spectrum of one image, with probabilities in proportion to ``weights``.
+
+        Raises:
+            BankError: the bank holds no image of this dtype, or the image has no spectrum.
+        """
+        drawn = self.spectra[self._draw(dtype, rng)]
+        if drawn is None:
+            raise BankError(
+                "the bank holds images without spectra: build it with `rhm bank build --spectrum`"
+            )
+        return drawn
+
+    def _draw(self, dtype: np.dtype[Any] | None, rng: np.random.Generator) -> int:
+        """Draw the index of an entry."""
         wanted = None if dtype is None else np.dtype(dtype)
         if wanted not in self._reached:
             raise BankError(
@@ -250,8 +281,7 @@ class HistogramBank:
                 f"{dtype} images: build it from imagery of the same dtype"
             )
         indices, reached = self._reached[wanted]
-        drawn = np.searchsorted(reached, rng.random(), side="right")
-        return self._unpacked(indices[int(drawn)])
+        return indices[int(np.searchsorted(reached, rng.random(), side="right"))]
 
     @cached_property
     def _unpacked(self) -> Callable[[int], Histogram]:
@@ -327,8 +357,7 @@ class HistogramBank:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the bank to one compressed file, either completely or not at all.
 
-        The file is a ZIP archive of NumPy arrays with a readable ``summary.json``. Equal banks
-        give equal files.
+        It is a ZIP archive of NumPy arrays with a ``summary.json``; equal banks give equal files.
 
         Raises:
             OutputError: the file cannot be written, or exists and is not a bank.
@@ -349,19 +378,22 @@ class HistogramBank:
         try:
             return cls._of_arrays(read_archive(Path(path)))
         except (ValueError, BankError) as error:
-            raise BankError(
-                f"{path} cannot be read as a histogram bank: {error}; "
-                "build it again with `rhm bank build`"
-            ) from error
+            how = "build it again with `rhm bank build`"
+            raise BankError(f"{path} cannot be read as a histogram bank: {error}; {how}") from error
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         return {
             "bands": np.array(self.bands),
             "names": np.array(self.names, dtype=np.str_),
             "weights": self.weights,
-        } | to_arrays(self.entries)
+            **to_arrays(self.entries),
+            **spectrum.to_arrays(self.spectra, self.bands),
+        }
 
     @classmethod
     def _of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "HistogramBank":
-        entries = from_arrays(arrays, int(arrays["bands"]))
-        return cls(entries, arrays["names"].tolist(), weights=arrays["weights"])
+        bands = int(arrays["bands"])
+        entries = from_arrays(arrays, bands)
+        spectra = spectrum.from_arrays(arrays, len(entries), bands)
+        names = arrays["names"].tolist()
+        return cls(entries, names, weights=arrays["weights"], spectra=spectra)

@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from torch.utils.data import DataLoader
 
-from rhm.data.chips import Chip
 from rhm.errors import ConfigError, RhmError
 
 _LACK_OF_SHARED_MEMORY = ("shared memory", "Bus error", "unable to write to file </torch_")
 
 
-class ChipLoader(DataLoader[Chip]):
+_Sample = TypeVar("_Sample")
+
+
+class ChipLoader(DataLoader[_Sample]):
     """A loader that raises the errors of its workers in one line, without their tracebacks.
 
     Raises:

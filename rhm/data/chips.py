@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, TypedDict
+from typing import Any, ClassVar, NotRequired, Protocol, TypedDict, final
 
 import numpy as np
 import torch
@@ -44,6 +44,18 @@ class Augmentation(Protocol):
         """Return normalised image, mask and validity of a chip, varied at random."""
 
 
+class UnlabelledChip(TypedDict):
+    """One unlabelled sample: image (bands, size, size) float32, valid (1, size, size) bool.
+
+    ``strong`` is the same chip in other colours, for methods that compare both views.
+    """
+
+    image: Tensor
+    valid: Tensor
+    strong: NotRequired[Tensor]
+
+
+@final
 class Chip(TypedDict):
     """One sample: normalised image (bands, size, size) float32, mask (1, size, size) int64.
 
@@ -52,6 +64,15 @@ class Chip(TypedDict):
 
     image: Tensor
     mask: Tensor
+
+
+@final
+class TargetSample(TypedDict):
+    """An unlabelled chip, beside a labelled one with the keys of ``Chip`` if there is any."""
+
+    target: UnlabelledChip
+    image: NotRequired[Tensor]
+    mask: NotRequired[Tensor]
 
 
 @dataclass(frozen=True)
@@ -169,6 +190,7 @@ class TrainingChips(Dataset[Chip]):
         references: images of the target domain, for augmentations that use its pixels.
         geometry: geometric augmentations, which determine the ground sampling distances at which
             chips are read; by default that of the model.
+        labels: whether labels are read; without them, the truth is unknown everywhere.
     """
 
     def __init__(
@@ -183,6 +205,7 @@ class TrainingChips(Dataset[Chip]):
         seed: int,
         references: References | None = None,
         geometry: ChipGeometry | None = None,
+        labels: bool = True,
     ) -> None:
         self._tiles = list(tiles)
         self._size = size
@@ -193,7 +216,8 @@ class TrainingChips(Dataset[Chip]):
         self._references = references
         # Stored pixels are then brought to each chip's own distance, once.
         self._zoom = geometry if geometry is not None and geometry.zooms else None
-        self._files = OpenTiles(self._tiles, None if self._zoom else preparation.gsd_m)
+        read_at = None if self._zoom else preparation.gsd_m
+        self._files = OpenTiles(self._tiles, read_at, labels=labels)
         self._choice = TileChoice(self._tiles, preparation.gsd_m, balance_domains=balance_domains)
 
     def __getitem__(self, index: int) -> Chip:
@@ -279,12 +303,20 @@ class GridChips(Dataset[Chip]):
         tiles: labelled images.
         size: side of a chip in pixels.
         preparation: how pixels become input.
+        labels: whether labels are read; without them, the truth is unknown everywhere.
     """
 
-    def __init__(self, tiles: Sequence[Tile], *, size: int, preparation: Preparation) -> None:
+    def __init__(
+        self,
+        tiles: Sequence[Tile],
+        *,
+        size: int,
+        preparation: Preparation,
+        labels: bool = True,
+    ) -> None:
         self._tiles = list(tiles)
         self._preparation = preparation
-        self._files = OpenTiles(self._tiles, preparation.gsd_m)
+        self._files = OpenTiles(self._tiles, preparation.gsd_m, labels=labels)
         self._windows: list[tuple[int, Window]] = []
         for number, tile in enumerate(tiles):
             scale = tile.scale_to(preparation.gsd_m)
@@ -300,10 +332,15 @@ class GridChips(Dataset[Chip]):
 
     def __getitem__(self, index: int) -> Chip:
         number, window = self._windows[index]
-        raster, label = self._files.get(number)
-        values, valid = _mirrored(raster, window)
-        table = self._preparation.table(self._tiles[number])
-        return _chip(table.apply(values), label.read(window), valid)
+        _, label = self._files.get(number)
+        image, valid = self.read(index)
+        return _chip(image, label.read(window), valid)
+
+    def read(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return the normalised image (size, size, bands) and validity (size, size) of a chip."""
+        number, window = self._windows[index]
+        values, valid = _mirrored(self._files.get(number)[0], window)
+        return self._preparation.table(self._tiles[number]).apply(values), valid
 
 
 class SeededSampler(Sampler[int]):

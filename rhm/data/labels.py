@@ -13,7 +13,7 @@ from rasterio.transform import Affine
 from shapely.affinity import affine_transform
 
 from rhm.data.footprints import burn, read_footprints
-from rhm.data.rasters.georeference import ONE, Scale, offset_px
+from rhm.data.rasters.georeference import ONE, GridScale, offset_px
 from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import Window
@@ -63,7 +63,7 @@ class Label:
         path: str | os.PathLike[str],
         raster: Raster,
         *,
-        scale: float | Scale = ONE,
+        scale: float | GridScale = ONE,
         mapped: bool = False,
         building_values: str = "",
     ) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rhm.colour.histogram import Histogram
 from rhm.colour.histogram_bank import HistogramBank
@@ -20,10 +21,12 @@ from rhm.colour.levels import DTYPES, LARGEST_HALF
 from rhm.colour.lookup import PixelMap
 from rhm.colour.packed_histogram import PackedHistogram
 from rhm.colour.shifts import HsvShift, shift_of
+from rhm.colour.spectrum import Spectrum
 from rhm.data.rasters.gdal_options import limited_cache
+from rhm.data.rasters.georeference import ONE, scale_between
 from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
-from rhm.data.rasters.windows import partition
+from rhm.data.rasters.windows import Window, partition
 from rhm.errors import BankError, ConfigError, RasterError
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ _DECIMATED_PX = 1 << 22
 _GOLDEN_SHARE = (5**0.5 - 1) / 2
 _MOST_LOOKED_AT = 16
 _CACHE_BYTES = 64 << 20
+_MOST_WINDOWS = 256
 _TAIL_SHARE = 0.005
 """Share of the pixels that a measured range excludes at each end."""
 
@@ -101,6 +105,12 @@ class Scaling:
             to_dtype=other.dtype,
         )
 
+    def line_into(self, other: "Scaling") -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the gains and offsets (bands,) of the map ``into`` another imagery's values."""
+        lows, highs = np.array(self.low), np.array(self.high)
+        gains = (np.array(other.high) - np.array(other.low)) / (highs - lows)
+        return gains, np.array(other.low) - gains * lows
+
     def to_dict(self) -> dict[str, Any]:
         """Return the scaling as JSON-ready values."""
         return {"dtype": self.dtype, "low": list(self.low), "high": list(self.high)}
@@ -161,6 +171,27 @@ def _count(path: str, pixels: Pixels) -> Histogram:
     return pixels.histogram()
 
 
+def spectrum_of(raster: Raster, side: int, gsd_m: float | None) -> Spectrum | None:
+    """Average the low-frequency amplitudes of evenly spread windows of a raster.
+
+    Args:
+        raster: raster of any size.
+        side: side of a window in pixels.
+        gsd_m: metres per pixel of the raster, or None if unknown.
+
+    Returns:
+        The spectrum of up to ``_MOST_WINDOWS`` windows, or None if none has a valid pixel.
+    """
+    height, width = raster.info.height, raster.info.width
+    rows, cols = range(0, max(1, height - side + 1), side), range(0, max(1, width - side + 1), side)
+    places = [(row, col) for row in rows for col in cols]
+    order = np.argsort(np.arange(len(places)) * _GOLDEN_SHARE % 1.0)[:_MOST_WINDOWS]
+    size = (min(side, height), min(side, width))
+    windows = (Window(row, col, *size) for row, col in (places[index] for index in order))
+    read = (raster.read(window) for window in windows)
+    return Spectrum.of(((pixels.values, pixels.valid) for pixels in read), side, gsd_m)
+
+
 def measure_scalings(histograms: Iterable[Histogram]) -> dict[str, Scaling]:
     """Return one scaling per dtype, measured over all pixels of that dtype together.
 
@@ -197,7 +228,13 @@ def harmonize(bank: HistogramBank, dtype: str, scalings: Mapping[str, Scaling]) 
         entry if entry.dtype == dtype else maps[entry.dtype.name].push(entry.unpack())
         for entry in bank.entries
     )
-    return HistogramBank(brought, bank.names, weights=bank.weights)
+    spectra = [
+        each
+        if each is None or entry.dtype == dtype
+        else each.stretched(*scalings[entry.dtype.name].line_into(scalings[dtype]))
+        for each, entry in zip(bank.spectra, bank.entries, strict=True)
+    ]
+    return HistogramBank(brought, bank.names, weights=bank.weights, spectra=spectra)
 
 
 def shift_for(histogram: Histogram, family: str, name: str, *, seed: int) -> PixelMap | HsvShift:
@@ -227,6 +264,8 @@ def bank_of(
     shift: str | None = None,
     seed: int = 0,
     decimated: bool = False,
+    spectrum_px: int | None = None,
+    gsd_m: float | None = None,
     workers: int | None = None,
     on_progress: Callable[[], None] | None = None,
 ) -> HistogramBank:
@@ -242,6 +281,9 @@ def bank_of(
         seed: seed of the shifts.
         decimated: whether to count about four million single pixels per image, read from
             overviews if there are any, instead of up to sixteen million pixels in blocks.
+        spectrum_px: side of the windows whose low-frequency amplitudes are kept for each image, in
+            pixels; by default, the bank holds histograms only.
+        gsd_m: metres per pixel at which these windows are read; by default, those of each image.
         workers: number of threads that read and count; by default, one per core.
         on_progress: called after each image.
 
@@ -251,7 +293,7 @@ def bank_of(
         RasterError: an image cannot be read.
     """
 
-    def count(source: "Source") -> tuple[str, PackedHistogram | None]:
+    def count(source: "Source") -> tuple[str, PackedHistogram | None, Spectrum | None]:
         with source.open(bands=bands) as raster:
             histogram = (
                 histogram_of(raster, max_pixels=_DECIMATED_PX, decimated=True)
@@ -267,16 +309,45 @@ def bank_of(
                 )
             histogram = moved.push(histogram)
         packed = PackedHistogram.of(histogram) if histogram.pixels else None
-        return f"{source.domain}/{source.name}", packed
+        spectrum = None
+        if packed is not None and spectrum_px is not None:
+            spectrum = source_spectrum(source, bands, side=spectrum_px, gsd_m=gsd_m)
+        return f"{source.domain}/{source.name}", packed, spectrum
 
-    entries, names = [], []
-    for name, packed in _in_order(count, sources, workers or _usable_cores()):
+    if spectrum_px is not None and shift is not None:
+        raise ConfigError("spectra of shifted images are not measured: leave out the shift")
+    entries, names, spectra = [], [], []
+    for name, packed, spectrum in _in_order(count, sources, workers or _usable_cores()):
         if on_progress is not None:
             on_progress()
         if packed is not None:
             entries.append(packed)
             names.append(name)
-    return HistogramBank(entries, names)
+            spectra.append(spectrum)
+    return HistogramBank(entries, names, spectra=spectra)
+
+
+def source_spectrum(
+    source: "Source", bands: Sequence[int] | None = None, *, side: int, gsd_m: float | None
+) -> Spectrum | None:
+    """Measure the spectrum of an image; see ``spectrum_of``.
+
+    Args:
+        source: image.
+        bands: 1-based indices of the bands; by default, all except alpha.
+        side: side of a window in pixels.
+        gsd_m: metres per pixel at which the windows are read; None for those of the image.
+
+    Raises:
+        RasterError: the image cannot be read.
+    """
+    with source.open(bands=bands) as raster:
+        own = raster.info.gsd_m or source.gsd_m
+        scale = scale_between(own, gsd_m, raster.info.pixel_aspect)
+        if scale == ONE:
+            return spectrum_of(raster, side, own)
+    with source.open(scale, bands=bands) as raster:
+        return spectrum_of(raster, side, gsd_m)
 
 
 _Item = TypeVar("_Item")

@@ -9,7 +9,7 @@ from typing import Any
 from rasterio.dtypes import dtype_rev
 
 from rhm.data.labels import Label, parse_building_values
-from rhm.data.rasters.georeference import ONE, Scale, scale_between
+from rhm.data.rasters.georeference import ONE, GridScale, scale_between
 from rhm.data.rasters.raster import Raster
 from rhm.errors import CatalogError, RasterError
 
@@ -56,7 +56,7 @@ class Source:
 
     def open(
         self,
-        scale: float | Scale = ONE,
+        scale: float | GridScale = ONE,
         *,
         bands: Sequence[int] | None = None,
         mapped: bool = False,
@@ -71,7 +71,7 @@ class Source:
         )
 
     def open_label(
-        self, raster: Raster, scale: float | Scale = ONE, *, mapped: bool = False
+        self, raster: Raster, scale: float | GridScale = ONE, *, mapped: bool = False
     ) -> Label:
         """Open the label for the image, which is open on a grid of ``scale``; see ``Label``.
 
@@ -158,7 +158,7 @@ class Tile(Source):
                 f"{self.bands} of {self.dtype}: rebuild the catalog with `rhm data index`"
             )
 
-    def scale_to(self, gsd_m: float | None) -> Scale:
+    def scale_to(self, gsd_m: float | None) -> GridScale:
         """Return the ``Raster`` scale that makes this image's pixels squares of ``gsd_m`` metres.
 
         The scale is 1 if either size is unknown, and along each axis that it would change by less

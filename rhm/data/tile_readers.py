@@ -12,7 +12,7 @@ from rasterio.env import get_gdal_config, set_gdal_config
 from torch.utils.data import get_worker_info
 
 from rhm.data.catalog import Tile
-from rhm.data.labels import Label
+from rhm.data.labels import IGNORE, Label
 from rhm.data.rasters.blocks import BlockCache, Blocks
 from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
@@ -98,7 +98,18 @@ class CachedLabel:
         return self._blocks.read(window).values[..., 0]
 
 
-_Pair = tuple[Raster | CachedRaster, Label | CachedLabel]
+class UnknownTruth:
+    """The label of an image that has none, or whose label must not be looked at."""
+
+    def close(self) -> None:
+        """Do nothing: there is no file."""
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        """Return ``IGNORE`` everywhere, (height, width) uint8."""
+        return np.full((window.height, window.width), IGNORE, dtype=np.uint8)
+
+
+_Pair = tuple[Raster | CachedRaster, Label | CachedLabel | UnknownTruth]
 
 
 class OpenTiles:
@@ -118,11 +129,13 @@ class OpenTiles:
     Args:
         tiles: labelled images.
         gsd_m: metres per pixel to read at, or None for each image's own.
+        labels: whether labels are read; without them, the truth is unknown everywhere.
     """
 
-    def __init__(self, tiles: Sequence[Tile], gsd_m: float | None) -> None:
+    def __init__(self, tiles: Sequence[Tile], gsd_m: float | None, *, labels: bool = True) -> None:
         self._tiles = list(tiles)
         self._gsd_m = gsd_m
+        self._labels = labels
         self._process = -1
         self._cache: BlockCache | None = None
         self._open: OrderedDict[int, _Pair] = OrderedDict()
@@ -151,18 +164,18 @@ class OpenTiles:
 
     def _opened(self, number: int) -> _Pair:
         tile = self._tiles[number]
-        if tile.label is None:
+        if self._labels and tile.label is None:
             raise ValueError(f"{tile.image} has no label")
         scale = tile.scale_to(self._gsd_m)
         raster = tile.open(scale, mapped=True)
         tile.check(raster)
-        label = tile.open_label(raster, scale, mapped=True)
+        label = tile.open_label(raster, scale, mapped=True) if self._labels else UnknownTruth()
         if self._cache is None:
             return raster, label
-        return (
-            CachedRaster(raster, cache=self._cache, key=(number, "image")),
-            CachedLabel(label, raster, cache=self._cache, key=(number, "label")),
-        )
+        image = CachedRaster(raster, cache=self._cache, key=(number, "image"))
+        if isinstance(label, UnknownTruth):
+            return image, label
+        return image, CachedLabel(label, raster, cache=self._cache, key=(number, "label"))
 
     def _cache_of_all(self) -> BlockCache | None:
         """Return room for all tiles, or None where they take more than there is."""

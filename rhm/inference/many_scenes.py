@@ -3,14 +3,17 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial, reduce
 from pathlib import Path
 
 from rhm.errors import RhmError, one_line
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.tta import Network
 from rhm.inference.scenes import Prediction, predict_scene
+from rhm.inference.settings.polygon_config import AUTO, AUTO_ALL
 from rhm.inference.tiling.strips import Workers
+from rhm.models.expected_iou import ExpectedIoU
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,10 @@ def predict_scenes(
 ) -> list[SceneResult]:
     """Predict scenes; if one of them fails, the error is reported and the others continue.
 
+    With the threshold ``auto-all``, each scene is predicted first, and then the mask and the
+    footprints of all of them are made again from the stored probabilities, at the threshold with
+    the highest expected IoU over all scenes.
+
     Any ``Exception`` is the failure of its scene; ``KeyboardInterrupt`` stops all of them.
 
     Args:
@@ -67,6 +74,14 @@ def predict_scenes(
     Returns:
         The results, in the order of the scenes.
     """
+    polygons = config.polygons
+    if polygons is not None and polygons.threshold == AUTO_ALL:
+        return _together(
+            partial(predict_scenes, model, scenes, dst, workers=workers, side_by_side=side_by_side),
+            replace(config, polygons=replace(polygons, threshold=AUTO)),
+            on_progress,
+            on_result,
+        )
     stopped = threading.Event()
 
     def advance(pixels: int) -> None:
@@ -95,6 +110,43 @@ def predict_scenes(
         if on_result is not None:
             on_result(result)
     return [found[scene] for scene in scenes]
+
+
+def _together(
+    predict: Callable[..., list[SceneResult]],
+    config: PredictionConfig,
+    on_progress: Callable[[int], None] | None,
+    on_result: Callable[[SceneResult], None] | None,
+) -> list[SceneResult]:
+    """Predict scenes, and then again at the threshold that all of them together imply.
+
+    Args:
+        predict: function that predicts all scenes with some options.
+        config: options with a threshold for each scene.
+        on_progress: called with the number of pixels just finished in the first pass.
+        on_result: called with the final results.
+    """
+    first = predict(config, on_progress=on_progress)
+    counted = [each.prediction.expectation_of_all() for each in first if each.prediction]
+    found = reduce(ExpectedIoU.merge, counted).best_threshold() if counted else None
+    if found is None or config.polygons is None:
+        results = first
+    else:
+        fixed = replace(config.polygons, threshold=found)
+        # The probabilities exist by now; where nothing can be resumed, they are predicted again.
+        again = predict(replace(config, polygons=fixed, resume=True))
+        results = [_with_notes(*pair) for pair in zip(first, again, strict=True)]
+    if on_result is not None:
+        for result in results:
+            on_result(result)
+    return results
+
+
+def _with_notes(first: SceneResult, again: SceneResult) -> SceneResult:
+    """Return the final result of a scene, with the notes on its prediction."""
+    if first.prediction is None or again.prediction is None:
+        return first if first.prediction is None else again
+    return replace(again, prediction=replace(again.prediction, notes=first.prediction.notes))
 
 
 def _side_by_side(

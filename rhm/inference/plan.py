@@ -11,7 +11,7 @@ from torch import nn
 
 import rhm
 from rhm.data.radiometry import Scaling, histogram_of
-from rhm.data.rasters.georeference import ONE, Scale, scale_between
+from rhm.data.rasters.georeference import ONE, GridScale, scale_between
 from rhm.data.rasters.raster import describe
 from rhm.data.rasters.raster_info import RasterInfo
 from rhm.data.rasters.scene_identity import SceneIdentity, scene_identity
@@ -103,7 +103,8 @@ class Plan:
         task: settings that determine the probabilities.
         grid: tiles that are predicted.
         config: options of the prediction.
-        polygons: options of the footprints, with the threshold filled in.
+        polygons: options of the footprints, with the threshold filled in unless it is chosen by
+            the probabilities.
         expected_iou_at_home: expected IoU of the model on its validation chips; None if it does
             not record it.
         own_threshold: threshold of the model, to which its expected IoU refers.
@@ -192,7 +193,7 @@ def plan_prediction(
         config,
         polygons,
         spec.expected_iou if spec else None,
-        spec.threshold if spec else polygons.threshold,
+        _own_threshold(spec, polygons),
         tuple(notes),
         _fingerprint(inputs),
         _fingerprint((*inputs, polygons, config.compress, config.suffix)),
@@ -204,7 +205,7 @@ def plan_prediction(
 
 def _scale(
     info: RasterInfo, spec: ModelSpec | None, *, resample: bool | None
-) -> tuple[Scale, list[str]]:
+) -> tuple[GridScale, list[str]]:
     """Return the scale at which a raster is read, and notes on its location and resolution."""
     notes = []
     if info.crs is None:
@@ -231,6 +232,12 @@ def _scale(
     if differs:
         notes.append(f"{differs}, and it is predicted as it is: --resample brings it there")
     return ONE, notes
+
+
+def _own_threshold(spec: ModelSpec | None, polygons: PolygonConfig) -> float:
+    if spec is not None:
+        return spec.threshold
+    return 0.5 if isinstance(polygons.threshold, str) else polygons.threshold
 
 
 def _network_identity(model: Network) -> tuple[str, str] | None:

@@ -94,7 +94,7 @@ class Ground:
         if not config.split_m:
             return None
         height_m, width_m = self.pixel_m()
-        return Watershed(config.split_m / height_m, config.threshold, width_m / height_m)
+        return Watershed(config.split_m / height_m, config.fixed_threshold, width_m / height_m)
 
     def footprints(
         self, outlines: Outlines, config: PolygonConfig, territory: Territory
@@ -239,7 +239,7 @@ def polygonize(probability: str | os.PathLike[str], config: PolygonConfig) -> gp
     info = describe(probability)
     try:
         with open_dataset(probability) as raster:
-            bands = _bands(raster, config.threshold)
+            bands = _bands(raster, config.fixed_threshold)
             batches = footprints(bands, raster.width, Ground(info), config)
             polygons, scores, areas = map(np.concatenate, zip(*batches, strict=True))
     except (RasterioError, OSError) as error:

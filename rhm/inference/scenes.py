@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from rhm.inference.tiling.storage import (
     PROBABILITIES,
     STORAGES,
     THRESHOLD,
+    Storage,
     fingerprint_of,
 )
 from rhm.inference.tiling.strips import LEAST_CACHE, ThisProcess, Workers
@@ -59,6 +60,7 @@ class Prediction:
         mask: cloud-optimised GeoTIFF of 0 and 1, nodata 255.
         buildings: vector file of footprints with ``score`` and ``area_m2``.
         count: number of footprints.
+        threshold: minimum probability of a building pixel.
         expectation: expected IoU by the model's own probabilities; None if the results already
             existed.
         warning: warning that the expected IoU is notably lower than on the validation chips, if
@@ -70,9 +72,24 @@ class Prediction:
     mask: Path
     buildings: Path
     count: int
+    threshold: float = 0.5
     expectation: ExpectedIoU | None = field(default=None, repr=False)
     warning: str | None = None
     notes: tuple[str, ...] = ()
+
+    def expectation_of_all(self) -> ExpectedIoU:
+        """Return the expected IoU, counted from the probability raster if it is not known.
+
+        Raises:
+            OutputError: the raster cannot be read.
+        """
+        if self.expectation is not None:
+            return self.expectation
+        counted = ExpectedIoU(self.threshold)
+        with open_dataset(self.probability) as raster:
+            storage = STORAGES[raster.dtypes[0]]
+        _count(counted, storage, _rows_of(self.probability))
+        return counted
 
     @property
     def expected_iou(self) -> float | None:
@@ -148,7 +165,8 @@ def predict_scene(
         discard(plan.outputs.unfinished)
         advance(plan.grid.height * plan.grid.width)
         count = count_footprints(plan.outputs.buildings)
-        return _prediction(plan, _Finished(count), ("the results already existed",))
+        threshold = float(fingerprint_of(plan.outputs.mask, THRESHOLD) or 0.5)
+        return _prediction(plan, _Finished(count, threshold), ("the results already existed",))
     plan.outputs.check_free(plan.origin, overwrite=config.overwrite)
     with (
         limited_cache(LEAST_CACHE),
@@ -163,7 +181,7 @@ def predict_scene(
     ):
         if plan.resuming and _has_probabilities(plan):
             advance(plan.grid.height * plan.grid.width)
-            found = _finish(plan, lambda _: _earlier_rows(plan))
+            found = _finish(plan, lambda _: _rows_of(plan.outputs.probability))
             return _prediction(plan, found, (*plan.notes, "the probabilities already existed"))
         advance(parts.pixels)
         with _finishing(plan, parts) as finished:
@@ -204,9 +222,10 @@ def is_finished(plan: Plan) -> bool:
 
 @dataclass(frozen=True)
 class _Finished:
-    """The number of footprints in finished results, and the expected IoU."""
+    """The number of footprints in finished results, their threshold, and the expected IoU."""
 
     count: int
+    threshold: float
     expected: ExpectedIoU | None = None
 
 
@@ -214,7 +233,7 @@ def _prediction(plan: Plan, found: _Finished, notes: tuple[str, ...]) -> Predict
     outputs, expected = plan.outputs, found.expected
     warning = domain_note(plan.expected_iou_at_home, expected) if expected else None
     files = (outputs.probability, outputs.mask, outputs.buildings)
-    return Prediction(*files, found.count, expected, warning, notes)
+    return Prediction(*files, found.count, found.threshold, expected, warning, notes)
 
 
 def _about_damage(parts: StripJournal) -> tuple[str, ...]:
@@ -238,7 +257,8 @@ def _finish(plan: Plan, rows: Callable[[Path], Rows]) -> _Finished:
     Args:
         plan: plan of the prediction.
         rows: function that yields all stored probabilities on the grid of the scene, in whole rows
-            of blocks; it can use the path that it is given as a temporary file.
+            of blocks; it can use the path that it is given as a temporary file. It is called a
+            second time if they choose the threshold.
     """
     outputs, scene = plan.outputs, plan.scene
     targets = [outputs.buildings, outputs.probability, outputs.mask]
@@ -246,19 +266,42 @@ def _finish(plan: Plan, rows: Callable[[Path], Rows]) -> _Finished:
     expected = ExpectedIoU(plan.own_threshold)
     # In the folder of the parts, with which they are removed if this process is killed.
     with staged_paths(targets, within=outputs.unfinished) as (buildings, probability, mask):
-        ground = Ground(scene)
-        with _rasters(plan, probability, mask) as rasters:
-            bands = _written(rows(buildings.with_name("predicted.tif")), rasters, plan, expected)
+        ground, scratch = Ground(scene), buildings.with_name("predicted.tif")
+        polygons, chosen = plan.polygons, None
+        if isinstance(polygons.threshold, str):
+            chosen = _implied_threshold(plan, rows(scratch))
+            polygons = replace(polygons, threshold=chosen)
+        threshold = polygons.fixed_threshold
+        with _rasters(plan, probability, mask, threshold) as rasters:
+            bands = _written(rows(scratch), rasters, plan, threshold, expected)
             count = write_footprints(
-                footprints(bands, scene.width, ground, plan.polygons),
+                footprints(bands, scene.width, ground, polygons),
                 scene.crs,
                 buildings,
                 modified=path.stat().st_mtime if path.is_file() else 0.0,
-                stamp=Stamp(plan.fingerprint, plan.origin),
+                stamp=Stamp(plan.fingerprint, plan.origin, threshold=chosen),
             )
         plan.check_unchanged()
         make_way(outputs.buildings)
-    return _Finished(count, expected)
+    return _Finished(count, threshold, expected)
+
+
+def _implied_threshold(plan: Plan, rows: Rows) -> float:
+    """Return the threshold with the highest expected IoU, by all stored probabilities of a scene.
+
+    It is that of the model if the probabilities imply no building at all.
+    """
+    counted = ExpectedIoU(plan.own_threshold)
+    _count(counted, STORAGES[plan.config.dtype], rows)
+    found = counted.best_threshold()
+    return plan.own_threshold if found is None else found
+
+
+def _count(counted: ExpectedIoU, storage: Storage, rows: Rows) -> None:
+    """Count stored probabilities."""
+    for _, stored in rows:
+        for part in in_bands(*stored.shape):
+            counted.add(storage.decode(stored[part]), stored[part] != storage.nodata)
 
 
 def _rows(plan: Plan, parts: StripJournal, scratch: Path) -> Rows:
@@ -278,9 +321,8 @@ def _rows(plan: Plan, parts: StripJournal, scratch: Path) -> Rows:
         )
 
 
-def _earlier_rows(plan: Plan) -> Rows:
-    """Yield the rows of the existing probabilities."""
-    path = plan.outputs.probability
+def _rows_of(path: Path) -> Rows:
+    """Yield the rows of existing probabilities."""
     try:
         with open_dataset(path) as raster:
             for first in range(0, raster.height, BLOCK_PX):
@@ -296,6 +338,7 @@ def _written(
     all_rows: Rows,
     rasters: tuple[DatasetWriter, DatasetWriter],
     plan: Plan,
+    threshold: float,
     expected: ExpectedIoU,
 ) -> Iterator[tuple[NDArray[np.bool_], NDArray[Any]]]:
     """Write rows to both rasters, and yield their building mask and their probabilities.
@@ -306,7 +349,7 @@ def _written(
     storage = STORAGES[plan.config.dtype]
     for first, stored in all_rows:
         place = ((first, first + len(stored)), (0, stored.shape[1]))
-        mask = storage.mask(stored, plan.polygons.threshold)
+        mask = storage.mask(stored, threshold)
         probabilities.write(stored, 1, window=place)
         masks.write(mask, 1, window=place)
         for rows in in_bands(*stored.shape):
@@ -317,7 +360,7 @@ def _written(
 
 @contextmanager
 def _rasters(
-    plan: Plan, probability: Path, mask: Path
+    plan: Plan, probability: Path, mask: Path, threshold: float
 ) -> Iterator[tuple[DatasetWriter, DatasetWriter]]:
     """Yield the probability raster and the mask, open for writing."""
     storage = STORAGES[plan.config.dtype]
@@ -352,5 +395,5 @@ def _rasters(
         for raster in (probabilities, masks):
             raster.update_tags(**{FINGERPRINT: plan.fingerprint, ORIGIN: plan.origin})
         probabilities.update_tags(**{PROBABILITIES: plan.task_fingerprint})
-        masks.update_tags(**{THRESHOLD: plan.polygons.threshold})
+        masks.update_tags(**{THRESHOLD: threshold})
         yield probabilities, masks

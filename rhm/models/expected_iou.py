@@ -36,6 +36,30 @@ def expected_iou(
     return float(sums[called].sum() / union) if union > 0 else None
 
 
+def best_threshold(pixels: ArrayLike, probability_sums: ArrayLike) -> int | None:
+    """Return the bin from which calling pixels building gives the highest expected IoU.
+
+    The expected IoU of a threshold rises as long as the pixels below it have a probability above
+    ``IoU / (1 + IoU)``, so the best threshold is never above 1/2.
+
+    Args:
+        pixels: (bins,) number of pixels, in bins of rising probability.
+        probability_sums: (bins,) sum of the pixels' probabilities.
+
+    Returns:
+        The number of the lowest bin to call building; among equals, the highest. None if the
+        probabilities imply no building at all.
+    """
+    counts, sums = np.asarray(pixels, np.float64), np.asarray(probability_sums, np.float64)
+    if not sums.sum() > 0:
+        return None
+    called, hits = np.cumsum(counts[::-1]), np.cumsum(sums[::-1])
+    # Each bin that is left out adds its probable buildings to the union.
+    union = called + np.maximum(sums.sum() - hits, 0.0)
+    scores = np.divide(hits, union, out=np.zeros_like(hits), where=union > 0)
+    return int(len(counts) - 1 - np.argmax(scores))
+
+
 class ExpectedIoU:
     """The expected IoU of a scene that is predicted part by part.
 
@@ -73,6 +97,15 @@ class ExpectedIoU:
     def value(self) -> float | None:
         """The expected IoU of all counted pixels, or None if they imply no building at all."""
         return expected_iou(self.pixels, self.pixels * self._probability, self._called)
+
+    def best_threshold(self) -> float | None:
+        """Return the threshold with the highest expected IoU, between two levels of probability.
+
+        None if the counted pixels imply no building at all.
+        """
+        level = best_threshold(self.pixels, self.pixels * self._probability)
+        # A pixel counts at the nearest level, so a level begins halfway below it.
+        return None if level is None else max(0.0, (level - 0.5) / (BYTE_LEVELS - 1))
 
     @property
     def building_share(self) -> float:

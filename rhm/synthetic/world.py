@@ -10,7 +10,7 @@ radiometric response of each band, which histogram matching can undo, but a line
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -149,6 +149,7 @@ def write_sample_world(
     tiles_per_domain: int = 16,
     scene_size: int = 768,
     gsd_m: float = 0.5,
+    domains: Collection[str] | None = None,
     seed: int = 0,
 ) -> list[Path]:
     """Write the sample world, replacing files of the same names.
@@ -159,15 +160,23 @@ def write_sample_world(
         tiles_per_domain: number of tiles of each town with each sensor.
         scene_size: width and height of the scene in pixels.
         gsd_m: ground sampling distance in metres.
+        domains: domains to write, such as ``alder_aerial``, with the same files as in the whole
+            world; by default all of them.
         seed: the same seed and sizes give the same pixels and polygons.
 
     Returns:
         Sorted paths of all image and footprint files.
 
     Raises:
-        ConfigError: a size, the number of tiles or the sampling distance is out of range.
+        ConfigError: a size, the number of tiles or the sampling distance is out of range, or there
+            is no such domain.
         OutputError: the folder cannot be created or written to.
     """
+    wanted = set(DOMAINS if domains is None else domains)
+    if unknown := sorted(wanted - set(DOMAINS)):
+        raise ConfigError(
+            f"the sample world has no domain {', '.join(unknown)}: choose from {', '.join(DOMAINS)}"
+        )
     if min(tile_size, scene_size) < _SMALLEST_PX or tiles_per_domain < 1 or not gsd_m > 0:
         raise ConfigError(
             f"cannot draw a sample world of {tiles_per_domain} tiles of {tile_size} pixels and a "
@@ -179,7 +188,8 @@ def write_sample_world(
     for town, stream in zip(TOWNS.values(), streams, strict=True):
         tiles = _tile_windows(tile_size, tiles_per_domain)
         scene = _scene_window(tiles, scene_size) if town.name == SCENE[0] else None
-        written += _write_town(Path(folder), town, tiles, scene, gsd_m, stream)
+        if any(_domain(town, sensor) in wanted for sensor in SENSORS.values()):
+            written += _write_town(Path(folder), town, tiles, scene, gsd_m, wanted, stream)
     return sorted(written)
 
 
@@ -189,9 +199,10 @@ def _write_town(
     tiles: Sequence[_Window],
     scene: _Window | None,
     gsd_m: float,
+    wanted: Collection[str],
     stream: np.random.SeedSequence,
 ) -> list[Path]:
-    """Render a town once, image it with each sensor, and cut it into files."""
+    """Render a town once, image it with each wanted sensor, and cut it into files."""
     windows = [*tiles, scene] if scene else tiles
     shape = (
         max(window.top + window.size for window in windows),
@@ -204,8 +215,10 @@ def _write_town(
     reflectance = render(town, layout, shape, gsd_m, rng=view_rng)
     written = []
     for sensor, rng in zip(SENSORS.values(), sensor_rngs, strict=True):
+        domain = _domain(town, sensor)
+        if domain not in wanted:
+            continue
         image = sensor.see(reflectance, rng=rng)
-        domain = f"{town.name}_{sensor.name}"
         for number, tile in enumerate(tiles):
             name = f"{domain}_{number:02d}"
             image_path = folder / domain / "images" / f"{name}.tif"
@@ -220,6 +233,14 @@ def _write_town(
             _write_footprints(footprints_path, layout, scene, town, gsd_m)
             written += [image_path, footprints_path]
     return written
+
+
+def _domain(town: Town, sensor: Sensor) -> str:
+    return f"{town.name}_{sensor.name}"
+
+
+DOMAINS = tuple(_domain(town, sensor) for town in TOWNS.values() for sensor in SENSORS.values())
+"""Domains of the sample world."""
 
 
 def _tile_windows(tile_size: int, count: int) -> list[_Window]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from rhm.adapters import Attachment, DeepLoRA, LoRA, attach, attachment_of
 from rhm.adapters.attach import BATCH_NORM
+from rhm.adapters.gradient import LossOf
 from rhm.adapters.lowrank import Adapter
 from rhm.data.chips import Chip
 from rhm.errors import ConfigError
@@ -26,11 +27,19 @@ METHODS: dict[str, tuple[str, ...]] = {
     "lora": _HEAD,
     "head": _HEAD,
     "bitfit": ("*.bias", *_HEAD),
+    "batch-norm": (),
     "full": ("*",),
 }
 """Adaptation methods, with globs of the modules and parameters that each trains in full."""
 
-LEARNING_RATES = {"deep-lora": 1e-2, "lora": 1e-3, "head": 1e-1, "bitfit": 1e-2, "full": 1e-3}
+LEARNING_RATES = {
+    "deep-lora": 1e-2,
+    "lora": 1e-3,
+    "head": 1e-1,
+    "bitfit": 1e-2,
+    "batch-norm": 1e-3,
+    "full": 1e-3,
+}
 """Default learning rate of ``rhm adapt`` for each method."""
 
 
@@ -41,8 +50,8 @@ class AdapterConfig:
     Attributes:
         base: model file or folder of a run; null trains a new model.
         method: one of ``METHODS``. ``deep-lora`` and ``lora`` train low-rank updates and the
-            head, ``head`` trains the head, ``bitfit`` the biases and the head, and ``full``
-            everything.
+            head, ``head`` trains the head, ``bitfit`` the biases and the head, ``batch-norm``
+            scale and offset of batch normalisation, and ``full`` everything.
         rank: rank of the updates.
         alpha: setting of LoRA: scale of the updates times the rank; null is the rank.
         depth: setting of Deep LoRA: number of inner factors.
@@ -80,6 +89,8 @@ class AdapterConfig:
             raise ValueError(f"unknown method: choose {', '.join(METHODS)}")
         if self.batch_norm not in BATCH_NORM:
             raise ValueError(f"unknown batch_norm: choose {', '.join(BATCH_NORM)}")
+        if self.method == "batch-norm" and self.batch_norm == "frozen":
+            object.__setattr__(self, "batch_norm", "affine")
         if self.alpha not in (None, LoRA.alpha) and self.method != "lora":
             raise ValueError("alpha is a setting of the method lora: leave it out")
         if self.gradient_batches < 0:
@@ -105,6 +116,7 @@ def adapt_network(
     batches: Callable[[int], Iterable[Chip]],
     *,
     seed: int,
+    losses_of: Callable[[int], list[LossOf]] | None = None,
 ) -> Attachment:
     """Attach the low-rank updates of a method to a model, and freeze what it does not train.
 
@@ -114,14 +126,18 @@ def adapt_network(
         loss: function of logits and targets; its gradient determines Deep LoRA's outer factors.
         batches: function that returns the given number of batches of training chips.
         seed: seed of factors that are drawn at random.
+        losses_of: function that returns the losses of the given number of batches, in place of
+            ``loss`` and ``batches``, for training without labels.
 
     Raises:
         ConfigError: no layer matches the targets, the rank is higher than a named layer allows,
             a gradient is not finite, or a glob matches nothing.
     """
     update = config.update()
-    losses = []
-    if isinstance(update, DeepLoRA):
+    losses: list[LossOf] = []
+    if isinstance(update, DeepLoRA) and losses_of is not None:
+        losses = losses_of(config.gradient_batches)
+    elif isinstance(update, DeepLoRA):
         losses = [_BatchLoss(loss, chip) for chip in batches(config.gradient_batches)]
     return attach(
         model,

@@ -14,6 +14,7 @@ from rhm.models.model_file import load_model, load_spec
 from rhm.training.config import RunConfig, parse_config
 from rhm.training.imagery import Material
 from rhm.training.run import Run
+from rhm.training.unlabelled.target_config import ADABN
 
 
 def with_base(config: RunConfig) -> RunConfig:
@@ -65,7 +66,7 @@ def base_model(config: RunConfig, material: Material) -> SegmentationModel:
         spec,
         scalings=dict(material.scalings),
         gsd_m=config.data.gsd_m or material.gsd_m,
-        method=", ".join([spec.method, config.adapter.method, *config.augment.names]),
+        method=", ".join([spec.method, *_added(config)]),
         sources=tuple(dict.fromkeys([*spec.sources, *domains])),
         source_histograms={**spec.source_histograms, **material.unit_histograms()},
         training_images=spec.training_images + len(material.train),
@@ -74,6 +75,12 @@ def base_model(config: RunConfig, material: Material) -> SegmentationModel:
         rhm_version=rhm.__version__,
     )
     return model.train().to(memory_format=torch.channels_last)
+
+
+def _added(config: RunConfig) -> list[str]:
+    """Return what an adaptation adds to the name of the method in reports."""
+    trained = [] if config.target.method == ADABN else [config.adapter.method]
+    return [*trained, *config.augment.names, *config.target.names]
 
 
 def remember_base(run: Run, model: SegmentationModel) -> None:

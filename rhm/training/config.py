@@ -25,6 +25,7 @@ from rhm.training.adaptation import AdapterConfig
 from rhm.training.callbacks.feature_monitor import AnalysisConfig
 from rhm.training.losses import LossConfig
 from rhm.training.module import OptimizerConfig
+from rhm.training.unlabelled.target_config import ADABN, TargetConfig
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 """Numeric precisions, by the names that configurations and Lightning use."""
@@ -104,6 +105,7 @@ class RunConfig(BaseModel):
         model: network.
         adapter: finished model to adapt, and which of its parameters are trained.
         augment: colour augmentation.
+        target: unlabelled imagery of the target domain, and the method that learns from it.
         loss: loss function.
         optimizer: optimiser and learning rate schedule.
         trainer: training loop.
@@ -119,6 +121,7 @@ class RunConfig(BaseModel):
     model: ModelConfig = Field(default_factory=ModelConfig)
     adapter: AdapterConfig = Field(default_factory=AdapterConfig)
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
+    target: TargetConfig = Field(default_factory=TargetConfig)
     loss: LossConfig = Field(default_factory=LossConfig)
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
     trainer: TrainerConfig = Field(default_factory=TrainerConfig)
@@ -141,6 +144,31 @@ class RunConfig(BaseModel):
     def _check_adapter(self) -> Self:
         if self.adapter.base is None and self.adapter != AdapterConfig():
             raise ValueError("adapter.base is missing: name the model to adapt")
+        measures = self.target.method == ADABN
+        if self.adapter.method == "batch-norm" and not measures:
+            if self.adapter.batch_norm == "statistics":
+                raise ValueError(
+                    "adapter.batch_norm statistics trains nothing with adapter.method batch-norm: "
+                    "use affine"
+                )
+        elif measures and self.adapter.batch_norm == "frozen":
+            raise ValueError("target.method adabn needs adapter.batch_norm statistics")
+        return self
+
+    @model_validator(mode="after")
+    def _check_target(self) -> Self:
+        processes = self.trainer.devices * self.trainer.num_nodes
+        if self.target.method != "none" and processes > 1:
+            raise ValueError(
+                f"target.method {self.target.method} works with one process: set trainer.devices "
+                "and trainer.num_nodes to 1"
+            )
+        if self.target.source_free and self.adapter.base is None:
+            raise ValueError("target.source_free adapts a finished model: give adapter.base")
+        if self.target.source_free and self.data.sources:
+            raise ValueError(
+                "target.source_free trains without labelled images: leave out data.sources"
+            )
         return self
 
     @property

@@ -1,28 +1,36 @@
 """The training and validation chips of a run, as a Lightning data module."""
 
 from functools import reduce
+from typing import Any, TypeVar
 
 import lightning
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
 from rhm.augmentation.chip_augmentation import ChipAugmentation
 from rhm.augmentation.geometry import ChipGeometry
 from rhm.colour.histogram import Histogram
 from rhm.data.chip_loader import ChipLoader
 from rhm.data.chips import (
-    Augmentation,
     Chip,
     GridChips,
     Preparation,
     References,
     SeededSampler,
+    TargetSample,
     TrainingChips,
+    UnlabelledChip,
 )
 from rhm.data.radiometry import harmonize
+from rhm.data.unlabelled_chips import PairedChips, UnlabelledChips, UnlabelledGrid
+from rhm.errors import ConfigError
 from rhm.models.spec import ModelSpec
 from rhm.training.config import RunConfig
 from rhm.training.imagery import Material
+from rhm.training.unlabelled.target_config import METHODS
+
+_Sample = TypeVar("_Sample")
 
 
 class ChipDataModule(lightning.LightningDataModule):
@@ -47,10 +55,11 @@ class ChipDataModule(lightning.LightningDataModule):
         self.spec = spec
         self.preparation = Preparation(spec.input_table, config.data.gsd_m, material.scenes)
         self.augmentations = {
-            dtype: self._augmentation(dtype) for dtype in {tile.dtype for tile in material.train}
+            dtype: self._augmentation(dtype)
+            for dtype in {tile.dtype for tile in (*material.train, *material.unlabelled)}
         }
 
-    def train_dataloader(self) -> ChipLoader:
+    def train_dataloader(self) -> ChipLoader[Chip] | ChipLoader[TargetSample]:
         """Return a loader of this process's share of the training chips."""
         data, settings = self.config.data, self.config.trainer
         sampler = SeededSampler(
@@ -59,7 +68,7 @@ class ChipDataModule(lightning.LightningDataModule):
             world_size=settings.devices * settings.num_nodes,
         )
         return ChipLoader(
-            self._training_chips(),
+            self._samples(),
             batch_size=self._batch_size(),
             sampler=sampler,
             num_workers=data.workers,
@@ -69,11 +78,35 @@ class ChipDataModule(lightning.LightningDataModule):
 
     def first_batches(self, count: int) -> list[Chip]:
         """Return the first global batches of training chips, for any number of processes."""
-        size = self.config.trainer.batch_size
-        sampler = SeededSampler(count * size)
-        return list(ChipLoader(self._training_chips(), batch_size=size, sampler=sampler))
+        return self._first(self._training_chips(), count)
 
-    def val_dataloader(self) -> ChipLoader:
+    def first_target_batches(self, count: int) -> list[TargetSample]:
+        """Return the first batches of unlabelled chips, beside the labelled ones if there are."""
+        return self._first(self._pairs(), count)
+
+    def target_dataloader(self) -> ChipLoader[UnlabelledChip]:
+        """Return a loader of unlabelled chips that cover every image of the target once."""
+        data = self.config.data
+        chips = UnlabelledGrid(
+            self.material.unlabelled,
+            size=data.chip_px,
+            preparation=self.preparation,
+            most=self.config.target.chips,
+        )
+        return ChipLoader(chips, batch_size=self._batch_size(), num_workers=min(data.workers, 1))
+
+    def _first(self, chips: Dataset[_Sample], count: int) -> list[_Sample]:
+        size = self.config.trainer.batch_size
+        return list(ChipLoader(chips, batch_size=size, sampler=SeededSampler(count * size)))
+
+    def _samples(self) -> Dataset[Any]:
+        return self._training_chips() if self.config.target.method == "none" else self._pairs()
+
+    def _pairs(self) -> PairedChips:
+        labelled = self._training_chips() if self.material.train else None
+        return PairedChips(labelled, self._unlabelled_chips())
+
+    def val_dataloader(self) -> ChipLoader[Chip]:
         """Return a loader of the validation chips, empty if there are no validation images."""
         data = self.config.data
         chips = GridChips(self.material.val, size=data.chip_px, preparation=self.preparation)
@@ -93,16 +126,43 @@ class ChipDataModule(lightning.LightningDataModule):
             geometry=ChipGeometry(self.config.augment.geometry),
         )
 
-    def _augmentation(self, dtype: str) -> Augmentation:
+    def _unlabelled_chips(self) -> UnlabelledChips:
+        strong = METHODS[self.config.target.method].strong
+        return UnlabelledChips(
+            self.material.unlabelled,
+            size=self.config.data.chip_px,
+            preparation=self.preparation,
+            geometry=ChipGeometry(self.config.augment.unmixed_geometry),
+            seed=self.config.seed,
+            recolour={
+                dtype: augmentation.recolour for dtype, augmentation in self.augmentations.items()
+            }
+            if strong
+            else None,
+            references=self._references() if strong else None,
+        )
+
+    def _augmentation(self, dtype: str) -> ChipAugmentation:
         config, scaling = self.config.augment, self.spec.scalings[dtype]
         bank = self.material.bank
         if bank is not None:
             bank = harmonize(bank, dtype, self.spec.scalings)
         if bank is not None and config.sampling != "uniform":
             pooled = [h for (_, kind), h in self.material.histograms.items() if kind == dtype]
-            bank = bank.weighted(config.sampling, reduce(Histogram.merge, pooled))
+            if not pooled and config.sampling == "distance":
+                raise ConfigError(
+                    f"augment.sampling {config.sampling} compares the bank with labelled {dtype} "
+                    "imagery, and there is none: choose uniform"
+                )
+            reference = reduce(Histogram.merge, pooled) if pooled else None
+            bank = bank.weighted(config.sampling, reference)
         return ChipAugmentation(
-            config, dtype=np.dtype(dtype), low=scaling.low, high=scaling.high, bank=bank
+            config,
+            dtype=np.dtype(dtype),
+            low=scaling.low,
+            high=scaling.high,
+            bank=bank,
+            gsd_m=self.spec.gsd_m,
         )
 
     def _references(self) -> References | None:

@@ -1,16 +1,14 @@
 """Training: from a configuration to a model file."""
 
 import logging
-import math
 import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
-from zipfile import is_zipfile
+from functools import partial
+from pathlib import Path
 
 import lightning
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import (
     Callback,
@@ -19,34 +17,36 @@ from lightning.pytorch.callbacks import (
     RichProgressBar,
 )
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from torch.utils.data import DataLoader
+from torch import Tensor, nn
 
 import rhm
-from rhm.adapters import attachment_of, merge
-from rhm.adapters.spectra import save_snapshot, take_snapshot
-from rhm.data.chips import Chip
-from rhm.data.labels import IGNORE
+from rhm.adapters import attachment_of
+from rhm.adapters.gradient import LossOf
+from rhm.augmentation.mixstyle import MixStyle
+from rhm.data.chips import TargetSample
 from rhm.errors import ConfigError, ModelFileError
 from rhm.files import atomic_path, write_text
-from rhm.models.build import SegmentationModel, input_statistics, load_encoder_weights
-from rhm.models.model_file import save_adapted, save_model
+from rhm.models.build import SegmentationModel, load_encoder_weights
+from rhm.models.encoders.encoder_weights import check_weights, input_statistics
+from rhm.models.model_file import save_model
 from rhm.models.spec import ModelSpec
 from rhm.training.adaptation import adapt_network, trained_table
 from rhm.training.base_model import base_model, check_base, remember_base, with_base
 from rhm.training.callbacks.checkpoints import AtomicCheckpointIO, CheckpointWriter
 from rhm.training.callbacks.cost_recorder import CostRecorder
 from rhm.training.callbacks.feature_monitor import FeatureMonitor
-from rhm.training.callbacks.run_cost import collect_cost
-from rhm.training.callbacks.update_recorder import FINAL, UpdateRecorder
-from rhm.training.card import model_card
+from rhm.training.callbacks.update_recorder import UpdateRecorder
 from rhm.training.config import RunConfig, read_config
 from rhm.training.datamodule import ChipDataModule
 from rhm.training.devices import deterministic, synchronized_batch_norm
 from rhm.training.imagery import Material, gather
 from rhm.training.losses import LOSSES
-from rhm.training.metrics import CalibrationBins
 from rhm.training.module import SegmentationModule, freeze_batch_norm
+from rhm.training.results.card import model_card
+from rhm.training.results.finishing import finish
 from rhm.training.run import Run
+from rhm.training.unlabelled.batch_statistics import measure_statistics, set_statistics
+from rhm.training.unlabelled.target_config import ADABN
 
 _LOG = logging.getLogger(__name__)
 
@@ -88,35 +88,34 @@ def fit(
             return run
     else:
         Run.refuse_existing(config)
+    if config.adapter.base is None:
+        check_weights(config.model.encoder, config.model.weights)
     material = gather(config)
     model = build_model(config, material)
     chips = ChipDataModule(config, material, model.spec)
     loss = LOSSES[config.loss.name](config.loss)
     if config.adapter.base is not None:
-        adapt_network(model, config.adapter, loss, chips.first_batches, seed=config.seed)
+        losses_of = partial(_target_losses, config, loss, chips)
+        adapt_network(
+            model,
+            config.adapter,
+            loss,
+            chips.first_batches,
+            seed=config.seed,
+            losses_of=losses_of if config.target.source_free else None,
+        )
     _check_batch(model, config)
     trainer = _trainer(config, validated=bool(material.val), progress=progress)
     run = Run(config.folder)
     with run.locked() if trainer.is_global_zero else nullcontext():
         if trainer.is_global_zero:
             _prepare(run, model, config, resume=resume)
-        module = SegmentationModule(
-            model,
-            loss,
-            config.optimizer,
-            freeze_batch_norm=config.model.batch_norm == "frozen",
-            seed=config.seed,
-        )
-        synchronized = synchronized_batch_norm(model) if _synchronizes(config) else nullcontext()
-        with _mistakes_of_users(), synchronized, deterministic(), warnings.catch_warnings():
-            # Lightning's advice on the number of workers concerns developers, too.
-            warnings.filterwarnings("ignore", module="lightning")
-            trainer.fit(
-                module,
-                datamodule=chips,
-                ckpt_path=run.last_checkpoint() if resume else None,
-                weights_only=True,
-            )
+        with _mistakes_of_users():
+            if config.target.method == ADABN:
+                model.to(trainer.strategy.root_device)
+                set_statistics(model, measure_statistics(model, chips.target_dataloader()))
+            else:
+                _train(model, loss, chips, trainer, run.last_checkpoint() if resume else None)
         if trainer.is_global_zero:
             with _mistakes_of_users():
                 finish(run, model, config, chips.val_dataloader() if material.val else None)
@@ -125,6 +124,53 @@ def fit(
             # Last, because a run that has a model is finished.
             save_model(model, run.model)
     return run
+
+
+def _train(
+    model: SegmentationModel,
+    loss: nn.Module,
+    chips: ChipDataModule,
+    trainer: lightning.Trainer,
+    checkpoint: Path | None,
+) -> None:
+    """Train a network, or continue from a checkpoint."""
+    config = chips.config
+    module = SegmentationModule(
+        model,
+        loss,
+        config.optimizer,
+        freeze_batch_norm=config.model.batch_norm == "frozen",
+        seed=config.seed,
+        target=config.target,
+    )
+    if module.method is not None:
+        module.method.prepare(model, chips.first_target_batches)
+    synchronized = synchronized_batch_norm(model) if _synchronizes(config) else nullcontext()
+    styles = _mixed_styles(model, config)
+    with synchronized, styles, deterministic(), warnings.catch_warnings():
+        # Lightning's advice on the number of workers concerns developers, too.
+        warnings.filterwarnings("ignore", module="lightning")
+        trainer.fit(module, datamodule=chips, ckpt_path=checkpoint, weights_only=True)
+
+
+def _target_losses(
+    config: RunConfig, loss: nn.Module, chips: ChipDataModule, count: int
+) -> list[LossOf]:
+    """Return the losses of the first batches of unlabelled chips, as functions of a network."""
+
+    def loss_of(batch: TargetSample) -> LossOf:
+        def value(model: nn.Module) -> Tensor:
+            if not isinstance(model, SegmentationModel):
+                raise TypeError(f"expected a SegmentationModel, got {type(model).__name__}")
+            method = config.target.build(model, loss)
+            if method is None:
+                raise ValueError("a method without a loss has no gradient")
+            method.prepare(model, chips.first_target_batches)
+            return method.train().step(model, batch).loss
+
+        return value
+
+    return [loss_of(batch) for batch in chips.first_target_batches(count)]
 
 
 def _prepare(run: Run, model: SegmentationModel, config: RunConfig, *, resume: bool) -> None:
@@ -182,7 +228,7 @@ def build_model(config: RunConfig, material: Material) -> SegmentationModel:
     if config.adapter.base is not None:
         return base_model(config, material)
     bands = material.train[0].bands
-    mean, std = input_statistics(config.model.encoder, bands)
+    mean, std = input_statistics(config.model.encoder, bands, config.model.weights)
     spec = ModelSpec(
         architecture=config.model.architecture,
         encoder=config.model.encoder,
@@ -210,7 +256,9 @@ def build_model(config: RunConfig, material: Material) -> SegmentationModel:
         )
     except ModelFileError as error:
         raise ConfigError(f"model: {error}") from error
-    load_encoder_weights(model, config.model.weights)
+    loaded = load_encoder_weights(model, config.model.weights)
+    if loaded is not None:
+        _LOG.log(logging.INFO if loaded.complete else logging.WARNING, "%s", loaded)
     if config.model.batch_norm == "frozen":
         freeze_batch_norm(model)
     return model.to(memory_format=torch.channels_last)
@@ -219,74 +267,7 @@ def build_model(config: RunConfig, material: Material) -> SegmentationModel:
 def _method(config: RunConfig) -> str:
     """Return the name under which a report compares the run with others."""
     standardized = [] if config.model.standardize == "none" else [config.model.standardize]
-    return ", ".join([*standardized, *config.augment.names]) or "none"
-
-
-def finish(
-    run: Run, model: SegmentationModel, config: RunConfig, val: DataLoader[Chip] | None
-) -> None:
-    """Load the best checkpoint, choose the threshold, and write the metrics.
-
-    An adapted model is written as an adapter, too, and merged with its base.
-
-    Args:
-        run: folder of the run.
-        model: network after the last training step, changed in place.
-        config: configuration of the run.
-        val: validation chips; without them, the last weights are kept.
-    """
-    step = config.trainer.steps
-    if val is not None and run.best.is_file():
-        if not is_zipfile(run.best):
-            raise ConfigError(f"{run.best} is damaged: train again under another name")
-        checkpoint = torch.load(run.best, map_location="cpu", weights_only=True)
-        state, step = checkpoint["state_dict"], int(checkpoint["global_step"])
-        prefix = "model."
-        model.load_state_dict(
-            {
-                name.removeprefix(prefix): tensor
-                for name, tensor in state.items()
-                if name.startswith(prefix)
-            }
-        )
-    threshold, expected = config.model.threshold, None
-    if val is not None:
-        bins = calibration(model, val)
-        if threshold is None:
-            threshold = choose_threshold(bins)
-        expected = bins.expected_iou(threshold)
-    _LOG.info("the model is that of step %d; expected IoU on validation: %s", step, expected)
-    model.spec = replace(
-        model.spec, threshold=0.5 if threshold is None else threshold, expected_iou=expected
-    )
-    if attachment_of(model) is not None:
-        if config.adapter.method != "full":
-            save_adapted(model, run.adapter)
-        if config.adapter.update() is not None:
-            save_snapshot(take_snapshot(model, step), run.updates / FINAL)
-        merge(model)
-    run.collect_metrics()
-    collect_cost(run.folder)
-
-
-def choose_threshold(bins: CalibrationBins) -> float:
-    """Return the threshold that gives the best IoU, or 0.5 if no chip shows a building."""
-    best = bins.best_threshold()
-    return 0.5 if math.isnan(best) else best
-
-
-def calibration(model: SegmentationModel, chips: DataLoader[Chip]) -> CalibrationBins:
-    """Return the calibration of a model on labelled chips, in 200 bins of probability."""
-    device = next(model.parameters()).device
-    nothing = np.zeros(0)
-    bins = CalibrationBins.of(nothing, nothing, bins=200)
-    model.eval()
-    with torch.inference_mode():
-        for chip in chips:
-            probability = model(chip["image"].to(device)).sigmoid().cpu().numpy()
-            truth = chip["mask"].numpy()
-            bins += CalibrationBins.of(probability, truth == 1, truth != IGNORE, bins=200)
-    return bins
+    return ", ".join([*standardized, *config.augment.names, *config.target.names]) or "none"
 
 
 def _check_batch(model: SegmentationModel, config: RunConfig) -> None:
@@ -350,6 +331,17 @@ def _trainer(config: RunConfig, *, validated: bool, progress: bool) -> lightning
         logger=_loggers(run),
         plugins=[AtomicCheckpointIO()],
         callbacks=callbacks,
+    )
+
+
+def _mixed_styles(model: SegmentationModel, config: RunConfig) -> MixStyle:
+    augment = config.augment
+    return MixStyle(
+        model.encoder,
+        augment.mixstyle_stages,
+        p=augment.mixstyle,
+        alpha=augment.mixstyle_alpha,
+        bands=model.spec.bands,
     )
 
 

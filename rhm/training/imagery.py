@@ -1,18 +1,20 @@
 """The imagery of a run: images, histogram bank, and the value ranges of both."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from rhm.augmentation.colours import COLOUR, SOURCES_BANK
+from rhm.augmentation.colours import SOURCES_BANK
 from rhm.colour.histogram import Histogram
 from rhm.colour.histogram_bank import HistogramBank
+from rhm.colour.spectrum import SIDE
 from rhm.data.catalog import Catalog, Tile
-from rhm.data.radiometry import Scaling, histogram_of, measure_scalings
+from rhm.data.radiometry import Scaling, histogram_of, measure_scalings, source_spectrum
 from rhm.errors import CatalogError, ConfigError
 from rhm.models.model_file import load_spec
 from rhm.training.config import RunConfig
+from rhm.training.unlabelled.target_config import EVERY_SPLIT
 
 _MOST_OUTSIDE = 0.5
 """Largest tolerated share of pixels whose values lie outside the range of other imagery."""
@@ -35,6 +37,7 @@ class Material:
         scenes: histogram of each training and validation image, by path; empty unless the run
             needs them.
         references: images of the target domain; empty unless the augmentation uses their pixels.
+        unlabelled: images of the target domain that are seen without labels; may be empty.
     """
 
     catalog: Catalog
@@ -45,6 +48,7 @@ class Material:
     histograms: Mapping[tuple[str, str], Histogram]
     scenes: Mapping[str, Histogram] = field(default_factory=dict)
     references: Sequence[Tile] = ()
+    unlabelled: Sequence[Tile] = ()
 
     @property
     def gsd_m(self) -> float | None:
@@ -86,7 +90,36 @@ def gather(config: RunConfig) -> Material:
         ModelFileError: the base model cannot be read.
     """
     catalog = Catalog.load(config.data.catalog)
-    chosen = catalog.select(domains=config.data.sources or None, labelled=True)
+    alone = config.target.source_free
+    train, val, counted = ([], [], {}) if alone else _labelled(config, catalog)
+    bands = load_spec(str(config.adapter.base)).bands if alone else train[0].bands
+    unlabelled, seen = _unlabelled(config, catalog, bands)
+    bank = _bank(config, train or unlabelled, counted or seen)
+    if bank is not None and bank.bands != bands:
+        raise ConfigError(
+            f"augment.bank has {bank.bands} bands, the training images {bands}: build the bank "
+            "from imagery with the same bands"
+        )
+    histograms = _by_domain(train, counted)
+    others = [("augment.bank", each) for each in ([] if bank is None else bank.pooled.values())]
+    others += [("target.domains", each) for each in _by_domain(unlabelled, seen).values()]
+    scalings = _scalings(config, histograms, [each for _, each in others], bands)
+    _check_resolution(config, [*train, *unlabelled])
+    _check_validation(val, bands=bands, dtypes=scalings.keys())
+    scenes = {}
+    if config.model.standardize != "none" or config.augment.statistics == "scene":
+        scenes = counted | _counted(val) | seen
+    references = _references(config, catalog, bands)
+    for what, pooled in others:
+        _check_range(what, pooled, scalings[pooled.dtype.name], "the training imagery")
+    return Material(catalog, train, val, bank, scalings, histograms, scenes, references, unlabelled)
+
+
+def _labelled(
+    config: RunConfig, catalog: Catalog
+) -> tuple[list[Tile], list[Tile], dict[str, Histogram]]:
+    """Return training and validation images, and the histogram of each training image by path."""
+    chosen = catalog.select(domains=_sources(config, catalog), labelled=True)
     train, val = (chosen.select(split=split).tiles for split in ("train", "val"))
     if not train:
         raise CatalogError(
@@ -105,31 +138,27 @@ def gather(config: RunConfig) -> Material:
         raise CatalogError(
             f"{config.data.catalog}: no training image has valid pixels: check the nodata value"
         )
-    bank = _bank(config, train, counted)
-    if bank is not None and bank.bands not in bands:
-        raise ConfigError(
-            f"augment.bank has {bank.bands} bands, the training images {bands.pop()}: build the "
-            "bank from imagery with the same bands"
-        )
-    histograms = _by_domain(train, counted)
-    # The bank must not change the value range of labelled imagery, so that runs with and without
-    # it differ only in their augmentation. The ranges of a base model take precedence over both.
-    bank_scalings = measure_scalings(bank.pooled.values()) if bank else {}
-    base_scalings = _base_scalings(config, train[0].bands)
-    scalings = bank_scalings | measure_scalings(histograms.values()) | base_scalings
-    if bank is not None:
-        for dtype, pooled in bank.pooled.items():
-            _check_range("augment.bank", pooled, scalings[dtype.name], "the training imagery")
+    return train, val, counted
+
+
+def _scalings(
+    config: RunConfig,
+    histograms: Mapping[tuple[str, str], Histogram],
+    others: Sequence[Histogram],
+    bands: int,
+) -> dict[str, Scaling]:
+    """Return the value range of each dtype.
+
+    The bank and other unlabelled imagery must not change the value range of labelled imagery, so
+    that runs with and without them differ only in what they learn. The ranges of a base model take
+    precedence over both.
+    """
+    base = _base_scalings(config, bands)
     for (domain, name), pooled in histograms.items():
-        if name in base_scalings:
-            _check_range(domain, pooled, base_scalings[name], "the base model's training imagery")
-    _check_resolution(config, train)
-    _check_validation(val, bands=train[0].bands, dtypes=scalings.keys())
-    scenes = {}
-    if config.model.standardize != "none" or config.augment.statistics == "scene":
-        scenes = counted | _counted(val)
-    references = _references(config, catalog, train[0].bands)
-    return Material(catalog, train, val, bank, scalings, histograms, scenes, references)
+        if name in base:
+            _check_range(domain, pooled, base[name], "the base model's training imagery")
+    unlabelled = measure_scalings(others) if others else {}
+    return unlabelled | (measure_scalings(histograms.values()) if histograms else {}) | base
 
 
 def _base_scalings(config: RunConfig, bands: int) -> dict[str, Scaling]:
@@ -153,12 +182,54 @@ def _bank(
     if config.augment.bank != SOURCES_BANK:
         return HistogramBank.load(config.augment.bank)
     entries = [counted[str(tile.image)] for tile in train]
-    return HistogramBank(entries, [f"{tile.domain}/{tile.name}" for tile in train])
+    spectra = None
+    if config.augment.uses("from_spectra"):
+        gsd_m = config.data.gsd_m
+        spectra = [source_spectrum(tile, side=SIDE, gsd_m=gsd_m) for tile in train]
+    return HistogramBank(entries, [f"{tile.domain}/{tile.name}" for tile in train], spectra=spectra)
+
+
+def _sources(config: RunConfig, catalog: Catalog) -> Sequence[str] | None:
+    """Return the domains whose labels are used; by default, all that are not seen without."""
+    if config.data.sources or not config.target.domains:
+        return config.data.sources or None
+    return [name for name in catalog.domains if name not in config.target.domains]
+
+
+def _unlabelled(
+    config: RunConfig, catalog: Catalog, bands: int
+) -> tuple[list[Tile], dict[str, Histogram]]:
+    """Return the images that are seen without labels, and the histogram of each by path."""
+    target = config.target
+    if not target.domains:
+        return [], {}
+    try:
+        chosen = catalog.select(
+            domains=target.domains, split=None if target.split == EVERY_SPLIT else target.split
+        )
+    except CatalogError as error:
+        raise ConfigError(f"target.domains: {error}") from error
+    others = sorted({tile.bands for tile in chosen.tiles} - {bands})
+    if others:
+        raise ConfigError(
+            f"target.domains have images with {others} bands, the training images {bands}: choose "
+            "other domains"
+        )
+    # Whoever reads a tile from here on can learn nothing of its buildings.
+    tiles = [replace(tile, label=None, building_fraction=None) for tile in chosen.tiles]
+    counted = _counted(tiles)
+    tiles = [tile for tile in tiles if counted[str(tile.image)].pixels]
+    if not tiles:
+        raise ConfigError(
+            f"target: {config.data.catalog} has no image with valid pixels in split "
+            f"'{target.split}' of {', '.join(target.domains)}: change target.split"
+        )
+    return tiles, {str(tile.image): counted[str(tile.image)] for tile in tiles}
 
 
 def _references(config: RunConfig, catalog: Catalog, bands: int) -> Sequence[Tile]:
     domains = config.augment.targets
-    if not COLOUR[config.augment.colour].from_targets:
+    if not config.augment.uses("from_targets"):
         return ()
     unknown = sorted(set(domains) - set(catalog.domains))
     if unknown:

@@ -13,10 +13,11 @@ from torchmetrics.classification import BinaryJaccardIndex
 
 from rhm.adapters import attachment_of, hold_batch_norm
 from rhm.adapters import parameter_groups as adapter_groups
-from rhm.data.chips import Chip
+from rhm.data.chips import Chip, TargetSample
 from rhm.data.labels import IGNORE
 from rhm.errors import ConfigError
 from rhm.models.build import SegmentationModel
+from rhm.training.unlabelled.target_config import TargetConfig
 
 SCHEDULES = ("one-cycle", "cosine", "constant")
 """Learning rate schedules, by the names that configurations use."""
@@ -65,6 +66,7 @@ class SegmentationModule(lightning.LightningModule):
         optimizer: settings of the optimiser and its schedule.
         freeze_batch_norm: whether batch normalisation keeps its statistics and parameters.
         seed: seed of the network's own random numbers, such as those of dropout.
+        target: settings of what is learned from unlabelled chips; by default, there are none.
     """
 
     def __init__(
@@ -75,14 +77,18 @@ class SegmentationModule(lightning.LightningModule):
         *,
         freeze_batch_norm: bool = False,
         seed: int = 0,
+        target: TargetConfig = TargetConfig(),  # noqa: B008 - it is frozen
     ) -> None:
         super().__init__()
         self.model = model
         self.loss = loss
+        self.target = target
+        self.method = target.build(model, loss)
         self.settings = optimizer
         self.freeze_batch_norm = freeze_batch_norm
         self.seed = seed
         self._overflows = 0
+        self._steps = 0
         self.val_iou = BinaryJaccardIndex(ignore_index=IGNORE)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -92,27 +98,50 @@ class SegmentationModule(lightning.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Freeze batch normalisation again, because Lightning starts epochs in training mode."""
+        self._steps = self.global_step
         if attachment_of(self.model) is not None:
             hold_batch_norm(self.model)
         elif self.freeze_batch_norm:
             freeze_batch_norm(self.model)
 
-    def on_train_batch_start(self, batch: Chip, batch_index: int) -> None:
+    def on_train_batch_start(self, batch: Chip | TargetSample, batch_index: int) -> None:
         """Seed dropout for each batch, so that a resumed run draws the same random numbers."""
         place = [self.seed, self.current_epoch, batch_index, self.global_rank]
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
 
-    def training_step(self, batch: Chip, batch_index: int) -> Tensor:
-        """Return the loss on the global batch."""
-        logits, target = self._gathered(self(batch["image"]), batch["mask"])
-        loss: Tensor = self.loss(logits.float(), target)
+    def training_step(self, batch: Chip | TargetSample, batch_index: int) -> Tensor:
+        """Return the loss on the global batch, with that of the unlabelled chips."""
+        losses = self._losses(batch)
+        loss = torch.stack([weight * value for weight, value in losses.values()]).sum()
         if torch.isfinite(loss):
             self._overflows = 0
         else:
             self._count_overflow(loss)
             return loss
-        self.log("train_loss", loss.detach(), prog_bar=True, on_step=True, on_epoch=False)
+        for name, (_, value) in losses.items():
+            self.log(name, value.detach(), prog_bar=True, on_step=True, on_epoch=False)
         return loss
+
+    def _losses(self, batch: Chip | TargetSample) -> dict[str, tuple[float, Tensor]]:
+        """Return the losses of labelled and unlabelled chips by name, each with its weight."""
+        if self.method is None or "target" not in batch:
+            logits, target = self._gathered(self(batch["image"]), batch["mask"])
+            return {"train_loss": (1.0, self.loss(logits.float(), target))}
+        step = self.method.step(self.model, batch)
+        steps = int(self.trainer.estimated_stepping_batches)
+        losses = {"target_loss": (self.target.weight_at(self.global_step, steps), step.loss)}
+        if step.logits is not None:
+            losses["train_loss"] = (1.0, self.loss(step.logits, batch["mask"]))
+        return losses
+
+    def on_train_batch_end(
+        self, outputs: Any, batch: Chip | TargetSample, batch_index: int
+    ) -> None:
+        """Let the method learn what is not learned by the gradient of its loss."""
+        if self.method is not None:
+            stepped = self.global_step > self._steps
+            self.method.after_batch(self.model, stepped=stepped)
+            self._steps = self.global_step
 
     def _count_overflow(self, loss: Tensor) -> None:
         # In float16 the gradient scaler skips a step that overflows, and lowers its scale.

@@ -201,6 +201,6 @@ def test_without_an_adapter_only_what_is_named_is_trained() -> None:
     now = model.state_dict()
     assert all(torch.equal(tensor, now[name]) for name, tensor in before.items())
     with pytest.raises(ConfigError, match="nothing would be trained"):
-        attach(model, None, batch_norm="statistics")
+        attach(model, None)
     attach(model, None, batch_norm="affine")
     merge(model)

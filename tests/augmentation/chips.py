@@ -55,7 +55,8 @@ def dim_bank(dtype: str, bands: int = 3, *, count: int = 3) -> HistogramBank:
         low + (0.4 + 0.1 * seed) * (chip(dtype, bands, seed=20 + seed).astype(np.float64) - low)
         for seed in range(count)
     )
-    return HistogramBank.from_images(np.clip(each, low, high).astype(dtype) for each in darker)
+    images = (np.clip(each, low, high).astype(dtype) for each in darker)
+    return HistogramBank.from_images(images, spectrum_px=SIDE)
 
 
 def normalization(dtype: str, bands: int = 3) -> PixelMap:

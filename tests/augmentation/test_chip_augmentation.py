@@ -61,7 +61,7 @@ def test_one_table_is_the_match_and_then_the_normalisation(
     np.testing.assert_array_equal(never, plain, strict=True)
 
 
-@pytest.mark.parametrize("colour", FROM_BANK)
+@pytest.mark.parametrize("colour", ["rhm", "mean-std"])
 def test_every_target_is_drawn_and_p_is_the_share_of_chips_that_change(colour: str) -> None:
     image, valid, bank = chip("uint16"), hole(), dim_bank("uint16")
     normalize, (low, high) = normalization("uint16"), ends("uint16", 3)

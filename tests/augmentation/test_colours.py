@@ -24,6 +24,8 @@ from tests.augmentation.chips import chip, dim_bank, ends, noise
 
 FILTERS = [name for name, each in COLOUR.items() if each.filter is not None]
 TABLES = [name for name, each in COLOUR.items() if each.table is not None]
+MIXERS = [name for name, each in COLOUR.items() if each.mixer is not None]
+TABLES_FROM_BANK = [name for name in FROM_BANK if name in TABLES]
 
 
 def imagery(dtype: str, bank: HistogramBank | None = None) -> Imagery:
@@ -42,13 +44,14 @@ def needed(colour: str) -> ColourConfig:
     )
 
 
-def test_a_colour_is_a_table_or_a_filter_and_not_both() -> None:
-    """Else its table would be drawn of an image that its filter has already changed."""
-    assert not set(TABLES) & set(FILTERS)
-    assert set(FROM_BANK) <= set(TABLES)
-    # Filters of photographs know three bands; tables treat any number one by one.
+def test_a_colour_is_of_one_kind() -> None:
+    """What acts one after another is written as a chain, whose order can be read."""
+    kinds = [set(TABLES), set(FILTERS), set(MIXERS)]
+    assert sum(map(len, kinds)) == len(set.union(*kinds))
+    assert set(FROM_BANK) <= set(TABLES) | set(MIXERS)
+    # Filters of photographs know three bands; the others treat any number.
     assert {COLOUR[name].bands for name in FILTERS} == {3}
-    assert {COLOUR[name].bands for name in TABLES} == {None}
+    assert {COLOUR[name].bands for name in (*TABLES, *MIXERS)} == {None}
 
 
 @pytest.mark.parametrize("colour", COLOUR)
@@ -120,7 +123,7 @@ def test_the_mean_and_spread_are_those_of_a_drawn_image() -> None:
     np.testing.assert_array_equal(drawn.tables, expected.tables, strict=True)
 
 
-@pytest.mark.parametrize("colour", FROM_BANK)
+@pytest.mark.parametrize("colour", TABLES_FROM_BANK)
 def test_draws_go_to_the_workers_of_a_loader(colour: str) -> None:
     table = COLOUR[colour].table
     assert table is not None
@@ -132,7 +135,7 @@ def test_draws_go_to_the_workers_of_a_loader(colour: str) -> None:
         np.testing.assert_array_equal(one.tables, other.tables, strict=True)
 
 
-@pytest.mark.parametrize("colour", FROM_BANK)
+@pytest.mark.parametrize("colour", TABLES_FROM_BANK)
 def test_a_bank_that_is_lacking_or_of_other_imagery_is_told(colour: str) -> None:
     table = COLOUR[colour].table
     assert table is not None

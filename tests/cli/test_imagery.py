@@ -71,6 +71,7 @@ def test_imagery_of_any_kind_goes_from_folder_to_footprints(
     config.write_text(
         f"name: tiny\noutput: {tmp_path / 'runs'}\n"
         f"data: {{catalog: {catalog}, sources: [here], chip_px: 64, workers: 0}}\n"
+        "model: {encoder: test_efficientnet, weights: none}\n"
         "augment: {p: 1.0, gamma: [0.5, 2.0], offset: [-0.1, 0.1]}\n"
         "trainer: {steps: 2, batch_size: 2, accelerator: cpu}\n"
     )

@@ -32,7 +32,12 @@ def bands_of(path: Path, scene: Path, count: int) -> Path:
 
 
 def test_bad_input_is_one_line_and_exit_code_2(
-    rhm: Rhm, world: Path, catalog_path: Path, trained: Path, tmp_path: Path
+    rhm: Rhm,
+    world: Path,
+    catalog_path: Path,
+    bank_path: Path,
+    trained: Path,
+    tmp_path: Path,
 ) -> None:
     scene = world / "scenes" / "birch_satellite.tif"
     (tmp_path / "text.tif").write_text("not a raster")
@@ -50,7 +55,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     cases: list[tuple[str, list[Any]]] = [
         (
             "model.standardize undoes what augment.colour varies: choose one of the two",
-            ["train", good, "--set", "model.standardize=equalize", "--bank", "b.bank"],
+            ["train", good, "--set", "model.standardize=equalize", "--bank", bank_path],
         ),
         ("choose none, equalize, gray", ["train", good, "--set", "model.standardize=sepia"]),
         ("choose none, rhm, mean-std", ["train", good, "--set", "augment.colour=sepia"]),

@@ -60,10 +60,14 @@ def flat_bank(
 
 
 def rewritten(
-    path: Path, changes: Mapping[str, Image] = MappingProxyType({}), *, lacking: str = ""
+    path: Path,
+    changes: Mapping[str, Image] = MappingProxyType({}),
+    *,
+    lacking: str = "",
+    bank: HistogramBank | None = None,
 ) -> Path:
     """Write a bank, then the same file with some arrays changed, or one member missing."""
-    HistogramBank.from_images(imagery()).save(path)
+    (bank or HistogramBank.from_images(imagery())).save(path)
     with np.load(path) as archive:
         members = {name: archive[name] for name in archive.files}
     summary = members.pop("summary.json")

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rhm.colour import packed_histogram
+from rhm.colour import bank_file
+from rhm.colour.bank_file import FORMAT
 from rhm.colour.histogram_bank import HistogramBank
-from rhm.colour.packed_histogram import FORMAT
 from rhm.errors import BankError
 from tests.colour.banks import MEMBERS, Image, assert_same, imagery, refusal, rewritten
 
@@ -199,7 +199,7 @@ def test_more_values_than_any_bank_has_are_refused_before_they_are_used(
     bank.save(tmp_path / "target.bank")
     values = bank.to_dict()
     assert_same(HistogramBank.from_dict(values), bank)
-    monkeypatch.setattr(packed_histogram, "_MOST_ITEMS", 20)
+    monkeypatch.setattr(bank_file, "_MOST_ITEMS", 20)
     assert "more than 20 values" in refusal(tmp_path / "target.bank")
     with pytest.raises(BankError, match="more than 20 values"):
         HistogramBank.from_dict(values)

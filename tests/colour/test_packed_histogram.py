@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from rhm.colour.bank_file import from_json, read_archive, to_json, write_archive
 from rhm.colour.histogram import Histogram
 from rhm.colour.levels import DTYPES, levels_of, to_levels, values_of
 from rhm.colour.packed_histogram import (
@@ -20,12 +21,8 @@ from rhm.colour.packed_histogram import (
     QUANTILES,
     PackedHistogram,
     from_arrays,
-    from_json,
     pool,
-    read_archive,
     to_arrays,
-    to_json,
-    write_archive,
 )
 
 Image = NDArray[Any]

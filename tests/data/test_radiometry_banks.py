@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 
 from rhm.colour.histogram import Histogram
+from rhm.colour.histogram_bank import HistogramBank
 from rhm.colour.lookup import PixelMap
+from rhm.colour.spectrum import Spectrum
 from rhm.data.catalog import Source
 from rhm.data.radiometry import (
     Scaling,
     bank_of,
+    harmonize,
     measure_scalings,
     shift_for,
 )
@@ -65,6 +68,58 @@ def test_the_bank_of_images_leaves_out_those_without_data(tmp_path: Path) -> Non
     )
     with pytest.raises(BankError, match="at least one image with valid pixels"):
         bank_of(sources[1:2])
+
+
+def test_the_spectrum_of_an_image_is_that_of_its_windows(tmp_path: Path) -> None:
+    pixels = noise(70, 150, 3)
+    pixels[:, 100:] = 0
+    path = write_raster(tmp_path / "town.tif", pixels, nodata=0)
+    bank = bank_of([Source(path, None, "town", "a")], spectrum_px=32)
+    expected = Spectrum.of_image(pixels, np.asarray(pixels.any(axis=-1)), 32)
+    (found,) = bank.spectra
+    assert found is not None
+    assert expected is not None
+    np.testing.assert_allclose(found.amplitudes, expected.amplitudes, rtol=1e-5)
+    with Source(path, None, "town", "a").open() as raster:
+        assert found.gsd_m == raster.info.gsd_m
+    (plain,) = bank_of([Source(path, None, "town", "a")]).spectra
+    assert plain is None
+    with pytest.raises(ConfigError, match="leave out the shift"):
+        bank_of([Source(path, None, "town", "a")], spectrum_px=32, shift="gamma")
+
+
+def test_spectra_can_be_read_at_another_distance(tmp_path: Path) -> None:
+    pixels = noise(96, 96, 1)
+    path = write_raster(tmp_path / "town.tif", pixels)
+    source = Source(path, None, "town", "a")
+    with source.open() as raster:
+        own = raster.info.gsd_m
+    assert own is not None
+    (found,) = bank_of([source], spectrum_px=32, gsd_m=2.0 * own).spectra
+    with source.open(0.5) as raster:
+        expected = Spectrum.of_image(raster.read().values, side=32)
+    assert found is not None
+    assert expected is not None
+    assert found.gsd_m == 2.0 * own
+    np.testing.assert_allclose(found.amplitudes, expected.amplitudes, rtol=1e-5)
+    # Histograms count the stored values, whatever the spectra are read at.
+    assert bank_of([source], spectrum_px=32, gsd_m=2.0 * own).histograms[0].pixels == 96 * 96
+
+
+def test_spectra_are_brought_to_another_type_with_their_histograms() -> None:
+    scalings = {
+        "uint8": Scaling.of_bytes(3),
+        "uint16": Scaling("uint16", (100.0, 0.0, 50.0), (2000.0, 1000.0, 900.0)),
+    }
+    table = scalings["uint8"].into(scalings["uint16"])
+    pixels = noise(64, 64, 3)
+    bank = harmonize(HistogramBank.from_images([pixels], spectrum_px=64), "uint16", scalings)
+    (found,) = bank.spectra
+    expected = Spectrum.of_image(table.apply(pixels), side=64)
+    assert found is not None
+    assert expected is not None
+    # The values of the table are rounded.
+    np.testing.assert_allclose(found.amplitudes, expected.amplitudes, rtol=0.01, atol=0.1)
 
 
 def test_a_shift_that_mixes_bands_is_none_of_histograms(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from rhm.data.catalog import Catalog, Source, Tile
 from rhm.data.labels import Label
-from rhm.data.rasters.georeference import ONE, Scale
+from rhm.data.rasters.georeference import ONE, GridScale
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import Window
 from rhm.data.tile_readers import (
@@ -71,7 +71,7 @@ def little_memory() -> Iterator[None]:
     set_gdal_config("GDAL_CACHEMAX", before)
 
 
-def _assert_reads_like_the_files(tiles: OpenTiles, tile: Tile, scale: Scale = ONE) -> None:
+def _assert_reads_like_the_files(tiles: OpenTiles, tile: Tile, scale: GridScale = ONE) -> None:
     image, label = tiles.get(0)
     assert tile.label is not None
     with tile.open(scale) as raster, Label(tile.label, raster, scale=scale) as truth:

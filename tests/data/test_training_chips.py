@@ -76,9 +76,10 @@ def targets(dtype: str) -> list[Image]:
 
 def config_of(colour: str, **settings: Any) -> AugmentConfig:
     needed: dict[str, Any] = {"p": P}
-    if COLOUR[colour].from_bank:
+    names = colour.replace("|", "+").split(" + ")
+    if any(COLOUR[name].from_bank for name in names):
         needed["bank"] = "a bank"
-    if COLOUR[colour].from_targets:
+    if any(COLOUR[name].from_targets for name in names):
         needed["targets"] = ("there",)
     if colour == "jitter":
         needed |= {"gamma": (0.5, 2.0), "gain": (0.7, 1.3), "offset": (-0.1, 0.1)}
@@ -123,8 +124,12 @@ def plain_sample(towns: Sequence[Town], config: AugmentConfig, index: int) -> tu
     turns.set_random_seed(int(rng.integers(1 << 31)))
     turned = turns(image=image, mask=mask, valid=valid)
     image, mask, valid = turned["image"], turned["mask"], turned["valid"] > 0
-    colours = plain_filter if config.colour in FILTERS else plain_table
-    image = np.where(valid[..., None], colours(image, valid, config, reference, rng), image)
+    alternatives = config.colour.split(" | ")
+    chosen = alternatives[rng.integers(len(alternatives)) if len(alternatives) > 1 else 0]
+    for name in chosen.split(" + "):
+        step = config if name == config.colour else config_of(name)
+        colours = plain_filter if name in FILTERS else plain_table
+        image = np.where(valid[..., None], colours(image, valid, step, reference, rng), image)
     shares = np.clip(image.astype(np.float64) / WHITE[image.dtype.name], 0.0, 1.0)
     return ((shares - MEAN) / STD).astype(np.float32), np.where(valid, mask, IGNORE)
 
@@ -212,7 +217,12 @@ def plain_table(
 
 
 VARIANTS: list[dict[str, Any]] = [
-    *({"colour": colour} for colour in COLOUR),
+    # What mixes pixels of any dtype has its own oracles, of its formula.
+    *({"colour": colour} for colour, each in COLOUR.items() if each.mixer is None),
+    {"colour": "rhm + hsv"},
+    {"colour": "gamma + rhm"},
+    {"colour": "fda + mean-std + gamma"},
+    {"colour": "none | rhm | color-jitter + rhm"},
     {"colour": "rhm", "blend": (0.2, 0.9), "gamma": (0.5, 2.0), "offset": (-0.1, 0.1)},
     {"colour": "mean-std", "gain": (0.8, 1.2)},
 ]

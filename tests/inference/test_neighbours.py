@@ -15,7 +15,7 @@ from rasterio.crs import CRS
 from rhm.data.rasters.raster import describe
 from rhm.inference.polygons import Ground, PolygonConfig, footprints, polygonize
 
-SIDE = 300
+SIDE = 260
 TRANSFORMS = {
     "EPSG:32633": Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000),
     "EPSG:4326": Affine(8e-6, 0, 13.0, 0, -4.5e-6, 52.0),

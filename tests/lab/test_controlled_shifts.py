@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,8 +29,13 @@ def test_the_experiment_compares_every_augmentation_under_every_shift(
     catalog_path: Path, tmp_path: Path
 ) -> None:
     said: list[str] = []
+    settings: dict[str, Any] = {
+        "steps": 2,
+        "chip_px": 32,
+        "model": {"encoder": "test_efficientnet", "weights": "none"},
+    }
     result = run_controlled_shifts(
-        catalog_path, "alder_aerial", tmp_path, steps=2, chip_px=32, on_step=said.append
+        catalog_path, "alder_aerial", tmp_path, on_step=said.append, **settings
     )
     assert list(result.iou) == list(AUGMENTATIONS)
     assert all(list(iou) == ["none", *SHIFTS] for iou in result.iou.values())
@@ -56,7 +62,7 @@ def test_the_experiment_compares_every_augmentation_under_every_shift(
         assert pixel_iou(model, tiles) == pytest.approx(found, nan_ok=True)
 
     before = (tmp_path / "runs" / "rhm" / "model.safetensors").stat().st_mtime_ns
-    again = run_controlled_shifts(catalog_path, "alder_aerial", tmp_path, steps=2, chip_px=32)
+    again = run_controlled_shifts(catalog_path, "alder_aerial", tmp_path, **settings)
     assert again.iou == result.iou
     assert (tmp_path / "runs" / "rhm" / "model.safetensors").stat().st_mtime_ns == before
 

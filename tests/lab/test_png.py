@@ -9,7 +9,7 @@ from matplotlib import image
 
 from rhm.errors import OutputError
 from rhm.lab.png import saved_png
-from tests.forked import program
+from tests.apart import program
 
 
 def test_a_program_keeps_its_backend_and_its_open_figures(tmp_path: Path) -> None:
@@ -25,10 +25,10 @@ def test_a_program_keeps_its_backend_and_its_open_figures(tmp_path: Path) -> Non
         "canvas = type(mine.canvas).__name__\n"
         "print(matplotlib.get_backend(), plt.get_figlabels(), plt.gcf() is mine, canvas)\n"
     )
-    ended = program(code, tmp_path / "figure.png")
-    assert ended.code == 0, ended
+    finished = program(code, tmp_path / "figure.png")
+    assert finished.returncode == 0, finished.stderr
     assert (tmp_path / "figure.png").is_file()
-    assert ended.out.splitlines()[-1] == "svg ['mine'] True FigureCanvasSVG"
+    assert finished.stdout.splitlines()[-1] == "svg ['mine'] True FigureCanvasSVG"
 
 
 def test_a_program_without_pyplot_stays_without(tmp_path: Path) -> None:

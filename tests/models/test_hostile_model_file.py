@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from rhm.errors import ModelFileError
 from rhm.models import model_file as files
-from rhm.models.build import ModelConfig, SegmentationModel, is_encoder
+from rhm.models.build import ModelConfig, SegmentationModel
+from rhm.models.encoders.backbones import is_encoder
 from rhm.models.model_file import load_model, load_spec, save_model
 from rhm.models.spec import ModelSpec
 from tests.models.networks import SPEC

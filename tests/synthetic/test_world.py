@@ -17,10 +17,9 @@ from skimage.exposure import match_histograms
 
 from rhm.errors import ConfigError, OutputError
 from rhm.synthetic.town import TOWNS
-from rhm.synthetic.world import SENSORS, Response, write_sample_world
+from rhm.synthetic.world import DOMAINS, SENSORS, Response, write_sample_world
 
-SMALL = {"tile_size": 128, "tiles_per_domain": 3, "scene_size": 160}
-DOMAINS = [f"{town}_{sensor}" for town in TOWNS for sensor in SENSORS]
+SMALL: dict[str, Any] = {"tile_size": 128, "tiles_per_domain": 3, "scene_size": 160}
 
 
 @pytest.fixture(scope="module")
@@ -90,11 +89,13 @@ def test_default_tiles_are_blocks_of_256(tmp_path: Path) -> None:
         assert dataset.block_shapes == [(256, 256)] * 3
 
 
-def test_same_seed_same_world_and_another_seed_another(world: Path, tmp_path: Path) -> None:
-    write_sample_world(tmp_path / "same", seed=0, **SMALL)
-    write_sample_world(tmp_path / "other", seed=1, **SMALL)
-    for path in images(world):
-        same, other = (tmp_path / name / path.relative_to(world) for name in ("same", "other"))
+def test_same_seed_same_world_and_another_seed_another(tmp_path: Path) -> None:
+    sizes: dict[str, Any] = {"tile_size": 64, "tiles_per_domain": 2, "scene_size": 80}
+    first = tmp_path / "first"
+    for name, seed in (("first", 0), ("same", 0), ("other", 1)):
+        write_sample_world(tmp_path / name, seed=seed, **sizes)
+    for path in images(first):
+        same, other = (tmp_path / name / path.relative_to(first) for name in ("same", "other"))
         np.testing.assert_array_equal(read(same), read(path))
         assert (read(other) != read(path)).mean() > 0.5
         truth, again, changed = (
@@ -103,6 +104,27 @@ def test_same_seed_same_world_and_another_seed_another(world: Path, tmp_path: Pa
         )
         assert truth == again
         assert truth != changed
+
+
+def test_a_domain_alone_is_that_of_the_whole_world(world: Path, tmp_path: Path) -> None:
+    for domain in ("birch_aerial", "birch_satellite"):
+        alone = tmp_path / domain
+        for path in write_sample_world(alone, seed=0, domains=[domain], **SMALL):
+            same = world / path.relative_to(alone)
+            assert domain in path.name
+            if path.suffix == ".tif":
+                assert path.read_bytes() == same.read_bytes()
+            else:
+                ours, theirs = (geopandas.read_file(each).geometry for each in (path, same))
+                assert ours.to_wkb().tolist() == theirs.to_wkb().tolist()
+        assert (alone / "scenes").exists() == (domain == "birch_satellite")
+        assert {path.name for path in alone.iterdir()} <= {domain, "scenes"}
+
+
+def test_a_domain_that_the_world_does_not_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no domain oak_aerial: choose from alder_aerial, "):
+        write_sample_world(tmp_path, domains=["alder_aerial", "oak_aerial"])
+    assert not list(tmp_path.iterdir())
 
 
 def test_footprints_are_valid_polygons_inside_their_image(world: Path) -> None:

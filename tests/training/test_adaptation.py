@@ -90,9 +90,11 @@ def test_a_method_trains_what_it_says_and_its_file_is_the_model(
     table = pandas.read_csv(run.folder / "trained.csv")
     moved = changed(base, run.folder)
     head = {name for name in moved if "segmentation_head" in name}
-    assert head == {f"network.segmentation_head.0.{part}" for part in ("weight", "bias")}
+    whole = {f"network.segmentation_head.0.{part}" for part in ("weight", "bias")}
+    assert head == (set() if method == "batch-norm" else whole)
     norms = {name for name in moved if "running_" in name or "num_batches" in name}
-    assert not norms  # they are frozen unless asked for
+    assert bool(norms) == (method == "batch-norm")  # they are frozen unless asked for
+    moved -= norms
     others = moved - head
     if method == "head":
         assert not others
@@ -361,7 +363,7 @@ def save_adapted_of_another_network(base: Path, path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"method": "dora"}, "choose deep-lora, lora, head, bitfit, full"),
+        ({"method": "dora"}, "choose deep-lora, lora, head, bitfit, batch-norm, full"),
         ({"rank": 3}, "the rank of Deep LoRA must be even"),
         ({"rank": 0, "method": "lora"}, "rank must be at least 1"),
         ({"alpha": 4.0}, "alpha is a setting of the method lora"),

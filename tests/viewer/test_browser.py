@@ -39,7 +39,11 @@ def opened(browser: Browser, url: str, **options: Any) -> tuple[Page, list[str]]
         "request",
         lambda asked: None if asked.url.startswith((url, "data:")) else problems.append(asked.url),
     )
-    page.goto(url, wait_until="networkidle")
+    page.goto(url)
+    # On a busy machine the network is idle before the page has asked for its first tile.
+    page.wait_for_selector("img.leaflet-tile", state="attached")
+    page.wait_for_selector("canvas.leaflet-tile", state="attached")
+    page.wait_for_load_state("networkidle")
     return page, problems
 
 

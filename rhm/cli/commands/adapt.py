@@ -20,6 +20,8 @@ from rhm.cli.output import emit
 if TYPE_CHECKING:
     import pandas
 
+    from rhm.training.run import Run
+
 _VALIDATIONS = 6
 
 
@@ -28,8 +30,26 @@ def adapt(
     catalog: CatalogFile,
     domains: Domains = None,
     method: Annotated[
-        str, typer.Option(help="Method: deep-lora, lora, head, bitfit or full.")
-    ] = "deep-lora",
+        str | None,
+        typer.Option(
+            help="Method. With labels: deep-lora (default), lora, head, bitfit, batch-norm or "
+            "full. With --unlabelled: adabn (default), entropy, mean-teacher or shot.",
+        ),
+    ] = None,
+    unlabelled: Annotated[
+        bool,
+        typer.Option(
+            "--unlabelled",
+            help="Adapt to the images of --domain alone: no label is read, and no source image is "
+            "needed.",
+        ),
+    ] = False,
+    train: Annotated[
+        str | None,
+        typer.Option(
+            help="What --unlabelled trains: deep-lora, batch-norm (default for entropy) or full."
+        ),
+    ] = None,
     rank: Annotated[int, typer.Option(min=1, help="Rank of the updates.")] = 8,
     targets: Annotated[
         list[str] | None,
@@ -60,31 +80,33 @@ def adapt(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Adapt a model to a few labelled images of another place.
+    """Adapt a model to another place, with a few labelled images of it or with none.
 
     Only a small part of the model is trained and written to a small file beside the adapted
     model; the rest stays unchanged. If the catalog has validation images of the domain, the
     checkpoint of the best validation is kept.
 
-    Example: `rhm adapt runs/inria-rhm catalog.parquet --domain kampala`
+    Example: `rhm adapt runs/inria-rhm catalog.parquet --domain kampala --unlabelled`
     """
     import sys
 
-    import pandas
-
-    from rhm.training.adaptation import METHODS
     from rhm.training.config import parse_config, put_settings
     from rhm.training.fitting import fit
 
-    if method not in METHODS:
-        raise typer.BadParameter(f"unknown method '{method}': choose {', '.join(METHODS)}")
     tree: dict[str, Any] = {
         "output": str(output),
         "seed": seed,
-        "data": {"catalog": str(catalog), "sources": domains or [], "chip_px": chip},
-        "adapter": {"base": str(model), "method": method, "rank": rank},
+        "data": {"catalog": str(catalog), "chip_px": chip},
         "trainer": {"steps": steps, "batch_size": batch_size},
     }
+    if unlabelled:
+        tree |= _without_labels(model, domains, method, train)
+    else:
+        if train is not None:
+            raise typer.BadParameter("--train applies to --unlabelled: choose a --method instead")
+        tree |= _with_labels(model, method)
+        tree["data"]["sources"] = domains or []
+    tree["adapter"]["rank"] = rank
     if name is not None:
         tree["name"] = name
     if learning_rate is not None:
@@ -92,7 +114,7 @@ def adapt(
     if targets:
         tree["adapter"]["targets"] = targets[0] if len(targets) == 1 else targets
     if bank is not None:
-        tree["augment"] = {"bank": str(bank)}
+        tree["augment"] = tree.get("augment", {}) | {"bank": str(bank)}
     put_settings(tree, settings or ())
     _complete(tree, model)
     config = parse_config(tree, origin="rhm adapt")
@@ -105,17 +127,7 @@ def adapt(
     )
     if not run.config.trainer.is_main_process:
         return  # the process that launched this one prints the result
-    trained = pandas.read_csv(run.folder / "trained.csv")
-    written = {"model": run.model}
-    if run.adapter.is_file():
-        written["adapter"] = run.adapter
-    values = {
-        "run": str(run.folder),
-        **{kind: str(path) for kind, path in written.items()},
-        "trained": trained.astype(object).where(trained.notna(), None).to_dict("records"),
-    }
-    lines = [_summary(trained), *(_said(kind, path) for kind, path in written.items())]
-    emit(values, lines, as_json=json)
+    _report(run, as_json=json)
 
 
 def merge(
@@ -138,6 +150,76 @@ def merge(
     emit({"model": str(output)}, [_said("model", output)], as_json=json)
 
 
+def _report(run: "Run", *, as_json: bool) -> None:
+    """Say what was trained, and where it is."""
+    import pandas
+
+    from rhm.training.unlabelled.target_config import ADABN
+
+    trained = pandas.read_csv(run.folder / "trained.csv")
+    written = {"model": run.model}
+    if run.adapter.is_file():
+        written["adapter"] = run.adapter
+    values = {
+        "run": str(run.folder),
+        **{kind: str(path) for kind, path in written.items()},
+        "trained": trained.astype(object).where(trained.notna(), None).to_dict("records"),
+    }
+    if run.config.target.method == ADABN:
+        lines = ["measured: the statistics of batch normalisation"]
+    else:
+        lines = [_summary(trained)]
+    lines += [*(_said(kind, path) for kind, path in written.items())]
+    emit(values, lines, as_json=as_json)
+
+
+def _with_labels(model: Path, method: str | None) -> dict[str, Any]:
+    """Return the sections of an adaptation to labelled images."""
+    from rhm.training.adaptation import METHODS
+
+    if method is not None and method not in METHODS:
+        raise typer.BadParameter(
+            f"unknown method '{method}': choose {', '.join(METHODS)}, or use --unlabelled"
+        )
+    return {"adapter": {"base": str(model), "method": method or "deep-lora"}}
+
+
+def _without_labels(
+    model: Path, domains: list[str] | None, method: str | None, train: str | None
+) -> dict[str, Any]:
+    """Return the sections of an adaptation to unlabelled images."""
+    from rhm.training.unlabelled.target_config import ADABN, LABELLED, METHODS
+
+    method = method or ADABN
+    known = [name for name, each in METHODS.items() if name != "none" and each.needs != LABELLED]
+    if method not in known:
+        raise typer.BadParameter(
+            f"unknown method '{method}' without labels: choose {', '.join(known)}"
+        )
+    if not domains:
+        raise typer.BadParameter("--unlabelled needs the --domain to adapt to")
+    if method == ADABN and train is not None:
+        raise typer.BadParameter("adabn trains nothing: leave out --train")
+    kinds = ("deep-lora", "batch-norm", "full")
+    if train not in (None, *kinds):
+        raise typer.BadParameter(f"unknown --train '{train}': choose {', '.join(kinds)}")
+    train = train or ("batch-norm" if method in (ADABN, "entropy") else "deep-lora")
+    adapter: dict[str, Any] = {"base": str(model), "method": train, "batch_norm": "statistics"}
+    if method != ADABN and train == "batch-norm":
+        adapter["batch_norm"] = "affine"
+    elif train == "deep-lora":
+        adapter["trained"] = []
+    elif method == "shot":
+        adapter["trained"] = ["*encoder", "*decoder"]  # the head is the source hypothesis
+    sections = {
+        "adapter": adapter,
+        "target": {"domains": domains, "method": method, "source_free": True},
+    }
+    if METHODS[method].strong:
+        sections["augment"] = {"colour": "rhm", "bank": "sources", "p": 1.0}
+    return sections
+
+
 def _name_of(model: Path) -> str:
     """Return the name of a model's run, of its file if it is not in a run, or its own."""
     from rhm.models.named_models import find_named
@@ -155,22 +237,30 @@ def _complete(tree: dict[str, Any], model: Path) -> None:
     """Complete the settings that depend on others and were not set."""
     from rhm.models.model_file import load_spec
     from rhm.training.adaptation import LEARNING_RATES
+    from rhm.training.unlabelled.target_config import ADABN
+    from rhm.training.unlabelled.target_config import LEARNING_RATES as SOURCE_FREE_RATES
 
     adapter, data = tree["adapter"], tree["data"]
     sections = [tree.setdefault(name, {}) for name in ("model", "optimizer", "trainer")]
     if not all(isinstance(section, dict) for section in (adapter, data, *sections)):
         return  # parsing the configuration reports the error
     network, optimizer, trainer = sections
-    method = adapter.get("method")
+    target = tree.get("target", {})
+    target = target if isinstance(target, dict) else {}
+    rates = SOURCE_FREE_RATES if target else LEARNING_RATES
+    words = [target.get("method"), adapter.get("method")]
+    method = "-".join(str(word) for word in words if word)
+    if target.get("method") == ADABN:
+        method = ADABN
     network.setdefault("threshold", load_spec(model).threshold)
-    if method in LEARNING_RATES:
-        optimizer.setdefault("learning_rate", LEARNING_RATES[method])
+    if adapter.get("method") in rates:
+        optimizer.setdefault("learning_rate", rates[adapter["method"]])
     if isinstance(trainer.get("steps"), int):
         trainer.setdefault("validate_every", _validate_every(trainer["steps"]))
-    sources = data.get("sources")
+    sources = target.get("domains") or data.get("sources")
     domains = map(str, sources) if isinstance(sources, list) else ()
-    words = "-".join([_name_of(model), *domains, str(method)])
-    tree.setdefault("name", re.sub(r"[^\w.+-]+", "_", words).lstrip(".+-"))
+    name = "-".join([_name_of(model), *domains, method])
+    tree.setdefault("name", re.sub(r"[^\w.+-]+", "_", name).lstrip(".+-"))
 
 
 def _validate_every(steps: int) -> int:

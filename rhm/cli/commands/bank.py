@@ -66,6 +66,22 @@ def build(
             help="For huge files: count at most 4 million pixels per image, read from overviews.",
         ),
     ] = False,
+    spectrum: Annotated[
+        bool,
+        typer.Option(
+            "--spectrum",
+            help="Also keep the low-frequency amplitudes of each image, which the augmentation "
+            "spectrum uses.",
+        ),
+    ] = False,
+    gsd: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            help="Metres per pixel at which --spectrum reads the images: those of the training "
+            "chips. Default: those of each image.",
+        ),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Number of images read at once. Default: one per core."),
@@ -77,11 +93,14 @@ def build(
     Example: `rhm bank build /data/kampala/images -o kampala.bank`
     """
     from rhm.colour.histogram_bank import HistogramBank
+    from rhm.colour.spectrum import SIDE
     from rhm.data.catalog import SPLITS
     from rhm.data.radiometry import bank_of
 
     if split not in (None, *SPLITS):
         raise typer.BadParameter(f"unknown split '{split}': choose {', '.join(SPLITS)}")
+    if gsd is not None and not spectrum:
+        raise typer.BadParameter("--gsd applies to --spectrum: histograms count stored values")
     known = HistogramBank.load(add) if add else None
     sources = _sources(images, domains, split, black_is_nodata)
     with progress("counting", len(sources)) as advance:
@@ -91,6 +110,8 @@ def build(
             shift=shift,
             seed=shift_seed,
             decimated=decimated,
+            spectrum_px=SIDE if spectrum else None,
+            gsd_m=gsd,
             workers=workers,
             on_progress=lambda: advance(1),
         )
@@ -98,7 +119,7 @@ def build(
         bank = known.merge(bank)
     bank.save(output)
     values = _summary(bank) | {"bank": str(output), "bytes": output.stat().st_size}
-    emit(values, [f"{len(bank)} images, {bank.bands} bands in {output}"], as_json=json)
+    emit(values, [f"{_counted(bank)} in {output}"], as_json=json)
 
 
 @app.command()
@@ -124,14 +145,21 @@ def show(
     # Many domains have too many pairs to read, and measuring them takes too long.
     few = against is not None or len(bank.by_domain) <= _COMPARED_DOMAINS
     distances = _distances(bank, HistogramBank.load(against) if against else None) if few else []
-    lines = [f"{len(bank)} images, {bank.bands} bands"]
+    lines = [_counted(bank)]
     if not json:
         lines += _drawings(bank) + _distance_lines(distances, bank.bands)
     emit(_summary(bank) | {"distances": distances}, lines, as_json=json)
 
 
 def _summary(bank: "HistogramBank") -> dict[str, Any]:
-    return bank.summary() | {"names": list(bank.names)}
+    spectra = sum(each is not None for each in bank.spectra)
+    return bank.summary() | {"names": list(bank.names), "spectra": spectra}
+
+
+def _counted(bank: "HistogramBank") -> str:
+    spectra = sum(each is not None for each in bank.spectra)
+    also = f", {spectra} spectra" if spectra else ""
+    return f"{len(bank)} images, {bank.bands} bands{also}"
 
 
 def _distances(bank: "HistogramBank", other: "HistogramBank | None") -> list[dict[str, Any]]:

@@ -45,14 +45,13 @@ def index(
     """
     from rhm.data.catalog import Catalog
     from rhm.data.layouts.registry import LAYOUTS
-    from rhm.data.summary import overview
 
     sources = LAYOUTS[layout].sources(folder, black_is_nodata=black_is_nodata, **options)
     with progress("indexing", len(sources)) as advance:
         catalog = Catalog.build(sources, workers=workers, on_progress=lambda: advance(1))
     catalog = catalog.assign_splits({"val": val, "test": test}, seed=seed)
     catalog.save(output)
-    rows = overview(catalog)
+    rows = catalog.overview()
     values = {"catalog": str(output), "split_hash": catalog.split_hash(), "domains": rows}
     header = ["domain", "images", "labelled", "train", "val", "test", "gsd_m", "buildings"]
     lines = table(header, [[row[name] for name in header] for row in rows])

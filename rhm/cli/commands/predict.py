@@ -72,7 +72,8 @@ def predict(
     ):
         results = _predicted(network, files, output, config, workers, hands.workers, advance)
     warning = _say_of_all(results, network.spec.expected_iou) if len(files) > 1 else None
-    _report(results, network.runtime, warning, as_json=json)
+    chose = config.polygons is not None and isinstance(config.polygons.threshold, str)
+    _report(results, network.runtime, warning, chose=chose, as_json=json)
 
 
 def _check(chosen: Chosen) -> WorkerConfig:
@@ -204,9 +205,21 @@ def _say_of_all(results: "list[SceneResult]", home: float | None) -> str | None:
 
 
 def _report(
-    results: "list[SceneResult]", runtime: str, warning: str | None, *, as_json: bool
+    results: "list[SceneResult]",
+    runtime: str,
+    warning: str | None,
+    *,
+    chose: bool,
+    as_json: bool,
 ) -> None:
     """Print the results of the scenes, and then raise an error if some of them failed.
+
+    Args:
+        results: results of all scenes.
+        runtime: runtime that executed the model.
+        warning: warning for all scenes together, if there is one.
+        chose: whether thresholds were chosen by the probabilities, and are told.
+        as_json: whether to print JSON.
 
     Raises:
         RhmError: scenes failed, all of them because of their input.
@@ -216,6 +229,11 @@ def _report(
     failed = [result for result in results if result.error is not None]
     values = [_values(result.scene, result.prediction) for result in done if result.prediction]
     lines = [f"{value['count']} buildings in {value['buildings']}" for value in values]
+    if chose:
+        lines = [
+            f"{line} (threshold {value['threshold']:.3f})"
+            for line, value in zip(lines, values, strict=True)
+        ]
     if values:
         errors = [{"scene": result.scene, "error": result.failure} for result in failed]
         found = {"runtime": runtime, "scenes": values, "warning": warning, "failed": errors}

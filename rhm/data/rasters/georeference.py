@@ -38,7 +38,7 @@ class Georeferenced(Protocol):
         """Ground control points, if there is no transform."""
 
 
-class Scale(NamedTuple):
+class GridScale(NamedTuple):
     """Number of pixels of a grid per pixel of a file, along each axis.
 
     Attributes:
@@ -55,8 +55,8 @@ class Scale(NamedTuple):
         return self.down * self.across
 
 
-ONE = Scale(1.0, 1.0)
-"""Scale of the grid of a file itself."""
+ONE = GridScale(1.0, 1.0)
+"""GridScale of the grid of a file itself."""
 
 _WGS84 = Geod(ellps="WGS84")
 _SAME = 0.01  # relative difference of sizes that resampling does not mend
@@ -131,7 +131,7 @@ def _sides_m(
     return (down, across, area) if isfinite(area) and area > 0 else None
 
 
-def scale_between(gsd_m: float | None, wanted_m: float | None, aspect: float = 1.0) -> Scale:
+def scale_between(gsd_m: float | None, wanted_m: float | None, aspect: float = 1.0) -> GridScale:
     """Return the ``Raster`` scale that resamples to square pixels of ``wanted_m`` metres.
 
     The scale is 1 if either distance is unknown, and along each axis that it would change by less
@@ -146,7 +146,7 @@ def scale_between(gsd_m: float | None, wanted_m: float | None, aspect: float = 1
         return ONE
     stretch = 1.0 if is_square(aspect) else sqrt(aspect)
     sides = gsd_m / stretch / wanted_m, gsd_m * stretch / wanted_m
-    return Scale(*(1.0 if abs(side - 1.0) < _SAME else side for side in sides))
+    return GridScale(*(1.0 if abs(side - 1.0) < _SAME else side for side in sides))
 
 
 def offset_px(raster: "Georeferenced", reference: "Georeferenced") -> float | None:

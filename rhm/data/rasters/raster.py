@@ -20,7 +20,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from rhm.colour.levels import DTYPES
 from rhm.data.rasters.gdal_options import mappable, open_dataset, reading, stores_nothing
-from rhm.data.rasters.georeference import ONE, Scale
+from rhm.data.rasters.georeference import ONE, GridScale
 from rhm.data.rasters.pixels import Pixels, any_differs, bands_last
 from rhm.data.rasters.raster_info import RasterInfo, check_no_palette, describe_dataset
 from rhm.data.rasters.windows import Window
@@ -54,12 +54,12 @@ class Raster:
         *,
         bands: Sequence[int] | None = None,
         black_is_nodata: bool = False,
-        scale: float | Scale = ONE,
+        scale: float | GridScale = ONE,
         shape: tuple[int, int] | None = None,
         categorical: bool = False,
         mapped: bool = False,
     ) -> None:
-        down, across = scale if isinstance(scale, Scale) else (scale, scale)
+        down, across = scale if isinstance(scale, GridScale) else (scale, scale)
         mapped = mapped and (down, across) == ONE and shape is None
         self._dataset = open_dataset(path, mapped=mapped)
         try:

@@ -79,7 +79,7 @@ class Option:
         """
         if self.parse is None:
             self._check_word(name, value)
-        if self.least is None:
+        if self.least is None or isinstance(value, str):
             return
         most = math.inf if self.most is None else self.most
         if not (self.least <= value <= most and math.isfinite(value)):

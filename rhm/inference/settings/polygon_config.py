@@ -2,7 +2,30 @@
 
 from dataclasses import dataclass
 
+from rhm.errors import ConfigError
 from rhm.inference.settings.option import check_options, option
+
+AUTO = "auto"
+"""Threshold with the highest expected IoU by the model's own probabilities in each scene."""
+
+AUTO_ALL = "auto-all"
+"""The same for all scenes of a run together."""
+
+
+def threshold_of(text: str) -> float | str:
+    """Return the threshold that a text means: a number, ``auto`` or ``auto-all``.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    if text in (AUTO, AUTO_ALL):
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(
+            f"threshold must be a number between 0 and 1, {AUTO} or {AUTO_ALL}, got '{text}'"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -18,12 +41,14 @@ class PolygonConfig:
         ConfigError: a number is not allowed.
     """
 
-    threshold: float = option(
+    threshold: float | str = option(
         0.5,
-        "Minimum probability of a building pixel.",
+        "Minimum probability of a building pixel: a number, auto for the one that the "
+        "probabilities of each scene imply, or auto-all for all scenes together.",
         least=0,
         most=1,
         depends="the threshold of the model",
+        parse=threshold_of,
     )
     min_area_m2: float = option(
         0.0,
@@ -54,3 +79,16 @@ class PolygonConfig:
 
     def __post_init__(self) -> None:
         check_options(self)
+        if isinstance(self.threshold, str):
+            threshold_of(self.threshold)
+
+    @property
+    def fixed_threshold(self) -> float:
+        """The threshold, which must have been chosen.
+
+        Raises:
+            ConfigError: it is still to be chosen.
+        """
+        if isinstance(self.threshold, str):
+            raise ConfigError(f"threshold {self.threshold} is for scenes: give a number")
+        return self.threshold

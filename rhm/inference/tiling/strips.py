@@ -15,7 +15,7 @@ from torch import nn
 from rhm.colour.lookup import PixelMap
 from rhm.data.rasters.damaged import SalvagedRaster
 from rhm.data.rasters.gdal_options import limited_cache
-from rhm.data.rasters.georeference import ONE, Scale
+from rhm.data.rasters.georeference import ONE, GridScale
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.raster_info import RasterInfo
 from rhm.data.rasters.windows import Window
@@ -43,7 +43,7 @@ class StripSource:
     path: str
     bands: tuple[int, ...] | None = None
     black_is_nodata: bool = False
-    scale: Scale = ONE
+    scale: GridScale = ONE
     skip_errors: bool = False
 
     def on_own_grid(self) -> "StripSource":

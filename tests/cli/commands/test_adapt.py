@@ -16,6 +16,8 @@ from rhm.cli.commands.adapt import _complete, _validate_every
 from rhm.cli.main import run
 from rhm.models.model_file import load_model
 from rhm.training.adaptation import LEARNING_RATES
+from rhm.training.run import Run
+from rhm.training.unlabelled.target_config import LEARNING_RATES as SOURCE_FREE_RATES
 from tests.stored import made_once
 
 Rhm = Callable[..., tuple[int, str, str]]
@@ -150,6 +152,78 @@ def test_an_input_is_not_overwritten(rhm: Rhm, trained: Path, adapted: Path) -> 
         code, _, err = rhm("merge", trained, given, "-o", output)
         assert (code, "would overwrite" in err, err.count("\n")) == (2, True, 1)
         assert output.read_bytes() == before
+
+
+def test_a_model_is_adapted_without_labels_and_the_adapter_is_one_to_predict_with(
+    rhm: Rhm, trained: Path, catalog_path: Path, world: Path, tmp_path: Path
+) -> None:
+    words = ["adapt", trained, catalog_path, *SMALL, *HERE, "-o", tmp_path, "--unlabelled"]
+    code, printed, _ = rhm(*words)
+    assert code == 0
+    assert printed.startswith("measured: the statistics of batch normalisation\n")
+    run_folder = tmp_path / "tiny-birch_satellite-adabn"
+    adapter = run_folder / "adapter.safetensors"
+    assert f"adapter: {adapter}" in printed
+    scene = world / "scenes" / "birch_satellite.tif"
+    for name, given in (("one", [trained, "--adapter", adapter]), ("other", [run_folder])):
+        code, _, _ = rhm("predict", given[0], scene, "-o", tmp_path / name, *given[1:])
+        assert code == 0
+    results = [tmp_path / name / "birch_satellite_probability.tif" for name in ("one", "other")]
+    with rasterio.open(results[0]) as first, rasterio.open(results[1]) as second:
+        assert (first.read() == second.read()).all()
+
+
+@pytest.mark.parametrize(
+    ("method", "train", "name"),
+    [
+        ("entropy", None, "tiny-birch_satellite-entropy-batch-norm"),
+        ("mean-teacher", None, "tiny-birch_satellite-mean-teacher-deep-lora"),
+        ("shot", "full", "tiny-birch_satellite-shot-full"),
+    ],
+)
+def test_training_without_labels_has_its_own_defaults(
+    rhm: Rhm,
+    trained: Path,
+    catalog_path: Path,
+    tmp_path: Path,
+    method: str,
+    train: str | None,
+    name: str,
+) -> None:
+    words = ["adapt", trained, catalog_path, *SMALL, *HERE, "-o", tmp_path, "--unlabelled"]
+    words += ["--method", method, *(["--train", train] if train else [])]
+    code, printed, _ = rhm(*words)
+    assert (code, printed.startswith("trained: ")) == (0, True)
+    config = Run(tmp_path / name).config
+    kind = train or config.adapter.method
+    assert config.optimizer.learning_rate == SOURCE_FREE_RATES[kind]
+    assert config.data.sources == ()
+    before, after = load_model(trained).state_dict(), load_model(tmp_path / name).state_dict()
+    head = [key for key in before if "segmentation_head" in key]
+    assert all(torch.equal(before[key], after[key]) for key in head)
+    assert not all(torch.equal(before[key], after[key]) for key in before)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--unlabelled", "--method", "lora"], "without labels: choose entropy, mean-teacher"),
+        (["--unlabelled", "--train", "full"], "adabn trains nothing"),
+        (["--unlabelled", "--method", "shot", "--train", "all"], "unknown --train 'all'"),
+        (["--train", "full"], "--train applies to --unlabelled"),
+        (["--method", "adabn"], "unknown method 'adabn': choose deep-lora"),
+        (["--unlabelled", "--set", "target=3"], "target"),
+        (["--unlabelled", "--domain", "nowhere"], "no domain 'nowhere'"),
+    ],
+)
+def test_what_cannot_be_adapted_without_labels_is_one_line(
+    rhm: Rhm, trained: Path, catalog_path: Path, tmp_path: Path, words: list[str], told: str
+) -> None:
+    code, printed, err = rhm("adapt", trained, catalog_path, *SMALL, *HERE, "-o", tmp_path, *words)
+    assert (code, printed, err.count("\n")) == (2, "", 1)
+    assert told in err
+    code, _, err = rhm("adapt", trained, catalog_path, "--unlabelled", "-o", tmp_path)
+    assert (code, "needs the --domain" in err) == (2, True)
 
 
 @pytest.mark.parametrize(("steps", "every"), [(300, 50), (60, 10), (307, 307), (13, 13), (8, 2)])

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rhm.colour.histogram_bank import HistogramBank
+
 Rhm = Callable[..., tuple[int, str, str]]
 
 
@@ -49,6 +51,21 @@ def test_banks_are_built_added_to_and_shown(rhm: Rhm, world: Path, tmp_path: Pat
     (distance,) = shown["distances"]
     assert (distance["domain"], distance["other"]) == ("alder_aerial", "birch_aerial")
     assert f"alder_aerial   birch_aerial  uint8  {distance['distance'][0]:.3f}" in lines[-1]
+
+
+def test_a_bank_keeps_spectra_if_it_is_asked_to(rhm: Rhm, world: Path, tmp_path: Path) -> None:
+    images, path = world / "birch_satellite" / "images", tmp_path / "spectra.bank"
+    code, printed, _ = rhm("bank", "build", images, "-o", path, "--spectrum", "--gsd", 1.0)
+    assert (code, "6 images, 3 bands, 6 spectra" in printed) == (0, True)
+    plain = tmp_path / "plain.bank"
+    rhm("bank", "build", images, "-o", plain)
+    # Three bands of 25 x 13 amplitudes of four bytes.
+    assert path.stat().st_size - plain.stat().st_size < 6 * 3 * 25 * 13 * 4 + 2000
+    code, printed, _ = rhm("bank", "show", path, "--json")
+    assert json.loads(printed)["spectra"] == 6
+    assert {each.gsd_m for each in HistogramBank.load(path).spectra if each is not None} == {1.0}
+    code, _, told = rhm("bank", "build", images, "-o", plain, "--gsd", 1.0)
+    assert (code, "--gsd applies to --spectrum" in told) == (2, True)
 
 
 def test_a_bank_is_the_same_for_any_number_of_workers(

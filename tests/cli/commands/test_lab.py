@@ -26,7 +26,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
             lambda values: values["networks"][0]["compression_r_squared"] > 0.99,
         ),
         (
-            ["matrix-completion", "--size", 24, "--rank", 1, "--known", 0.5, "--steps", 5000],
+            ["matrix-completion", "--size", 24, "--rank", 1, "--known", 0.5, "--steps", 1000],
             13,
             lambda values: values["runs"][5]["train_loss"] < 1e-3,
         ),
@@ -77,7 +77,7 @@ def test_a_group_without_a_command_shows_its_help_only(rhm: Rhm) -> None:
 
 
 def test_what_did_not_happen_is_said(rhm: Rhm, tmp_path: Path) -> None:
-    words = ["parsimony", "--width", 12, "--rank", 2, "--depth", 12, "-o", tmp_path]
+    words = ["parsimony", "--width", 12, "--rank", 2, "--depth", 6, "-o", tmp_path]
     assert "the network learned almost nothing" in rhm("lab", *words)[1]
     short = ["--steps", 100, "-o", tmp_path]
     words = ["matrix-completion", "--size", 40, "--rank", 5, "--known", 0.1, *short]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rhm.data.radiometry import Scaling
 from rhm.data.rasters.damaged import SalvagedRaster
-from rhm.data.rasters.georeference import Scale
+from rhm.data.rasters.georeference import GridScale
 from rhm.errors import RasterError
 from rhm.inference.tiling.storage import STORAGES
 from rhm.inference.tiling.stream import Grid, Tiling
@@ -102,7 +102,7 @@ def test_a_network_is_evaluated_and_stays_so(scene: Path, training: bool) -> Non
 
 
 def test_a_source_opens_what_it_says(scene: Path) -> None:
-    source = StripSource(str(scene), bands=(3, 1), scale=Scale(0.5, 0.5), skip_errors=True)
+    source = StripSource(str(scene), bands=(3, 1), scale=GridScale(0.5, 0.5), skip_errors=True)
     with source.open() as raster:
         assert isinstance(raster, SalvagedRaster)
         assert (raster.info.height, raster.info.width) == (HEIGHT // 2, WIDTH // 2)

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import shapely
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from skimage.measure import label, regionprops
@@ -12,6 +12,7 @@ from skimage.measure import label, regionprops
 from rhm.data.footprints import burn
 from rhm.inference.tracing.components import Outlines, Tracer, trace
 from rhm.inference.tracing.watershed import Watershed
+from tests.examples import examples
 
 
 def in_bands(
@@ -31,7 +32,7 @@ def in_bands(
     return Outlines.joined(*found)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(30)
 @given(st.integers(0, 2**32 - 1), st.floats(0.2, 0.8))
 def test_components_are_labelled_regions(seed: int, threshold: float) -> None:
     rng = np.random.default_rng(seed)
@@ -53,7 +54,7 @@ def test_components_are_labelled_regions(seed: int, threshold: float) -> None:
         np.testing.assert_array_equal(burn([polygon], Affine.identity(), 15, 18) > 0, own)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     size=st.tuples(st.integers(1, 60), st.integers(1, 60)),

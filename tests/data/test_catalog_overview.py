@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from rhm.data import Catalog
-from rhm.data.summary import overview
 
 
 def test_every_row_is_a_domain_and_every_image_is_counted_once(catalog_path: Path) -> None:
     catalog = Catalog.load(catalog_path)
-    rows = overview(catalog)
+    rows = catalog.overview()
     assert [row["domain"] for row in rows] == list(catalog.domains)
     for row in rows:
         tiles = catalog.select(domains=[row["domain"]]).tiles
@@ -26,7 +25,7 @@ def test_every_row_is_a_domain_and_every_image_is_counted_once(catalog_path: Pat
 def test_what_no_image_says_is_none(catalog_path: Path) -> None:
     frame = Catalog.load(catalog_path).frame
     silent = frame.assign(label="", gsd_m=np.nan, building_fraction=np.nan, split="")
-    for row in overview(Catalog(silent)):
+    for row in Catalog(silent).overview():
         assert (row["labelled"], row["gsd_m"], row["buildings"]) == (0, None, None)
         assert row["train"] + row["val"] + row["test"] == 0
         assert row["images"] == 6

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from rhm.data.summary import overview
 from rhm.models.spec import ModelSpec
 from rhm.training.config import RunConfig
 from rhm.training.imagery import Material
@@ -89,11 +88,17 @@ def _training(
         yield "geometric augmentation", ", ".join(map(_code, unusual))
     if material.bank is not None:
         yield "histogram bank", f"{len(material.bank)} images"
+    if material.unlabelled:
+        seen = ", ".join(map(_code, dict.fromkeys(tile.domain for tile in material.unlabelled)))
+        yield "unlabelled images", f"{len(material.unlabelled)} of {seen}"
+        yield "method without labels", _code(config.target.method)
     if spec.standardize != "none":
         yield "standardisation of scenes", _code(spec.standardize)
     if config.adapter.base is not None:
         yield "base model", _code(config.adapter.base)
         yield "adaptation method", _code(config.adapter.method)
+    elif config.model.weights not in ("bundled", "none"):
+        yield "encoder weights", _code(config.model.weights)
     yield "loss", _code(config.loss.name)
     yield "learning rate", f"{config.optimizer.learning_rate:g}"
     yield "seed", config.seed
@@ -110,7 +115,7 @@ def _data(material: Material) -> str:
     columns = ("domain", "images", "labelled", "train", "val", "test", "gsd_m", "buildings")
     used = material.catalog.select(domains=list({tile.domain for tile in material.train}))
     rows = []
-    for row in overview(used):
+    for row in used.overview():
         cells = [row[name] for name in columns]
         cells[0] = _code(str(cells[0]))
         cells[-2] = "" if cells[-2] is None else f"{cells[-2]:.3g}"

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from rhm.training.card import model_card
 from rhm.training.config import RunConfig
 from rhm.training.fitting import build_model
 from rhm.training.imagery import gather
+from rhm.training.results.card import model_card
 
 Make = Callable[..., RunConfig]
 

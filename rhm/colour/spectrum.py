@@ -1,0 +1,266 @@
+"""Spectra: the low-frequency amplitudes of images, and swapping them.
+
+Fourier domain adaptation gives an image the low-frequency amplitudes of a target image and keeps
+its phases (Yang, Soatto, "FDA: Fourier domain adaptation for semantic segmentation", CVPR 2020).
+Only these few amplitudes of the target are used. A bank can therefore keep them, as it keeps
+histograms, and the images are not needed.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+from scipy.ndimage import map_coordinates
+
+MOST_SHARE = 0.1
+"""Highest frequency that a spectrum keeps, in cycles per pixel; FDA calls it beta."""
+
+SIDE = 128
+"""Default side in pixels of the windows whose amplitudes are averaged."""
+
+_LEAST_VALID = 0.5
+_LARGEST_SIDE = 4096
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """The mean low-frequency amplitudes of the windows of an image.
+
+    Attributes:
+        side: side of the windows in pixels.
+        amplitudes: (bands, 2 K + 1, K + 1) float32 magnitudes of the discrete Fourier transform,
+            divided by the number of pixels, for vertical frequencies from -K to K and horizontal
+            ones from 0 to K, in cycles per window. The others follow by symmetry. At zero
+            frequency it is the magnitude of the mean.
+        gsd_m: metres per pixel of the windows, or None if unknown.
+
+    Raises:
+        ValueError: the amplitudes have another shape, or are negative or not finite.
+    """
+
+    side: int
+    amplitudes: NDArray[np.float32]
+    gsd_m: float | None = None
+
+    def __post_init__(self) -> None:
+        most = reach_of(self.side)
+        if self.amplitudes.ndim != 3 or self.amplitudes.shape[1:] != (2 * most + 1, most + 1):
+            raise ValueError(f"amplitudes of {self.amplitudes.shape} are not those of {self.side}")
+        if not (np.isfinite(self.amplitudes) & (self.amplitudes >= 0.0)).all():
+            raise ValueError("amplitudes must be finite and at least 0")
+        if self.gsd_m is not None and not (np.isfinite(self.gsd_m) and self.gsd_m > 0.0):
+            raise ValueError("the ground sampling distance must be positive")
+
+    @classmethod
+    def of(
+        cls,
+        windows: Iterable[tuple[NDArray[Any], NDArray[np.bool_]]],
+        side: int = SIDE,
+        gsd_m: float | None = None,
+    ) -> "Spectrum | None":
+        """Average the amplitudes of windows, each weighted by its number of valid pixels.
+
+        Windows of which less than half is valid are left out, unless all are. Nodata pixels count
+        as the mean of the valid ones.
+
+        Args:
+            windows: pixels (height, width, bands) and their validity (height, width), of at most
+                ``side`` pixels along each axis; smaller ones are continued by mirroring.
+            side: side of the windows in pixels.
+            gsd_m: metres per pixel of the windows.
+
+        Returns:
+            The spectrum, or None if no pixel is valid.
+        """
+        sums: dict[bool, Any] = {True: 0.0, False: 0.0}
+        weights = {True: 0, False: 0}
+        for values, valid in windows:
+            count = int(valid.sum())
+            if count:
+                full = count >= _LEAST_VALID * side**2
+                sums[full] = sums[full] + count * _amplitudes(values, valid, side)
+                weights[full] += count
+        full = weights[True] > 0
+        if not weights[full]:
+            return None
+        return cls(side, (sums[full] / weights[full]).astype(np.float32), gsd_m)
+
+    @classmethod
+    def of_image(
+        cls, image: NDArray[Any], valid: NDArray[np.bool_] | None = None, side: int = SIDE
+    ) -> "Spectrum | None":
+        """Average the amplitudes of the windows of an image (H, W) or (H, W, bands).
+
+        Args:
+            image: pixels.
+            valid: (H, W) validity; by default all are valid.
+            side: side of the windows in pixels.
+        """
+        pixels = image[..., None] if image.ndim == 2 else image
+        known = np.ones(image.shape[:2], dtype=bool) if valid is None else valid
+        return cls.of(windows_of(pixels, known, side), side)
+
+    @property
+    def bands(self) -> int:
+        """Number of bands."""
+        return len(self.amplitudes)
+
+    def stretched(self, gain: NDArray[np.float64], offset: NDArray[np.float64]) -> "Spectrum":
+        """Return the spectrum of the image ``gain * image + offset``.
+
+        Args:
+            gain: (bands,) positive factors.
+            offset: (bands,) offsets in value units.
+        """
+        moved = self.amplitudes * gain[:, None, None]
+        most = reach_of(self.side)
+        moved[:, most, 0] = np.abs(moved[:, most, 0] + offset)
+        return Spectrum(self.side, moved.astype(np.float32), self.gsd_m)
+
+    def at(self, height: int, width: int, reach: int, *, gsd_m: float | None = None) -> FloatArray:
+        """Return the expected magnitudes of the Fourier transform of an image of another size.
+
+        At the size of the windows these are the stored magnitudes. Elsewhere they are interpolated
+        by frequency: an image of twice the extent has four times the pixels, but, but for its mean,
+        twice the magnitude at the same frequency, as holds for textures.
+
+        Args:
+            height: rows of the image.
+            width: columns of the image.
+            reach: highest frequency in cycles per image.
+            gsd_m: metres per pixel of the image; None for that of the spectrum.
+
+        Returns:
+            (bands, 2 reach + 1, reach + 1); NaN at frequencies that the spectrum does not keep.
+        """
+        zoom = 1.0 if gsd_m is None or self.gsd_m is None else self.gsd_m / gsd_m
+        most, stored = reach_of(self.side), self.amplitudes.astype(np.float64)
+        rows, cols = np.mgrid[-reach : reach + 1, 0 : reach + 1].astype(np.float64)
+        if (height, width, zoom) == (self.side, self.side, 1.0) and reach <= most:
+            inside = stored[:, most - reach : most + reach + 1, : reach + 1]
+            return np.asarray(inside * (height * width))
+        rows, cols = rows * (self.side * zoom / height), cols * (self.side * zoom / width)
+        mean, spread = stored[:, most, 0].copy(), self.side * zoom / np.sqrt(height * width)
+        # The mean says nothing of the frequencies beside it.
+        stored[:, most, 0] = (stored[:, most - 1, 0] + stored[:, most, 1]) / 2 if most else 0.0
+        places = np.stack([rows + most, cols])
+        found = np.stack(
+            [map_coordinates(each, places, order=1, mode="nearest") for each in stored]
+        )
+        found[:, (np.abs(rows) > most) | (cols > most)] = np.nan
+        found *= spread
+        found[:, reach, 0] = mean
+        return np.asarray(found * (height * width))
+
+
+def reach_of(side: int) -> int:
+    """Return the highest frequency that is kept of windows, in cycles per window."""
+    return int(np.floor(side * MOST_SHARE + 1e-9))
+
+
+def swap_amplitudes(image: NDArray[Any], amplitudes: FloatArray) -> FloatArray:
+    """Return an image with other amplitudes at low frequencies, and its own phases.
+
+    Args:
+        image: (height, width, bands).
+        amplitudes: (bands, 2 reach + 1, reach + 1), as ``Spectrum.at`` returns them; where they are
+            NaN, the image keeps its own.
+
+    Returns:
+        (height, width, bands) float64.
+    """
+    reach = amplitudes.shape[2] - 1
+    bands = fft.rfft2(np.moveaxis(image, -1, 0).astype(np.float64))
+    rows = np.arange(-reach, reach + 1)
+    low = bands[:, rows, : reach + 1]
+    own = np.abs(low)
+    # The phase of nothing is zero.
+    phases = np.divide(low, own, out=np.ones_like(low), where=own > 0.0)
+    bands[:, rows, : reach + 1] = np.where(np.isnan(amplitudes), low, amplitudes * phases)
+    return np.moveaxis(fft.irfft2(bands, s=image.shape[:2]), 0, -1)
+
+
+def windows_of(
+    image: NDArray[Any], valid: NDArray[np.bool_], side: int
+) -> Iterable[tuple[NDArray[Any], NDArray[np.bool_]]]:
+    """Yield an image in windows of at most ``side`` pixels, without overlap.
+
+    Remainders at the edges are left out, unless the image is smaller than a window.
+    """
+    height, width = valid.shape
+    for row in range(0, max(1, height - side + 1), side):
+        for col in range(0, max(1, width - side + 1), side):
+            part = np.s_[row : row + side, col : col + side]
+            yield image[part], valid[part]
+
+
+def to_arrays(spectra: Sequence[Spectrum | None], bands: int) -> dict[str, NDArray[Any]]:
+    """Return the spectra of a bank's entries as a few arrays; none if no entry has one.
+
+    Args:
+        spectra: one for each entry, of windows of the same side.
+        bands: number of bands.
+
+    Returns:
+        ``spectrum_side``: side of the windows; ``spectrum_gsd_m``: metres per pixel of each entry,
+        NaN if unknown; ``amplitudes``: those of all entries, one after another, NaN if an entry
+        has no spectrum.
+    """
+    side = next((each.side for each in spectra if each is not None), None)
+    if side is None:
+        return {}
+    most = reach_of(side)
+    missing = np.full((bands, 2 * most + 1, most + 1), np.nan, dtype=np.float32)
+    rows = [missing if each is None else each.amplitudes for each in spectra]
+    known = [None if each is None else each.gsd_m for each in spectra]
+    return {
+        "spectrum_side": np.array(side),
+        "spectrum_gsd_m": np.array([np.nan if each is None else each for each in known]),
+        "amplitudes": np.concatenate([each.ravel() for each in rows]),
+    }
+
+
+def from_arrays(
+    arrays: Mapping[str, NDArray[Any]], entries: int, bands: int
+) -> list[Spectrum | None]:
+    """Read the spectra that ``to_arrays`` returned as arrays; None for each entry without them.
+
+    Raises:
+        ValueError: the arrays contradict each other, or do not describe spectra.
+    """
+    if "amplitudes" not in arrays:
+        return [None] * entries
+    side, distances = int(arrays["spectrum_side"]), arrays["spectrum_gsd_m"].astype(np.float64)
+    if not 1 <= side <= _LARGEST_SIDE:
+        raise ValueError(f"its spectra are of windows of {side} pixels")
+    most = reach_of(side)
+    shape = (entries, bands, 2 * most + 1, most + 1)
+    stored = arrays["amplitudes"]
+    if distances.shape != (entries,) or stored.size != np.prod(shape):
+        raise ValueError(f"its spectra do not belong to {entries} images of {bands} bands")
+    return [
+        None
+        if np.isnan(amplitudes).all()
+        else Spectrum(side, amplitudes, None if np.isnan(gsd_m) else float(gsd_m))
+        for amplitudes, gsd_m in zip(
+            stored.reshape(shape).astype(np.float32), distances, strict=True
+        )
+    ]
+
+
+def _amplitudes(values: NDArray[Any], valid: NDArray[np.bool_], side: int) -> FloatArray:
+    """Return the low-frequency amplitudes of a window, as ``Spectrum.amplitudes``."""
+    reach = reach_of(side)
+    filled = values.astype(np.float64)
+    if not valid.all():
+        filled[~valid] = filled[valid].mean(axis=0)
+    height, width = valid.shape
+    if (height, width) != (side, side):
+        filled = np.pad(filled, ((0, side - height), (0, side - width), (0, 0)), mode="symmetric")
+    whole = np.abs(fft.rfft2(np.moveaxis(filled, -1, 0))) / side**2
+    return np.asarray(whole[:, np.arange(-reach, reach + 1), : reach + 1])

@@ -1,0 +1,1 @@
+"""Encoders: backbones of timm at any image size, and their pretrained weights."""

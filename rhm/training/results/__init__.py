@@ -1,0 +1,1 @@
+"""What a run leaves behind: the finished model, its threshold, and its card."""

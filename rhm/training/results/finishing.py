@@ -1,0 +1,92 @@
+"""The end of a run: the best checkpoint, its threshold, and its metrics."""
+
+import logging
+import math
+from dataclasses import replace
+from zipfile import is_zipfile
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from rhm.adapters import attachment_of, merge
+from rhm.adapters.spectra import save_snapshot, take_snapshot
+from rhm.data.chips import Chip
+from rhm.data.labels import IGNORE
+from rhm.errors import ConfigError
+from rhm.models.build import SegmentationModel
+from rhm.models.model_file import save_adapted
+from rhm.training.callbacks.run_cost import collect_cost
+from rhm.training.callbacks.update_recorder import FINAL
+from rhm.training.config import RunConfig
+from rhm.training.metrics import CalibrationBins
+from rhm.training.run import Run
+
+_LOG = logging.getLogger(__name__)
+
+
+def finish(
+    run: Run, model: SegmentationModel, config: RunConfig, val: DataLoader[Chip] | None
+) -> None:
+    """Load the best checkpoint, choose the threshold, and write the metrics.
+
+    An adapted model is written as an adapter, too, and merged with its base.
+
+    Args:
+        run: folder of the run.
+        model: network after the last training step, changed in place.
+        config: configuration of the run.
+        val: validation chips; without them, the last weights are kept.
+    """
+    step = config.trainer.steps
+    if val is not None and run.best.is_file():
+        if not is_zipfile(run.best):
+            raise ConfigError(f"{run.best} is damaged: train again under another name")
+        checkpoint = torch.load(run.best, map_location="cpu", weights_only=True)
+        state, step = checkpoint["state_dict"], int(checkpoint["global_step"])
+        prefix = "model."
+        model.load_state_dict(
+            {
+                name.removeprefix(prefix): tensor
+                for name, tensor in state.items()
+                if name.startswith(prefix)
+            }
+        )
+    threshold, expected = config.model.threshold, None
+    if val is not None:
+        bins = calibration(model, val)
+        if threshold is None:
+            threshold = choose_threshold(bins)
+        expected = bins.expected_iou(threshold)
+    _LOG.info("the model is that of step %d; expected IoU on validation: %s", step, expected)
+    model.spec = replace(
+        model.spec, threshold=0.5 if threshold is None else threshold, expected_iou=expected
+    )
+    if attachment_of(model) is not None:
+        if config.adapter.method != "full":
+            save_adapted(model, run.adapter)
+        if config.adapter.update() is not None:
+            save_snapshot(take_snapshot(model, step), run.updates / FINAL)
+        merge(model)
+    run.collect_metrics()
+    collect_cost(run.folder)
+
+
+def choose_threshold(bins: CalibrationBins) -> float:
+    """Return the threshold that gives the best IoU, or 0.5 if no chip shows a building."""
+    best = bins.best_threshold()
+    return 0.5 if math.isnan(best) else best
+
+
+def calibration(model: SegmentationModel, chips: DataLoader[Chip]) -> CalibrationBins:
+    """Return the calibration of a model on labelled chips, in 200 bins of probability."""
+    device = next(model.parameters()).device
+    nothing = np.zeros(0)
+    bins = CalibrationBins.of(nothing, nothing, bins=200)
+    model.eval()
+    with torch.inference_mode():
+        for chip in chips:
+            probability = model(chip["image"].to(device)).sigmoid().cpu().numpy()
+            truth = chip["mask"].numpy()
+            bins += CalibrationBins.of(probability, truth == 1, truth != IGNORE, bins=200)
+    return bins

@@ -1,0 +1,1 @@
+"""Learning from unlabelled imagery of a target domain, in one file for each method."""

@@ -1,0 +1,103 @@
+"""Mean teacher: an average of past networks labels the target, and the network learns from it."""
+
+import copy
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from rhm.data.chips import TargetSample
+from rhm.models.build import SegmentationModel
+from rhm.training.unlabelled.calibrated_cut import CalibratedCut
+from rhm.training.unlabelled.pasting import chosen_pixels
+from rhm.training.unlabelled.target_method import TargetMethod, TargetStep, run_both
+
+
+class MeanTeacher(TargetMethod):
+    """Self-training with a moving average of the network as teacher.
+
+    The teacher sees each unlabelled chip as it is, the student the same chip in the colours of the
+    configured augmentation, with buildings of a labelled chip pasted in. The student learns the
+    labels that a calibrated cut makes of the teacher's probabilities; uncertain pixels are left
+    out. Tarvainen, Valpola, "Mean teachers are better role models", NeurIPS 2017; Tranheden,
+    Olsson, Pinto, Svensson, "DACS: Domain adaptation via cross-domain mixed sampling", WACV 2021.
+
+    Args:
+        model: network to train, of which the teacher begins as a copy.
+        loss: function of logits and labels, see ``rhm.training.losses``.
+        decay: weight of the teacher in its average with the student after each step, in [0, 1).
+        certainty: setting of ``CalibratedCut``.
+        paste: one of ``rhm.training.unlabelled.pasting.PASTES``.
+        margin_px: width of the surroundings that are pasted with a building, in pixels.
+    """
+
+    strong: ClassVar[bool] = True
+    steps: Tensor
+
+    def __init__(
+        self,
+        model: SegmentationModel,
+        loss: nn.Module,
+        *,
+        decay: float,
+        certainty: float,
+        paste: str,
+        margin_px: int,
+    ) -> None:
+        super().__init__()
+        self.teacher = copy.deepcopy(model).requires_grad_(False)
+        self.cut = CalibratedCut(certainty)
+        self._loss = loss
+        self._decay = decay
+        self._paste = paste
+        self._margin_px = margin_px
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def train(self, mode: bool = True) -> "MeanTeacher":
+        """Set the mode of the method; its teacher always predicts as a finished model does."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    def step(self, model: SegmentationModel, batch: TargetSample) -> TargetStep:
+        """Return the logits of the labelled chips and the loss against the teacher's labels."""
+        target = batch["target"]
+        labels = self.cut(self.teach(target["image"]), target["valid"])
+        image, labels = self._mixed(batch, labels)
+        labelled, unlabelled = run_both(model, batch.get("image"), image)
+        return TargetStep(labelled, self._loss(unlabelled, labels))
+
+    @torch.no_grad()
+    def teach(self, images: Tensor) -> Tensor:
+        """Return the teacher's probabilities (N, 1, H, W) float32 for images."""
+        logits: Tensor = self.teacher(images.contiguous(memory_format=torch.channels_last))
+        return logits.float().sigmoid()
+
+    def _mixed(self, batch: TargetSample, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the student's view of the unlabelled chips, with its labels."""
+        target = batch["target"]
+        if "image" not in batch or "mask" not in batch:
+            return target["strong"], labels
+        pasted = chosen_pixels(batch["mask"], self._paste, self._margin_px) & target["valid"]
+        return (
+            torch.where(pasted, batch["image"], target["strong"]),
+            torch.where(pasted, batch["mask"], labels),
+        )
+
+    @torch.no_grad()
+    def after_batch(self, model: SegmentationModel, *, stepped: bool) -> None:
+        """Move the teacher towards the student, after each optimiser step.
+
+        The weight of the teacher is ``decay``, but in step n no more than ``1 - 1 / n``, so that it
+        does not remember the start for long.
+        """
+        if not stepped:
+            return
+        self.steps += 1
+        decay = min(self._decay, 1.0 - 1.0 / int(self.steps))
+        student = model.state_dict()
+        for name, value in self.teacher.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(student[name].to(value), 1.0 - decay)
+            else:
+                value.copy_(student[name])

@@ -1,0 +1,92 @@
+"""Spectrum matching; oracle: the FDA paper's program with the target's image."""
+
+import albumentations as A
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from rhm.augmentation.spectrum_matching import SpectrumMatching
+from rhm.colour.histogram_bank import HistogramBank
+from rhm.errors import BankError
+from tests.augmentation.chips import chip, hole
+from tests.colour.test_spectrum import Image, fda, texture
+
+SIDE = 96
+EVERYWHERE = np.ones((SIDE, SIDE), np.uint8)
+
+
+def stored(image: Image, dtype: str) -> Image:
+    factor = {"uint8": 1.0, "uint16": 9.0, "int16": 9.0, "float32": 0.01}[dtype]
+    values = image * factor
+    return (values if dtype == "float32" else np.rint(values)).astype(dtype)
+
+
+def bank_of(*images: Image) -> HistogramBank:
+    return HistogramBank.from_images(images, spectrum_px=SIDE)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+@pytest.mark.parametrize("bands", [1, 3, 5])
+def test_a_bank_gives_what_the_images_would_give(dtype: str, bands: int) -> None:
+    image = stored(texture((SIDE, SIDE), bands=bands, seed=1), dtype)
+    targets = [
+        stored(texture((SIDE, SIDE), bands=bands, seed=s, level=120.0), dtype) for s in (2, 3)
+    ]
+    bank = bank_of(*targets)
+    for seed in range(6):
+        augment = SpectrumMatching(bank, (0.0, 0.1))
+        found = augment(image, EVERYWHERE, rng=np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        target = targets[int(rng.random() * 2)]
+        expected = fda(image, target, rng.uniform(0.0, 0.1))
+        if dtype != "float32":
+            expected = np.rint(np.clip(expected, *_ends(dtype)))
+        assert found.dtype == image.dtype
+        off = np.abs(found.astype(np.float64) - expected)
+        # The amplitudes are kept in single precision: now and then a half is rounded otherwise.
+        assert off.max() <= (1e-4 if dtype == "float32" else 1.0)
+        assert (off > 1e-4).mean() < 0.01
+
+
+def _ends(dtype: str) -> tuple[int, int]:
+    return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+
+
+def test_it_is_close_to_the_transform_of_albumentations() -> None:
+    """That one swaps a square without its last row and column, which is not symmetric."""
+    image = stored(texture((SIDE, SIDE), seed=4), "uint8")
+    target = stored(texture((SIDE, SIDE), seed=5, level=150.0), "uint8")
+    found = SpectrumMatching(bank_of(target), (0.08, 0.08))(
+        image, EVERYWHERE, rng=np.random.default_rng(0)
+    )
+    transform = A.Compose([A.FDA(beta_limit=(0.08, 0.08), metadata_key="seen", p=1.0)])
+    theirs = transform(image=image, seen=[target])["image"]
+    distance = np.abs(found.astype(float) - theirs).mean()
+    assert distance < 0.2 * np.abs(image.astype(float) - theirs).mean()
+
+
+def test_nodata_has_no_influence(valid: NDArray[np.uint8]) -> None:
+    image, bank = chip("uint8"), HistogramBank.from_images([chip("uint8", seed=3)], spectrum_px=16)
+    other = image.copy()
+    other[valid == 0] = 255
+    augment = SpectrumMatching(bank, (0.1, 0.1))
+    first, second = (augment(each, valid, rng=np.random.default_rng(0)) for each in (image, other))
+    np.testing.assert_array_equal(first[valid > 0], second[valid > 0])
+    nothing = np.zeros_like(valid)
+    np.testing.assert_array_equal(augment(image, nothing, rng=np.random.default_rng(0)), image)
+
+
+@pytest.fixture
+def valid() -> NDArray[np.uint8]:
+    return hole()
+
+
+def test_a_bank_without_spectra_or_of_other_imagery_is_told() -> None:
+    image, known = chip("uint8"), hole()
+    plain = HistogramBank.from_images([image])
+    rng = np.random.default_rng(0)
+    with pytest.raises(BankError, match="rhm bank build --spectrum"):
+        SpectrumMatching(plain, (0.0, 0.1))(image, known, rng=rng)
+    other = HistogramBank.from_images([chip("uint8", 4)], spectrum_px=16)
+    with pytest.raises(BankError, match="bank has 4 bands of uint8, the images have 3 of uint8"):
+        SpectrumMatching(other, (0.0, 0.1))(image, known, rng=rng)

@@ -1,0 +1,35 @@
+"""The end of a run: the threshold, and the calibration that it is chosen from."""
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from rhm.data.chips import Chip
+from rhm.data.labels import IGNORE
+from rhm.models.build import SegmentationModel
+from rhm.models.spec import ModelSpec
+from rhm.training.metrics import CalibrationBins
+from rhm.training.results.finishing import calibration, choose_threshold
+
+
+def test_the_threshold_is_the_best_one_or_a_half() -> None:
+    probability = np.array([0.1, 0.2, 0.3, 0.9])
+    truth = np.array([False, True, True, True])
+    best = choose_threshold(CalibrationBins.of(probability, truth, bins=200))
+    assert 0.1 < best <= 0.2
+    assert choose_threshold(CalibrationBins.of(probability, truth & False, bins=200)) == 0.5
+
+
+def test_the_calibration_counts_every_known_pixel_of_every_chip() -> None:
+    torch.manual_seed(0)
+    model = SegmentationModel(ModelSpec("unet", "test_efficientnet", 3)).train()
+    mask = torch.zeros(1, 64, 64, dtype=torch.int64)
+    mask[:, :20], mask[:, 60:] = 1, IGNORE
+    chips = [Chip(image=torch.randn(3, 64, 64), mask=mask) for _ in range(3)]
+    bins = calibration(model, DataLoader(chips, batch_size=2))  # type: ignore[arg-type]
+    assert bins.pixels.sum() == 3 * 60 * 64
+    assert bins.buildings.sum() == 3 * 20 * 64
+    with torch.inference_mode():
+        seen = model.eval()(torch.stack([chip["image"] for chip in chips])).sigmoid()
+    expected = seen[:, :, :60].double().sum().item()
+    np.testing.assert_allclose(bins.probability_sums.sum(), expected, rtol=1e-4)

@@ -1,0 +1,168 @@
+"""Adaptation without source imagery or labels: what changes, what does not, and what is stored."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import pytest
+import torch
+
+from rhm.data import Catalog
+from rhm.errors import ConfigError
+from rhm.models.build import ModelConfig
+from rhm.models.model_file import load_model
+from rhm.training.config import RunConfig
+from rhm.training.datamodule import ChipDataModule
+from rhm.training.fitting import build_model, fit
+from rhm.training.imagery import gather
+from rhm.training.run import Run
+from rhm.training.unlabelled.batch_statistics import measure_statistics
+
+Make = Callable[..., RunConfig]
+Stored = Callable[..., Run]
+
+
+@pytest.fixture
+def base(stored: Stored) -> Path:
+    """A model of two steps on the aerial town."""
+    trainer = {"steps": 2, "validate_every": 2, "batch_size": 2}
+    return stored("base", trainer=trainer, model={"threshold": 0.4}).folder
+
+
+@pytest.fixture
+def adapting(tiny: Make, base: Path) -> Make:
+    """Make a configuration that adapts the base to the satellite's town, without labels."""
+
+    def make(method: str, name: str = "adapted", **sections: Any) -> RunConfig:
+        plain = ModelConfig()
+        adapter = {"base": str(base), "method": "batch-norm", "batch_norm": "affine"}
+        target = {"domains": ["birch_satellite"], "method": method, "source_free": True}
+        return tiny(
+            name,
+            data={"sources": []},
+            model={"encoder": plain.encoder, "weights": plain.weights, "threshold": 0.4},
+            adapter=adapter | sections.pop("adapter", {}),
+            target=target | sections.pop("target", {}),
+            **sections,
+        )
+
+    return make
+
+
+def changed(base: Path, run: Run) -> set[str]:
+    before, after = load_model(base).state_dict(), load_model(run.folder).state_dict()
+    assert before.keys() == after.keys()
+    return {name for name, each in before.items() if not torch.equal(each, after[name])}
+
+
+def same(first: Path, adapter: Path, run: Run) -> bool:
+    """Whether a base with an adapter is the adapted model."""
+    one, other = load_model(first, adapter=adapter), load_model(run.folder)
+    assert one.spec == other.spec
+    mine, theirs = one.state_dict(), other.state_dict()
+    return all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+STATISTICS = {"batch_norm": "statistics"}
+
+
+def test_adabn_changes_the_statistics_alone_and_they_are_those_of_the_target(
+    adapting: Make, base: Path
+) -> None:
+    config = adapting("adabn", adapter=STATISTICS)
+    run = fit(config)
+    names = changed(base, run)
+    assert names
+    assert all(name.endswith(("running_mean", "running_var")) for name in names)
+    assert same(base, run.adapter, run)
+    assert run.adapter.stat().st_size < 0.2 * run.model.stat().st_size
+    material = gather(config)
+    model = build_model(config, material)
+    loader = ChipDataModule(config, material, model.spec).target_dataloader()
+    adapted = load_model(run.folder).state_dict()
+    for name, moments in measure_statistics(model, loader).items():
+        np.testing.assert_array_equal(
+            adapted[f"{name}.running_mean"], moments.mean.to(torch.float32)
+        )
+    spec = load_model(run.folder).spec
+    assert (spec.method, spec.threshold, spec.sources) == ("none, adabn", 0.4, ("alder_aerial",))
+    assert "uint16" in spec.scalings
+    assert "| method without labels | `adabn` |" in (run.folder / "card.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("method", "adapter"),
+    [
+        ("entropy", {}),
+        ("shot", {"method": "full", "trained": ["*encoder*", "*decoder*"]}),
+        ("shot", {"method": "deep-lora", "rank": 4, "trained": []}),
+        ("mean-teacher", {"method": "deep-lora", "rank": 4, "targets": "encoder", "trained": []}),
+    ],
+    ids=["tent", "shot", "shot deep-lora", "mean-teacher deep-lora"],
+)
+def test_a_model_is_adapted_and_its_head_stays(
+    adapting: Make, base: Path, method: str, adapter: dict[str, Any]
+) -> None:
+    augment = {"gamma": [0.5, 2.0], "colour": "jitter", "p": 1.0}
+    run = fit(adapting(method, adapter=adapter, augment=augment))
+    names = changed(base, run)
+    assert names
+    if method == "entropy":
+        affine = ("running_mean", "running_var", "weight", "bias", "num_batches_tracked")
+        norms = {n.rpartition(".")[0] for n in names if n.endswith("running_mean")}
+        assert all(n.rpartition(".")[0] in norms and n.endswith(affine) for n in names)
+    if adapter.get("targets") or adapter.get("method") == "full":
+        assert not any("segmentation_head" in name for name in names)
+    if run.adapter.is_file():
+        assert same(base, run.adapter, run)
+    metrics = pandas.read_csv(run.folder / "metrics.csv")
+    assert np.isfinite(metrics["target_loss"].dropna()).all()
+    assert "train_loss" not in metrics or metrics["train_loss"].isna().all()
+
+
+def test_labels_are_not_looked_at(adapting: Make, catalog_path: Path, tmp_path: Path) -> None:
+    catalog = Catalog.load(catalog_path)
+    catalog.frame["label"] = [str(tmp_path / "lost.png")] * len(catalog)
+    catalog.frame["building_fraction"] = 0.0
+    catalog.save(tmp_path / "lost.parquet")
+    data = {"catalog": str(tmp_path / "lost.parquet"), "sources": []}
+    config = adapting("entropy", "lost")
+    lost = fit(
+        config.model_copy(update={"data": config.data.__class__(**(vars(config.data) | data))})
+    )
+    right = fit(adapting("entropy", "right"))
+    one, other = (load_model(run.folder).state_dict() for run in (lost, right))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("target", "adapter", "told"),
+    [
+        ({"method": "coral"}, {}, "coral needs labelled chips: choose entropy, mean-teacher, shot"),
+        ({"method": "none"}, {}, "none needs labelled chips"),
+        ({"method": "adabn", "source_free": False}, STATISTICS, "rhm adapt --unlabelled"),
+        ({"method": "mean-teacher", "paste": "class"}, {}, "paste needs labelled chips"),
+        ({"method": "adabn"}, {"batch_norm": "frozen", "method": "head"}, "adabn needs adapter"),
+        ({"method": "entropy"}, STATISTICS, "trains nothing"),
+        ({"method": "entropy", "domains": []}, {}, "give target.domains"),
+    ],
+)
+def test_mistakes_are_told(
+    adapting: Make, target: dict[str, Any], adapter: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ConfigError, match=told):
+        adapting(str(target["method"]), adapter=adapter, target=target)
+
+
+def test_there_is_nothing_to_adapt_without_a_base_and_no_place_for_sources(
+    tiny: Make, adapting: Make
+) -> None:
+    target = {"domains": ["birch_satellite"], "method": "entropy", "source_free": True}
+    with pytest.raises(ConfigError, match=r"give adapter\.base"):
+        tiny(target=target, data={"sources": []})
+    config = adapting("entropy").model_dump()
+    config["data"]["sources"] = ["alder_aerial"]
+    with pytest.raises(ConfigError, match=r"leave out data\.sources"):
+        tiny(**{k: config[k] for k in ("data", "target", "adapter")})
