@@ -1,0 +1,312 @@
+"""A model in a city without labels: which methods close the gap, and what each costs.
+
+    python benchmarks/new_city.py --work /tmp/new-city
+
+Models are trained on one place with the labels of that place and the unlabelled training images of
+the three others, and tested on test images that no training saw: twelve pairs of source and target.
+Every method has the same chips, steps and batches; those with a second stream of chips see as many
+unlabelled ones besides. Settings were chosen on three places that are neither source nor target
+(``--choose``), and then kept. ``--seen`` lets banks and streams hold the tested images, too.
+
+Finished cells are kept in ``--work``, one JSON file each, and are not repeated: interrupt the
+script whenever you like, and add seeds and methods later. ``--table`` only prints the tables.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import new_city_tables as tables
+import torch
+from machine import machine, thinned
+
+from rhm.augmentation.colours import COLOUR, FROM_BANK
+from rhm.data.catalog import Catalog, Tile
+from rhm.data.labels import IGNORE
+from rhm.data.layouts.folder import find_in_folder
+from rhm.data.radiometry import bank_of
+from rhm.evaluation.tile_scores import predict_image
+from rhm.files import write_text
+from rhm.inference.tiling.stream import Tiling
+from rhm.models.build import SegmentationModel
+from rhm.models.model_file import load_model
+from rhm.training.config import parse_config
+from rhm.training.fitting import fit
+from rhm.training.metrics import CalibrationBins
+
+PLACES: dict[str, tuple[str, ...]] = {
+    "massachusetts": ("massachusetts",),
+    "inria": ("inria_austin", "inria_chicago"),
+    "dubai": ("dubai",),
+    "vegas": ("spacenet2_vegas",),
+}
+"""The domains of each source or target."""
+
+UNSCORED: dict[str, tuple[str, ...]] = {
+    "kampala": ("oam_kampala",),
+    "banepa": ("oam_banepa",),
+    "rio": ("spacenet1_rio",),
+}
+"""Places on which settings are chosen; those of Rio have undeclared black borders."""
+
+BLACK_BORDERS = "spacenet1_rio"
+GSD_M = 1.0
+TEST_SHARE = 0.4
+TEST_PIXELS = 6e6
+"""Pixels per place to test on, approximately; larger places are thinned to evenly spaced images."""
+
+LEVELS = 200
+TILING = Tiling(tile=576)
+
+RHM = {"colour": "rhm", "p": 1.0, "sampling": "domain"}
+FDA = {"colour": "fda", "p": 1.0}
+ZOOM = {"geometry": {"scale": [0.6, 1.6]}}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to train a model.
+
+    Attributes:
+        augment: section ``augment``.
+        target: section ``target`` without its domains.
+        longer: factor of the number of steps.
+    """
+
+    augment: dict[str, Any]
+    target: dict[str, Any]
+    longer: int = 1
+
+
+def _of(augment: dict[str, Any] | None = None, longer: int = 1, **target: Any) -> Method:
+    return Method(augment or {}, target, longer)
+
+
+METHODS: dict[str, Method] = {
+    "none": _of(),
+    "none, 2x": _of(longer=2),
+    "rhm": _of(RHM),
+    "rhm, 2x": _of(RHM, longer=2),
+    "fda": _of(FDA),
+    "fda, 2x": _of(FDA, longer=2),
+    "scale": _of(ZOOM),
+    "rhm + scale": _of(RHM | ZOOM),
+    "rhm + scale, 2x": _of(RHM | ZOOM, longer=2),
+    "fda + scale": _of(FDA | ZOOM),
+    "fda + scale, 2x": _of(FDA | ZOOM, longer=2),
+    "entropy": _of(method="entropy"),
+    "coral": _of(method="coral"),
+    "adversarial": _of(method="adversarial"),
+    "mean-teacher": _of(method="mean-teacher"),
+    "rhm + entropy": _of(RHM, method="entropy"),
+    "rhm + coral": _of(RHM, method="coral"),
+    "rhm + adversarial": _of(RHM, method="adversarial"),
+    "rhm + mean-teacher": _of(RHM, method="mean-teacher"),
+    "rhm + scale + mean-teacher": _of(RHM | ZOOM, method="mean-teacher"),
+}
+"""What is compared, by its name in the tables."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Sizes and imagery of the experiment.
+
+    Attributes:
+        work: folder of the catalog, banks, runs and results.
+        steps: number of optimiser steps of each run.
+        chip_px: side of a chip in pixels.
+        batch_size: chips per step.
+        seen: whether banks and streams hold the tested images, too.
+        targets: the places of which unlabelled images are seen.
+    """
+
+    work: Path
+    steps: int
+    chip_px: int
+    batch_size: int
+    seen: bool
+    targets: dict[str, tuple[str, ...]]
+
+    def others(self, source: str) -> list[str]:
+        """Return the domains of all targets of a source."""
+        return [d for place, domains in self.targets.items() if place != source for d in domains]
+
+
+def main() -> None:
+    """Train and test what is missing, then print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    data = Path(os.environ.get("RHM_DATA", "../shared/data"))
+    parser.add_argument("--data", type=Path, default=data)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--chip-px", type=int, default=96)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
+    parser.add_argument("--sources", nargs="+", default=list(PLACES), choices=list(PLACES))
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--seen", action="store_true", help="show the tested images, unlabelled")
+    parser.add_argument(
+        "--choose",
+        nargs="*",
+        help="test on the unscored places instead, with settings such as target.weight=0.01",
+    )
+    parser.add_argument("--table", action="store_true", help="only print the tables")
+    asked = parser.parse_args()
+    sizes = f"{asked.steps}x{asked.batch_size}x{asked.chip_px}{'-seen' if asked.seen else ''}"
+    targets = PLACES if asked.choose is None else UNSCORED
+    folder = asked.work / (sizes if asked.choose is None else f"{sizes}-choose")
+    setting = Setting(folder, asked.steps, asked.chip_px, asked.batch_size, asked.seen, targets)
+    if not asked.table:
+        catalog = prepare(setting, asked.data)
+        for seed, name, source in itertools.product(asked.seeds, asked.methods, asked.sources):
+            run_cell(setting, catalog, source, name, seed, asked.choose or ())
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    print(f"{machine('torch', 'segmentation-models-pytorch', 'timm')}, {device}\n")
+    cells = [json.loads(path.read_text()) for path in sorted(setting.work.glob("results/*.json"))]
+    print("\n".join(tables.methods_table(cells, list(PLACES), list(targets))))
+    if asked.choose is None:
+        print("\n".join(["", *tables.pairs_table(cells, list(PLACES))]))
+
+
+def prepare(setting: Setting, data: Path) -> Catalog:
+    """Return the catalog of all places, split by group; also write what training may see of it."""
+    path = setting.work / "catalog.parquet"
+    if not path.is_file():
+        table = data / "manifest.csv"
+        wanted = {d for domains in (PLACES | UNSCORED).values() for d in domains}
+        found = [
+            source
+            for black in (False, True)
+            for source in find_in_folder(data, table=table, black_is_nodata=black)
+            if source.domain in wanted and (source.domain == BLACK_BORDERS) == black
+        ]
+        Catalog.build(found).assign_splits({"test": TEST_SHARE}).save(path)
+    catalog = Catalog.load(path)
+    seen = setting.work / "seen.parquet"
+    if not seen.is_file():
+        kept = catalog if setting.seen else catalog.select(split="train")
+        kept.save(seen)
+    for source in PLACES:
+        bank = setting.work / f"not-{source}.bank"
+        if not bank.is_file():
+            bank_of(Catalog.load(seen).select(domains=setting.others(source)).tiles).save(bank)
+    return catalog
+
+
+def run_cell(
+    setting: Setting, catalog: Catalog, source: str, name: str, seed: int, chosen: Sequence[str]
+) -> None:
+    """Train one model, test it everywhere, and store the counts."""
+    label = " ".join([name, *chosen])
+    words = re.sub(r"[^\w.=-]+", "_", f"{source}.{label}.{seed}")
+    result = setting.work / "results" / f"{words}.json"
+    if result.is_file():
+        return
+    model, seconds = train(setting, source, name, seed, chosen, words)
+    places = {source: PLACES[source], **setting.targets}
+    counts = {place: counted(model, catalog, domains) for place, domains in places.items()}
+    cell = {"source": source, "method": label, "seed": seed, "seconds": seconds, "counts": counts}
+    write_text(result, json.dumps(cell) + "\n")
+    shown = ", ".join(
+        f"{place} {tables.pooled_iou(of_groups, 'own'):.3f}" for place, of_groups in counts.items()
+    )
+    print(f"{source} {label} seed {seed}: {shown} ({seconds:.0f} s)", flush=True)
+
+
+def train(
+    setting: Setting, source: str, name: str, seed: int, chosen: Sequence[str], words: str
+) -> tuple[SegmentationModel, float]:
+    """Train one model, keep its file, and return it with the processor time of the training."""
+    file = setting.work / "models" / f"{words}.safetensors"
+    method = METHODS[name]
+    augment = dict(method.augment)
+    if augment.get("colour") in FROM_BANK:
+        augment["bank"] = str(setting.work / f"not-{source}.bank")
+    if COLOUR[augment.get("colour", "none")].from_targets:
+        augment["targets"] = setting.others(source)
+    tree: dict[str, Any] = {
+        "name": words.replace("=", "-"),
+        "output": str(setting.work / "runs"),
+        "seed": seed,
+        "data": {
+            "catalog": str(setting.work / "seen.parquet"),
+            "sources": list(PLACES[source]),
+            "chip_px": setting.chip_px,
+            "gsd_m": GSD_M,
+            "workers": 0,
+        },
+        "augment": augment,
+        "trainer": {
+            "steps": setting.steps * method.longer,
+            "validate_every": setting.steps * method.longer,
+            "batch_size": setting.batch_size,
+        },
+    }
+    if method.target:
+        split = "all" if setting.seen else "train"
+        tree["target"] = {"domains": setting.others(source), "split": split, **method.target}
+    for each in chosen:
+        section, _, assignment = each.partition(".")
+        key, _, value = assignment.partition("=")
+        tree[section][key] = json.loads(value)
+    config = parse_config(tree)
+    shutil.rmtree(config.folder, ignore_errors=True)
+    begun = time.process_time()
+    run = fit(config)
+    seconds = time.process_time() - begun
+    file.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(run.model, file)
+    shutil.rmtree(config.folder)
+    model = load_model(file)
+    return (model.cuda() if torch.cuda.is_available() else model), round(seconds, 1)
+
+
+def counted(
+    model: SegmentationModel, catalog: Catalog, domains: Sequence[str]
+) -> dict[str, list[list[float]]]:
+    """Return pixels, probability sums and buildings by level, for each group of test images."""
+    tiles = thinned(catalog.select(domains=domains, split="test").tiles, TEST_PIXELS)
+    found: dict[str, list[CalibrationBins]] = {}
+    for tile in tiles:
+        found.setdefault(tile.group, []).append(_bins(model, tile))
+    return {
+        group: [[round(float(x), 3) for x in part] for part in _parts(reduce(_add, of_group))]
+        for group, of_group in found.items()
+    }
+
+
+def _bins(model: SegmentationModel, tile: Tile) -> CalibrationBins:
+    scale = tile.scale_to(model.spec.gsd_m)
+    with tile.open(scale) as raster, tile.open_label(raster, scale) as label:
+        pixels, probability = predict_image(
+            model,
+            raster,
+            tile.name,
+            scaling=model.spec.scaling_of(raster),
+            shift=None,
+            tiling=TILING,
+        )
+        truth = label.read()
+    valid = pixels.valid & (truth != IGNORE)
+    return CalibrationBins.of(probability, truth == 1, valid, bins=LEVELS)
+
+
+def _add(one: CalibrationBins, other: CalibrationBins) -> CalibrationBins:
+    return one + other
+
+
+def _parts(bins: CalibrationBins) -> Iterator[Sequence[float]]:
+    yield from (bins.pixels.tolist(), bins.probability_sums.tolist(), bins.buildings.tolist())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""Tables of ``new_city.py``: IoU at three thresholds, with paired intervals."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rhm.models.expected_iou import best_threshold
+
+THRESHOLDS = ("0.5", "own", "best")
+"""At which probability a pixel counts as building: a half; the one that maximises the expected IoU
+of the model's own probabilities on the place; the best one by the labels of the place."""
+
+RESAMPLES = 2000
+_SEED = 0
+
+Groups = Mapping[str, Sequence[Sequence[float]]]
+"""For each group of images, its pixels, probability sums and buildings by level of probability."""
+
+Cells = Sequence[Mapping[str, Any]]
+
+
+def hits_and_unions(groups: Groups, threshold: str) -> NDArray[np.float64]:
+    """Return true positives and unions of every group at one of ``THRESHOLDS``, (groups, 2)."""
+    bins = np.array([groups[name] for name in sorted(groups)], dtype=np.float64)
+    pixels, sums, buildings = bins.transpose(1, 0, 2)
+    # Numbers of called pixels and hits from each level upwards.
+    called, hits = (np.cumsum(part[:, ::-1], axis=1)[:, ::-1] for part in (pixels, buildings))
+    unions = called + buildings.sum(axis=1, keepdims=True) - hits
+    levels = pixels.shape[1]
+    if threshold == "0.5":
+        level = levels // 2
+    elif threshold == "own":
+        level = best_threshold(pixels.sum(axis=0), sums.sum(axis=0)) or 0
+    else:
+        level = int(np.argmax(hits.sum(axis=0) / np.maximum(unions.sum(axis=0), 1.0)))
+    return np.stack([hits[:, level], unions[:, level]], axis=1)
+
+
+def pooled_iou(groups: Groups, threshold: str) -> float:
+    """Return the IoU of all groups together."""
+    hits, unions = hits_and_unions(groups, threshold).sum(axis=0)
+    return float(hits / max(unions, 1.0))
+
+
+class Resampled:
+    """IoU of every method under the same draws of seeds and of test groups.
+
+    Args:
+        cells: results.
+        sources: places that models are trained on.
+        targets: places that they are tested on.
+        threshold: one of ``THRESHOLDS``.
+
+    Attributes:
+        seeds: by method, the seeds for which all sources are finished.
+    """
+
+    def __init__(
+        self, cells: Cells, sources: Sequence[str], targets: Sequence[str], threshold: str
+    ) -> None:
+        self._pairs = [(a, b) for a in sources for b in targets if a != b]
+        self._home = [(a, a) for a in sources]
+        self._counts = {
+            (cell["method"], cell["source"], place, cell["seed"]): hits_and_unions(of, threshold)
+            for cell in cells
+            for place, of in cell["counts"].items()
+        }
+        methods = dict.fromkeys(key[0] for key in self._counts)
+        known = sorted({key[3] for key in self._counts})
+        homes = [(a, a) for a in sources]
+        self.seeds = {
+            method: [s for s in known if all((method, *pair, s) in self._counts for pair in homes)]
+            for method in methods
+        }
+        rng = np.random.default_rng(_SEED)
+        sizes = {key[2]: len(groups) for key, groups in self._counts.items()}
+        self._draws = {
+            place: np.vstack(
+                [np.ones(size), rng.multinomial(size, np.full(size, 1 / size), RESAMPLES)]
+            )
+            for place, size in sizes.items()
+        }
+        self._seed_draws = rng.random((RESAMPLES, 64))
+
+    def away(self, method: str, seeds: Sequence[int]) -> NDArray[np.float64]:
+        """Return the mean over pairs; the first of (1 + resamples,) values is not resampled."""
+        return self._mean(method, self._pairs, seeds)
+
+    def home(self, method: str, seeds: Sequence[int]) -> NDArray[np.float64]:
+        """Return the mean over sources, tested at home, like ``away``."""
+        return self._mean(method, self._home, seeds)
+
+    def pair(self, method: str, source: str, target: str, seeds: Sequence[int]) -> float:
+        """Return the mean IoU of one pair."""
+        return float(self._mean(method, [(source, target)], seeds)[0])
+
+    def _mean(
+        self, method: str, pairs: Sequence[tuple[str, str]], seeds: Sequence[int]
+    ) -> NDArray[np.float64]:
+        by_seed = []
+        for seed in seeds:
+            scores = []
+            for source, place in pairs:
+                hits, unions = (self._draws[place] @ self._counts[method, source, place, seed]).T
+                scores.append(hits / np.maximum(unions, 1.0))
+            by_seed.append(np.mean(scores, axis=0))
+        stacked = np.array(by_seed)
+        picked = (self._seed_draws[:, : len(seeds)] * len(seeds)).astype(int)
+        drawn = stacked[picked, np.arange(1, RESAMPLES + 1)[:, None]].mean(axis=1)
+        return np.concatenate([[stacked[:, 0].mean()], drawn])
+
+
+def methods_table(cells: Cells, sources: Sequence[str], targets: Sequence[str]) -> Iterator[str]:
+    """Yield a row for each method, with intervals of its difference to others, as Markdown."""
+    at = {name: Resampled(cells, sources, targets, name) for name in THRESHOLDS}
+    yield (
+        "| method | seeds | home | away at 0.5 | away, own threshold | away, best | gap closed | "
+        "over none | over rhm | CPU seconds |"
+    )
+    yield "|---" * 10 + "|"
+    own = at["own"]
+    for method, seeds in own.seeds.items():
+        if not seeds:
+            continue
+        away = {name: each.away(method, seeds)[0] for name, each in at.items()}
+        seconds = np.mean([cell["seconds"] for cell in cells if cell["method"] == method])
+        yield (
+            f"| {method} | {len(seeds)} | {own.home(method, seeds)[0]:.3f} | {away['0.5']:.3f} | "
+            f"{away['own']:.3f} | {away['best']:.3f} | {_closed(at, method, sources, targets)} | "
+            f"{_over(own, method, 'none')} | {_over(own, method, 'rhm')} | {seconds:.0f} |"
+        )
+
+
+def _over(at: Resampled, method: str, other: str) -> str:
+    """Return the paired difference to another method, with its 95 % interval."""
+    seeds = [s for s in at.seeds[method] if s in at.seeds.get(other, ())]
+    if not seeds or method == other:
+        return ""
+    difference = at.away(method, seeds) - at.away(other, seeds)
+    low, high = np.quantile(difference[1:], [0.025, 0.975])
+    return f"{difference[0]:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
+def _closed(
+    at: Mapping[str, Resampled], method: str, sources: Sequence[str], targets: Sequence[str]
+) -> str:
+    """Return the share of the gap between none and training on the target that a method closes.
+
+    Both ends are at 0.5, as trained; the method is at its own threshold.
+    """
+    half, own = at["0.5"], at["own"]
+    seeds = [s for s in own.seeds[method] if s in own.seeds.get("none", ())]
+    pairs = [(a, b) for a in sources for b in targets if a != b]
+    if not seeds or any(b not in sources for _, b in pairs):
+        return ""
+    without = np.mean([half.pair("none", a, b, seeds) for a, b in pairs])
+    trained = np.mean([half.pair("none", b, b, seeds) for _, b in pairs])
+    reached = np.mean([own.pair(method, a, b, seeds) for a, b in pairs])
+    return f"{(reached - without) / (trained - without):.0%}"
+
+
+def pairs_table(cells: Cells, places: Sequence[str]) -> Iterator[str]:
+    """Yield the IoU of every pair at the model's own threshold, as Markdown."""
+    at = Resampled(cells, places, places, "own")
+    methods = [method for method, seeds in at.seeds.items() if seeds]
+    yield f"| source | target | {' | '.join(methods)} | trained on the target |"
+    yield "|---" * (len(methods) + 3) + "|"
+    for source in places:
+        for target in places:
+            if source == target:
+                continue
+            shown = [f"{at.pair(m, source, target, at.seeds[m]):.3f}" for m in methods]
+            bound = ""
+            if at.seeds.get("none"):
+                bound = f"{at.pair('none', target, target, at.seeds['none']):.3f}"
+            yield f"| {source} | {target} | {' | '.join(shown)} | {bound} |"
