@@ -61,14 +61,15 @@ def step_seconds() -> float:
 def chip_costs_ms(dtype: type, top: int) -> dict[str, float]:
     """Return the median time per chip of each augmentation that supports this type."""
     images, rng = chips(dtype, top), np.random.default_rng(0)
-    bank = HistogramBank(map(Histogram.of, chips(dtype, top // 2)))
+    bank = HistogramBank.from_images(chips(dtype, top // 2), spectrum_px=SIDE // 2)
     low, high = (0.0,) * 3, (float(top),) * 3
     normalize = PixelMap.normalize(low, high, dtype, mean=(0.5,), std=(0.5,))
     mask, valid = np.zeros((SIDE, SIDE), np.uint8), np.ones((SIDE, SIDE), np.uint8)
     scene = Histogram.of(images[0])
 
     def through(**settings: Any) -> Callable[[], object]:
-        needs_bank = COLOUR[settings.get("colour", "none")].from_bank
+        names = settings.get("colour", "none").split(" + ")
+        needs_bank = any(COLOUR[name].from_bank for name in names)
         config = AugmentConfig(bank="a bank" if needs_bank else None, p=1.0, **settings)
         augment = ChipAugmentation(config, dtype=np.dtype(dtype), low=low, high=high, bank=bank)
         return lambda: augment(
@@ -82,6 +83,9 @@ def chip_costs_ms(dtype: type, top: int) -> dict[str, float]:
         "rhm, statistics of the scene": through(colour="rhm", statistics="scene"),
         "rhm + gamma, gain, offset": through(colour="rhm", **jitter),
         "mean-std": through(colour="mean-std"),
+        "spectrum": through(colour="spectrum"),
+        "rhm + spectrum": through(colour="rhm + spectrum"),
+        "random-convolution": through(colour="random-convolution"),
     }
     if dtype is np.uint8:
         candidates |= {name: through(colour=name) for name in ("color-jitter", "hsv")}

@@ -18,6 +18,7 @@ from typer.main import get_command
 from rhm.augmentation.colours import COLOUR
 from rhm.augmentation.geometry import GEOMETRY
 from rhm.cli.main import app
+from rhm.training.unlabelled.target_config import METHODS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -76,6 +77,9 @@ def augmentations() -> str:
             f"| `{name}` | {entry.text} | {'on' if entry.default else 'off'} |"
             for name, entry in GEOMETRY.items()
         ),
+        "\n## `target.method`\n\nThe settings are on the page about [adapting]"
+        "(../adapting.md#beside-the-source-imagery).\n\n| name | what it does |\n|---|---|",
+        *(f"| `{name}` | {entry.text} |" for name, entry in METHODS.items()),
     ]
     return "\n".join(parts) + "\n"
 

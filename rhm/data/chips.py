@@ -44,6 +44,7 @@ class Augmentation(Protocol):
         """Return normalised image, mask and validity of a chip, varied at random."""
 
 
+@final
 class UnlabelledChip(TypedDict):
     """One unlabelled sample: image (bands, size, size) float32, valid (1, size, size) bool.
 

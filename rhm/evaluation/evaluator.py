@@ -10,6 +10,7 @@ from functools import reduce
 from itertools import chain
 from itertools import count as count_from
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from rhm.data.catalog import Catalog, Tile
 from rhm.errors import CatalogError
 from rhm.evaluation.bootstrap import bootstrap_interval
 from rhm.evaluation.examples import ExamplePicture, choose_examples
+from rhm.evaluation.own_threshold import own_threshold
 from rhm.evaluation.scores import (
     BOUNDARY_WIDTHS,
     Calibration,
@@ -40,6 +42,7 @@ from rhm.evaluation.scores import (
 from rhm.evaluation.tile_scores import TileScores, count, pooled_histogram, see
 from rhm.inference.runtime.backends import Backend, DescribedNetwork
 from rhm.inference.runtime.identity import identity_of
+from rhm.inference.settings.polygon_config import AUTO
 from rhm.inference.tiling.stream import Tiling
 from rhm.models.spec import ModelSpec
 from rhm.training import metrics
@@ -59,6 +62,7 @@ def evaluate_model(
     shifts: Sequence[Shift] = (),
     tiling: Tiling | None = None,
     picks: Mapping[str, Mapping[str, str]] | None = None,
+    threshold: float | str | None = None,
     seed: int = 0,
     on_progress: Callable[[], None] | None = None,
 ) -> Scores:
@@ -78,6 +82,9 @@ def evaluate_model(
         tiling: options of the tiles.
         picks: for each domain, the images to show as best, median and worst, from ``picks_of``, so
             that models side by side show the same images; by default those of this model.
+        threshold: minimum probability of a building pixel; by default that of the model. With
+            ``auto``, it is the one that the model's own probabilities imply in each domain, without
+            its labels.
         seed: seed of the bootstrap.
         on_progress: called after each image.
 
@@ -99,16 +106,10 @@ def evaluate_model(
     results: list[DomainScores] = []
     shown: list[ExamplePicture] = []
     for domain, tiles, shift in work:
-        scored = []
-        for tile in tiles:
-            seen = see(model, tile, shift=shift, tiling=tiling)
-            scored.append(count(seen, tile, model.spec.threshold))
-            if on_progress is not None:
-                on_progress()
+        scored, used = _scored(model, tiles, shift, tiling, threshold, on_progress)
         name_of_domain = _name(domain, shift)
-        pictures = choose_examples(
-            model, scored, shift, tiling, picks=(picks or {}).get(name_of_domain)
-        )
+        wanted = (picks or {}).get(name_of_domain)
+        pictures = choose_examples(model, scored, shift, tiling, picks=wanted, threshold=used)
         shown += pictures
         examples = tuple(picture.example for picture in pictures)
         found = _domain(model.spec, name_of_domain, scored, shift, examples, seed)
@@ -119,6 +120,7 @@ def evaluate_model(
                 split=split or "all",
                 created=created,
                 views=tiling.views,
+                threshold=used if threshold == AUTO else None,
             )
         )
     scores = Scores(
@@ -128,13 +130,39 @@ def evaluate_model(
         split=split or "all",
         catalog=catalog_path,
         created=created,
-        threshold=model.spec.threshold,
+        threshold=model.spec.threshold if threshold in (None, AUTO) else float(threshold),
         views=tiling.views,
         runtime=model.runtime if isinstance(model, Backend) else "torch",
         model=_model(model),
         domains=tuple(results),
     )
     return _write(Path(folder), scores, shown)
+
+
+def _scored(
+    model: DescribedNetwork,
+    tiles: Sequence[Tile],
+    shift: Shift | None,
+    tiling: Tiling,
+    threshold: float | str | None,
+    on_progress: Callable[[], None] | None,
+) -> tuple[list[TileScores], float]:
+    """Return the scores of images, and the threshold that was used."""
+    used = model.spec.threshold if threshold is None else threshold
+    with TemporaryDirectory() as folder:
+        predicted: Sequence[Path | None] = [None] * len(tiles)
+        if isinstance(used, str):
+            used, predicted = own_threshold(
+                model, tiles, Path(folder), shift=shift, tiling=tiling, on_progress=on_progress
+            )
+            on_progress = None
+        scored = []
+        for tile, path in zip(tiles, predicted, strict=True):
+            seen = see(model, tile, shift=shift, tiling=tiling, threshold=used, predicted=path)
+            scored.append(count(seen, tile, used))
+            if on_progress is not None:
+                on_progress()
+    return scored, used
 
 
 def amount_of_work(

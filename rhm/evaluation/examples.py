@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ def choose_examples(
     tiling: Tiling,
     *,
     picks: Mapping[str, str] | None = None,
+    threshold: float | None = None,
 ) -> list[ExamplePicture]:
     """Return the images with the highest, median and lowest IoU among those with buildings.
 
@@ -58,14 +60,12 @@ def choose_examples(
         shift: shift under which the images were scored, or None.
         tiling: options of the tiles.
         picks: names of the images to show instead, by kind.
+        threshold: minimum probability of a building pixel; by default that of the model.
     """
+    show = partial(_example, model, shift=shift, tiling=tiling, threshold=threshold)
     if picks:
         named = {scores.tile.name: scores for scores in scored}
-        return [
-            _example(model, named[name], kind, shift, tiling)
-            for kind, name in picks.items()
-            if name in named
-        ]
+        return [show(named[name], kind) for kind, name in picks.items() if name in named]
     ranked = sorted(
         (s for s in scored if s.pixels.true_positives + s.pixels.false_negatives),
         key=lambda scores: scores.pixels.iou,
@@ -76,13 +76,19 @@ def choose_examples(
     for kind, place in places.items():
         if 0 <= place < len(ranked):
             chosen.setdefault(place, kind)
-    return [_example(model, ranked[place], kind, shift, tiling) for place, kind in chosen.items()]
+    return [show(ranked[place], kind) for place, kind in chosen.items()]
 
 
 def _example(
-    model: DescribedNetwork, scores: TileScores, kind: str, shift: Shift | None, tiling: Tiling
+    model: DescribedNetwork,
+    scores: TileScores,
+    kind: str,
+    *,
+    shift: Shift | None,
+    tiling: Tiling,
+    threshold: float | None,
 ) -> ExamplePicture:
-    seen = see(model, scores.tile, shift=shift, tiling=tiling)
+    seen = see(model, scores.tile, shift=shift, tiling=tiling, threshold=threshold)
     height, width = (min(length, MAX_SIDE_PX) for length in seen.valid.shape)
     suffix = "" if shift is None else f"-{shift.family}"
     example = Example(

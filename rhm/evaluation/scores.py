@@ -23,12 +23,12 @@ from rhm.records import (
 )
 from rhm.required_files import require_run
 
-FORMAT = 4
+FORMAT = 5
 """Version of ``scores.json``."""
 
-_READABLE = (2, 3, FORMAT)
+_READABLE = (2, 3, 4, FORMAT)
 """Versions that can be read. Format 2 does not record the runtime, which was PyTorch; in formats 2
-and 3, all domains are of one evaluation."""
+and 3, all domains are of one evaluation; up to format 4, all have the same threshold."""
 
 FILE = "scores.json"
 """Name of the file in the folder of an evaluation."""
@@ -173,6 +173,8 @@ class DomainScores:
         split: split of the images, or ``all``.
         created: time of the evaluation, in ISO 8601.
         views: whether test-time augmentation averaged over rotated and mirrored views.
+        threshold: minimum probability of a building pixel that the probabilities in this domain
+            implied, without labels; None for that of the evaluation.
     """
 
     name: Text
@@ -192,6 +194,7 @@ class DomainScores:
     split: Text = ""
     created: Text = ""
     views: Flag = False
+    threshold: Number | None = None
 
     @property
     def key(self) -> tuple[str, str, Shift | None]:
@@ -252,6 +255,10 @@ class Scores:
     runtime: Text = "torch"
     model: ModelFacts
     domains: tuple[DomainScores, ...]
+
+    def threshold_of(self, domain: DomainScores) -> float:
+        """Return the minimum probability of a building pixel in a domain."""
+        return self.threshold if domain.threshold is None else domain.threshold
 
 
 def finite(value: float) -> float | None:

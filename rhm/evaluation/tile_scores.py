@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import reduce
+from pathlib import Path
 from typing import Any
 
 import geopandas
@@ -83,8 +84,24 @@ class Seen:
     confidences: NDArray[np.float64] = field(repr=False)
 
 
-def see(model: DescribedNetwork, tile: Tile, *, shift: Shift | None, tiling: Tiling) -> Seen:
+def see(
+    model: DescribedNetwork,
+    tile: Tile,
+    *,
+    shift: Shift | None,
+    tiling: Tiling,
+    threshold: float | None = None,
+    predicted: Path | None = None,
+) -> Seen:
     """Predict an image at the resolution of the model, unchanged or under a shift.
+
+    Args:
+        model: model in ``eval`` mode.
+        tile: labelled image.
+        shift: shift to apply, or None.
+        tiling: options of the tiles.
+        threshold: minimum probability of a building pixel; by default that of the model.
+        predicted: file with the probabilities, if they were predicted before.
 
     Raises:
         CatalogError: the image has no label.
@@ -97,13 +114,17 @@ def see(model: DescribedNetwork, tile: Tile, *, shift: Shift | None, tiling: Til
     with tile.open(scale) as raster, tile.open_label(raster, scale) as label:
         tile.check(raster)
         scaling = model.spec.scaling_of(raster)
-        pixels, probability = predict_image(
-            model, raster, tile.name, scaling=scaling, shift=shift, tiling=tiling
-        )
+        if predicted is None:
+            pixels, probability = predict_image(
+                model, raster, tile.name, scaling=scaling, shift=shift, tiling=tiling
+            )
+        else:
+            pixels, probability = _read(raster, tile.name, shift), np.load(predicted)
         truth = label.read()
         valid = pixels.valid & (truth != IGNORE)
         true_objects = _true_objects(label, truth, valid, raster)
-    outlines = trace(probability, valid, threshold=model.spec.threshold)
+    used = model.spec.threshold if threshold is None else threshold
+    outlines = trace(probability, valid, threshold=used)
     shown = scaling.bytes_table().apply(pixels.values)
     return Seen(
         pixels=shown,
@@ -171,9 +192,7 @@ def predict_image(
     Raises:
         RasterError: the image cannot be read.
     """
-    pixels = raster.read()
-    if shift is not None:
-        pixels = shifted(shift, name, pixels)
+    pixels = _read(raster, name, shift)
     scene = pixels.histogram() if model.spec.needs_histogram else None
     table = model.spec.input_table(scaling, scene)
     height, width = pixels.valid.shape
@@ -181,6 +200,11 @@ def predict_image(
     for block in predict_blocks(model, pixels.part, Grid(height, width, tiling), table):
         probability[block.window.slices] = block.probability
     return pixels, probability
+
+
+def _read(raster: Raster, name: str, shift: Shift | None) -> Pixels:
+    pixels = raster.read()
+    return pixels if shift is None else shifted(shift, name, pixels)
 
 
 def shifted(shift: Shift, name: str, pixels: Pixels) -> Pixels:

@@ -51,8 +51,8 @@ class ThresholdGain:
         sources: training domains of the group.
         method: label of the group.
         target: scored domain.
-        used: threshold of the model.
-        iou: IoU at the threshold of the model.
+        used: threshold that was used: that of the model, or of its own probabilities there.
+        iou: IoU at this threshold.
         best: threshold with the highest IoU, found with the labels of the target.
         best_iou: IoU at the best threshold.
         gain: ``best_iou`` minus ``iou``.
@@ -139,7 +139,7 @@ def _levels(run: EvaluatedRun, target: Target) -> Levels | None:
 
 
 def _gain(run: EvaluatedRun, target: Target) -> tuple[float, float, float, float] | None:
-    """Return the threshold of the model, its IoU, the best threshold and its IoU, or None."""
+    """Return the threshold that was used, its IoU, the best threshold and its IoU, or None."""
     domain = find_domain(run, target)
     levels = _levels(run, target)
     if domain is None or levels is None or domain.pixel.iou.value is None:
@@ -148,14 +148,15 @@ def _gain(run: EvaluatedRun, target: Target) -> tuple[float, float, float, float
     if not hits[0]:
         return None
     iou = hits / (pixels + hits[0] - hits)
+    used = run.scores.threshold_of(domain)
     before = domain.pixel.iou.value
     # Of several best thresholds, the one closest to 0.5 is the least likely to be due to chance.
     equal = np.flatnonzero(iou == iou.max())
     best = equal[np.argmin(np.abs(equal / len(iou) - 0.5))]
     after = float(iou[best])
     if after <= before:  # the threshold of the model may lie between two levels
-        return run.scores.threshold, before, run.scores.threshold, before
-    return run.scores.threshold, before, float(best / len(iou)), after
+        return used, before, used, before
+    return used, before, float(best / len(iou)), after
 
 
 def _at_least(counts: NDArray[np.int64]) -> NDArray[np.int64]:

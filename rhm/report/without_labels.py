@@ -127,7 +127,8 @@ def _scored(run: EvaluatedRun, domains: Sequence[DomainScores]) -> tuple[float, 
     pairs = [
         (expected, domain.pixel.iou.value)
         for domain in domains
-        if (expected := expected_iou(domain.calibration.levels, run.scores.threshold)) is not None
+        if (expected := expected_iou(domain.calibration.levels, run.scores.threshold_of(domain)))
+        is not None
         and domain.pixel.iou.value is not None
     ]
     if not pairs:

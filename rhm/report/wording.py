@@ -46,6 +46,7 @@ def notes(groups: Sequence[Group]) -> tuple[str, ...]:
         result.append("Runs were scored on different splits, and are not comparable.")
     if len({run.scores.threshold for run in runs}) > 1:
         result.append("Runs were scored at different thresholds (see the table of runs).")
+    result += _own_thresholds(groups)
     images: dict[str, set[int]] = {}
     for run in runs:
         for domain in run.scores.domains:
@@ -66,6 +67,20 @@ def notes(groups: Sequence[Group]) -> tuple[str, ...]:
             f"{_listed(split_up)}."
         )
     return tuple(result)
+
+
+def _own_thresholds(groups: Sequence[Group]) -> list[str]:
+    """Return a note on domains whose thresholds the probabilities implied, if there are any."""
+    runs = [run for group in groups for run in group.runs]
+    names = {
+        domain.name for run in runs for domain in run.scores.domains if domain.threshold is not None
+    }
+    if not names:
+        return []
+    return [
+        f"The thresholds in {_listed(sorted(names))} are those that the probabilities of each "
+        "model imply there, without labels."
+    ]
 
 
 def _partly_scored(groups: Sequence[Group]) -> list[str]:

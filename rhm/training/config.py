@@ -30,6 +30,9 @@ from rhm.training.unlabelled.target_config import ADABN, TargetConfig
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 """Numeric precisions, by the names that configurations and Lightning use."""
 
+SELECT = {"val-iou": "val_iou", "expected-iou": "target_expected_iou"}
+"""Scores by which the best checkpoint is chosen, by the names that configurations use."""
+
 ACCELERATORS = ("auto", "cpu", "gpu")
 """Hardware to train on, by the names that configurations and Lightning use."""
 
@@ -44,6 +47,9 @@ class TrainerConfig:
         accumulate: number of batches whose gradients are accumulated for one step.
         validate_every: steps between validations and checkpoints; must divide ``steps``.
         patience: validations without improvement after which training stops; 0 never stops.
+        select: score by which the best checkpoint is chosen, one of ``SELECT``: ``val-iou`` on the
+            validation chips, or ``expected-iou``, the highest IoU that the model itself expects on
+            the unlabelled chips of the target.
         precision: one of ``PRECISIONS``.
         accelerator: one of ``ACCELERATORS``.
         devices: number of devices on each machine, with one process per device.
@@ -57,6 +63,7 @@ class TrainerConfig:
     accumulate: int = 1
     validate_every: int = 250
     patience: int = 0
+    select: str = "val-iou"
     precision: str = "32-true"
     accelerator: str = "auto"
     devices: int = 1
@@ -67,6 +74,8 @@ class TrainerConfig:
             raise ValueError(f"unknown precision: choose {', '.join(PRECISIONS)}")
         if self.accelerator not in ACCELERATORS:
             raise ValueError(f"unknown accelerator: choose {', '.join(ACCELERATORS)}")
+        if self.select not in SELECT:
+            raise ValueError(f"unknown select: choose {', '.join(SELECT)}")
         if self.patience < 0:
             raise ValueError("patience must be at least 0")
         for name in ("steps", "batch_size", "accumulate", "validate_every", "devices", "num_nodes"):
@@ -163,6 +172,8 @@ class RunConfig(BaseModel):
                 f"target.method {self.target.method} works with one process: set trainer.devices "
                 "and trainer.num_nodes to 1"
             )
+        if self.trainer.select == "expected-iou" and not self.target.domains:
+            raise ValueError("trainer.select expected-iou needs target.domains")
         if self.target.source_free and self.adapter.base is None:
             raise ValueError("target.source_free adapts a finished model: give adapter.base")
         if self.target.source_free and self.data.sources:

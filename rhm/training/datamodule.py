@@ -106,7 +106,14 @@ class ChipDataModule(lightning.LightningDataModule):
         labelled = self._training_chips() if self.material.train else None
         return PairedChips(labelled, self._unlabelled_chips())
 
-    def val_dataloader(self) -> ChipLoader[Chip]:
+    def val_dataloader(self) -> Any:
+        """Return the loader of the labelled validation chips, or a list of it and the target's."""
+        if self.config.trainer.select != "expected-iou":
+            return self.labelled_dataloader()
+        labelled = [self.labelled_dataloader()] if self.material.val else []
+        return [*labelled, self.target_dataloader()]
+
+    def labelled_dataloader(self) -> ChipLoader[Chip]:
         """Return a loader of the validation chips, empty if there are no validation images."""
         data = self.config.data
         chips = GridChips(self.material.val, size=data.chip_px, preparation=self.preparation)

@@ -36,7 +36,7 @@ from rhm.training.callbacks.checkpoints import AtomicCheckpointIO, CheckpointWri
 from rhm.training.callbacks.cost_recorder import CostRecorder
 from rhm.training.callbacks.feature_monitor import FeatureMonitor
 from rhm.training.callbacks.update_recorder import UpdateRecorder
-from rhm.training.config import RunConfig, read_config
+from rhm.training.config import SELECT, RunConfig, read_config
 from rhm.training.datamodule import ChipDataModule
 from rhm.training.devices import deterministic, synchronized_batch_norm
 from rhm.training.imagery import Material, gather
@@ -105,7 +105,8 @@ def fit(
             losses_of=losses_of if config.target.source_free else None,
         )
     _check_batch(model, config)
-    trainer = _trainer(config, validated=bool(material.val), progress=progress)
+    validated = bool(material.val) or config.trainer.select == "expected-iou"
+    trainer = _trainer(config, validated=validated, progress=progress)
     run = Run(config.folder)
     with run.locked() if trainer.is_global_zero else nullcontext():
         if trainer.is_global_zero:
@@ -118,7 +119,7 @@ def fit(
                 _train(model, loss, chips, trainer, run.last_checkpoint() if resume else None)
         if trainer.is_global_zero:
             with _mistakes_of_users():
-                finish(run, model, config, chips.val_dataloader() if material.val else None)
+                finish(run, model, config, chips.labelled_dataloader() if material.val else None)
             card = model_card(model.spec, config, material, run.best_scores())
             write_text(run.folder / "card.md", card)
             # Last, because a run that has a model is finished.
@@ -301,8 +302,9 @@ def _trainer(config: RunConfig, *, validated: bool, progress: bool) -> lightning
             f"trainer.accelerator is gpu, but {torch.cuda.device_count()} of "
             f"{settings.devices} GPUs are available: use cpu or auto"
         )
+    monitor = SELECT[settings.select]
     callbacks: list[Callback] = [
-        CheckpointWriter(run.last, run.best, monitor="val_iou" if validated else None),
+        CheckpointWriter(run.last, run.best, monitor=monitor if validated else None),
         LearningRateMonitor("step"),
         CostRecorder(run.folder / "logs" / f"attempt_{run.next_attempt()}", settings.batch_size),
     ]
@@ -311,7 +313,7 @@ def _trainer(config: RunConfig, *, validated: bool, progress: bool) -> lightning
     if config.analysis.every and validated:
         callbacks.append(FeatureMonitor(config.analysis, seed=config.seed))
     if settings.patience and validated:
-        callbacks.append(EarlyStopping("val_iou", mode="max", patience=settings.patience))
+        callbacks.append(EarlyStopping(monitor, mode="max", patience=settings.patience))
     if progress:
         callbacks.append(RichProgressBar())
     return lightning.Trainer(

@@ -13,10 +13,11 @@ from torchmetrics.classification import BinaryJaccardIndex
 
 from rhm.adapters import attachment_of, hold_batch_norm
 from rhm.adapters import parameter_groups as adapter_groups
-from rhm.data.chips import Chip, TargetSample
+from rhm.data.chips import Chip, TargetSample, UnlabelledChip
 from rhm.data.labels import IGNORE
 from rhm.errors import ConfigError
 from rhm.models.build import SegmentationModel
+from rhm.models.expected_iou import ExpectedIoU
 from rhm.training.unlabelled.target_config import TargetConfig
 
 SCHEDULES = ("one-cycle", "cosine", "constant")
@@ -89,6 +90,7 @@ class SegmentationModule(lightning.LightningModule):
         self.seed = seed
         self._overflows = 0
         self._steps = 0
+        self._counted = ExpectedIoU(0.5)
         self.val_iou = BinaryJaccardIndex(ignore_index=IGNORE)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -153,14 +155,37 @@ class SegmentationModule(lightning.LightningModule):
                 "lower optimizer.learning_rate, or use trainer.precision=32-true"
             )
 
-    def validation_step(self, batch: Chip, batch_index: int) -> None:
-        """Log the scores of one batch of validation chips."""
+    def on_validation_epoch_start(self) -> None:
+        """Begin to count the probabilities of unlabelled chips."""
+        self._counted = ExpectedIoU(0.5)
+
+    def validation_step(
+        self, batch: Chip | UnlabelledChip, batch_index: int, dataloader_idx: int = 0
+    ) -> None:
+        """Log the scores of one batch of validation chips, or count one of unlabelled chips."""
         logits = self(batch["image"])
+        if "mask" not in batch:
+            probability = logits.float().sigmoid().cpu().numpy()
+            self._counted.add(probability, batch["valid"].cpu().numpy())
+            return
         loss = self.loss(logits.float(), batch["mask"])
         self.val_iou(logits.sigmoid(), batch["mask"])
-        options: dict[str, Any] = {"on_step": False, "on_epoch": True, "prog_bar": True}
+        options: dict[str, Any] = {
+            "on_step": False,
+            "on_epoch": True,
+            "prog_bar": True,
+            "add_dataloader_idx": False,
+        }
         self.log("val_loss", loss, batch_size=len(logits), sync_dist=True, **options)
         self.log("val_iou", self.val_iou, **options)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the highest IoU that the model expects on the unlabelled chips, if there were any."""
+        threshold = self._counted.best_threshold()
+        if self._counted.pixels.any():
+            expected = ExpectedIoU(0.5 if threshold is None else threshold)
+            expected.pixels = self._counted.pixels
+            self.log("target_expected_iou", expected.value or 0.0, prog_bar=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW with its parameter groups, and a schedule over all steps of the run."""

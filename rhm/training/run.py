@@ -31,7 +31,7 @@ import pandas
 
 from rhm.errors import ConfigError, OutputError
 from rhm.files import atomic_path, write_text
-from rhm.training.config import RunConfig, read_config
+from rhm.training.config import SELECT, RunConfig, read_config
 
 _LOG = logging.getLogger(__name__)
 
@@ -221,9 +221,10 @@ class Run:
     def best_scores(self) -> dict[str, float]:
         """Return the validation scores of the best checkpoint, by name; empty if there are none."""
         metrics = _metrics(self.folder / "metrics.csv")
-        if "val_iou" not in metrics or metrics["val_iou"].isna().all():
+        monitor = SELECT[self.config.trainer.select]
+        if monitor not in metrics or metrics[monitor].isna().all():
             return {}
-        best = metrics.iloc[metrics["val_iou"].argmax()].filter(like="val_").dropna()
+        best = metrics.iloc[metrics[monitor].argmax()].filter(like="val_").dropna()
         return {str(name).removeprefix("val_"): float(score) for name, score in best.items()}
 
 

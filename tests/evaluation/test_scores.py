@@ -101,7 +101,7 @@ def test_the_file_has_the_layout_of_its_format(tmp_path: Path) -> None:
     text = (tmp_path / "scores.json").read_text(encoding="ascii")
     document = json.loads(text)
     assert text == json.dumps(document, indent=1) + "\n"
-    assert document["format"] == FORMAT == 4
+    assert document["format"] == FORMAT == 5
     assert " ".join(document) == (
         "format run method seed split catalog created threshold views runtime model domains"
     )
@@ -112,7 +112,7 @@ def test_the_file_has_the_layout_of_its_format(tmp_path: Path) -> None:
     domain = document["domains"][0]
     assert " ".join(domain) == (
         "name role shift images groups gsd_m pixel object boundary_iou calibration histogram "
-        "distance examples catalog split created views"
+        "distance examples catalog split created views threshold"
     )
     assert domain["shift"] == {"family": "gamma", "seed": 3}
     assert list(domain["pixel"]) == ["iou", "f1", "precision", "recall"]
@@ -180,10 +180,10 @@ def test_earlier_scores_are_those_that_can_be_read(tmp_path: Path) -> None:
     assert earlier_scores(tmp_path) is None
 
 
-@pytest.mark.parametrize("version", [1, 5, None, "2", [2]])
+@pytest.mark.parametrize("version", [1, 6, None, "2", [2]])
 def test_another_format_is_said_before_anything_else(tmp_path: Path, version: object) -> None:
     (tmp_path / "scores.json").write_text(json.dumps({"format": version, "domains": 7}))
-    with pytest.raises(ConfigError, match=r"\(expected scores of format 2 or 3 or 4\): run"):
+    with pytest.raises(ConfigError, match=r"\(expected scores of format 2 or 3 or 4 or 5\): run"):
         read_scores(tmp_path)
 
 

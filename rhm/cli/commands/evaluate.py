@@ -29,6 +29,13 @@ def evaluate(
     shift: ShiftFamily = None,
     shift_seed: ShiftSeed = 0,
     views: Views = False,
+    threshold: Annotated[
+        str | None,
+        typer.Option(
+            help="Minimum probability of a building pixel: a number, or auto for the one that the "
+            "probabilities in each domain imply. Default: the threshold of the model."
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -54,7 +61,7 @@ def evaluate(
     from rhm.models.model_file import load_spec
     from rhm.records import plain
 
-    work = _work(split, domains, shift, shift_seed)
+    work, used = _work(split, domains, shift, shift_seed), _threshold(threshold)
     if output is not None and len(models) > 1:
         raise typer.BadParameter("--output applies to a single model: score the models one by one")
     listed, place = Catalog.load(catalog), chosen.make(RuntimeConfig)
@@ -65,7 +72,7 @@ def evaluate(
     results: list[Scores] = []
     for path in models:
         picks = picks_of(results[0]) if results else None
-        told = {"catalog_path": str(catalog), "picks": picks}
+        told = {"catalog_path": str(catalog), "picks": picks, "threshold": used}
         results.append(scored(path, output, listed, work, place=place, tiling=tiling, **told))
     emit({"runs": [plain(scores) for scores in results]}, score_lines(results), as_json=json)
 
@@ -87,6 +94,17 @@ def _work(
         "domains": domains,
         "shifts": [Shift(shift, shift_seed)] if shift else [],
     }
+
+
+def _threshold(text: str | None) -> float | str | None:
+    """Return the threshold that was asked for; None for that of the model."""
+    from rhm.inference.settings.polygon_config import AUTO_ALL, PolygonConfig, threshold_of
+
+    if text is None:
+        return None
+    if text == AUTO_ALL:
+        raise typer.BadParameter("auto-all is for predictions: auto applies to whole domains here")
+    return PolygonConfig(threshold=threshold_of(text)).threshold
 
 
 def _check_shift(
@@ -199,4 +217,9 @@ def score_lines(results: "list[Scores]") -> list[str]:
         for scores in results
         for domain in scores.domains
     ]
+    domains = [(scores, domain) for scores in results for domain in scores.domains]
+    if any(domain.threshold is not None for _, domain in domains):
+        header.append("threshold")
+        for row, (scores, domain) in zip(rows, domains, strict=True):
+            row.append(scores.threshold_of(domain))
     return table(header, rows)

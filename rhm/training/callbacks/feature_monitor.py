@@ -80,7 +80,9 @@ class FeatureMonitor(Callback):
         model = pl_module.get_submodule("model")
         if not isinstance(model, SegmentationModel):
             raise TypeError(f"expected a SegmentationModel, got {type(model).__name__}")
-        loader: DataLoader[Chip] = trainer.val_dataloaders  # type: ignore[assignment]
+        loaders = trainer.val_dataloaders
+        # The labelled chips come first, before those of an unlabelled target.
+        loader: DataLoader[Chip] = loaders[0] if isinstance(loaders, list) else loaders  # type: ignore[assignment]
         batches = math.ceil(self._config.chips / (loader.batch_size or 1))
         try:
             values = self.values(model, islice(loader, batches), pl_module.device)

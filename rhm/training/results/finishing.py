@@ -39,7 +39,7 @@ def finish(
         val: validation chips; without them, the last weights are kept.
     """
     step = config.trainer.steps
-    if val is not None and run.best.is_file():
+    if run.best.is_file():
         if not is_zipfile(run.best):
             raise ConfigError(f"{run.best} is damaged: train again under another name")
         checkpoint = torch.load(run.best, map_location="cpu", weights_only=True)

@@ -196,6 +196,25 @@ def test_what_is_true_of_many_scenes_is_said_once(
     assert json.loads(printed)["warning"] == values["warning"]
 
 
+def test_thresholds_can_be_chosen_by_the_probabilities(
+    rhm: Rhm, trained: Path, scenes: Path, tmp_path: Path
+) -> None:
+    words = ["predict", trained, scenes, "-o", tmp_path / "out"]
+    code, printed, _ = rhm(*words, "--threshold", "auto-all", "--json")
+    assert code == 0
+    chosen = {each["threshold"] for each in json.loads(printed)["scenes"]}
+    assert len(chosen) == 1
+    code, printed, _ = rhm(*words, "--threshold", "auto", "--resume")
+    assert code == 0
+    assert all(" (threshold 0." in line for line in printed.splitlines())
+    code, printed, told = rhm(*words, "--threshold", "best")
+    assert (code, printed) == (2, "")
+    assert "threshold must be a number between 0 and 1, auto or auto-all" in told
+    assert told.count("\n") == 1
+    code, _, told = rhm(*words, "--threshold", "1.5")
+    assert (code, "threshold must be between 0 and 1, got 1.5" in told) == (2, True)
+
+
 def test_predict_writes_the_named_files(
     rhm: Rhm, world: Path, trained: Path, tmp_path: Path
 ) -> None:

@@ -13,10 +13,12 @@ import torch
 from rhm.data import Catalog
 from rhm.data.radiometry import bank_of
 from rhm.errors import ConfigError
+from rhm.models.expected_iou import ExpectedIoU
 from rhm.models.model_file import load_model, load_spec
 from rhm.training import fitting
 from rhm.training.config import RunConfig
-from rhm.training.fitting import fit
+from rhm.training.datamodule import ChipDataModule
+from rhm.training.fitting import build_model, fit
 from rhm.training.imagery import gather
 from rhm.training.unlabelled.target_config import ALONE, METHODS
 from tests.data.imagery import write_raster
@@ -167,6 +169,58 @@ def test_only_images_of_the_chosen_split_are_seen(
     )
     assert [tile.image for tile in material.unlabelled] == [t.image for t in expected.tiles]
     assert all(tile.label is None for tile in material.unlabelled)
+
+
+def test_the_checkpoint_can_be_the_one_that_expects_most_of_the_target(
+    tiny: Make, mislabelled: Path
+) -> None:
+    sections = {
+        "target": {"domains": ["birch_satellite"], "chips": 6},
+        "trainer": {"steps": 6, "select": "expected-iou"},
+        "analysis": {"every": 1},
+    }
+    config = tiny("chosen", **sections)
+    run = fit(config)
+    metrics = pandas.read_csv(run.folder / "metrics.csv")
+    expected = metrics["target_expected_iou"].dropna()
+    assert len(expected) == 3
+    best = torch.load(run.best, map_location="cpu", weights_only=True)
+    assert (
+        best["global_step"]
+        == int(metrics["step"].iloc[int(np.nanargmax(metrics["target_expected_iou"]))]) + 1
+    )
+    material = gather(config)
+    model = build_model(config, material)
+    state = {
+        name.removeprefix("model."): value
+        for name, value in best["state_dict"].items()
+        if name.startswith("model.")
+    }
+    model.load_state_dict(state)
+    seen = ExpectedIoU(0.5)
+    chips = ChipDataModule(config, material, model.spec).target_dataloader()
+    assert sum(len(batch["image"]) for batch in chips) == 6
+    with torch.inference_mode():
+        for batch in chips:
+            seen.add(model.eval()(batch["image"]).sigmoid().numpy(), batch["valid"].numpy())
+    highest = max(
+        found
+        for level in range(255)
+        if (found := replaced(seen, (level - 0.5) / 254).value) is not None
+    )
+    assert expected.max() == pytest.approx(highest, rel=1e-4)
+    # The labels of the target have no say in it.
+    other = fit(tiny("wrong", data={"catalog": str(mislabelled)}, **sections))
+    one, two = (load_model(each.folder).state_dict() for each in (run, other))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    with pytest.raises(ConfigError, match=r"needs target\.domains"):
+        tiny("none", trainer={"select": "expected-iou"})
+
+
+def replaced(seen: ExpectedIoU, threshold: float) -> ExpectedIoU:
+    other = ExpectedIoU(threshold)
+    other.pixels = seen.pixels
+    return other
 
 
 def test_mistakes_say_what_to_do(tiny: Make) -> None:

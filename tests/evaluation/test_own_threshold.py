@@ -1,0 +1,89 @@
+"""Thresholds without labels; oracle: the best of all thresholds for the predicted probabilities."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rhm.data import Catalog
+from rhm.evaluation.evaluator import evaluate_model
+from rhm.evaluation.own_threshold import own_threshold
+from rhm.evaluation.scores import Shift, read_scores
+from rhm.evaluation.tile_scores import count, see
+from rhm.models.build import SegmentationModel
+from rhm.models.expected_iou import ExpectedIoU
+from tests.evaluation.test_evaluator import TILING, catalog, model
+
+__all__ = ["catalog", "model"]
+
+PLACE = "alder_aerial"
+
+
+def test_the_threshold_is_the_best_of_all_for_all_images_together(
+    model: SegmentationModel, catalog: Catalog, tmp_path: Path
+) -> None:
+    tiles = catalog.select(domains=[PLACE]).tiles
+    lost = [replace(tile, label=tmp_path / "lost.png") for tile in tiles]
+    found, paths = own_threshold(model, lost, tmp_path, shift=None, tiling=TILING)
+    scores = []
+    for level in range(255):
+        seen = ExpectedIoU((level - 0.5) / 254)
+        for tile in tiles:
+            shown = see(model, tile, shift=None, tiling=TILING)
+            seen.add(shown.probability, np.ones(shown.valid.shape, dtype=bool))
+        scores.append((seen.value or 0.0, (level - 0.5) / 254))
+    assert found == pytest.approx(max(scores)[1])
+    for tile, path in zip(tiles, paths, strict=True):
+        again = see(model, tile, shift=None, tiling=TILING)
+        np.testing.assert_array_equal(np.load(path), again.probability)
+
+
+@pytest.mark.parametrize("shift", [None, Shift("gamma", 1)])
+def test_an_evaluation_scores_each_domain_at_its_own_threshold(
+    model: SegmentationModel, catalog: Catalog, tmp_path: Path, shift: Shift | None
+) -> None:
+    shifts = [shift] if shift else []
+    done: list[int] = []
+    scores = evaluate_model(
+        model,
+        catalog,
+        tmp_path / "evaluation",
+        name="own",
+        split=None,
+        domains=[PLACE, "birch_aerial"],
+        shifts=shifts,
+        tiling=TILING,
+        threshold="auto",
+        on_progress=lambda: done.append(1),
+    )
+    used = {domain.name: scores.threshold_of(domain) for domain in scores.domains}
+    assert len(set(used.values())) == len(used) == 2 + len(shifts)
+    assert scores.threshold == model.spec.threshold
+    assert len(done) == 6 * len(used)
+    for domain in scores.domains:
+        name = domain.name.partition(" ")[0]
+        total = None
+        for tile in catalog.select(domains=[name]).tiles:
+            seen = see(model, tile, shift=domain.shift, tiling=TILING, threshold=used[domain.name])
+            counted = count(seen, tile, used[domain.name])
+            total = counted.pixels if total is None else total + counted.pixels
+        assert total is not None
+        assert domain.pixel.iou.value == pytest.approx(total.iou, abs=1e-9)
+    assert read_scores(tmp_path / "evaluation").domains[0].threshold == used[PLACE]
+
+
+def test_a_given_threshold_is_that_of_all_domains(
+    model: SegmentationModel, catalog: Catalog, tmp_path: Path
+) -> None:
+    options = {"name": "given", "split": None, "domains": [PLACE], "tiling": TILING}
+    plain = evaluate_model(model, catalog, tmp_path / "plain", **options)  # type: ignore[arg-type]
+    given = evaluate_model(
+        model,
+        catalog,
+        tmp_path / "given",
+        threshold=0.8,
+        **options,  # type: ignore[arg-type]
+    )
+    assert (given.threshold, given.domains[0].threshold) == (0.8, None)
+    assert given.domains[0].pixel.recall.value != plain.domains[0].pixel.recall.value
