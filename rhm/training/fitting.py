@@ -120,7 +120,8 @@ def fit(
         if trainer.is_global_zero:
             with _mistakes_of_users():
                 finish(run, model, config, chips.labelled_dataloader() if material.val else None)
-            card = model_card(model.spec, config, material, run.best_scores())
+            scores = run.best_scores(SELECT[config.trainer.select])
+            card = model_card(model.spec, config, material, scores)
             write_text(run.folder / "card.md", card)
             # Last, because a run that has a model is finished.
             save_model(model, run.model)

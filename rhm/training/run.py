@@ -31,7 +31,7 @@ import pandas
 
 from rhm.errors import ConfigError, OutputError
 from rhm.files import atomic_path, write_text
-from rhm.training.config import SELECT, RunConfig, read_config
+from rhm.training.config import RunConfig, read_config
 
 _LOG = logging.getLogger(__name__)
 
@@ -218,10 +218,13 @@ class Run:
         with atomic_path(self.folder / "metrics.csv") as temporary:
             rows.to_csv(temporary, index=False)
 
-    def best_scores(self) -> dict[str, float]:
-        """Return the validation scores of the best checkpoint, by name; empty if there are none."""
+    def best_scores(self, monitor: str = "val_iou") -> dict[str, float]:
+        """Return the validation scores of the best checkpoint, by name; empty if there are none.
+
+        Args:
+            monitor: column of ``metrics.csv`` whose highest value chose the checkpoint.
+        """
         metrics = _metrics(self.folder / "metrics.csv")
-        monitor = SELECT[self.config.trainer.select]
         if monitor not in metrics or metrics[monitor].isna().all():
             return {}
         best = metrics.iloc[metrics[monitor].argmax()].filter(like="val_").dropna()
