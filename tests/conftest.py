@@ -67,6 +67,13 @@ def browser() -> "Iterator[Browser]":
         running.close()
 
 
+@pytest.fixture
+def thorough(request: pytest.FixtureRequest) -> None:
+    """Skip a test that takes long, unless the tests run with `--hypothesis-profile=thorough`."""
+    if request.config.getoption("--hypothesis-profile") != "thorough":
+        pytest.skip("takes long: run with --hypothesis-profile=thorough")
+
+
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of what all workers share."""

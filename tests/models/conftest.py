@@ -12,10 +12,3 @@ def model() -> SegmentationModel:
     """The network of ``SPEC`` with random weights; tests read it only."""
     torch.manual_seed(0)
     return SegmentationModel(SPEC).eval()
-
-
-@pytest.fixture
-def thorough(request: pytest.FixtureRequest) -> None:
-    """Skip a test that takes long, unless the tests run with `--hypothesis-profile=thorough`."""
-    if request.config.getoption("--hypothesis-profile") != "thorough":
-        pytest.skip("takes long: run with --hypothesis-profile=thorough")

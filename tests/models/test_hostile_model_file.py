@@ -145,6 +145,8 @@ def test_tensors_that_differ_from_the_description_are_named(
         # Their buffers are in no file: they are computed by building.
         ("fpn", "swinv2_cr_tiny_224"),
         ("unet", "maxvit_rmlp_pico_rw_256"),
+        ("dpt", "vit_tiny_patch16_dinov3_qkvb"),
+        ("dpt", "test_vit"),
     ],
 )
 def test_loaded_networks_have_every_value_of_saved_ones(

@@ -7,7 +7,7 @@ import inspect
 import io
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -198,7 +198,7 @@ def one_thread() -> Iterator[None]:
 
 
 class _Expressible(TorchFunctionMode):
-    """Replaces average pooling with uneven cells by operators that the exporter supports."""
+    """Replaces what the exporter cannot express: pooling with uneven cells, smooth resampling."""
 
     def __torch_function__(
         self,
@@ -212,6 +212,8 @@ class _Expressible(TorchFunctionMode):
             return _pooled(*args, **named)
         if func is functional.interpolate and named.get("mode") == "area":
             return _pooled(args[0], named["size"])
+        if func is functional.interpolate and named.get("antialias") and "size" in named:
+            return _resampled(args[0], named["size"])
         return func(*args, **named)
 
 
@@ -232,3 +234,25 @@ def _pooled(images: Tensor, output_size: int | tuple[int | None, ...]) -> Tensor
         total = sums.index_select(dim, end) - sums.index_select(dim, first)
         images = total / (end - first).reshape(-1, *[1] * (3 - dim))
     return images
+
+
+def _resampled(images: Tensor, size: Sequence[int]) -> Tensor:
+    """Return ``interpolate`` of images (N, C, H, W) in the mode ``bicubic`` with ``antialias``.
+
+    Vision transformers resample the embeddings of positions in this way, and no other.
+    """
+    rows, cols = (_cubic_weights(images.shape[axis + 2], size[axis]) for axis in (0, 1))
+    return rows @ images @ cols.transpose(0, 1)
+
+
+def _cubic_weights(length: int, wanted: int) -> Tensor:
+    """Return the share (wanted, length) of each value in each resampled value."""
+    # Sizes are tensors in a trace, so that they may differ when the graph is executed.
+    scale = torch.as_tensor(length, dtype=torch.float32) / wanted
+    centres = (torch.arange(wanted) + 0.5) * scale
+    offsets = torch.arange(length) + 0.5 - centres[:, None]
+    d = (offsets / scale.clamp_min(1.0)).abs()
+    near = (1.5 * d - 2.5) * d * d + 1.0
+    far = ((-0.5 * d + 2.5) * d - 4.0) * d + 2.0
+    weights = torch.where(d < 1.0, near, torch.where(d < 2.0, far, torch.zeros_like(d)))
+    return weights / weights.sum(1, keepdim=True)

@@ -27,6 +27,8 @@ KINDS = [
     ("unet", "tf_efficientnet_lite0", "cosine"),
     ("fpn", "mobilenetv3_small_100", "cosine"),
     ("unet", "convnext_atto", "linear"),
+    # Its embeddings of positions are resampled to the size of the image.
+    ("dpt", "test_vit", "linear"),
 ]
 
 

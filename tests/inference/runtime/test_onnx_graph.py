@@ -14,6 +14,7 @@ from rhm.errors import ModelFileError
 from rhm.inference.runtime.onnx_graph import (
     TOLERANCE,
     _pooled,
+    _resampled,
     check_graph,
     graph_of,
     one_thread,
@@ -96,6 +97,14 @@ def test_a_pool_of_running_sums_is_torchs(
     images = drawn(2, 3, *size)
     expected = functional.adaptive_avg_pool2d(images, wanted)
     torch.testing.assert_close(_pooled(images, wanted), expected, rtol=0, atol=1e-5)
+
+
+@given(*[st.tuples(st.integers(1, 40), st.integers(1, 40))] * 2)
+@settings(max_examples=60)
+def test_a_resampling_by_matrices_is_torchs(size: tuple[int, int], wanted: tuple[int, int]) -> None:
+    images = drawn(2, 3, *size)
+    expected = functional.interpolate(images, wanted, mode="bicubic", antialias=True)
+    torch.testing.assert_close(_resampled(images, wanted), expected, rtol=0, atol=1e-4)
 
 
 @needs_onnx

@@ -18,7 +18,7 @@ def whole_network(name: str, **options: Any) -> Any:
     for tensor in network.state_dict().values():
         if tensor.is_floating_point():
             tensor.mul_(torch.rand(tensor.shape, generator=randomness) * 0.2 + 0.9)
-            tensor.add_(torch.rand(tensor.shape, generator=randomness) * 0.02)
+            tensor.add_(torch.rand(tensor.shape, generator=randomness) * 0.02 - 0.01)
         else:
             tensor.add_(int(torch.randint(1, 100, (), generator=randomness)))
     return network

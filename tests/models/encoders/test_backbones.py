@@ -55,7 +55,7 @@ def test_an_encoder_without_weights_in_timm_has_settings() -> None:
     assert settings_of("resnet18.no_such_weights").mean == ()
 
 
-@pytest.mark.parametrize(("height", "width"), [(32, 32), (256, 512), (96, 288), (544, 64)])
+@pytest.mark.parametrize(("height", "width"), [(32, 256), (288, 96)])
 def test_whole_windows_are_predicted_and_cut(height: int, width: int) -> None:
     encoder = SegmentationModel(ModelSpec("unet", WINDOWED, 3)).eval().encoder
     assert isinstance(encoder, PaddedEncoder)
