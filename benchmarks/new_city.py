@@ -20,7 +20,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from rhm.models.model_file import load_model
 from rhm.training.config import parse_config
 from rhm.training.fitting import fit
 from rhm.training.metrics import CalibrationBins
+from rhm.training.unlabelled.target_config import LEARNING_RATES
 
 PLACES: dict[str, tuple[str, ...]] = {
     "massachusetts": ("massachusetts",),
@@ -65,6 +66,7 @@ TEST_PIXELS = 6e6
 """Pixels per place to test on, approximately; larger places are thinned to evenly spaced images."""
 
 LEVELS = 200
+ADABN_CHIPS = 256
 TILING = Tiling(tile=576)
 
 RHM = {"colour": "rhm", "p": 1.0, "sampling": "domain"}
@@ -80,15 +82,26 @@ class Method:
         augment: section ``augment``.
         target: section ``target`` without its domains.
         longer: factor of the number of steps.
+        base: name of the method whose finished models are adapted to each target, without their
+            source; empty if models are trained from the start.
+        adapter: section ``adapter`` of such an adaptation, without its base.
     """
 
     augment: dict[str, Any]
     target: dict[str, Any]
     longer: int = 1
+    base: str = ""
+    adapter: dict[str, Any] = field(default_factory=dict)
 
 
 def _of(augment: dict[str, Any] | None = None, longer: int = 1, **target: Any) -> Method:
     return Method(augment or {}, target, longer)
+
+
+def _after(base: str, method: str, **adapter: Any) -> Method:
+    """Return the adaptation of a method's finished models to each target alone."""
+    target = {"method": method, "source_free": True, "chips": ADABN_CHIPS}
+    return Method({}, target, base=base, adapter={"batch_norm": "statistics", **adapter})
 
 
 METHODS: dict[str, Method] = {
@@ -112,6 +125,13 @@ METHODS: dict[str, Method] = {
     "rhm + adversarial": _of(RHM, method="adversarial"),
     "rhm + mean-teacher": _of(RHM, method="mean-teacher"),
     "rhm + scale + mean-teacher": _of(RHM | ZOOM, method="mean-teacher"),
+    "none, then adabn": _after("none", "adabn", method="batch-norm"),
+    "rhm, then adabn": _after("rhm", "adabn", method="batch-norm"),
+    "rhm + scale, then adabn": _after("rhm + scale", "adabn", method="batch-norm"),
+    "rhm + scale, then entropy": _after(
+        "rhm + scale", "entropy", method="batch-norm", batch_norm="affine"
+    ),
+    "rhm + scale, then shot": _after("rhm + scale", "shot", method="deep-lora", trained=[]),
 }
 """What is compared, by its name in the tables."""
 
@@ -206,14 +226,16 @@ def run_cell(
     setting: Setting, catalog: Catalog, source: str, name: str, seed: int, chosen: Sequence[str]
 ) -> None:
     """Train one model, test it everywhere, and store the counts."""
-    label = " ".join([name, *chosen])
-    words = re.sub(r"[^\w.=-]+", "_", f"{source}.{label}.{seed}")
-    result = setting.work / "results" / f"{words}.json"
+    label, words = " ".join([name, *chosen]), _words(source, name, seed, chosen)
+    result = _result(setting, words)
     if result.is_file():
         return
-    model, seconds = train(setting, source, name, seed, chosen, words)
     places = {source: PLACES[source], **setting.targets}
-    counts = {place: counted(model, catalog, domains) for place, domains in places.items()}
+    if METHODS[name].base:
+        counts, seconds = adapted(setting, catalog, source, name, seed, chosen)
+    else:
+        model, seconds = train(setting, source, name, seed, chosen)
+        counts = {place: counted(model, catalog, domains) for place, domains in places.items()}
     cell = {"source": source, "method": label, "seed": seed, "seconds": seconds, "counts": counts}
     write_text(result, json.dumps(cell) + "\n")
     shown = ", ".join(
@@ -222,38 +244,99 @@ def run_cell(
     print(f"{source} {label} seed {seed}: {shown} ({seconds:.0f} s)", flush=True)
 
 
+def _words(source: str, name: str, seed: int, chosen: Sequence[str]) -> str:
+    """Return the name of the files of a cell."""
+    return re.sub(r"[^\w.=-]+", "_", f"{source}.{' '.join([name, *chosen])}.{seed}")
+
+
+def _result(setting: Setting, words: str) -> Path:
+    return setting.work / "results" / f"{words}.json"
+
+
+def _model_file(setting: Setting, words: str) -> Path:
+    return setting.work / "models" / f"{words}.safetensors"
+
+
 def train(
-    setting: Setting, source: str, name: str, seed: int, chosen: Sequence[str], words: str
+    setting: Setting, source: str, name: str, seed: int, chosen: Sequence[str]
 ) -> tuple[SegmentationModel, float]:
     """Train one model, keep its file, and return it with the processor time of the training."""
-    file = setting.work / "models" / f"{words}.safetensors"
-    method = METHODS[name]
+    words, method = _words(source, name, seed, chosen), METHODS[name]
     augment = dict(method.augment)
     if augment.get("colour") in FROM_BANK:
         augment["bank"] = str(setting.work / f"not-{source}.bank")
     if COLOUR[augment.get("colour", "none")].from_targets:
         augment["targets"] = setting.others(source)
     tree: dict[str, Any] = {
+        **_sections(setting, words, seed, setting.steps * method.longer),
+        "augment": augment,
+    }
+    if method.target:
+        tree["target"] = {
+            "domains": setting.others(source),
+            "split": _split(setting),
+            **method.target,
+        }
+    tree["data"]["sources"] = list(PLACES[source])
+    return _fitted(tree, chosen, _model_file(setting, words))
+
+
+def adapted(
+    setting: Setting, catalog: Catalog, source: str, name: str, seed: int, chosen: Sequence[str]
+) -> tuple[dict[str, Any], float]:
+    """Adapt a finished model to each target alone, and return the counts and the processor time.
+
+    At home, the model is used as it is.
+    """
+    method = METHODS[name]
+    run_cell(setting, catalog, source, method.base, seed, ())
+    words = _words(source, method.base, seed, ())
+    base, before = _model_file(setting, words), json.loads(_result(setting, words).read_text())
+    counts, total = {source: before["counts"][source]}, 0.0
+    for place, domains in setting.targets.items():
+        if place == source:
+            continue
+        words = f"{_words(source, name, seed, chosen)}-{place}"
+        tree: dict[str, Any] = {
+            **_sections(setting, words, seed, setting.steps),
+            "adapter": {"base": str(base), **method.adapter},
+            "target": {"domains": list(domains), "split": _split(setting), **method.target},
+            "optimizer": {"learning_rate": LEARNING_RATES[method.adapter["method"]]},
+        }
+        model, seconds = _fitted(tree, chosen, _model_file(setting, words))
+        counts[place] = counted(model, catalog, domains)
+        total += seconds
+    return counts, round(total, 1)
+
+
+def _sections(setting: Setting, words: str, seed: int, steps: int) -> dict[str, Any]:
+    """Return what all configurations have in common."""
+    return {
         "name": words.replace("=", "-"),
         "output": str(setting.work / "runs"),
         "seed": seed,
         "data": {
             "catalog": str(setting.work / "seen.parquet"),
-            "sources": list(PLACES[source]),
             "chip_px": setting.chip_px,
             "gsd_m": GSD_M,
             "workers": 0,
         },
-        "augment": augment,
         "trainer": {
-            "steps": setting.steps * method.longer,
-            "validate_every": setting.steps * method.longer,
+            "steps": steps,
+            "validate_every": steps,
             "batch_size": setting.batch_size,
         },
     }
-    if method.target:
-        split = "all" if setting.seen else "train"
-        tree["target"] = {"domains": setting.others(source), "split": split, **method.target}
+
+
+def _split(setting: Setting) -> str:
+    return "all" if setting.seen else "train"
+
+
+def _fitted(
+    tree: dict[str, Any], chosen: Sequence[str], file: Path
+) -> tuple[SegmentationModel, float]:
+    """Train by a configuration, keep only the model, and return it with the processor time."""
     for each in chosen:
         section, _, assignment = each.partition(".")
         key, _, value = assignment.partition("=")
@@ -266,8 +349,12 @@ def train(
     file.parent.mkdir(parents=True, exist_ok=True)
     os.replace(run.model, file)
     shutil.rmtree(config.folder)
+    return _loaded(file), round(seconds, 1)
+
+
+def _loaded(file: Path) -> SegmentationModel:
     model = load_model(file)
-    return (model.cuda() if torch.cuda.is_available() else model), round(seconds, 1)
+    return model.cuda() if torch.cuda.is_available() else model
 
 
 def counted(

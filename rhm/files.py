@@ -2,9 +2,11 @@
 
 import errno
 import os
+import platform
 import shutil
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -19,6 +21,7 @@ SIDE_FILES = (".aux.xml", ".ovr", ".msk")
 
 _BEGUN, _PREFIX, _ENDED = ".rhm-begun.", ".rhm.", ".rhm-ended."
 _LOCK = "lock"
+_MACHINE = f"{zlib.crc32(platform.node().encode(errors='replace')):08x}"
 _DAY_S = 24 * 3600.0
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """Errors that only writing can cause, and never the reading of the input."""
@@ -111,7 +114,7 @@ def _scratch(folder: Path, within: Path | None) -> Iterator[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(outer)
-        made = Path(tempfile.mkdtemp(prefix=_BEGUN, dir=outer))
+        made = Path(tempfile.mkdtemp(prefix=f"{_BEGUN}{_MACHINE}-{os.getpid()}-", dir=outer))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OutputError(f"cannot write to {folder}: {reason}") from error
@@ -139,8 +142,24 @@ def _remove_abandoned(folder: Path) -> None:
                     shutil.rmtree(_renamed(leftover, _ENDED), ignore_errors=True)
     for leftover in [*folder.glob(f"{_BEGUN}*"), *folder.glob(f"{_ENDED}*")]:
         with suppress(OSError):
-            if time.time() - leftover.stat().st_mtime > _DAY_S:
+            if _is_orphan(leftover) or time.time() - leftover.stat().st_mtime > _DAY_S:
                 shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _is_orphan(folder: Path) -> bool:
+    """Return whether the process that made a temporary folder has surely ended."""
+    machine, _, rest = folder.name.rpartition(".")[2].partition("-")
+    process = rest.partition("-")[0]
+    # On Windows, this function of the system would end the process.
+    if os.name != "posix" or machine != _MACHINE or not process.isdecimal():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        pass
+    return False
 
 
 def _renamed(folder: Path, prefix: str) -> Path:

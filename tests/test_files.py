@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rhm.errors import OutputError
-from rhm.files import _remove_abandoned, atomic_path, write_text
+from rhm.files import _MACHINE, _remove_abandoned, atomic_path, write_text
 
 
 @contextmanager
@@ -149,6 +149,24 @@ def test_what_a_killed_process_left_is_removed_and_what_others_write_is_not(
         assert temporary.parent.is_dir()
         temporary.write_text("a")
     assert sorted(os.listdir(tmp_path)) == ["a.txt", "b.txt"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot ask whether a process lives")
+@pytest.mark.parametrize("prefix", [".rhm-begun.", ".rhm-ended."])
+def test_a_folder_that_nobody_had_locked_yet_is_removed_with_its_process(
+    tmp_path: Path, prefix: str
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        owned = tmp_path / f"{prefix}{_MACHINE}-{process.pid}-abc"
+        elsewhere = tmp_path / f"{prefix}00000000-{process.pid}-abc"
+        for folder in (owned, elsewhere):
+            folder.mkdir()
+        _remove_abandoned.cache_clear()
+        write_text(tmp_path / "a.txt", "a")
+        assert owned.is_dir()
+    _remove_abandoned.cache_clear()
+    write_text(tmp_path / "b.txt", "b")
+    assert sorted(os.listdir(tmp_path)) == sorted([elsewhere.name, "a.txt", "b.txt"])
 
 
 RACING = """

@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from typing import Annotated, Any
 
 import typer
+from typer.main import get_command
 
 import rhm
 from rhm.cli.commands import (
@@ -119,7 +120,8 @@ def run(arguments: list[str] | None = None) -> int:
         arguments: the words after ``rhm``; by default those of this process.
     """
     try:
-        code = app(arguments, standalone_mode=False)
+        # Calling the app itself would replace the hook for exceptions.
+        code = get_command(app)(arguments, standalone_mode=False)
     except RhmError as error:
         logging.getLogger("rhm").debug("the error was raised here:", exc_info=True)
         # A library may have more to say; the beginning says what is wrong, and where.

@@ -1,11 +1,13 @@
-"""Messages that C libraries print by themselves, kept from the terminal."""
+"""Messages that libraries print by themselves, kept from the terminal."""
 
 import os
 import re
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
 
 _NOISE = re.compile(rb"_tiff\w+Proc:|TIFF\w+:|ERROR \d+:|Warning \d+:")
 """How lines begin that libtiff and GDAL print about damaged files and full disks; what matters is
@@ -17,8 +19,37 @@ def without_noise() -> Iterator[None]:
     """Leave out of standard error what GDAL prints about failures that are raised as well.
 
     Everything else that is written to the descriptor of standard error in the block, by this
-    process or a child of it, passes through.
+    process or a child of it, passes through. What rasterio prints where it cannot decode a message
+    of GDAL, such as one that quotes a damaged file, is left out as well.
     """
+    with _undecodable_messages_ignored(), _descriptor_filtered():
+        yield
+
+
+@contextmanager
+def _undecodable_messages_ignored() -> Iterator[None]:
+    raised, unraisable = sys.excepthook, sys.unraisablehook
+    sys.excepthook = _unless_undecodable(raised)
+    sys.unraisablehook = lambda told: (
+        None if isinstance(told.exc_value, UnicodeDecodeError) else unraisable(told)
+    )
+    try:
+        yield
+    finally:
+        sys.excepthook, sys.unraisablehook = raised, unraisable
+
+
+def _unless_undecodable(hook: Callable[..., Any]) -> Callable[..., Any]:
+    def told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        # An error that ends the command does not come here: it is caught.
+        if not isinstance(error, UnicodeDecodeError):
+            hook(kind, error, trace)
+
+    return told
+
+
+@contextmanager
+def _descriptor_filtered() -> Iterator[None]:
     if sys.stderr is None:  # it was closed by whoever began this process
         yield
         return

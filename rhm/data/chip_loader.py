@@ -1,7 +1,6 @@
 """The loader of chips, whose workers report mistakes of users as this process would."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from torch.utils.data import DataLoader
@@ -24,30 +23,39 @@ class ChipLoader(DataLoader[_Sample]):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """Yield batches of chips."""
-        with errors_of_workers():
+        try:
             yield from super().__iter__()
+        except Exception as error:
+            explained = explain(error)
+            if explained is None:
+                raise
+            # The frames of the error lead to the iterator of the loader. If it were left to the
+            # garbage collector, its queues would be closed before it could tell the workers to
+            # end, and it would wait for each of them for five seconds and more.
+            raise explained from error.with_traceback(None)
 
 
-@contextmanager
-def errors_of_workers() -> Iterator[None]:
-    """Raise errors of a loader's workers as if this process had met with them."""
-    try:
-        yield
-    except RhmError as error:
-        text = str(error)
+def explain(error: Exception) -> RhmError | None:
+    """Return the error of a loader's worker as if this process had met with it.
+
+    None stands for errors that did not come from a worker, and for defects.
+    """
+    text = str(error)
+    if isinstance(error, RhmError):
         if "in DataLoader worker process" not in text:
-            raise
+            return None
         # The worker's traceback, which ends with "package.Class: message".
-        raise type(error)(text.rstrip().rpartition("\n")[2].partition(": ")[2]) from error
-    except RuntimeError as error:
-        if "is killed by signal: Killed" in str(error):
-            raise ConfigError(
-                "a worker that reads chips was killed (out of memory?): lower data.workers or "
-                "trainer.batch_size"
-            ) from error
-        if not any(phrase in str(error) for phrase in _LACK_OF_SHARED_MEMORY):
-            raise
-        raise ConfigError(
+        return type(error)(text.rstrip().rpartition("\n")[2].partition(": ")[2])
+    if not isinstance(error, RuntimeError):
+        return None
+    if "is killed by signal: Killed" in text:
+        return ConfigError(
+            "a worker that reads chips was killed (out of memory?): lower data.workers or "
+            "trainer.batch_size"
+        )
+    if any(phrase in text for phrase in _LACK_OF_SHARED_MEMORY):
+        return ConfigError(
             "the workers that read chips ran out of shared memory (/dev/shm): give a container "
             "more of it (docker run --shm-size 8g), or set data.workers=0"
-        ) from error
+        )
+    return None

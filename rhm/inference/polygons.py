@@ -18,13 +18,12 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
-from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.transform import GCPTransformer
 from rasterio.windows import Window as RasterioWindow
 
 from rhm.data.footprints import contiguous, metric_crs, polygon_parts
-from rhm.data.rasters.gdal_options import open_dataset
+from rhm.data.rasters.gdal_options import GDAL_ERRORS, open_dataset
 from rhm.data.rasters.georeference import is_square, to_degrees
 from rhm.data.rasters.raster import describe
 from rhm.data.rasters.raster_info import RasterInfo
@@ -242,7 +241,7 @@ def polygonize(probability: str | os.PathLike[str], config: PolygonConfig) -> gp
             bands = _bands(raster, config.fixed_threshold)
             batches = footprints(bands, raster.width, Ground(info), config)
             polygons, scores, areas = map(np.concatenate, zip(*batches, strict=True))
-    except (RasterioError, OSError) as error:
+    except (*GDAL_ERRORS, OSError) as error:
         raise RasterError(f"cannot read probabilities from {probability}: {error}") from error
     return gpd.GeoDataFrame({"score": scores, "area_m2": areas}, geometry=polygons, crs=info.crs)
 

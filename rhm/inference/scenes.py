@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.errors import RasterioError
 from rasterio.io import DatasetWriter
 
 from rhm.data.rasters.cog import BLOCK_PX, writing_cog
-from rhm.data.rasters.gdal_options import limited_cache, open_dataset
+from rhm.data.rasters.gdal_options import GDAL_ERRORS, limited_cache, open_dataset
 from rhm.data.rasters.georeference import ONE
 from rhm.errors import OutputError
 from rhm.files import staged_paths
@@ -328,7 +327,7 @@ def _rows_of(path: Path) -> Rows:
             for first in range(0, raster.height, BLOCK_PX):
                 last = min(first + BLOCK_PX, raster.height)
                 yield first, raster.read(1, window=((first, last), (0, raster.width)))
-    except RasterioError as error:
+    except GDAL_ERRORS as error:
         raise OutputError(
             f"{path} cannot be read: predict the scene again without --resume"
         ) from error

@@ -6,11 +6,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, Resampling
-from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
-from rhm.data.rasters.gdal_options import reading
+from rhm.data.rasters.gdal_options import GDAL_ERRORS, reading
 from rhm.errors import RasterError
 from rhm.viewer.predictions import PredictionFiles
 
@@ -57,7 +56,7 @@ def probability_tile(prediction: PredictionFiles, place: Place) -> bytes | None:
             stored = raster.read(
                 1, window=window, out_shape=shape, resampling=Resampling.average, masked=True
             )
-        except RasterioError as error:
+        except GDAL_ERRORS as error:
             raise RasterError(f"{prediction.probability} cannot be read: {error}") from error
         scale, offset = raster.scales[0], raster.offsets[0]
     probability = np.ma.filled(stored.astype(np.float64) * scale + offset, np.nan)
@@ -95,7 +94,7 @@ class Rendering:
         try:
             with reading(raster):
                 sample = raster.read(bands, out_shape=(len(bands), *shape), masked=True)
-        except RasterioError as error:
+        except GDAL_ERRORS as error:
             raise RasterError(f"{raster.name} cannot be read: {error}") from error
         low, high = np.zeros(len(bands)), np.ones(len(bands))
         for number, band in enumerate(sample):
@@ -128,7 +127,7 @@ def image_tile(prediction: PredictionFiles, rendering: Rendering, place: Place) 
                 known = raster.dataset_mask(
                     window=window, out_shape=(rows, cols), resampling=Resampling.nearest
                 )
-        except RasterioError as error:
+        except GDAL_ERRORS as error:
             raise RasterError(f"{raster.name} cannot be read: {error}") from error
     low, high = rendering.low[:, None, None], rendering.high[:, None, None]
     shares = (np.nan_to_num(found.astype(np.float64)) - low) / (high - low)

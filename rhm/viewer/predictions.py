@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import rasterio
-from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
-from rhm.data.rasters.gdal_options import open_dataset, quiet_about_georeference
+from rhm.data.rasters.gdal_options import GDAL_ERRORS, open_dataset, quiet_about_georeference
 from rhm.errors import ConfigError, RasterError
 from rhm.inference.inputs import find_scenes, stem_of
 from rhm.inference.tiling.storage import THRESHOLD
@@ -77,7 +76,7 @@ def open_alone(path: Path) -> DatasetReader:
     try:
         with quiet_about_georeference(), rasterio.Env(**_ALONE):
             return rasterio.open(path, driver="GTiff")
-    except (RasterioError, UnicodeEncodeError) as error:
+    except GDAL_ERRORS as error:
         raise RasterError(f"{path} is not a GeoTIFF") from error
 
 

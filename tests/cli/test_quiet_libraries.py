@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from rhm.cli.quiet_libraries import without_noise
+from tests.data.imagery import UNDECODABLE
 
 PROGRAM = """
 import os, sys, subprocess
@@ -47,3 +49,24 @@ def test_errors_pass_and_descriptors_are_closed() -> None:
         with pytest.raises(ZeroDivisionError), without_noise():
             raise ZeroDivisionError
     assert len(os.listdir(folder)) == before
+
+
+OPENING = """
+import sys
+from rhm.cli.quiet_libraries import without_noise
+from rhm.data.rasters.gdal_options import open_dataset
+from rhm.errors import RasterError
+with without_noise():
+    try:
+        open_dataset(sys.argv[1])
+    except RasterError:
+        print("refused", file=sys.stderr)
+"""
+
+
+def test_messages_that_quote_a_damaged_file_are_left_out(tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.vrt"
+    damaged.write_bytes(UNDECODABLE)
+    words = [sys.executable, "-c", OPENING, str(damaged)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "refused\n")

@@ -13,6 +13,11 @@ from rasterio.transform import Affine
 
 UTM = "EPSG:32633"
 HALF_METRE = Affine(0.5, 0.0, 500_000.0, 0.0, -0.5, 5_000_000.0)
+UNDECODABLE = (
+    b'<VRTDataset rasterXSize="8" rasterYSize="8"><GeoTransfor\xde>0, 1, 0, 0, 0, 1</GeoTransform>'
+    b'<VRTRasterBand dataType="Byte" band="1"></VRTRasterBand></VRTDataset>'
+)
+"""A damaged mosaic; GDAL quotes the byte that is not UTF-8."""
 
 
 def write_raster(

@@ -1,11 +1,12 @@
 """The loader; law: a mistake in a worker reads as it would without workers."""
 
+import multiprocessing
 from typing import Any
 
 import pytest
 from torch.utils.data import Dataset
 
-from rhm.data.chip_loader import ChipLoader, errors_of_workers
+from rhm.data.chip_loader import ChipLoader, explain
 from rhm.errors import ConfigError, RasterError
 
 
@@ -54,10 +55,20 @@ def test_a_defect_keeps_its_traceback(workers: int) -> None:
     ],
 )
 def test_too_little_memory_is_explained(message: str, advice: str) -> None:
-    with pytest.raises(ConfigError, match=advice), errors_of_workers():
-        raise RuntimeError(message)
+    explained = explain(RuntimeError(message))
+    assert isinstance(explained, ConfigError)
+    assert advice in str(explained)
 
 
 def test_other_failures_are_not_explained_away() -> None:
-    with pytest.raises(RuntimeError, match="size mismatch"), errors_of_workers():
-        raise RuntimeError("size mismatch")
+    assert explain(RuntimeError("size mismatch")) is None
+    assert explain(RasterError("a.tif: cannot be read")) is None
+
+
+def test_workers_end_with_the_error() -> None:
+    loader = ChipLoader(Broken(RasterError("a.tif: cannot be read")), num_workers=2)
+    with pytest.raises(RasterError) as caught:
+        list(loader)
+    # The error, and thus its frames, is still there.
+    assert caught.value is not None
+    assert not multiprocessing.active_children()

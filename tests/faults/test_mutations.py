@@ -143,6 +143,7 @@ def test_a_broken_file_is_one_line(place: Callable[[str], Place], kind: str) -> 
         if told(ended):
             kept = os.environ.get("FAULTS_KEEP")
             if kept:
+                Path(kept).mkdir(parents=True, exist_ok=True)
                 shutil.copy(path, Path(kept) / f"{kind}-{SEED}-{number}{path.suffix}")
             wrong.append(f"{number} ({how}): {', '.join(told(ended))}\n{ended.err[-1500:]}")
         left = here.files()

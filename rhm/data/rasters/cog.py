@@ -7,14 +7,13 @@ from pathlib import Path
 
 import rasterio
 import rasterio.shutil
-from rasterio._err import CPLE_BaseError
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
-from rasterio.errors import RasterioError, RasterioIOError
+from rasterio.errors import RasterioIOError
 from rasterio.rpc import RPC
 from rasterio.transform import Affine
 
-from rhm.data.rasters.gdal_options import quiet_about_georeference
+from rhm.data.rasters.gdal_options import GDAL_ERRORS, quiet_about_georeference
 from rhm.errors import OutputError
 from rhm.files import atomic_path
 
@@ -104,8 +103,8 @@ def writing_cog(
             )
             _check_complete(temporary)
             plain.unlink()
-        except (RasterioError, CPLE_BaseError, SystemError) as error:
-            # rasterio raises the last two for known and unknown failures of GDAL during a copy.
+        except (*GDAL_ERRORS, SystemError) as error:
+            # rasterio raises the last one for unknown failures of GDAL during a copy.
             reason = " ".join(str(error).split())
             raise OutputError(f"cannot write {path} (disk full?): {reason}") from error
 

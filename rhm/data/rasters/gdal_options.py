@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import rasterio
+from rasterio._err import CPLE_BaseError
 from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
@@ -14,6 +15,10 @@ from rasterio.io import DatasetReader
 from rhm.data.rasters.windows import Window
 from rhm.errors import RasterError
 from rhm.required_files import require_raster
+
+GDAL_ERRORS = (RasterioError, CPLE_BaseError, UnicodeError)
+"""What rasterio raises where GDAL fails: its own errors, those of GDAL where it passes them on, and
+errors of decoding the messages of GDAL, which may quote any bytes of a file."""
 
 _OPENING = threading.Lock()
 
@@ -47,7 +52,7 @@ def open_dataset(
     try:
         with quiet_about_georeference(), rasterio.Env(**config):
             return rasterio.open(name, **options)
-    except (RasterioError, UnicodeEncodeError) as error:
+    except GDAL_ERRORS as error:
         raise RasterError(f"{name} is not a raster that GDAL can open") from error
 
 

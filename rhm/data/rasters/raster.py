@@ -13,13 +13,18 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.enums import Interleaving, MaskFlags, Resampling
-from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.transform import Affine
 from rasterio.windows import Window as RasterioWindow
 
 from rhm.colour.levels import DTYPES
-from rhm.data.rasters.gdal_options import mappable, open_dataset, reading, stores_nothing
+from rhm.data.rasters.gdal_options import (
+    GDAL_ERRORS,
+    mappable,
+    open_dataset,
+    reading,
+    stores_nothing,
+)
 from rhm.data.rasters.georeference import ONE, GridScale
 from rhm.data.rasters.pixels import Pixels, any_differs, bands_last
 from rhm.data.rasters.raster_info import RasterInfo, check_no_palette, describe_dataset
@@ -222,7 +227,7 @@ class Raster:
             with reading(dataset):
                 dataset.read(list(info.bands), window=window, out=planes, resampling=resampling)
                 valid = self._valid(dataset, window, planes, resampling)
-        except (RasterioError, ValueError) as error:
+        except (*GDAL_ERRORS, ValueError) as error:
             raise RasterError(
                 f"{info.path} cannot be read at row {row:.0f}, column {col:.0f}, "
                 f"{height:.0f} x {width:.0f} pixels (a damaged or truncated file?)"

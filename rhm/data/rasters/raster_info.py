@@ -11,8 +11,9 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import CRSError
 from rasterio.io import DatasetReader
 from rasterio.rpc import RPC
-from rasterio.transform import Affine, from_gcps
+from rasterio.transform import Affine, GCPTransformer, from_gcps
 
+from rhm.data.rasters.gdal_options import GDAL_ERRORS
 from rhm.data.rasters.georeference import ground_sampling_distance, pixel_aspect
 from rhm.errors import RasterError
 
@@ -69,6 +70,18 @@ class RasterInfo:
         if self.crs is None:
             return 1.0
         return pixel_aspect(self.crs, self.transform, self.height, self.width)
+
+
+def _transform_through(gcps: Sequence[GroundControlPoint]) -> Affine | None:
+    """Return the transform that fits ground control points best.
+
+    None if they determine none, because there are too few or they lie on a line.
+    """
+    try:
+        with GCPTransformer(list(gcps)):
+            return from_gcps(gcps)
+    except GDAL_ERRORS:
+        return None
 
 
 def check_no_palette(dataset: DatasetReader, info: RasterInfo) -> None:
@@ -137,8 +150,11 @@ def describe_dataset(
             f"{path} has a coordinate reference system that cannot be understood: assign another "
             "one, such as with gdal_edit.py -a_srs"
         ) from error
-    if gcps and transform.is_identity:
-        crs, transform = gcps_crs or crs, from_gcps(gcps)
+    fitted = _transform_through(gcps) if gcps and transform.is_identity else None
+    if fitted is not None:
+        crs, transform = gcps_crs or crs, fitted
+    elif transform.is_identity and gcps:
+        crs = None  # points that determine no place are as good as none
     return RasterInfo(
         path=os.fspath(path),
         height=dataset.height,
@@ -151,6 +167,6 @@ def describe_dataset(
         masked=not all(MaskFlags.all_valid in of_band for of_band in flags),
         block_shape=(rows, cols),
         overviews=tuple(dataset.overviews(1)),
-        gcps=tuple(gcps) if transform is not dataset.transform else (),
+        gcps=() if fitted is None else tuple(gcps),
         rpcs=dataset.rpcs,
     )

@@ -9,7 +9,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.transform import Affine
 
-from rhm.data.rasters.gdal_options import quiet_about_georeference
+from rhm.data.rasters.gdal_options import GDAL_ERRORS, quiet_about_georeference
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import Window
 from rhm.errors import OutputError
@@ -76,5 +76,5 @@ def _copy(rows: Rows, storage: Storage, path: Path, shape: tuple[int, int]) -> N
             for first, stored in rows:
                 place = ((first, first + len(stored)), (0, shape[1]))
                 copy.write(np.ascontiguousarray(stored), 1, window=place)
-    except rasterio.errors.RasterioError as error:
+    except GDAL_ERRORS as error:
         raise OutputError(f"cannot write {path.parent} (disk full?): {error}") from error

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
+from rasterio.control import GroundControlPoint
 from rasterio.errors import NotGeoreferencedWarning
+from rasterio.transform import Affine
 
 from rhm.data.rasters.raster import Raster, describe
 from rhm.data.rasters.windows import Window
 from rhm.errors import RasterError
-from tests.data.imagery import HALF_METRE, noise, write_raster
+from tests.data.imagery import HALF_METRE, UNDECODABLE, noise, write_raster
 
 
 def test_few_pixels_of_a_damaged_file_are_refused(tmp_path: Path) -> None:
@@ -41,6 +43,31 @@ def test_what_is_not_a_raster_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(RasterError) as error:
         Raster(path)
     _one_line(error, path)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_messages_of_gdal_may_quote_any_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "mosaic.vrt"
+    path.write_bytes(UNDECODABLE)
+    with pytest.raises(RasterError, match="is not a raster that GDAL can open") as error:
+        Raster(path)
+    _one_line(error, path)
+
+
+@pytest.mark.parametrize("places", [[(0, 0)], [(0, 0), (4, 4), (8, 8)]])
+def test_points_that_determine_no_place_are_as_good_as_none(
+    tmp_path: Path, places: list[tuple[int, int]]
+) -> None:
+    path = write_raster(tmp_path / "x.tif", noise(8, 8), crs=None, transform=Affine.identity())
+    points = [GroundControlPoint(row, col, 500_000 + col, 5e6 - row) for row, col in places]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path, "r+") as raster:
+            raster.gcps = (points, rasterio.crs.CRS.from_epsg(32636))
+    with Raster(path) as raster:
+        info = raster.info
+    assert (info.crs, info.transform, info.gcps) == (None, Affine.identity(), ())
+    assert info.gsd_m is None
 
 
 @pytest.mark.parametrize(
