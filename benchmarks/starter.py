@@ -3,10 +3,10 @@
     python benchmarks/starter.py --work /tmp/starter
 
 The starter learns from all labelled sets of ``--data`` (by default ``RHM_DATA`` or
-``../shared/data``) and from synthetic towns, split by group, with the settings of
-``configs/starter.yaml``. What to expect of it in a new place is measured by leaving one domain out:
-a model of the same recipe is trained without each domain in turn, neither its labels nor its
-histograms, and both models are tested on the same test images of that domain.
+``../shared/data``) and from synthetic towns, split by group, with the settings of the configuration
+``starter``. What to expect of it in a new place is measured by leaving one domain out: a model of
+the same recipe is trained without each domain in turn, neither its labels nor its histograms, and
+both models are tested on the same test images of that domain.
 
 Finished runs are not repeated and interrupted ones continue. ``--table`` only prints the table.
 """
@@ -29,8 +29,6 @@ from rhm.synthetic.world import write_sample_world
 from rhm.training.config import read_config
 from rhm.training.fitting import fit_once
 from rhm.training.run import Run
-
-CONFIG = Path(__file__).parents[1] / "configs" / "starter.yaml"
 
 EVERYTHING = "starter"
 
@@ -95,7 +93,7 @@ def train(work: Path, catalog: Catalog, left_out: str, steps: int | None) -> Run
     chosen = [name for name in catalog.domains if name != left_out]
     return fit_once(
         read_config(
-            CONFIG,
+            EVERYTHING,
             name=EVERYTHING if left_out == EVERYTHING else f"without-{left_out}",
             output=str(work / "runs"),
             data__catalog=str(work / "catalog.parquet"),

@@ -80,16 +80,6 @@ def require_bank(path: AnyPath) -> None:
         raise BankError(f"no histogram bank at {os.fspath(path)}: build one with `rhm bank build`")
 
 
-def require_config(path: AnyPath) -> None:
-    """Check that a configuration exists.
-
-    Raises:
-        ConfigError: it does not.
-    """
-    if not os.path.exists(path):
-        raise ConfigError(f"no configuration at {os.fspath(path)}")
-
-
 def require_run(folder: AnyPath) -> None:
     """Check that the folder of a run exists.
 

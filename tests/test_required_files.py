@@ -10,7 +10,6 @@ from rhm.required_files import (
     is_local,
     require_bank,
     require_catalog,
-    require_config,
     require_folder,
     require_images,
     require_predictions,
@@ -27,7 +26,6 @@ FILES: list[tuple[Check, type[Exception]]] = [
     (require_scenes, CatalogError),
     (require_catalog, CatalogError),
     (require_bank, BankError),
-    (require_config, ConfigError),
 ]
 FOLDERS: list[tuple[Check, type[Exception]]] = [
     (require_folder, CatalogError),

@@ -20,6 +20,7 @@ from rhm.cli.commands import (
     adapt,
     analyze,
     bank,
+    configs,
     data,
     demo,
     doctor,
@@ -59,6 +60,7 @@ app.command("report")(report.report)
 app.command("analyze")(analyze.analyze)
 app.command("adapt")(adapt.adapt)
 app.add_typer(models.app, name="models")
+app.command("configs")(configs.configs)
 app.command("merge")(adapt.merge)
 app.command("export")(export.export)
 app.command("view")(view.view)

@@ -51,6 +51,8 @@ BlackIsNodata = Annotated[bool, flag(PredictionConfig, "black_is_nodata")]
 Views = Annotated[bool, flag(PredictionConfig, "views")]
 Tile = Annotated[int, flag(PredictionConfig, "tile")]
 Overlap = Annotated[int, flag(PredictionConfig, "overlap")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Number of optimiser steps.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Chips per step.")]
 Device = Annotated[str, flag(RuntimeConfig, "device")]
 Domains = Annotated[
     list[str] | None, typer.Option("--domain", help="Use only this domain. Can be repeated.")

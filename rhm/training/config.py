@@ -20,11 +20,11 @@ from rhm.data.chips import DataConfig
 from rhm.documents import parse_yaml, read_text
 from rhm.errors import ConfigError, one_line
 from rhm.models.build import ModelConfig
-from rhm.required_files import require_config
 from rhm.training.adaptation import AdapterConfig
 from rhm.training.callbacks.feature_monitor import AnalysisConfig
 from rhm.training.losses import LossConfig
 from rhm.training.module import OptimizerConfig
+from rhm.training.named_configs import config_file
 from rhm.training.unlabelled.target_config import ADABN, TargetConfig
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
@@ -202,7 +202,7 @@ def read_config(
     """Read a configuration file; a bank without ``augment.colour`` turns on histogram matching.
 
     Args:
-        path: YAML file.
+        path: YAML file, or the name of a configuration that comes with rhm.
         overrides: settings as ``section.key=value``, whose values are read as YAML; if a key
             occurs more than once, the last value counts.
         values: further settings by dotted name, with ``__`` in place of the dot; None leaves a
@@ -212,7 +212,7 @@ def read_config(
         ConfigError: the file cannot be read, or some keys or values are invalid; the message
             names all of them.
     """
-    require_config(path)
+    path = config_file(path)
     try:
         tree = parse_yaml(read_text(path))
     except (OSError, ValueError) as error:

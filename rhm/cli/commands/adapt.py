@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rhm.cli.options import (
+    BatchSize,
     CatalogFile,
     Domains,
     Json,
     ModelPath,
     Quiet,
     ResumeRun,
+    Steps,
     TargetBank,
 )
 from rhm.cli.output import emit
@@ -59,8 +61,8 @@ def adapt(
             "names. Globs can be repeated.",
         ),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Number of optimiser steps.")] = 300,
-    batch_size: Annotated[int, typer.Option(min=1, help="Chips per step.")] = 8,
+    steps: Steps = 300,
+    batch_size: BatchSize = 8,
     chip: Annotated[int, typer.Option(min=32, help="Side of a chip in pixels.")] = 256,
     learning_rate: Annotated[
         float | None,

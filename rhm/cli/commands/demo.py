@@ -188,7 +188,7 @@ def _train(method: str, story: Story, bank: Path, output: Path, *, steps: int, s
             "data": {
                 "catalog": str(story.catalog),
                 "sources": [story.source],
-                "chip_px": 128,
+                "chip_px": 96,
                 "gsd_m": story.gsd_m,
             },
             "augment": {"colour": method, "bank": str(bank) if method == "rhm" else None},

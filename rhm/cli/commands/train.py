@@ -5,23 +5,37 @@ from typing import Annotated
 
 import typer
 
-from rhm.cli.options import Json, Quiet, ResumeRun, TargetBank, required
+from rhm.cli.options import BatchSize, Json, Quiet, ResumeRun, Steps, TargetBank, required
 from rhm.cli.output import emit
-from rhm.required_files import require_config
+from rhm.required_files import require_catalog
+from rhm.training.named_configs import config_file
 
 
 def train(
     config: Annotated[
-        Path, typer.Argument(help="Configuration file (YAML).", callback=required(require_config))
+        Path,
+        typer.Argument(
+            help="Configuration: a YAML file, or a name that `rhm configs` lists.",
+            callback=required(config_file),
+        ),
     ],
     bank: TargetBank = None,
+    catalog: Annotated[
+        Path | None,
+        typer.Option(help="Catalog of labelled imagery.", callback=required(require_catalog)),
+    ] = None,
+    steps: Steps = None,
+    batch_size: BatchSize = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0.0, help="Learning rate.")] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
             "--set", help="Setting such as optimizer.learning_rate=3e-4. Can be repeated."
         ),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the run. Default: that of the configuration.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for runs.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
     devices: Annotated[
@@ -32,9 +46,9 @@ def train(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Train a model from a configuration file.
+    """Train a model by a configuration.
 
-    Example: `rhm train configs/inria.yaml --bank kampala.bank --set trainer.steps=4000`
+    Example: `rhm train inria --bank kampala.bank --steps 4000`
     """
     import sys
 
@@ -49,7 +63,11 @@ def train(
         output=None if output is None else str(output),
         trainer__devices=devices,
         trainer__num_nodes=num_nodes,
+        data__catalog=None if catalog is None else str(catalog),
         augment__bank=None if bank is None else str(bank),
+        trainer__steps=steps,
+        trainer__batch_size=batch_size,
+        optimizer__learning_rate=learning_rate,
     )
     run = fit(read, resume=resume, progress=not (quiet or json) and sys.stderr.isatty())
     if not run.config.trainer.is_main_process:

@@ -40,6 +40,18 @@ def test_options_override_the_file(rhm: Rhm, config: Path, bank_path: Path, tmp_
     assert not (tmp_path / "elsewhere").exists()
 
 
+def test_common_settings_have_options_of_their_own(
+    rhm: Rhm, config: Path, catalog_path: Path, tmp_path: Path
+) -> None:
+    config.write_text(config.read_text().replace(str(catalog_path), "nowhere.parquet"))
+    words = ["--steps", 1, "--batch-size", 3, "--learning-rate", 3e-4, "--catalog", catalog_path]
+    code, _, err = rhm("train", config, *words, "-o", tmp_path / "runs", "--quiet")
+    assert code == 0, err
+    stored = read_config(tmp_path / "runs" / "plain" / "config.yaml")
+    assert (stored.trainer.steps, stored.trainer.batch_size) == (1, 3)
+    assert (stored.optimizer.learning_rate, stored.data.catalog) == (3e-4, str(catalog_path))
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -1,0 +1,30 @@
+"""``rhm configs``: the configurations that come with rhm."""
+
+from typing import Annotated
+
+import typer
+
+from rhm.cli.options import Json
+from rhm.cli.output import emit
+from rhm.training.named_configs import config_file, named_configs, purpose_of
+
+
+def configs(
+    name: Annotated[
+        str | None, typer.Argument(help="Name of the configuration to print. Default: list all.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List the configurations that `rhm train` takes by name, or print one.
+
+    Example: `rhm configs inria > my.yaml`
+    """
+    if name is not None:
+        text = config_file(name).read_text(encoding="utf-8")
+        emit({"name": name, "text": text}, text.splitlines(), as_json=json)
+        return
+    found = {each: purpose_of(path) for each, path in named_configs().items()}
+    values = [{"name": each, "purpose": purpose} for each, purpose in found.items()]
+    width = max(map(len, found))
+    lines = [f"{each:{width}}  {purpose}" for each, purpose in found.items()]
+    emit({"configs": values}, lines, as_json=json)
