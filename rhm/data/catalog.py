@@ -240,6 +240,41 @@ class Catalog:
         return Catalog(geopandas.GeoDataFrame(both, geometry="geometry", crs="EPSG:4326"))
 
     @classmethod
+    def join(cls, catalogs: Mapping[str, "Catalog"]) -> "Catalog":
+        """Return a catalog with the rows of several, each image once.
+
+        Args:
+            catalogs: catalogs by the names by which messages refer to them.
+
+        Raises:
+            CatalogError: an image is in two catalogs with another label, domain, group or split.
+        """
+        rows: dict[str, tuple[str, tuple[Any, ...]]] = {}
+        splits: dict[str, tuple[str, str]] = {}
+        frames, notes = [], []
+        for name, catalog in catalogs.items():
+            new = []
+            columns = ["image", "label", "domain", "group", "split"]
+            for values in catalog.frame[columns].itertuples(index=False, name=None):
+                image, group, split = values[0], values[3], values[4]
+                before = rows.setdefault(image, (name, values))
+                if before[1] != values:
+                    raise CatalogError(
+                        f"{image} is in {before[0]} and in {name}, with different labels, domains, "
+                        "groups or splits: leave it out of one of them"
+                    )
+                new.append(before[0] == name)
+                earlier = splits.setdefault(group, (name, split))
+                if earlier[1] != split and earlier[0] != name:
+                    notes.append(
+                        f"group '{group}' is {earlier[1]} in {earlier[0]} and {split} in {name}: "
+                        "if it is the same ground, a test on it is not independent of the training"
+                    )
+            frames.append(catalog.frame[new])
+        both = geopandas.GeoDataFrame(pandas.concat(frames, ignore_index=True), crs="EPSG:4326")
+        return cls(both, tuple(dict.fromkeys(notes)))
+
+    @classmethod
     def _of(cls, rows: list[tuple[Tile, Any]], notes: tuple[str, ...]) -> "Catalog":
         columns: dict[str, list[Any]] = {
             field.name: [getattr(tile, field.name) for tile, _ in rows] for field in fields(Tile)

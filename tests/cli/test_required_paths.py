@@ -27,6 +27,7 @@ COMMANDS = {
     "analyze": (["nothing", "catalog.parquet", "-o", "out"], "no model at nothing"),
     "bank build": (["nothing.tif", "-o", "out.bank"], "no such file or folder: nothing.tif"),
     "bank show": (["nothing.bank"], "no histogram bank at nothing.bank"),
+    "data merge": (["nothing.parquet", "-o", "out.parquet"], "no catalog at nothing.parquet"),
     "data inspect": (["here", "nothing.tif"], "no such file: nothing.tif"),
     "evaluate": (["here", "nothing.parquet"], "no catalog at nothing.parquet"),
     "export": (["nothing", "-o", "out.onnx"], "no model at nothing"),

@@ -67,8 +67,8 @@ def test_it_compiles_as_one_graph(dtype: type, kind: torch.dtype) -> None:
     compiled_equals_eager("aot_eager", dtype, kind)
 
 
-@pytest.mark.slow
 @slower_guards
+@pytest.mark.usefixtures("thorough")
 @pytest.mark.parametrize(("dtype", "kind"), TENSORS[:2])
 def test_generated_code_rounds_alike(dtype: type, kind: torch.dtype) -> None:
     if not (shutil.which("g++") or shutil.which("clang++")):

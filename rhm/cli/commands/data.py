@@ -1,7 +1,7 @@
 """``rhm data``: catalogs of imagery, and the properties of rasters."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,7 +9,10 @@ from rhm.cli.index_command import with_command_on_demand, with_layouts
 from rhm.cli.options import Bands, BlackIsNodata, Json, band_numbers, required
 from rhm.cli.output import emit, progress, say, table
 from rhm.models.named_models import model_file
-from rhm.required_files import require_raster
+from rhm.required_files import require_catalog, require_raster
+
+if TYPE_CHECKING:
+    from rhm.data.catalog import Catalog
 
 
 def _index() -> Any:
@@ -50,6 +53,14 @@ def index(
     with progress("indexing", len(sources)) as advance:
         catalog = Catalog.build(sources, workers=workers, on_progress=lambda: advance(1))
     catalog = catalog.assign_splits({"val": val, "test": test}, seed=seed)
+    rows = _saved(catalog, output, as_json=json)
+    for row in rows:
+        if row["labelled"] and not row["buildings"]:
+            say(f"{row['domain']}: the labels contain no buildings; check that they fit the images")
+
+
+def _saved(catalog: "Catalog", output: Path, *, as_json: bool) -> list[dict[str, Any]]:
+    """Write a catalog, print its overview, and return its rows."""
     catalog.save(output)
     rows = catalog.overview()
     values = {"catalog": str(output), "split_hash": catalog.split_hash(), "domains": rows}
@@ -57,10 +68,27 @@ def index(
     lines = table(header, [[row[name] for name in header] for row in rows])
     for note in catalog.notes:
         say(note)
-    for row in rows:
-        if row["labelled"] and not row["buildings"]:
-            say(f"{row['domain']}: the labels contain no buildings; check that they fit the images")
-    emit(values, [*lines, f"{len(catalog)} images in {output}"], as_json=json)
+    emit(values, [*lines, f"{len(catalog)} images in {output}"], as_json=as_json)
+    return rows
+
+
+@app.command()
+def merge(
+    catalogs: Annotated[
+        list[Path], typer.Argument(help="Catalogs to join.", callback=required(require_catalog))
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Catalog to write.")],
+    json: Json = False,
+) -> None:
+    """Join catalogs, such as that of the labelled and that of the unlabelled imagery.
+
+    Splits stay as they are.
+
+    Example: `rhm data merge inria.parquet kampala.parquet -o all.parquet`
+    """
+    from rhm.data.catalog import Catalog
+
+    _saved(Catalog.join({str(path): Catalog.load(path) for path in catalogs}), output, as_json=json)
 
 
 @app.command()

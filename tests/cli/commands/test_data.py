@@ -9,6 +9,8 @@ import geopandas
 import numpy as np
 import rasterio
 
+from rhm.data import Catalog
+
 Rhm = Callable[..., tuple[int, str, str]]
 
 
@@ -100,3 +102,41 @@ def test_index_takes_the_values_of_buildings_and_says_what_looks_wrong(
     assert list(geopandas.read_parquet(out)["building_values"]) == ["2 3", "2 3"]
     code, _, err = rhm("data", "index", "spacenet", town, "--building-value", 2)
     assert (code, "applies only to folder" in err) == (2, True)
+
+
+def test_catalogs_are_joined_each_image_once(rhm: Rhm, world: Path, tmp_path: Path) -> None:
+    parts = {"aerial": 2, "satellite": 3}
+    for part, count in parts.items():
+        folder = tmp_path / part / part
+        (folder / "images").mkdir(parents=True)
+        for image in sorted((world / f"birch_{part}" / "images").glob("*.tif"))[:count]:
+            (folder / "images" / image.name).write_bytes(image.read_bytes())
+        words = ["data", "index", "folder", tmp_path / part, "-o", tmp_path / f"{part}.parquet"]
+        assert rhm(*words)[0] == 0
+    named = [tmp_path / f"{part}.parquet" for part in (*parts, "aerial")]
+    out = tmp_path / "all.parquet"
+    code, printed, _ = rhm("data", "merge", *named, "-o", out, "--json")
+    assert code == 0
+    assert {row["domain"]: row["images"] for row in json.loads(printed)["domains"]} == parts
+    joined = Catalog.load(out)
+    assert [tile.image.exists() for tile in joined.tiles] == [True] * 5
+    once = Catalog.load(named[0])
+    assert once.frame["split"].tolist() == joined.select(domains=["aerial"]).frame["split"].tolist()
+
+
+def test_catalogs_that_contradict_each_other_are_not_joined(
+    rhm: Rhm, catalog_path: Path, tmp_path: Path
+) -> None:
+    catalog = Catalog.load(catalog_path)
+    other, out = tmp_path / "other.parquet", tmp_path / "all.parquet"
+    Catalog(catalog.frame.assign(split="test")).save(other)
+    code, printed, told = rhm("data", "merge", catalog_path, other, "-o", out)
+    assert (code, printed, told.count("\n")) == (2, "", 1)
+    assert "with different labels, domains, groups or splits" in told
+    assert not out.exists()
+    # Other images of the same ground: nobody but the user can know.
+    moved = catalog.frame.assign(split="test", image=catalog.frame["image"] + ".other.tif")
+    Catalog(moved).save(other)
+    code, _, told = rhm("data", "merge", catalog_path, other, "-o", out)
+    assert code == 0
+    assert "if it is the same ground" in told
