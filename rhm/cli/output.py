@@ -1,7 +1,9 @@
 """Output of commands: results on standard output, everything else on standard error."""
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -38,7 +40,40 @@ def emit(values: dict[str, Any], lines: list[str], *, as_json: bool) -> None:
 
 
 def table(header: list[str], rows: list[list[Any]]) -> list[str]:
-    """Return the lines of a table: text aligned left, numbers aligned right."""
+    """Return the lines of a table: text aligned left, numbers aligned right.
+
+    If standard output is a terminal that is too narrow, every row becomes a paragraph.
+    """
+    lines = _aligned(header, rows)
+    if sys.stdout.isatty():
+        columns = shutil.get_terminal_size().columns
+        if max(map(len, lines)) > columns:
+            return _paragraphs(header, rows, columns)
+    return lines
+
+
+def _paragraphs(header: list[str], rows: list[list[Any]], columns: int) -> list[str]:
+    """Return the texts of each row in a line, and its numbers with their names below."""
+    lines = []
+    for row in rows:
+        lines.append("  ".join(value for value in row if isinstance(value, str)))
+        numbers = [
+            f"{name} {_cell(value)}".replace(" ", "\0")
+            for name, value in zip(header, row, strict=True)
+            if not isinstance(value, str)
+        ]
+        wrapped = textwrap.wrap(
+            ", ".join(numbers),
+            columns,
+            initial_indent="    ",
+            subsequent_indent="    ",
+            break_on_hyphens=False,
+        )
+        lines += [line.replace("\0", " ") for line in wrapped]
+    return lines
+
+
+def _aligned(header: list[str], rows: list[list[Any]]) -> list[str]:
     cells = [header, *([_cell(value) for value in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     numeric = [

@@ -66,7 +66,7 @@ def test_quiet_silences_notes_and_not_errors(capsys: Capture) -> None:
 
 
 class Terminal(io.StringIO):
-    """Standard error that a person looks at."""
+    """A stream that a person looks at."""
 
     def isatty(self) -> bool:
         return True
@@ -85,3 +85,25 @@ def test_a_bar_is_drawn_for_a_person_only(
         for _ in range(4):
             advance(1.0)
     assert ("counting" in stream.getvalue()) == shown
+
+
+@pytest.mark.parametrize("columns", [40, 79])
+def test_rows_become_paragraphs_in_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    header = ["run", "domain", "images", "IoU", "object F1", "boundary 1 m"]
+    rows: list[list[object]] = [
+        ["none-0", "x" * 33, 4, 0.929, None, 0.5],
+        ["rhm-0", "y", 1, 0.1, 1, 2],
+    ]
+    whole = table(header, rows)
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setenv("COLUMNS", str(len(whole[0])))
+    assert table(header, rows) == whole
+    monkeypatch.setenv("COLUMNS", str(columns))
+    narrow = table(header, rows)
+    assert max(map(len, narrow)) <= columns
+    titles = [line for line in narrow if not line.startswith(" ")]
+    assert titles == [f"none-0  {'x' * 33}", "rhm-0  y"]
+    first = " ".join(line.strip() for line in narrow[1 : narrow.index(titles[1])])
+    assert first == "images 4, IoU 0.929, object F1 -, boundary 1 m 0.500"
