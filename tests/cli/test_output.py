@@ -87,7 +87,7 @@ def test_a_bar_is_drawn_for_a_person_only(
     assert ("counting" in stream.getvalue()) == shown
 
 
-@pytest.mark.parametrize("columns", [40, 79])
+@pytest.mark.parametrize("columns", [50, 79])
 def test_rows_become_paragraphs_in_a_narrow_terminal(
     monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
