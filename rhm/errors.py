@@ -8,6 +8,7 @@
     ├── ConfigError          a configuration has an unknown key or an invalid value
     ├── ModelFileError       a model file cannot be read, or does not fit the imagery
     ├── AnalysisError        features cannot be analysed: a layer, class or finite value is missing
+    ├── OutsideAreaError     a scene lies outside the area of interest
     └── OutputError          a result cannot be written
 
 The message says what is wrong, where, and what to do next, in one line. Any other exception is a
@@ -48,6 +49,10 @@ class ModelFileError(RhmError):
 
 class AnalysisError(RhmError):
     """Features cannot be analysed: a layer, class or finite value is missing."""
+
+
+class OutsideAreaError(RhmError):
+    """A scene lies outside the area of interest."""
 
 
 class OutputError(RhmError):

@@ -9,7 +9,7 @@ import os
 from glob import has_magic
 from pathlib import Path
 
-from rhm.errors import BankError, CatalogError, ConfigError, RasterError
+from rhm.errors import BankError, CatalogError, ConfigError, RasterError, printable
 
 AnyPath = str | os.PathLike[str]
 
@@ -48,6 +48,19 @@ def require_scenes(name: AnyPath) -> None:
     """
     if not has_magic(os.fspath(name)):
         require_images(name)
+
+
+def require_area(text: AnyPath) -> None:
+    """Check that an area of interest is a file that exists, or may be the numbers of a box.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if not os.path.exists(text) and "," not in os.fspath(text):
+        raise ConfigError(
+            f"no area of interest at {printable(os.fspath(text))}: name a vector file, or a box "
+            "left,bottom,right,top in degrees"
+        )
 
 
 def require_folder(path: AnyPath) -> None:

@@ -89,6 +89,16 @@ def test_the_example_of_the_page_on_predicting_runs(
     assert len(list((tmp_path / "predicted").iterdir())) == 3
 
 
+@pytest.mark.filterwarnings("default")
+def test_the_example_of_the_page_on_towns_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", PAGES["towns.md"], flags=re.DOTALL)
+    exec(compile(example, "towns.md", "exec"), {})  # noqa: S102 - it is our own page
+    assert (tmp_path / "changes.gpkg").is_file()
+
+
 @pytest.mark.parametrize("line", COMMANDS)
 def test_its_commands_and_options_exist(line: str) -> None:
     words = shlex.split(line)

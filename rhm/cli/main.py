@@ -20,6 +20,7 @@ from rhm.cli.commands import (
     adapt,
     analyze,
     bank,
+    compare,
     configs,
     data,
     demo,
@@ -27,6 +28,7 @@ from rhm.cli.commands import (
     evaluate,
     export,
     lab,
+    merge_footprints,
     models,
     predict,
     report,
@@ -55,6 +57,8 @@ app.add_typer(data.app, name="data")
 app.add_typer(bank.app, name="bank")
 app.command("train")(train.train)
 app.command("predict", cls=ChoosingCommand)(predict.predict)
+app.command("merge-footprints", cls=ChoosingCommand)(merge_footprints.merge_footprints)
+app.command("compare", cls=ChoosingCommand)(compare.compare)
 app.command("evaluate", cls=ChoosingCommand)(evaluate.evaluate)
 app.command("report")(report.report)
 app.command("analyze")(analyze.analyze)

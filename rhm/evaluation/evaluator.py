@@ -19,6 +19,7 @@ from rhm.data.catalog import Catalog, Tile
 from rhm.errors import CatalogError
 from rhm.evaluation.bootstrap import bootstrap_interval
 from rhm.evaluation.examples import ExamplePicture, choose_examples
+from rhm.evaluation.outlines.domain_outlines import outline_scores
 from rhm.evaluation.own_threshold import own_threshold
 from rhm.evaluation.scores import (
     BOUNDARY_WIDTHS,
@@ -274,6 +275,11 @@ def _domain(
             for width, counts in zip(BOUNDARY_WIDTHS, boundaries, strict=True)
         },
         calibration=_calibration(reduce(operator.add, (scores.calibration for scores in scored))),
+        outline=outline_scores(
+            [scores.outlines for scores in scored],
+            [scores.detections for scores in scored],
+            interval,
+        ),
         histogram=_shares(histogram.round(6).tolist()),
         distance=_distance(spec, histogram),
         examples=examples,

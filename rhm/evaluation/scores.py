@@ -23,12 +23,13 @@ from rhm.records import (
 )
 from rhm.required_files import require_run
 
-FORMAT = 5
+FORMAT = 6
 """Version of ``scores.json``."""
 
-_READABLE = (2, 3, 4, FORMAT)
+_READABLE = (2, 3, 4, 5, FORMAT)
 """Versions that can be read. Format 2 does not record the runtime, which was PyTorch; in formats 2
-and 3, all domains are of one evaluation; up to format 4, all have the same threshold."""
+and 3, all domains are of one evaluation; up to format 4, all have the same threshold; up to format
+5, outlines are not scored."""
 
 FILE = "scores.json"
 """Name of the file in the folder of an evaluation."""
@@ -82,6 +83,29 @@ class FootprintScores:
     true_positives: Whole
     false_positives: Whole
     false_negatives: Whole
+
+
+@dataclass(frozen=True)
+class OutlineScores:
+    """Scores of outlines; see ``rhm.evaluation.outlines`` for their definitions.
+
+    Attributes:
+        polis_m: mean PoLiS distance of matched outlines in metres.
+        complexity_iou: mean complexity-aware IoU of the images.
+        vertex_ratio: number of predicted vertices for each true one.
+        tangent_error_deg: mean of the maximum tangent angle errors, in degrees.
+        ap: average precision over IoU thresholds from 0.50 to 0.95, as in COCO.
+        ap50: average precision at IoU 0.50.
+        ap75: average precision at IoU 0.75.
+    """
+
+    polis_m: Interval
+    complexity_iou: Interval
+    vertex_ratio: Interval
+    tangent_error_deg: Interval
+    ap: Number | None
+    ap50: Number | None
+    ap75: Number | None
 
 
 @dataclass(frozen=True)
@@ -175,6 +199,7 @@ class DomainScores:
         views: whether test-time augmentation averaged over rotated and mirrored views.
         threshold: minimum probability of a building pixel that the probabilities in this domain
             implied, without labels; None for that of the evaluation.
+        outline: scores of outlines; None up to format 5.
     """
 
     name: Text
@@ -195,6 +220,7 @@ class DomainScores:
     created: Text = ""
     views: Flag = False
     threshold: Number | None = None
+    outline: OutlineScores | None = None
 
     @property
     def key(self) -> tuple[str, str, Shift | None]:

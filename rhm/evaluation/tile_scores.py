@@ -13,11 +13,14 @@ from rasterio.transform import Affine
 
 from rhm.colour.histogram import Histogram
 from rhm.data.catalog import Tile
+from rhm.data.footprints import polygon_parts
 from rhm.data.labels import IGNORE, Label
 from rhm.data.radiometry import Scaling, shift_for
 from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.errors import CatalogError
+from rhm.evaluation.outlines.average_precision import Detections
+from rhm.evaluation.outlines.outline_counts import OutlineCounts
 from rhm.evaluation.scores import BOUNDARY_WIDTHS_M, Shift
 from rhm.inference.runtime.backends import DescribedNetwork
 from rhm.inference.tiling.stream import Grid, Tiling, predict_blocks
@@ -34,6 +37,10 @@ from rhm.training.metrics import (
 MIN_OBJECT_PX = 20.0
 """Minimum area of a building in square pixels; smaller ones are not counted, as in SpaceNet."""
 
+SIMPLIFY_M = 0.5
+"""Tolerance of the simplification of outlines before they are scored as polygons, in metres; that
+of ``rhm predict``. True outlines that come from a mask are simplified in the same way."""
+
 LEVELS = 200
 """Number of levels of probability in which pixels are counted, and of comparable thresholds."""
 
@@ -47,6 +54,8 @@ class TileScores:
         pixels: counts of pixels by truth and prediction.
         objects: counts of buildings that were found, falsely predicted, and missed.
         boundaries: counts of boundary pixels, for each of ``BOUNDARY_WIDTHS_M``.
+        outlines: sums over outlines, as polygons.
+        detections: predicted polygons, matched at all IoU thresholds of COCO.
         calibration: counts of pixels by probability, in ``LEVELS`` bins.
         histogram: histogram of the image as the model sees it, with 256 levels.
     """
@@ -55,6 +64,8 @@ class TileScores:
     pixels: ConfusionCounts
     objects: ObjectScores
     boundaries: tuple[BoundaryCounts, ...]
+    outlines: OutlineCounts
+    detections: Detections
     calibration: CalibrationBins
     histogram: Histogram
 
@@ -72,6 +83,7 @@ class Seen:
         true_objects: outlines of the true buildings, in pixel coordinates.
         objects: outlines of the predicted buildings, in pixel coordinates.
         confidences: scores of ``objects``.
+        drawn: whether the true buildings were drawn as polygons, and not traced from a mask.
     """
 
     pixels: NDArray[np.uint8]
@@ -82,6 +94,7 @@ class Seen:
     true_objects: NDArray[Any]
     objects: NDArray[Any]
     confidences: NDArray[np.float64] = field(repr=False)
+    drawn: bool = False
 
 
 def see(
@@ -123,6 +136,7 @@ def see(
         truth = label.read()
         valid = pixels.valid & (truth != IGNORE)
         true_objects = _true_objects(label, truth, valid, raster)
+        drawn = label.footprints is not None
     used = model.spec.threshold if threshold is None else threshold
     outlines = trace(probability, valid, threshold=used)
     shown = scaling.bytes_table().apply(pixels.values)
@@ -135,6 +149,7 @@ def see(
         true_objects=true_objects,
         objects=outlines.polygons,
         confidences=outlines.scores,
+        drawn=drawn,
     )
 
 
@@ -142,9 +157,11 @@ def count(seen: Seen, tile: Tile, threshold: float) -> TileScores:
     """Return the counts of pixels, objects, outlines and probabilities of an image."""
     predicted = seen.probability >= threshold
     truth = seen.truth == 1
+    pixels = ConfusionCounts.of(truth, predicted, seen.valid)
+    outlines, detections = _polygons(seen, pixels.iou)
     return TileScores(
         tile=tile,
-        pixels=ConfusionCounts.of(truth, predicted, seen.valid),
+        pixels=pixels,
         objects=object_scores(
             seen.true_objects, seen.objects, min_area=MIN_OBJECT_PX, scores=seen.confidences
         ),
@@ -152,9 +169,28 @@ def count(seen: Seen, tile: Tile, threshold: float) -> TileScores:
             boundary_iou(truth, predicted, seen.valid, _width_px(width, seen.gsd_m))
             for width in BOUNDARY_WIDTHS_M
         ),
+        outlines=outlines,
+        detections=detections,
         calibration=CalibrationBins.of(seen.probability, truth, seen.valid, bins=LEVELS),
         histogram=Histogram.of(seen.pixels, valid=seen.valid),
     )
+
+
+def _polygons(seen: Seen, iou: float) -> tuple[OutlineCounts, Detections]:
+    """Return the sums over outlines, and the matched predictions, of an image."""
+    gsd_m = seen.gsd_m or 1.0
+    tolerance = SIMPLIFY_M / gsd_m
+    true, _ = _large(seen.true_objects, 0.0 if seen.drawn else tolerance)
+    found, kept = _large(seen.objects, tolerance)
+    outlines = OutlineCounts.of(true, found, iou, gsd_m)
+    return outlines, Detections.of(true, found, seen.confidences[kept])
+
+
+def _large(polygons: NDArray[Any], tolerance: float) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    """Return the polygons that are counted, valid and simplified, and their numbers."""
+    parts, source = polygon_parts(shapely.simplify(polygons, tolerance))
+    large = shapely.area(parts) >= MIN_OBJECT_PX
+    return parts[large], source[large]
 
 
 def _width_px(width_m: float, gsd_m: float | None) -> int:

@@ -55,7 +55,7 @@ def estimate(model: Network, plan: Plan) -> Estimate:
     """
     grid, tiling = plan.grid, plan.grid.tiling
     network = averaged_over_views(model) if tiling.views else model
-    tiles = len(grid.rows) * len(grid.cols)
+    tiles = grid.tiles
     bands = len(plan.task.table.tables)
     black = Pixels.blank(tiling.tile, tiling.tile, bands, plan.scene.dtype)
     image = network_input(black, plan.task.table, tiling.tile)

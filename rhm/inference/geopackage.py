@@ -28,6 +28,14 @@ def date_geopackage(path: Path, modified: float) -> None:
             database.execute("UPDATE gpkg_metadata_reference SET timestamp = ?", (date,))
 
 
+def date_of_geopackage(path: Path) -> float:
+    """Return the latest date in a GeoPackage, in seconds since 1970; 0 if there is none."""
+    with suppress(sqlite3.Error, ValueError, TypeError), closing(_connected(path)) as database:
+        (found,) = database.execute("SELECT max(last_change) FROM gpkg_contents").fetchone()
+        return datetime.fromisoformat(str(found)).timestamp()
+    return 0.0
+
+
 def seal_geopackage(path: Path) -> None:
     """Write the hash of the content of a GeoPackage into its stamp, if it has one."""
     with closing(sqlite3.connect(path)) as database, database:

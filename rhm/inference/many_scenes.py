@@ -1,5 +1,6 @@
 """Prediction of many scenes, sequentially or in parallel; one failure does not stop the others."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -7,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial, reduce
 from pathlib import Path
 
-from rhm.errors import RhmError, one_line
+from rhm.errors import OutsideAreaError, RhmError, one_line
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.tta import Network
 from rhm.inference.scenes import Prediction, predict_scene
@@ -31,6 +32,11 @@ class SceneResult:
     error: Exception | None
 
     @property
+    def is_outside(self) -> bool:
+        """Whether the scene lies outside the area of interest, which is no failure among others."""
+        return isinstance(self.error, OutsideAreaError)
+
+    @property
     def failure(self) -> str:
         """Why the scene failed, in one line that names it; empty if it did not fail."""
         if self.error is None:
@@ -43,7 +49,7 @@ class SceneResult:
 
 def predict_scenes(
     model: Network,
-    scenes: Sequence[str],
+    scenes: Sequence[str | os.PathLike[str]],
     dst: Path,
     config: PredictionConfig,
     *,
@@ -90,14 +96,14 @@ def predict_scenes(
         if on_progress is not None:
             on_progress(pixels)
 
-    def predict(scene: str) -> SceneResult:
+    def predict(scene: str | os.PathLike[str]) -> SceneResult:
         try:
             prediction = predict_scene(
                 model, scene, dst, config, workers=workers, on_progress=advance
             )
         except Exception as error:  # noqa: BLE001 (whatever it is, the others are predicted)
-            return SceneResult(scene, None, error)
-        return SceneResult(scene, prediction, None)
+            return SceneResult(os.fspath(scene), None, error)
+        return SceneResult(os.fspath(scene), prediction, None)
 
     results = (
         map(predict, scenes)
@@ -109,7 +115,7 @@ def predict_scenes(
         found[result.scene] = result
         if on_result is not None:
             on_result(result)
-    return [found[scene] for scene in scenes]
+    return [found[os.fspath(scene)] for scene in scenes]
 
 
 def _together(
@@ -150,8 +156,8 @@ def _with_notes(first: SceneResult, again: SceneResult) -> SceneResult:
 
 
 def _side_by_side(
-    predict: Callable[[str], SceneResult],
-    scenes: Sequence[str],
+    predict: Callable[[str | os.PathLike[str]], SceneResult],
+    scenes: Sequence[str | os.PathLike[str]],
     count: int,
     stopped: threading.Event,
 ) -> Iterator[SceneResult]:

@@ -16,12 +16,15 @@ from rhm.data.rasters.raster import describe
 from rhm.data.rasters.raster_info import RasterInfo
 from rhm.data.rasters.scene_identity import SceneIdentity, scene_identity
 from rhm.errors import OutputError, RasterError
-from rhm.inference.inputs import origin_of, stem_of
+from rhm.inference.inputs import origin_of
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.identity import code_of, identity_of
 from rhm.inference.runtime.tta import Network
+from rhm.inference.scene_lists.scene_dates import date_of
+from rhm.inference.scene_lists.scene_names import name_of
 from rhm.inference.settings.polygon_config import PolygonConfig
 from rhm.inference.suitability import difference, imagery_notes, undeclared_nodata
+from rhm.inference.tiling.scene_area import SceneArea, scene_area
 from rhm.inference.tiling.storage import ORIGIN, fingerprint_of, is_raster_as_left
 from rhm.inference.tiling.stream import Grid
 from rhm.inference.tiling.strips import StripSource, Task
@@ -46,7 +49,7 @@ class Outputs:
     @classmethod
     def of(cls, src: str | os.PathLike[str], dst: str | os.PathLike[str], suffix: str) -> "Outputs":
         """Return the files of a scene in a folder."""
-        folder, stem = Path(dst), stem_of(os.fspath(src))
+        folder, stem = Path(dst), name_of(src)
         return cls(
             folder / f"{stem}_probability.tif",
             folder / f"{stem}_mask.tif",
@@ -98,7 +101,8 @@ class Plan:
     """The plan of a scene's prediction.
 
     Attributes:
-        scene: properties of the scene.
+        scene: properties of the scene, cut to the area of interest if there is one.
+        area: area of interest on the scene; None for all of it.
         outputs: files of the results.
         task: settings that determine the probabilities.
         grid: tiles that are predicted.
@@ -113,11 +117,13 @@ class Plan:
         fingerprint: hash of everything that determines the results.
         identity: identity of the scene before it is read.
         origin: hash of the location of the scene.
+        date: day of the scene as YYYY-MM-DD; None if it is unknown.
         identified: whether the fingerprints change with everything that determines the results;
             otherwise nothing can be resumed.
     """
 
     scene: RasterInfo
+    area: SceneArea | None
     outputs: Outputs
     task: Task
     grid: Grid
@@ -130,6 +136,7 @@ class Plan:
     fingerprint: str
     identity: SceneIdentity
     origin: str
+    date: str | None
     identified: bool
 
     @property
@@ -160,6 +167,7 @@ def plan_prediction(
 
     Raises:
         RasterError: the scene cannot be read.
+        OutsideAreaError: the scene lies outside the area of interest.
         ModelFileError: the scene does not have the bands that the model takes.
         OutputError: the format of the footprints is unknown, or does not support this scene.
     """
@@ -169,38 +177,54 @@ def plan_prediction(
     scene = describe(src)
     outputs = Outputs.of(src, dst, config.suffix)
     check_format(outputs.buildings, scene.crs)
+    area = None if config.aoi is None else scene_area(scene, config.aoi)
     scale, notes = _scale(scene, spec, resample=config.resample)
     bands = tuple(config.bands) if config.bands else None
     source = StripSource(scene.path, bands, config.black_is_nodata, scale, config.skip_errors)
     with source.open() as raster:
         # A network without a description gets values scaled by the range of the image.
         table = spec.table_of(raster) if spec else Scaling.measure(histogram_of(raster)).table()
-        grid = Grid(raster.info.height, raster.info.width, config.tiling)
+        shape = raster.info.height, raster.info.width
         notes += filter(None, [undeclared_nodata(raster)])
     if spec is not None:
         notes += imagery_notes(spec, scene, bands_given=bands is not None)
     polygons = config.polygons or PolygonConfig(threshold=spec.threshold if spec else 0.5)
-    task = Task(source, table, config.tiling, config.dtype)
+    polygon = _on_grid(area, scene, shape)
+    task = Task(source, table, config.tiling, config.dtype, polygon)
     network, unknown = _network_identity(model), identity.unknown
     if config.resume and (network is None or unknown is not None):
         notes.append(_not_resumed(unknown))
-    inputs = (identity, network, spec, source, config.tiling, config.dtype)
+    inputs: tuple[Any, ...] = (identity, network, spec, source, config.tiling, config.dtype)
+    if area is not None:
+        inputs += (area,)
+    date = date_of(src)
+    dated = () if date is None else (date,)
     return Plan(
-        scene,
+        scene if area is None else area.cut_info(scene),
+        area,
         outputs,
         task,
-        grid,
+        Grid(*shape, config.tiling, polygon),
         config,
         polygons,
         spec.expected_iou if spec else None,
         _own_threshold(spec, polygons),
         tuple(notes),
         _fingerprint(inputs),
-        _fingerprint((*inputs, polygons, config.compress, config.suffix)),
+        _fingerprint((*inputs, polygons, config.compress, config.suffix, *dated)),
         identity,
         origin_of(src),
+        date,
         network is not None and unknown is None,
     )
+
+
+def _on_grid(area: SceneArea | None, scene: RasterInfo, shape: tuple[int, int]) -> bytes | None:
+    """Return an area in pixels of the grid that is predicted; None if there is no area."""
+    if area is None:
+        return None
+    scale = GridScale(shape[0] / scene.height, shape[1] / scene.width)
+    return area.on_grid(scale, resampled=shape != (scene.height, scene.width))
 
 
 def _scale(

@@ -111,7 +111,7 @@ class Ground:
             measured, source = self._simplified(outlines, config.simplify_m)
             placed, scores = self._returned(measured), outlines.scores[source]
         else:
-            placed, scores = self._placed(outlines.polygons), outlines.scores
+            placed, scores = self.placed(outlines.polygons), outlines.scores
             measured = self._measured(outlines.polygons)
         areas = shapely.area(measured)
         kept = (scores >= config.min_score) & (areas >= config.min_area_m2)
@@ -158,21 +158,21 @@ class Ground:
         placed = _valid(self._returned(free[large]))
         return Footprints(placed, outlines.scores[kept[source]][large], areas[large])
 
-    def _placed(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """Transform geometries from pixel coordinates, (column, row), to the raster's CRS."""
+    def placed(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Transform geometries (N,) from pixel coordinates, (column, row), to the raster's CRS."""
         return np.asarray(shapely.transform(pixels, self._to_coordinates), dtype=object)
 
     def _measured(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """Transform geometries from pixel coordinates to the plane in which they are measured."""
         if self._plane is None:
             return pixels
-        placed = gpd.GeoSeries(self._placed(pixels), crs=self._crs)
+        placed = gpd.GeoSeries(self.placed(pixels), crs=self._crs)
         return np.asarray(placed.to_crs(self._plane).to_numpy())
 
     def _returned(self, measured: NDArray[Any]) -> NDArray[Any]:
         """Transform geometries from the plane in which they are measured to the raster's CRS."""
         if self._plane is None:
-            return self._placed(measured)
+            return self.placed(measured)
         placed = gpd.GeoSeries(measured, crs=self._plane).to_crs(self._crs).to_numpy()
         if self._turn is None:
             return np.asarray(placed)

@@ -2,11 +2,18 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from rhm.errors import ConfigError
 from rhm.inference.settings.option import option, part_of
 from rhm.inference.settings.polygon_config import PolygonConfig
 from rhm.inference.settings.tile_config import Tiling
+from rhm.required_files import require_area
+
+if TYPE_CHECKING:
+    from rhm.data.vectors.area_of_interest import AreaOfInterest
+else:
+    AreaOfInterest = Any
 
 # The choices are imported when they are needed, so that a command can list its options quickly.
 
@@ -27,6 +34,14 @@ def _compressions() -> Iterable[str]:
     from rhm.data.rasters.cog import COMPRESSIONS
 
     return COMPRESSIONS
+
+
+def read_area(text: str) -> AreaOfInterest:
+    """Return the area that a file or a box describes; see ``area_of_interest.read_area``."""
+    require_area(text)  # before imports that take time
+    from rhm.data.vectors.area_of_interest import read_area
+
+    return read_area(text)
 
 
 def band_numbers(text: str) -> tuple[int, ...]:
@@ -65,6 +80,12 @@ class PredictionConfig(Tiling):
         flag="--format",
         command="gpkg",
         parse=lambda name: f".{name}",
+    )
+    aoi: AreaOfInterest | None = option(  # noqa: RUF009 (a field)
+        None,
+        "Area of interest: a vector file, or a box left,bottom,right,top in degrees. Only what "
+        "lies there is predicted.",
+        parse=read_area,
     )
     bands: Sequence[int] | None = option(
         None,

@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.io import DatasetWriter
 
-from rhm.data.rasters.cog import BLOCK_PX, writing_cog
+from rhm.data.rasters.cog import BLOCK_PX
 from rhm.data.rasters.gdal_options import GDAL_ERRORS, limited_cache, open_dataset
 from rhm.data.rasters.georeference import ONE
 from rhm.errors import OutputError
@@ -28,7 +28,10 @@ from rhm.inference.stamps import Stamp
 from rhm.inference.suitability import domain_note
 from rhm.inference.tiling.journal import StripJournal, discard
 from rhm.inference.tiling.regrid import Rows, on_scene_grid
+from rhm.inference.tiling.result_rasters import writing_results
+from rhm.inference.tiling.scene_area import blanked_rows, cut_rows
 from rhm.inference.tiling.storage import (
+    DATE,
     FINGERPRINT,
     MASK_NODATA,
     ORIGIN,
@@ -129,6 +132,7 @@ def predict_raster(
 
     Raises:
         RasterError: the scene cannot be read, or changed while it was read.
+        OutsideAreaError: the scene lies outside the area of interest.
         ModelFileError: the scene does not have the bands that the model takes.
         ConfigError: an option is not allowed.
         OutputError: a result cannot be written or must not be replaced, a program has it open, or
@@ -304,20 +308,25 @@ def _count(counted: ExpectedIoU, storage: Storage, rows: Rows) -> None:
 
 
 def _rows(plan: Plan, parts: StripJournal, scratch: Path) -> Rows:
-    """Yield the rows of a prediction as its strips are stored."""
+    """Yield the rows of a prediction as its strips are stored, cut to the area of interest."""
+    area, nodata = plan.area, STORAGES[plan.config.dtype].nodata
+    stored = parts.rows(BLOCK_PX)
     if plan.task.source.scale == ONE:
-        yield from parts.rows(BLOCK_PX)
+        cut = area and cut_rows(stored, area, plan.grid.origin, nodata, BLOCK_PX)
+        yield from cut or stored
         return
-    shape = (plan.grid.height, plan.grid.width)
     with plan.task.source.on_own_grid().open() as raster:
-        yield from on_scene_grid(
-            parts.rows(BLOCK_PX),
+        rows = on_scene_grid(
+            stored,
             raster,
             STORAGES[plan.config.dtype],
             scratch,
-            shape=shape,
+            shape=plan.grid.image,
             count=BLOCK_PX,
+            origin=plan.grid.origin,
+            part=None if area is None else area.window,
         )
+        yield from blanked_rows(rows, area, nodata) if area else rows
 
 
 def _rows_of(path: Path) -> Rows:
@@ -357,42 +366,19 @@ def _written(
             yield mask[rows] == 1, probability
 
 
-@contextmanager
 def _rasters(
     plan: Plan, probability: Path, mask: Path, threshold: float
-) -> Iterator[tuple[DatasetWriter, DatasetWriter]]:
-    """Yield the probability raster and the mask, open for writing."""
-    storage = STORAGES[plan.config.dtype]
-    scene = plan.scene
-    common: dict[str, Any] = {
-        "height": scene.height,
-        "width": scene.width,
-        "crs": scene.crs,
-        "transform": scene.transform,
-        "gcps": scene.gcps,
-        "rpcs": scene.rpcs,
-        "compress": plan.config.compress,
-    }
-    with (
-        writing_cog(
-            probability,
-            dtype=storage.dtype,
-            nodata=storage.nodata,
-            scale=storage.scale,
-            description="building probability",
-            **common,
-        ) as probabilities,
-        writing_cog(
-            mask,
-            dtype="uint8",
-            nodata=MASK_NODATA,
-            description="building",
-            overview_resampling="mode",
-            **common,
-        ) as masks,
-    ):
-        for raster in (probabilities, masks):
-            raster.update_tags(**{FINGERPRINT: plan.fingerprint, ORIGIN: plan.origin})
-        probabilities.update_tags(**{PROBABILITIES: plan.task_fingerprint})
-        masks.update_tags(**{THRESHOLD: threshold})
-        yield probabilities, masks
+) -> AbstractContextManager[tuple[DatasetWriter, DatasetWriter]]:
+    """Return the probability raster and the mask, open for writing."""
+    tags = {FINGERPRINT: plan.fingerprint, ORIGIN: plan.origin}
+    if plan.date is not None:
+        tags[DATE] = plan.date
+    return writing_results(
+        probability,
+        mask,
+        plan.scene,
+        STORAGES[plan.config.dtype],
+        compress=plan.config.compress,
+        probability_tags=tags | {PROBABILITIES: plan.task_fingerprint},
+        mask_tags=tags | {THRESHOLD: str(threshold)},
+    )

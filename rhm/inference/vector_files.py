@@ -144,7 +144,8 @@ def _write_parquet(
         "crs": None if crs is None else crs.to_json_dict(),
     }
     geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
-    schema = _SCHEMA.with_metadata({"geo": json.dumps(geo)} | ({"RHM": stamp} if stamp else {}))
+    known = {"geo": json.dumps(geo)} | ({"RHM": stamp} if stamp else {})
+    schema = reader.schema.with_metadata(known)
     with pyarrow.parquet.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in reader:
             writer.write_batch(batch)
@@ -221,15 +222,45 @@ def write_footprints(
     """
     path = Path(path)
     kind = check_format(path, crs)
-    check_closed(path)
     pyproj_crs = None if crs is None else pyproj.CRS.from_user_input(crs)
     if kind.in_degrees and pyproj_crs is not None:
         batches, pyproj_crs = _in_degrees(batches, pyproj_crs), pyproj.CRS("EPSG:4326")
+    tables = map(_record_batch, batches)
+    return write_table(tables, _SCHEMA, pyproj_crs, path, modified=modified, stamp=stamp)
+
+
+def write_table(
+    batches: Iterable[pa.RecordBatch],
+    schema: pa.Schema,
+    crs: pyproj.CRS | None,
+    path: Path,
+    *,
+    modified: float = 0.0,
+    stamp: Stamp | None = None,
+) -> int:
+    """Write polygons with any attributes to a vector file, holding one batch in memory at a time.
+
+    Args:
+        batches: batches of rows, which are consumed.
+        schema: columns of the batches; the last is ``geometry``, as WKB.
+        crs: CRS of the polygons, or None; longitudes and latitudes for formats that are in degrees.
+        path: path of the file, whose suffix determines the format.
+        modified: time of the last change; see :func:`write_footprints`.
+        stamp: origin to store in the file; see :func:`check_replaceable`.
+
+    Returns:
+        Number of rows.
+
+    Raises:
+        OutputError: see :func:`write_footprints`.
+    """
+    kind = check_format(path, crs)
+    check_closed(path)
     counted = _Counted(batches)
-    reader = pa.RecordBatchReader.from_batches(_SCHEMA, map(_record_batch, counted))
+    reader = pa.RecordBatchReader.from_batches(schema, counted)
     with atomic_path(path) as temporary:
         try:
-            kind.write(reader, pyproj_crs, temporary, kind, stamp.text if stamp else "")
+            kind.write(reader, crs, temporary, kind, stamp.text if stamp else "")
             if kind.date is not None:
                 kind.date(temporary, modified)
             if stamp is not None:
@@ -342,15 +373,15 @@ def count_footprints(path: str | os.PathLike[str]) -> int:
 class _Counted:
     """Batches with their total and their error, of which Arrow would pass on only the text."""
 
-    def __init__(self, batches: Iterable[Footprints]) -> None:
+    def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
         self._batches = batches
         self.number = 0
         self.error: BaseException | None = None
 
-    def __iter__(self) -> Iterator[Footprints]:
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
         try:
             for batch in self._batches:
-                self.number += len(batch.polygons)
+                self.number += batch.num_rows
                 yield batch
         except BaseException as error:
             self.error = error

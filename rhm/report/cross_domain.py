@@ -17,6 +17,8 @@ from rhm.report.runs import EvaluatedRun
 
 BASELINE = "none"
 
+_UNKNOWN = Interval(None, None, None)
+
 METRICS: dict[str, Callable[[DomainScores], Interval]] = {
     "iou": lambda domain: domain.pixel.iou,
     "f1": lambda domain: domain.pixel.f1,
@@ -28,7 +30,16 @@ METRICS: dict[str, Callable[[DomainScores], Interval]] = {
     "boundary_iou_1m": lambda domain: domain.boundary_iou["1m"],
     "boundary_iou_3m": lambda domain: domain.boundary_iou["3m"],
     "ece": lambda domain: Interval(domain.calibration.ece, None, None),
+    "ap": lambda domain: Interval(domain.outline.ap if domain.outline else None, None, None),
+    "ap50": lambda domain: Interval(domain.outline.ap50 if domain.outline else None, None, None),
+    "polis_m": lambda domain: domain.outline.polis_m if domain.outline else _UNKNOWN,
+    "complexity_iou": lambda domain: domain.outline.complexity_iou if domain.outline else _UNKNOWN,
+    "vertex_ratio": lambda domain: domain.outline.vertex_ratio if domain.outline else _UNKNOWN,
+    "tangent_error_deg": lambda domain: (
+        domain.outline.tangent_error_deg if domain.outline else _UNKNOWN
+    ),
 }
+"""Scores by name; those of outlines are unknown in files up to format 5."""
 
 
 @dataclass(frozen=True)

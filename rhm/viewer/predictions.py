@@ -10,7 +10,7 @@ from rasterio.io import DatasetReader
 
 from rhm.data.rasters.gdal_options import GDAL_ERRORS, open_dataset, quiet_about_georeference
 from rhm.errors import ConfigError, RasterError
-from rhm.inference.inputs import find_scenes, stem_of
+from rhm.inference.inputs import find_named_scenes
 from rhm.inference.tiling.storage import THRESHOLD
 from rhm.inference.vector_files import FORMATS
 from rhm.required_files import require_predictions
@@ -100,7 +100,7 @@ def find_predictions(
     root = Path(folder)
     require_predictions(root)
     root = root.resolve()
-    images = {stem_of(scene): scene for scene in find_scenes(scenes)}
+    images = {scene.name: scene.path for scene in find_named_scenes(scenes)}
     found: list[PredictionFiles] = []
     notes, alone = [], 0
     for path in sorted(root.glob(f"*{_PROBABILITY}")):

@@ -101,7 +101,7 @@ def test_the_file_has_the_layout_of_its_format(tmp_path: Path) -> None:
     text = (tmp_path / "scores.json").read_text(encoding="ascii")
     document = json.loads(text)
     assert text == json.dumps(document, indent=1) + "\n"
-    assert document["format"] == FORMAT == 5
+    assert document["format"] == FORMAT == 6
     assert " ".join(document) == (
         "format run method seed split catalog created threshold views runtime model domains"
     )
@@ -112,7 +112,7 @@ def test_the_file_has_the_layout_of_its_format(tmp_path: Path) -> None:
     domain = document["domains"][0]
     assert " ".join(domain) == (
         "name role shift images groups gsd_m pixel object boundary_iou calibration histogram "
-        "distance examples catalog split created views threshold"
+        "distance examples catalog split created views threshold outline"
     )
     assert domain["shift"] == {"family": "gamma", "seed": 3}
     assert list(domain["pixel"]) == ["iou", "f1", "precision", "recall"]
@@ -149,6 +149,16 @@ def test_early_files_of_the_format_are_read(tmp_path: Path) -> None:
     )
 
 
+def test_scores_without_outlines_are_read(tmp_path: Path) -> None:
+    """Up to format 5, outlines were not scored."""
+    document = plain(SCORES) | {"format": 5}
+    for domain in document["domains"]:
+        del domain["outline"]
+    (tmp_path / "scores.json").write_text(json.dumps(document))
+    scores = read_scores(tmp_path)
+    assert all(domain.outline is None for domain in scores.domains)
+
+
 def test_domains_are_kept_for_each_catalog_name_and_shift() -> None:
     town, city = SCORES.domains
     again = replace(SCORES, domains=(replace(city, images=1),))
@@ -180,10 +190,12 @@ def test_earlier_scores_are_those_that_can_be_read(tmp_path: Path) -> None:
     assert earlier_scores(tmp_path) is None
 
 
-@pytest.mark.parametrize("version", [1, 6, None, "2", [2]])
+@pytest.mark.parametrize("version", [1, 7, None, "2", [2]])
 def test_another_format_is_said_before_anything_else(tmp_path: Path, version: object) -> None:
     (tmp_path / "scores.json").write_text(json.dumps({"format": version, "domains": 7}))
-    with pytest.raises(ConfigError, match=r"\(expected scores of format 2 or 3 or 4 or 5\): run"):
+    with pytest.raises(
+        ConfigError, match=r"\(expected scores of format 2 or 3 or 4 or 5 or 6\): run"
+    ):
         read_scores(tmp_path)
 
 

@@ -9,8 +9,8 @@ import pytest
 import rasterio
 
 from rhm.data.layouts.registry import index_folder
-from rhm.errors import CatalogError, ConfigError
-from rhm.inference.inputs import find_scenes, stem_of
+from rhm.errors import CatalogError
+from rhm.inference.inputs import find_named_scenes, find_scenes, stem_of
 from rhm.inference.tiling.storage import FINGERPRINT
 from tests.data.imagery import noise, write_raster
 
@@ -118,5 +118,13 @@ def test_what_is_not_there_is_said(folder: Path, tmp_path: Path) -> None:
         find_scenes([str(folder / "z*.tif")])
     with pytest.raises(CatalogError, match="no such file"):
         find_scenes([str(folder / "z.tif")])
-    with pytest.raises(ConfigError, match="different folders"):
-        find_scenes([str(folder / "a.tif"), "/vsizip/other.zip/a.tif"])
+
+
+def test_scenes_of_one_name_get_names_of_their_own(folder: Path) -> None:
+    """Before, they were refused, because their results had the same names."""
+    other = "/vsizip/other.zip/a.tif"
+    scenes = find_named_scenes([str(folder / "a.tif"), other, str(folder / "b.tif")])
+    assert [scene.name for scene in scenes] == ["images_a", "other.zip_a", "b"]
+    assert find_scenes([str(folder / "a.tif"), f"{folder}/../images/a.tif"]) == [
+        str(folder / "a.tif")
+    ]

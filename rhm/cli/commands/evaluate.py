@@ -200,6 +200,8 @@ def score_lines(results: "list[Scores]") -> list[str]:
         "boundary 1 m",
         "3 m",
         "ECE",
+        "AP",
+        "PoLiS m",
     ]
     rows = [
         [
@@ -213,6 +215,8 @@ def score_lines(results: "list[Scores]") -> list[str]:
             domain.object.f1.value,
             *(found.value for found in domain.boundary_iou.values()),
             domain.calibration.ece,
+            domain.outline.ap if domain.outline else None,
+            domain.outline.polis_m.value if domain.outline else None,
         ]
         for scores in results
         for domain in scores.domains

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rhm.cli.commands.merge_footprints import merge as merge_all
+from rhm.cli.commands.merge_footprints import merged_line
 from rhm.cli.flags import Chosen, choosing
 from rhm.cli.options import Json, ModelPath, required
 from rhm.cli.output import complain, emit, progress, say
@@ -15,13 +17,17 @@ from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.runtimes import RuntimeConfig
 from rhm.inference.settings.polygon_config import PolygonConfig
 from rhm.inference.settings.worker_config import WorkerConfig
+from rhm.mapping.merge_config import MergeConfig
 from rhm.required_files import require_scenes
 
 if TYPE_CHECKING:
+    from rhm.data.vectors.area_of_interest import AreaOfInterest
     from rhm.inference.many_scenes import SceneResult
     from rhm.inference.runtime.backends import Backend
+    from rhm.inference.scene_lists.scene_names import NamedScene
     from rhm.inference.scenes import Prediction
     from rhm.inference.tiling.strips import Workers
+    from rhm.mapping.merged_layer import MergedLayer
 
 _GPU_BATCH = 8  # one tile does not occupy a GPU, but fits best into the caches of a CPU
 
@@ -32,7 +38,7 @@ def predict(
     scenes: Annotated[
         list[str],
         typer.Argument(
-            help="Scenes: files, patterns, folders, catalogs or STAC items.",
+            help="Scenes: files, patterns, folders, catalogs or STAC documents.",
             callback=required(require_scenes),
         ),
     ],
@@ -44,6 +50,13 @@ def predict(
     asset: Annotated[
         str | None, typer.Option(help="Asset of STAC items to predict. Default: the image.")
     ] = None,
+    merge: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also merge the footprints of all scenes into this file, or into a folder of "
+            "GeoParquet files by place; see `rhm merge-footprints`.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Only estimate time, memory and disk space."),
@@ -52,15 +65,16 @@ def predict(
 ) -> None:
     """Predict the buildings of scenes: probabilities, masks and footprints.
 
-    Scenes are files or anything else that GDAL opens, patterns, folders, catalogs, or STAC items.
+    Scenes are files or anything else that GDAL opens, patterns, folders, catalogs, or STAC items,
+    collections and catalogs.
 
     Example: `rhm predict runs/inria-rhm scene.tif -o predicted`
     """
-    from rhm.inference.inputs import find_scenes
+    from rhm.inference.inputs import find_named_scenes
 
     hands = _check(chosen)
-    files = find_scenes(scenes, asset=asset)
-    pixels = _pixels(files)
+    files = find_named_scenes(scenes, asset=asset)
+    pixels = _pixels(files, chosen.make(PredictionConfig).aoi)
     network = _network(model, adapter, chosen, pixels // hands.workers)
     config = _config(chosen, network)
     if dry_run:
@@ -73,7 +87,8 @@ def predict(
         results = _predicted(network, files, output, config, workers, hands.workers, advance)
     warning = _say_of_all(results, network.spec.expected_iou) if len(files) > 1 else None
     chose = config.polygons is not None and isinstance(config.polygons.threshold, str)
-    _report(results, network.runtime, warning, chose=chose, as_json=json)
+    merged = None if merge is None else _merged(results, merge, config, hands.workers, quiet=json)
+    _report(results, network.runtime, warning, merged, chose=chose, as_json=json)
 
 
 def _check(chosen: Chosen) -> WorkerConfig:
@@ -128,7 +143,7 @@ def _workers(
 
 
 def _bar(
-    files: list[str], pixels: int, *, quiet: bool
+    files: list[NamedScene], pixels: int, *, quiet: bool
 ) -> AbstractContextManager[Callable[[float], None]]:
     title = f"{len(files)} scenes" if len(files) > 1 else Path(files[0]).name
     return progress(title, pixels, unit="Mpx", per_unit=1e6, quiet=quiet)
@@ -136,7 +151,7 @@ def _bar(
 
 def _predicted(
     network: "Backend",
-    files: list[str],
+    files: "list[NamedScene]",
     output: Path,
     config: PredictionConfig,
     workers: "Workers | None",
@@ -157,14 +172,17 @@ def _predicted(
     )
 
 
-def _pixels(scenes: list[str]) -> int:
+def _pixels(scenes: "list[NamedScene]", aoi: "AreaOfInterest | None") -> int:
     """Return the pixels of the scenes that can be opened; the others are reported later."""
     from rhm.data.rasters.raster import describe
+    from rhm.inference.tiling.scene_area import scene_area
 
     total = 0
     for scene in scenes:
         with suppress(Exception):  # whatever it is, the prediction of this scene tells it
             info = describe(scene)
+            if aoi is not None:
+                info = scene_area(info, aoi).cut_info(info)
             total += info.height * info.width
     return total
 
@@ -208,6 +226,7 @@ def _report(
     results: "list[SceneResult]",
     runtime: str,
     warning: str | None,
+    merged: "MergedLayer | None",
     *,
     chose: bool,
     as_json: bool,
@@ -218,6 +237,7 @@ def _report(
         results: results of all scenes.
         runtime: runtime that executed the model.
         warning: warning for all scenes together, if there is one.
+        merged: the layer of all scenes, if one was asked for.
         chose: whether thresholds were chosen by the probabilities, and are told.
         as_json: whether to print JSON.
 
@@ -226,7 +246,8 @@ def _report(
         Exception: the first defect that made a scene fail.
     """
     done = [result for result in results if result.prediction is not None]
-    failed = [result for result in results if result.error is not None]
+    outside = [result for result in results if result.is_outside]
+    failed = [result for result in results if result.error is not None and not result.is_outside]
     values = [_values(result.scene, result.prediction) for result in done if result.prediction]
     lines = [f"{value['count']} buildings in {value['buildings']}" for value in values]
     if chose:
@@ -236,10 +257,51 @@ def _report(
         ]
     if values:
         errors = [{"scene": result.scene, "error": result.failure} for result in failed]
-        found = {"runtime": runtime, "scenes": values, "warning": warning, "failed": errors}
+        found: dict[str, Any] = {"runtime": runtime, "scenes": values, "warning": warning}
+        found |= {"failed": errors, "outside": [result.scene for result in outside]}
+        if merged is not None:
+            found["merged"] = asdict(merged)
+            lines.append(merged_line(merged))
         emit(found, lines, as_json=as_json)
+    _tell_outside(outside, len(results), none_left=not values and not failed)
     if failed:
         _raise(failed, len(results))
+
+
+def _tell_outside(outside: "list[SceneResult]", count: int, *, none_left: bool) -> None:
+    """Say which scenes lie outside the area of interest.
+
+    Raises:
+        OutsideAreaError: all of them do.
+    """
+    from rhm.errors import OutsideAreaError
+
+    if outside and none_left:
+        message = f"all {count} scenes lie outside the area of interest"
+        raise OutsideAreaError(outside[0].failure if count == 1 else message)
+    for result in outside:
+        say(f"skipped: {result.failure}")
+
+
+def _merged(
+    results: "list[SceneResult]",
+    target: Path,
+    config: PredictionConfig,
+    readers: int,
+    *,
+    quiet: bool,
+) -> "MergedLayer | None":
+    """Merge the footprints of the scenes that were predicted; None if there are none."""
+    from rhm.mapping.scene_layers import layers_of
+
+    done = [result.prediction.buildings for result in results if result.prediction is not None]
+    if not done:
+        return None
+    failed = [result for result in results if result.error is not None and not result.is_outside]
+    if failed:
+        say(f"{target.name} is without {len(failed)} scenes that failed")
+    options = MergeConfig(readers=readers, resume=config.resume, overwrite=config.overwrite)
+    return merge_all(layers_of(done), target, options, quiet=quiet)
 
 
 def _raise(failed: "list[SceneResult]", count: int) -> None:
@@ -269,7 +331,12 @@ def _values(scene: str, prediction: "Prediction") -> dict[str, Any]:
 
 
 def _tell_estimates(
-    network: "Backend", scenes: list[str], output: Path, config: PredictionConfig, *, as_json: bool
+    network: "Backend",
+    scenes: "list[NamedScene]",
+    output: Path,
+    config: PredictionConfig,
+    *,
+    as_json: bool,
 ) -> None:
     """Print the estimated cost of every scene, and then raise an error if some are refused.
 
@@ -284,19 +351,23 @@ def _tell_estimates(
         try:
             value, told = _estimate(network, scene, output, config)
         except Exception as error:  # noqa: BLE001 (whatever it is, the others are estimated)
-            failed.append(SceneResult(scene, None, error))
+            failed.append(SceneResult(scene.path, None, error))
             continue
         values.append(value)
         lines += told
+    outside = [result for result in failed if result.is_outside]
+    failed = [result for result in failed if not result.is_outside]
     if values:
         errors = [{"scene": result.scene, "error": result.failure} for result in failed]
-        emit({"scenes": values, "failed": errors}, lines, as_json=as_json)
+        names = [result.scene for result in outside]
+        emit({"scenes": values, "failed": errors, "outside": names}, lines, as_json=as_json)
+    _tell_outside(outside, len(scenes), none_left=not values and not failed)
     if failed:
         _raise(failed, len(scenes))
 
 
 def _estimate(
-    network: "Backend", scene: str, output: Path, config: PredictionConfig
+    network: "Backend", scene: "NamedScene", output: Path, config: PredictionConfig
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the estimated cost of a scene, as JSON values and as lines."""
     from rhm.inference.cost_estimate import estimate
@@ -311,10 +382,10 @@ def _estimate(
     memory = "unknown" if cost.memory_bytes is None else f"{cost.memory_bytes / 1e9:.1f} GB"
     size = f"{plan.scene.width} x {plan.scene.height}"
     line = (
-        f"{scene}: {size} pixels, {len(plan.grid.strips)} strips, {cost.tiles} tiles of "
+        f"{scene.path}: {size} pixels, {len(plan.grid.strips)} strips, {cost.tiles} tiles of "
         f"{plan.grid.tiling.tile}: about {cost.seconds / 60:.1f} min, {memory} of memory, at "
         f"most {cost.disk_bytes / 1e9:.1f} GB of disk"
         + ("; the results already exist" if there else "")
     )
-    values = {"scene": scene, "there": there, "notes": plan.notes, **asdict(cost)}
+    values = {"scene": scene.path, "there": there, "notes": plan.notes, **asdict(cost)}
     return values, [line, *(f"  {note}" for note in plan.notes)]

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import geopandas
 import pyarrow.parquet
+import pyproj
+import pyproj.exceptions
 
 from rhm.documents import parse_json
 from rhm.errors import one_line
@@ -65,3 +67,26 @@ def _checked(table: pyarrow.parquet.ParquetFile, required: Sequence[str], most_r
         if name not in present:
             raise ValueError(f"it has no column '{name}'")
     return geometry
+
+
+def check_geoparquet(table: pyarrow.parquet.ParquetFile) -> tuple[str, pyproj.CRS | None]:
+    """Return the column of the geometry and the CRS of an open GeoParquet file.
+
+    Raises:
+        ValueError: the file is not GeoParquet with geometries as WKB, or is too large; the message
+            has one line.
+    """
+    geometry = _checked(table, (), MOST_ROWS)
+    about = parse_json(table.schema_arrow.metadata[b"geo"].decode("utf-8"))
+    columns = about.get("columns")
+    known = columns.get(geometry) if isinstance(columns, dict) else None
+    if not isinstance(known, dict) or known.get("encoding") != "WKB":
+        raise ValueError("its geometries are not WKB: write it again with geopandas or GDAL")
+    # Without an entry, longitudes and latitudes are meant; null means that there is no CRS.
+    crs = known.get("crs", "OGC:CRS84")
+    try:
+        return geometry, None if crs is None else pyproj.CRS.from_user_input(crs)
+    except pyproj.exceptions.ProjError as error:
+        raise ValueError(
+            f"its coordinate reference system is unknown: {one_line(error)}"
+        ) from error

@@ -158,6 +158,21 @@ def read_layer(path: str | os.PathLike[str], box_in: Callable[[Any], Bounds | No
         ValueError: the file is damaged; GDAL's own errors also occur.
     """
     path = Path(path)
+    kind = checked_format(path)
+    if not kind.indexed:
+        layer = _RECENT.get(path, lambda path: _read(path, kind, None))
+        return layer.within(box_in(layer.crs) if layer.crs is not None else None)
+    return _read(path, kind, box_in)
+
+
+def checked_format(path: Path) -> VectorFormat:
+    """Return the format of a vector file, by its suffix, after checking its first bytes.
+
+    Raises:
+        VectorError: the suffix is not one of ``VECTOR_FORMATS``, or the content is of another
+            format.
+        OSError: the file cannot be read.
+    """
     kind = VECTOR_FORMATS.get(path.suffix.lower())
     if kind is None:
         raise VectorError(
@@ -167,10 +182,7 @@ def read_layer(path: str | os.PathLike[str], box_in: Callable[[Any], Bounds | No
     with path.open("rb") as file:
         if not kind.begins(file.read(_HEAD)):
             raise VectorError(f"{path} does not have the format that its name says")
-    if not kind.indexed:
-        layer = _RECENT.get(path, lambda path: _read(path, kind, None))
-        return layer.within(box_in(layer.crs) if layer.crs is not None else None)
-    return _read(path, kind, box_in)
+    return kind
 
 
 def count_features(path: str | os.PathLike[str]) -> int:
@@ -184,7 +196,7 @@ def count_features(path: str | os.PathLike[str]) -> int:
     if not kind.indexed:
         return len(_RECENT.get(path, lambda path: _read(path, kind, None)).polygons)
     return int(
-        pyogrio.read_info(path, layer=_polygon_layer(path), force_feature_count=True)["features"]
+        pyogrio.read_info(path, layer=polygon_layer(path), force_feature_count=True)["features"]
     )
 
 
@@ -253,11 +265,8 @@ def _by_gdal(
     path: Path, kind: VectorFormat, box_in: Callable[[Any], Bounds | None] | None
 ) -> tuple[Any, NDArray[np.int64]]:
     """Return the geometries of the first polygon layer and their feature numbers."""
-    layer = _polygon_layer(path)
-    facts = pyogrio.read_info(path, layer=layer)
-    driver = facts.get("driver", kind.drivers[0])
-    if driver not in kind.drivers:
-        raise VectorError(f"{path} is {driver}, not what its name says: rename or convert it")
+    layer = polygon_layer(path)
+    facts = facts_of_layer(path, kind, layer)
     box = box_in(facts["crs"]) if box_in is not None and facts["crs"] else None
     # Geometries that cannot be built, such as rings of two points, are returned as missing.
     frame = pyogrio.read_dataframe(
@@ -266,7 +275,25 @@ def _by_gdal(
     return frame.geometry, frame.index.to_numpy()
 
 
-def _polygon_layer(path: Path) -> str:
+def facts_of_layer(path: Path, kind: VectorFormat, layer: str) -> dict[str, Any]:
+    """Return what GDAL says about a layer, such as its CRS and the names of its attributes.
+
+    Raises:
+        VectorError: the content is of another format than the name of the file says.
+    """
+    facts: dict[str, Any] = pyogrio.read_info(path, layer=layer)
+    driver = facts.get("driver", kind.drivers[0])
+    if driver not in kind.drivers:
+        raise VectorError(f"{path} is {driver}, not what its name says: rename or convert it")
+    return facts
+
+
+def polygon_layer(path: Path) -> str:
+    """Return the name of the first layer that may contain polygons.
+
+    Raises:
+        VectorError: there is none.
+    """
     polygonal = [name for name, word in pyogrio.list_layers(path) if _may_hold_polygons(word)]
     if not polygonal:
         raise VectorError(f"{path} has no polygon layer; choose a file that has one")

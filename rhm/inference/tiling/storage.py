@@ -82,6 +82,9 @@ ORIGIN = "RHM_ORIGIN"
 THRESHOLD = "RHM_THRESHOLD"
 """Tag of a mask with the minimum probability of its building pixels."""
 
+DATE = "RHM_DATE"
+"""Tag of a raster with the day of its scene as YYYY-MM-DD, if the scene has one."""
+
 
 def fingerprint_of(raster: str | os.PathLike[str], tag: str = FINGERPRINT) -> str | None:
     """Return the fingerprint of the prediction that wrote a raster.

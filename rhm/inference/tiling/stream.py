@@ -22,6 +22,7 @@ from rhm.errors import ConfigError, ModelFileError
 from rhm.inference.runtime.tta import Network, averaged_over_views
 from rhm.inference.settings.tile_config import Tiling as Tiling
 from rhm.inference.tiling.prefetch import ahead
+from rhm.inference.tiling.scene_area import wanted_tiles
 
 # One batch waits while the next is read.
 _BATCHES_AHEAD = 1
@@ -50,22 +51,60 @@ class Grid:
 
     Every row of tiles finishes a *strip*: the rows of pixels that no later row of tiles touches.
 
+    With an area, the grid consists only of the rows and columns of tiles that touch it, and begins
+    at ``origin``. Its tiles lie, and are blended, as those of the whole image, so that every pixel
+    of the area gets the same probability.
+
     Args:
         height: height of the image in pixels.
         width: width of the image in pixels.
         tiling: options of the tiles, which are reduced to the size of a smaller image.
+        area: polygons in pixels, (column, row), as WKB; None for the whole image.
     """
 
-    def __init__(self, height: int, width: int, tiling: Tiling) -> None:
-        self.height, self.width = height, width
+    def __init__(self, height: int, width: int, tiling: Tiling, area: bytes | None = None) -> None:
+        self.image = height, width
         self.tiling = tiling.for_image(height, width)
         tile, overlap = self.tiling.tile, self.tiling.overlap
-        self.rows, self.cols = (starts(length, tile, overlap) for length in (height, width))
-        self.row_weights, self.col_weights = (
-            blend_weights(length, tile, overlap) for length in (height, width)
-        )
+        rows, cols = (starts(length, tile, overlap) for length in (height, width))
+        self._wanted = None if area is None else set(wanted_tiles(area, rows, cols, tile))
+        first_row, self.row_weights, rows, height = self._part(rows, height, overlap, 0)
+        first_col, self.col_weights, cols, width = self._part(cols, width, overlap, 1)
+        self._first_tile = first_row, first_col
+        self.origin = rows[0], cols[0]
+        self.rows = [row - rows[0] for row in rows]
+        self.cols = [col - cols[0] for col in cols]
+        self.height, self.width = height - rows[0], width - cols[0]
+        height, width = self.height, self.width
         # The ends of the strips and of the columns of blocks.
         self.row_ends, self.col_ends = [*self.rows[1:], height], [*self.cols[1:], width]
+
+    def _part(
+        self, firsts: list[int], length: int, overlap: int, axis: int
+    ) -> tuple[int, NDArray[np.float32], list[int], int]:
+        """Return what remains of an axis: first tile, weights, first pixels of tiles, and end."""
+        weights = blend_weights(length, self.tiling.tile, overlap)
+        if self._wanted is None:
+            return 0, weights, firsts, length
+        touched = [place[axis] for place in self._wanted]
+        chosen = slice(min(touched), max(touched) + 1)
+        end = min(length, firsts[max(touched)] + self.tiling.tile)
+        return min(touched), weights[chosen], firsts[chosen], end
+
+    @property
+    def tiles(self) -> int:
+        """Number of tiles that are predicted, if none of them is entirely nodata."""
+        return len(self.rows) * len(self.cols) if self._wanted is None else len(self._wanted)
+
+    def is_wanted(self, row: int, col: int) -> bool:
+        """Return whether the tile in a given row and column of tiles touches the area."""
+        place = row + self._first_tile[0], col + self._first_tile[1]
+        return self._wanted is None or place in self._wanted
+
+    def in_image(self, window: Window) -> Window:
+        """Return where a window of this grid lies in the image."""
+        row, col = self.origin
+        return window._replace(row=window.row + row, col=window.col + col)
 
     @property
     def strips(self) -> range:
@@ -147,18 +186,25 @@ def _batches(read: Reader, grid: Grid, table: PixelMap, rows: range) -> Iterator
     No batch contains tiles of two rows. The rounding of a network depends slightly on the batch
     size, and this way the batch of a tile is the same wherever a prediction begins.
     """
-    size, tile = grid.tiling.batch_size, grid.tiling.tile
+    size = grid.tiling.batch_size
     for row in rows:
         batch: list[_Tile] = []
         for col in range(len(grid.cols)):
-            pixels = read(grid.window(row, col))
-            image = network_input(pixels, table, tile) if pixels.valid.any() else None
-            batch.append(_Tile(row, col, pixels.valid, image))
+            batch.append(_read_tile(read, grid, table, row, col))
             if sum(waiting.image is not None for waiting in batch) == size:
                 yield batch
                 batch = []
         if batch:
             yield batch
+
+
+def _read_tile(read: Reader, grid: Grid, table: PixelMap, row: int, col: int) -> _Tile:
+    window = grid.window(row, col)
+    if not grid.is_wanted(row, col):
+        return _Tile(row, col, np.zeros((window.height, window.width), dtype=bool), None)
+    pixels = read(grid.in_image(window))
+    image = network_input(pixels, table, grid.tiling.tile) if pixels.valid.any() else None
+    return _Tile(row, col, pixels.valid, image)
 
 
 def _predicted(

@@ -71,12 +71,14 @@ class Task:
         table: map from stored values to the input of the network.
         tiling: options of the tiles.
         dtype: dtype of the stored probabilities, one of ``STORAGES``.
+        area: polygons in pixels of the grid, as WKB, to which tiles are limited; None for all.
     """
 
     source: StripSource
     table: PixelMap
     tiling: Tiling
     dtype: str
+    area: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def predict_strips(network: Network, task: Task, strips: range) -> Iterator[Stri
         # For good: other threads may be predicting with it, and so may its next user.
         network.eval()
     with task.source.open() as raster, ThreadPoolExecutor(1) as packer:
-        grid = Grid(raster.info.height, raster.info.width, task.tiling)
+        grid = Grid(raster.info.height, raster.info.width, task.tiling, task.area)
         storage = STORAGES[task.dtype]
         with (
             limited_cache(sweep_bytes(raster.info, raster.stored_shape[1], task)),

@@ -265,3 +265,46 @@ def test_views_are_averaged_when_asked_for(
         assert values["views"] is (folder == "eight")
     assert (seen[0] != seen[1]).any()
     assert seen[1].std() < seen[0].std()
+
+
+def test_an_area_of_interest_limits_what_is_predicted(
+    rhm: Rhm, trained: Path, scenes: Path, tmp_path: Path
+) -> None:
+    with rasterio.open(scenes / "north.tif") as source:
+        crs, bounds, gsd = source.crs.to_string(), source.bounds, source.res[0]
+    box = f"{bounds.left},{bounds.top - 80 * gsd},{bounds.left + 60 * gsd},{bounds.top},{crs}"
+    words = ["predict", trained, scenes / "north.tif", "-o", tmp_path / "out", "--tile", 96]
+    code, printed, _ = rhm(*words, "--aoi", box, "--dry-run")
+    assert code == 0
+    assert "60 x 80 pixels" in printed
+    assert rhm(*words, "--aoi", box, "--no-resample")[0] == 0
+    with rasterio.open(tmp_path / "out" / "north_mask.tif") as mask:
+        assert (mask.width, mask.height) == (60, 80)
+    far = "0,0,0.1,0.1"
+    code, _, said = rhm(*words, "--aoi", far)
+    assert code == 2
+    assert said.count("\n") == 1
+    assert "north.tif lies outside the area of interest (0,0,0.1,0.1)" in said
+
+
+def test_in_a_batch_scenes_outside_the_area_are_skipped_and_said(
+    rhm: Rhm, trained: Path, scenes: Path, tmp_path: Path
+) -> None:
+    (scenes / "middle.tif").unlink()
+    with rasterio.open(scenes / "north.tif") as source:
+        profile, pixels = source.profile, source.read()
+        crs, bounds = source.crs.to_string(), source.bounds
+    profile["transform"] = profile["transform"] @ rasterio.Affine.translation(90_000, 0)
+    with rasterio.open(scenes / "away.tif", "w", **profile) as target:
+        target.write(pixels)
+    box = f"{bounds.left},{bounds.bottom},{bounds.right},{bounds.top},{crs}"
+    words = ["predict", trained, scenes, "-o", tmp_path / "out", "--aoi", box, "--json"]
+    code, printed, said = rhm(*words)
+    assert code == 0
+    values = json.loads(printed)
+    assert [Path(each).name for each in values["outside"]] == ["away.tif"]
+    assert len(values["scenes"]) == 2
+    assert "skipped: " in said
+    code, _, said = rhm(*words[:-3], "--aoi", "0,0,0.1,0.1")
+    assert code == 2
+    assert "all 3 scenes lie outside the area of interest" in said

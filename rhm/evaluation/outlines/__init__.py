@@ -1,0 +1,1 @@
+"""Scores of outlines: the measures that people who work with polygons know."""

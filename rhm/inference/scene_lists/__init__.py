@@ -1,0 +1,1 @@
+"""Lists of scenes: their names, their dates, and STAC documents that list them."""

@@ -1,0 +1,1 @@
+"""Steps of a comparison: maps, the shift between them, matches, exports."""

@@ -1,0 +1,96 @@
+"""Files of layers that were made from many scenes: one file, or one for each place in a folder."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyproj
+from numpy.typing import NDArray
+
+from rhm.errors import OutputError
+from rhm.files import write_text
+from rhm.inference.stamps import Stamp
+from rhm.inference.vector_files import KEEP_IT, check_replaceable, write_table
+from rhm.mapping.place_tiles import PlaceTile
+
+LAYER_ORIGIN = hashlib.sha256(b"layer of many scenes").hexdigest()[:16]
+"""Origin in the stamps of layers that belong to no single scene."""
+
+INDEX = "tiles.json"
+"""File that lists the tiles of a folder with the number of their buildings."""
+
+Rows = Callable[[NDArray[np.intp]], Iterator[pa.RecordBatch]]
+"""Function from numbers of buildings to their rows."""
+
+
+def check_folder(folder: Path, *, overwrite: bool) -> None:
+    """Check that a folder of tiles can be written, and that this loses no work of the user.
+
+    Raises:
+        OutputError: it is a file, or holds files that a merge did not write or that were edited.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"cannot write {folder}: it is a file; add a suffix such as .gpkg")
+    if overwrite or not folder.is_dir():
+        return
+    for path in sorted(folder.iterdir()):
+        if path.suffix == ".parquet":
+            check_replaceable(path, LAYER_ORIGIN)
+        elif path.name != INDEX:
+            raise OutputError(f"{path} was not written by a merge: {KEEP_IT}")
+
+
+def write_tiles(
+    rows: Rows,
+    schema: pa.Schema,
+    crs: pyproj.CRS,
+    folder: Path,
+    tiles: NDArray[np.int64],
+    order: NDArray[np.intp],
+    stamp: Stamp,
+) -> int:
+    """Write a layer as one GeoParquet file for each tile of the map, and an index of them.
+
+    The files of an earlier layer are removed when all new ones are complete.
+
+    Args:
+        rows: function that returns the rows of buildings.
+        schema: columns of the rows.
+        crs: CRS of the polygons.
+        folder: folder for the files.
+        tiles: (N, 2) column and row of the tile of each building, in the order of the layer.
+        order: (N,) numbers of the buildings, tile after tile.
+        stamp: stamp of the files.
+
+    Returns:
+        Number of buildings.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    begun = folder.with_name(f".{folder.name}.rhm-tiles")
+    shutil.rmtree(begun, ignore_errors=True)
+    edges = np.flatnonzero(np.any(np.diff(tiles, axis=0, prepend=-1) != 0, axis=1))
+    counts: dict[str, int] = {}
+    for first, last in zip(edges, [*edges[1:], len(tiles)], strict=True):
+        name = PlaceTile(*map(int, tiles[first])).name
+        own = replace(stamp, fingerprint=_hash(f"{stamp.fingerprint} {name}"))
+        path = begun / f"{name}.parquet"
+        counts[name] = write_table(rows(order[first:last]), schema, crs, path, stamp=own)
+    write_text(begun / INDEX, json.dumps({"crs": crs.to_string(), "tiles": counts}, indent=1))
+    try:
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        begun.rename(folder)
+    except OSError as error:
+        raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
+    return sum(counts.values())
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,242 @@
+"""What differs between new buildings and an existing map: matched, changed, new and gone."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pyarrow as pa
+import pyproj
+import shapely
+from numpy.typing import NDArray
+
+import rhm
+from rhm.data.footprints import areas_m2, metric_crs
+from rhm.data.vectors.area_of_interest import AreaOfInterest
+from rhm.errors import OutputError, VectorError
+from rhm.inference.stamps import Stamp
+from rhm.inference.vector_files import FORMATS, check_closed, check_replaceable, write_table
+from rhm.mapping.compare_config import CompareConfig
+from rhm.mapping.comparison.building_matches import Matches, match_buildings
+from rhm.mapping.comparison.imagery_shift import ImageryShift, estimate_shift
+from rhm.mapping.comparison.map_buildings import MapBuildings, read_map
+from rhm.mapping.comparison.overture import OvertureBuildings, write_overture
+from rhm.mapping.layer_files import LAYER_ORIGIN
+
+MATCHED, CHANGED, NEW, GONE = "matched", "changed", "new", "gone"
+"""Values of the column ``status``."""
+
+SCHEMA = pa.schema(
+    [
+        ("status", pa.string()),
+        ("id", pa.string()),
+        ("existing_id", pa.string()),
+        ("iou", pa.float64()),
+        ("east_m", pa.float64()),
+        ("north_m", pa.float64()),
+        ("score", pa.float64()),
+        ("area_m2", pa.float64()),
+        ("existing_area_m2", pa.float64()),
+        ("geometry", pa.binary()),
+    ]
+)
+"""Columns of the layer of changes. ``east_m`` and ``north_m`` are the offset of the new building's
+centroid from the existing one's, as the layers are."""
+
+
+@dataclass(frozen=True)
+class MapChanges:
+    """The result of a comparison.
+
+    Attributes:
+        path: layer of changes.
+        matched: number of new buildings that the map has.
+        changed: number of buildings that differ too much to be the same.
+        new: number of new buildings that the map lacks.
+        gone: number of buildings of the map that the new layer lacks.
+        mean_iou: mean IoU of the matched ones; nan without any.
+        shift: systematic shift between the layers.
+        notes: facts that the user should know.
+    """
+
+    path: Path
+    matched: int
+    changed: int
+    new: int
+    gone: int
+    mean_iou: float
+    shift: ImageryShift
+    notes: tuple[str, ...] = ()
+
+
+def compare_maps(
+    new: str | os.PathLike[str],
+    existing: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    config: CompareConfig | None = None,
+    *,
+    area: AreaOfInterest | None = None,
+    overture: str | os.PathLike[str] | None = None,
+) -> MapChanges:
+    """Compare new buildings with an existing map, and write a layer with the ``status`` of each.
+
+    A systematic shift between the layers is estimated and removed before buildings are compared;
+    geometries are written as they are. Both layers are in memory.
+
+    Args:
+        new: layer of new buildings; see ``map_buildings.read_map``.
+        existing: layer of the existing map.
+        target: file in one of ``vector_files.FORMATS``, in the CRS of the new layer.
+        config: options.
+        area: area in which both are compared; by default, the convex hull of the new buildings,
+            because nobody looked for buildings elsewhere.
+        overture: GeoParquet file for the buildings that are there now, in Overture's schema.
+
+    Raises:
+        VectorError: a layer cannot be read, has no CRS, or there are no new buildings.
+        OutputError: a file cannot be written or must not be replaced.
+    """
+    config, target = config or CompareConfig(), Path(target)
+    _check_target(target, (Path(new), Path(existing)), overwrite=config.overwrite)
+    ours, theirs = read_map(new), read_map(existing)
+    if not len(ours):
+        raise VectorError(f"{new} has no buildings to compare")
+    plane = metric_crs(gpd.GeoSeries(shapely.centroid(ours.polygons), crs=ours.crs))
+    ours, theirs, left_out = _within(ours, theirs, plane, area)
+    placed, there = ours.in_crs(plane), theirs.in_crs(plane)
+    shift = estimate_shift(placed, there, config.most_shift_m)
+    moved = shapely.transform(placed, lambda points: points - [shift.east_m, shift.north_m])
+    matches = match_buildings(moved, there, same=config.same, touching=config.touching)
+    rows = _rows(ours, theirs, placed, there, matches)
+    crs = _written_crs(target, ours.crs)
+    told = (rhm.__version__, config, shift, crs.to_wkt(), area, rows.num_rows)
+    stamp = Stamp(hashlib.sha256(repr(told).encode()).hexdigest(), LAYER_ORIGIN)
+    write_table(_in_crs(rows, ours.crs, crs), SCHEMA, crs, target, stamp=stamp)
+    if overture is not None:
+        _write_overture(ours, theirs, matches, Path(existing).stem, Path(overture))
+    status = np.array(rows.column("status").to_pylist(), dtype=object)
+    counts = {name: int(np.count_nonzero(status == name)) for name in (MATCHED, CHANGED, NEW, GONE)}
+    iou = matches.iou[matches.matched]
+    notes = [f"{left_out} buildings of the map lie elsewhere and were left out"] if left_out else []
+    mean_iou = float(iou.mean()) if len(iou) else float("nan")
+    return MapChanges(target, **counts, mean_iou=mean_iou, shift=shift, notes=tuple(notes))
+
+
+def _within(
+    ours: MapBuildings, theirs: MapBuildings, plane: pyproj.CRS, area: AreaOfInterest | None
+) -> tuple[MapBuildings, MapBuildings, int]:
+    """Return the buildings in the area, and the number of those of the map that are not."""
+    there = theirs.in_crs(plane)
+    if area is None:
+        hull = shapely.convex_hull(shapely.GeometryCollection(list(ours.in_crs(plane))))
+        inside = shapely.intersects(there, hull)
+        return ours, theirs[inside], int(np.count_nonzero(~inside))
+    shape = area.in_crs(plane)
+    shapely.prepare(shape)
+    kept = [shapely.intersects(shape, polygons) for polygons in (ours.in_crs(plane), there)]
+    return ours[kept[0]], theirs[kept[1]], int(np.count_nonzero(~kept[1]))
+
+
+def _rows(
+    ours: MapBuildings,
+    theirs: MapBuildings,
+    placed: NDArray[Any],
+    there: NDArray[Any],
+    matches: Matches,
+) -> pa.RecordBatch:
+    """Return the layer of changes: every new building, then those that only the map has."""
+    status = np.where(matches.matched, MATCHED, np.where(matches.new, NEW, CHANGED))
+    known = matches.partner >= 0
+    rest = np.flatnonzero(~matches.taken)
+    numbers = np.arange(len(ours))
+    one = np.concatenate([numbers, np.where(matches.gone[rest], -1, matches.counterpart[rest])])
+    other = np.concatenate([matches.partner, rest])
+    offset = np.full((len(one), 2), np.nan)
+    both = (one >= 0) & (other >= 0)
+    offset[both] = _centroids(placed[one[both]]) - _centroids(there[other[both]])
+    iou = np.concatenate([np.where(known, matches.iou, np.nan), np.full(len(rest), np.nan)])
+    theirs_in_ours = theirs.in_crs(ours.crs)
+    shapes = np.concatenate([ours.polygons, theirs_in_ours[rest]])
+    ids = _with_none(ours.ids)[one]
+    columns = [
+        pa.array([*status, *np.where(matches.gone[rest], GONE, CHANGED)], pa.string()),
+        pa.array(list(ids), pa.string()),
+        pa.array(list(_with_none(theirs.ids)[other]), pa.string()),
+        *(pa.array(values, from_pandas=True) for values in (iou, *offset.T)),
+        pa.array(np.append(ours.score, np.nan)[one], from_pandas=True),
+        pa.array(_areas(ours)[one], from_pandas=True),
+        pa.array(_areas(theirs)[other], from_pandas=True),
+        pa.array(shapely.to_wkb(shapes), pa.binary()),
+    ]
+    return pa.record_batch(columns, schema=SCHEMA)
+
+
+def _areas(buildings: MapBuildings) -> NDArray[np.float64]:
+    """Return the areas in square metres, and nan behind them."""
+    if not len(buildings):
+        return np.full(1, np.nan)
+    return np.append(areas_m2(gpd.GeoSeries(buildings.polygons, crs=buildings.crs)), np.nan)
+
+
+def _with_none(ids: NDArray[Any]) -> NDArray[Any]:
+    """Return identifiers, and None behind them."""
+    return np.array([*ids, None], dtype=object)
+
+
+def _centroids(polygons: NDArray[Any]) -> NDArray[np.float64]:
+    return np.asarray(shapely.get_coordinates(shapely.centroid(polygons))).reshape(-1, 2)
+
+
+def _written_crs(target: Path, own: pyproj.CRS) -> pyproj.CRS:
+    return pyproj.CRS("EPSG:4326") if FORMATS[target.suffix.lower()].in_degrees else own
+
+
+def _in_crs(rows: pa.RecordBatch, own: pyproj.CRS, crs: pyproj.CRS) -> list[pa.RecordBatch]:
+    if own == crs:
+        return [rows]
+    shapes = shapely.from_wkb(rows.column("geometry").to_pylist())
+    moved = gpd.GeoSeries(shapes, crs=own).to_crs(crs).to_numpy()
+    columns = [*rows.columns[:-1], pa.array(shapely.to_wkb(moved), pa.binary())]
+    return [pa.record_batch(columns, schema=SCHEMA)]
+
+
+def _write_overture(
+    ours: MapBuildings, theirs: MapBuildings, matches: Matches, dataset: str, path: Path
+) -> None:
+    """Write the buildings that are there now: those of the map that are matched, and our own."""
+    old = matches.partner[matches.matched]
+    known, own = theirs[old], ours[~matches.matched]
+    # A changed building keeps the identifier of the map, if it is the only one with it.
+    partner = matches.partner[~matches.matched]
+    first = np.zeros(len(partner), dtype=bool)
+    first[np.unique(partner, return_index=True)[1]] = True
+    kept = first & (partner >= 0) & ~np.isin(partner, old)
+    ids = np.where(kept, _with_none(theirs.ids)[partner], np.array(None, object)).tolist()
+    degrees = [known.in_crs("EPSG:4326"), own.in_crs("EPSG:4326")]
+    write_overture(
+        OvertureBuildings(
+            np.concatenate(degrees),
+            [*known.ids, *ids],
+            [*known.ids, *own.ids],
+            [dataset] * len(known) + ["rhm"] * len(own),
+            np.concatenate([ours.score[matches.matched], own.score]),
+            np.concatenate([known.height, own.height]),
+            np.concatenate([known.floors, own.floors]),
+        ),
+        path,
+    )
+
+
+def _check_target(target: Path, inputs: tuple[Path, Path], *, overwrite: bool) -> None:
+    if target.suffix.lower() not in FORMATS:
+        raise OutputError(f"cannot write {target}: the suffix must be one of {', '.join(FORMATS)}")
+    if target.is_dir():
+        raise OutputError(f"cannot write {target}: it is a folder")
+    check_closed(target)
+    if target.exists() and any(each.exists() and target.samefile(each) for each in inputs):
+        raise OutputError(f"cannot write {target}: it is one of the layers to compare")
+    if not overwrite:
+        check_replaceable(target, LAYER_ORIGIN)

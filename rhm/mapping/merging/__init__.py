@@ -1,0 +1,1 @@
+"""Steps of merging: parts of scenes, overlaps between them, selection, joins."""

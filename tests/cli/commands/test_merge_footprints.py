@@ -1,0 +1,52 @@
+"""``rhm merge-footprints`` and ``rhm predict --merge``."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import rasterio
+
+from tests.mapping.towns import ground, write_town_scene
+
+Rhm = Callable[..., tuple[int, str, str]]
+
+
+def test_folders_of_results_become_one_layer(rhm: Rhm, tmp_path: Path) -> None:
+    house = [(ground(40, 10, 60, 20), 0.9)]
+    write_town_scene(tmp_path / "p", "a", (0, 0, 50, 50), house)
+    write_town_scene(tmp_path / "p", "b", (50, 0, 100, 50), house)
+    target = tmp_path / "town.gpkg"
+    code, printed, _ = rhm("merge-footprints", tmp_path / "p", "-o", target)
+    assert code == 0
+    assert printed.startswith(f"1 buildings in {target} (1 joined")
+    assert gpd.read_file(target).area.tolist() == [200.0]
+    code, printed, _ = rhm("merge-footprints", tmp_path / "p", "-o", tmp_path / "t", "--json")
+    assert code == 0
+    assert json.loads(printed)["count"] == 1
+    code, _, said = rhm("merge-footprints", tmp_path / "p", "-o", target, "--crs", "moon")
+    assert code == 2
+    assert "no coordinate reference system" in said
+
+
+def test_predict_merges_scenes_of_one_name(
+    rhm: Rhm, trained: Path, world: Path, tmp_path: Path
+) -> None:
+    with rasterio.open(world / "scenes" / "birch_satellite.tif") as source:
+        profile, pixels = source.profile, source.read()
+    for number, part in enumerate((np.s_[:, :200, :200], np.s_[:, 100:300, :200])):
+        path = tmp_path / f"day{number}" / "visual.tif"
+        path.parent.mkdir()
+        with rasterio.open(path, "w", **(profile | {"height": 200, "width": 200})) as target:
+            target.write(pixels[part])
+    town = tmp_path / "town.gpkg"
+    words = ["predict", trained, tmp_path / "*" / "visual.tif", "-o", tmp_path / "out"]
+    code, printed, said = rhm(*words, "--merge", town, "--json", "--threshold", "0.4")
+    assert code == 0, said
+    values = json.loads(printed)
+    assert {Path(each["buildings"]).name for each in values["scenes"]} == {
+        "day0_visual_buildings.gpkg",
+        "day1_visual_buildings.gpkg",
+    }
+    assert values["merged"]["count"] == len(gpd.read_file(town))

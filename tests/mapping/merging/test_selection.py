@@ -1,0 +1,48 @@
+"""The selection is greedy by rank, and does not confuse parts with wholes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rhm.mapping.merging.overlaps import find_overlaps
+from rhm.mapping.merging.selection import buildings_of, ranks, select, trimmed_by
+from tests.mapping.merging.heaps import heap_of
+from tests.mapping.towns import ground, write_town_scene
+
+
+def test_the_better_seen_comes_first_then_the_surer_one(tmp_path: Path) -> None:
+    houses = [
+        (ground(0, 50, 9, 59), 0.99),  # cut
+        (ground(60, 60, 69, 69), 0.5),
+        (ground(5, 80, 14, 89), 0.9),  # near the border
+        (ground(80, 80, 89, 89), 0.6),
+    ]
+    with heap_of([write_town_scene(tmp_path, "a", (0, 0, 200, 200), houses)], tmp_path) as heap:
+        assert ranks(heap).tolist() == [3, 1, 2, 0]
+
+
+@pytest.mark.parametrize(("same", "kept"), [(0.3, [True, False]), (0.5, [True, True])])
+def test_the_share_decides_what_is_the_same(tmp_path: Path, same: float, kept: list[bool]) -> None:
+    files = [
+        write_town_scene(tmp_path, "a", (0, 0, 200, 200), [(ground(50, 50, 60, 60), 0.9)]),
+        write_town_scene(tmp_path, "b", (0, 0, 200, 200), [(ground(56, 50, 66, 60), 0.8)]),
+    ]
+    with heap_of(files, tmp_path) as heap:
+        found, rank = find_overlaps(heap), ranks(heap)
+        assert select(heap, found, rank, same, np.zeros(2, bool)).tolist() == kept
+        assert select(heap, found, rank, same, np.array([True, False])).tolist() == [False, True]
+        buildings = buildings_of(np.array([True, True]), found, rank)
+        assert [buildings.of(each).tolist() for each in range(len(buildings))] == [[0], [1]]
+        worse, better = trimmed_by(buildings, found, 2)
+        assert (worse.tolist(), better.tolist()) == ([1], [0])
+
+
+def test_a_piece_never_displaces_a_whole(tmp_path: Path) -> None:
+    files = [
+        write_town_scene(tmp_path, "a", (0, 0, 100, 100), [(ground(60, 40, 100, 50), 0.99)]),
+        write_town_scene(tmp_path, "b", (0, 0, 200, 100), [(ground(62, 41, 72, 49), 0.6)]),
+    ]
+    with heap_of(files, tmp_path) as heap:
+        kept = select(heap, find_overlaps(heap), ranks(heap), 0.5, np.zeros(2, bool))
+    assert kept.tolist() == [True, True]
