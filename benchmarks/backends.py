@@ -1,14 +1,15 @@
-"""ONNX Runtime compared with PyTorch on the CPU: time per tile, and time to build the graph.
+"""OpenVINO and ONNX Runtime compared with PyTorch on the CPU: time per tile, and time to open.
 
-    python benchmarks/backends.py
+    OMP_NUM_THREADS=1 python benchmarks/backends.py
+    python benchmarks/backends.py --threads 1 2 --batches 1 4
 
-The benchmark runs four networks with random weights on batches of 1 and 4 tiles of 512 x 512, with
-1 and 2 threads. The two runtimes take turns on the same images, which they receive in the same way
-as in ``rhm predict``. *Building* is everything that ONNX Runtime needs before the first tile:
-tracing the network, creating the session, and testing it. *Pays off* is the number of tiles after
-which that time is recovered.
+The benchmark runs four networks with random weights on batches of tiles of 512 x 512. The runtimes
+take turns on the same images, which they receive in the same way as in ``rhm predict``. *Opening*
+is everything that a runtime needs before the first tile: tracing the network, compiling the graph,
+and testing it. *Pays off* is the number of tiles after which that time is recovered.
 """
 
+import argparse
 import os
 import statistics
 import time
@@ -16,7 +17,8 @@ import time
 import torch
 from machine import machine, medians_ms
 
-from rhm.inference.runtime.backends import Backend, OnnxBackend, TorchBackend
+from rhm.inference.runtime.backends import Backend
+from rhm.inference.runtime.runtimes import RUNTIMES
 from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
 
@@ -27,6 +29,7 @@ NETWORKS = (
     ("unet", "mobilenetv3_large_100"),
     ("unet", "convnext_atto"),
 )
+COMPARED = ("onnx", "openvino")
 
 
 def probabilities(network: Backend, images: torch.Tensor) -> torch.Tensor:
@@ -35,54 +38,62 @@ def probabilities(network: Backend, images: torch.Tensor) -> torch.Tensor:
         return network(images.to(memory_format=torch.channels_last)).sigmoid()
 
 
-def building_ms(model: SegmentationModel) -> float:
-    """Return the median time in milliseconds until ONNX Runtime is ready."""
+def opening_ms(runtime: str, model: SegmentationModel) -> float:
+    """Return the median time in milliseconds until a runtime has predicted a first, small tile."""
     times = []
     for _ in range(3):
         start = time.perf_counter()
-        OnnxBackend(model)
+        probabilities(RUNTIMES[runtime].open(model, "cpu"), torch.zeros(1, 3, 64, 64))
         times.append(1000.0 * (time.perf_counter() - start))
     return statistics.median(times)
 
 
-def measured(architecture: str, encoder: str, threads: int) -> None:
+def measured(architecture: str, encoder: str, threads: int, batches: list[int]) -> None:
     """Print a network's rows."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     model = SegmentationModel(ModelSpec(architecture, encoder, 3)).eval()
-    built = building_ms(model)
-    runtimes = {"torch": TorchBackend(model, "cpu"), "onnx": OnnxBackend(model)}
-    for count in (1, 4):
+    networks = {name: RUNTIMES[name].open(model, "cpu") for name in ("torch", *COMPARED)}
+    opened = {name: opening_ms(name, model) for name in COMPARED}
+    for count in batches:
         images = torch.randn(count, 3, SIDE, SIDE)
         times = medians_ms(
             {
                 name: (lambda network=network, images=images: probabilities(network, images))
-                for name, network in runtimes.items()
+                for name, network in networks.items()
             },
             runs=7,
         )
-        ours, theirs = (probabilities(network, images) for network in runtimes.values())
-        torch_ms, onnx_ms = (times[name] / count for name in ("torch", "onnx"))
-        pays = f"{built / (torch_ms - onnx_ms):.0f}" if onnx_ms < torch_ms else "never"
-        print(
-            f"| {architecture}, {encoder} | {threads} | {count} | {torch_ms:.0f} | {onnx_ms:.0f} "
-            f"| {torch_ms / onnx_ms:.2f} | {built:.0f} | {pays} "
-            f"| {float((ours - theirs).abs().max()):.0e} |",
-            flush=True,
-        )
+        expected = probabilities(networks["torch"], images)
+        ms = {name: of_batch / count for name, of_batch in times.items()}
+        for name in COMPARED:
+            saved = ms["torch"] - ms[name]
+            pays = f"{opened[name] / saved:.0f}" if saved > 0 else "never"
+            difference = (probabilities(networks[name], images) - expected).abs().max()
+            print(
+                f"| {architecture}, {encoder} | {threads} | {count} | {name} | {ms['torch']:.0f} "
+                f"| {ms[name]:.0f} | {ms['torch'] / ms[name]:.2f} | {opened[name]:.0f} | {pays} "
+                f"| {float(difference):.0e} |",
+                flush=True,
+            )
 
 
 def main() -> None:
     """Print the table."""
-    print(machine("torch", "onnxruntime", "onnx", "timm", "segmentation-models-pytorch"))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1])
+    asked = parser.parse_args()
+    packages = ("torch", "onnxruntime", "openvino", "onnx", "timm", "segmentation-models-pytorch")
+    print(machine(*packages))
     print(f"load average of the last 15 minutes: {os.getloadavg()[2]:.1f}")
     print(
-        "| network | threads | batch | torch, ms per tile | onnx, ms per tile | ratio "
-        "| building, ms | pays off, tiles | largest difference |\n|" + "---|" * 9
+        "| network | threads | batch | runtime | torch, ms per tile | runtime, ms per tile | ratio "
+        "| opening, ms | pays off, tiles | largest difference |\n|" + "---|" * 10
     )
-    for threads in (1, 2):
+    for threads in asked.threads:
         for network in NETWORKS:
-            measured(*network, threads)
+            measured(*network, threads, asked.batches)
 
 
 if __name__ == "__main__":

@@ -164,7 +164,7 @@ def scored(
         for note in dtype_notes(model.spec, dtype):
             say(f"{run.name}: {note}")
     pixels = pixels_of_work(listed, model.spec, **work) * tiling.passes
-    network = network_for(model, pixels=pixels, **asdict(place))
+    network = network_for(model, pixels=pixels, tell=say, **asdict(place))
     folder = output or run / "evaluation"
     earlier = earlier_scores(folder)
     with progress(run.name, amount_of_work(listed, model.spec, **work)) as advance:

@@ -61,7 +61,8 @@ def predict(
     hands = _check(chosen)
     files = find_scenes(scenes, asset=asset)
     pixels = _pixels(files)
-    network = _network(model, adapter, chosen, pixels // hands.workers)
+    begun = _begun_by(files, output, chosen)
+    network = _network(model, adapter, chosen, pixels // hands.workers, begun)
     config = _config(chosen, network)
     if dry_run:
         _tell_estimates(network, files, output, config, as_json=json)
@@ -85,13 +86,34 @@ def _check(chosen: Chosen) -> WorkerConfig:
     return chosen.make(WorkerConfig)
 
 
-def _network(model: Path, adapter: Path | None, chosen: Chosen, pixels: int) -> "Backend":
+def _begun_by(files: list[str], output: Path, chosen: Chosen) -> str | None:
+    """Return the runtime of an unfinished prediction that is continued, if it is installed."""
+    from rhm.inference.plan import Outputs
+    from rhm.inference.runtime.runtimes import RUNTIMES
+    from rhm.inference.tiling.journal import runtime_of_parts
+
+    config = chosen.make(PredictionConfig)
+    if not config.resume or chosen.make(RuntimeConfig).runtime != "auto":
+        return None
+    for scene in files:
+        name = runtime_of_parts(Outputs.of(scene, output, config.suffix).unfinished)
+        if name in RUNTIMES and RUNTIMES[name].installed:
+            return name
+    return None
+
+
+def _network(
+    model: Path, adapter: Path | None, chosen: Chosen, pixels: int, begun: str | None
+) -> "Backend":
+    """Return the network, with the runtime that began an unfinished prediction if there is one."""
     from rhm.inference.runtime.selection import network_for
     from rhm.models.model_file import load_model
 
     pixels *= chosen.make(PredictionConfig).passes
     place = asdict(chosen.make(RuntimeConfig))
-    return network_for(load_model(model, adapter=adapter), pixels=pixels, **place)
+    if begun is not None:
+        place["runtime"] = begun
+    return network_for(load_model(model, adapter=adapter), pixels=pixels, tell=say, **place)
 
 
 def _config(chosen: Chosen, network: "Backend") -> PredictionConfig:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from rhm.errors import ConfigError
 from rhm.inference.runtime.onnx_graph import check_graph, graph_of, one_thread, run, session_of
+from rhm.inference.runtime.openvino_graph import CompiledGraph
 from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
 
@@ -132,6 +133,20 @@ class OnnxBackend(GraphBackend):
 
     def __init__(self, model: SegmentationModel) -> None:
         super().__init__(model, "onnx", _onnx_runtime)
+
+
+class OpenVinoBackend(GraphBackend):
+    """OpenVINO on the CPU, with as many threads as torch.
+
+    Args:
+        model: model, moved to the CPU in place.
+
+    Raises:
+        ModelFileError: ONNX or OpenVINO cannot express the model.
+    """
+
+    def __init__(self, model: SegmentationModel) -> None:
+        super().__init__(model, "openvino", CompiledGraph)
 
 
 def _onnx_runtime(graph: bytes) -> Callable[[Tensor], Tensor]:

@@ -6,9 +6,12 @@ whether it is installed. ``auto`` tries it if it is also named in ``AUTO``. No r
 before it is used.
 """
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from rhm.errors import ConfigError
@@ -44,6 +47,11 @@ class Runtime:
     without: str = ""
     worthwhile_px: int = 0
 
+    @property
+    def installed(self) -> bool:
+        """Whether the packages of the runtime are found; none is imported."""
+        return all(find_spec(package) is not None for package in self.packages)
+
     def require(self) -> None:
         """Check that the packages of the runtime are installed.
 
@@ -52,12 +60,31 @@ class Runtime:
         """
         for package in self.packages:
             try:
-                import_module(package)
+                with _asking_nobody():
+                    import_module(package)
             except ImportError as error:
                 raise ConfigError(
                     f"{self.about} needs packages that are not installed ({error}): "
                     f"pip install 'rhm[{self.extra}]'"
                 ) from error
+
+
+@contextmanager
+def _asking_nobody() -> Iterator[None]:
+    """Keep packages from reporting over the network that they are imported, as OpenVINO does."""
+    absent = [name for name in _REPORTERS if name not in sys.modules]
+    try:
+        for name in absent:
+            # Python takes this for a package that is not installed, which OpenVINO supports.
+            sys.modules[name] = None  # type: ignore[assignment]
+        yield
+    finally:
+        for name in absent:
+            sys.modules.pop(name, None)
+
+
+_REPORTERS = ("openvino_telemetry",)
+"""Packages that send reports over the network unless the user has forbidden it."""
 
 
 def _torch(model: "SegmentationModel", place: str) -> "Backend":
@@ -78,6 +105,12 @@ def _onnx(model: "SegmentationModel", place: str) -> "Backend":
     return OnnxBackend(model)
 
 
+def _openvino(model: "SegmentationModel", place: str) -> "Backend":
+    from rhm.inference.runtime.backends import OpenVinoBackend
+
+    return OpenVinoBackend(model)
+
+
 RUNTIMES = {
     "torch": Runtime("PyTorch", _torch, ("cpu", "cuda")),
     "onnx": Runtime(
@@ -89,12 +122,22 @@ RUNTIMES = {
         without="prediction on CPUs is slower, and nothing can be exported",
         worthwhile_px=16 * 512 * 512,
     ),
+    "openvino": Runtime(
+        "OpenVINO",
+        _openvino,
+        ("cpu",),
+        packages=("onnx", "openvino"),
+        extra="openvino",
+        without="prediction on CPUs is slower",
+        worthwhile_px=16 * 512 * 512,
+    ),
     "torch-float16": Runtime("PyTorch in mixed precision", _torch_float16, ("cuda",)),
 }
 """Runtimes by name. Runtimes that round differently have different names."""
 
-AUTO = ("torch-float16", "onnx", "torch")
-"""Runtimes that ``auto`` tries, fastest first; the last one supports any model and device."""
+AUTO = ("torch-float16", "openvino", "onnx", "torch")
+"""Runtimes that ``auto`` considers, usually the fastest first; the last one supports any model and
+device."""
 
 
 def runtime_names() -> list[str]:

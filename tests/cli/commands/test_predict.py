@@ -11,7 +11,9 @@ import pytest
 import rasterio
 from rasterio.crs import CRS
 
+from rhm.inference import network_for, predict_raster
 from rhm.models.model_file import load_model, save_model
+from tests.inference.networks import GRAPH_RUNTIMES
 
 Rhm = Callable[..., tuple[int, str, str]]
 
@@ -265,3 +267,29 @@ def test_views_are_averaged_when_asked_for(
         assert values["views"] is (folder == "eight")
     assert (seen[0] != seen[1]).any()
     assert seen[1].std() < seen[0].std()
+
+
+@pytest.mark.parametrize("runtime", GRAPH_RUNTIMES)
+def test_auto_continues_with_the_runtime_that_began(
+    rhm: Rhm, trained: Path, scenes: Path, tmp_path: Path, runtime: str
+) -> None:
+    """Oracle: the files of an uninterrupted run. So few pixels would otherwise go to PyTorch."""
+    scene, out, whole = scenes / "north.tif", tmp_path / "out", tmp_path / "whole"
+    words = ("predict", trained, scene, "--tile", 64, "--overlap", 16, "--device", "cpu", "--json")
+    assert rhm(*words, "-o", whole, "--runtime", runtime)[0] == 0
+
+    def interrupt(_: int) -> None:
+        if len(list((out / ".north.rhm-parts").glob("strip-*"))) >= 2:
+            raise KeyboardInterrupt
+
+    network = network_for(load_model(trained), device="cpu", runtime=runtime)
+    with pytest.raises(KeyboardInterrupt):
+        predict_raster(
+            network, scene, out, tile=64, overlap=16, dtype="uint8", on_progress=interrupt
+        )
+    code, printed, _ = rhm(*words, "-o", out, "--resume")
+    assert (code, json.loads(printed)["runtime"]) == (0, runtime)
+    for expected in whole.glob("*.tif"):
+        assert (out / expected.name).read_bytes() == expected.read_bytes()
+    code, printed, _ = rhm(*words, "-o", tmp_path / "anew", "--resume")
+    assert (code, json.loads(printed)["runtime"]) == (0, "torch")
