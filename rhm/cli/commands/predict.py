@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,13 +63,13 @@ def predict(
     files = find_scenes(scenes, asset=asset)
     pixels = _pixels(files)
     begun = _begun_by(files, output, chosen)
-    network = _network(model, adapter, chosen, pixels // hands.workers, begun)
+    network = _network(model, adapter, chosen, pixels // hands.workers, begun, files, output)
     config = _config(chosen, network)
     if dry_run:
         _tell_estimates(network, files, output, config, as_json=json)
         return
     with (
-        _workers(model, adapter, chosen, network.runtime) as workers,
+        _workers(model, adapter, chosen, network) as workers,
         _bar(files, pixels, quiet=json) as advance,
     ):
         results = _predicted(network, files, output, config, workers, hands.workers, advance)
@@ -89,31 +90,44 @@ def _check(chosen: Chosen) -> WorkerConfig:
 def _begun_by(files: list[str], output: Path, chosen: Chosen) -> str | None:
     """Return the runtime of an unfinished prediction that is continued, if it is installed."""
     from rhm.inference.plan import Outputs
-    from rhm.inference.runtime.runtimes import RUNTIMES
+    from rhm.inference.runtime.runtimes import RUNTIMES, runtime_of
     from rhm.inference.tiling.journal import runtime_of_parts
 
-    config = chosen.make(PredictionConfig)
-    if not config.resume or chosen.make(RuntimeConfig).runtime != "auto":
+    config, place = chosen.make(PredictionConfig), chosen.make(RuntimeConfig)
+    if not config.resume or place.runtime != "auto":
         return None
     for scene in files:
-        name = runtime_of_parts(Outputs.of(scene, output, config.suffix).unfinished)
-        if name in RUNTIMES and RUNTIMES[name].installed:
+        begun = runtime_of_parts(Outputs.of(scene, output, config.suffix).unfinished)
+        name, precision = runtime_of(begun or "")
+        if name in RUNTIMES and RUNTIMES[name].installed and precision == place.precision:
             return name
     return None
 
 
 def _network(
-    model: Path, adapter: Path | None, chosen: Chosen, pixels: int, begun: str | None
+    path: Path,
+    adapter: Path | None,
+    chosen: Chosen,
+    pixels: int,
+    begun: str | None,
+    files: list[str],
+    output: Path,
 ) -> "Backend":
     """Return the network, with the runtime that began an unfinished prediction if there is one."""
+    from rhm.inference.calibration import quantization_for, samples_of_scenes
     from rhm.inference.runtime.selection import network_for
     from rhm.models.model_file import load_model
 
-    pixels *= chosen.make(PredictionConfig).passes
-    place = asdict(chosen.make(RuntimeConfig))
+    model, config = load_model(path, adapter=adapter), chosen.make(PredictionConfig)
+    place = chosen.make(RuntimeConfig)
     if begun is not None:
-        place["runtime"] = begun
-    return network_for(load_model(model, adapter=adapter), pixels=pixels, tell=say, **place)
+        place = replace(place, runtime=begun)
+    quantization = None
+    if place.precision != "float":
+        samples = partial(samples_of_scenes, model, files, output, config)
+        quantization = quantization_for(model, path, samples, runtime=place.runtime, tell=say)
+    options = asdict(place) | {"quantization": quantization, "tell": say}
+    return network_for(model, pixels=pixels * config.passes, **options)
 
 
 def _config(chosen: Chosen, network: "Backend") -> PredictionConfig:
@@ -128,17 +142,19 @@ def _config(chosen: Chosen, network: "Backend") -> PredictionConfig:
 
 @contextmanager
 def _workers(
-    model: Path, adapter: Path | None, chosen: Chosen, runtime: str
+    model: Path, adapter: Path | None, chosen: Chosen, network: "Backend"
 ) -> "Iterator[Workers | None]":
     """Yield the workers that predict strips; None for this process."""
     hands = chosen.make(WorkerConfig)
     if hands.dask is None and hands.workers == 1:
         yield None
         return
+    from rhm.inference.runtime.runtimes import runtime_of
     from rhm.inference.tiling.dask_cluster import DaskCluster
     from rhm.inference.tiling.workers import LocalProcesses, ModelSource
 
-    source = ModelSource.of(model, adapter, chosen.make(RuntimeConfig).device, runtime)
+    device, (runtime, _) = chosen.make(RuntimeConfig).device, runtime_of(network.runtime)
+    source = ModelSource.of(model, adapter, device, runtime, network.quantization)
     cluster: AbstractContextManager[Workers]
     if hands.dask is None:
         cluster = LocalProcesses(source, hands.workers)

@@ -6,6 +6,7 @@ import torch
 
 from rhm.errors import ConfigError
 from rhm.inference.runtime.backends import Backend, place_of
+from rhm.inference.runtime.quantization import Quantization
 from rhm.inference.runtime.runtimes import AUTO, RUNTIMES, RuntimeConfig
 from rhm.inference.runtime.trial import fastest
 from rhm.models.build import SegmentationModel
@@ -16,6 +17,8 @@ def network_for(
     *,
     device: str = RuntimeConfig.device,
     runtime: str = RuntimeConfig.runtime,
+    precision: str = RuntimeConfig.precision,
+    quantization: Quantization | None = None,
     pixels: int | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Backend:
@@ -32,15 +35,21 @@ def network_for(
         runtime: one of ``RUNTIMES``, or ``auto`` for the fastest of ``AUTO`` that supports the
             device, is installed, can express the model, and is worthwhile for the number of
             pixels.
+        precision: ``float``, or ``int8`` for 8-bit integers, on the CPU. ``auto`` is then the first
+            of ``AUTO`` that is installed and can, without a trial.
+        quantization: quantisation of the model, which ``int8`` needs; see
+            ``rhm.inference.calibration``.
         pixels: total number of pixels to predict; None if it is unknown, but large.
         tell: called with the result of a trial of runtimes, if one is made.
 
     Raises:
         ConfigError: the runtime or device is unknown or not available, or the runtime does not
-            support the device.
+            support the device or the precision.
         ModelFileError: the chosen runtime cannot express the model.
     """
-    RuntimeConfig(device, runtime)
+    RuntimeConfig(device, runtime, precision)
+    if precision != "float":
+        return _in_int8(model, device, runtime, quantization)
     place = place_of(device)
     if runtime == "auto":
         names = _worthwhile(place, pixels)
@@ -57,6 +66,25 @@ def network_for(
         place = "cpu"
     chosen.require()
     return chosen.open(model, place)
+
+
+def _in_int8(
+    model: SegmentationModel, device: str, runtime: str, quantization: Quantization | None
+) -> Backend:
+    if device not in ("auto", "cpu"):
+        raise ConfigError(f"int8 runs on cpu, not on {device}: use --device cpu")
+    if quantization is None:
+        raise ConfigError("int8 needs a quantisation of the model, which `rhm predict` makes")
+    names = AUTO if runtime == "auto" else (runtime,)
+    can = [name for name in names if RUNTIMES[name].quantized is not None]
+    if not can:
+        known = [name for name, each in RUNTIMES.items() if each.quantized is not None]
+        raise ConfigError(f"{runtime} does not compute in int8: choose {' or '.join(known)}")
+    name = next((name for name in can if RUNTIMES[name].installed), can[-1])
+    RUNTIMES[name].require()
+    opened = RUNTIMES[name].quantized
+    assert opened is not None  # noqa: S101 - by the choice of the names
+    return opened(model, quantization)
 
 
 def _worthwhile(place: str, pixels: int | None) -> list[str]:
