@@ -3,7 +3,9 @@
 Callers must check that the packages of the runtime ``onnx`` are installed.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -89,11 +91,32 @@ def quantized(graph: bytes, ranges: Mapping[str, tuple[float, float]]) -> bytes:
             op_types_to_quantize=[*_PRODUCTS, *_BETWEEN],
             extra_options={"QuantizeBias": False},
         )
-        quantizer.quantize_model()
+        with _quietly():
+            quantizer.quantize_model()
         serialized: bytes = quantizer.model.model.SerializeToString()
     except Exception as error:
         raise _cannot_quantize(error) from error
     return serialized
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Hide what ONNX Runtime tells the root logger: notes on the graph, of no use to a user.
+
+    With the first such note, Python would also set up logging for the whole program.
+    """
+    root, nowhere = logging.getLogger(), logging.NullHandler()
+    root.addHandler(nowhere)
+    root.addFilter(_nothing)
+    try:
+        yield
+    finally:
+        root.removeFilter(_nothing)
+        root.removeHandler(nowhere)
+
+
+def _nothing(record: logging.LogRecord) -> bool:
+    return False
 
 
 def _exact(file: Any) -> list[str]:

@@ -1,5 +1,6 @@
 """Graphs in 8-bit integers. Oracle: the same network in float32."""
 
+import logging
 import pickle
 
 import onnx
@@ -86,6 +87,20 @@ def test_what_quantised_a_model_is_part_of_its_identity() -> None:
     same, again, differs = map(identity_of, networks)
     assert same == again
     assert len({same, differs, identity_of(float_model)}) == 3
+
+
+def test_nothing_is_said_and_logging_is_left_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    """Untrained biases are equal, share one tensor, and make ONNX Runtime warn of each."""
+    root = logging.getLogger()
+    before = [*root.handlers], [*root.filters]
+    model = built("fpn", "mobilenetv3_small_050")
+    ranges = ranges_of(float_graph(model), [images(1, 3, 64, 64)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(root, "handlers", [])
+        quantized(float_graph(model), ranges)
+        assert root.handlers == []
+    assert ([*root.handlers], [*root.filters]) == before
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("ranges", [{}, {"logits": (2.0, 1.0)}])
