@@ -1,9 +1,12 @@
 """Facts from the operating system about this and other processes, where it has them."""
 
 import os
+import platform
 import sys
 from contextlib import suppress
 from pathlib import Path
+
+import platformdirs
 
 if sys.platform != "win32":
     import resource
@@ -21,6 +24,31 @@ def peak_memory_bytes(*, workers: bool = False) -> int | None:
         unit = 1 if sys.platform == "darwin" else 1024
         return unit * max(resource.getrusage(who).ru_maxrss for who in asked)
     return None
+
+
+def processor() -> str:
+    """Return the kind and, where the system tells it, the model of the processor."""
+    with suppress(OSError):
+        for line in (
+            Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        ):
+            name, _, model = line.partition(":")
+            if name.strip() == "model name":
+                return f"{platform.machine()} {model.strip()}"
+    return f"{platform.machine()} {platform.processor()}"
+
+
+CACHE_VARIABLE = "RHM_CACHE"
+"""Environment variable with the folder of what rhm can make again."""
+
+
+def cache_folder() -> Path:
+    """Return the folder for what rhm keeps but can make again, which may not exist yet.
+
+    It is the one that the system gives each user, or the one that ``CACHE_VARIABLE`` names.
+    """
+    chosen = os.environ.get(CACHE_VARIABLE)
+    return Path(chosen) if chosen else Path(platformdirs.user_cache_path("rhm"))
 
 
 def most_open_files() -> int | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings
 
+from rhm.system import CACHE_VARIABLE
 from tests.examples import EVERYDAY
 from tests.stored import made_once, shared_folder
 
@@ -78,6 +79,12 @@ def thorough(request: pytest.FixtureRequest) -> None:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of what all workers share."""
     return shared_folder(tmp_path_factory)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep what rhm caches out of the user's folder, and use nothing that is there."""
+    os.environ[CACHE_VARIABLE] = str(shared_folder(tmp_path_factory) / "cache")
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,19 @@
 """The system: peaks are in bytes, of this process and of its workers."""
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from rhm.system import most_open_files, opened_elsewhere
+from rhm.system import (
+    CACHE_VARIABLE,
+    cache_folder,
+    most_open_files,
+    opened_elsewhere,
+    processor,
+)
 
 resource = pytest.importorskip("resource", reason="Windows does not tell")
 
@@ -78,3 +85,18 @@ def test_a_file_is_open_elsewhere_while_another_process_has_it(tmp_path: Path) -
         process.wait()
         assert not opened_elsewhere(path)
     assert not opened_elsewhere(tmp_path / "absent")
+
+
+def test_the_cache_is_where_the_user_wants_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    assert cache_folder() == tmp_path
+    monkeypatch.delenv(CACHE_VARIABLE)
+    assert cache_folder() != tmp_path
+    assert cache_folder().name == "rhm"
+
+
+def test_the_processor_is_the_same_each_time() -> None:
+    assert processor() == processor()
+    assert processor().split()[0] == platform.machine()

@@ -152,11 +152,9 @@ def predict_scene(
 ) -> Prediction:
     """Predict a scene like ``predict_raster``, with the options as one object."""
     plan = plan_prediction(model, src, dst, config)
-    _LOG.info(
-        "%s: %d x %d pixels, %d strips of tiles of %d",
-        *(plan.scene.path, plan.grid.width, plan.grid.height, len(plan.grid.strips)),
-        plan.grid.tiling.tile,
-    )
+    grid = plan.grid
+    size = (grid.width, grid.height, len(grid.strips), grid.tiling.tile)
+    _LOG.info("%s: %d x %d pixels, %d strips of tiles of %d", plan.scene.path, *size)
     scene_pixels = plan.scene.height * plan.scene.width
     share = scene_pixels / (plan.grid.height * plan.grid.width)
 
@@ -180,6 +178,7 @@ def predict_scene(
             width=plan.grid.width,
             strips=[plan.grid.strip(index) for index in plan.grid.strips],
             resume=plan.resuming,
+            runtime=getattr(model, "runtime", None),
         ) as parts,
     ):
         if plan.resuming and _has_probabilities(plan):

@@ -14,6 +14,17 @@ needs_onnx = pytest.mark.skipif(
     reason="the extra onnx is not installed",
 )
 
+needs_openvino = pytest.mark.skipif(
+    find_spec("onnx") is None or find_spec("openvino") is None,
+    reason="the extra openvino is not installed",
+)
+
+GRAPH_RUNTIMES = [
+    pytest.param("onnx", marks=needs_onnx),
+    pytest.param("openvino", marks=needs_openvino),
+]
+"""The runtimes that execute ONNX graphs, for tests of what all of them do."""
+
 
 def built(
     architecture: str = "unet", encoder: str = "test_resnet", **spec: Any

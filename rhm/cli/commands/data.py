@@ -124,7 +124,7 @@ def inspect(
         from rhm.inference.suitability import SAMPLED_PX, suitability
         from rhm.models.model_file import load_model
 
-        loaded = network_for(load_model(model), pixels=SAMPLED_PX * len(files))
+        loaded = network_for(load_model(model), pixels=SAMPLED_PX * len(files), tell=say)
     chosen = band_numbers(bands)
     found = []
     for path in files:

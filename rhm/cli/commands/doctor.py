@@ -21,7 +21,8 @@ _FEW_FILES = 256
 
 _EXTRAS = {
     package: (runtime.extra, runtime.without)
-    for runtime in RUNTIMES.values()
+    # Two runtimes need onnx, and the first of them is told.
+    for runtime in reversed(RUNTIMES.values())
     for package in runtime.packages
 } | {"distributed": ("dask", "prediction cannot use a Dask cluster")}
 """Module -> the extra that installs it, and the effect of its absence."""

@@ -16,6 +16,8 @@ from rhm.inference.settings.tile_config import Tiling
 if TYPE_CHECKING:
     from rhm.data.catalog import Catalog
     from rhm.evaluation.scores import Scores
+    from rhm.inference.runtime.quantization import Quantization
+    from rhm.models.build import SegmentationModel
     from rhm.models.spec import ModelSpec
 
 
@@ -164,7 +166,9 @@ def scored(
         for note in dtype_notes(model.spec, dtype):
             say(f"{run.name}: {note}")
     pixels = pixels_of_work(listed, model.spec, **work) * tiling.passes
-    network = network_for(model, pixels=pixels, **asdict(place))
+    quantization = _quantization(path, model, listed, place)
+    options = asdict(place) | {"quantization": quantization, "tell": say}
+    network = network_for(model, pixels=pixels, **options)
     folder = output or run / "evaluation"
     earlier = earlier_scores(folder)
     with progress(run.name, amount_of_work(listed, model.spec, **work)) as advance:
@@ -184,6 +188,19 @@ def scored(
         names = ", ".join(dict.fromkeys(domain.name for domain in kept))
         say(f"{folder}: the earlier scores of {names} are kept")
     return latest
+
+
+def _quantization(
+    path: Path, model: "SegmentationModel", listed: "Catalog", place: RuntimeConfig
+) -> "Quantization | None":
+    """Return the quantisation that is kept, or one by the labelled images of the catalog."""
+    if place.precision == "float":
+        return None
+    from rhm.evaluation.labelled_samples import labelled_samples
+    from rhm.inference.calibration import quantization_for
+
+    samples = partial(labelled_samples, model.spec, listed)
+    return quantization_for(model, path, samples, runtime=place.runtime, tell=say)
 
 
 def score_lines(results: "list[Scores]") -> list[str]:

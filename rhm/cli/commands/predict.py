@@ -2,17 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rhm.cli.commands.merge_footprints import merge as merge_all
-from rhm.cli.commands.merge_footprints import merged_line
 from rhm.cli.flags import Chosen, choosing
 from rhm.cli.options import Json, ModelPath, required
-from rhm.cli.output import complain, emit, progress, say
+from rhm.cli.output import progress, say
+from rhm.cli.prediction_output import report_results, say_notes, say_of_all, tell_estimates
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.runtimes import RuntimeConfig
 from rhm.inference.settings.polygon_config import PolygonConfig
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from rhm.inference.many_scenes import SceneResult
     from rhm.inference.runtime.backends import Backend
     from rhm.inference.scene_lists.scene_names import NamedScene
-    from rhm.inference.scenes import Prediction
     from rhm.inference.tiling.strips import Workers
     from rhm.mapping.merged_layer import MergedLayer
 
@@ -75,20 +75,21 @@ def predict(
     hands = _check(chosen)
     files = find_named_scenes(scenes, asset=asset)
     pixels = _pixels(files, chosen.make(PredictionConfig).aoi)
-    network = _network(model, adapter, chosen, pixels // hands.workers)
+    begun = _begun_by(files, output, chosen)
+    network = _network(model, adapter, chosen, pixels // hands.workers, begun, files, output)
     config = _config(chosen, network)
     if dry_run:
-        _tell_estimates(network, files, output, config, as_json=json)
+        tell_estimates(network, files, output, config, as_json=json)
         return
     with (
-        _workers(model, adapter, chosen, network.runtime) as workers,
+        _workers(model, adapter, chosen, network) as workers,
         _bar(files, pixels, quiet=json) as advance,
     ):
         results = _predicted(network, files, output, config, workers, hands.workers, advance)
-    warning = _say_of_all(results, network.spec.expected_iou) if len(files) > 1 else None
+    warning = say_of_all(results, network.spec.expected_iou) if len(files) > 1 else None
     chose = config.polygons is not None and isinstance(config.polygons.threshold, str)
     merged = None if merge is None else _merged(results, merge, config, hands.workers, quiet=json)
-    _report(results, network.runtime, warning, merged, chose=chose, as_json=json)
+    report_results(results, network.runtime, warning, merged, chose=chose, as_json=json)
 
 
 def _check(chosen: Chosen) -> WorkerConfig:
@@ -100,13 +101,47 @@ def _check(chosen: Chosen) -> WorkerConfig:
     return chosen.make(WorkerConfig)
 
 
-def _network(model: Path, adapter: Path | None, chosen: Chosen, pixels: int) -> "Backend":
+def _begun_by(files: "list[NamedScene]", output: Path, chosen: Chosen) -> str | None:
+    """Return the runtime of an unfinished prediction that is continued, if it is installed."""
+    from rhm.inference.plan import Outputs
+    from rhm.inference.runtime.runtimes import RUNTIMES, runtime_of
+    from rhm.inference.tiling.journal import runtime_of_parts
+
+    config, place = chosen.make(PredictionConfig), chosen.make(RuntimeConfig)
+    if not config.resume or place.runtime != "auto":
+        return None
+    for scene in files:
+        begun = runtime_of_parts(Outputs.of(scene, output, config.suffix).unfinished)
+        name, precision = runtime_of(begun or "")
+        if name in RUNTIMES and RUNTIMES[name].installed and precision == place.precision:
+            return name
+    return None
+
+
+def _network(
+    path: Path,
+    adapter: Path | None,
+    chosen: Chosen,
+    pixels: int,
+    begun: str | None,
+    files: "list[NamedScene]",
+    output: Path,
+) -> "Backend":
+    """Return the network, with the runtime that began an unfinished prediction if there is one."""
+    from rhm.inference.calibration import quantization_for, samples_of_scenes
     from rhm.inference.runtime.selection import network_for
     from rhm.models.model_file import load_model
 
-    pixels *= chosen.make(PredictionConfig).passes
-    place = asdict(chosen.make(RuntimeConfig))
-    return network_for(load_model(model, adapter=adapter), pixels=pixels, **place)
+    model, config = load_model(path, adapter=adapter), chosen.make(PredictionConfig)
+    place = chosen.make(RuntimeConfig)
+    if begun is not None:
+        place = replace(place, runtime=begun)
+    quantization = None
+    if place.precision != "float":
+        samples = partial(samples_of_scenes, model, files, output, config)
+        quantization = quantization_for(model, path, samples, runtime=place.runtime, tell=say)
+    options = asdict(place) | {"quantization": quantization, "tell": say}
+    return network_for(model, pixels=pixels * config.passes, **options)
 
 
 def _config(chosen: Chosen, network: "Backend") -> PredictionConfig:
@@ -121,17 +156,19 @@ def _config(chosen: Chosen, network: "Backend") -> PredictionConfig:
 
 @contextmanager
 def _workers(
-    model: Path, adapter: Path | None, chosen: Chosen, runtime: str
+    model: Path, adapter: Path | None, chosen: Chosen, network: "Backend"
 ) -> "Iterator[Workers | None]":
     """Yield the workers that predict strips; None for this process."""
     hands = chosen.make(WorkerConfig)
     if hands.dask is None and hands.workers == 1:
         yield None
         return
+    from rhm.inference.runtime.runtimes import runtime_of
     from rhm.inference.tiling.dask_cluster import DaskCluster
     from rhm.inference.tiling.workers import LocalProcesses, ModelSource
 
-    source = ModelSource.of(model, adapter, chosen.make(RuntimeConfig).device, runtime)
+    device, (runtime, _) = chosen.make(RuntimeConfig).device, runtime_of(network.runtime)
+    source = ModelSource.of(model, adapter, device, runtime, network.quantization)
     cluster: AbstractContextManager[Workers]
     if hands.dask is None:
         cluster = LocalProcesses(source, hands.workers)
@@ -143,7 +180,7 @@ def _workers(
 
 
 def _bar(
-    files: list[NamedScene], pixels: int, *, quiet: bool
+    files: "list[NamedScene]", pixels: int, *, quiet: bool
 ) -> AbstractContextManager[Callable[[float], None]]:
     title = f"{len(files)} scenes" if len(files) > 1 else Path(files[0]).name
     return progress(title, pixels, unit="Mpx", per_unit=1e6, quiet=quiet)
@@ -168,7 +205,7 @@ def _predicted(
         workers=workers,
         side_by_side=1 if workers is None else count + 1,
         on_progress=advance,
-        on_result=_say if len(files) == 1 else None,
+        on_result=say_notes if len(files) == 1 else None,
     )
 
 
@@ -185,102 +222,6 @@ def _pixels(scenes: "list[NamedScene]", aoi: "AreaOfInterest | None") -> int:
                 info = scene_area(info, aoi).cut_info(info)
             total += info.height * info.width
     return total
-
-
-def _say(result: "SceneResult") -> None:
-    if result.prediction is not None:
-        for note in filter(None, (*result.prediction.notes, result.prediction.warning)):
-            say(f"{Path(result.scene).name}: {note}")
-
-
-def _say_of_all(results: "list[SceneResult]", home: float | None) -> str | None:
-    """Print every note once, with the number of its scenes; return the warning for all scenes.
-
-    The expected IoU is estimated for all scenes together, because that of a single small scene
-    means little.
-    """
-    from functools import reduce
-
-    from rhm.inference.suitability import domain_note
-    from rhm.models.expected_iou import ExpectedIoU
-
-    scenes: dict[str, list[str]] = {}
-    for result in results:
-        for note in result.prediction.notes if result.prediction else ():
-            scenes.setdefault(note, []).append(Path(result.scene).name)
-    for note, names in scenes.items():
-        who = names[0] if len(names) == 1 else f"{len(names)} of {len(results)} scenes"
-        say(f"{who}: {note}")
-    expectations = [
-        result.prediction.expectation
-        for result in results
-        if result.prediction is not None and result.prediction.expectation is not None
-    ]
-    warning = domain_note(home, reduce(ExpectedIoU.merge, expectations)) if expectations else None
-    if warning:
-        say(f"all scenes together: {warning}")
-    return warning
-
-
-def _report(
-    results: "list[SceneResult]",
-    runtime: str,
-    warning: str | None,
-    merged: "MergedLayer | None",
-    *,
-    chose: bool,
-    as_json: bool,
-) -> None:
-    """Print the results of the scenes, and then raise an error if some of them failed.
-
-    Args:
-        results: results of all scenes.
-        runtime: runtime that executed the model.
-        warning: warning for all scenes together, if there is one.
-        merged: the layer of all scenes, if one was asked for.
-        chose: whether thresholds were chosen by the probabilities, and are told.
-        as_json: whether to print JSON.
-
-    Raises:
-        RhmError: scenes failed, all of them because of their input.
-        Exception: the first defect that made a scene fail.
-    """
-    done = [result for result in results if result.prediction is not None]
-    outside = [result for result in results if result.is_outside]
-    failed = [result for result in results if result.error is not None and not result.is_outside]
-    values = [_values(result.scene, result.prediction) for result in done if result.prediction]
-    lines = [f"{value['count']} buildings in {value['buildings']}" for value in values]
-    if chose:
-        lines = [
-            f"{line} (threshold {value['threshold']:.3f})"
-            for line, value in zip(lines, values, strict=True)
-        ]
-    if values:
-        errors = [{"scene": result.scene, "error": result.failure} for result in failed]
-        found: dict[str, Any] = {"runtime": runtime, "scenes": values, "warning": warning}
-        found |= {"failed": errors, "outside": [result.scene for result in outside]}
-        if merged is not None:
-            found["merged"] = asdict(merged)
-            lines.append(merged_line(merged))
-        emit(found, lines, as_json=as_json)
-    _tell_outside(outside, len(results), none_left=not values and not failed)
-    if failed:
-        _raise(failed, len(results))
-
-
-def _tell_outside(outside: "list[SceneResult]", count: int, *, none_left: bool) -> None:
-    """Say which scenes lie outside the area of interest.
-
-    Raises:
-        OutsideAreaError: all of them do.
-    """
-    from rhm.errors import OutsideAreaError
-
-    if outside and none_left:
-        message = f"all {count} scenes lie outside the area of interest"
-        raise OutsideAreaError(outside[0].failure if count == 1 else message)
-    for result in outside:
-        say(f"skipped: {result.failure}")
 
 
 def _merged(
@@ -302,90 +243,3 @@ def _merged(
         say(f"{target.name} is without {len(failed)} scenes that failed")
     options = MergeConfig(readers=readers, resume=config.resume, overwrite=config.overwrite)
     return merge_all(layers_of(done), target, options, quiet=quiet)
-
-
-def _raise(failed: "list[SceneResult]", count: int) -> None:
-    """Print why scenes failed if there are several, and raise an error.
-
-    Raises:
-        RhmError: all of them failed because of their input.
-        Exception: the first defect.
-    """
-    from rhm.errors import RhmError, printable
-
-    errors = [result.error for result in failed if result.error is not None]
-    if count > 1:
-        for result in failed:
-            complain(f"failed: {printable(result.failure)}")
-    for error in errors:
-        if not isinstance(error, RhmError):
-            raise error
-    raise errors[0] if count == 1 else type(errors[0])(f"{len(failed)} of {count} scenes failed")
-
-
-def _values(scene: str, prediction: "Prediction") -> dict[str, Any]:
-    """Return the JSON values of a prediction."""
-    values = {"scene": scene, **asdict(prediction), "expected_iou": prediction.expected_iou}
-    del values["expectation"]
-    return values
-
-
-def _tell_estimates(
-    network: "Backend",
-    scenes: "list[NamedScene]",
-    output: Path,
-    config: PredictionConfig,
-    *,
-    as_json: bool,
-) -> None:
-    """Print the estimated cost of every scene, and then raise an error if some are refused.
-
-    Raises:
-        RhmError: scenes are refused, all of them because of their input.
-        Exception: the first defect that made a scene fail.
-    """
-    from rhm.inference.many_scenes import SceneResult
-
-    values, lines, failed = [], [], []
-    for scene in scenes:
-        try:
-            value, told = _estimate(network, scene, output, config)
-        except Exception as error:  # noqa: BLE001 (whatever it is, the others are estimated)
-            failed.append(SceneResult(scene.path, None, error))
-            continue
-        values.append(value)
-        lines += told
-    outside = [result for result in failed if result.is_outside]
-    failed = [result for result in failed if not result.is_outside]
-    if values:
-        errors = [{"scene": result.scene, "error": result.failure} for result in failed]
-        names = [result.scene for result in outside]
-        emit({"scenes": values, "failed": errors, "outside": names}, lines, as_json=as_json)
-    _tell_outside(outside, len(scenes), none_left=not values and not failed)
-    if failed:
-        _raise(failed, len(scenes))
-
-
-def _estimate(
-    network: "Backend", scene: "NamedScene", output: Path, config: PredictionConfig
-) -> tuple[dict[str, Any], list[str]]:
-    """Return the estimated cost of a scene, as JSON values and as lines."""
-    from rhm.inference.cost_estimate import estimate
-    from rhm.inference.plan import plan_prediction
-    from rhm.inference.scenes import is_finished
-
-    plan = plan_prediction(network, scene, output, config)
-    there = is_finished(plan)
-    if not (config.resume and there):
-        plan.outputs.check_free(plan.origin, overwrite=config.overwrite)
-    cost = estimate(network, plan)
-    memory = "unknown" if cost.memory_bytes is None else f"{cost.memory_bytes / 1e9:.1f} GB"
-    size = f"{plan.scene.width} x {plan.scene.height}"
-    line = (
-        f"{scene.path}: {size} pixels, {len(plan.grid.strips)} strips, {cost.tiles} tiles of "
-        f"{plan.grid.tiling.tile}: about {cost.seconds / 60:.1f} min, {memory} of memory, at "
-        f"most {cost.disk_bytes / 1e9:.1f} GB of disk"
-        + ("; the results already exist" if there else "")
-    )
-    values = {"scene": scene.path, "there": there, "notes": plan.notes, **asdict(cost)}
-    return values, [line, *(f"  {note}" for note in plan.notes)]

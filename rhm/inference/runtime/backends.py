@@ -9,7 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from rhm.errors import ConfigError
+from rhm.inference.runtime.int8_graph import quantized
 from rhm.inference.runtime.onnx_graph import check_graph, graph_of, one_thread, run, session_of
+from rhm.inference.runtime.openvino_graph import CompiledGraph
+from rhm.inference.runtime.quantization import Quantization
+from rhm.inference.runtime.runtimes import PRECISIONS, name_in_precision
 from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
 
@@ -26,10 +30,13 @@ class Backend(nn.Module):
 
     Attributes:
         model: model in ``eval`` mode.
-        runtime: name in ``RUNTIMES``, which determines the last digits of the logits.
+        runtime: name in ``RUNTIMES``, with the precision if that is not ``float``; it determines
+            the last digits of the logits.
+        quantization: quantisation of the model; None for floating-point numbers.
     """
 
     runtime: str
+    quantization: Quantization | None = None
 
     def __init__(self, model: SegmentationModel) -> None:
         super().__init__()
@@ -86,27 +93,38 @@ class TorchBackend(Backend):
 class GraphBackend(Backend):
     """An engine for ONNX, on the CPU.
 
-    The model is exported when the backend is created, and tested on images of another size.
+    The model is exported when the backend is created, and tested on images of another size. A
+    quantised model was tested when it was calibrated.
 
     Args:
         model: model, moved to the CPU in place.
         runtime: name of the engine in ``RUNTIMES``.
         engine: function that opens the graph. It must be importable by name, because other
             processes call it again.
+        quantization: ranges for computing with 8-bit integers; None for float32.
 
     Raises:
         ModelFileError: ONNX or the engine cannot express the model.
     """
 
-    def __init__(self, model: SegmentationModel, runtime: str, engine: Engine) -> None:
+    def __init__(
+        self,
+        model: SegmentationModel,
+        runtime: str,
+        engine: Engine,
+        quantization: Quantization | None = None,
+    ) -> None:
         super().__init__(on_device(model, "cpu"))
-        self.runtime = runtime
-        self._engine = engine
-        bands = model.spec.bands
-        axes = {0: "images", 2: "height", 3: "width"}
-        with one_thread():
-            graph = graph_of(model, torch.zeros(1, bands, 64, 64), dynamic=axes)
+        precision = PRECISIONS[0] if quantization is None else PRECISIONS[1]
+        self.runtime = name_in_precision(runtime, precision)
+        self.quantization = quantization
+        self._made_of = (model, runtime, engine, quantization)
+        graph = float_graph(model)
+        if quantization is not None:
+            self._run = engine(quantized(graph, quantization.ranges))
+            return
         self._run = engine(graph)
+        bands = model.spec.bands
         images = torch.randn(2, bands, 96, 160, generator=torch.Generator().manual_seed(0))
         with one_thread():
             check_graph(self._run, model, images, logits=True)
@@ -115,9 +133,25 @@ class GraphBackend(Backend):
         """Return logits on the CPU."""
         return self._run(images)
 
+    def get_extra_state(self) -> Tensor:
+        """Return the name of the runtime and what quantised the model, as bytes."""
+        key = "" if self.quantization is None else self.quantization.key
+        return torch.tensor(list((self.runtime + key).encode()), dtype=torch.uint8)
+
     def __reduce__(self) -> tuple[Any, ...]:
         # An engine cannot be sent to another process, which makes its own.
-        return GraphBackend, (self.model, self.runtime, self._engine)
+        return GraphBackend, self._made_of
+
+
+def float_graph(model: SegmentationModel) -> bytes:
+    """Return the ONNX graph of a model on the CPU, for images of any number and size.
+
+    Raises:
+        ModelFileError: ONNX cannot express the model.
+    """
+    axes = {0: "images", 2: "height", 3: "width"}
+    with one_thread():
+        return graph_of(model, torch.zeros(1, model.spec.bands, 64, 64), dynamic=axes)
 
 
 class OnnxBackend(GraphBackend):
@@ -125,13 +159,29 @@ class OnnxBackend(GraphBackend):
 
     Args:
         model: model, moved to the CPU in place.
+        quantization: ranges for computing with 8-bit integers; None for float32.
 
     Raises:
         ModelFileError: ONNX cannot express the model.
     """
 
-    def __init__(self, model: SegmentationModel) -> None:
-        super().__init__(model, "onnx", _onnx_runtime)
+    def __init__(self, model: SegmentationModel, quantization: Quantization | None = None) -> None:
+        super().__init__(model, "onnx", _onnx_runtime, quantization)
+
+
+class OpenVinoBackend(GraphBackend):
+    """OpenVINO on the CPU, with as many threads as torch.
+
+    Args:
+        model: model, moved to the CPU in place.
+        quantization: ranges for computing with 8-bit integers; None for float32.
+
+    Raises:
+        ModelFileError: ONNX or OpenVINO cannot express the model.
+    """
+
+    def __init__(self, model: SegmentationModel, quantization: Quantization | None = None) -> None:
+        super().__init__(model, "openvino", CompiledGraph, quantization)
 
 
 def _onnx_runtime(graph: bytes) -> Callable[[Tensor], Tensor]:

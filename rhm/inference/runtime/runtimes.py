@@ -6,9 +6,12 @@ whether it is installed. ``auto`` tries it if it is also named in ``AUTO``. No r
 before it is used.
 """
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from rhm.errors import ConfigError
@@ -16,6 +19,7 @@ from rhm.inference.settings.option import check_options, option
 
 if TYPE_CHECKING:
     from rhm.inference.runtime.backends import Backend
+    from rhm.inference.runtime.quantization import Quantization
     from rhm.models.build import SegmentationModel
 
 
@@ -34,6 +38,8 @@ class Runtime:
         without: consequence of not installing them.
         worthwhile_px: minimum number of pixels to predict, per thread, for which ``auto`` chooses
             the runtime; fewer do not make up for the time of opening it.
+        quantized: function that prepares a model to run on the CPU with 8-bit integers; None if the
+            runtime cannot.
     """
 
     about: str
@@ -43,6 +49,12 @@ class Runtime:
     extra: str = ""
     without: str = ""
     worthwhile_px: int = 0
+    quantized: "Callable[[SegmentationModel, Quantization], Backend] | None" = None
+
+    @property
+    def installed(self) -> bool:
+        """Whether the packages of the runtime are found; none is imported."""
+        return all(find_spec(package) is not None for package in self.packages)
 
     def require(self) -> None:
         """Check that the packages of the runtime are installed.
@@ -52,12 +64,31 @@ class Runtime:
         """
         for package in self.packages:
             try:
-                import_module(package)
+                with _asking_nobody():
+                    import_module(package)
             except ImportError as error:
                 raise ConfigError(
                     f"{self.about} needs packages that are not installed ({error}): "
                     f"pip install 'rhm[{self.extra}]'"
                 ) from error
+
+
+@contextmanager
+def _asking_nobody() -> Iterator[None]:
+    """Keep packages from reporting over the network that they are imported, as OpenVINO does."""
+    absent = [name for name in _REPORTERS if name not in sys.modules]
+    try:
+        for name in absent:
+            # Python takes this for a package that is not installed, which OpenVINO supports.
+            sys.modules[name] = None  # type: ignore[assignment]
+        yield
+    finally:
+        for name in absent:
+            sys.modules.pop(name, None)
+
+
+_REPORTERS = ("openvino_telemetry",)
+"""Packages that send reports over the network unless the user has forbidden it."""
 
 
 def _torch(model: "SegmentationModel", place: str) -> "Backend":
@@ -78,6 +109,24 @@ def _onnx(model: "SegmentationModel", place: str) -> "Backend":
     return OnnxBackend(model)
 
 
+def _onnx_int8(model: "SegmentationModel", quantization: "Quantization") -> "Backend":
+    from rhm.inference.runtime.backends import OnnxBackend
+
+    return OnnxBackend(model, quantization)
+
+
+def _openvino(model: "SegmentationModel", place: str) -> "Backend":
+    from rhm.inference.runtime.backends import OpenVinoBackend
+
+    return OpenVinoBackend(model)
+
+
+def _openvino_int8(model: "SegmentationModel", quantization: "Quantization") -> "Backend":
+    from rhm.inference.runtime.backends import OpenVinoBackend
+
+    return OpenVinoBackend(model, quantization)
+
+
 RUNTIMES = {
     "torch": Runtime("PyTorch", _torch, ("cpu", "cuda")),
     "onnx": Runtime(
@@ -88,18 +137,48 @@ RUNTIMES = {
         extra="onnx",
         without="prediction on CPUs is slower, and nothing can be exported",
         worthwhile_px=16 * 512 * 512,
+        quantized=_onnx_int8,
+    ),
+    "openvino": Runtime(
+        "OpenVINO",
+        _openvino,
+        ("cpu",),
+        packages=("onnx", "openvino"),
+        extra="openvino",
+        without="prediction on CPUs is slower",
+        worthwhile_px=16 * 512 * 512,
+        quantized=_openvino_int8,
     ),
     "torch-float16": Runtime("PyTorch in mixed precision", _torch_float16, ("cuda",)),
 }
 """Runtimes by name. Runtimes that round differently have different names."""
 
-AUTO = ("torch-float16", "onnx", "torch")
-"""Runtimes that ``auto`` tries, fastest first; the last one supports any model and device."""
+AUTO = ("torch-float16", "openvino", "onnx", "torch")
+"""Runtimes that ``auto`` considers, usually the fastest first; the last one supports any model and
+device."""
 
 
 def runtime_names() -> list[str]:
     """Return the names that a user can choose from."""
     return ["auto", *RUNTIMES]
+
+
+PRECISIONS = ("float", "int8")
+"""Precisions by name: floating-point numbers as the runtime uses them, or 8-bit integers."""
+
+
+_INT8_SUFFIX = "-int8"
+
+
+def name_in_precision(name: str, precision: str) -> str:
+    """Return the name of a runtime that computes in a precision, which results record."""
+    return name if precision == PRECISIONS[0] else f"{name}{_INT8_SUFFIX}"
+
+
+def runtime_of(recorded: str) -> tuple[str, str]:
+    """Return the name of a runtime and its precision from what results record."""
+    name = recorded.removesuffix(_INT8_SUFFIX)
+    return name, PRECISIONS[0] if name == recorded else PRECISIONS[1]
 
 
 def _told() -> str:
@@ -115,7 +194,7 @@ class RuntimeConfig:
     """The options of the runtime and its device.
 
     Raises:
-        ConfigError: the runtime is unknown.
+        ConfigError: the runtime or the precision is unknown.
     """
 
     device: str = option("auto", "Device to run on: auto, cpu, cuda or cuda:N.")
@@ -123,6 +202,12 @@ class RuntimeConfig:
         "auto",
         f"Runtime that executes the network: {_told()}; auto chooses the fastest suitable one.",
         choices=runtime_names,
+    )
+    precision: str = option(
+        "float",
+        "Precision of the network: {choices}. 8-bit integers are faster on CPUs; what they cost is "
+        "measured first, and told.",
+        choices=lambda: PRECISIONS,
     )
 
     def __post_init__(self) -> None:

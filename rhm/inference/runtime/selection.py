@@ -1,15 +1,15 @@
 """Selection of the runtime and the device that execute a network."""
 
-import logging
+from collections.abc import Callable
 
 import torch
 
-from rhm.errors import ConfigError, ModelFileError
+from rhm.errors import ConfigError
 from rhm.inference.runtime.backends import Backend, place_of
+from rhm.inference.runtime.quantization import Quantization
 from rhm.inference.runtime.runtimes import AUTO, RUNTIMES, RuntimeConfig
+from rhm.inference.runtime.trial import fastest
 from rhm.models.build import SegmentationModel
-
-_LOG = logging.getLogger(__name__)
 
 
 def network_for(
@@ -17,27 +17,45 @@ def network_for(
     *,
     device: str = RuntimeConfig.device,
     runtime: str = RuntimeConfig.runtime,
+    precision: str = RuntimeConfig.precision,
+    quantization: Quantization | None = None,
     pixels: int | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Backend:
     """Return a model ready to predict.
+
+    With the runtime ``auto``, few pixels are predicted by PyTorch, because other runtimes take time
+    to open. For many pixels on a CPU, the runtimes of ``AUTO`` that are installed try a few tiles
+    once. The fastest is used from then on for all networks of this kind on this machine, until
+    another version of a runtime is installed: the last digits of a result depend on the runtime.
 
     Args:
         model: model, moved to the device in place and put into ``eval`` mode.
         device: ``auto`` (CUDA if available), ``cpu``, ``cuda`` or ``cuda:N``.
-        runtime: one of ``RUNTIMES``, or ``auto`` for the first of ``AUTO`` that supports the
+        runtime: one of ``RUNTIMES``, or ``auto`` for the fastest of ``AUTO`` that supports the
             device, is installed, can express the model, and is worthwhile for the number of
             pixels.
+        precision: ``float``, or ``int8`` for 8-bit integers, on the CPU. ``auto`` is then the first
+            of ``AUTO`` that is installed and can, without a trial.
+        quantization: quantisation of the model, which ``int8`` needs; see
+            ``rhm.inference.calibration``.
         pixels: total number of pixels to predict; None if it is unknown, but large.
+        tell: called with the result of a trial of runtimes, if one is made.
 
     Raises:
         ConfigError: the runtime or device is unknown or not available, or the runtime does not
-            support the device.
+            support the device or the precision.
         ModelFileError: the chosen runtime cannot express the model.
     """
-    RuntimeConfig(device, runtime)
+    RuntimeConfig(device, runtime, precision)
+    if precision != "float":
+        return _in_int8(model, device, runtime, quantization)
     place = place_of(device)
     if runtime == "auto":
-        return _preferred(model, place, pixels)
+        names = _worthwhile(place, pixels)
+        if _kind(place) == "cpu":
+            return fastest(model, place, names, tell)
+        return RUNTIMES[names[0]].open(model, place)
     chosen = RUNTIMES[runtime]
     if _kind(place) not in chosen.devices:
         if device != "auto" or "cpu" not in chosen.devices:
@@ -50,19 +68,36 @@ def network_for(
     return chosen.open(model, place)
 
 
-def _preferred(model: SegmentationModel, place: str, pixels: int | None) -> Backend:
-    *others, last = AUTO
-    for name in others:
+def _in_int8(
+    model: SegmentationModel, device: str, runtime: str, quantization: Quantization | None
+) -> Backend:
+    if device not in ("auto", "cpu"):
+        raise ConfigError(f"int8 runs on cpu, not on {device}: use --device cpu")
+    if quantization is None:
+        raise ConfigError("int8 needs a quantisation of the model, which `rhm predict` makes")
+    names = AUTO if runtime == "auto" else (runtime,)
+    can = [name for name in names if RUNTIMES[name].quantized is not None]
+    if not can:
+        known = [name for name, each in RUNTIMES.items() if each.quantized is not None]
+        raise ConfigError(f"{runtime} does not compute in int8: choose {' or '.join(known)}")
+    name = next((name for name in can if RUNTIMES[name].installed), can[-1])
+    RUNTIMES[name].require()
+    opened = RUNTIMES[name].quantized
+    assert opened is not None  # noqa: S101 - by the choice of the names
+    return opened(model, quantization)
+
+
+def _worthwhile(place: str, pixels: int | None) -> list[str]:
+    """Return the runtimes of ``AUTO`` that are installed and worthwhile for a number of pixels."""
+    names = []
+    for name in AUTO:
         runtime = RUNTIMES[name]
         worthwhile_px = runtime.worthwhile_px * torch.get_num_threads()
         if _kind(place) not in runtime.devices or (pixels is not None and pixels < worthwhile_px):
             continue
-        try:
-            runtime.require()
-            return runtime.open(model, place)
-        except (ConfigError, ModelFileError) as error:
-            _LOG.info("%s does not execute the network: %s", runtime.about, error)
-    return RUNTIMES[last].open(model, place)
+        if runtime.installed:
+            names.append(name)
+    return names
 
 
 def _kind(place: str) -> str:

@@ -25,6 +25,7 @@ from rhm.documents import parse_json
 from rhm.errors import OutputError
 
 _JOURNAL = "journal.jsonl"
+_RUNTIME = "runtime"
 _LEVEL = 1
 """Fastest compression level of zlib, because every part is soon read, and only once."""
 
@@ -44,6 +45,7 @@ class StripJournal:
         width: number of columns of the scene.
         strips: for each strip, its first row and the row after its last one.
         resume: whether to keep existing strips of the same prediction.
+        runtime: runtime that predicts the strips, which ``runtime_of_parts`` tells.
 
     Raises:
         OutputError: another run is predicting this scene, or the folder cannot be written to.
@@ -58,6 +60,7 @@ class StripJournal:
         width: int,
         strips: list[tuple[int, int]],
         resume: bool,
+        runtime: str | None = None,
     ) -> None:
         self._folder = folder
         self._fingerprint = fingerprint
@@ -65,6 +68,7 @@ class StripJournal:
         self._width = width
         self._strips = strips
         self._resume = resume
+        self._runtime = runtime
         self._lock = filelock.FileLock(folder.with_name(f"{folder.name}.lock"), timeout=0)
         self._done: dict[int, dict[str, Any]] = {}
         self._changed = threading.Condition()
@@ -206,7 +210,7 @@ class StripJournal:
 
     def _begin(self) -> None:
         """Keep the strips of the same prediction, or begin again."""
-        lines = self._journal() if self._resume else []
+        lines = _entries(self._folder) if self._resume else []
         if lines and lines[0] == self._header():
             self._done = {entry["strip"]: entry for entry in lines[1:] if self._is_whole(entry)}
             for leftover in self._folder.glob(".rhm.*"):
@@ -219,22 +223,6 @@ class StripJournal:
 
     def _header(self) -> dict[str, Any]:
         return {"prediction": self._fingerprint, "strips": len(self._strips)}
-
-    def _journal(self) -> list[dict[str, Any]]:
-        """Return the entries of the journal, up to a line that is incomplete."""
-        try:
-            text = (self._folder / _JOURNAL).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
-            return []
-        entries = []
-        for line in text.splitlines():
-            try:
-                entry = parse_json(line)
-            except ValueError:
-                break
-            if isinstance(entry, dict):
-                entries.append(entry)
-        return entries
 
     def _is_whole(self, entry: dict[str, Any]) -> bool:
         index = entry.get("strip")
@@ -255,7 +243,7 @@ class StripJournal:
         return readable and same
 
     def _write_journal(self) -> None:
-        lines = [self._header(), *self._done.values()]
+        lines = [self._header(), {_RUNTIME: self._runtime}, *self._done.values()]
         text = "".join(json.dumps(line) + "\n" for line in lines)
         written = self._folder / "journal.writing"
         written.write_text(text, encoding="utf-8")
@@ -266,6 +254,35 @@ class StripJournal:
 
     def _unwritable(self, error: OSError) -> OutputError:
         return OutputError(f"cannot write to {self._folder.parent}: {error.strerror or error}")
+
+
+def runtime_of_parts(folder: Path) -> str | None:
+    """Return the runtime of the unfinished prediction whose parts are in a folder.
+
+    Returns:
+        The name in the journal, which may be any text; None if there is none.
+    """
+    for entry in _entries(folder)[1:2]:
+        runtime = entry.get(_RUNTIME)
+        return runtime if isinstance(runtime, str) else None
+    return None
+
+
+def _entries(folder: Path) -> list[dict[str, Any]]:
+    """Return the entries of the journal in a folder, up to a line that is incomplete."""
+    try:
+        text = (folder / _JOURNAL).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return []
+    entries = []
+    for line in text.splitlines():
+        try:
+            entry = parse_json(line)
+        except ValueError:
+            break
+        if isinstance(entry, dict):
+            entries.append(entry)
+    return entries
 
 
 def discard(folder: Path) -> None:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
 from multiprocessing import get_all_start_methods, get_context
@@ -15,6 +15,7 @@ from typing import Self
 import torch
 
 from rhm.errors import ModelFileError, OutputError
+from rhm.inference.runtime.quantization import Quantization
 from rhm.inference.runtime.selection import network_for
 from rhm.inference.runtime.tta import Network
 from rhm.inference.tiling.strips import Strip, Task, predict_strips
@@ -37,6 +38,7 @@ class ModelSource:
         runtime: runtime as in ``network_for``; the same for all processes, because the last digits
             of their results differ.
         digest: hash of the files, which must be the same in every process.
+        quantization: quantisation for computing in int8; None for floating-point numbers.
     """
 
     model: str
@@ -44,6 +46,7 @@ class ModelSource:
     device: str
     runtime: str
     digest: str
+    quantization: Quantization | None = field(default=None, hash=False)
 
     @classmethod
     def of(
@@ -52,6 +55,7 @@ class ModelSource:
         adapter: str | os.PathLike[str] | None = None,
         device: str = "auto",
         runtime: str = "torch",
+        quantization: Quantization | None = None,
     ) -> "ModelSource":
         """Describe the network in the given files.
 
@@ -59,7 +63,7 @@ class ModelSource:
             ModelFileError: a file does not exist.
         """
         files = os.path.abspath(model), None if adapter is None else os.path.abspath(adapter)
-        return cls(*files, device, runtime, _digest(*files))
+        return cls(*files, device, runtime, _digest(*files), quantization)
 
     def load(self) -> Network:
         """Return the network.
@@ -74,7 +78,14 @@ class ModelSource:
                 "worker"
             )
         network = load_model(self.model, adapter=self.adapter)
-        return network_for(network, device=self.device, runtime=self.runtime)
+        precision = "float" if self.quantization is None else "int8"
+        return network_for(
+            network,
+            device=self.device,
+            runtime=self.runtime,
+            precision=precision,
+            quantization=self.quantization,
+        )
 
 
 class LocalProcesses:

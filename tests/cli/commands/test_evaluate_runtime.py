@@ -10,6 +10,7 @@ import pytest
 
 from rhm.data.catalog import Catalog
 from rhm.evaluation import evaluate_model
+from rhm.inference.runtime import selection
 from rhm.inference.runtime.runtimes import RUNTIMES
 from rhm.models.model_file import load_model
 from rhm.records import plain
@@ -61,6 +62,7 @@ def test_auto_scores_much_by_what_would_predict_it(
     few = scores(rhm, trained, catalog_path, tmp_path / "few")
     assert few["runtime"] == "torch"  # as `rhm predict` would do with so little
     monkeypatch.setitem(RUNTIMES, "onnx", replace(RUNTIMES["onnx"], worthwhile_px=1))
+    monkeypatch.setattr(selection, "AUTO", ("onnx",))
     many = scores(rhm, trained, catalog_path, tmp_path / "many")
     assert many["runtime"] == "onnx"
     (domain,), (other,) = few["domains"], many["domains"]

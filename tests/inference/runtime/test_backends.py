@@ -1,4 +1,4 @@
-"""Runtimes: ONNX Runtime gives what PyTorch gives, or says that it cannot."""
+"""Runtimes: ONNX Runtime and OpenVINO give what PyTorch gives, or say that they cannot."""
 
 import pickle
 import sys
@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from rhm.errors import ConfigError, ModelFileError
 from rhm.inference import network_for, predict_raster
-from rhm.inference.runtime.backends import OnnxBackend, TorchBackend
+from rhm.inference.runtime.backends import TorchBackend
 from rhm.inference.runtime.onnx_graph import _pooled
-from rhm.inference.runtime.runtimes import RUNTIMES
+from rhm.inference.runtime.runtimes import AUTO, RUNTIMES
 from rhm.models.architectures import ARCHITECTURES
 from rhm.models.build import SegmentationModel
-from tests.inference.networks import built, needs_onnx
+from tests.inference.networks import GRAPH_RUNTIMES, built, needs_onnx
 
 KINDS = [
     *((architecture, "test_resnet", "linear") for architecture in ARCHITECTURES),
@@ -36,11 +36,11 @@ def images(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(1))
 
 
-@needs_onnx
+@pytest.mark.parametrize("runtime", GRAPH_RUNTIMES)
 @pytest.mark.parametrize(("architecture", "encoder", "head"), KINDS)
-def test_onnx_equals_torch(architecture: str, encoder: str, head: str) -> None:
+def test_graphs_equal_torch(architecture: str, encoder: str, head: str, runtime: str) -> None:
     model = built(architecture, encoder, head=head)
-    runtimes = OnnxBackend(model), TorchBackend(model, "cpu")
+    runtimes = RUNTIMES[runtime].open(model, "cpu"), TorchBackend(model, "cpu")
     for shape in ((1, 3, 64, 64), (3, 3, 96, 128), (2, 3, 160, 224)):
         found, expected = (each(images(*shape)) for each in runtimes)
         assert found.dtype == expected.dtype == torch.float32
@@ -49,18 +49,18 @@ def test_onnx_equals_torch(architecture: str, encoder: str, head: str) -> None:
         torch.testing.assert_close(found.sigmoid(), expected.sigmoid(), rtol=0, atol=1e-4)
 
 
-@needs_onnx
-def test_any_layout_and_number_of_bands_is_taken() -> None:
+@pytest.mark.parametrize("runtime", ["torch", *GRAPH_RUNTIMES])
+def test_any_layout_and_number_of_bands_is_taken(runtime: str) -> None:
     model = built(bands=5)
-    for network in (OnnxBackend(model), TorchBackend(model, "cpu")):
-        plain = images(2, 5, 64, 96)
-        expected = network(plain)
-        for layout in (
-            plain.to(memory_format=torch.channels_last),
-            plain.permute(2, 0, 3, 1).contiguous().permute(1, 3, 0, 2),
-        ):
-            torch.testing.assert_close(network(layout), expected)
-        assert network.spec is model.spec
+    network = RUNTIMES[runtime].open(model, "cpu")
+    plain = images(2, 5, 64, 96)
+    expected = network(plain)
+    for layout in (
+        plain.to(memory_format=torch.channels_last),
+        plain.permute(2, 0, 3, 1).contiguous().permute(1, 3, 0, 2),
+    ):
+        torch.testing.assert_close(network(layout), expected)
+    assert network.spec is model.spec
 
 
 class Odd(nn.Module):
@@ -87,14 +87,14 @@ INEXPRESSIBLE: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-@needs_onnx
+@pytest.mark.parametrize("runtime", GRAPH_RUNTIMES)
 @pytest.mark.parametrize("kind", INEXPRESSIBLE)
 def test_what_onnx_cannot_express_is_one_line_or_torch(
-    kind: str, capfd: pytest.CaptureFixture[str]
+    kind: str, runtime: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     model = odd(INEXPRESSIBLE[kind])
     with pytest.raises(ModelFileError, match=r"cannot be expressed|cannot run") as caught:
-        network_for(model, device="cpu", runtime="onnx")
+        network_for(model, device="cpu", runtime=runtime)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 250
     assert network_for(model, device="cpu").runtime == "torch"
@@ -102,22 +102,28 @@ def test_what_onnx_cannot_express_is_one_line_or_torch(
 
 
 @needs_onnx
-def test_auto_is_onnx_where_there_is_much_to_predict() -> None:
+def test_auto_opens_another_runtime_where_there_is_much_to_predict() -> None:
     model = built()
     much = RUNTIMES["onnx"].worthwhile_px * torch.get_num_threads()
-    for pixels, runtime in ((None, "onnx"), (much, "onnx"), (much - 1, "torch")):
-        assert network_for(model, device="cpu", pixels=pixels).runtime == runtime
+    assert network_for(model, device="cpu", pixels=much - 1).runtime == "torch"
+    chosen = {network_for(model, device="cpu", pixels=pixels).runtime for pixels in (None, much)}
+    assert len(chosen) == 1  # of whichever trial, it is the same again
+    assert chosen <= set(AUTO)
     assert network_for(model, device="cpu", runtime="torch").runtime == "torch"
 
 
-@pytest.mark.parametrize("name", ["onnx", "onnxruntime"])
-def test_without_the_extra_torch_does_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, name, None)
+@pytest.mark.parametrize(
+    ("missing", "runtime"), [("onnx", "onnx"), ("onnxruntime", "onnx"), ("openvino", "openvino")]
+)
+def test_a_missing_extra_is_one_line_and_auto_does_without(
+    missing: str, runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
     model = built()
-    assert network_for(model, device="cpu").runtime == "torch"
-    with pytest.raises(ConfigError, match=r"pip install 'rhm\[onnx\]'") as caught:
-        network_for(model, device="cpu", runtime="onnx")
+    with pytest.raises(ConfigError, match=rf"pip install 'rhm\[{runtime}\]'") as caught:
+        network_for(model, device="cpu", runtime=runtime)
     assert "\n" not in str(caught.value)
+    assert network_for(model, device="cpu").runtime in set(AUTO) - {runtime}
 
 
 @pytest.mark.parametrize(
@@ -133,9 +139,9 @@ def test_unknown_runtimes_and_devices_are_refused(options: dict[str, str], told:
         network_for(built(), **options)  # type: ignore[arg-type]
 
 
-@needs_onnx
-def test_a_backend_makes_its_session_again_in_another_process() -> None:
-    network = OnnxBackend(built())
+@pytest.mark.parametrize("runtime", GRAPH_RUNTIMES)
+def test_a_backend_makes_its_session_again_in_another_process(runtime: str) -> None:
+    network = RUNTIMES[runtime].open(built(), "cpu")
     again = pickle.loads(pickle.dumps(network))  # noqa: S301 - our own
     assert torch.equal(again(images(1, 3, 64, 64)), network(images(1, 3, 64, 64)))
 
@@ -171,10 +177,10 @@ def test_pools_in_other_words_are_pytorchs(size: Any, shape: tuple[int, int]) ->
     torch.testing.assert_close(_pooled(cells, size), nn.AdaptiveAvgPool2d(size)(cells))
 
 
-@needs_onnx
+@pytest.mark.parametrize("other", GRAPH_RUNTIMES)
 @pytest.mark.parametrize("views", [False, True])
 def test_a_scene_is_the_same_by_either_runtime_and_is_not_resumed_by_the_other(
-    tmp_path: Path, views: bool
+    tmp_path: Path, views: bool, other: str
 ) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 150, 170)).astype(np.uint8)
     scene = tmp_path / "x.tif"
@@ -191,7 +197,7 @@ def test_a_scene_is_the_same_by_either_runtime_and_is_not_resumed_by_the_other(
     ) as raster:
         raster.write(pixels)
     model, found = built(gsd_m=0.5), {}
-    for runtime in ("torch", "onnx"):
+    for runtime in ("torch", other):
         network = network_for(model, device="cpu", runtime=runtime)
         options: dict[str, Any] = {"tile": 96, "overlap": 32, "views": views, "resume": True}
         for notes in ((), ("the results already existed",)):
@@ -200,7 +206,7 @@ def test_a_scene_is_the_same_by_either_runtime_and_is_not_resumed_by_the_other(
         with rasterio.open(result.probability) as raster:
             found[runtime] = raster.read(1)
     assert found["torch"].std() > 0.0
-    np.testing.assert_allclose(found["onnx"], found["torch"], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(found[other], found["torch"], rtol=0, atol=1e-4)
 
 
 def test_a_backend_evaluates_whatever_it_is_told() -> None:

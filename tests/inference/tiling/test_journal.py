@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 
 from rhm.data.rasters.windows import Window
 from rhm.errors import OutputError
-from rhm.inference.tiling.journal import GivenUpError, StripJournal, discard, pack
+from rhm.inference.tiling.journal import (
+    GivenUpError,
+    StripJournal,
+    discard,
+    pack,
+    runtime_of_parts,
+)
 
 WIDTH = 5
 STRIPS = [(0, 4), (4, 8), (8, 12), (12, 13)]
@@ -88,6 +94,28 @@ def test_a_damaged_strip_is_missing_and_the_others_are_kept(tmp_path: Path, how:
     damage(tmp_path / ".parts", how)
     with journal(tmp_path) as kept:
         assert kept.missing() == [range(1, 4)]
+
+
+@pytest.mark.parametrize("runtime", ["openvino", None])
+def test_the_runtime_of_unfinished_strips_is_known(tmp_path: Path, runtime: str | None) -> None:
+    assert runtime_of_parts(tmp_path / ".parts") is None
+    options: dict[str, Any] = {"dtype": "uint8", "width": WIDTH, "strips": STRIPS}
+    for _ in range(2):  # begun, and continued
+        with (
+            suppress(KeyboardInterrupt),
+            StripJournal(tmp_path / ".parts", "a", resume=True, runtime=runtime, **options) as kept,
+        ):
+            store(kept, 0)
+            raise KeyboardInterrupt
+        assert runtime_of_parts(tmp_path / ".parts") == runtime
+
+
+@pytest.mark.parametrize(
+    "lines", [[], ["{}"], ["[]", "null"], ["{}", '{"runtime": 7}'], ["{}", "{"], ["\x00"]]
+)
+def test_a_journal_of_nonsense_tells_no_runtime(tmp_path: Path, lines: list[str]) -> None:
+    (tmp_path / "journal.jsonl").write_text("\n".join(lines))
+    assert runtime_of_parts(tmp_path) is None
 
 
 @given(

@@ -1,0 +1,74 @@
+"""OpenVINO: its result for a batch depends on nothing but the batch, and nobody is told of it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from rhm.errors import ModelFileError
+from rhm.inference.runtime.openvino_graph import _MOST_SHAPES, CompiledGraph
+from rhm.inference.runtime.runtimes import RUNTIMES
+from tests.inference.networks import built, needs_openvino
+
+pytestmark = needs_openvino
+
+SHAPES = [(1, 3, 64, 64), (2, 3, 64, 64), (1, 3, 96, 64), (3, 3, 64, 96), (1, 3, 128, 128)]
+
+
+def images(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(2))
+
+
+def test_results_do_not_depend_on_the_batches_before() -> None:
+    """Law: more shapes than stay compiled, in any order, give the same bits."""
+    assert len(SHAPES) > _MOST_SHAPES
+    network = RUNTIMES["openvino"].open(built(), "cpu")
+    first = {shape: network(images(*shape)) for shape in SHAPES}
+    for shape in (*reversed(SHAPES), *SHAPES):
+        assert torch.equal(network(images(*shape)), first[shape])
+    again = RUNTIMES["openvino"].open(built(), "cpu")
+    for shape in SHAPES[::2]:
+        assert torch.equal(again(images(*shape)), first[shape])
+
+
+def test_results_do_not_depend_on_the_number_of_threads() -> None:
+    """Law: the processes of a prediction may have more or fewer threads than a single one."""
+    seen, found = images(1, 3, 256, 256), []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 4):
+            torch.set_num_threads(threads)
+            found.append(RUNTIMES["openvino"].open(built("unet", "resnet18"), "cpu")(seen))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[1], found[0])
+    assert torch.equal(found[2], found[0])
+
+
+def test_what_is_no_graph_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ModelFileError, match="OpenVINO cannot run the model") as caught:
+        CompiledGraph(b"not a graph")
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_nothing_is_reported_over_the_network(tmp_path: Path) -> None:
+    """Oracle: a package in place of OpenVINO's reporter, whose import leaves a trace."""
+    reporter, trace = tmp_path / "openvino_telemetry", tmp_path / "trace"
+    reporter.mkdir()
+    (reporter / "__init__.py").write_text(f"open({str(trace)!r}, 'w').close()\nraise ImportError\n")
+    paths = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+    plain = "import openvino.tools.ovc\n"
+    ours = (
+        "from rhm.inference.runtime.runtimes import RUNTIMES\n"
+        "RUNTIMES['openvino'].require()\n"
+        "import openvino.tools.ovc, importlib.util\n"
+        "assert importlib.util.find_spec('openvino_telemetry')\n"
+    )
+    for code, reported in ((plain, True), (ours, False)):
+        trace.unlink(missing_ok=True)
+        subprocess.run([sys.executable, "-c", paths + code], check=True)
+        assert trace.exists() == reported
