@@ -18,21 +18,31 @@ from rhm.data.radiometry import Scaling, shift_for
 from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.errors import CatalogError
+from rhm.evaluation.default_footprints import default_footprints
 from rhm.evaluation.scores import BOUNDARY_WIDTHS_M, Shift
+from rhm.inference.polygons import inside_of
 from rhm.inference.runtime.backends import DescribedNetwork
+from rhm.inference.settings.polygon_config import PolygonConfig
 from rhm.inference.tiling.stream import Grid, Tiling, predict_blocks
 from rhm.inference.tracing.components import trace
+from rhm.inference.tracing.watershed import LearnedSeparation
+from rhm.models.separation import maps_of
+from rhm.models.spec import ModelSpec
 from rhm.training.metrics import (
     BoundaryCounts,
     CalibrationBins,
     ConfusionCounts,
     ObjectScores,
     boundary_iou,
+    matched_predictions,
     object_scores,
 )
 
 MIN_OBJECT_PX = 20.0
 """Minimum area of a building in square pixels; smaller ones are not counted, as in SpaceNet."""
+
+SCORE_BINS = 10
+"""Number of bins of calibrated scores in which footprints are counted."""
 
 LEVELS = 200
 """Number of levels of probability in which pixels are counted, and of comparable thresholds."""
@@ -49,6 +59,8 @@ class TileScores:
         boundaries: counts of boundary pixels, for each of ``BOUNDARY_WIDTHS_M``.
         calibration: counts of pixels by probability, in ``LEVELS`` bins.
         histogram: histogram of the image as the model sees it, with 256 levels.
+        promises: footprints by calibrated score, in ``SCORE_BINS`` bins, with the numbers of
+            correct ones as buildings; None if the model does not calibrate scores.
     """
 
     tile: Tile
@@ -57,6 +69,7 @@ class TileScores:
     boundaries: tuple[BoundaryCounts, ...]
     calibration: CalibrationBins
     histogram: Histogram
+    promises: CalibrationBins | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +85,7 @@ class Seen:
         true_objects: outlines of the true buildings, in pixel coordinates.
         objects: outlines of the predicted buildings, in pixel coordinates.
         confidences: scores of ``objects``.
+        promises: as in ``TileScores``.
     """
 
     pixels: NDArray[np.uint8]
@@ -82,6 +96,7 @@ class Seen:
     true_objects: NDArray[Any]
     objects: NDArray[Any]
     confidences: NDArray[np.float64] = field(repr=False)
+    promises: CalibrationBins | None = None
 
 
 def see(
@@ -101,7 +116,7 @@ def see(
         shift: shift to apply, or None.
         tiling: options of the tiles.
         threshold: minimum probability of a building pixel; by default that of the model.
-        predicted: file with the probabilities, if they were predicted before.
+        predicted: file with the maps, if they were predicted before.
 
     Raises:
         CatalogError: the image has no label.
@@ -115,27 +130,52 @@ def see(
         tile.check(raster)
         scaling = model.spec.scaling_of(raster)
         if predicted is None:
-            pixels, probability = predict_image(
+            pixels, maps = predict_maps(
                 model, raster, tile.name, scaling=scaling, shift=shift, tiling=tiling
             )
         else:
-            pixels, probability = _read(raster, tile.name, shift), np.load(predicted)
+            pixels, maps = _read(raster, tile.name, shift), np.load(predicted)
         truth = label.read()
         valid = pixels.valid & (truth != IGNORE)
-        true_objects = _true_objects(label, truth, valid, raster)
+        true = true_objects(label, truth, valid, raster)
     used = model.spec.threshold if threshold is None else threshold
-    outlines = trace(probability, valid, threshold=used)
+    gsd_m = model.spec.gsd_m or tile.gsd_m
+    inside = inside_of(maps[0], maps[1:])
+    outlines = trace(
+        maps[0],
+        valid,
+        threshold=used,
+        watershed=None if inside is None else LearnedSeparation(PolygonConfig.separate),
+        inside=inside,
+    )
     shown = scaling.bytes_table().apply(pixels.values)
     return Seen(
         pixels=shown,
         valid=valid,
-        gsd_m=model.spec.gsd_m or tile.gsd_m,
+        gsd_m=gsd_m,
         truth=truth,
-        probability=probability,
-        true_objects=true_objects,
+        probability=maps[0],
+        true_objects=true,
         objects=outlines.polygons,
         confidences=outlines.scores,
+        promises=_promises(model.spec, maps, valid, true, gsd_m, used),
     )
+
+
+def _promises(
+    spec: ModelSpec,
+    maps: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    true: NDArray[Any],
+    gsd_m: float | None,
+    threshold: float,
+) -> CalibrationBins | None:
+    """Return the footprints by calibrated score; see ``TileScores.promises``."""
+    if spec.score_calibration is None:
+        return None
+    polygons, scores = default_footprints(maps, valid, threshold=threshold, gsd_m=gsd_m)
+    correct = matched_predictions(true, polygons, scores)
+    return CalibrationBins.of(spec.score_calibration(scores), correct, bins=SCORE_BINS)
 
 
 def count(seen: Seen, tile: Tile, threshold: float) -> TileScores:
@@ -154,6 +194,7 @@ def count(seen: Seen, tile: Tile, threshold: float) -> TileScores:
         ),
         calibration=CalibrationBins.of(seen.probability, truth, seen.valid, bins=LEVELS),
         histogram=Histogram.of(seen.pixels, valid=seen.valid),
+        promises=seen.promises,
     )
 
 
@@ -176,6 +217,20 @@ def predict_image(
     shift: Shift | None,
     tiling: Tiling,
 ) -> tuple[Pixels, NDArray[np.float32]]:
+    """Return pixels (H, W) and building probabilities (H, W) float32; see ``predict_maps``."""
+    pixels, maps = predict_maps(model, raster, name, scaling=scaling, shift=shift, tiling=tiling)
+    return pixels, maps[0]
+
+
+def predict_maps(
+    model: DescribedNetwork,
+    raster: Raster,
+    name: str,
+    *,
+    scaling: Scaling,
+    shift: Shift | None,
+    tiling: Tiling,
+) -> tuple[Pixels, NDArray[np.float32]]:
     """Predict a whole image, unchanged or under a shift.
 
     Args:
@@ -187,7 +242,7 @@ def predict_image(
         tiling: options of the tiles.
 
     Returns:
-        Pixels (H, W) that were predicted, and probabilities (H, W) float32.
+        Pixels (H, W) that were predicted, and maps (M, H, W) float32.
 
     Raises:
         RasterError: the image cannot be read.
@@ -196,10 +251,10 @@ def predict_image(
     scene = pixels.histogram() if model.spec.needs_histogram else None
     table = model.spec.input_table(scaling, scene)
     height, width = pixels.valid.shape
-    probability = np.empty((height, width), dtype=np.float32)
+    maps = np.empty((len(maps_of(model.spec.classes)), height, width), dtype=np.float32)
     for block in predict_blocks(model, pixels.part, Grid(height, width, tiling), table):
-        probability[block.window.slices] = block.probability
-    return pixels, probability
+        maps[:, *block.window.slices] = block.maps
+    return pixels, maps
 
 
 def _read(raster: Raster, name: str, shift: Shift | None) -> Pixels:
@@ -215,7 +270,7 @@ def shifted(shift: Shift, name: str, pixels: Pixels) -> Pixels:
     return Pixels(moved.apply(pixels.values, valid=pixels.valid), pixels.valid)
 
 
-def _true_objects(
+def true_objects(
     label: Label, truth: NDArray[np.uint8], valid: NDArray[np.bool_], raster: Raster
 ) -> NDArray[Any]:
     """Return the true buildings: the footprints of the label, or the patches of its mask.

@@ -11,6 +11,7 @@ from rhm.errors import ConfigError
 from rhm.files import write_text
 from rhm.models.build import ModelConfig, SegmentationModel
 from rhm.models.model_file import load_model, load_spec
+from rhm.models.separation import separation_of
 from rhm.training.config import RunConfig, parse_config
 from rhm.training.imagery import Material
 from rhm.training.run import Run
@@ -35,6 +36,7 @@ def with_base(config: RunConfig) -> RunConfig:
         "encoder": spec.encoder,
         "standardize": spec.standardize,
         "head": spec.head,
+        "separation": separation_of(spec.classes) or "none",
         "weights": "none",
     }
     for key, value in decided.items():

@@ -38,6 +38,7 @@ def train(
     """
     import sys
 
+    from rhm.evaluation.footprint_precision import calibrate_scores
     from rhm.training.config import read_config
     from rhm.training.fitting import fit
 
@@ -51,7 +52,12 @@ def train(
         trainer__num_nodes=num_nodes,
         augment__bank=None if bank is None else str(bank),
     )
-    run = fit(read, resume=resume, progress=not (quiet or json) and sys.stderr.isatty())
+    run = fit(
+        read,
+        resume=resume,
+        progress=not (quiet or json) and sys.stderr.isatty(),
+        calibrate=calibrate_scores,
+    )
     if not run.config.trainer.is_main_process:
         return  # the process that launched this one prints the result
     values = {"run": str(run.folder), "model": str(run.model)}
