@@ -66,7 +66,7 @@ class Chip(TypedDict):
     """One sample: normalised image (bands, size, size) float32, mask (1, size, size) int64.
 
     The mask is 1 on buildings, 0 elsewhere, and ``IGNORE`` where the truth is unknown. For a
-    network with classes, it holds their numbers; see ``rhm.models.separation``.
+    network with classes, it holds their numbers; see ``rhm.models.building_classes``.
     """
 
     image: Tensor

@@ -28,7 +28,7 @@ def default_footprints(
     Outlines are not simplified, which changes their area by little.
 
     Args:
-        maps: (M, H, W) maps of a model, see ``rhm.models.separation``.
+        maps: (M, H, W) maps of a model, see ``rhm.models.building_classes``.
         valid: (H, W) bool validity.
         threshold: minimum probability of a building pixel.
         gsd_m: ground sampling distance in metres; None if unknown.

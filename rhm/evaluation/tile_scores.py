@@ -26,7 +26,7 @@ from rhm.inference.settings.polygon_config import PolygonConfig
 from rhm.inference.tiling.stream import Grid, Tiling, predict_blocks
 from rhm.inference.tracing.components import trace
 from rhm.inference.tracing.watershed import LearnedSeparation
-from rhm.models.separation import maps_of
+from rhm.models.building_classes import maps_of
 from rhm.models.spec import ModelSpec
 from rhm.training.metrics import (
     BoundaryCounts,

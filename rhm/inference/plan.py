@@ -17,7 +17,7 @@ from rhm.data.rasters.raster_info import RasterInfo
 from rhm.data.rasters.scene_identity import SceneIdentity, scene_identity
 from rhm.errors import OutputError, RasterError
 from rhm.inference.inputs import origin_of, stem_of
-from rhm.inference.polygons import Calibration
+from rhm.inference.polygons import ScoreFunction
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.identity import code_of, identity_of
 from rhm.inference.runtime.tta import Network
@@ -27,9 +27,9 @@ from rhm.inference.tiling.storage import ORIGIN, fingerprint_of, is_raster_as_le
 from rhm.inference.tiling.stream import Grid, classes_of
 from rhm.inference.tiling.strips import StripSource, Task
 from rhm.inference.vector_files import KEEP_IT, check_closed, check_format, check_replaceable
+from rhm.models.building_classes import maps_of
 from rhm.models.expected_iou import ExpectedIoU
 from rhm.models.score_calibration import ScoreCalibration, ScoreCorrection
-from rhm.models.separation import maps_of
 from rhm.models.spec import ModelSpec
 
 
@@ -163,7 +163,7 @@ class Plan:
             return None
         return ScoreCorrection(self.expected_iou_at_home, here.value, here.building_pixels)
 
-    def calibrated(self, correction: ScoreCorrection | None) -> Calibration | None:
+    def calibrated(self, correction: ScoreCorrection | None) -> ScoreFunction | None:
         """Return the function from mean probabilities to scores, or None if they are the same."""
         calibration = self.calibration
         if calibration is None or correction is None:

@@ -45,7 +45,7 @@ Coordinates = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 _REACH = 10.0
 """Distance within which straightened walls may meet a neighbour's, in tolerances."""
 
-Calibration = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+ScoreFunction = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """Function from mean probabilities of footprints to their scores, both (N,)."""
 
 _BOUNDARY_BAND = "boundary probability"
@@ -225,7 +225,7 @@ def footprints(
     config: PolygonConfig,
     *,
     learned: bool = False,
-    calibration: Calibration | None = None,
+    calibration: ScoreFunction | None = None,
 ) -> Iterator[Footprints]:
     """Trace the buildings of a raster that is read from top to bottom.
 

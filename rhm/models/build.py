@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from rhm.colour.baselines import STANDARDIZE
 from rhm.errors import ModelFileError, one_line
 from rhm.models.architectures import ARCHITECTURES
+from rhm.models.building_classes import SEPARATIONS
 from rhm.models.encoders.backbones import (
     is_encoder,
     is_plain,
@@ -21,7 +22,6 @@ from rhm.models.encoders.backbones import (
 from rhm.models.encoders.bundled_weights import BUNDLED_ENCODER
 from rhm.models.encoders.encoder_weights import LoadedWeights, load_weights
 from rhm.models.heads import HEADS, TEMPERATURE, set_head
-from rhm.models.separation import SEPARATIONS
 from rhm.models.spec import ModelSpec
 
 # What torch, timm and segmentation_models_pytorch raise for networks that cannot be.
@@ -45,9 +45,9 @@ class ModelConfig:
             for very small batches.
         standardize: one of ``alternatives.STANDARDIZE``: the appearance that every scene is given,
             in training and in prediction.
-        separation: one of ``rhm.models.separation.SEPARATIONS``: ``none``, or the further classes
-            by which the network learns to separate buildings: ``boundary``, or ``contact`` for
-            boundary and contact.
+        separation: one of ``rhm.models.building_classes.SEPARATIONS``: ``none``, or the further
+            classes by which the network learns to separate buildings: ``boundary``, or
+            ``contact`` for boundary and contact.
         head: one of ``rhm.models.heads.HEADS``: ``linear``, or ``cosine``, which normalises
             features and weights and classifies by the angle between them.
         temperature: setting of the cosine head: the largest possible logit.

@@ -17,8 +17,8 @@ from rhm.data.radiometry import Scaling, histogram_of
 from rhm.data.rasters.raster import Raster
 from rhm.documents import parse_json
 from rhm.errors import ModelFileError, one_line
+from rhm.models.building_classes import SEPARATIONS
 from rhm.models.score_calibration import ScoreCalibration
-from rhm.models.separation import SEPARATIONS
 
 FORMAT = 5
 """Format number of the description; readers refuse higher numbers than their own."""
@@ -52,7 +52,7 @@ class ModelSpec:
             number, or one per band.
         std: what the result is divided by; one number, or one per band.
         scalings: value range from black to white for each dtype, as measured before training.
-        classes: name of the class of each output channel, see ``rhm.models.separation``.
+        classes: name of the class of each output channel, see ``rhm.models.building_classes``.
         head: one of ``rhm.models.heads.HEADS``.
         gsd_m: ground sampling distance of the training chips in metres per pixel, or None if
             unknown.

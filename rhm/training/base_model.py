@@ -10,8 +10,8 @@ from rhm.adapters.adapter_file import base_hash
 from rhm.errors import ConfigError
 from rhm.files import write_text
 from rhm.models.build import ModelConfig, SegmentationModel
+from rhm.models.building_classes import separation_of
 from rhm.models.model_file import load_model, load_spec
-from rhm.models.separation import separation_of
 from rhm.training.config import RunConfig, parse_config
 from rhm.training.imagery import Material
 from rhm.training.run import Run

@@ -1,4 +1,4 @@
-"""The classes of ``rhm.models.separation``, drawn from a mask in which buildings have numbers."""
+"""The classes of buildings, drawn from a mask in which buildings have numbers."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from skimage.measure import label
 from rhm.augmentation.mask_values import MARKED_BOUNDARY, MARKED_CONTACT, is_building
 from rhm.data.chips import DataConfig
 from rhm.data.labels import IGNORE
-from rhm.models.separation import BACKGROUND, BOUNDARY, BUILDING, CLASSES, CONTACT
+from rhm.models.building_classes import BACKGROUND, BOUNDARY, BUILDING, CLASSES, CONTACT
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,10 @@ from rhm.data.chips import TargetSample
 from rhm.errors import ConfigError, ModelFileError
 from rhm.files import atomic_path, write_text
 from rhm.models.build import SegmentationModel, load_encoder_weights
+from rhm.models.building_classes import SEPARATIONS
 from rhm.models.encoders.encoder_weights import check_weights, input_statistics
 from rhm.models.model_file import save_model
 from rhm.models.score_calibration import ScoreCalibration
-from rhm.models.separation import SEPARATIONS
 from rhm.models.spec import ModelSpec
 from rhm.training.adaptation import adapt_network, trained_table
 from rhm.training.base_model import base_model, check_base, remember_base, with_base

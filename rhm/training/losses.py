@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rhm.data.labels import IGNORE
-from rhm.models.separation import building_logits, building_truth
+from rhm.models.building_classes import building_logits, building_truth
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from rhm.data.chips import Chip, TargetSample, UnlabelledChip
 from rhm.data.labels import IGNORE
 from rhm.errors import ConfigError
 from rhm.models.build import SegmentationModel
+from rhm.models.building_classes import building_logits, building_truth
 from rhm.models.expected_iou import ExpectedIoU
-from rhm.models.separation import building_logits, building_truth
 from rhm.training.unlabelled.target_config import TargetConfig
 
 SCHEDULES = ("one-cycle", "cosine", "constant")

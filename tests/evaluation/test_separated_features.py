@@ -13,8 +13,8 @@ from rhm.data.radiometry import Scaling
 from rhm.evaluation.feature_moments import CellSampling, collect_features
 from rhm.evaluation.inspection import images_to_inspect, inspect_model
 from rhm.models.build import SegmentationModel
+from rhm.models.building_classes import SEPARATIONS
 from rhm.models.heads import classifier_rows
-from rhm.models.separation import SEPARATIONS
 from rhm.models.spec import ModelSpec
 
 SAMPLING = CellSampling(images=6, window_px=96, cells=200)
@@ -31,7 +31,7 @@ def built(separation: str) -> SegmentationModel:
             scalings=scalings,
             classes=SEPARATIONS[separation],
             head="cosine",
-            sources=("alder_aerial",),
+            sources=("birch_aerial",),
         )
     ).eval()
 
@@ -43,11 +43,11 @@ def test_the_last_features_are_compared_with_a_simplex_of_all_classes(
     model, catalog = built(separation), Catalog.load(catalog_path)
     sampling = SAMPLING.of([model.spec])
     assert sampling.classes == SEPARATIONS[separation]
-    images = images_to_inspect(catalog.select(domains=["alder_aerial"]), model, split=None)
+    images = images_to_inspect(catalog.select(domains=["birch_aerial"]), model, split=None)
     found = inspect_model(model, images, sampling, name="model", stages=["decoder"])
     (stage,), (last,) = found.stages, found.last
     assert set(stage.cells) == set(SEPARATIONS[separation])
-    moments = collect_features(model, images["alder_aerial"], sampling, names=["decoder"])
+    moments = collect_features(model, images["birch_aerial"], sampling, names=["decoder"])
     expected = collapse(moments["decoder"].moments, classifier_rows(model.network))
     assert last.nc2 == pytest.approx(expected.nc2)
     assert last.nc2 is not None

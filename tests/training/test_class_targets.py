@@ -11,7 +11,14 @@ from scipy.ndimage import label
 from rhm.augmentation.mask_values import MARKED_BOUNDARY, MARKED_CONTACT, is_building
 from rhm.data.chips import DataConfig
 from rhm.data.labels import IGNORE
-from rhm.models.separation import BACKGROUND, BOUNDARY, BUILDING, CLASSES, CONTACT, SEPARATIONS
+from rhm.models.building_classes import (
+    BACKGROUND,
+    BOUNDARY,
+    BUILDING,
+    CLASSES,
+    CONTACT,
+    SEPARATIONS,
+)
 from rhm.training.class_targets import ClassTargets
 
 MASKS = hnp.arrays(np.uint8, (9, 11), elements=st.sampled_from([0, 0, 0, 1, 2, IGNORE]))

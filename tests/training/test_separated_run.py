@@ -13,9 +13,9 @@ import torch
 from rhm.data import Catalog
 from rhm.errors import ConfigError
 from rhm.inference import export_onnx, predict_raster
+from rhm.models.building_classes import SEPARATIONS, building_truth
 from rhm.models.heads import classifier_rows
 from rhm.models.model_file import load_model
-from rhm.models.separation import SEPARATIONS, building_truth
 from rhm.training.config import RunConfig
 from rhm.training.datamodule import ChipDataModule
 from rhm.training.fitting import build_model, fit
@@ -107,7 +107,7 @@ def test_an_exported_model_has_a_channel_for_each_class(stored: Stored, tmp_path
     import onnxruntime
 
     model = load_model(stored("contact", model=CONTACT, analysis={"every": 1}).folder)
-    exported = export_onnx(model, tmp_path / "model.onnx", tile=64)
+    exported = export_onnx(model, tmp_path / "model.onnx", tile=64, overlap=16)
     names = json.loads(exported.metadata["class_names"])
     assert [names[str(number)] for number in range(4)] == list(SEPARATIONS["contact"])
     session = onnxruntime.InferenceSession(str(exported.path), providers=["CPUExecutionProvider"])

@@ -31,7 +31,7 @@ from rhm.inference.runtime.onnx_graph import (
 from rhm.inference.runtime.runtimes import RUNTIMES
 from rhm.inference.settings.tile_config import Tiling
 from rhm.models.build import SegmentationModel
-from rhm.models.separation import class_probabilities, separation_of
+from rhm.models.building_classes import class_probabilities, separation_of
 from rhm.models.spec import ModelSpec
 
 DTYPES = ("uint8", "uint16", "int16")

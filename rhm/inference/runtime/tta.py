@@ -5,12 +5,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from rhm.models.separation import class_probabilities
+from rhm.models.building_classes import class_probabilities
 
 Network = Callable[[Tensor], Tensor]
 """Function from normalised images (N, bands, H, W) float32 to logits (N, 1, H, W).
 
-A model with classes returns logits (N, K, H, W); see ``rhm.models.separation``."""
+A model with classes returns logits (N, K, H, W); see ``rhm.models.building_classes``."""
 
 # Mean probabilities of 0 or 1 have no finite logit; this limit is far below any that matters.
 _LEAST = 1e-7

@@ -22,7 +22,7 @@ from rhm.errors import ConfigError, ModelFileError
 from rhm.inference.runtime.tta import Network, averaged_over_views
 from rhm.inference.settings.tile_config import Tiling as Tiling
 from rhm.inference.tiling.prefetch import ahead
-from rhm.models.separation import SEPARATIONS, maps_of, probability_maps
+from rhm.models.building_classes import SEPARATIONS, maps_of, probability_maps
 from rhm.models.spec import ModelSpec
 
 # One batch waits while the next is read.
@@ -39,7 +39,7 @@ class PredictedBlock:
     Attributes:
         window: window of the block in the image.
         maps: (M, height, width) float32 in [0, 1], of which the first is the building probability
-            and the others belong to networks with classes, see ``rhm.models.separation``;
+            and the others belong to networks with classes, see ``rhm.models.building_classes``;
             meaningless where they are not valid.
         valid: (height, width) bool validity.
     """
@@ -197,7 +197,7 @@ def probabilities(network: Network, images: Tensor) -> NDArray[np.float32]:
 
 
 def predicted_maps(network: Network, images: Tensor) -> NDArray[np.float32]:
-    """Return the maps (N, M, H, W) of images (N, bands, H, W); see ``rhm.models.separation``.
+    """Return the maps (N, M, H, W) of images (N, bands, H, W); see ``rhm.models.building_classes``.
 
     Raises:
         ConfigError: the memory of the device is too small for the images.

@@ -23,7 +23,7 @@ from rhm.inference.runtime.tta import Network
 from rhm.inference.tiling.journal import pack
 from rhm.inference.tiling.storage import STORAGES
 from rhm.inference.tiling.stream import Grid, Tiling, classes_of, predict_blocks
-from rhm.models.separation import maps_of
+from rhm.models.building_classes import maps_of
 
 LEAST_CACHE = 64 << 20
 """Smallest size of GDAL's cache of decoded blocks, in bytes."""

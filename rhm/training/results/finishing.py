@@ -16,9 +16,9 @@ from rhm.data.chips import Chip
 from rhm.data.labels import IGNORE
 from rhm.errors import ConfigError
 from rhm.models.build import SegmentationModel
+from rhm.models.building_classes import building_logits, building_truth
 from rhm.models.model_file import save_adapted
 from rhm.models.score_calibration import ScoreCalibration
-from rhm.models.separation import building_logits, building_truth
 from rhm.training.callbacks.run_cost import collect_cost
 from rhm.training.callbacks.update_recorder import FINAL
 from rhm.training.config import RunConfig

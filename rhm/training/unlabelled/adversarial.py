@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from rhm.data.chips import TargetSample
 from rhm.models.build import SegmentationModel
-from rhm.models.separation import building_logits
+from rhm.models.building_classes import building_logits
 from rhm.training.unlabelled.target_method import TargetMethod, TargetStep, run_both
 
 _BETAS = (0.9, 0.99)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from rhm.data.chips import TargetSample
 from rhm.models.build import SegmentationModel
-from rhm.models.separation import building_logits, building_truth
+from rhm.models.building_classes import building_logits, building_truth
 from rhm.training.unlabelled.calibrated_cut import CalibratedCut
 from rhm.training.unlabelled.pasting import chosen_pixels
 from rhm.training.unlabelled.target_method import TargetMethod, TargetStep, run_both

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from rhm.data.chips import TargetSample
 from rhm.models.build import SegmentationModel
-from rhm.models.separation import building_logits
+from rhm.models.building_classes import building_logits
 
 
 class TargetStep(NamedTuple):

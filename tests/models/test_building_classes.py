@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rhm.data.labels import IGNORE
-from rhm.models.separation import (
+from rhm.models.building_classes import (
     BOUNDARY,
     SEPARATIONS,
     building_logits,
