@@ -99,6 +99,12 @@ def test_the_example_of_the_page_on_towns_runs(
     assert (tmp_path / "changes.gpkg").is_file()
 
 
+def test_the_example_of_the_page_on_separation_runs() -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", PAGES["separation.md"], flags=re.DOTALL)
+    assert "assert" in example
+    exec(compile(example, "separation.md", "exec"), {})  # noqa: S102 - it is our own page
+
+
 @pytest.mark.parametrize("line", COMMANDS)
 def test_its_commands_and_options_exist(line: str) -> None:
     words = shlex.split(line)

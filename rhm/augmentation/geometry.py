@@ -13,13 +13,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rhm.augmentation.mask_values import is_building
+
 
 class Sample(NamedTuple):
     """A chip with stored values.
 
     Attributes:
         image: (H, W, bands) pixels.
-        mask: (H, W) uint8, 1 on buildings.
+        mask: (H, W) uint8 with the values of ``rhm.augmentation.mask_values``.
         valid: (H, W) uint8 validity, zero for nodata.
     """
 
@@ -94,10 +96,10 @@ class Paste(Step):
         if rng.random() >= self._p:
             return sample
         donor = another()
-        buildings = (donor.mask == 1) & (donor.valid > 0)
+        buildings = is_building(donor.mask) & (donor.valid > 0)
         at = some_of(buildings, rng=rng) & (sample.valid > 0)
         image, mask = sample.image.copy(), sample.mask.copy()
-        image[at], mask[at] = donor.image[at], 1
+        image[at], mask[at] = donor.image[at], donor.mask[at]
         return Sample(image, mask, sample.valid)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import pandas
 
 from rhm.data.indexing import OpenedSource, check_shares, notes_on, open_source
-from rhm.data.sources import SPLITS, Source, Tile
+from rhm.data.sources import SPLITS, VALUES, Source, Tile
 from rhm.data.stored_paths import folder_of, relative
 from rhm.data.vectors.geoparquet import read_geoparquet
 from rhm.errors import CatalogError, one_line
@@ -31,9 +31,9 @@ __all__ = ["SPLITS", "Catalog", "Source", "Tile"]
 
 _MOST_IMAGES = 1 << 22
 
-_TEXTS = ("image", "label", "domain", "group", "split", "dtype", "crs", "building_values")
+_TEXTS = ("image", "label", "domain", "group", "split", "dtype", "crs", *VALUES)
 
-_LATER = {"building_values": "", "pixel_aspect": 1.0}
+_LATER = {"pixel_aspect": 1.0, "instances": False, **dict.fromkeys(VALUES, "")}
 """Columns that catalogs of earlier versions lack, with the values that these then have."""
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from rhm.errors import ConfigError, RhmError
 
@@ -33,6 +33,38 @@ class ChipLoader(DataLoader[_Sample]):
             # garbage collector, its queues would be closed before it could tell the workers to
             # end, and it would wait for each of them for five seconds and more.
             raise explained from error.with_traceback(None)
+
+
+class SeededSampler(Sampler[int]):
+    """Indices of an endless stream of samples, one epoch at a time.
+
+    Epoch e begins at index ``e * samples``. Process r of n takes every n-th index, starting with
+    the r-th, so that n processes together see exactly the global batches of a single process.
+
+    Args:
+        samples: number of samples per epoch, over all processes.
+        rank: rank of this process.
+        world_size: number of processes.
+    """
+
+    def __init__(self, samples: int, *, rank: int = 0, world_size: int = 1) -> None:
+        if samples % world_size:
+            raise ValueError(f"{samples} samples cannot be shared evenly by {world_size} processes")
+        self._samples = samples
+        self._rank = rank
+        self._world_size = world_size
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch of the next iteration; Lightning calls this."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return self._samples // self._world_size
+
+    def __iter__(self) -> Iterator[int]:
+        first = self._epoch * self._samples
+        return iter(range(first + self._rank, first + self._samples, self._world_size))
 
 
 def explain(error: Exception) -> RhmError | None:

@@ -1,6 +1,6 @@
 """Chips: windows of labelled imagery, on which a network is trained and validated."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NotRequired, Protocol, TypedDict, final
 
@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from rhm.augmentation.geometry import Another, ChipGeometry, Sample
+from rhm.augmentation.mask_values import is_building
 from rhm.colour.histogram import Histogram
 from rhm.colour.lookup import PixelMap
 from rhm.data.catalog import Tile
@@ -24,6 +25,10 @@ from rhm.data.tile_choice import TileChoice
 from rhm.data.tile_readers import CachedRaster, OpenTiles
 
 _BALANCING_TRIES = 10
+
+
+Targets = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+"""Function that draws classes (H, W) from a mask (H, W) in which buildings have numbers."""
 
 
 class Augmentation(Protocol):
@@ -60,7 +65,8 @@ class UnlabelledChip(TypedDict):
 class Chip(TypedDict):
     """One sample: normalised image (bands, size, size) float32, mask (1, size, size) int64.
 
-    The mask is 1 on buildings, 0 elsewhere, and ``IGNORE`` where the truth is unknown.
+    The mask is 1 on buildings, 0 elsewhere, and ``IGNORE`` where the truth is unknown. For a
+    network with classes, it holds their numbers; see ``rhm.models.building_classes``.
     """
 
     image: Tensor
@@ -88,6 +94,10 @@ class DataConfig:
         balance: share of training chips that are drawn so that they show a building.
         balance_domains: whether training chips come from all domains equally often; by default, a
             domain is drawn by the area of its images.
+        boundary_px: width of the class boundary, inside a building, in pixels; only for models
+            that have it.
+        contact_px: a background pixel is of the class contact if two buildings are at most this
+            far from it, in pixels.
         workers: number of loader processes; 0 loads chips in the training process.
         licence: licence of imagery and labels, in words; kept with the model, its card and report.
     """
@@ -100,6 +110,8 @@ class DataConfig:
     gsd_m: float | None = None
     balance: float = 0.5
     balance_domains: bool = False
+    boundary_px: int = 2
+    contact_px: int = 4
     workers: int = 2
     licence: str = ""
 
@@ -110,6 +122,9 @@ class DataConfig:
             raise ValueError(f"balance must be a share in [0, 1], got {self.balance}")
         if self.gsd_m is not None and not 0.01 <= self.gsd_m <= 1000:
             raise ValueError(f"gsd_m must be between 0.01 and 1000 metres, got {self.gsd_m}")
+        for name in ("boundary_px", "contact_px"):
+            if not 1 <= getattr(self, name) <= 64:
+                raise ValueError(f"{name} must be between 1 and 64, got {getattr(self, name)}")
         if self.workers < 0:
             raise ValueError(f"workers must be at least 0, got {self.workers}")
 
@@ -192,6 +207,8 @@ class TrainingChips(Dataset[Chip]):
         geometry: geometric augmentations, which determine the ground sampling distances at which
             chips are read; by default that of the model.
         labels: whether labels are read; without them, the truth is unknown everywhere.
+        targets: function that draws the classes of a network from the augmented mask; by default
+            the mask is 1 on buildings.
     """
 
     def __init__(
@@ -207,8 +224,10 @@ class TrainingChips(Dataset[Chip]):
         references: References | None = None,
         geometry: ChipGeometry | None = None,
         labels: bool = True,
+        targets: Targets | None = None,
     ) -> None:
         self._tiles = list(tiles)
+        self._targets = targets
         self._size = size
         self._preparation = preparation
         self._augmentations = augmentations
@@ -218,7 +237,8 @@ class TrainingChips(Dataset[Chip]):
         # Stored pixels are then brought to each chip's own distance, once.
         self._zoom = geometry if geometry is not None and geometry.zooms else None
         read_at = None if self._zoom else preparation.gsd_m
-        self._files = OpenTiles(self._tiles, read_at, labels=labels)
+        numbers = targets is not None
+        self._files = OpenTiles(self._tiles, read_at, labels=labels, numbers=numbers)
         self._choice = TileChoice(self._tiles, preparation.gsd_m, balance_domains=balance_domains)
 
     def __getitem__(self, index: int) -> Chip:
@@ -236,7 +256,7 @@ class TrainingChips(Dataset[Chip]):
             reference=None if self._references is None else self._references.draw(rng),
             another=lambda: self._another(number, rng=rng, distance=distance),
         )
-        return _chip(*varied)
+        return _chip(*varied, self._targets)
 
     def read(
         self, *, rng: np.random.Generator, distance: float = 1.0
@@ -276,7 +296,7 @@ class TrainingChips(Dataset[Chip]):
         for _ in range(tries):
             window = random_window(raster.info.height, raster.info.width, sides, rng=rng)
             mask = label.read(window)
-            if (mask == 1).any():
+            if is_building(mask).any():
                 break
         return window, mask
 
@@ -305,6 +325,7 @@ class GridChips(Dataset[Chip]):
         size: side of a chip in pixels.
         preparation: how pixels become input.
         labels: whether labels are read; without them, the truth is unknown everywhere.
+        targets: function that draws the classes of a network, as in ``TrainingChips``.
     """
 
     def __init__(
@@ -314,10 +335,13 @@ class GridChips(Dataset[Chip]):
         size: int,
         preparation: Preparation,
         labels: bool = True,
+        targets: Targets | None = None,
     ) -> None:
         self._tiles = list(tiles)
+        self._targets = targets
         self._preparation = preparation
-        self._files = OpenTiles(self._tiles, preparation.gsd_m, labels=labels)
+        numbers = targets is not None
+        self._files = OpenTiles(self._tiles, preparation.gsd_m, labels=labels, numbers=numbers)
         self._windows: list[tuple[int, Window]] = []
         for number, tile in enumerate(tiles):
             scale = tile.scale_to(preparation.gsd_m)
@@ -335,45 +359,13 @@ class GridChips(Dataset[Chip]):
         number, window = self._windows[index]
         _, label = self._files.get(number)
         image, valid = self.read(index)
-        return _chip(image, label.read(window), valid)
+        return _chip(image, label.read(window), valid, self._targets)
 
     def read(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Return the normalised image (size, size, bands) and validity (size, size) of a chip."""
         number, window = self._windows[index]
         values, valid = _mirrored(self._files.get(number)[0], window)
         return self._preparation.table(self._tiles[number]).apply(values), valid
-
-
-class SeededSampler(Sampler[int]):
-    """Indices of an endless stream of samples, one epoch at a time.
-
-    Epoch e begins at index ``e * samples``. Process r of n takes every n-th index, starting with
-    the r-th, so that n processes together see exactly the global batches of a single process.
-
-    Args:
-        samples: number of samples per epoch, over all processes.
-        rank: rank of this process.
-        world_size: number of processes.
-    """
-
-    def __init__(self, samples: int, *, rank: int = 0, world_size: int = 1) -> None:
-        if samples % world_size:
-            raise ValueError(f"{samples} samples cannot be shared evenly by {world_size} processes")
-        self._samples = samples
-        self._rank = rank
-        self._world_size = world_size
-        self._epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the next iteration; Lightning calls this."""
-        self._epoch = epoch
-
-    def __len__(self) -> int:
-        return self._samples // self._world_size
-
-    def __iter__(self) -> Iterator[int]:
-        first = self._epoch * self._samples
-        return iter(range(first + self._rank, first + self._samples, self._world_size))
 
 
 def _mirrored(raster: Raster | CachedRaster, window: Window) -> Pixels:
@@ -386,6 +378,9 @@ def _mirrored(raster: Raster | CachedRaster, window: Window) -> Pixels:
     return mirrored(pixels, window.height, window.width, row=row, col=col)
 
 
-def _chip(image: NDArray[np.float32], mask: NDArray[Any], valid: NDArray[Any]) -> Chip:
-    known = np.where(valid > 0, mask, IGNORE).astype(np.int64)
+def _chip(
+    image: NDArray[np.float32], mask: NDArray[Any], valid: NDArray[Any], targets: Targets | None
+) -> Chip:
+    known = np.where(valid > 0, mask, np.uint8(IGNORE))
+    known = (known if targets is None else targets(known)).astype(np.int64)
     return Chip(image=torch.from_numpy(bands_first(image)), mask=torch.from_numpy(known)[None])

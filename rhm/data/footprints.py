@@ -7,7 +7,7 @@ CRS that :func:`metric_crs` centres on the data.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import geopandas as gpd
@@ -100,10 +100,39 @@ def burn(
     # Part by part, because the rasteriser leaves holes where parts of a multipolygon overlap.
     parts = simple_parts(geometries)[0]
     parts = parts[(shapely.get_type_id(parts) == _POLYGON) & ~shapely.is_empty(parts)]
-    if not parts.size:
+    return _rasterized(parts, transform, height, width)
+
+
+def burn_numbers(
+    polygons: NDArray[Any],
+    numbers: NDArray[np.uint8],
+    transform: Affine,
+    height: int,
+    width: int,
+) -> NDArray[np.uint8]:
+    """Rasterise polygons with a number each; where they overlap, the last one stays.
+
+    Args:
+        polygons: (N,) polygons in the CRS of ``transform``.
+        numbers: (N,) numbers of at least 1.
+        transform: affine transform from (column, row) to the coordinates of the polygons.
+        height: number of rows of the mask.
+        width: number of columns of the mask.
+
+    Returns:
+        Mask (height, width) uint8, non-zero on the pixels that ``burn`` marks.
+    """
+    numbered = list(zip(polygons, numbers.tolist(), strict=True))
+    return _rasterized(numbered, transform, height, width)
+
+
+def _rasterized(
+    shapes: Sequence[Any] | NDArray[Any], transform: Affine, height: int, width: int
+) -> NDArray[np.uint8]:
+    if not len(shapes):
         return np.zeros((height, width), np.uint8)
     mask: NDArray[np.uint8] = rasterize(
-        parts, out_shape=(height, width), transform=transform, dtype="uint8"
+        shapes, out_shape=(height, width), transform=transform, dtype="uint8"
     )
     return mask
 

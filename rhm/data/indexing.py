@@ -71,6 +71,9 @@ def open_source(source: Source) -> OpenedSource:
         gsd_m=source.gsd_m if info.gsd_m is None else info.gsd_m,
         black_is_nodata=source.black_is_nodata,
         building_values=source.building_values,
+        boundary_values=source.boundary_values,
+        contact_values=source.contact_values,
+        instances=source.instances,
         width=info.width,
         height=info.height,
         bands=len(info.bands),
@@ -81,7 +84,8 @@ def open_source(source: Source) -> OpenedSource:
         pixel_aspect=info.pixel_aspect,
     )
     place = outline(info.crs, info.transform, info.height, info.width)
-    return OpenedSource(tile, place, frozenset() if source.building_values else values, misses)
+    explained = source.building_values or source.instances
+    return OpenedSource(tile, place, frozenset() if explained else values, misses)
 
 
 def check_shares(opened: Sequence[OpenedSource]) -> None:

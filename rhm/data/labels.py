@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from rasterio.transform import Affine
 from shapely.affinity import affine_transform
 
-from rhm.data.footprints import burn, read_footprints
+from rhm.augmentation.mask_values import MARKED_BOUNDARY, MARKED_CONTACT, numbered
+from rhm.data.footprints import burn, burn_numbers, read_footprints
 from rhm.data.rasters.georeference import ONE, GridScale, offset_px
 from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
@@ -50,7 +51,11 @@ class Label:
         mapped: whether to read an uncompressed mask straight from the system's file cache; see
             ``Raster``.
         building_values: values of a mask that are building, separated by spaces: numbers, or
-            colours such as ``0,0,255`` if the mask has several bands; by default, all but zero.
+            colours such as ``0,0,255`` if the mask has several bands; by default, all but zero
+            and those of contact.
+        boundary_values: values of a mask that mark the boundary of buildings, which is building.
+        contact_values: values of a mask that mark background between near buildings.
+        instances: whether each value of a mask is a building of its own.
 
     Raises:
         RasterError: the mask cannot be read, differs from the image in size, lies elsewhere, or
@@ -66,8 +71,14 @@ class Label:
         scale: float | GridScale = ONE,
         mapped: bool = False,
         building_values: str = "",
+        boundary_values: str = "",
+        contact_values: str = "",
+        instances: bool = False,
     ) -> None:
         self._values = parse_building_values(building_values)
+        self._boundary = parse_building_values(boundary_values)
+        self._contact = parse_building_values(contact_values)
+        self._instances = instances
         self._info = raster.info
         self._mask: Raster | None = None
         self._footprints: geopandas.GeoDataFrame | None = None
@@ -81,7 +92,8 @@ class Label:
             try:
                 _check_size(self._mask, raster)
                 _check_place(self._mask, raster)
-                _check_values(self._mask, self._values)
+                for values in (self._values, self._boundary, self._contact):
+                    _check_values(self._mask, values)
             except RasterError:
                 self._mask.close()
                 raise
@@ -122,15 +134,43 @@ class Label:
         transform = self._info.transform @ Affine.translation(window.col, window.row)
         return burn(self._nearby(window, transform), transform, window.height, window.width)
 
+    def read_numbers(self, window: Window | None = None) -> NDArray[np.uint8]:
+        """Return the truth, (height, width) uint8, in which buildings are told apart if possible.
+
+        The values are those of ``rhm.augmentation.mask_values``: footprints, and the values of a
+        mask with ``instances``, have numbers; all buildings of other masks are 1.
+
+        Args:
+            window: window as of ``read``.
+        """
+        window = window or Window(0, 0, self._info.height, self._info.width)
+        if self._mask is None:
+            transform = self._info.transform @ Affine.translation(window.col, window.row)
+            # In the order of the file, so that overlaps are the same in every window.
+            found = np.sort(self._tree.query(_ground(transform, window.height, window.width)))
+            size = (window.height, window.width)
+            return burn_numbers(self._shapes[found], numbered(found), transform, *size)
+        stored = self._mask.read(window)
+        truth = self.truth_of(stored, window)
+        building = truth == 1
+        if self._instances:
+            truth[building] = numbered(_combined(stored.values))[building]
+        truth[building & _is_one_of(stored.values, self._boundary)] = MARKED_BOUNDARY
+        truth[(truth == 0) & _is_one_of(stored.values, self._contact)] = MARKED_CONTACT
+        return truth
+
     def truth_of(self, stored: Pixels, window: Window) -> NDArray[np.uint8]:
         """Return the truth of a window whose mask has been read; see ``read``."""
         pixels, valid = stored
         if not self._values:
             building = (_any_band(pixels) & valid).view(np.uint8)
+            if self._contact:
+                building[_is_one_of(pixels, self._contact)] = 0
         else:
             # A value that is building is known, even if the file declares it as nodata.
             valid = self._inside(window)
-            building = (_is_one_of(pixels, self._values) & valid).view(np.uint8)
+            values = self._values + self._boundary
+            building = (_is_one_of(pixels, values) & valid).view(np.uint8)
             valid = stored.valid | (building == 1)
         if self._mask is not None and self._mask.info.nodata:
             building[~valid & self._inside(window)] = IGNORE
@@ -151,6 +191,15 @@ def _any_band(pixels: NDArray[Any]) -> NDArray[np.bool_]:
     """Return where pixels (H, W, bands) are non-zero in at least one band, (H, W)."""
     # Band by band: any(axis=-1) takes twenty times as long.
     return functools.reduce(np.logical_or, (pixels[..., b] != 0 for b in range(pixels.shape[-1])))
+
+
+def _combined(pixels: NDArray[Any]) -> NDArray[np.int64]:
+    """Return one number for the values of all bands of pixels (H, W, bands), (H, W)."""
+    combined = np.zeros(pixels.shape[:2], dtype=np.int64)
+    for band in range(pixels.shape[-1]):
+        # A prime, so that colours that differ in one band rarely have the same number.
+        combined = combined * 257 + pixels[..., band].astype(np.int64)
+    return combined
 
 
 def _is_one_of(pixels: NDArray[Any], values: BuildingValues) -> NDArray[np.bool_]:

@@ -16,6 +16,9 @@ from rhm.errors import CatalogError, RasterError
 SPLITS = ("train", "val", "test")
 """Names of the splits; an empty name means that the image has no split yet."""
 
+VALUES = ("building_values", "boundary_values", "contact_values")
+"""Attributes of a source that list values of its mask."""
+
 _LIMITS: dict[str, tuple[float, float]] = {
     "width": (1, 1 << 31),
     "height": (1, 1 << 31),
@@ -38,6 +41,9 @@ class Source:
         gsd_m: ground sampling distance in metres, used if the file does not specify it; or None.
         black_is_nodata: whether pixels that are zero in all bands are nodata.
         building_values: values of buildings in the mask; see ``rhm.data.labels.Label``.
+        boundary_values: values in the mask that mark the boundary of buildings.
+        contact_values: values in the mask that mark background between near buildings.
+        instances: whether each value of the mask is a building of its own.
     """
 
     image: Path
@@ -48,6 +54,9 @@ class Source:
     gsd_m: float | None = None
     black_is_nodata: bool = False
     building_values: str = ""
+    boundary_values: str = ""
+    contact_values: str = ""
+    instances: bool = False
 
     @property
     def name(self) -> str:
@@ -82,8 +91,16 @@ class Source:
         """
         if self.label is None:
             raise CatalogError(f"{self.image} has no label")
-        values = self.building_values
-        return Label(self.label, raster, scale=scale, mapped=mapped, building_values=values)
+        return Label(
+            self.label,
+            raster,
+            scale=scale,
+            mapped=mapped,
+            building_values=self.building_values,
+            boundary_values=self.boundary_values,
+            contact_values=self.contact_values,
+            instances=self.instances,
+        )
 
 
 @dataclass(frozen=True)
@@ -135,14 +152,12 @@ class Tile(Source):
         for name, (low, high) in _LIMITS.items():
             if row[name] is not None and not low <= row[name] <= high:
                 raise ValueError(f"{name} of {image} is {row[name]:g}")
-        row["black_is_nodata"] = bool(row["black_is_nodata"])
+        for name in ("black_is_nodata", "instances"):
+            row[name] = bool(row[name])
         if row["split"] not in (*SPLITS, ""):
             raise ValueError(f"split of {image} is '{row['split']}': choose {', '.join(SPLITS)}")
         check_dtype_name(row["dtype"])
-        try:
-            parse_building_values(row["building_values"])
-        except RasterError as error:
-            raise ValueError(f"building_values of {image}: {error}") from error
+        _check_values(row)
         return cls(**row)
 
     def check(self, raster: Raster) -> None:
@@ -165,6 +180,19 @@ class Tile(Source):
         than 1 %.
         """
         return scale_between(self.gsd_m, gsd_m, self.pixel_aspect)
+
+
+def _check_values(row: dict[str, Any]) -> None:
+    """Check the values of a mask in a row of a catalog.
+
+    Raises:
+        ValueError: they are no values of a mask; the message names their column.
+    """
+    for name in VALUES:
+        try:
+            parse_building_values(row[name])
+        except RasterError as error:
+            raise ValueError(f"{name} of {row['image']}: {error}") from error
 
 
 def check_dtype_name(name: str) -> None:

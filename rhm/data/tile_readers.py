@@ -76,12 +76,22 @@ class CachedLabel:
         raster: open raster of the image that the label belongs to.
         cache: cache for the blocks.
         key: key that identifies this label in the cache.
+        numbers: whether buildings are told apart.
     """
 
-    def __init__(self, label: Label, raster: Raster, *, cache: BlockCache, key: Hashable) -> None:
+    def __init__(
+        self,
+        label: Label,
+        raster: Raster,
+        *,
+        cache: BlockCache,
+        key: Hashable,
+        numbers: bool = False,
+    ) -> None:
         self._label = label
+        read = label.read_numbers if numbers else label.read
         self._blocks = Blocks(
-            lambda window: Pixels.everywhere(label.read(window)[..., None]),
+            lambda window: Pixels.everywhere(read(window)[..., None]),
             shape=(raster.info.height, raster.info.width, 1),
             dtype=np.dtype(np.uint8),
             block_shape=block_shape(label.mask),
@@ -94,8 +104,27 @@ class CachedLabel:
         self._label.close()
 
     def read(self, window: Window) -> NDArray[np.uint8]:
-        """Return a window's truth, as ``Label.read`` does."""
+        """Return a window's truth, as ``Label.read`` or ``Label.read_numbers`` does."""
         return self._blocks.read(window).values[..., 0]
+
+
+class NumberedLabel:
+    """A label whose windows tell buildings apart.
+
+    Args:
+        label: open label.
+    """
+
+    def __init__(self, label: Label) -> None:
+        self._label = label
+
+    def close(self) -> None:
+        """Close the file."""
+        self._label.close()
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        """Return a window's truth, as ``Label.read_numbers`` does."""
+        return self._label.read_numbers(window)
 
 
 class UnknownTruth:
@@ -109,7 +138,7 @@ class UnknownTruth:
         return np.full((window.height, window.width), IGNORE, dtype=np.uint8)
 
 
-_Pair = tuple[Raster | CachedRaster, Label | CachedLabel | UnknownTruth]
+_Pair = tuple[Raster | CachedRaster, Label | NumberedLabel | CachedLabel | UnknownTruth]
 
 
 class OpenTiles:
@@ -130,12 +159,21 @@ class OpenTiles:
         tiles: labelled images.
         gsd_m: metres per pixel to read at, or None for each image's own.
         labels: whether labels are read; without them, the truth is unknown everywhere.
+        numbers: whether labels tell buildings apart, as ``Label.read_numbers`` does.
     """
 
-    def __init__(self, tiles: Sequence[Tile], gsd_m: float | None, *, labels: bool = True) -> None:
+    def __init__(
+        self,
+        tiles: Sequence[Tile],
+        gsd_m: float | None,
+        *,
+        labels: bool = True,
+        numbers: bool = False,
+    ) -> None:
         self._tiles = list(tiles)
         self._gsd_m = gsd_m
         self._labels = labels
+        self._numbers = numbers
         self._process = -1
         self._cache: BlockCache | None = None
         self._open: OrderedDict[int, _Pair] = OrderedDict()
@@ -171,11 +209,14 @@ class OpenTiles:
         tile.check(raster)
         label = tile.open_label(raster, scale, mapped=True) if self._labels else UnknownTruth()
         if self._cache is None:
+            if self._numbers and isinstance(label, Label):
+                return raster, NumberedLabel(label)
             return raster, label
         image = CachedRaster(raster, cache=self._cache, key=(number, "image"))
         if isinstance(label, UnknownTruth):
             return image, label
-        return image, CachedLabel(label, raster, cache=self._cache, key=(number, "label"))
+        key = (number, "label")
+        return image, CachedLabel(label, raster, cache=self._cache, key=key, numbers=self._numbers)
 
     def _cache_of_all(self) -> BlockCache | None:
         """Return room for all tiles, or None where they take more than there is."""

@@ -19,6 +19,7 @@ from rhm.data.catalog import Catalog, Tile
 from rhm.errors import CatalogError
 from rhm.evaluation.bootstrap import bootstrap_interval
 from rhm.evaluation.examples import ExamplePicture, choose_examples
+from rhm.evaluation.footprint_precision import footprint_scores
 from rhm.evaluation.outlines.domain_outlines import outline_scores
 from rhm.evaluation.own_threshold import own_threshold
 from rhm.evaluation.scores import (
@@ -283,6 +284,7 @@ def _domain(
         histogram=_shares(histogram.round(6).tolist()),
         distance=_distance(spec, histogram),
         examples=examples,
+        footprint_scores=footprint_scores(spec, scored),
     )
 
 
@@ -338,6 +340,7 @@ def _model(model: DescribedNetwork) -> ModelFacts:
         rhm_version=spec.rhm_version,
         training_images=spec.training_images,
         licence=spec.licence,
+        classes=spec.classes,
         weights=identity_of(model.model if isinstance(model, Backend) else model),
         histograms={name: _shares(bands) for name, bands in spec.source_histograms.items()},
     )

@@ -1,8 +1,8 @@
 """Features of a model on labelled images: moments of all stages of a domain, in one pass."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -13,12 +13,15 @@ from torch import Tensor
 from rhm.analysis.feature_grid import BOUNDARY, BUILDING, draw_cells, labels_on_grid, with_boundary
 from rhm.analysis.moments import ClassMoments
 from rhm.analysis.taps import Taps, stages
+from rhm.augmentation.mask_values import is_building
 from rhm.data.catalog import Tile
 from rhm.data.labels import IGNORE
 from rhm.data.rasters.windows import Window
 from rhm.errors import AnalysisError
 from rhm.inference.tiling.stream import Tiling, network_input
 from rhm.models.build import SegmentationModel
+from rhm.models.spec import ModelSpec
+from rhm.training.class_targets import ClassTargets
 
 _BUILDING_TRIES = 10
 _KEPT_CELLS = 1000
@@ -37,7 +40,8 @@ class CellSampling:
             whose cells are not larger. Otherwise a fine stage would include every pixel along an
             outline, and a coarse one only the interior of large buildings.
         boundary_px: half width in pixels of the outlines that form a class; 0 for no such class,
-            so that the classes are background and building.
+            so that the classes are background and building, or those of the network.
+        network: classes of the network, if it has several.
         seed: seed of the windows and cells.
     """
 
@@ -47,6 +51,7 @@ class CellSampling:
     purity: float = 0.9
     ground_px: int = 4
     boundary_px: float = 0.0
+    network: tuple[str, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -68,7 +73,19 @@ class CellSampling:
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, in the order of their numbers."""
-        return BOUNDARY if self.boundary_px else BUILDING
+        if self.boundary_px:
+            return BOUNDARY
+        return self.network if len(self.network) > 1 else BUILDING
+
+    def of(self, specs: Iterable[ModelSpec]) -> "CellSampling":
+        """Return a sampling with the classes of networks, if they all have the same ones.
+
+        Boundaries are narrow, so that their ground is sampled pixel by pixel.
+        """
+        classes = {spec.classes for spec in specs}
+        if len(classes) > 1 or None in map(ClassTargets.of, classes):
+            return self
+        return replace(self, network=classes.pop(), ground_px=1)
 
 
 @dataclass
@@ -184,15 +201,18 @@ def _window(
         height, width = raster.info.height, raster.info.width
         side = Tiling(tile=sampling.window_px, overlap=0).for_image(height, width).tile
         rows, cols = min(side, height), min(side, width)
+        targets = None if sampling.boundary_px else ClassTargets.of(sampling.network)
         for _ in range(_BUILDING_TRIES):
             row, col = (int(rng.integers(n + 1)) for n in (height - rows, width - cols))
             window = Window(row, col, rows, cols)
-            mask = label.read(window)
-            if (mask == 1).any():
+            mask = label.read(window) if targets is None else label.read_numbers(window)
+            if is_building(mask).any():
                 break
         pixels = raster.read(window)
     image = network_input(pixels, table, side)
     known = np.where(pixels.valid, mask, np.uint8(IGNORE))
+    if targets is not None:
+        known = targets(known)
     classes = np.pad(known, ((0, side - rows), (0, side - cols)), constant_values=IGNORE)
     if sampling.boundary_px:
         classes = with_boundary(classes, sampling.boundary_px, ignore_index=IGNORE)

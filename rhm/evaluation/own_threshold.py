@@ -7,7 +7,7 @@ import numpy as np
 
 from rhm.data.catalog import Tile
 from rhm.evaluation.scores import Shift
-from rhm.evaluation.tile_scores import predict_image
+from rhm.evaluation.tile_scores import predict_maps
 from rhm.inference.runtime.backends import DescribedNetwork
 from rhm.inference.tiling.stream import Tiling
 from rhm.models.expected_iou import ExpectedIoU
@@ -36,7 +36,7 @@ def own_threshold(
 
     Returns:
         The threshold, which is that of the model if the probabilities imply no building at all, and
-        the file with the probabilities (H, W) float32 of each image, for ``tile_scores.see``.
+        the file with the maps (M, H, W) float32 of each image, for ``tile_scores.see``.
 
     Raises:
         RasterError: an image cannot be read.
@@ -47,12 +47,12 @@ def own_threshold(
         with tile.open(tile.scale_to(model.spec.gsd_m)) as raster:
             tile.check(raster)
             scaling = model.spec.scaling_of(raster)
-            pixels, probability = predict_image(
+            pixels, maps = predict_maps(
                 model, raster, tile.name, scaling=scaling, shift=shift, tiling=tiling
             )
-        counted.add(probability, pixels.valid)
+        counted.add(maps[0], pixels.valid)
         paths.append(folder / f"{number}.npy")
-        np.save(paths[-1], probability)
+        np.save(paths[-1], maps)
         if on_progress is not None:
             on_progress()
     found = counted.best_threshold()

@@ -29,7 +29,7 @@ FORMAT = 6
 _READABLE = (2, 3, 4, 5, FORMAT)
 """Versions that can be read. Format 2 does not record the runtime, which was PyTorch; in formats 2
 and 3, all domains are of one evaluation; up to format 4, all have the same threshold; up to format
-5, outlines are not scored."""
+5, outlines are not scored, and scores of footprints are not calibrated."""
 
 FILE = "scores.json"
 """Name of the file in the folder of an evaluation."""
@@ -137,6 +137,27 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class ScoreBin:
+    """The footprints whose calibrated score lies in ``[low, high]``.
+
+    Attributes:
+        low: lower end of the bin.
+        high: upper end of the bin.
+        footprints: number of footprints.
+        correct: number of them that match a true building at IoU 0.5.
+        promised: mean of their calibrated scores, the precision that was measured in validation.
+        corrected: the same after the correction for this domain, which needs no labels.
+    """
+
+    low: Number
+    high: Number
+    footprints: Whole
+    correct: Whole
+    promised: Number | None
+    corrected: Number | None
+
+
+@dataclass(frozen=True)
 class Example:
     """A scored image: the best, median or worst of its domain.
 
@@ -200,6 +221,8 @@ class DomainScores:
         threshold: minimum probability of a building pixel that the probabilities in this domain
             implied, without labels; None for that of the evaluation.
         outline: scores of outlines; None up to format 5.
+        footprint_scores: calibrated scores of footprints and how many are correct; empty if the
+            model does not calibrate scores.
     """
 
     name: Text
@@ -221,6 +244,7 @@ class DomainScores:
     views: Flag = False
     threshold: Number | None = None
     outline: OutlineScores | None = None
+    footprint_scores: tuple[ScoreBin, ...] = ()
 
     @property
     def key(self) -> tuple[str, str, Shift | None]:
@@ -232,8 +256,8 @@ class DomainScores:
 class ModelFacts:
     """Properties of the scored model.
 
-    ``weights`` is a hash of its weights, None in files that do not record it, and ``histograms``
-    are those of its training domains.
+    ``weights`` is a hash of its weights, None in files that do not record it, ``histograms`` are
+    those of its training domains, and ``classes`` are those of its outputs.
     """
 
     architecture: Text
@@ -247,6 +271,7 @@ class ModelFacts:
     training_images: Whole | None
     licence: Text | None = None
     weights: Text | None = None
+    classes: tuple[Text, ...] = ("building",)
     histograms: dict[Text, Shares]
 
 

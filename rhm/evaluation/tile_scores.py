@@ -19,18 +19,25 @@ from rhm.data.radiometry import Scaling, shift_for
 from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.errors import CatalogError
+from rhm.evaluation.default_footprints import default_footprints
 from rhm.evaluation.outlines.average_precision import Detections
 from rhm.evaluation.outlines.outline_counts import OutlineCounts
 from rhm.evaluation.scores import BOUNDARY_WIDTHS_M, Shift
+from rhm.inference.polygons import inside_of
 from rhm.inference.runtime.backends import DescribedNetwork
+from rhm.inference.settings.polygon_config import PolygonConfig
 from rhm.inference.tiling.stream import Grid, Tiling, predict_blocks
 from rhm.inference.tracing.components import trace
+from rhm.inference.tracing.watershed import LearnedSeparation
+from rhm.models.building_classes import maps_of
+from rhm.models.spec import ModelSpec
 from rhm.training.metrics import (
     BoundaryCounts,
     CalibrationBins,
     ConfusionCounts,
     ObjectScores,
     boundary_iou,
+    matched_predictions,
     object_scores,
 )
 
@@ -40,6 +47,8 @@ MIN_OBJECT_PX = 20.0
 SIMPLIFY_M = 0.5
 """Tolerance of the simplification of outlines before they are scored as polygons, in metres; that
 of ``rhm predict``. True outlines that come from a mask are simplified in the same way."""
+SCORE_BINS = 10
+"""Number of bins of calibrated scores in which footprints are counted."""
 
 LEVELS = 200
 """Number of levels of probability in which pixels are counted, and of comparable thresholds."""
@@ -58,6 +67,8 @@ class TileScores:
         detections: predicted polygons, matched at all IoU thresholds of COCO.
         calibration: counts of pixels by probability, in ``LEVELS`` bins.
         histogram: histogram of the image as the model sees it, with 256 levels.
+        promises: footprints by calibrated score, in ``SCORE_BINS`` bins, with the numbers of
+            correct ones as buildings; None if the model does not calibrate scores.
     """
 
     tile: Tile
@@ -68,6 +79,7 @@ class TileScores:
     detections: Detections
     calibration: CalibrationBins
     histogram: Histogram
+    promises: CalibrationBins | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +96,7 @@ class Seen:
         objects: outlines of the predicted buildings, in pixel coordinates.
         confidences: scores of ``objects``.
         drawn: whether the true buildings were drawn as polygons, and not traced from a mask.
+        promises: as in ``TileScores``.
     """
 
     pixels: NDArray[np.uint8]
@@ -95,6 +108,7 @@ class Seen:
     objects: NDArray[Any]
     confidences: NDArray[np.float64] = field(repr=False)
     drawn: bool = False
+    promises: CalibrationBins | None = None
 
 
 def see(
@@ -114,7 +128,7 @@ def see(
         shift: shift to apply, or None.
         tiling: options of the tiles.
         threshold: minimum probability of a building pixel; by default that of the model.
-        predicted: file with the probabilities, if they were predicted before.
+        predicted: file with the maps, if they were predicted before.
 
     Raises:
         CatalogError: the image has no label.
@@ -128,29 +142,54 @@ def see(
         tile.check(raster)
         scaling = model.spec.scaling_of(raster)
         if predicted is None:
-            pixels, probability = predict_image(
+            pixels, maps = predict_maps(
                 model, raster, tile.name, scaling=scaling, shift=shift, tiling=tiling
             )
         else:
-            pixels, probability = _read(raster, tile.name, shift), np.load(predicted)
+            pixels, maps = _read(raster, tile.name, shift), np.load(predicted)
         truth = label.read()
         valid = pixels.valid & (truth != IGNORE)
-        true_objects = _true_objects(label, truth, valid, raster)
+        true = true_objects(label, truth, valid, raster)
         drawn = label.footprints is not None
     used = model.spec.threshold if threshold is None else threshold
-    outlines = trace(probability, valid, threshold=used)
+    gsd_m = model.spec.gsd_m or tile.gsd_m
+    inside = inside_of(maps[0], maps[1:])
+    outlines = trace(
+        maps[0],
+        valid,
+        threshold=used,
+        watershed=None if inside is None else LearnedSeparation(PolygonConfig.separate),
+        inside=inside,
+    )
     shown = scaling.bytes_table().apply(pixels.values)
     return Seen(
         pixels=shown,
         valid=valid,
-        gsd_m=model.spec.gsd_m or tile.gsd_m,
+        gsd_m=gsd_m,
         truth=truth,
-        probability=probability,
-        true_objects=true_objects,
+        probability=maps[0],
+        true_objects=true,
         objects=outlines.polygons,
         confidences=outlines.scores,
         drawn=drawn,
+        promises=_promises(model.spec, maps, valid, true, gsd_m, used),
     )
+
+
+def _promises(
+    spec: ModelSpec,
+    maps: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    true: NDArray[Any],
+    gsd_m: float | None,
+    threshold: float,
+) -> CalibrationBins | None:
+    """Return the footprints by calibrated score; see ``TileScores.promises``."""
+    if spec.score_calibration is None:
+        return None
+    polygons, scores = default_footprints(maps, valid, threshold=threshold, gsd_m=gsd_m)
+    correct = matched_predictions(true, polygons, scores)
+    return CalibrationBins.of(spec.score_calibration(scores), correct, bins=SCORE_BINS)
 
 
 def count(seen: Seen, tile: Tile, threshold: float) -> TileScores:
@@ -173,6 +212,7 @@ def count(seen: Seen, tile: Tile, threshold: float) -> TileScores:
         detections=detections,
         calibration=CalibrationBins.of(seen.probability, truth, seen.valid, bins=LEVELS),
         histogram=Histogram.of(seen.pixels, valid=seen.valid),
+        promises=seen.promises,
     )
 
 
@@ -212,6 +252,20 @@ def predict_image(
     shift: Shift | None,
     tiling: Tiling,
 ) -> tuple[Pixels, NDArray[np.float32]]:
+    """Return pixels (H, W) and building probabilities (H, W) float32; see ``predict_maps``."""
+    pixels, maps = predict_maps(model, raster, name, scaling=scaling, shift=shift, tiling=tiling)
+    return pixels, maps[0]
+
+
+def predict_maps(
+    model: DescribedNetwork,
+    raster: Raster,
+    name: str,
+    *,
+    scaling: Scaling,
+    shift: Shift | None,
+    tiling: Tiling,
+) -> tuple[Pixels, NDArray[np.float32]]:
     """Predict a whole image, unchanged or under a shift.
 
     Args:
@@ -223,7 +277,7 @@ def predict_image(
         tiling: options of the tiles.
 
     Returns:
-        Pixels (H, W) that were predicted, and probabilities (H, W) float32.
+        Pixels (H, W) that were predicted, and maps (M, H, W) float32.
 
     Raises:
         RasterError: the image cannot be read.
@@ -232,10 +286,10 @@ def predict_image(
     scene = pixels.histogram() if model.spec.needs_histogram else None
     table = model.spec.input_table(scaling, scene)
     height, width = pixels.valid.shape
-    probability = np.empty((height, width), dtype=np.float32)
+    maps = np.empty((len(maps_of(model.spec.classes)), height, width), dtype=np.float32)
     for block in predict_blocks(model, pixels.part, Grid(height, width, tiling), table):
-        probability[block.window.slices] = block.probability
-    return pixels, probability
+        maps[:, *block.window.slices] = block.maps
+    return pixels, maps
 
 
 def _read(raster: Raster, name: str, shift: Shift | None) -> Pixels:
@@ -251,7 +305,7 @@ def shifted(shift: Shift, name: str, pixels: Pixels) -> Pixels:
     return Pixels(moved.apply(pixels.values, valid=pixels.valid), pixels.valid)
 
 
-def _true_objects(
+def true_objects(
     label: Label, truth: NDArray[np.uint8], valid: NDArray[np.bool_], raster: Raster
 ) -> NDArray[Any]:
     """Return the true buildings: the footprints of the label, or the patches of its mask.

@@ -8,8 +8,8 @@ import torch
 
 from rhm.data.rasters.cog import BLOCK_PX
 from rhm.data.rasters.pixels import Pixels
+from rhm.data.rasters.windows import BAND_PIXELS
 from rhm.inference.plan import Plan
-from rhm.inference.polygons import BAND_PIXELS
 from rhm.inference.runtime.tta import Network, averaged_over_views
 from rhm.inference.tiling.storage import STORAGES
 from rhm.inference.tiling.stream import network_input, probabilities
@@ -51,7 +51,7 @@ def estimate(model: Network, plan: Plan) -> Estimate:
         plan: plan of the scene.
 
     Raises:
-        ModelFileError: the model does not return one finite logit per pixel.
+        ModelFileError: the model does not return finite logits of its classes for each pixel.
     """
     grid, tiling = plan.grid, plan.grid.tiling
     network = averaged_over_views(model) if tiling.views else model
@@ -66,7 +66,7 @@ def estimate(model: Network, plan: Plan) -> Estimate:
     seconds = (time.perf_counter() - begun) / len(batch) * tiles
     pixels = plan.scene.height * plan.scene.width
     peak = peak_memory_bytes()
-    stored = np.dtype(STORAGES[plan.config.dtype].dtype).itemsize
+    stored = len(plan.maps) * np.dtype(STORAGES[plan.config.dtype].dtype).itemsize
     rasters = (stored + 1) * pixels
     return Estimate(
         tiles=tiles,
@@ -79,8 +79,8 @@ def estimate(model: Network, plan: Plan) -> Estimate:
 def _streamed_bytes(plan: Plan) -> int:
     """Return the memory for what is kept of a scene at a time, besides the network's tiles."""
     scene, tiling, grid = plan.scene, plan.grid.tiling, plan.grid
-    stored = np.dtype(STORAGES[plan.config.dtype].dtype).itemsize
-    sums = 2 * tiling.overlap * np.dtype(np.float32).itemsize
+    stored = len(plan.maps) * np.dtype(STORAGES[plan.config.dtype].dtype).itemsize
+    sums = len(plan.maps) * 2 * tiling.overlap * np.dtype(np.float32).itemsize
     strips = _STRIPS_IN_MEMORY * (tiling.tile - tiling.overlap) * stored
     # Rows of blocks of both rasters: those being written, those in GDAL's cache, and the next ones.
     written = min(BLOCK_PX, scene.height) * (3 * stored + 1)

@@ -17,6 +17,7 @@ from rhm.data.rasters.raster_info import RasterInfo
 from rhm.data.rasters.scene_identity import SceneIdentity, scene_identity
 from rhm.errors import OutputError, RasterError
 from rhm.inference.inputs import origin_of
+from rhm.inference.polygons import ScoreFunction
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.identity import code_of, identity_of
 from rhm.inference.runtime.tta import Network
@@ -26,9 +27,12 @@ from rhm.inference.settings.polygon_config import PolygonConfig
 from rhm.inference.suitability import difference, imagery_notes, undeclared_nodata
 from rhm.inference.tiling.scene_area import SceneArea, scene_area
 from rhm.inference.tiling.storage import ORIGIN, fingerprint_of, is_raster_as_left
-from rhm.inference.tiling.stream import Grid
+from rhm.inference.tiling.stream import Grid, classes_of
 from rhm.inference.tiling.strips import StripSource, Task
 from rhm.inference.vector_files import KEEP_IT, check_closed, check_format, check_replaceable
+from rhm.models.building_classes import maps_of
+from rhm.models.expected_iou import ExpectedIoU
+from rhm.models.score_calibration import ScoreCalibration, ScoreCorrection
 from rhm.models.spec import ModelSpec
 
 
@@ -112,6 +116,8 @@ class Plan:
         expected_iou_at_home: expected IoU of the model on its validation chips; None if it does
             not record it.
         own_threshold: threshold of the model, to which its expected IoU refers.
+        calibration: calibration of the scores of footprints; None if they are mean probabilities.
+        maps: names of the maps that are predicted; the first is the building probability.
         notes: facts about this scene that the user should know.
         task_fingerprint: hash of everything that determines the probabilities.
         fingerprint: hash of everything that determines the results.
@@ -131,6 +137,8 @@ class Plan:
     polygons: PolygonConfig
     expected_iou_at_home: float | None
     own_threshold: float
+    calibration: ScoreCalibration | None
+    maps: tuple[str, ...]
     notes: tuple[str, ...]
     task_fingerprint: str
     fingerprint: str
@@ -143,6 +151,31 @@ class Plan:
     def resuming(self) -> bool:
         """Whether earlier results and finished strips of this prediction are used."""
         return self.config.resume and self.identified
+
+    @property
+    def needs_counting(self) -> bool:
+        """Whether all probabilities must be counted before footprints are traced.
+
+        They then choose the threshold, or correct the scores of footprints.
+        """
+        return self.calibration is not None or isinstance(self.polygons.threshold, str)
+
+    def correction(self, here: ExpectedIoU) -> ScoreCorrection | None:
+        """Return the correction of calibrated scores; None if scores are mean probabilities.
+
+        Args:
+            here: expected IoU of the scene, by all of its probabilities.
+        """
+        if self.calibration is None:
+            return None
+        return ScoreCorrection(self.expected_iou_at_home, here.value, here.building_pixels)
+
+    def calibrated(self, correction: ScoreCorrection | None) -> ScoreFunction | None:
+        """Return the function from mean probabilities to scores, or None if they are the same."""
+        calibration = self.calibration
+        if calibration is None or correction is None:
+            return None
+        return lambda means: correction(calibration(means))
 
     def check_unchanged(self) -> None:
         """Check that the scene is the same as before it was read.
@@ -197,8 +230,15 @@ def plan_prediction(
     inputs: tuple[Any, ...] = (identity, network, spec, source, config.tiling, config.dtype)
     if area is not None:
         inputs += (area,)
+    maps = maps_of(classes_of(model))
+    calibration = spec.score_calibration if spec else None
     date = date_of(src)
-    dated = () if date is None else (date,)
+    # What earlier versions did not have is not part of the fingerprints of what they predicted.
+    new = [
+        *([polygons.separate] if len(maps) > 1 else []),
+        *([calibration] if calibration else []),
+        *([date] if date else []),
+    ]
     return Plan(
         scene if area is None else area.cut_info(scene),
         area,
@@ -209,9 +249,11 @@ def plan_prediction(
         polygons,
         spec.expected_iou if spec else None,
         _own_threshold(spec, polygons),
+        calibration,
+        maps,
         tuple(notes),
         _fingerprint(inputs),
-        _fingerprint((*inputs, polygons, config.compress, config.suffix, *dated)),
+        _fingerprint((*inputs, polygons, *new, config.compress, config.suffix)),
         identity,
         origin_of(src),
         date,

@@ -10,7 +10,8 @@ are read at a time, and only buildings that continue below them are kept in memo
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import geopandas as gpd
 import numpy as np
@@ -27,13 +28,14 @@ from rhm.data.rasters.gdal_options import GDAL_ERRORS, open_dataset
 from rhm.data.rasters.georeference import is_square, to_degrees
 from rhm.data.rasters.raster import describe
 from rhm.data.rasters.raster_info import RasterInfo
+from rhm.data.rasters.windows import in_bands
 from rhm.errors import RasterError
 from rhm.inference.regularization import regularize
 from rhm.inference.regularization.territory import Territory
 from rhm.inference.settings.keywords import taking
 from rhm.inference.settings.polygon_config import PolygonConfig as PolygonConfig
 from rhm.inference.tracing.components import Outlines, Tracer
-from rhm.inference.tracing.watershed import Watershed
+from rhm.inference.tracing.watershed import LearnedSeparation, Splitting, Watershed
 from rhm.inference.vector_files import Footprints
 
 Coordinates = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -42,8 +44,37 @@ Coordinates = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 _REACH = 10.0
 """Distance within which straightened walls may meet a neighbour's, in tolerances."""
 
-BAND_PIXELS = 1 << 21
-"""Approximate number of pixels that are traced at a time."""
+ScoreFunction = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""Function from mean probabilities of footprints to their scores, both (N,)."""
+
+_BOUNDARY_BAND = "boundary probability"
+
+
+class PredictedRows(NamedTuple):
+    """A band of rows of a prediction, from which footprints are traced.
+
+    Attributes:
+        building: (rows, width) bool, True where the image shows a building.
+        probability: (rows, width) floating-point building probability.
+        inside: (rows, width) floating-point probability of the inside of a building, if the model
+            has classes that separate buildings.
+    """
+
+    building: NDArray[np.bool_]
+    probability: NDArray[Any]
+    inside: NDArray[Any] | None = None
+
+
+def inside_of(
+    probability: NDArray[Any], further: Sequence[NDArray[Any]] | NDArray[Any]
+) -> NDArray[Any] | None:
+    """Return the probability of the inside of buildings, or None without further maps.
+
+    Args:
+        probability: building probability.
+        further: further maps, of which the first is the probability of boundary.
+    """
+    return np.asarray(probability - further[0]) if len(further) else None
 
 
 class Ground:
@@ -88,8 +119,15 @@ class Ground:
         """Return how far below the pixels of most buildings straightened walls may lie, in rows."""
         return _REACH * config.regularize_m / self.pixel_m()[0]
 
-    def watershed(self, config: PolygonConfig) -> Watershed | None:
-        """Return how connected components are split; None if they are not."""
+    def watershed(self, config: PolygonConfig, *, learned: bool = False) -> Splitting | None:
+        """Return how connected components are split; None if they are not.
+
+        Args:
+            config: options of polygonisation.
+            learned: whether the model has classes that separate buildings.
+        """
+        if learned and config.separate:
+            return LearnedSeparation(config.separate)
         if not config.split_m:
             return None
         height_m, width_m = self.pixel_m()
@@ -179,38 +217,42 @@ class Ground:
         return contiguous(np.asarray(placed), self._longitude, self._turn)
 
 
-def in_bands(height: int, width: int) -> Iterator[slice]:
-    """Yield the rows of a raster in bands of about ``BAND_PIXELS`` pixels."""
-    rows = max(1, BAND_PIXELS // width)
-    for first in range(0, height, rows):
-        yield slice(first, min(first + rows, height))
-
-
 def footprints(
-    bands: Iterable[tuple[NDArray[np.bool_], NDArray[Any]]],
+    bands: Iterable[PredictedRows],
     width: int,
     ground: Ground,
     config: PolygonConfig,
+    *,
+    learned: bool = False,
+    calibration: ScoreFunction | None = None,
 ) -> Iterator[Footprints]:
     """Trace the buildings of a raster that is read from top to bottom.
 
     Args:
-        bands: consecutive bands of rows: where they show buildings, (rows, width) bool, and the
-            probability there, (rows, width) floating-point.
+        bands: consecutive bands of rows.
         width: number of columns of the raster.
         ground: location of the raster.
         config: options of polygonisation; the threshold was already applied to the bands.
+        learned: whether the bands have the probability of the inside of buildings.
+        calibration: calibration of the scores; by default, they are mean probabilities.
 
     Yields:
         The footprints that end with each band, and finally the remaining ones. In total, they are
         in the order of the last pixels of their components, row by row, and do not depend on how
         the raster was divided into bands.
     """
-    tracer, territory = Tracer(width, ground.watershed(config)), Territory()
-    for building, probability in bands:
-        yield ground.footprints(tracer.feed(building, probability), config, territory)
+    tracer = Tracer(width, ground.watershed(config, learned=learned))
+    territory = Territory()
+
+    def placed(outlines: Outlines) -> Footprints:
+        if calibration is not None:
+            outlines = replace(outlines, scores=calibration(outlines.scores))
+        return ground.footprints(outlines, config, territory)
+
+    for band in bands:
+        yield placed(tracer.feed(*band))
         territory.release(tracer.open_row - ground.reach_px(config))
-    yield ground.footprints(tracer.finish(), config, territory)
+    yield placed(tracer.finish())
 
 
 @taking(PolygonConfig)
@@ -223,7 +265,7 @@ def polygonize(probability: str | os.PathLike[str], config: PolygonConfig) -> gp
 
     Args:
         probability: raster with one band of probabilities in [0, 1], after its scale and offset
-            if it has them. Nodata pixels belong to no building.
+            if it has them, or that of a model with classes. Nodata pixels belong to no building.
         config: the fields of :class:`PolygonConfig`, each as a keyword.
 
     Returns:
@@ -238,40 +280,58 @@ def polygonize(probability: str | os.PathLike[str], config: PolygonConfig) -> gp
     info = describe(probability)
     try:
         with open_dataset(probability) as raster:
-            bands = _bands(raster, config.fixed_threshold)
-            batches = footprints(bands, raster.width, Ground(info), config)
+            learned = _separates(raster)
+            bands = _bands(raster, config.fixed_threshold, learned=learned)
+            batches = footprints(bands, raster.width, Ground(info), config, learned=learned)
             polygons, scores, areas = map(np.concatenate, zip(*batches, strict=True))
     except (*GDAL_ERRORS, OSError) as error:
         raise RasterError(f"cannot read probabilities from {probability}: {error}") from error
     return gpd.GeoDataFrame({"score": scores, "area_m2": areas}, geometry=polygons, crs=info.crs)
 
 
-def _bands(
-    raster: DatasetReader, threshold: float
-) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.float32]]]:
-    """Yield bands of rows of a raster: where they show buildings, and the probability there.
+def _separates(raster: DatasetReader) -> bool:
+    """Return whether a raster has the further maps of a model with classes.
+
+    Raises:
+        RasterError: it has bands of another kind.
+    """
+    if raster.count > 1 and raster.descriptions[1] == _BOUNDARY_BAND:
+        return True
+    if raster.count != 1:
+        raise RasterError(f"{raster.name} has {raster.count} bands; a probability raster has one")
+    return False
+
+
+def _bands(raster: DatasetReader, threshold: float, *, learned: bool) -> Iterator[PredictedRows]:
+    """Yield bands of rows of a raster.
 
     Raises:
         RasterError: the raster does not contain probabilities.
     """
-    if raster.count != 1:
-        raise RasterError(f"{raster.name} has {raster.count} bands; a probability raster has one")
-    scale, offset = raster.scales[0], raster.offsets[0]
     block = raster.block_shapes[0][0]
     # Reads whole blocks, so that each is decoded only once.
     for row in range(0, raster.height, block):
         window = RasterioWindow(0, row, raster.width, min(block, raster.height - row))
-        stored = raster.read(1, window=window)
+        maps = raster.read([1, 2] if learned else [1], window=window)
         valid = raster.read_masks(1, window=window) > 0
-        for rows in in_bands(*stored.shape):
-            probability, known = stored[rows], valid[rows]
-            if (scale, offset) != (1.0, 0.0):
-                # In float64 first, so that level 127 of 254 is one half, whatever the tag's digits.
-                probability = (probability * np.float64(scale) + offset).astype(np.float32)
-            probability = probability.astype(np.float32, copy=False)
-            known &= np.isfinite(probability)
-            _check_probabilities(probability, known, raster.name)
-            yield known & (probability >= threshold), probability
+        for rows in in_bands(*maps.shape[1:]):
+            known = valid[rows]
+            values = [_decoded(raster, number, each[rows]) for number, each in enumerate(maps)]
+            for each in values:
+                known &= np.isfinite(each)
+                _check_probabilities(each, known, raster.name)
+            probability, *further = values
+            inside = inside_of(probability, further)
+            yield PredictedRows(known & (probability >= threshold), probability, inside)
+
+
+def _decoded(raster: DatasetReader, number: int, stored: NDArray[Any]) -> NDArray[np.float32]:
+    """Return the probabilities of stored values of a band, counted from 0."""
+    scale, offset = raster.scales[number], raster.offsets[number]
+    if (scale, offset) != (1.0, 0.0):
+        # In float64 first, so that level 127 of 254 is one half, whatever the tag's digits.
+        stored = (stored * np.float64(scale) + offset).astype(np.float32)
+    return stored.astype(np.float32, copy=False)
 
 
 def _check_probabilities(

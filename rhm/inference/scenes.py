@@ -8,26 +8,24 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rasterio.io import DatasetWriter
 
 from rhm.data.rasters.cog import BLOCK_PX
-from rhm.data.rasters.gdal_options import GDAL_ERRORS, limited_cache, open_dataset
+from rhm.data.rasters.gdal_options import limited_cache, open_dataset
 from rhm.data.rasters.georeference import ONE
-from rhm.errors import OutputError
+from rhm.data.rasters.windows import in_bands
 from rhm.files import staged_paths
 from rhm.inference.plan import Plan, plan_prediction
-from rhm.inference.polygons import Ground, footprints, in_bands
+from rhm.inference.polygons import Ground, PredictedRows, footprints, inside_of
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.tta import Network
 from rhm.inference.settings.keywords import taking
 from rhm.inference.stamps import Stamp
 from rhm.inference.suitability import domain_note
 from rhm.inference.tiling.journal import StripJournal, discard
-from rhm.inference.tiling.regrid import Rows, on_scene_grid
+from rhm.inference.tiling.regrid import Rows, expectation_of, on_scene_grid, rows_of
 from rhm.inference.tiling.result_rasters import writing_results
 from rhm.inference.tiling.scene_area import blanked_rows, cut_rows
 from rhm.inference.tiling.storage import (
@@ -36,10 +34,11 @@ from rhm.inference.tiling.storage import (
     MASK_NODATA,
     ORIGIN,
     PROBABILITIES,
+    SCORES_ARE,
     STORAGES,
     THRESHOLD,
-    Storage,
     fingerprint_of,
+    maps_in,
 )
 from rhm.inference.tiling.strips import LEAST_CACHE, ThisProcess, Workers
 from rhm.inference.vector_files import (
@@ -49,6 +48,7 @@ from rhm.inference.vector_files import (
     write_footprints,
 )
 from rhm.models.expected_iou import ExpectedIoU
+from rhm.models.score_calibration import SCORES
 
 _LOG = logging.getLogger(__name__)
 
@@ -58,7 +58,8 @@ class Prediction:
     """The files of a predicted scene.
 
     Attributes:
-        probability: cloud-optimised GeoTIFF of probabilities, nodata where the scene is nodata.
+        probability: cloud-optimised GeoTIFF of probabilities, nodata where the scene is nodata;
+            of models with classes, further bands hold their other maps.
         mask: cloud-optimised GeoTIFF of 0 and 1, nodata 255.
         buildings: vector file of footprints with ``score`` and ``area_m2``.
         count: number of footprints.
@@ -68,6 +69,7 @@ class Prediction:
         warning: warning that the expected IoU is notably lower than on the validation chips, if
             it is.
         notes: facts about this scene that the user should know.
+        scores: what the scores of the footprints are: one of ``score_calibration.SCORES``.
     """
 
     probability: Path
@@ -78,6 +80,7 @@ class Prediction:
     expectation: ExpectedIoU | None = field(default=None, repr=False)
     warning: str | None = None
     notes: tuple[str, ...] = ()
+    scores: str = "mean probability"
 
     def expectation_of_all(self) -> ExpectedIoU:
         """Return the expected IoU, counted from the probability raster if it is not known.
@@ -87,11 +90,9 @@ class Prediction:
         """
         if self.expectation is not None:
             return self.expectation
-        counted = ExpectedIoU(self.threshold)
         with open_dataset(self.probability) as raster:
-            storage = STORAGES[raster.dtypes[0]]
-        _count(counted, storage, _rows_of(self.probability))
-        return counted
+            storage, maps = STORAGES[raster.dtypes[0]], raster.count
+        return expectation_of(rows_of(self.probability), storage, maps, self.threshold)
 
     @property
     def expected_iou(self) -> float | None:
@@ -121,8 +122,9 @@ def predict_raster(
 
     Args:
         model: network that returns logits (N, 1, H, W) for normalised images (N, bands, H, W)
-            float32. If it has a ``spec``, as models from ``load_model`` do, its bands, scaling and
-            resolution apply; otherwise the values of an image are scaled by its range to [0, 1].
+            float32. If it has a ``spec``, as models from ``load_model`` do, its classes, bands,
+            scaling and resolution apply; otherwise the values of an image are scaled by its range
+            to [0, 1].
         src: path of the scene, or anything else that GDAL opens.
         dst: folder for the results.
         call: the fields of :class:`~rhm.inference.prediction_config.PredictionConfig` as keyword
@@ -167,7 +169,8 @@ def predict_scene(
         advance(plan.grid.height * plan.grid.width)
         count = count_footprints(plan.outputs.buildings)
         threshold = float(fingerprint_of(plan.outputs.mask, THRESHOLD) or 0.5)
-        return _prediction(plan, _Finished(count, threshold), ("the results already existed",))
+        found = _Finished(count, threshold, scores=fingerprint_of(plan.outputs.mask, SCORES_ARE))
+        return _prediction(plan, found, ("the results already existed",))
     plan.outputs.check_free(plan.origin, overwrite=config.overwrite)
     with (
         limited_cache(LEAST_CACHE),
@@ -175,7 +178,7 @@ def predict_scene(
             plan.outputs.unfinished,
             plan.task_fingerprint,
             dtype=config.dtype,
-            width=plan.grid.width,
+            width=len(plan.maps) * plan.grid.width,
             strips=[plan.grid.strip(index) for index in plan.grid.strips],
             resume=plan.resuming,
             runtime=getattr(model, "runtime", None),
@@ -183,9 +186,9 @@ def predict_scene(
     ):
         if plan.resuming and _has_probabilities(plan):
             advance(plan.grid.height * plan.grid.width)
-            found = _finish(plan, lambda _: _rows_of(plan.outputs.probability))
+            found = _finish(plan, lambda _: rows_of(plan.outputs.probability))
             return _prediction(plan, found, (*plan.notes, "the probabilities already existed"))
-        advance(parts.pixels)
+        advance(parts.pixels // len(plan.maps))
         with _finishing(plan, parts) as finished:
             for strip in (workers or ThisProcess(model)).predict(plan.task, parts.missing()):
                 parts.store(strip.index, strip.packed, strip.damaged)
@@ -229,13 +232,17 @@ class _Finished:
     count: int
     threshold: float
     expected: ExpectedIoU | None = None
+    scores: str | None = None
 
 
 def _prediction(plan: Plan, found: _Finished, notes: tuple[str, ...]) -> Prediction:
     outputs, expected = plan.outputs, found.expected
     warning = domain_note(plan.expected_iou_at_home, expected) if expected else None
     files = (outputs.probability, outputs.mask, outputs.buildings)
-    return Prediction(*files, found.count, found.threshold, expected, warning, notes)
+    if found.scores == "uncertain":
+        notes = (*notes, f"the scores are {SCORES[found.scores]}")
+    scores = found.scores or "mean probability"
+    return Prediction(*files, found.count, found.threshold, expected, warning, notes, scores)
 
 
 def _about_damage(parts: StripJournal) -> tuple[str, ...]:
@@ -260,7 +267,7 @@ def _finish(plan: Plan, rows: Callable[[Path], Rows]) -> _Finished:
         plan: plan of the prediction.
         rows: function that yields all stored probabilities on the grid of the scene, in whole rows
             of blocks; it can use the path that it is given as a temporary file. It is called a
-            second time if they choose the threshold.
+            second time if they choose the threshold or correct the scores of footprints.
     """
     outputs, scene = plan.outputs, plan.scene
     targets = [outputs.buildings, outputs.probability, outputs.mask]
@@ -270,14 +277,29 @@ def _finish(plan: Plan, rows: Callable[[Path], Rows]) -> _Finished:
     with staged_paths(targets, within=outputs.unfinished) as (buildings, probability, mask):
         ground, scratch = Ground(scene), buildings.with_name("predicted.tif")
         polygons, chosen = plan.polygons, None
+        counted = expected
+        if plan.needs_counting:
+            counted = expectation_of(
+                rows(scratch), STORAGES[plan.config.dtype], len(plan.maps), plan.own_threshold
+            )
         if isinstance(polygons.threshold, str):
-            chosen = _implied_threshold(plan, rows(scratch))
+            # That of the model, if the probabilities imply no building at all.
+            chosen = counted.best_threshold()
+            chosen = plan.own_threshold if chosen is None else chosen
             polygons = replace(polygons, threshold=chosen)
-        threshold = polygons.fixed_threshold
-        with _rasters(plan, probability, mask, threshold) as rasters:
+        threshold, correction = polygons.fixed_threshold, plan.correction(counted)
+        kind = correction.kind if correction else None
+        with _rasters(plan, probability, mask, threshold, kind) as rasters:
             bands = _written(rows(scratch), rasters, plan, threshold, expected)
             count = write_footprints(
-                footprints(bands, scene.width, ground, polygons),
+                footprints(
+                    bands,
+                    scene.width,
+                    ground,
+                    polygons,
+                    learned=len(plan.maps) > 1,
+                    calibration=plan.calibrated(correction),
+                ),
                 scene.crs,
                 buildings,
                 modified=path.stat().st_mtime if path.is_file() else 0.0,
@@ -285,25 +307,7 @@ def _finish(plan: Plan, rows: Callable[[Path], Rows]) -> _Finished:
             )
         plan.check_unchanged()
         make_way(outputs.buildings)
-    return _Finished(count, threshold, expected)
-
-
-def _implied_threshold(plan: Plan, rows: Rows) -> float:
-    """Return the threshold with the highest expected IoU, by all stored probabilities of a scene.
-
-    It is that of the model if the probabilities imply no building at all.
-    """
-    counted = ExpectedIoU(plan.own_threshold)
-    _count(counted, STORAGES[plan.config.dtype], rows)
-    found = counted.best_threshold()
-    return plan.own_threshold if found is None else found
-
-
-def _count(counted: ExpectedIoU, storage: Storage, rows: Rows) -> None:
-    """Count stored probabilities."""
-    for _, stored in rows:
-        for part in in_bands(*stored.shape):
-            counted.add(storage.decode(stored[part]), stored[part] != storage.nodata)
+    return _Finished(count, threshold, expected, kind)
 
 
 def _rows(plan: Plan, parts: StripJournal, scratch: Path) -> Rows:
@@ -311,7 +315,9 @@ def _rows(plan: Plan, parts: StripJournal, scratch: Path) -> Rows:
     area, nodata = plan.area, STORAGES[plan.config.dtype].nodata
     stored = parts.rows(BLOCK_PX)
     if plan.task.source.scale == ONE:
-        cut = area and cut_rows(stored, area, plan.grid.origin, nodata, BLOCK_PX)
+        cut = area and cut_rows(
+            stored, area, plan.grid.origin, nodata, BLOCK_PX, maps=len(plan.maps)
+        )
         yield from cut or stored
         return
     with plan.task.source.on_own_grid().open() as raster:
@@ -324,21 +330,9 @@ def _rows(plan: Plan, parts: StripJournal, scratch: Path) -> Rows:
             count=BLOCK_PX,
             origin=plan.grid.origin,
             part=None if area is None else area.window,
+            maps=len(plan.maps),
         )
         yield from blanked_rows(rows, area, nodata) if area else rows
-
-
-def _rows_of(path: Path) -> Rows:
-    """Yield the rows of existing probabilities."""
-    try:
-        with open_dataset(path) as raster:
-            for first in range(0, raster.height, BLOCK_PX):
-                last = min(first + BLOCK_PX, raster.height)
-                yield first, raster.read(1, window=((first, last), (0, raster.width)))
-    except GDAL_ERRORS as error:
-        raise OutputError(
-            f"{path} cannot be read: predict the scene again without --resume"
-        ) from error
 
 
 def _written(
@@ -347,37 +341,42 @@ def _written(
     plan: Plan,
     threshold: float,
     expected: ExpectedIoU,
-) -> Iterator[tuple[NDArray[np.bool_], NDArray[Any]]]:
-    """Write rows to both rasters, and yield their building mask and their probabilities.
+) -> Iterator[PredictedRows]:
+    """Write rows to both rasters, and yield what footprints are traced from.
 
     The expected IoU is updated with every row.
     """
     probabilities, masks = rasters
     storage = STORAGES[plan.config.dtype]
-    for first, stored in all_rows:
+    for first, all_maps in all_rows:
+        maps = maps_in(all_maps, len(plan.maps))
+        stored = maps[0]
         place = ((first, first + len(stored)), (0, stored.shape[1]))
         mask = storage.mask(stored, threshold)
-        probabilities.write(stored, 1, window=place)
+        probabilities.write(np.ascontiguousarray(maps), window=place)
         masks.write(mask, 1, window=place)
         for rows in in_bands(*stored.shape):
             probability = storage.decode(stored[rows])
             expected.add(probability, mask[rows] != MASK_NODATA)
-            yield mask[rows] == 1, probability
+            further = [storage.decode(each[rows]) for each in maps[1:]]
+            yield PredictedRows(mask[rows] == 1, probability, inside_of(probability, further))
 
 
 def _rasters(
-    plan: Plan, probability: Path, mask: Path, threshold: float
+    plan: Plan, probability: Path, mask: Path, threshold: float, scores: str | None
 ) -> AbstractContextManager[tuple[DatasetWriter, DatasetWriter]]:
     """Return the probability raster and the mask, open for writing."""
     tags = {FINGERPRINT: plan.fingerprint, ORIGIN: plan.origin}
     if plan.date is not None:
         tags[DATE] = plan.date
+    mask_tags = tags | {THRESHOLD: str(threshold)} | ({SCORES_ARE: scores} if scores else {})
     return writing_results(
         probability,
         mask,
         plan.scene,
         STORAGES[plan.config.dtype],
+        maps=[f"{each} probability" for each in plan.maps],
         compress=plan.config.compress,
         probability_tags=tags | {PROBABILITIES: plan.task_fingerprint},
-        mask_tags=tags | {THRESHOLD: str(threshold)},
+        mask_tags=mask_tags,
     )

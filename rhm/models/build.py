@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from rhm.colour.baselines import STANDARDIZE
 from rhm.errors import ModelFileError, one_line
 from rhm.models.architectures import ARCHITECTURES
+from rhm.models.building_classes import SEPARATIONS
 from rhm.models.encoders.backbones import (
     is_encoder,
     is_plain,
@@ -44,6 +45,9 @@ class ModelConfig:
             for very small batches.
         standardize: one of ``alternatives.STANDARDIZE``: the appearance that every scene is given,
             in training and in prediction.
+        separation: one of ``rhm.models.building_classes.SEPARATIONS``: ``none``, or the further
+            classes by which the network learns to separate buildings: ``boundary``, or
+            ``contact`` for boundary and contact.
         head: one of ``rhm.models.heads.HEADS``: ``linear``, or ``cosine``, which normalises
             features and weights and classifies by the angle between them.
         temperature: setting of the cosine head: the largest possible logit.
@@ -58,6 +62,7 @@ class ModelConfig:
     threshold: float | None = 0.5
     batch_norm: str = "train"
     standardize: str = "none"
+    separation: str = "none"
     head: str = "linear"
     temperature: float = TEMPERATURE
     learn_temperature: bool = False
@@ -72,6 +77,8 @@ class ModelConfig:
             raise ValueError(f"unknown standardize: choose {', '.join(STANDARDIZE)}")
         if self.batch_norm not in ("train", "frozen"):
             raise ValueError("unknown batch_norm: choose train, frozen")
+        if self.separation not in SEPARATIONS:
+            raise ValueError(f"unknown separation: choose {', '.join(SEPARATIONS)}")
         if self.head not in HEADS:
             raise ValueError(f"unknown head: choose {', '.join(HEADS)}")
         if not 0.0 < self.temperature <= 1e3:

@@ -110,7 +110,12 @@ class ExpectedIoU:
     @property
     def building_share(self) -> float:
         """The share of counted pixels that are predicted as building."""
-        return float(self.pixels[self._called].sum() / max(1, self.pixels.sum()))
+        return float(self.building_pixels / max(1, self.pixels.sum()))
+
+    @property
+    def building_pixels(self) -> int:
+        """The number of counted pixels that are predicted as building."""
+        return int(self.pixels[self._called].sum())
 
 
 def out_of_domain(home: float | None, here: float | None) -> bool:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +17,15 @@ from rhm.data.radiometry import Scaling, histogram_of
 from rhm.data.rasters.raster import Raster
 from rhm.documents import parse_json
 from rhm.errors import ModelFileError, one_line
+from rhm.models.building_classes import SEPARATIONS
+from rhm.models.score_calibration import ScoreCalibration
 
-FORMAT = 4
+FORMAT = 5
 """Format number of the description; readers refuse higher numbers than their own."""
+
+_PLAIN = 4
+"""Format of descriptions that earlier versions read: of models with the single class building, and
+without a calibration of scores."""
 
 MOST_BANDS = 1024
 """Most bands of imagery; imaging spectrometers have a few hundred."""
@@ -45,7 +52,7 @@ class ModelSpec:
             number, or one per band.
         std: what the result is divided by; one number, or one per band.
         scalings: value range from black to white for each dtype, as measured before training.
-        classes: name of the class of each output channel.
+        classes: name of the class of each output channel, see ``rhm.models.building_classes``.
         head: one of ``rhm.models.heads.HEADS``.
         gsd_m: ground sampling distance of the training chips in metres per pixel, or None if
             unknown.
@@ -53,6 +60,8 @@ class ModelSpec:
             chosen on the validation chips.
         expected_iou: IoU that the model's probabilities imply for the validation chips, or None
             without validation chips; see ``rhm.models.expected_iou``.
+        score_calibration: from the mean probabilities of footprints to precisions, or None if it
+            was not measured: the score of a footprint is then its mean probability.
         standardize: one of ``rhm.colour.baselines.STANDARDIZE``, applied to every scene first.
         method: names of the standardisation and augmentations, and of the adaptation, under which
             reports compare the model with others.
@@ -72,11 +81,13 @@ class ModelSpec:
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.5,)
     scalings: Mapping[str, Scaling] = field(default_factory=dict)
-    classes: tuple[str, ...] = ("building",)
+    classes: tuple[str, ...] = SEPARATIONS["none"]
     head: str = "linear"
     gsd_m: float | None = None
     threshold: float = 0.5
     expected_iou: float | None = None
+    # Not part of the text by which predictions of earlier versions are recognised.
+    score_calibration: ScoreCalibration | None = field(default=None, repr=False)
     standardize: str = "none"
     method: str = "none"
     sources: tuple[str, ...] = ()
@@ -140,7 +151,11 @@ class ModelSpec:
 
     def to_json(self) -> str:
         """Return the description as JSON text."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True)
+        values = asdict(self)
+        if self.score_calibration is None:
+            del values["score_calibration"]
+        plain = self.score_calibration is None and self.classes == SEPARATIONS["none"]
+        return json.dumps({"format": _PLAIN if plain else FORMAT, **values}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "ModelSpec":
@@ -157,8 +172,10 @@ class ModelSpec:
             scalings = values.pop("scalings")
             for name in ("mean", "std", "classes", "sources"):
                 values[name] = tuple(values[name])
+            counted = values.pop("score_calibration", None)
             return cls(
                 **values,
+                score_calibration=_calibration(counted),
                 scalings={dtype: Scaling.from_dict(each) for dtype, each in scalings.items()},
             )
         except (
@@ -271,6 +288,12 @@ class ModelSpec:
 def _normalization(scaling: Scaling, mean: tuple[float, ...], std: tuple[float, ...]) -> PixelMap:
     # Training needs the same few tables for every chip.
     return scaling.table(mean, std)
+
+
+def _calibration(values: Any) -> ScoreCalibration | None:
+    if values is None:
+        return None
+    return ScoreCalibration(**{name: tuple(column) for name, column in values.items()})
 
 
 def _is_whole(value: object) -> bool:

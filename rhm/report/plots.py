@@ -25,10 +25,23 @@ def series_styles(methods: Sequence[str]) -> dict[str, str]:
     return styles | ({BASELINE: "base"} if BASELINE in methods else {})
 
 
-def reliability_panel(curves: Sequence[Reliability], styles: dict[str, str]) -> Panel:
-    """Return a chart of the share of building pixels over probability, one line per method."""
+def reliability_panel(
+    curves: Sequence[Reliability],
+    styles: dict[str, str],
+    *,
+    over: str = "predicted probability",
+    share: str = "share that is building",
+) -> Panel:
+    """Return a chart of a share over what was predicted of it, one line per method.
+
+    Args:
+        curves: curves on one target.
+        styles: style class of each method.
+        over: label of the horizontal axis.
+        share: label of the vertical axis.
+    """
     axes = Axes((40, 24, 268, 194), (0.0, 1.0), (0.0, 1.0))
-    marks, texts = frame(axes, "predicted probability", "share that is building")
+    marks, texts = frame(axes, over, share)
     marks.append(Mark(axes.path(((0.0, 0.0), (1.0, 1.0))), "diagonal"))
     for curve in curves:
         points = tuple((b.confidence, b.frequency) for b in curve.bins)

@@ -10,6 +10,7 @@ from rhm.adapters.adapter_file import base_hash
 from rhm.errors import ConfigError
 from rhm.files import write_text
 from rhm.models.build import ModelConfig, SegmentationModel
+from rhm.models.building_classes import separation_of
 from rhm.models.model_file import load_model, load_spec
 from rhm.training.config import RunConfig, parse_config
 from rhm.training.imagery import Material
@@ -35,6 +36,7 @@ def with_base(config: RunConfig) -> RunConfig:
         "encoder": spec.encoder,
         "standardize": spec.standardize,
         "head": spec.head,
+        "separation": separation_of(spec.classes) or "none",
         "weights": "none",
     }
     for key, value in decided.items():

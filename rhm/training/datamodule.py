@@ -11,13 +11,12 @@ from torch.utils.data import Dataset
 from rhm.augmentation.chip_augmentation import ChipAugmentation
 from rhm.augmentation.geometry import ChipGeometry
 from rhm.colour.histogram import Histogram
-from rhm.data.chip_loader import ChipLoader
+from rhm.data.chip_loader import ChipLoader, SeededSampler
 from rhm.data.chips import (
     Chip,
     GridChips,
     Preparation,
     References,
-    SeededSampler,
     TargetSample,
     TrainingChips,
     UnlabelledChip,
@@ -26,6 +25,7 @@ from rhm.data.radiometry import harmonize
 from rhm.data.unlabelled_chips import PairedChips, UnlabelledChips, UnlabelledGrid
 from rhm.errors import ConfigError
 from rhm.models.spec import ModelSpec
+from rhm.training.class_targets import ClassTargets
 from rhm.training.config import RunConfig
 from rhm.training.imagery import Material
 from rhm.training.unlabelled.target_config import METHODS
@@ -54,6 +54,7 @@ class ChipDataModule(lightning.LightningDataModule):
         self.material = material
         self.spec = spec
         self.preparation = Preparation(spec.input_table, config.data.gsd_m, material.scenes)
+        self.targets = ClassTargets.of(spec.classes, config.data)
         self.augmentations = {
             dtype: self._augmentation(dtype)
             for dtype in {tile.dtype for tile in (*material.train, *material.unlabelled)}
@@ -116,7 +117,12 @@ class ChipDataModule(lightning.LightningDataModule):
     def labelled_dataloader(self) -> ChipLoader[Chip]:
         """Return a loader of the validation chips, empty if there are no validation images."""
         data = self.config.data
-        chips = GridChips(self.material.val, size=data.chip_px, preparation=self.preparation)
+        chips = GridChips(
+            self.material.val,
+            size=data.chip_px,
+            preparation=self.preparation,
+            targets=self.targets,
+        )
         return ChipLoader(chips, batch_size=self._batch_size(), num_workers=min(data.workers, 1))
 
     def _training_chips(self) -> TrainingChips:
@@ -128,6 +134,7 @@ class ChipDataModule(lightning.LightningDataModule):
             augmentations=self.augmentations,
             balance=data.balance,
             balance_domains=data.balance_domains,
+            targets=self.targets,
             seed=self.config.seed,
             references=self._references(),
             geometry=ChipGeometry(self.config.augment.geometry),

@@ -3,10 +3,11 @@
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import lightning
 import torch
@@ -23,12 +24,15 @@ import rhm
 from rhm.adapters import attachment_of
 from rhm.adapters.gradient import LossOf
 from rhm.augmentation.mixstyle import MixStyle
+from rhm.data.catalog import Tile
 from rhm.data.chips import TargetSample
 from rhm.errors import ConfigError, ModelFileError
 from rhm.files import atomic_path, write_text
 from rhm.models.build import SegmentationModel, load_encoder_weights
+from rhm.models.building_classes import SEPARATIONS
 from rhm.models.encoders.encoder_weights import check_weights, input_statistics
 from rhm.models.model_file import save_model
+from rhm.models.score_calibration import ScoreCalibration
 from rhm.models.spec import ModelSpec
 from rhm.training.adaptation import adapt_network, trained_table
 from rhm.training.base_model import base_model, check_base, remember_base, with_base
@@ -40,7 +44,7 @@ from rhm.training.config import SELECT, RunConfig, read_config
 from rhm.training.datamodule import ChipDataModule
 from rhm.training.devices import deterministic, synchronized_batch_norm
 from rhm.training.imagery import Material, gather
-from rhm.training.losses import LOSSES
+from rhm.training.losses import loss_of
 from rhm.training.module import SegmentationModule, freeze_batch_norm
 from rhm.training.results.card import model_card
 from rhm.training.results.finishing import finish
@@ -51,8 +55,19 @@ from rhm.training.unlabelled.target_config import ADABN
 _LOG = logging.getLogger(__name__)
 
 
+class Calibrate(Protocol):
+    """Function that calibrates the scores of a model's footprints on labelled images."""
+
+    def __call__(self, model: SegmentationModel, tiles: Sequence[Tile]) -> ScoreCalibration | None:
+        """Return the calibration, or None if the images show too few footprints."""
+
+
 def fit(
-    config: RunConfig | str | os.PathLike[str], *, resume: bool = False, progress: bool = False
+    config: RunConfig | str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    progress: bool = False,
+    calibrate: Calibrate | None = None,
 ) -> Run:
     """Train a model.
 
@@ -63,6 +78,9 @@ def fit(
         config: configuration, or path of its YAML file.
         resume: whether to continue the run of this name.
         progress: whether to show a progress bar.
+        calibrate: function that calibrates the scores of footprints on the validation images, such
+            as ``rhm.evaluation.footprint_precision.calibrate_scores``; by default, the score of a
+            footprint is its mean probability.
 
     Returns:
         The folder of the run.
@@ -93,7 +111,7 @@ def fit(
     material = gather(config)
     model = build_model(config, material)
     chips = ChipDataModule(config, material, model.spec)
-    loss = LOSSES[config.loss.name](config.loss)
+    loss = loss_of(config.loss, model.spec.classes)
     if config.adapter.base is not None:
         losses_of = partial(_target_losses, config, loss, chips)
         adapt_network(
@@ -119,7 +137,9 @@ def fit(
                 _train(model, loss, chips, trainer, run.last_checkpoint() if resume else None)
         if trainer.is_global_zero:
             with _mistakes_of_users():
-                finish(run, model, config, chips.labelled_dataloader() if material.val else None)
+                val = chips.labelled_dataloader() if material.val else None
+                scored = partial(calibrate, tiles=material.val) if calibrate else None
+                finish(run, model, config, val, calibrate=scored)
             scores = run.best_scores(SELECT[config.trainer.select])
             card = model_card(model.spec, config, material, scores)
             write_text(run.folder / "card.md", card)
@@ -205,7 +225,9 @@ def _mistakes_of_users() -> Iterator[None]:
         raise
 
 
-def fit_once(config: RunConfig, *, progress: bool = False) -> Run:
+def fit_once(
+    config: RunConfig, *, progress: bool = False, calibrate: Calibrate | None = None
+) -> Run:
     """Train a model if it is not finished yet: start or resume the run, or return it as it is.
 
     Raises:
@@ -216,7 +238,9 @@ def fit_once(config: RunConfig, *, progress: bool = False) -> Run:
     run = Run.resume(config) if started else Run(config.folder)
     if started:
         check_base(run)
-    return run if run.model.is_file() else fit(config, resume=started, progress=progress)
+    if run.model.is_file():
+        return run
+    return fit(config, resume=started, progress=progress, calibrate=calibrate)
 
 
 def build_model(config: RunConfig, material: Material) -> SegmentationModel:
@@ -235,6 +259,7 @@ def build_model(config: RunConfig, material: Material) -> SegmentationModel:
         architecture=config.model.architecture,
         encoder=config.model.encoder,
         bands=bands,
+        classes=SEPARATIONS[config.model.separation],
         mean=mean,
         std=std,
         scalings=material.scalings,

@@ -1,10 +1,10 @@
 """Losses for dense prediction that ignore pixels without known truth.
 
-Every loss takes logits (N, 1, H, W) float32 and targets (N, 1, H, W) int64 of 0, 1 and
-``IGNORE``, and returns a scalar.
+Every loss of building takes logits (N, 1, H, W) float32 and targets (N, 1, H, W) int64 of 0, 1 and
+``IGNORE``, and returns a scalar. ``SeparationLoss`` makes of it one for networks with classes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rhm.data.labels import IGNORE
+from rhm.models.building_classes import building_logits, building_truth
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class LossConfig:
             a building's outline; 0 gives all pixels the same weight.
         boundary_px: reach of that weight on both sides of the outline, in pixels.
         focal_gamma: exponent of the focal loss.
+        separation_weight: weight of the cross-entropy of the classes that separate buildings, for
+            models that have them.
         tversky_alpha: weight of false positives in the Tversky loss; false negatives have the
             weight ``1 - tversky_alpha``.
     """
@@ -36,6 +39,7 @@ class LossConfig:
     boundary_px: int = 2
     focal_gamma: float = 2.0
     tversky_alpha: float = 0.3
+    separation_weight: float = 1.0
 
     def __post_init__(self) -> None:
         if self.name not in LOSSES:
@@ -48,6 +52,8 @@ class LossConfig:
             raise ValueError(
                 "boundary_weight must be at least 0 and below 1e6, boundary_px at least 1"
             )
+        if not 0 < self.separation_weight < 1e6:
+            raise ValueError("separation_weight must be above 0 and below 1e6")
         if self.boundary_weight and not self.name.startswith("bce"):
             raise ValueError("boundary_weight works only with the losses bce and bce-dice")
 
@@ -90,6 +96,46 @@ class SumOfLosses(nn.Module):
         parts = [loss(logits, target) for loss in self.losses]
         total: Tensor = sum(parts[1:], start=parts[0])
         return total
+
+
+class SeparationLoss(nn.Module):
+    """The loss of a network with classes: that of building, and the cross-entropy of the classes.
+
+    The first is that of the same network without further classes, so that separation is learned
+    beside the building probability and not in place of it.
+
+    Args:
+        building: loss of building.
+        weight: weight of the cross-entropy.
+    """
+
+    def __init__(self, building: nn.Module, weight: float) -> None:
+        super().__init__()
+        self.building = building
+        self.weight = weight
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the loss.
+
+        Args:
+            logits: (N, K, H, W) of the classes, or (N, 1, H, W) of building, whose loss is then
+                the only one.
+            target: (N, 1, H, W) int64 classes, and ``IGNORE``.
+        """
+        loss: Tensor = self.building(building_logits(logits), building_truth(target))
+        if logits.shape[1] == 1:
+            return loss
+        known = (target != IGNORE).sum().clamp(min=1)
+        summed = functional.cross_entropy(
+            logits, target[:, 0], ignore_index=IGNORE, reduction="sum"
+        )
+        return loss + self.weight * summed / known
+
+
+def loss_of(config: LossConfig, classes: Sequence[str]) -> nn.Module:
+    """Return the loss of a network with the given classes."""
+    loss = LOSSES[config.name](config)
+    return loss if len(classes) == 1 else SeparationLoss(loss, config.separation_weight)
 
 
 def near_outline(truth: Tensor, reach_px: int) -> Tensor:

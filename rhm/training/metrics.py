@@ -188,9 +188,25 @@ def object_scores(
         predictions = predictions.to_crs(crs)
     actual, _ = _objects(truth, min_area)
     predicted, kept = _objects(predictions, min_area)
-    by_confidence = np.argsort(-confidence[kept], kind="stable")
-    found = _greedy_matches(actual, predicted[by_confidence], iou)
+    found = int(np.count_nonzero(_matched(actual, predicted, iou, confidence[kept])))
     return ObjectScores(found, len(predicted) - found, len(actual) - found)
+
+
+def matched_predictions(
+    truth: NDArray[Any], predictions: NDArray[Any], scores: FloatArray, iou: float = 0.5
+) -> NDArray[np.bool_]:
+    """Return which predictions match a true building, as ``object_scores`` counts them.
+
+    Args:
+        truth: shapely polygons.
+        predictions: (N,) valid shapely polygons with an area.
+        scores: (N,) confidence of each prediction.
+        iou: smallest intersection over union of a match.
+
+    Returns:
+        (N,) bool.
+    """
+    return _matched(_objects(truth, 0.0)[0], predictions, iou, scores)
 
 
 def boundary_iou(
@@ -354,8 +370,19 @@ def _objects(footprints: Any, min_area: float) -> tuple[NDArray[Any], NDArray[np
     return geometries[kept], kept
 
 
-def _greedy_matches(truth: NDArray[Any], predictions: NDArray[Any], iou: float) -> int:
-    """Count matches, where predictions in order take their best unmatched true building."""
+def _matched(
+    truth: NDArray[Any], predictions: NDArray[Any], iou: float, confidence: FloatArray
+) -> NDArray[np.bool_]:
+    """Return which predictions are matched, those of high confidence first, (N,) bool."""
+    by_confidence = np.argsort(-confidence, kind="stable")
+    matched = _greedy_matches(truth, predictions[by_confidence], iou)
+    found = np.zeros(len(predictions), dtype=bool)
+    found[by_confidence[np.fromiter(matched, np.intp, len(matched))]] = True
+    return found
+
+
+def _greedy_matches(truth: NDArray[Any], predictions: NDArray[Any], iou: float) -> set[int]:
+    """Return the matched predictions, which in order take their best unmatched true building."""
     prediction, candidate = shapely.STRtree(truth).query(predictions, predicate="intersects")
     common = shapely.area(shapely.intersection(predictions[prediction], truth[candidate]))
     union = shapely.area(predictions)[prediction] + shapely.area(truth)[candidate] - common
@@ -369,4 +396,4 @@ def _greedy_matches(truth: NDArray[Any], predictions: NDArray[Any], iou: float) 
         if chooser not in matched and choice not in taken:
             matched.add(chooser)
             taken.add(choice)
-    return len(matched)
+    return matched

@@ -17,6 +17,7 @@ from rhm.data.chips import Chip, TargetSample, UnlabelledChip
 from rhm.data.labels import IGNORE
 from rhm.errors import ConfigError
 from rhm.models.build import SegmentationModel
+from rhm.models.building_classes import building_logits, building_truth
 from rhm.models.expected_iou import ExpectedIoU
 from rhm.training.unlabelled.target_config import TargetConfig
 
@@ -165,11 +166,11 @@ class SegmentationModule(lightning.LightningModule):
         """Log the scores of one batch of validation chips, or count one of unlabelled chips."""
         logits = self(batch["image"])
         if "mask" not in batch:
-            probability = logits.float().sigmoid().cpu().numpy()
+            probability = building_logits(logits.float()).sigmoid().cpu().numpy()
             self._counted.add(probability, batch["valid"].cpu().numpy())
             return
         loss = self.loss(logits.float(), batch["mask"])
-        self.val_iou(logits.sigmoid(), batch["mask"])
+        self.val_iou(building_logits(logits).sigmoid(), building_truth(batch["mask"]))
         options: dict[str, Any] = {
             "on_step": False,
             "on_epoch": True,

@@ -20,7 +20,8 @@ from rhm.augmentation.augment_config import AugmentConfig
 from rhm.augmentation.chip_augmentation import ChipAugmentation
 from rhm.augmentation.geometry import ChipGeometry
 from rhm.data.catalog import Catalog, Source, Tile
-from rhm.data.chips import Chip, Preparation, SeededSampler, TrainingChips
+from rhm.data.chip_loader import SeededSampler
+from rhm.data.chips import Chip, Preparation, TrainingChips
 from rhm.data.labels import IGNORE
 from rhm.data.radiometry import Scaling
 from rhm.models.spec import ModelSpec

@@ -17,12 +17,12 @@ from rhm.augmentation.chip_augmentation import ChipAugmentation
 from rhm.colour.histogram import Histogram
 from rhm.colour.lookup import PixelMap
 from rhm.data.catalog import Catalog, Source, Tile
+from rhm.data.chip_loader import SeededSampler
 from rhm.data.chips import (
     Chip,
     DataConfig,
     GridChips,
     Preparation,
-    SeededSampler,
     TrainingChips,
 )
 from rhm.data.labels import IGNORE

@@ -15,7 +15,8 @@ from rhm.augmentation.chip_augmentation import ChipAugmentation
 from rhm.augmentation.geometry import ChipGeometry
 from rhm.colour.histogram_bank import HistogramBank
 from rhm.data.catalog import Catalog, Source, Tile
-from rhm.data.chips import Preparation, SeededSampler, TargetSample, TrainingChips
+from rhm.data.chip_loader import SeededSampler
+from rhm.data.chips import Preparation, TargetSample, TrainingChips
 from rhm.data.radiometry import Scaling
 from rhm.data.unlabelled_chips import PairedChips, UnlabelledChips, UnlabelledGrid
 from rhm.models.spec import ModelSpec

@@ -36,7 +36,7 @@ def test_the_threshold_is_the_best_of_all_for_all_images_together(
     assert found == pytest.approx(max(scores)[1])
     for tile, path in zip(tiles, paths, strict=True):
         again = see(model, tile, shift=None, tiling=TILING)
-        np.testing.assert_array_equal(np.load(path), again.probability)
+        np.testing.assert_array_equal(np.load(path)[0], again.probability)
 
 
 @pytest.mark.parametrize("shift", [None, Shift("gamma", 1)])

@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from rhm.data.rasters.raster import describe
-from rhm.inference.polygons import Ground, PolygonConfig, footprints, polygonize
+from rhm.inference.polygons import (
+    Ground,
+    PolygonConfig,
+    PredictedRows,
+    footprints,
+    polygonize,
+)
 
 SIDE = 260
 TRANSFORMS = {
@@ -95,7 +101,8 @@ def test_clean_outlines_do_not_depend_on_the_bands(
     path = written(tmp_path, probability, "EPSG:32633")
     config = PolygonConfig(threshold=0.5, split_m=2.0, **options)
     bands = [probability[row : row + rows] for row in range(0, SIDE, rows)]
-    batches = list(footprints([(b >= 0.5, b) for b in bands], SIDE, Ground(describe(path)), config))
+    rows_of = [PredictedRows(band >= 0.5, band) for band in bands]
+    batches = list(footprints(rows_of, SIDE, Ground(describe(path)), config))
     found = np.concatenate([batch.polygons for batch in batches])
     expected = polygonize(path, threshold=0.5, split_m=2.0, **options).geometry.to_numpy()
     assert len(found) == len(expected)

@@ -255,7 +255,7 @@ def test_bands_of_any_height_give_the_same_frame(
     path = _write(tmp_path / "p.tif", probability)
     options = {"min_area_m2": 0.5, "min_score": 0.6, **cleaning}
     whole = polygonize(path, **options)
-    monkeypatch.setattr("rhm.inference.polygons.BAND_PIXELS", pixels)
+    monkeypatch.setattr("rhm.data.rasters.windows.BAND_PIXELS", pixels)
     banded = polygonize(path, **options)
     assert banded.equals(whole)
     assert len(whole) > 20

@@ -92,6 +92,7 @@ def adapt(
     """
     import sys
 
+    from rhm.evaluation.footprint_precision import calibrate_scores
     from rhm.training.config import parse_config, put_settings
     from rhm.training.fitting import fit
 
@@ -126,6 +127,7 @@ def adapt(
         config,
         resume=resume,
         progress=not (quiet or json) and sys.stderr.isatty(),
+        calibrate=calibrate_scores,
     )
     if not run.config.trainer.is_main_process:
         return  # the process that launched this one prints the result

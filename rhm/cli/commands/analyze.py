@@ -69,7 +69,7 @@ def analyze(
     from rhm.evaluation.feature_moments import CellSampling
     from rhm.evaluation.inspection import images_to_inspect, inspect_model
     from rhm.inference.runtime.backends import on_device
-    from rhm.models.model_file import load_model
+    from rhm.models.model_file import load_model, load_spec
     from rhm.report.features.adaptation_plots import adaptation_sentence
     from rhm.report.features.analysis_page import left_out, tap_sentence, write_analysis
 
@@ -87,7 +87,7 @@ def analyze(
         ground_px=ground,
         boundary_px=boundary,
         seed=seed,
-    )
+    ).of(map(load_spec, models))
     names = _names(models)
     listed = Catalog.load(catalog)
     adaptations = [

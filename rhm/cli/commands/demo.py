@@ -176,6 +176,7 @@ def _bank(catalog: "Catalog", story: Story, path: Path) -> Path:
 def _train(method: str, story: Story, bank: Path, output: Path, *, steps: int, seed: int) -> "Run":
     import sys
 
+    from rhm.evaluation.footprint_precision import calibrate_scores
     from rhm.training.config import parse_config
     from rhm.training.fitting import fit_once
     from rhm.training.run import Run
@@ -197,4 +198,4 @@ def _train(method: str, story: Story, bank: Path, output: Path, *, steps: int, s
     )
     done = Run(config.folder).model.is_file()
     say(f"{config.name} is already trained" if done else f"training {config.name}, {steps} steps")
-    return fit_once(config, progress=sys.stderr.isatty())
+    return fit_once(config, progress=sys.stderr.isatty(), calibrate=calibrate_scores)

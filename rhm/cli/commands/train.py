@@ -52,6 +52,7 @@ def train(
     """
     import sys
 
+    from rhm.evaluation.footprint_precision import calibrate_scores
     from rhm.training.config import read_config
     from rhm.training.fitting import fit
 
@@ -69,7 +70,12 @@ def train(
         trainer__batch_size=batch_size,
         optimizer__learning_rate=learning_rate,
     )
-    run = fit(read, resume=resume, progress=not (quiet or json) and sys.stderr.isatty())
+    run = fit(
+        read,
+        resume=resume,
+        progress=not (quiet or json) and sys.stderr.isatty(),
+        calibrate=calibrate_scores,
+    )
     if not run.config.trainer.is_main_process:
         return  # the process that launched this one prints the result
     values = {"run": str(run.folder), "model": str(run.model)}

@@ -60,6 +60,27 @@ def find_in_folder(
             flag="--building-value",
         ),
     ] = (),
+    boundary_values: Annotated[
+        Sequence[str],
+        LayoutOption(
+            "Value of the boundary of buildings in the masks, as in those of ramp and fAIr; may be "
+            "repeated.",
+            kind=list[str],
+            flag="--boundary-value",
+        ),
+    ] = (),
+    contact_values: Annotated[
+        Sequence[str],
+        LayoutOption(
+            "Value of background between near buildings in the masks; may be repeated.",
+            kind=list[str],
+            flag="--contact-value",
+        ),
+    ] = (),
+    instances: Annotated[
+        bool,
+        LayoutOption("Each value of a mask is a building of its own.", kind=bool),
+    ] = False,
     black_is_nodata: bool = False,
 ) -> list[Source]:
     """Find images and labels in a folder, or read them from a table.
@@ -74,7 +95,11 @@ def find_in_folder(
             or each image is a group of its own.
         gsd_m: ground sampling distance in metres, used if neither table nor file specifies it.
         building_values: values of buildings in masks of several classes, or of inverted masks:
-            numbers, or colours such as ``0,0,255``. By default, all but zero are building.
+            numbers, or colours such as ``0,0,255``. By default, all but zero and those of contact
+            are building.
+        boundary_values: values that mark the boundary of buildings, which is building.
+        contact_values: values that mark background between near buildings.
+        instances: whether each value of a mask is a building of its own.
         black_is_nodata: whether pixels that are zero in all bands are nodata.
 
     Returns:
@@ -93,8 +118,13 @@ def find_in_folder(
             "folder or in its subfolders"
         )
     grouping = _pattern(group_pattern)
-    values = " ".join(building_values)
-    parse_building_values(values)
+    values = {
+        "building_values": " ".join(building_values),
+        "boundary_values": " ".join(boundary_values),
+        "contact_values": " ".join(contact_values),
+    }
+    for text in values.values():
+        parse_building_values(text)
     return [
         Source(
             image=source.image,
@@ -104,7 +134,8 @@ def find_in_folder(
             split=source.split,
             gsd_m=source.gsd_m if source.gsd_m is not None else gsd_m,
             black_is_nodata=black_is_nodata,
-            building_values=values,
+            instances=instances,
+            **values,
         )
         for source in sorted(found, key=lambda source: source.image)
     ]

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 import rasterio
@@ -39,9 +40,10 @@ def writing_cog(
     compress: str = "deflate",
     scale: float = 1.0,
     description: str = "",
+    further: Sequence[str] = (),
     overview_resampling: str = "average",
 ) -> Iterator[rasterio.io.DatasetWriter]:
-    """Yield a one-band dataset to write windows into; it becomes a cloud-optimised GeoTIFF.
+    """Yield a dataset to write windows into; it becomes a cloud-optimised GeoTIFF.
 
     The file appears under its final name, with overviews, only if the block of code succeeds.
 
@@ -56,8 +58,10 @@ def writing_cog(
         gcps: ground control points; if there are any, they are written instead of the transform.
         rpcs: rational polynomial coefficients, or None.
         compress: one of ``COMPRESSIONS``.
-        scale: factor by which stored values must be multiplied, written as the band's GDAL scale.
+        scale: factor by which stored values must be multiplied, written as the GDAL scale of all
+            bands.
         description: name of the band.
+        further: names of further bands; by default, there is one band.
         overview_resampling: resampling method of the overviews, by its GDAL name.
 
     Raises:
@@ -69,7 +73,7 @@ def writing_cog(
             "driver": "GTiff",
             "height": height,
             "width": width,
-            "count": 1,
+            "count": 1 + len(further),
             "dtype": dtype,
             "nodata": nodata,
             "crs": crs,
@@ -80,13 +84,17 @@ def writing_cog(
             "zlevel": 1,
             "bigtiff": "if_safer",
         }
+        if further:
+            # Three bands of bytes would otherwise be taken for red, green and blue.
+            profile |= {"photometric": "minisblack", "interleave": "band"}
         profile |= {"gcps": list(gcps)} if gcps else {"transform": transform}
         try:
             with quiet_about_georeference():
                 dataset = rasterio.open(plain, "w", **profile)
             with dataset:
-                dataset.set_band_description(1, description)
-                dataset.scales = (scale,)
+                for number, name in enumerate((description, *further), 1):
+                    dataset.set_band_description(number, name)
+                dataset.scales = (scale,) * dataset.count
                 if rpcs is not None:
                     dataset.rpcs = rpcs
                 yield dataset
@@ -118,9 +126,9 @@ def _check_complete(path: Path) -> None:
     with quiet_about_georeference():
         dataset = rasterio.open(path)
     with dataset:
-        for (row, col), _ in dataset.block_windows(1):
+        for band, ((row, col), _) in product(dataset.indexes, dataset.block_windows(1)):
             offset, length = (
-                dataset.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", bidx=1)
+                dataset.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", bidx=band)
                 for what in ("OFFSET", "SIZE")
             )
             if offset is None or int(offset) + int(length) > size:

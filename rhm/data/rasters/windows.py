@@ -6,6 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+BAND_PIXELS = 1 << 21
+"""Approximate number of pixels in a band of rows."""
+
 
 class Window(NamedTuple):
     """A rectangle of pixels: upper-left corner, then size. It may extend beyond its image."""
@@ -123,3 +126,10 @@ def blend_weights(length: int, tile: int, overlap: int) -> NDArray[np.float32]:
     weights = np.stack([ramp / total[first : first + tile] for first in firsts])
     weights[:, length:] = 0.0
     return weights.astype(np.float32)
+
+
+def in_bands(height: int, width: int) -> Iterator[slice]:
+    """Yield the rows of a raster in bands of about ``BAND_PIXELS`` pixels."""
+    rows = max(1, BAND_PIXELS // width)
+    for first in range(0, height, rows):
+        yield slice(first, min(first + rows, height))

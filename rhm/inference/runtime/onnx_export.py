@@ -2,13 +2,14 @@
 
 The file is made for the QGIS plug-in Deepness (github.com/PUTvision/qgis-plugin-deepness). The
 plug-in divides stored values by 255, whatever their dtype, applies ``standardization_mean`` and
-``standardization_std``, and expects probabilities from a model with one output channel.
+``standardization_std``, and expects probabilities from a model with one output channel, and of
+each class from one with several.
 """
 
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,7 @@ from rhm.inference.runtime.onnx_graph import (
 from rhm.inference.runtime.runtimes import RUNTIMES
 from rhm.inference.settings.tile_config import Tiling
 from rhm.models.build import SegmentationModel
+from rhm.models.building_classes import class_probabilities, separation_of
 from rhm.models.spec import ModelSpec
 
 DTYPES = ("uint8", "uint16", "int16")
@@ -69,7 +71,8 @@ def export_onnx(
     """Write a model with its preprocessing to one ONNX file, either completely or not at all.
 
     The input is ``images`` (N, bands, tile, tile) float32, stored values divided by 255, and the
-    output is ``probability`` (N, 1, tile, tile) float32. The metadata are those that Deepness
+    output is ``probability`` (N, 1, tile, tile) float32; for a model with K classes, it is the
+    probability of each class, (N, K, tile, tile). The metadata are those that Deepness
     reads, the description of the model as ``rhm``, and the dtype of the imagery as ``rhm_dtype``.
     Before the file appears under its name, the result of ONNX Runtime is compared with that of the
     model.
@@ -86,8 +89,8 @@ def export_onnx(
 
     Raises:
         ConfigError: an option is invalid, or the extra ``onnx`` is not installed.
-        ModelFileError: the model standardises scenes, has several classes, stores no value range
-            for the dtype, or cannot be expressed in ONNX.
+        ModelFileError: the model standardises scenes, stores no value range for the dtype, or
+            cannot be expressed in ONNX.
         OutputError: the file cannot be written.
     """
     RUNTIMES["onnx"].require()
@@ -105,7 +108,7 @@ def export_onnx(
     check_graph(partial(run, session_of(graph)), whole, images, logits=False)
     metadata = _metadata(spec, scaling, tile, overlap)
     with atomic_path(path) as temporary:
-        temporary.write_bytes(_described(graph, metadata, scaling.dtype))
+        temporary.write_bytes(_described(graph, metadata, scaling.dtype, spec.classes))
     return Exported(path, scaling.dtype, metadata, tuple(_notes(spec, scaling.dtype)))
 
 
@@ -133,7 +136,7 @@ class _Whole(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         shares = ((images - self.black) * self.gain).clamp(0.0, 1.0)
         logits: Tensor = self.model((shares - self.mean) / self.std)
-        return logits.sigmoid()
+        return class_probabilities(logits)
 
 
 def _column(values: tuple[float, ...]) -> Tensor:
@@ -157,9 +160,10 @@ def _check_model(spec: ModelSpec) -> None:
             f"the model standardises whole scenes ({spec.standardize}), which an exported model of "
             "tiles cannot do: use `rhm predict`"
         )
-    if len(spec.classes) != 1:
+    if separation_of(spec.classes) is None:
         raise ModelFileError(
-            f"the model has {len(spec.classes)} classes: only models with one class can be exported"
+            f"the model has {len(spec.classes)} classes ({', '.join(spec.classes)}): only models "
+            "of buildings can be exported"
         )
 
 
@@ -177,10 +181,11 @@ def _scaling(spec: ModelSpec, dtype: str | None) -> Scaling:
 
 
 def _metadata(spec: ModelSpec, scaling: Scaling, tile: int, overlap: int) -> dict[str, str]:
+    # Older versions of the plug-in need the background, newer versions accept it.
+    names = spec.classes if len(spec.classes) > 1 else ("background", *spec.classes)
     values: dict[str, Any] = {
         "model_type": "Segmentor",
-        # Older versions of the plug-in need the background, newer versions accept it.
-        "class_names": {"0": "background", "1": spec.classes[0]},
+        "class_names": {str(number): name for number, name in enumerate(names)},
         # The documentation of the plug-in names the first, its code reads the second.
         "tiles_size": tile,
         "tile_size": tile,
@@ -212,7 +217,9 @@ def _notes(spec: ModelSpec, dtype: str) -> list[str]:
     return notes
 
 
-def _described(graph: bytes, metadata: Mapping[str, str], dtype: str) -> bytes:
+def _described(
+    graph: bytes, metadata: Mapping[str, str], dtype: str, classes: Sequence[str]
+) -> bytes:
     import onnx
 
     import rhm
@@ -222,7 +229,7 @@ def _described(graph: bytes, metadata: Mapping[str, str], dtype: str) -> bytes:
     file.producer_name, file.producer_version = "rhm", rhm.__version__
     file.doc_string = (
         f"images: {dtype} values divided by 255, bands in the order of training. "
-        "probability: of each pixel to be building."
+        f"probability: of each pixel to be {' / '.join(classes)}."
     )
     serialized: bytes = file.SerializeToString()
     return serialized

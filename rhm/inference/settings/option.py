@@ -95,15 +95,16 @@ class Option:
             raise ConfigError(f"unknown {self.noun or name} '{word}': choose {', '.join(known)}")
 
 
-def option(default: T, help: str, **known: Any) -> T:
+def option(default: T, help: str, *, repr: bool = True, **known: Any) -> T:
     """Declare a field of a dataclass as an option.
 
     Args:
         default: default in Python.
         help: sentence for ``--help``.
+        repr: whether the option is part of the text of its dataclass, and so of fingerprints.
         known: other attributes of :class:`Option`.
     """
-    return field(default=default, metadata={_KEY: Option(help, **known)})
+    return field(default=default, repr=repr, metadata={_KEY: Option(help, **known)})
 
 
 def options_of(config: Any) -> dict[str, Option]:

@@ -62,17 +62,32 @@ class PolygonConfig:
         least=0,
         command=0.5,
     )
-    min_score: float = option(0.0, "Minimum mean probability of a footprint.", least=0, most=1)
+    min_score: float = option(
+        0.0,
+        "Minimum score of a footprint: its precision at IoU 0.5, as measured in validation, if the "
+        "model records that; otherwise its mean probability.",
+        least=0,
+        most=1,
+    )
     regularize_m: float = option(
         0.0,
         "Tolerance in metres of regularisation to straight walls at right angles, which replaces "
         "simplification: try 2 or 3 pixels; 0 turns it off.",
         least=0,
     )
+    separate: float = option(
+        0.3,
+        "Separate buildings between which the probability of their inside falls by this much, if "
+        "the model has learned to; 0 turns it off.",
+        # Earlier predictions, none of which used it, keep their fingerprints.
+        repr=False,
+        least=0,
+        most=1,
+    )
     split_m: float = option(
         0.0,
         "Split buildings at necks that are narrower than both parts by this length, in metres, on "
-        "either side; 0 turns it off.",
+        "either side; 0 turns it off. Models that separate buildings themselves do not need it.",
         least=0,
         command=3.0,
     )

@@ -1,4 +1,4 @@
-"""Resampling of a prediction to the grid of its scene."""
+"""Rows of a prediction: those of existing probabilities, and resampling to the grid of a scene."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,14 +9,51 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.transform import Affine
 
-from rhm.data.rasters.gdal_options import GDAL_ERRORS, quiet_about_georeference
+from rhm.data.rasters.cog import BLOCK_PX
+from rhm.data.rasters.gdal_options import GDAL_ERRORS, open_dataset, quiet_about_georeference
 from rhm.data.rasters.raster import Raster
-from rhm.data.rasters.windows import Window
+from rhm.data.rasters.windows import Window, in_bands
 from rhm.errors import OutputError
-from rhm.inference.tiling.storage import Storage
+from rhm.inference.tiling.storage import Storage, maps_in
+from rhm.models.expected_iou import ExpectedIoU
 
 Rows = Iterator[tuple[int, NDArray[Any]]]
-"""A raster from top to bottom: index of the first row, and stored values (rows, width)."""
+"""A raster from top to bottom: index of the first row, and stored values (rows, maps x width)."""
+
+
+def rows_of(path: Path) -> Rows:
+    """Yield the rows of existing probabilities, in whole rows of blocks.
+
+    Raises:
+        OutputError: the raster cannot be read.
+    """
+    try:
+        with open_dataset(path) as raster:
+            for first in range(0, raster.height, BLOCK_PX):
+                last = min(first + BLOCK_PX, raster.height)
+                maps = raster.read(window=((first, last), (0, raster.width)))
+                yield first, np.concatenate(list(maps), axis=1)
+    except GDAL_ERRORS as error:
+        raise OutputError(
+            f"{path} cannot be read: predict the scene again without --resume"
+        ) from error
+
+
+def expectation_of(rows: Rows, storage: Storage, maps: int, threshold: float) -> ExpectedIoU:
+    """Return the expected IoU of a scene, counted from all of its stored probabilities.
+
+    Args:
+        rows: rows of the prediction.
+        storage: storage of the probabilities.
+        maps: number of maps, of which the first is the building probability.
+        threshold: probability from which a pixel counts as building.
+    """
+    counted = ExpectedIoU(threshold)
+    for _, stored in rows:
+        probability = maps_in(stored, maps)[0]
+        for part in in_bands(*probability.shape):
+            counted.add(storage.decode(probability[part]), probability[part] != storage.nodata)
+    return counted
 
 
 def on_scene_grid(
@@ -29,6 +66,7 @@ def on_scene_grid(
     count: int,
     origin: tuple[int, int] = (0, 0),
     part: Window | None = None,
+    maps: int = 1,
 ) -> Rows:
     """Resample stored probabilities from the grid of a prediction to the grid of its scene.
 
@@ -44,12 +82,13 @@ def on_scene_grid(
         count: number of rows to yield at a time.
         origin: row and column of this grid in which the prediction begins.
         part: window of the scene to yield; by default all of it.
+        maps: number of maps, whose values in a row follow each other.
 
     Raises:
         RasterError: the scene cannot be read.
         OutputError: the copy cannot be written.
     """
-    _copy(rows, storage, scratch, shape, origin)
+    _copy(rows, storage, scratch, shape, origin, maps)
     height, width = scene.info.height, scene.info.width
     part = part or Window(0, 0, height, width)
     with Raster(scratch, shape=(height, width)) as predicted:
@@ -58,13 +97,18 @@ def on_scene_grid(
             window = Window(part.row + first, part.col, rows_left, part.width)
             values, known = predicted.read(window)
             valid = scene.read(window).valid
-            stored = values[..., 0]
-            stored[~(known & valid)] = storage.nodata
-            yield first, stored
+            stored = np.moveaxis(values, 2, 1)
+            stored[np.broadcast_to(~(known & valid)[:, None], stored.shape)] = storage.nodata
+            yield first, stored.reshape(len(stored), -1)
 
 
 def _copy(
-    rows: Rows, storage: Storage, path: Path, shape: tuple[int, int], origin: tuple[int, int]
+    rows: Rows,
+    storage: Storage,
+    path: Path,
+    shape: tuple[int, int],
+    origin: tuple[int, int],
+    maps: int,
 ) -> None:
     # A prediction of a part leaves blocks that are never written, and take no space.
     sparse = {"tiled": True, "sparse_ok": True} if origin != (0, 0) else {}
@@ -76,7 +120,7 @@ def _copy(
                 driver="GTiff",
                 height=shape[0],
                 width=shape[1],
-                count=1,
+                count=maps,
                 dtype=storage.dtype,
                 nodata=storage.nodata,
                 transform=Affine.identity(),
@@ -86,8 +130,8 @@ def _copy(
         row, col = origin
         with copy:
             for first, stored in rows:
-                top, (height, width) = row + first, stored.shape
+                top, (height, width) = row + first, (len(stored), stored.shape[1] // maps)
                 place = ((top, top + height), (col, col + width))
-                copy.write(np.ascontiguousarray(stored), 1, window=place)
+                copy.write(np.ascontiguousarray(maps_in(stored, maps)), window=place)
     except GDAL_ERRORS as error:
         raise OutputError(f"cannot write {path.parent} (disk full?): {error}") from error

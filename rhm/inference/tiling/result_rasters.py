@@ -1,6 +1,6 @@
 """The rasters that a prediction writes: probabilities and a mask on the grid of the scene."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ def writing_results(
     scene: RasterInfo,
     storage: Storage,
     *,
+    maps: Sequence[str],
     compress: str,
     probability_tags: Mapping[str, str],
     mask_tags: Mapping[str, str],
@@ -30,6 +31,7 @@ def writing_results(
         mask: path of the mask.
         scene: size and georeferencing of both.
         storage: storage of the probabilities.
+        maps: what each map of the probability raster is.
         compress: compression of both.
         probability_tags: tags of the probability raster.
         mask_tags: tags of the mask.
@@ -52,7 +54,8 @@ def writing_results(
             dtype=storage.dtype,
             nodata=storage.nodata,
             scale=storage.scale,
-            description="building probability",
+            description=maps[0],
+            further=maps[1:],
             **common,
         ) as probabilities,
         writing_cog(

@@ -105,7 +105,13 @@ def scene_area(scene: RasterInfo, area: AreaOfInterest) -> SceneArea:
 
 
 def cut_rows(
-    rows: Rows, area: SceneArea, origin: tuple[int, int], nodata: float, count: int
+    rows: Rows,
+    area: SceneArea,
+    origin: tuple[int, int],
+    nodata: float,
+    count: int,
+    *,
+    maps: int = 1,
 ) -> Rows:
     """Cut the rows of a prediction to an area.
 
@@ -115,6 +121,7 @@ def cut_rows(
         origin: row and column of the scene in which these rows begin.
         nodata: stored value of pixels outside the area.
         count: number of rows to yield at a time.
+        maps: number of maps, whose values in a row follow each other.
 
     Yields:
         Rows of the window of the area, counted from its first one.
@@ -128,7 +135,9 @@ def cut_rows(
         bottom = min(len(stored), window.row + window.height - origin[0] - row)
         if top >= bottom:
             continue
-        waiting.append(stored[top:bottom, left : left + window.width])
+        of_maps = stored[top:bottom].reshape(bottom - top, maps, -1)
+        within = of_maps[..., left : left + window.width]
+        waiting.append(within.reshape(bottom - top, -1))
         have += bottom - top
         while have >= count:
             together = np.concatenate(waiting)
@@ -145,8 +154,11 @@ def blanked_rows(rows: Rows, area: SceneArea, nodata: float) -> Rows:
 
 
 def _blanked(stored: NDArray[Any], area: SceneArea, first: int, nodata: float) -> NDArray[Any]:
+    outside = area.outside(first, len(stored))
     result = np.array(stored)
-    result[area.outside(first, len(stored))] = nodata
+    # A view of all maps, of which each row has the values one after another.
+    of_maps = result.reshape(len(stored), -1, outside.shape[1])
+    of_maps[np.broadcast_to(outside[:, None], of_maps.shape)] = nodata
     return result
 
 

@@ -61,6 +61,11 @@ class Storage:
         return (np.arange(256) * np.float64(self.scale)).astype(np.float32)
 
 
+def maps_in(stored: NDArray[Any], maps: int) -> NDArray[Any]:
+    """Return stored rows, (rows, maps x width), map by map: a view (maps, rows, width)."""
+    return stored.reshape(len(stored), maps, -1).swapaxes(0, 1)
+
+
 MASK_NODATA = 255
 """Nodata value of a mask of 0 and 1."""
 
@@ -78,6 +83,9 @@ PROBABILITIES = "RHM_PROBABILITIES"
 
 ORIGIN = "RHM_ORIGIN"
 """Tag of a raster with the origin of its scene."""
+
+SCORES_ARE = "RHM_SCORES"
+"""Tag of a mask that says what the scores of its footprints are, if they are calibrated."""
 
 THRESHOLD = "RHM_THRESHOLD"
 """Tag of a mask with the minimum probability of its building pixels."""

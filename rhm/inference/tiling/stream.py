@@ -23,6 +23,8 @@ from rhm.inference.runtime.tta import Network, averaged_over_views
 from rhm.inference.settings.tile_config import Tiling as Tiling
 from rhm.inference.tiling.prefetch import ahead
 from rhm.inference.tiling.scene_area import wanted_tiles
+from rhm.models.building_classes import SEPARATIONS, maps_of, probability_maps
+from rhm.models.spec import ModelSpec
 
 # One batch waits while the next is read.
 _BATCHES_AHEAD = 1
@@ -37,13 +39,20 @@ class PredictedBlock:
 
     Attributes:
         window: window of the block in the image.
-        probability: (height, width) float32 in [0, 1]; meaningless where it is not valid.
+        maps: (M, height, width) float32 in [0, 1], of which the first is the building probability
+            and the others belong to networks with classes, see ``rhm.models.building_classes``;
+            meaningless where they are not valid.
         valid: (height, width) bool validity.
     """
 
     window: Window
-    probability: NDArray[np.float32]
+    maps: NDArray[np.float32]
     valid: NDArray[np.bool_]
+
+    @property
+    def probability(self) -> NDArray[np.float32]:
+        """The building probability, (height, width)."""
+        return np.asarray(self.maps[0])
 
 
 class Grid:
@@ -154,17 +163,18 @@ def predict_blocks(
 
     Raises:
         ConfigError: the memory of the device is too small for a batch.
-        ModelFileError: the network does not return one finite logit per pixel.
+        ModelFileError: the network does not return finite logits of its classes for each pixel.
     """
     strips = grid.strips if strips is None else strips
     if not strips:
         return
     if grid.tiling.views:
         network = averaged_over_views(network)
+    maps = len(maps_of(classes_of(network)))
     rows = range(grid.first_touching(strips[0]), strips[-1] + 1)
     batches = ahead(_batches(read, grid, table, rows), _BATCHES_AHEAD)
     with closing(batches):
-        yield from _blended(_predicted(network, batches), grid, strips)
+        yield from _blended(_predicted(network, batches), grid, strips, maps)
 
 
 @dataclass(frozen=True)
@@ -210,23 +220,37 @@ def _read_tile(read: Reader, grid: Grid, table: PixelMap, row: int, col: int) ->
 def _predicted(
     network: Network, batches: Iterable[list[_Tile]]
 ) -> Iterator[tuple[_Tile, NDArray[np.float32] | None]]:
-    """Yield every tile with its probabilities (tile, tile), or None without valid pixels."""
+    """Yield every tile with its maps (M, tile, tile), or None without valid pixels."""
     for batch in batches:
         images = [tile.image for tile in batch if tile.image is not None]
-        found = iter(probabilities(network, torch.stack(images)) if images else ())
+        found = iter(predicted_maps(network, torch.stack(images)) if images else ())
         for tile in batch:
             yield tile, None if tile.image is None else next(found)
 
 
+def classes_of(network: Network) -> tuple[str, ...]:
+    """Return the classes of a network's outputs; without a description, there is one output."""
+    spec: ModelSpec | None = getattr(network, "spec", None)
+    return spec.classes if spec is not None else SEPARATIONS["none"]
+
+
 def probabilities(network: Network, images: Tensor) -> NDArray[np.float32]:
-    """Return the probabilities (N, H, W) of images (N, bands, H, W).
+    """Return the building probabilities (N, H, W) of images (N, bands, H, W).
+
+    The errors are those of ``predicted_maps``.
+    """
+    return predicted_maps(network, images)[:, 0]
+
+
+def predicted_maps(network: Network, images: Tensor) -> NDArray[np.float32]:
+    """Return the maps (N, M, H, W) of images (N, bands, H, W); see ``rhm.models.building_classes``.
 
     Raises:
         ConfigError: the memory of the device is too small for the images.
-        ModelFileError: the network does not return one finite logit per pixel.
+        ModelFileError: the network does not return finite logits of its classes for each pixel.
     """
     try:
-        return _probabilities(network, images)
+        return _maps(network, images)
     except (RuntimeError, MemoryError) as error:
         if not _is_lack_of_memory(error):
             raise
@@ -245,56 +269,61 @@ def _is_lack_of_memory(error: BaseException) -> bool:
     return any(sign in str(error) for sign in ("DefaultCPUAllocator", "Failed to allocate memory"))
 
 
-def _probabilities(network: Network, images: Tensor) -> NDArray[np.float32]:
+def _maps(network: Network, images: Tensor) -> NDArray[np.float32]:
+    outputs = len(classes_of(network))
     if isinstance(network, nn.Module):
         parameter = next(network.parameters(), None)
         device = parameter.device if parameter is not None else images.device
         images = images.to(device, memory_format=torch.channels_last)
     with torch.inference_mode():
         logits = network(images)
-        if logits.shape != (len(images), 1, *images.shape[2:]):
+        if logits.shape != (len(images), outputs, *images.shape[2:]):
+            channels = "one channel" if outputs == 1 else f"{outputs} channels"
             raise ModelFileError(
                 f"the model returned logits of shape {tuple(logits.shape)} for images of shape "
-                f"{tuple(images.shape)}: expected one channel of the same size"
+                f"{tuple(images.shape)}: expected {channels} of the same size"
             )
-        found: NDArray[np.float32] = logits[:, 0].float().sigmoid().cpu().numpy()
+        found: NDArray[np.float32] = probability_maps(logits.float()).cpu().numpy()
     if not np.isfinite(found).all():
         raise ModelFileError("the model returned logits that are not finite: its training diverged")
     return found
 
 
 def _blended(
-    tiles: Iterable[tuple[_Tile, NDArray[np.float32] | None]], grid: Grid, strips: range
+    tiles: Iterable[tuple[_Tile, NDArray[np.float32] | None]],
+    grid: Grid,
+    strips: range,
+    maps: int,
 ) -> Iterator[PredictedBlock]:
     """Add up weighted tiles, and yield the pixels that no later tile touches.
 
     Two sums are kept: the columns shared with the next tile to the right, and the rows shared with
     the next row of tiles. Nothing else of the image is kept in memory.
     """
-    above = below = np.zeros((0, grid.width), dtype=np.float32)
-    beside = np.zeros((0, 0), dtype=np.float32)
+    above = below = np.zeros((maps, 0, grid.width), dtype=np.float32)
+    beside = np.zeros((maps, 0, 0), dtype=np.float32)
     for tile, probability in tiles:
         window = grid.window(tile.row, tile.col)
         finished_rows = grid.row_ends[tile.row] - window.row
         finished_cols = grid.col_ends[tile.col] - window.col
         if tile.col == 0:
             above = below
-            below = np.zeros((window.height - finished_rows, grid.width), dtype=np.float32)
-            beside = np.zeros((window.height, 0), dtype=np.float32)
-        total = np.zeros((window.height, window.width), dtype=np.float32)
+            below = np.zeros((maps, window.height - finished_rows, grid.width), dtype=np.float32)
+            beside = np.zeros((maps, window.height, 0), dtype=np.float32)
+        total = np.zeros((maps, window.height, window.width), dtype=np.float32)
         if probability is not None:
             weights = grid.row_weights[tile.row, : window.height, None]
-            np.multiply(probability[: window.height, : window.width], weights, out=total)
+            np.multiply(probability[:, : window.height, : window.width], weights, out=total)
             total *= grid.col_weights[tile.col, : window.width]
-        total[:, : beside.shape[1]] += beside
-        done, beside = total[:, :finished_cols], total[:, finished_cols:]
-        columns = np.s_[:, window.col : window.col + finished_cols]
-        done[: len(above)] += above[columns]
-        below[columns] = done[finished_rows:]
+        total[..., : beside.shape[2]] += beside
+        done, beside = total[..., :finished_cols], total[..., finished_cols:]
+        columns = np.s_[..., window.col : window.col + finished_cols]
+        done[:, : above.shape[1]] += above[columns]
+        below[columns] = done[:, finished_rows:]
         if tile.row in strips:
             place = Window(window.row, window.col, finished_rows, finished_cols)
             yield PredictedBlock(
-                place, done[:finished_rows], tile.valid[:finished_rows, :finished_cols]
+                place, done[:, :finished_rows], tile.valid[:finished_rows, :finished_cols]
             )
 
 

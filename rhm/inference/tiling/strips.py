@@ -22,7 +22,8 @@ from rhm.data.rasters.windows import Window
 from rhm.inference.runtime.tta import Network
 from rhm.inference.tiling.journal import pack
 from rhm.inference.tiling.storage import STORAGES
-from rhm.inference.tiling.stream import Grid, Tiling, predict_blocks
+from rhm.inference.tiling.stream import Grid, Tiling, classes_of, predict_blocks
+from rhm.models.building_classes import maps_of
 
 LEAST_CACHE = 64 << 20
 """Smallest size of GDAL's cache of decoded blocks, in bytes."""
@@ -64,7 +65,10 @@ class StripSource:
 
 @dataclass(frozen=True)
 class Task:
-    """Everything that determines the stored probabilities of a scene, except the network.
+    """Everything that determines the stored maps of a scene, except the network.
+
+    The stored values of all maps of a row follow each other, (rows, maps x width), like bands that
+    are interleaved by line. For networks without classes, the only map is the probability.
 
     Attributes:
         source: scene and how it is read.
@@ -87,7 +91,7 @@ class Strip:
 
     Attributes:
         index: index of the strip.
-        packed: compressed probabilities of the strip, from ``pack``.
+        packed: compressed stored values of the strip, from ``pack``.
         pixels: number of pixels of the strip.
         damaged: windows of the scene that could not be read for the strip.
     """
@@ -126,7 +130,7 @@ def predict_strips(network: Network, task: Task, strips: range) -> Iterator[Stri
 
     Raises:
         RasterError: the scene cannot be read.
-        ModelFileError: the network does not return one finite logit per pixel.
+        ModelFileError: the network does not return finite logits of its classes for each pixel.
     """
     waiting: Future[Strip] | None = None
     if isinstance(network, nn.Module):
@@ -134,7 +138,7 @@ def predict_strips(network: Network, task: Task, strips: range) -> Iterator[Stri
         network.eval()
     with task.source.open() as raster, ThreadPoolExecutor(1) as packer:
         grid = Grid(raster.info.height, raster.info.width, task.tiling, task.area)
-        storage = STORAGES[task.dtype]
+        storage, maps = STORAGES[task.dtype], len(maps_of(classes_of(network)))
         with (
             limited_cache(sweep_bytes(raster.info, raster.stored_shape[1], task)),
             closing(
@@ -143,10 +147,11 @@ def predict_strips(network: Network, task: Task, strips: range) -> Iterator[Stri
         ):
             for index in strips:
                 top, bottom = grid.strip(index)
-                stored = np.empty((bottom - top, grid.width), dtype=task.dtype)
+                stored = np.empty((bottom - top, maps, grid.width), dtype=task.dtype)
                 for block in islice(blocks, len(grid.cols)):
-                    place = block.window._replace(row=block.window.row - top).slices
-                    stored[place] = storage.encode(block.probability, block.valid)
+                    rows, cols = block.window._replace(row=block.window.row - top).slices
+                    for number, each in enumerate(block.maps):
+                        stored[rows, number, cols] = storage.encode(each, block.valid)
                 if waiting is not None:
                     yield waiting.result()
                 waiting = packer.submit(_packed, index, stored, raster)
@@ -169,4 +174,5 @@ def sweep_bytes(info: RasterInfo, width: int, task: Task) -> int:
 
 def _packed(index: int, stored: NDArray[Any], raster: Raster) -> Strip:
     damaged = tuple(raster.damaged) if isinstance(raster, SalvagedRaster) else ()
-    return Strip(index, pack(stored), stored.size, damaged)
+    rows, _, width = stored.shape
+    return Strip(index, pack(stored), rows * width, damaged)

@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 
 from rhm.inference.tracing.pixel_corners import Corners, corners_between, outlined
 from rhm.inference.tracing.splitting import ComponentPixels
-from rhm.inference.tracing.watershed import Watershed
+from rhm.inference.tracing.watershed import Splitting
 
 # Steps per unit of probability. Whole steps are added exactly, so that the order does not matter.
 _STEPS = 2.0**24
@@ -68,19 +68,26 @@ class Tracer:
         watershed: how components are split; None if they are not.
     """
 
-    def __init__(self, width: int, watershed: Watershed | None = None) -> None:
+    def __init__(self, width: int, watershed: Splitting | None = None) -> None:
         self._watershed = watershed
         self._row = 0
         self._open = _Components.none(with_pixels=watershed is not None)
         # For every column, the open component that reaches the last row read; -1 if there is none.
         self._bottom = np.full(width, -1, dtype=np.int32)
 
-    def feed(self, building: NDArray[np.bool_], probability: NDArray[Any]) -> Outlines:
+    def feed(
+        self,
+        building: NDArray[np.bool_],
+        probability: NDArray[Any],
+        inside: NDArray[Any] | None = None,
+    ) -> Outlines:
         """Trace the next rows.
 
         Args:
             building: (rows, width) bool, True where the image shows a building.
             probability: (rows, width) floating-point, in [0, 1] on buildings.
+            inside: (rows, width) floating-point probability of the inside of a building, if the
+                watershed is a learned one.
 
         Returns:
             The components that have ended, because these rows do not continue them.
@@ -95,9 +102,10 @@ class Tracer:
         # On buildings, labels are now numbers of components: the open ones, then the new ones.
         labels += len(self._open) - 1
         labels[0] = self._bottom
-        components = self._open.and_found(
-            labels, seen, probability, np.asarray(found[1:], dtype=np.int64), self._row
-        )
+        learned = self._watershed is not None and self._watershed.learned
+        height = inside if learned and inside is not None else probability
+        new = np.asarray(found[1:], dtype=np.int64)
+        components = self._open.and_found(labels, seen, probability, height, new, self._row)
         number, components = components.united(labels[:2, seen[0] & seen[1]])
         bottom = number[labels[-1, seen[-1]]]
         still_open = np.zeros(len(components), dtype=bool)
@@ -126,7 +134,8 @@ def trace(
     valid: NDArray[np.bool_],
     *,
     threshold: float = 0.5,
-    watershed: Watershed | None = None,
+    watershed: Splitting | None = None,
+    inside: NDArray[Any] | None = None,
 ) -> Outlines:
     """Trace the buildings of a complete image, where the probability reaches the threshold.
 
@@ -135,10 +144,11 @@ def trace(
         valid: (H, W) bool; a pixel belongs to no component where it is False.
         threshold: minimum probability of a building pixel.
         watershed: how components are split; None if they are not.
+        inside: (H, W) probability of the inside of a building, if the watershed is a learned one.
     """
     tracer = Tracer(probability.shape[1], watershed)
     building = np.asarray(valid, dtype=bool) & (probability >= threshold)
-    return Outlines.joined(tracer.feed(building, probability), tracer.finish())
+    return Outlines.joined(tracer.feed(building, probability, inside), tracer.finish())
 
 
 @dataclass(frozen=True)
@@ -174,6 +184,7 @@ class _Components:
         labels: NDArray[np.int32],
         seen: NDArray[np.bool_],
         probability: NDArray[Any],
+        height: NDArray[Any],
         found: NDArray[np.int64],
         row: int,
     ) -> "_Components":
@@ -184,6 +195,7 @@ class _Components:
                 above the band, of new ones in the band.
             seen: (1 + rows, width) bool, True where the image shows a building.
             probability: (rows, width) probabilities.
+            height: (rows, width) heights by which components are split.
             found: (F, 5) first column and first row in the band, number of columns, number of
                 rows, and number of pixels of each new component.
             row: row of the image at which the band begins.
@@ -199,11 +211,13 @@ class _Components:
         pixels = self.pixels
         if pixels is not None:
             rows, cols = np.nonzero(building)
-            left, top, width, height, _ = found.T
-            box = np.stack([top, left, -(top + height), -(left + width)], axis=1)
+            left, top, across, down, _ = found.T
+            box = np.stack([top, left, -(top + down), -(left + across)], axis=1)
             box[:, ::2] += (row, -row)
             pixels = pixels.and_found(
-                ComponentPixels(owner, rows + row, cols, probability[building], box)
+                ComponentPixels(
+                    owner, rows + row, cols, probability[building], height[building], box
+                )
             )
         return _Components(
             np.concatenate([self.steps, np.bincount(owner, steps, size)[len(self) :]]),
@@ -249,7 +263,7 @@ class _Components:
             None if self.pixels is None else self.pixels.only(chosen),
         )
 
-    def outlines(self, watershed: Watershed | None) -> Outlines:
+    def outlines(self, watershed: Splitting | None) -> Outlines:
         """Return the buildings of these components, split if there is a watershed."""
         polygons = outlined(self.corners, len(self))
         scores = np.clip(self.steps / _STEPS / self.count, 0.0, 1.0)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rhm.inference.tracing.pixel_corners import corners_between, outlined
-from rhm.inference.tracing.watershed import Watershed
+from rhm.inference.tracing.watershed import Splitting
 
 _LARGEST = 1 << 22
 """Maximum number of pixels in the bounding box of a component. A larger component is not a row of
@@ -48,6 +48,7 @@ class ComponentPixels:
         owner: (K,) number of the component of each pixel.
         row, col: (K,) position of each pixel, row by row within each component.
         probability: (K,) probability of each pixel.
+        height: (K,) height of each pixel, by which components are split; mostly its probability.
         box: (C, 4) first row and column of each component, and the negated row and column after
             the last, so that the minimum of two boxes contains both.
     """
@@ -56,13 +57,15 @@ class ComponentPixels:
     row: Numbers
     col: Numbers
     probability: NDArray[Any]
+    height: NDArray[Any]
     box: Numbers
 
     @classmethod
     def none(cls) -> "ComponentPixels":
         """Return an empty set of components, without pixels."""
         numbers = np.empty(0, np.intp)
-        return cls(numbers, numbers, numbers, np.empty(0, np.float32), numbers.reshape(0, 4))
+        none = np.empty(0, np.float32)
+        return cls(numbers, numbers, numbers, none, none, numbers.reshape(0, 4))
 
     def and_found(self, other: "ComponentPixels") -> "ComponentPixels":
         """Return these pixels and those of further components, which are numbered after these."""
@@ -71,6 +74,7 @@ class ComponentPixels:
             np.concatenate([self.row, other.row]),
             np.concatenate([self.col, other.col]),
             np.concatenate([self.probability, other.probability]),
+            np.concatenate([self.height, other.height]),
             np.concatenate([self.box, other.box]),
         )
 
@@ -91,10 +95,15 @@ class ComponentPixels:
 
     def _kept(self, kept: NDArray[np.bool_], owner: Numbers, box: Numbers) -> "ComponentPixels":
         return ComponentPixels(
-            owner[kept], self.row[kept], self.col[kept], self.probability[kept], box
+            owner[kept],
+            self.row[kept],
+            self.col[kept],
+            self.probability[kept],
+            self.height[kept],
+            box,
         )
 
-    def split(self, watershed: Watershed) -> SplitParts:
+    def split(self, watershed: Splitting) -> SplitParts:
         """Split the components that consist of several parts."""
         found = [_split(self.only(chosen), chosen, watershed) for chosen in self._helpings()]
         component, polygons, scores = map(np.concatenate, zip(*found, strict=True))
@@ -111,15 +120,15 @@ class ComponentPixels:
 
 
 def _split(
-    pixels: ComponentPixels, numbers: Numbers, watershed: Watershed
+    pixels: ComponentPixels, numbers: Numbers, watershed: Splitting
 ) -> tuple[Numbers, NDArray[Any], NDArray[np.float64]]:
     """Return the parts of components: numbers of their components, polygons, and scores."""
     moved, shape = _laid_out(_sides(pixels.box))
     moved -= pixels.box[:, :2]
     place = tuple(np.stack([pixels.row, pixels.col]) + moved[pixels.owner].T)
-    building, probability = np.zeros(shape, bool), np.zeros(shape, pixels.probability.dtype)
-    building[place], probability[place] = True, pixels.probability
-    labels = watershed.parts(building, probability)
+    building, height = np.zeros(shape, bool), np.zeros(shape, pixels.height.dtype)
+    building[place], height[place] = True, pixels.height
+    labels = watershed.parts(building, height)
     part = labels[place] - 1
     component = np.zeros(labels.max(initial=0), dtype=np.intp)
     component[part] = pixels.owner

@@ -1,7 +1,7 @@
 """Splitting buildings that a prediction has merged."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import cv2
 import numpy as np
@@ -14,6 +14,48 @@ _STEPS = 1024  # steps per unit of height
 _SURE = 2.0  # height of certainty above the threshold; half of it counts as much as a neck
 _FOUR_NEIGHBOURS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], dtype=np.uint8)
 _DILATIONS = 64
+
+
+class Splitting(Protocol):
+    """How connected components are split into buildings."""
+
+    @property
+    def learned(self) -> bool:
+        """Whether ``height`` is the probability of the inside, and not that of building."""
+
+    def parts(self, building: NDArray[np.bool_], height: NDArray[Any]) -> NDArray[np.int32]:
+        """Number the parts of all components of an image.
+
+        Args:
+            building: (H, W) bool, True where the image shows a building. There are no buildings
+                beyond the edges.
+            height: (H, W) floating-point probability, in [0, 1] on buildings.
+
+        Returns:
+            Labels (H, W) from 1, in the order of the summits, row by row; 0 outside. Each part is
+            connected (4 neighbours) and lies in a single component.
+        """
+
+
+@dataclass(frozen=True)
+class LearnedSeparation:
+    """Separates buildings by what a network has learned: the probability of their inside.
+
+    This is the watershed of the winners of SpaceNet's building challenges: it grows from the
+    insides of buildings, and boundaries are the heights at which buildings meet. Two insides are
+    two buildings if the probability falls by ``drop`` or more on every path between them.
+
+    Attributes:
+        drop: least fall of the probability of the inside between two buildings.
+    """
+
+    drop: float
+    learned: ClassVar[bool] = True
+
+    def parts(self, building: NDArray[np.bool_], height: NDArray[Any]) -> NDArray[np.int32]:
+        """Number the parts of all components of an image; see ``Splitting``."""
+        inside = np.pad(building, 1)
+        return _summits_grown(np.pad(height, 1) / self.drop, inside)
 
 
 @dataclass(frozen=True)
@@ -36,28 +78,13 @@ class Watershed:
     neck_px: float
     threshold: float
     pixel_aspect: float = 1.0
+    learned: ClassVar[bool] = False
 
-    def parts(self, building: NDArray[np.bool_], probability: NDArray[Any]) -> NDArray[np.int32]:
-        """Number the parts of all components of an image.
-
-        Args:
-            building: (H, W) bool, True where the image shows a building. There are no buildings
-                beyond the edges.
-            probability: (H, W) floating-point, in [0, 1] on buildings.
-
-        Returns:
-            Labels (H, W) from 1, in the order of the summits, row by row; 0 outside. Each part is
-            connected (4 neighbours) and lies in a single component.
-        """
+    def parts(self, building: NDArray[np.bool_], height: NDArray[Any]) -> NDArray[np.int32]:
+        """Number the parts of all components of an image; see ``Splitting``."""
         inside = np.pad(building, 1)
-        sure = (np.pad(probability, 1) - self.threshold) / max(1.0 - self.threshold, 1e-6)
-        height = self._behind(inside) + _SURE * np.clip(sure, 0.0, 1.0)
-        # Whole numbers, so that equal heights are equal however they were computed.
-        steps = np.where(inside, np.rint(height * _STEPS), -1).astype(np.float32)
-        tops = _filled(np.where(inside, np.maximum(steps - _STEPS, 0), -1), steps)
-        tops = local_maxima(tops, connectivity=1)  # type: ignore[no-untyped-call]
-        _, summits = cv2.connectedComponents((tops & inside).view(np.uint8), connectivity=4)
-        return _grown(summits, steps, inside)[1:-1, 1:-1]
+        sure = (np.pad(height, 1) - self.threshold) / max(1.0 - self.threshold, 1e-6)
+        return _summits_grown(self._behind(inside) + _SURE * np.clip(sure, 0.0, 1.0), inside)
 
     def _behind(self, inside: NDArray[np.bool_]) -> NDArray[Any]:
         """Return the distance of each pixel from the outline, in necks."""
@@ -67,6 +94,24 @@ class Watershed:
         else:
             px = distance_transform_edt(inside, sampling=(1.0, self.pixel_aspect))
         return np.asarray(px / self.neck_px)
+
+
+def _summits_grown(height: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Return the parts around summits that are separated by a descent of 1 or more.
+
+    Args:
+        height: (H + 2, W + 2) heights.
+        inside: (H + 2, W + 2) where there are buildings, none of them at the edges.
+
+    Returns:
+        (H, W) numbers of the parts, from 1.
+    """
+    # Whole numbers, so that equal heights are equal however they were computed.
+    steps = np.where(inside, np.rint(height * _STEPS), -1).astype(np.float32)
+    tops = _filled(np.where(inside, np.maximum(steps - _STEPS, 0), -1), steps)
+    tops = local_maxima(tops, connectivity=1)  # type: ignore[no-untyped-call]
+    _, summits = cv2.connectedComponents((tops & inside).view(np.uint8), connectivity=4)
+    return _grown(summits, steps, inside)[1:-1, 1:-1]
 
 
 def _filled(lowered: NDArray[np.float32], steps: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -12,8 +12,9 @@ from rasterio.crs import CRS
 
 from rhm.data.rasters.gdal_options import GDAL_ERRORS, open_dataset
 from rhm.data.rasters.raster import describe
+from rhm.data.rasters.windows import in_bands
 from rhm.errors import RasterError
-from rhm.inference.polygons import Ground, in_bands
+from rhm.inference.polygons import Ground
 from rhm.inference.tiling.storage import MASK_NODATA
 from rhm.inference.tracing.components import Outlines, Tracer
 

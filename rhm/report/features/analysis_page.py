@@ -66,7 +66,7 @@ def write_analysis(
     table = stage_table(inspections)
     values = {
         "format": FORMAT,
-        "sampling": asdict(sampling),
+        "sampling": _sampled(sampling),
         "models": [inspection.to_dict() for inspection in inspections],
         "adaptations": [adaptation.to_dict() for adaptation in adaptations],
     }
@@ -89,6 +89,11 @@ def stage_table(inspections: Sequence[Inspection]) -> pd.DataFrame:
                 row |= {f"{name}_{label}": value for label, value in row.pop(name).items()}
             rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _sampled(sampling: CellSampling) -> dict[str, Any]:
+    """Return the settings of a sampling, with the classes of networks that have several."""
+    return {key: value for key, value in asdict(sampling).items() if key != "network" or value}
 
 
 def quantities(classes: Sequence[str]) -> list[Quantity]:

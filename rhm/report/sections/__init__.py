@@ -14,6 +14,7 @@ ORDER = (
     "source_by_target",
     "methods_compared",
     "scores_by_domain",
+    "footprint_scores",
     "histograms_by_domain",
     "tile_gallery",
     "training_curves",

@@ -26,8 +26,6 @@ from rhm.models.heads import classifier_rows
 
 _LOG = logging.getLogger(__name__)
 
-_CLASSES = 2
-
 
 @dataclass(frozen=True)
 class AnalysisConfig:
@@ -57,8 +55,8 @@ class AnalysisConfig:
 class FeatureMonitor(Callback):
     """Logs ``compression/STAGE`` and ``discrimination/STAGE``, and ``nc1`` to ``nc3``.
 
-    The classes are background and building. A stage without pure cells of both classes is not
-    logged. Only the main process computes the statistics.
+    The classes are background and building, or those of the network. A stage without pure cells of
+    all classes is not logged. Only the main process computes the statistics.
 
     Args:
         config: which features are analysed, and how often.
@@ -102,6 +100,7 @@ class FeatureMonitor(Callback):
         self, model: SegmentationModel, batches: Iterable[Chip], device: torch.device
     ) -> dict[str, ClassMoments]:
         rng = np.random.default_rng(self._seed)
+        classes = _number_of_classes(model)
         names = stages(model.network, bands=model.spec.bands)
         moments: dict[str, ClassMoments] = {}
         with torch.inference_mode(), Taps(model.network, names) as taps:
@@ -112,7 +111,7 @@ class FeatureMonitor(Callback):
                     labels = labels_on_grid(
                         mask,
                         (features.shape[2], features.shape[3]),
-                        _CLASSES,
+                        classes,
                         purity=self._config.purity,
                         ignore_index=IGNORE,
                     )
@@ -120,9 +119,14 @@ class FeatureMonitor(Callback):
                         features, labels, per_class=self._config.cells, rng=rng, ignore_index=IGNORE
                     )
                     if name not in moments:
-                        moments[name] = ClassMoments(_CLASSES, features.shape[1])
+                        moments[name] = ClassMoments(classes, features.shape[1])
                     moments[name].update(*cells)
         return moments
+
+
+def _number_of_classes(model: SegmentationModel) -> int:
+    """Return the number of classes of a mask: a single output tells building from background."""
+    return max(2, len(model.spec.classes))
 
 
 def _values(model: SegmentationModel, moments: dict[str, ClassMoments]) -> dict[str, float]:
@@ -135,7 +139,7 @@ def _values(model: SegmentationModel, moments: dict[str, ClassMoments]) -> dict[
         values[f"compression/{name}"] = separated.compression
         values[f"discrimination/{name}"] = separated.discrimination
     rows = classifier_rows(model.network)
-    if "compression/decoder" in values and len(rows) <= _CLASSES:
+    if "compression/decoder" in values and len(rows) <= _number_of_classes(model):
         metrics = collapse(moments["decoder"], rows)
         named = {"nc1": metrics.nc1, "nc2": metrics.nc2, "nc3": metrics.nc3}
         named["self_duality"] = metrics.self_duality

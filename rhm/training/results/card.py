@@ -71,6 +71,14 @@ def _uses(spec: ModelSpec, config: RunConfig, scores: dict[str, float]) -> Itera
         f"A pixel counts as building if its probability is at least {spec.threshold:.3g}. "
         f"This threshold {origin}."
     )
+    if len(spec.classes) > 1:
+        classes = ", ".join(map(_code, spec.classes))
+        yield f"Its classes are {classes}, by which it separates buildings."
+    if spec.score_calibration is not None:
+        yield (
+            "The score of a footprint is the precision of such footprints at IoU 0.5, measured on "
+            f"{spec.score_calibration.total} footprints of the validation images."
+        )
     if spec.gsd_m is not None:
         yield "Scenes of a different resolution are resampled for the prediction."
 

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from zipfile import is_zipfile
 
@@ -15,7 +16,9 @@ from rhm.data.chips import Chip
 from rhm.data.labels import IGNORE
 from rhm.errors import ConfigError
 from rhm.models.build import SegmentationModel
+from rhm.models.building_classes import building_logits, building_truth
 from rhm.models.model_file import save_adapted
+from rhm.models.score_calibration import ScoreCalibration
 from rhm.training.callbacks.run_cost import collect_cost
 from rhm.training.callbacks.update_recorder import FINAL
 from rhm.training.config import RunConfig
@@ -26,9 +29,14 @@ _LOG = logging.getLogger(__name__)
 
 
 def finish(
-    run: Run, model: SegmentationModel, config: RunConfig, val: DataLoader[Chip] | None
+    run: Run,
+    model: SegmentationModel,
+    config: RunConfig,
+    val: DataLoader[Chip] | None,
+    *,
+    calibrate: Callable[[SegmentationModel], ScoreCalibration | None] | None = None,
 ) -> None:
-    """Load the best checkpoint, choose the threshold, and write the metrics.
+    """Load the best checkpoint, choose the threshold, calibrate scores, and write the metrics.
 
     An adapted model is written as an adapter, too, and merged with its base.
 
@@ -37,6 +45,7 @@ def finish(
         model: network after the last training step, changed in place.
         config: configuration of the run.
         val: validation chips; without them, the last weights are kept.
+        calibrate: function that calibrates the scores of footprints.
     """
     step = config.trainer.steps
     if run.best.is_file():
@@ -59,9 +68,16 @@ def finish(
             threshold = choose_threshold(bins)
         expected = bins.expected_iou(threshold)
     _LOG.info("the model is that of step %d; expected IoU on validation: %s", step, expected)
+    # Without a calibration of its own, an adapted model has none: that of its base is of other
+    # weights.
     model.spec = replace(
-        model.spec, threshold=0.5 if threshold is None else threshold, expected_iou=expected
+        model.spec,
+        threshold=0.5 if threshold is None else threshold,
+        expected_iou=expected,
+        score_calibration=None,
     )
+    if calibrate is not None:
+        model.spec = replace(model.spec, score_calibration=calibrate(model.eval()))
     if attachment_of(model) is not None:
         if config.adapter.method != "full":
             save_adapted(model, run.adapter)
@@ -86,7 +102,8 @@ def calibration(model: SegmentationModel, chips: DataLoader[Chip]) -> Calibratio
     model.eval()
     with torch.inference_mode():
         for chip in chips:
-            probability = model(chip["image"].to(device)).sigmoid().cpu().numpy()
-            truth = chip["mask"].numpy()
+            logits = building_logits(model(chip["image"].to(device)))
+            probability = logits.sigmoid().cpu().numpy()
+            truth = building_truth(chip["mask"]).numpy()
             bins += CalibrationBins.of(probability, truth == 1, truth != IGNORE, bins=200)
     return bins

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from rhm.data.chips import TargetSample
 from rhm.models.build import SegmentationModel
+from rhm.models.building_classes import building_logits
 from rhm.training.unlabelled.target_method import TargetMethod, TargetStep, run_both
 
 _BETAS = (0.9, 0.99)
@@ -26,7 +27,7 @@ class AdversarialOutputs(TargetMethod):
     program, both networks learn from the same outputs, the discriminator from detached ones.
 
     Args:
-        classes: number of output channels of the network.
+        classes: number of channels of the maps that it sees.
         width: channels of the discriminator's first layer.
         learning_rate: learning rate of the discriminator.
     """
@@ -47,7 +48,8 @@ class AdversarialOutputs(TargetMethod):
         # Nodata has no output that could look like another domain's.
         if labelled is None:
             raise ValueError("there are no labelled chips to tell the unlabelled ones from")
-        ours, theirs = labelled.sigmoid(), unlabelled.sigmoid() * target["valid"]
+        ours = building_logits(labelled).sigmoid()
+        theirs = unlabelled.sigmoid() * target["valid"]
         self._maps.append((ours.detach(), theirs.detach()))
         self.discriminator.requires_grad_(False)
         loss = _told(self.discriminator(theirs), from_source=True)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from rhm.data.chips import TargetSample
 from rhm.models.build import SegmentationModel
+from rhm.models.building_classes import building_logits, building_truth
 from rhm.training.unlabelled.calibrated_cut import CalibratedCut
 from rhm.training.unlabelled.pasting import chosen_pixels
 from rhm.training.unlabelled.target_method import TargetMethod, TargetStep, run_both
@@ -71,17 +72,18 @@ class MeanTeacher(TargetMethod):
     def teach(self, images: Tensor) -> Tensor:
         """Return the teacher's probabilities (N, 1, H, W) float32 for images."""
         logits: Tensor = self.teacher(images.contiguous(memory_format=torch.channels_last))
-        return logits.float().sigmoid()
+        return building_logits(logits.float()).sigmoid()
 
     def _mixed(self, batch: TargetSample, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the student's view of the unlabelled chips, with its labels."""
         target = batch["target"]
         if "image" not in batch or "mask" not in batch:
             return target["strong"], labels
-        pasted = chosen_pixels(batch["mask"], self._paste, self._margin_px) & target["valid"]
+        truth = building_truth(batch["mask"])
+        pasted = chosen_pixels(truth, self._paste, self._margin_px) & target["valid"]
         return (
             torch.where(pasted, batch["image"], target["strong"]),
-            torch.where(pasted, batch["mask"], labels),
+            torch.where(pasted, truth, labels),
         )
 
     @torch.no_grad()

@@ -204,7 +204,7 @@ METHODS = {
     "adversarial": UnlabelledMethod(
         "a discriminator of source and target outputs (AdaptSegNet, Tsai et al., CVPR 2018)",
         lambda config, model, loss: AdversarialOutputs(
-            len(model.spec.classes),
+            1,  # whatever the classes of the network, it sees the probability of building
             width=config.discriminator_width,
             learning_rate=config.discriminator_rate,
         ),

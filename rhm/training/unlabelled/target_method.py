@@ -8,13 +8,14 @@ from torch import Tensor, nn
 
 from rhm.data.chips import TargetSample
 from rhm.models.build import SegmentationModel
+from rhm.models.building_classes import building_logits
 
 
 class TargetStep(NamedTuple):
     """What a method returns for a batch.
 
     Attributes:
-        logits: (N, 1, H, W) float32 logits of the labelled chips, or None without any.
+        logits: (N, K, H, W) float32 outputs of the labelled chips, or None without any.
         loss: scalar loss of the unlabelled chips, before its weight.
     """
 
@@ -78,13 +79,13 @@ def run_both(
         unlabelled: (M, bands, H, W) normalised images.
 
     Returns:
-        Logits (N, 1, H, W), or None, and (M, 1, H, W) float32.
+        Outputs (N, K, H, W), or None, and logits of building (M, 1, H, W), float32.
     """
     images = unlabelled if labelled is None else torch.cat([labelled, unlabelled])
     logits: Tensor = model(images.contiguous(memory_format=torch.channels_last)).float()
     if labelled is None:
-        return None, logits
-    return logits[: len(labelled)], logits[len(labelled) :]
+        return None, building_logits(logits)
+    return logits[: len(labelled)], building_logits(logits[len(labelled) :])
 
 
 def mean_where(values: Tensor, counted: Tensor) -> Tensor:

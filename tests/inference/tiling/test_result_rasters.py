@@ -19,6 +19,7 @@ def test_they_lie_where_the_scene_lies(tmp_path: Path) -> None:
         paths[1],
         scene,
         STORAGES["uint8"],
+        maps=["building probability"],
         compress="deflate",
         probability_tags={"A": "1"},
         mask_tags={"B": "2"},

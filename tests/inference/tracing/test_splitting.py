@@ -1,5 +1,7 @@
 """Splitting all components of an image at once; oracle: each of them alone."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -65,7 +67,8 @@ def pixels_of(owners: NDArray[np.intp]) -> ComponentPixels:
          -col[owner == k].max() - 1)
         for k in range(owner.max() + 1)
     ]  # fmt: skip
-    return ComponentPixels(owner, row, col, np.full(len(row), 0.9, np.float32), np.array(box))
+    sure = np.full(len(row), 0.9, np.float32)
+    return ComponentPixels(owner, row, col, sure, sure, np.array(box))
 
 
 def image_of(pixels: ComponentPixels, shape: tuple[int, int]) -> NDArray[np.intp]:
@@ -82,12 +85,8 @@ def test_components_found_in_two_strips_are_united(seed: int, count: int) -> Non
     whole = pixels_of(image)
     above, below = pixels_of(image[:4]), pixels_of(image[4:])
     moved = np.array([4, 0, -4, 0])
-    below = ComponentPixels(
-        below.owner, below.row + 4, below.col, below.probability, below.box + moved
-    )
-    shifted = ComponentPixels(
-        below.owner + count, below.row, below.col, below.probability, below.box
-    )
+    below = replace(below, row=below.row + 4, box=below.box + moved)
+    shifted = replace(below, owner=below.owner + count)
     united = above.and_found(shifted).united(np.tile(np.arange(count), 2), count)
     np.testing.assert_array_equal(image_of(united, image.shape), image)
     np.testing.assert_array_equal(united.box, whole.box)
