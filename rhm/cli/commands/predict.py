@@ -143,7 +143,7 @@ def _workers(
 
 
 def _bar(
-    files: list[NamedScene], pixels: int, *, quiet: bool
+    files: "list[NamedScene]", pixels: int, *, quiet: bool
 ) -> AbstractContextManager[Callable[[float], None]]:
     title = f"{len(files)} scenes" if len(files) > 1 else Path(files[0]).name
     return progress(title, pixels, unit="Mpx", per_unit=1e6, quiet=quiet)

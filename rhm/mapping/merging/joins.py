@@ -60,7 +60,9 @@ def drawn(
     changed[trimmed[0]] = True
     for first in range(0, len(order), BATCH):
         chosen = order[first : first + BATCH]
-        main = np.array([_main(heap, buildings.of(each)) for each in chosen], dtype=np.int64)
+        main = buildings.members[buildings.firsts[chosen]]
+        for place in np.flatnonzero(counts[chosen] > 1):
+            main[place] = _main(heap, buildings.of(chosen[place]))
         wkb = np.array([heap.wkb(number) for number in main.tolist()], dtype=object)
         score, area = heap.score[main], heap.area_m2[main]
         scene = heap.scene[main]
