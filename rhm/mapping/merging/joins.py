@@ -11,8 +11,8 @@ import shapely
 from numpy.typing import NDArray
 
 from rhm.data.footprints import areas_m2, polygon_parts
+from rhm.mapping.merging.best_footprints import Buildings
 from rhm.mapping.merging.footprint_heap import FootprintHeap
-from rhm.mapping.merging.selection import Buildings
 
 BATCH = 1 << 16
 """Most buildings of a batch."""
@@ -52,7 +52,7 @@ def drawn(
         heap: footprints.
         buildings: the footprints of each building.
         order: (B,) numbers of the buildings in the order in which they are yielded.
-        trimmed: pairs of buildings that overlap; see ``selection.trimmed_by``.
+        trimmed: pairs of buildings that overlap; see ``best_footprints.trimmed_by``.
         crs: CRS of the footprints.
     """
     counts = np.diff(buildings.firsts)
