@@ -32,12 +32,12 @@ from rhm.inference.stamps import Stamp
 from rhm.inference.vector_files import FORMATS, check_closed, check_replaceable, write_table
 from rhm.mapping.layer_files import LAYER_ORIGIN, check_folder, write_tiles
 from rhm.mapping.merge_config import MergeConfig
+from rhm.mapping.merging.best_footprints import Buildings, buildings_of, ranks, select, trimmed_by
 from rhm.mapping.merging.footprint_heap import FootprintHeap
 from rhm.mapping.merging.interiors import better_seen_elsewhere
 from rhm.mapping.merging.joins import BuildingBatch, drawn
 from rhm.mapping.merging.overlaps import find_overlaps
 from rhm.mapping.merging.scene_parts import crs_of_layer, part_path, write_part
-from rhm.mapping.merging.selection import Buildings, buildings_of, ranks, select, trimmed_by
 from rhm.mapping.place_tiles import tile_numbers
 from rhm.mapping.scene_layers import SceneLayer
 

@@ -11,8 +11,8 @@ import shapely
 from numpy.typing import NDArray
 
 from rhm.data.footprints import areas_m2, polygon_parts
+from rhm.mapping.merging.best_footprints import Buildings
 from rhm.mapping.merging.footprint_heap import FootprintHeap
-from rhm.mapping.merging.selection import Buildings
 
 BATCH = 1 << 16
 """Most buildings of a batch."""
@@ -52,7 +52,7 @@ def drawn(
         heap: footprints.
         buildings: the footprints of each building.
         order: (B,) numbers of the buildings in the order in which they are yielded.
-        trimmed: pairs of buildings that overlap; see ``selection.trimmed_by``.
+        trimmed: pairs of buildings that overlap; see ``best_footprints.trimmed_by``.
         crs: CRS of the footprints.
     """
     counts = np.diff(buildings.firsts)
@@ -60,7 +60,9 @@ def drawn(
     changed[trimmed[0]] = True
     for first in range(0, len(order), BATCH):
         chosen = order[first : first + BATCH]
-        main = np.array([_main(heap, buildings.of(each)) for each in chosen], dtype=np.int64)
+        main = buildings.members[buildings.firsts[chosen]]
+        for place in np.flatnonzero(counts[chosen] > 1):
+            main[place] = _main(heap, buildings.of(chosen[place]))
         wkb = np.array([heap.wkb(number) for number in main.tolist()], dtype=object)
         score, area = heap.score[main], heap.area_m2[main]
         scene = heap.scene[main]

@@ -8,9 +8,9 @@ import pytest
 import shapely
 
 from rhm.mapping.merging import joins
+from rhm.mapping.merging.best_footprints import buildings_of, ranks, trimmed_by
 from rhm.mapping.merging.joins import drawn
 from rhm.mapping.merging.overlaps import find_overlaps
-from rhm.mapping.merging.selection import buildings_of, ranks, trimmed_by
 from tests.mapping.merging.heaps import heap_of
 from tests.mapping.towns import UTM, ground, write_town_scene
 

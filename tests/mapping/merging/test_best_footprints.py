@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rhm.mapping.merging.best_footprints import buildings_of, ranks, select, trimmed_by
 from rhm.mapping.merging.overlaps import find_overlaps
-from rhm.mapping.merging.selection import buildings_of, ranks, select, trimmed_by
 from tests.mapping.merging.heaps import heap_of
 from tests.mapping.towns import ground, write_town_scene
 
