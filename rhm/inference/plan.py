@@ -23,10 +23,19 @@ from rhm.inference.runtime.tta import Network
 from rhm.inference.settings.polygon_config import PolygonConfig
 from rhm.inference.suitability import difference, imagery_notes, undeclared_nodata
 from rhm.inference.tiling.storage import ORIGIN, fingerprint_of, is_raster_as_left
-from rhm.inference.tiling.stream import Grid
+from rhm.inference.tiling.stream import Grid, Tiling
 from rhm.inference.tiling.strips import StripSource, Task
 from rhm.inference.vector_files import KEEP_IT, check_closed, check_format, check_replaceable
 from rhm.models.spec import ModelSpec
+from rhm.system import memory_bytes
+
+LARGEST_TILE = 1536
+"""Largest side of a tile that is chosen for a scene."""
+
+_BYTES_PER_PIXEL = 1000
+"""Memory that the usual networks take for a pixel of a batch."""
+
+_SHARE_OF_MEMORY = 0.25
 
 
 @dataclass(frozen=True)
@@ -175,16 +184,17 @@ def plan_prediction(
     with source.open() as raster:
         # A network without a description gets values scaled by the range of the image.
         table = spec.table_of(raster) if spec else Scaling.measure(histogram_of(raster)).table()
-        grid = Grid(raster.info.height, raster.info.width, config.tiling)
+        tiling = _tiling(config, raster.info.height, raster.info.width)
+        grid = Grid(raster.info.height, raster.info.width, tiling)
         notes += filter(None, [undeclared_nodata(raster)])
     if spec is not None:
         notes += imagery_notes(spec, scene, bands_given=bands is not None)
     polygons = config.polygons or PolygonConfig(threshold=spec.threshold if spec else 0.5)
-    task = Task(source, table, config.tiling, config.dtype)
+    task = Task(source, table, tiling, config.dtype)
     network, unknown = _network_identity(model), identity.unknown
     if config.resume and (network is None or unknown is not None):
         notes.append(_not_resumed(unknown))
-    inputs = (identity, network, spec, source, config.tiling, config.dtype)
+    inputs = (identity, network, spec, source, tiling, config.dtype)
     return Plan(
         scene,
         outputs,
@@ -201,6 +211,18 @@ def plan_prediction(
         origin_of(src),
         network is not None and unknown is None,
     )
+
+
+def _tiling(config: PredictionConfig, height: int, width: int) -> Tiling:
+    """Return the tiles of a scene. They depend on the machine, but not on what else it does now."""
+    if not config.fit_tiles:
+        return config.tiling
+    memory = memory_bytes()
+    most_px = LARGEST_TILE**2
+    if memory is not None:
+        share = _SHARE_OF_MEMORY * memory / config.batch_size
+        most_px = min(most_px, int(share / _BYTES_PER_PIXEL))
+    return config.tiling.fitted(height, width, most_px)
 
 
 def _scale(
