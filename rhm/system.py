@@ -38,6 +38,14 @@ def processor() -> str:
     return f"{platform.machine()} {platform.processor()}"
 
 
+def memory_bytes() -> int | None:
+    """Return the memory of this machine in bytes; None if the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
 CACHE_VARIABLE = "RHM_CACHE"
 """Environment variable with the folder of what rhm can make again."""
 

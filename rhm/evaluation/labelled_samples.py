@@ -6,13 +6,13 @@ from math import ceil
 from rhm.data.catalog import Catalog, Tile
 from rhm.data.labels import IGNORE
 from rhm.data.rasters.windows import Window
-from rhm.inference.calibration import MOST_TILES, Sample
+from rhm.inference.calibration import MOST_TILES, CalibrationTile
 from rhm.inference.settings.tile_config import Tiling
 from rhm.inference.tiling.stream import network_input
 from rhm.models.spec import ModelSpec
 
 
-def labelled_samples(spec: ModelSpec, catalog: Catalog) -> Iterator[Sample]:
+def labelled_samples(spec: ModelSpec, catalog: Catalog) -> Iterator[CalibrationTile]:
     """Yield labelled tiles, from as many images of a catalog as possible.
 
     They are of the validation split and of the domains that the model was trained on, if there are
@@ -36,7 +36,7 @@ def labelled_samples(spec: ModelSpec, catalog: Catalog) -> Iterator[Sample]:
             window = Window(row, col, min(side, height), min(side, width))
             pixels, truth = raster.read(window), label.read(window)
             image = network_input(pixels, spec.table_of(raster), side)
-        yield Sample(image[None], pixels.valid & (truth != IGNORE), truth == 1)
+        yield CalibrationTile(image[None], pixels.valid & (truth != IGNORE), truth == 1)
 
 
 def _tiles(spec: ModelSpec, catalog: Catalog) -> Sequence[Tile]:

@@ -44,7 +44,7 @@ _FEWEST_BUILDING_PX = 1000
 
 
 @dataclass(frozen=True)
-class Sample:
+class CalibrationTile:
     """A tile for calibration.
 
     Attributes:
@@ -61,7 +61,7 @@ class Sample:
 def quantization_for(
     model: SegmentationModel,
     path: str | os.PathLike[str],
-    samples: Callable[[], Iterable[Sample]],
+    samples: Callable[[], Iterable[CalibrationTile]],
     *,
     runtime: str = RuntimeConfig.runtime,
     tell: Callable[[str], None],
@@ -98,7 +98,7 @@ def quantization_for(
 
 
 def calibrated(
-    model: SegmentationModel, samples: Sequence[Sample], weights: str, *, runtime: str
+    model: SegmentationModel, samples: Sequence[CalibrationTile], weights: str, *, runtime: str
 ) -> Quantization:
     """Return a new quantisation of a model, whatever it loses.
 
@@ -134,7 +134,7 @@ def calibrated(
 
 
 def _counts(
-    before: Network, after: Network, sample: Sample, threshold: float
+    before: Network, after: Network, sample: CalibrationTile, threshold: float
 ) -> NDArray[np.float64]:
     """Return intersections and unions: of the truth with the first mask, with the second, of both.
 
@@ -157,7 +157,7 @@ def samples_of_scenes(
     scenes: Sequence[str | os.PathLike[str]],
     dst: str | os.PathLike[str],
     config: PredictionConfig,
-) -> Iterator[Sample]:
+) -> Iterator[CalibrationTile]:
     """Yield tiles that are spread over scenes, as they are predicted.
 
     Scenes that cannot be read are left out, because their prediction tells why.
@@ -178,11 +178,13 @@ def samples_of_scenes(
             continue
 
 
-def _samples(plan: Plan, most: int) -> Iterator[Sample]:
+def _samples(plan: Plan, most: int) -> Iterator[CalibrationTile]:
     grid, tile = plan.grid, plan.grid.tiling.tile
     count = len(grid.rows) * len(grid.cols)
     with plan.task.source.open() as raster:
         for index in np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int)):
             pixels = raster.read(grid.window(*divmod(int(index), len(grid.cols))))
             if pixels.valid.any():
-                yield Sample(network_input(pixels, plan.task.table, tile)[None], pixels.valid)
+                yield CalibrationTile(
+                    network_input(pixels, plan.task.table, tile)[None], pixels.valid
+                )

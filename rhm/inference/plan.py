@@ -27,13 +27,22 @@ from rhm.inference.settings.polygon_config import PolygonConfig
 from rhm.inference.suitability import difference, imagery_notes, undeclared_nodata
 from rhm.inference.tiling.scene_area import SceneArea, scene_area
 from rhm.inference.tiling.storage import ORIGIN, fingerprint_of, is_raster_as_left
-from rhm.inference.tiling.stream import Grid, classes_of
+from rhm.inference.tiling.stream import Grid, Tiling, classes_of
 from rhm.inference.tiling.strips import StripSource, Task
 from rhm.inference.vector_files import KEEP_IT, check_closed, check_format, check_replaceable
 from rhm.models.building_classes import maps_of
 from rhm.models.expected_iou import ExpectedIoU
 from rhm.models.score_calibration import ScoreCalibration, ScoreCorrection
 from rhm.models.spec import ModelSpec
+from rhm.system import memory_bytes
+
+LARGEST_TILE = 1536
+"""Largest side of a tile that is chosen for a scene."""
+
+_BYTES_PER_PIXEL = 1000
+"""Memory that the usual networks take for a pixel of a batch."""
+
+_SHARE_OF_MEMORY = 0.25
 
 
 @dataclass(frozen=True)
@@ -218,16 +227,17 @@ def plan_prediction(
         # A network without a description gets values scaled by the range of the image.
         table = spec.table_of(raster) if spec else Scaling.measure(histogram_of(raster)).table()
         shape = raster.info.height, raster.info.width
+        tiling = _tiling(config, *shape)
         notes += filter(None, [undeclared_nodata(raster)])
     if spec is not None:
         notes += imagery_notes(spec, scene, bands_given=bands is not None)
     polygons = config.polygons or PolygonConfig(threshold=spec.threshold if spec else 0.5)
     polygon = _on_grid(area, scene, shape)
-    task = Task(source, table, config.tiling, config.dtype, polygon)
+    task = Task(source, table, tiling, config.dtype, polygon)
     network, unknown = _network_identity(model), identity.unknown
     if config.resume and (network is None or unknown is not None):
         notes.append(_not_resumed(unknown))
-    inputs: tuple[Any, ...] = (identity, network, spec, source, config.tiling, config.dtype)
+    inputs: tuple[Any, ...] = (identity, network, spec, source, tiling, config.dtype)
     if area is not None:
         inputs += (area,)
     maps = maps_of(classes_of(model))
@@ -244,7 +254,7 @@ def plan_prediction(
         area,
         outputs,
         task,
-        Grid(*shape, config.tiling, polygon),
+        Grid(*shape, tiling, polygon),
         config,
         polygons,
         spec.expected_iou if spec else None,
@@ -267,6 +277,18 @@ def _on_grid(area: SceneArea | None, scene: RasterInfo, shape: tuple[int, int]) 
         return None
     scale = GridScale(shape[0] / scene.height, shape[1] / scene.width)
     return area.on_grid(scale, resampled=shape != (scene.height, scene.width))
+
+
+def _tiling(config: PredictionConfig, height: int, width: int) -> Tiling:
+    """Return the tiles of a scene. They depend on the machine, but not on what else it does now."""
+    if not config.fit_tiles:
+        return config.tiling
+    memory = memory_bytes()
+    most_px = LARGEST_TILE**2
+    if memory is not None:
+        share = _SHARE_OF_MEMORY * memory / config.batch_size
+        most_px = min(most_px, int(share / _BYTES_PER_PIXEL))
+    return config.tiling.fitted(height, width, most_px)
 
 
 def _scale(

@@ -100,6 +100,11 @@ class PredictionConfig(Tiling):
         flag="--resample/--no-resample",
         depends="where the pixels of a scene differ from those of the training imagery",
     )
+    fit_tiles: bool = option(
+        False,
+        "Choose the tiles for every scene: at least as large as --tile, and as large as wastes "
+        "least and fits into memory.",
+    )
     dtype: str = option(
         "float32",
         "Data type of the probability raster: {choices}.",

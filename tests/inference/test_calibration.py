@@ -9,7 +9,7 @@ from torch import nn
 
 from rhm.errors import ConfigError, ModelFileError
 from rhm.inference.calibration import (
-    Sample,
+    CalibrationTile,
     calibrated,
     quantization_for,
     samples_of_scenes,
@@ -39,7 +39,7 @@ def bright(steepness: float = 8.0, outlier: float = 0.0) -> SegmentationModel:
     return model.eval()
 
 
-def tile(seed: int, *, buildings: int = 12, truth: bool = False) -> Sample:
+def tile(seed: int, *, buildings: int = 12, truth: bool = False) -> CalibrationTile:
     """A dark tile with bright squares, in normalised values."""
     rng = np.random.default_rng(seed)
     values = rng.normal(-0.6, 0.05, (1, 3, 128, 128)).astype(np.float32)
@@ -48,7 +48,7 @@ def tile(seed: int, *, buildings: int = 12, truth: bool = False) -> Sample:
         mask[row : row + 16, col : col + 16] = True
     values[:, :, mask] += 1.2
     valid = np.ones((128, 128), dtype=bool)
-    return Sample(torch.from_numpy(values), valid, mask if truth else None)
+    return CalibrationTile(torch.from_numpy(values), valid, mask if truth else None)
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_masks_that_eight_bits_do_not_change_lose_nothing(truth: bool) -> None:
 def test_a_calibration_is_made_once_and_told(path: Path) -> None:
     model, told = bright(), list[str]()
 
-    def nothing() -> list[Sample]:
+    def nothing() -> list[CalibrationTile]:
         raise AssertionError
 
     samples = [tile(seed) for seed in range(4)]
@@ -96,7 +96,7 @@ def test_what_loses_too_much_is_refused_and_not_kept(path: Path) -> None:
 
 
 @pytest.mark.parametrize("samples", [[], [tile(0, buildings=0), tile(1, buildings=0)]])
-def test_without_buildings_nothing_can_be_told(path: Path, samples: list[Sample]) -> None:
+def test_without_buildings_nothing_can_be_told(path: Path, samples: list[CalibrationTile]) -> None:
     with pytest.raises(ConfigError, match=r"no tile|hardly any building"):
         quantization_for(bright(), path, lambda: samples, runtime="onnx", tell=print)
 

@@ -199,3 +199,23 @@ def test_what_does_not_fit_is_said_before_anything_is_done(scene: Path) -> None:
         with pytest.raises(ConfigError, match="'sepia'"):
             PredictionConfig(**{option: "sepia"})  # type: ignore[arg-type]
     assert not (scene.parent / "out").exists()
+
+
+def test_fitted_tiles_are_part_of_the_task(scene: Path) -> None:
+    """Law: the tiles are as if they had been given, so strips can be resumed and sent elsewhere."""
+    given_tiles = planned(scene, config=PredictionConfig(tile=64, overlap=16))
+    fitted = planned(scene, config=PredictionConfig(tile=64, overlap=16, fit_tiles=True))
+    assert (given_tiles.grid.tiling.tile, fitted.grid.tiling.tile) == (64, 96)
+    assert fitted.task.tiling.overlap == 16
+    same = planned(scene, config=PredictionConfig(tile=96, overlap=16))
+    assert fitted.task == same.task
+    assert fitted.task_fingerprint == same.task_fingerprint != given_tiles.task_fingerprint
+
+
+@pytest.mark.parametrize(("memory", "tile"), [(None, 96), (1 << 40, 96), (1 << 20, 64)])
+def test_fitted_tiles_fit_into_memory(
+    scene: Path, monkeypatch: pytest.MonkeyPatch, memory: int | None, tile: int
+) -> None:
+    monkeypatch.setattr("rhm.inference.plan.memory_bytes", lambda: memory)
+    config = PredictionConfig(tile=64, overlap=16, fit_tiles=True)
+    assert planned(scene, config=config).grid.tiling.tile == tile

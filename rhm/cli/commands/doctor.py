@@ -13,7 +13,7 @@ from types import ModuleType
 from rhm.cli.options import Json
 from rhm.cli.output import emit
 from rhm.inference.runtime.runtimes import RUNTIMES
-from rhm.system import most_open_files
+from rhm.system import memory_bytes, most_open_files
 
 _GB = 1e9
 _LITTLE_MEMORY, _LITTLE_DISK = 4 * _GB, 5 * _GB
@@ -148,7 +148,7 @@ def _accelerator() -> Iterator[Finding]:
 
 
 def _machine() -> Iterator[Finding]:
-    memory = _memory_bytes()
+    memory = memory_bytes()
     if memory is not None:
         little = memory < _LITTLE_MEMORY
         advice = "train and predict with smaller batches and tiles" if little else ""
@@ -162,10 +162,3 @@ def _machine() -> Iterator[Finding]:
         few = files < _FEW_FILES
         advice = "`ulimit -n 4096` lets data loaders keep more images open" if few else ""
         yield Finding("open files", "note" if few else "ok", f"up to {files}", advice)
-
-
-def _memory_bytes() -> int | None:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None

@@ -46,6 +46,28 @@ class Tiling:
         """Number of times that the network predicts a tile."""
         return 8 if self.views else 1
 
+    def fitted(self, height: int, width: int, most_px: int) -> "Tiling":
+        """Return the options with the tile with which the network predicts fewest pixels.
+
+        Tiles overlap, and the last ones of an axis overlap by what is left. Large tiles that divide
+        the image evenly waste least.
+
+        Args:
+            height: height of the image in pixels.
+            width: width of the image in pixels.
+            most_px: largest area of a tile in pixels; ``tile`` is used if not even that fits.
+        """
+        first = _STRIDE * math.ceil(max(self.tile, 2 * self.overlap) / _STRIDE)
+        last = min(math.isqrt(most_px), _STRIDE * math.ceil(max(height, width) / _STRIDE))
+        sides = range(first, last + 1, _STRIDE) or [self.tile]
+        return replace(self, tile=min(sides, key=lambda tile: self._cost(tile, height, width)))
+
+    def _cost(self, tile: int, height: int, width: int) -> int:
+        """Return the number of pixels that a network predicts with a tile."""
+        step = tile - self.overlap
+        rows, cols = (1 + max(0, math.ceil((side - tile) / step)) for side in (height, width))
+        return rows * cols * tile**2
+
     def for_image(self, height: int, width: int) -> "Tiling":
         """Return the options with the tile reduced to the size of a smaller image."""
         side = max(_SMALLEST_TILE, _STRIDE * math.ceil(max(height, width) / _STRIDE))

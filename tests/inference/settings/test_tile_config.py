@@ -1,11 +1,13 @@
 """How a raster is cut: tiles overlap by less than themselves, and are no larger than an image."""
 
+import math
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rhm.data.rasters.windows import starts
 from rhm.errors import ConfigError
 from rhm.inference.settings.option import options_of
 from rhm.inference.settings.tile_config import Tiling
@@ -75,3 +77,37 @@ def test_a_tile_holds_a_small_image_and_is_no_larger_than_it_asks_for(
 def test_the_side_is_the_next_that_networks_take(height: int, width: int, side: int) -> None:
     fitted = Tiling(tile=512, overlap=64).for_image(height, width)
     assert (fitted.tile, fitted.overlap) == (side, 64 if side == 512 else 0)
+
+
+@given(
+    SIDES.map(lambda side: 8 * side),
+    SIDES.map(lambda side: 8 * side),
+    st.sampled_from([32, 64, 128]),
+)
+def test_fitted_tiles_cost_less_than_given_ones(height: int, width: int, overlap: int) -> None:
+    """Oracle: the tiles of the grid, counted, for this size of tiles and for all others."""
+    given_tiles = Tiling(tile=512, overlap=overlap)
+    fitted = given_tiles.fitted(height, width, 1536**2)
+    assert (fitted.overlap, fitted.batch_size) == (overlap, given_tiles.batch_size)
+    assert fitted.tile % 32 == 0
+    assert 512 <= fitted.tile <= 1536
+
+    def cost(tile: int) -> int:
+        counts = (len(starts(side, tile, overlap)) for side in (height, width))
+        return math.prod(counts) * tile**2
+
+    largest = max(512, min(1536, 32 * math.ceil(max(height, width) / 32)))
+    assert cost(fitted.tile) == min(map(cost, range(512, largest + 1, 32)))
+
+
+def test_fitted_tiles_of_large_scenes_waste_an_eighth_at_most() -> None:
+    """The tiles of 512 pixels that are the default waste a third."""
+    for height, width in ((10_000, 10_000), (12_345, 20_001), (30_000, 9_999)):
+        tile = Tiling().fitted(height, width, 1536**2).tile
+        rows, cols = (len(starts(side, tile, 64)) for side in (height, width))
+        assert rows * cols * tile**2 < 1.125 * height * width
+
+
+@pytest.mark.parametrize("most_px", [0, 100**2, 511**2])
+def test_where_memory_is_short_the_given_tile_stays(most_px: int) -> None:
+    assert Tiling(tile=512).fitted(5000, 5000, most_px) == Tiling(tile=512)

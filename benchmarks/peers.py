@@ -1,0 +1,188 @@
+"""A prediction by rhm with each of its runtimes, and by geoai: seconds and peak memory.
+
+    python -m pip install --no-deps --target PEERS geoai-py
+    OMP_NUM_THREADS=1 python benchmarks/peers.py --peers PEERS
+    OMP_NUM_THREADS=1 python benchmarks/peers.py --peers PEERS --model MODEL --scene scene.tif
+
+All predict the same scene with the same weights. Every candidate is a process of its own, which
+predicts the scene once to warm up; a second time is measured. The candidates take turns, five times
+each. *Peak* is the largest resident memory of the process. *Difference* is the mean difference
+between the probabilities and those of rhm with PyTorch.
+
+Without a model, the weights are random. Then the probabilities mean nothing, and those in 8-bit
+integers, which are calibrated on the scene without a check, are not comparable.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import torch
+from machine import machine
+from prediction import USUAL, render, untrained
+from torch import nn
+
+from rhm.inference import network_for, predict_raster
+from rhm.inference.calibration import calibrated, samples_of_scenes
+from rhm.inference.prediction_config import PredictionConfig
+from rhm.inference.runtime.backends import Backend
+from rhm.inference.runtime.identity import identity_of
+from rhm.inference.runtime.runtimes import runtime_of
+from rhm.inference.tiling.stream import Tiling
+from rhm.models.model_file import load_model
+from rhm.system import peak_memory_bytes
+
+OURS = ("torch", "onnx", "openvino", "onnx-int8", "openvino-int8")
+FITTED = "openvino-int8 --fit-tiles"
+CANDIDATES = ("geoai", *OURS, FITTED)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a candidate predicts."""
+
+    model: Path
+    scene: Path
+    folder: Path
+
+    def network(self, runtime: str) -> Backend:
+        """Return the model with a runtime, calibrated on the scene for 8-bit integers."""
+        model = load_model(self.model)
+        name, precision = runtime_of(runtime)
+        options = {"device": "cpu", "runtime": name, "precision": precision}
+        if precision == "float":
+            return network_for(model, **options)
+        scenes = [str(self.scene)]
+        samples = list(samples_of_scenes(model, scenes, self.folder, PredictionConfig()))[:8]
+        weights = identity_of(model) or ""
+        found = calibrated(model, samples, weights, runtime=name)
+        return network_for(model, quantization=found, **options)
+
+
+def ours(work: Work, runtime: str, *, fit_tiles: bool) -> tuple[float, Path]:
+    """Predict with rhm, and return the seconds of the second time and the probabilities."""
+    network = work.network(runtime)
+    out = work.folder / runtime
+    for _ in range(2):
+        begun = time.perf_counter()
+        result = predict_raster(network, work.scene, out, fit_tiles=fit_tiles)
+        seconds = time.perf_counter() - begun
+    return seconds, result.probability
+
+
+def geoai(work: Work) -> tuple[float, Path]:
+    """Predict with geoai and its defaults, except for the tiling, in the same way."""
+    from geoai.inference import predict_geotiff
+
+    model = load_model(work.model).to(memory_format=torch.channels_last)
+    spec, tiling = model.spec, Tiling()
+    with rasterio.open(work.scene) as raster:
+        table = spec.input_table(raster.dtypes[0])
+    target = work.folder / "geoai.tif"
+
+    def normalised(image: np.ndarray) -> np.ndarray:
+        pixels = np.ascontiguousarray(np.moveaxis(image.astype(np.uint8), 0, -1))
+        return np.moveaxis(table.apply(pixels), -1, 0)
+
+    for _ in range(2):
+        begun = time.perf_counter()
+        predict_geotiff(
+            nn.Sequential(model, nn.Sigmoid()).eval(),
+            str(work.scene),
+            str(target),
+            tile_size=tiling.tile,
+            overlap=tiling.overlap,
+            batch_size=tiling.batch_size,
+            preprocess_fn=normalised,
+            device="cpu",
+            verbose=False,
+        )
+        seconds = time.perf_counter() - begun
+    return seconds, target
+
+
+def candidate(name: str, work: Work) -> None:
+    """Predict, and print what was measured as JSON."""
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    if name == "geoai":
+        seconds, path = geoai(work)
+    else:
+        seconds, path = ours(work, name.partition(" ")[0], fit_tiles=name == FITTED)
+    print(json.dumps({"seconds": seconds, "peak": peak_memory_bytes(), "path": str(path)}))
+
+
+def difference(path: str, expected: str) -> float:
+    """Return the mean difference between two rasters of probabilities."""
+    with rasterio.open(path) as first, rasterio.open(expected) as second:
+        return float(np.abs(first.read(1) - second.read(1)).mean())
+
+
+def median(results: list[dict[str, Any]], what: str) -> float:
+    """Return the median of a measurement."""
+    return statistics.median(float(each[what]) for each in results)
+
+
+def compared(work: Work, runs: int, peers: Path | None) -> None:
+    """Print the table."""
+    names = [name for name in CANDIDATES if name != "geoai" or peers is not None]
+    paths = filter(None, [os.environ.get("PYTHONPATH"), str(peers) if peers else None])
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "CI": "1"}
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    for _ in range(runs):
+        for name in names:
+            words = ["--candidate", name, "--model", work.model, "--scene", work.scene]
+            words += ["--work", work.folder]
+            done = subprocess.run(
+                [sys.executable, __file__, *map(str, words)],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            found[name].append(json.loads(done.stdout.splitlines()[-1]))
+    print("| | seconds | times as fast as geoai | peak, MB | difference |\n|---|---|---|---|---|")
+    seconds = {
+        name: statistics.median(float(each["seconds"]) for each in found[name]) for name in names
+    }
+    for name in names:
+        ratio = f"{seconds['geoai'] / seconds[name]:.2f}" if "geoai" in seconds else "-"
+        peak = median(found[name], "peak") / 1e6
+        off = difference(str(found[name][0]["path"]), str(found["torch"][0]["path"]))
+        who = name if name == "geoai" else f"rhm, {name}"
+        print(f"| {who} | {seconds[name]:.1f} | {ratio} | {peak:.0f} | {off:.1e} |")
+
+
+def main() -> None:
+    """Compare the candidates, or be one of them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--peers", type=Path, help="folder that geoai is installed in")
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--scene", type=Path)
+    parser.add_argument("--side", type=int, default=2_752)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--candidate", help=argparse.SUPPRESS)
+    parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.candidate:
+        candidate(asked.candidate, Work(asked.model, asked.scene, asked.work))
+        return
+    print(machine("torch", "onnxruntime", "openvino", "rasterio", "timm"))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = asked.model or untrained(folder, USUAL)
+        scene = asked.scene or render(folder / "scene.tif", asked.side)
+        compared(Work(model, scene, folder), asked.runs, asked.peers)
+
+
+if __name__ == "__main__":
+    main()
