@@ -22,7 +22,7 @@ import shapely
 from machine import machine
 from rasterio.transform import from_origin
 
-from rhm.inference.vector_files import Footprints, write_footprints
+from rhm.inference.layers.vector_files import Footprints, write_footprints
 from rhm.mapping.merged_layer import merge_layers
 from rhm.mapping.scene_layers import find_layers
 from rhm.system import peak_memory_bytes

@@ -21,7 +21,7 @@ from machine import machine
 
 from rhm.data.catalog import Catalog
 from rhm.evaluation.evaluator import evaluate_model, picks_of
-from rhm.evaluation.scores import read_scores
+from rhm.evaluation.score_files import read_scores
 from rhm.models.expected_iou import NOTABLE
 from rhm.models.model_file import load_model
 from rhm.report import write_report

@@ -23,7 +23,8 @@ from machine import machine
 from rhm.data.catalog import Catalog, Source
 from rhm.data.layouts.folder import find_in_folder
 from rhm.evaluation.evaluator import evaluate_model
-from rhm.evaluation.scores import FILE, DomainScores, Interval, Scores, read_scores
+from rhm.evaluation.score_files import read_scores
+from rhm.evaluation.scores import FILE, DomainScores, Interval, Scores
 from rhm.models.model_file import load_model
 from rhm.synthetic.world import write_sample_world
 from rhm.training.config import read_config

@@ -22,6 +22,7 @@ from rhm.evaluation.examples import ExamplePicture, choose_examples
 from rhm.evaluation.footprint_precision import footprint_scores
 from rhm.evaluation.outlines.domain_outlines import outline_scores
 from rhm.evaluation.own_threshold import own_threshold
+from rhm.evaluation.score_files import earlier_scores, kept_domains, write_scores
 from rhm.evaluation.scores import (
     BOUNDARY_WIDTHS,
     Calibration,
@@ -36,10 +37,7 @@ from rhm.evaluation.scores import (
     Scores,
     Shares,
     Shift,
-    earlier_scores,
     finite,
-    kept_domains,
-    write_scores,
 )
 from rhm.evaluation.tile_scores import TileScores, count, pooled_histogram, see
 from rhm.inference.runtime.backends import Backend, DescribedNetwork

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rhm.data.catalog import Tile
 from rhm.data.labels import IGNORE
-from rhm.evaluation.default_footprints import default_footprints
+from rhm.evaluation.outlines.default_footprints import default_footprints
 from rhm.evaluation.scores import ScoreBin, finite
 from rhm.evaluation.tile_scores import TileScores, predict_maps, true_objects
 from rhm.inference.runtime.backends import DescribedNetwork

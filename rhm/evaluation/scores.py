@@ -1,35 +1,17 @@
 """The scores of a model by domain, which ``rhm evaluate`` writes and ``rhm report`` reads.
 
 These dataclasses are the only description of ``evaluation/scores.json``. An evaluation builds them,
-and :func:`read_scores` restores them. Their fields are in the order of the file.
+and ``rhm.evaluation.score_files`` restores them. Their fields are in the order of the file.
 """
 
 import math
 import os
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
-from rhm.documents import read_json
-from rhm.errors import ConfigError
-from rhm.files import write_text
-from rhm.records import (
-    Flag,
-    MalformedError,
-    Number,
-    Text,
-    Whole,
-    parse,
-    to_json,
-)
-from rhm.required_files import require_run
+from rhm.records import Flag, Number, Text, Whole
 
 FORMAT = 6
 """Version of ``scores.json``."""
-
-_READABLE = (2, 3, 4, 5, FORMAT)
-"""Versions that can be read. Format 2 does not record the runtime, which was PyTorch; in formats 2
-and 3, all domains are of one evaluation; up to format 4, all have the same threshold; up to format
-5, outlines are not scored, and scores of footprints are not calibrated."""
 
 FILE = "scores.json"
 """Name of the file in the folder of an evaluation."""
@@ -315,107 +297,3 @@ class Scores:
 def finite(value: float) -> float | None:
     """Return a score, or None if it is undefined, that is, not finite."""
     return float(value) if math.isfinite(value) else None
-
-
-def write_scores(scores: Scores, folder: Path) -> None:
-    """Write ``scores.json`` into the folder of an evaluation.
-
-    Raises:
-        OutputError: the folder cannot be written.
-    """
-    write_text(folder / FILE, to_json(scores, indent=1))
-
-
-def read_scores(folder: Path) -> Scores:
-    """Read ``scores.json`` from the folder of an evaluation inside the folder of a run.
-
-    Raises:
-        ConfigError: the file is missing or malformed.
-    """
-    path, run = folder / FILE, folder.parent
-    again = f"run `rhm evaluate` on {run} again"
-    require_run(run)
-    try:
-        document = read_json(path)
-    except (FileNotFoundError, NotADirectoryError):
-        raise ConfigError(
-            f"{run} has no {folder.name}/{FILE}: run `rhm evaluate` on the run first"
-        ) from None
-    except (OSError, ValueError) as error:
-        problem = str(error).splitlines()[0]
-        raise ConfigError(f"{path} cannot be read ({problem}): {again}") from error
-    try:
-        if not isinstance(document, dict) or document.get("format") not in _READABLE:
-            readable = " or ".join(map(str, _READABLE))
-            raise MalformedError(f"expected scores of format {readable}")
-        scores = _complete(parse(Scores, document))
-        _check(scores)
-    except MalformedError as error:
-        where = f" at {error.place}" if error.place else ""
-        raise ConfigError(f"{path} is malformed{where} ({error.problem}): {again}") from None
-    return scores
-
-
-def earlier_scores(folder: Path) -> Scores | None:
-    """Return the scores in the folder of an evaluation, or None if there are none to keep."""
-    try:
-        return read_scores(folder)
-    except ConfigError:
-        return None
-
-
-def kept_domains(earlier: Scores | None, latest: Scores) -> tuple[DomainScores, ...]:
-    """Return the domains of earlier scores that an evaluation did not score again.
-
-    Args:
-        earlier: earlier scores, or None. Those of another model, or at another threshold, are not
-            kept: they say nothing of this one.
-        latest: scores of the evaluation.
-    """
-    if earlier is None or not of_same_model(earlier, latest):
-        return ()
-    again = {domain.key for domain in latest.domains}
-    return tuple(domain for domain in earlier.domains if domain.key not in again)
-
-
-def of_same_model(one: Scores, other: Scores) -> bool:
-    """Return whether two evaluations are of the same weights at the same threshold.
-
-    Files up to format 3 do not record the weights, and may be of any.
-    """
-    first, second = ((each.threshold, each.model.weights) for each in (one, other))
-    return first == second and one.model.weights is not None
-
-
-def _complete(scores: Scores) -> Scores:
-    """Return scores whose domains say which evaluation they are of."""
-    told = {name: getattr(scores, name) for name in ("catalog", "split", "created", "views")}
-    domains = (domain if domain.created else replace(domain, **told) for domain in scores.domains)
-    return replace(scores, domains=tuple(domains))
-
-
-def _check(scores: Scores) -> None:
-    """Check the rules that the types of the fields do not express."""
-    targets = [domain.key for domain in scores.domains]
-    if len(set(targets)) < len(targets):
-        raise MalformedError("a domain appears twice")
-    for domain in scores.domains:
-        if set(domain.boundary_iou) != set(BOUNDARY_WIDTHS):
-            raise MalformedError(f"expected Boundary IoU of {' and '.join(BOUNDARY_WIDTHS)}")
-        levels = domain.calibration.levels
-        if len(levels.pixels) != len(levels.buildings) or any(
-            not 0 <= buildings <= pixels
-            for pixels, buildings in zip(levels.pixels, levels.buildings, strict=True)
-        ):
-            raise MalformedError("expected a share of the pixels of every level as buildings")
-    histograms = [domain.histogram for domain in scores.domains if domain.histogram]
-    for histogram in (*histograms, *scores.model.histograms.values()):
-        if len(histogram) != scores.model.bands:
-            raise MalformedError(f"expected histograms of {scores.model.bands} bands")
-        if any(len(band) != HISTOGRAM_LEVELS or min(band) < 0 for band in histogram):
-            raise MalformedError(f"expected histograms of {HISTOGRAM_LEVELS} shares")
-    examples = [example for domain in scores.domains for example in domain.examples]
-    if any(min(example.width, example.height) < 1 for example in examples):
-        raise MalformedError("an example has no size")
-    if not scores.model.sources:
-        raise MalformedError("the model names no sources")

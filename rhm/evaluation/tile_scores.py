@@ -19,8 +19,8 @@ from rhm.data.radiometry import Scaling, shift_for
 from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.errors import CatalogError
-from rhm.evaluation.default_footprints import default_footprints
 from rhm.evaluation.outlines.average_precision import Detections
+from rhm.evaluation.outlines.default_footprints import default_footprints
 from rhm.evaluation.outlines.outline_counts import OutlineCounts
 from rhm.evaluation.scores import BOUNDARY_WIDTHS_M, Shift
 from rhm.inference.polygons import inside_of

@@ -17,6 +17,7 @@ from rhm.data.rasters.raster_info import RasterInfo
 from rhm.data.rasters.scene_identity import SceneIdentity, scene_identity
 from rhm.errors import OutputError, RasterError
 from rhm.inference.inputs import origin_of
+from rhm.inference.layers.vector_files import KEEP_IT, check_closed, check_format, check_replaceable
 from rhm.inference.polygons import ScoreFunction
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.identity import code_of, identity_of
@@ -29,7 +30,6 @@ from rhm.inference.tiling.scene_area import SceneArea, scene_area
 from rhm.inference.tiling.storage import ORIGIN, fingerprint_of, is_raster_as_left
 from rhm.inference.tiling.stream import Grid, Tiling, classes_of
 from rhm.inference.tiling.strips import StripSource, Task
-from rhm.inference.vector_files import KEEP_IT, check_closed, check_format, check_replaceable
 from rhm.models.building_classes import maps_of
 from rhm.models.expected_iou import ExpectedIoU
 from rhm.models.score_calibration import ScoreCalibration, ScoreCorrection

@@ -30,13 +30,13 @@ from rhm.data.rasters.raster import describe
 from rhm.data.rasters.raster_info import RasterInfo
 from rhm.data.rasters.windows import in_bands
 from rhm.errors import RasterError
+from rhm.inference.layers.vector_files import Footprints
 from rhm.inference.regularization import regularize
 from rhm.inference.regularization.territory import Territory
 from rhm.inference.settings.keywords import taking
 from rhm.inference.settings.polygon_config import PolygonConfig as PolygonConfig
 from rhm.inference.tracing.components import Outlines, Tracer
 from rhm.inference.tracing.watershed import LearnedSeparation, Splitting, Watershed
-from rhm.inference.vector_files import Footprints
 
 Coordinates = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """Function from pixel corners (N, 2), (column, row), to coordinates (N, 2)."""

@@ -19,7 +19,7 @@ else:
 
 
 def _formats() -> Iterable[str]:
-    from rhm.inference.vector_files import format_names
+    from rhm.inference.layers.vector_files import format_names
 
     return format_names()
 

@@ -17,12 +17,18 @@ from rhm.data.rasters.gdal_options import limited_cache, open_dataset
 from rhm.data.rasters.georeference import ONE
 from rhm.data.rasters.windows import in_bands
 from rhm.files import staged_paths
+from rhm.inference.layers.stamps import Stamp
+from rhm.inference.layers.vector_files import (
+    count_footprints,
+    make_way,
+    stamp_of_footprints,
+    write_footprints,
+)
 from rhm.inference.plan import Plan, plan_prediction
 from rhm.inference.polygons import Ground, PredictedRows, footprints, inside_of
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.tta import Network
 from rhm.inference.settings.keywords import taking
-from rhm.inference.stamps import Stamp
 from rhm.inference.suitability import domain_note
 from rhm.inference.tiling.journal import StripJournal, discard
 from rhm.inference.tiling.regrid import Rows, expectation_of, on_scene_grid, rows_of
@@ -41,12 +47,6 @@ from rhm.inference.tiling.storage import (
     maps_in,
 )
 from rhm.inference.tiling.strips import LEAST_CACHE, ThisProcess, Workers
-from rhm.inference.vector_files import (
-    count_footprints,
-    make_way,
-    stamp_of_footprints,
-    write_footprints,
-)
 from rhm.models.expected_iou import ExpectedIoU
 from rhm.models.score_calibration import SCORES
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from rhm.errors import OutputError
 from rhm.files import write_text
-from rhm.inference.stamps import Stamp
-from rhm.inference.vector_files import KEEP_IT, check_replaceable, write_table
+from rhm.inference.layers.stamps import Stamp
+from rhm.inference.layers.vector_files import KEEP_IT, check_replaceable, write_table
 from rhm.mapping.place_tiles import PlaceTile
 
 LAYER_ORIGIN = hashlib.sha256(b"layer of many scenes").hexdigest()[:16]

@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 
 import rhm
 from rhm.errors import CatalogError, ConfigError, OutputError
-from rhm.inference.geopackage import date_of_geopackage
-from rhm.inference.stamps import Stamp
-from rhm.inference.vector_files import FORMATS, check_closed, check_replaceable, write_table
+from rhm.inference.layers.geopackage import date_of_geopackage
+from rhm.inference.layers.stamps import Stamp
+from rhm.inference.layers.vector_files import FORMATS, check_closed, check_replaceable, write_table
 from rhm.mapping.layer_files import LAYER_ORIGIN, check_folder, write_tiles
 from rhm.mapping.merge_config import MergeConfig
 from rhm.mapping.merging.best_footprints import Buildings, buildings_of, ranks, select, trimmed_by

@@ -7,10 +7,10 @@ from glob import glob, has_magic
 from pathlib import Path
 
 from rhm.errors import CatalogError, printable
+from rhm.inference.layers.vector_files import FORMATS
 from rhm.inference.scene_lists.scene_dates import day_of
 from rhm.inference.scene_lists.scene_names import NamedScene, with_distinct_names
 from rhm.inference.tiling.storage import DATE, fingerprint_of
-from rhm.inference.vector_files import FORMATS
 
 _FOOTPRINTS, _MASK = "_buildings", "_mask.tif"
 

@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 
 from rhm.errors import ConfigError, printable
-from rhm.evaluation.scores import DomainScores, Example, Scores, read_scores
+from rhm.evaluation.score_files import read_scores
+from rhm.evaluation.scores import DomainScores, Example, Scores
 from rhm.training.callbacks.run_cost import Cost, read_cost
 from rhm.training.callbacks.training_log import TrainingLog, read_log
 

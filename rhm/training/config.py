@@ -22,9 +22,9 @@ from rhm.errors import ConfigError, one_line
 from rhm.models.build import ModelConfig
 from rhm.training.adaptation import AdapterConfig
 from rhm.training.callbacks.feature_monitor import AnalysisConfig
+from rhm.training.configs.named_configs import config_file
 from rhm.training.losses import LossConfig
 from rhm.training.module import OptimizerConfig
-from rhm.training.named_configs import config_file
 from rhm.training.unlabelled.target_config import ADABN, TargetConfig
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")

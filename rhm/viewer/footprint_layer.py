@@ -16,7 +16,7 @@ from rasterio.io import DatasetReader
 from rasterio.transform import GCPTransformer
 
 from rhm.errors import VectorError
-from rhm.inference.vector_files import FORMATS
+from rhm.inference.layers.vector_files import FORMATS
 from rhm.viewer.predictions import PredictionFiles
 
 MOST = 3000

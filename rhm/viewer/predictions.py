@@ -11,8 +11,8 @@ from rasterio.io import DatasetReader
 from rhm.data.rasters.gdal_options import GDAL_ERRORS, open_dataset, quiet_about_georeference
 from rhm.errors import ConfigError, RasterError
 from rhm.inference.inputs import find_named_scenes
+from rhm.inference.layers.vector_files import FORMATS
 from rhm.inference.tiling.storage import THRESHOLD
-from rhm.inference.vector_files import FORMATS
 from rhm.required_files import require_predictions
 
 _PROBABILITY = "_probability.tif"

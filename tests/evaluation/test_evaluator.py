@@ -25,7 +25,8 @@ from rhm.evaluation.evaluator import (
     picks_of,
     unshifted_sources,
 )
-from rhm.evaluation.scores import Scores, Shift, read_scores
+from rhm.evaluation.score_files import read_scores
+from rhm.evaluation.scores import Scores, Shift
 from rhm.evaluation.tile_scores import count, see, shifted
 from rhm.inference.tiling.stream import Tiling
 from rhm.models.build import SegmentationModel

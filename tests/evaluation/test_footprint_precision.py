@@ -10,7 +10,7 @@ from shapely import box
 from rhm.data import Catalog
 from rhm.evaluation.evaluator import evaluate_model
 from rhm.evaluation.footprint_precision import calibrate_scores, scored_footprints
-from rhm.evaluation.scores import read_scores
+from rhm.evaluation.score_files import read_scores
 from rhm.inference.tiling.stream import Tiling
 from rhm.models.build import SegmentationModel
 from rhm.report.runs import load_run

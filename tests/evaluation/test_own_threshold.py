@@ -9,7 +9,8 @@ import pytest
 from rhm.data import Catalog
 from rhm.evaluation.evaluator import evaluate_model
 from rhm.evaluation.own_threshold import own_threshold
-from rhm.evaluation.scores import Shift, read_scores
+from rhm.evaluation.score_files import read_scores
+from rhm.evaluation.scores import Shift
 from rhm.evaluation.tile_scores import count, see
 from rhm.models.build import SegmentationModel
 from rhm.models.expected_iou import ExpectedIoU

@@ -11,6 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rhm.errors import ConfigError
+from rhm.evaluation.score_files import (
+    earlier_scores,
+    kept_domains,
+    of_same_model,
+    read_scores,
+    write_scores,
+)
 from rhm.evaluation.scores import (
     FORMAT,
     HISTOGRAM_LEVELS,
@@ -25,12 +32,7 @@ from rhm.evaluation.scores import (
     PixelScores,
     Scores,
     Shift,
-    earlier_scores,
     finite,
-    kept_domains,
-    of_same_model,
-    read_scores,
-    write_scores,
 )
 from rhm.records import plain
 

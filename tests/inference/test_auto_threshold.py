@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from rhm.errors import ConfigError
 from rhm.inference import predict_raster
+from rhm.inference.layers.vector_files import format_names
 from rhm.inference.many_scenes import predict_scenes
 from rhm.inference.polygons import PolygonConfig, polygonize
 from rhm.inference.prediction_config import PredictionConfig
-from rhm.inference.vector_files import format_names
 from rhm.models.expected_iou import ExpectedIoU
 from tests.data.imagery import noise
 from tests.inference.scenes import Bright, spec, write_scene

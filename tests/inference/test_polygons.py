@@ -20,8 +20,8 @@ from shapely import box
 from rhm.data.footprints import burn
 from rhm.data.rasters.cog import writing_cog
 from rhm.errors import ConfigError, RasterError
+from rhm.inference.layers.vector_files import Footprints, write_footprints
 from rhm.inference.polygons import polygonize
-from rhm.inference.vector_files import Footprints, write_footprints
 
 UTM = "EPSG:32633"
 GRID = Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000)

@@ -4,11 +4,11 @@ import pytest
 
 from rhm.data.rasters.cog import COMPRESSIONS
 from rhm.errors import ConfigError
+from rhm.inference.layers.vector_files import FORMATS
 from rhm.inference.prediction_config import PredictionConfig, band_numbers
 from rhm.inference.settings.option import options_of
 from rhm.inference.settings.tile_config import Tiling
 from rhm.inference.tiling.storage import STORAGES
-from rhm.inference.vector_files import FORMATS
 
 
 def test_choices_are_what_can_be_written() -> None:

@@ -10,8 +10,8 @@ import rasterio
 import shapely
 from rasterio.transform import from_origin
 
+from rhm.inference.layers.vector_files import Footprints, write_footprints
 from rhm.inference.tiling.storage import DATE
-from rhm.inference.vector_files import Footprints, write_footprints
 from rhm.mapping.scene_layers import SceneLayer, layers_of
 
 UTM = "EPSG:32633"

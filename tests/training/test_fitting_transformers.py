@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from rhm.data import Catalog
 from rhm.errors import ConfigError
-from rhm.evaluation.feature_moments import CellSampling, collect_features
+from rhm.evaluation.features.feature_moments import CellSampling, collect_features
 from rhm.inference import predict_raster
 from rhm.models.build import SegmentationModel
 from rhm.models.model_file import load_model

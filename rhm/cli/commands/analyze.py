@@ -11,7 +11,7 @@ from rhm.cli.output import emit, progress, table
 from rhm.inference.runtime.runtimes import RuntimeConfig
 
 if TYPE_CHECKING:
-    from rhm.evaluation.findings import Inspection
+    from rhm.evaluation.features.findings import Inspection
 
 
 def analyze(
@@ -65,9 +65,9 @@ def analyze(
     Example: `rhm analyze runs/inria-none runs/inria-rhm catalog.parquet -o features`
     """
     from rhm.data.catalog import SPLITS, Catalog
-    from rhm.evaluation.adapter_changes import inspect_adaptation
-    from rhm.evaluation.feature_moments import CellSampling
-    from rhm.evaluation.inspection import images_to_inspect, inspect_model
+    from rhm.evaluation.features.adapter_changes import inspect_adaptation
+    from rhm.evaluation.features.feature_moments import CellSampling
+    from rhm.evaluation.features.inspection import images_to_inspect, inspect_model
     from rhm.inference.runtime.backends import on_device
     from rhm.models.model_file import load_model, load_spec
     from rhm.report.features.adaptation_plots import adaptation_sentence

@@ -6,7 +6,7 @@ import typer
 
 from rhm.cli.options import Json
 from rhm.cli.output import emit
-from rhm.training.named_configs import config_file, named_configs, purpose_of
+from rhm.training.configs.named_configs import config_file, named_configs, purpose_of
 
 
 def configs(

@@ -104,7 +104,7 @@ def _gdal() -> Iterator[Finding]:
     import pyogrio
     import rasterio
 
-    from rhm.inference.vector_files import FORMATS
+    from rhm.inference.layers.vector_files import FORMATS
 
     footprints = {kind.driver: "note" for kind in FORMATS.values() if kind.by_gdal}
     with rasterio.Env() as environment:

@@ -153,7 +153,7 @@ def scored(
         told: further keyword arguments of ``evaluate_model``.
     """
     from rhm.evaluation.evaluator import amount_of_work, evaluate_model, pixels_of_work
-    from rhm.evaluation.scores import earlier_scores, kept_domains, of_same_model
+    from rhm.evaluation.score_files import earlier_scores, kept_domains, of_same_model
     from rhm.inference.runtime.selection import network_for
     from rhm.inference.suitability import dtype_notes
     from rhm.models.model_file import load_model

@@ -8,7 +8,7 @@ import typer
 from rhm.cli.options import BatchSize, Json, Quiet, ResumeRun, Steps, TargetBank, required
 from rhm.cli.output import emit
 from rhm.required_files import require_catalog
-from rhm.training.named_configs import config_file
+from rhm.training.configs.named_configs import config_file
 
 
 def train(

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,12 @@ from rhm.errors import ConfigError
 from rhm.inference.runtime.int8_graph import quantized
 from rhm.inference.runtime.onnx_graph import check_graph, graph_of, one_thread, run, session_of
 from rhm.inference.runtime.openvino_graph import CompiledGraph
-from rhm.inference.runtime.quantization import Quantization
 from rhm.inference.runtime.runtimes import PRECISIONS, name_in_precision
 from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from rhm.inference.runtime.quantization import Quantization
 
 Engine = Callable[[bytes], Callable[[Tensor], Tensor]]
 """Function that turns an ONNX model file into a function from images (N, C, H, W) to its output
@@ -36,7 +38,7 @@ class Backend(nn.Module):
     """
 
     runtime: str
-    quantization: Quantization | None = None
+    quantization: "Quantization | None" = None
 
     def __init__(self, model: SegmentationModel) -> None:
         super().__init__()
@@ -112,7 +114,7 @@ class GraphBackend(Backend):
         model: SegmentationModel,
         runtime: str,
         engine: Engine,
-        quantization: Quantization | None = None,
+        quantization: "Quantization | None" = None,
     ) -> None:
         super().__init__(on_device(model, "cpu"))
         precision = PRECISIONS[0] if quantization is None else PRECISIONS[1]
@@ -165,7 +167,9 @@ class OnnxBackend(GraphBackend):
         ModelFileError: ONNX cannot express the model.
     """
 
-    def __init__(self, model: SegmentationModel, quantization: Quantization | None = None) -> None:
+    def __init__(
+        self, model: SegmentationModel, quantization: "Quantization | None" = None
+    ) -> None:
         super().__init__(model, "onnx", _onnx_runtime, quantization)
 
 
@@ -180,7 +184,9 @@ class OpenVinoBackend(GraphBackend):
         ModelFileError: ONNX or OpenVINO cannot express the model.
     """
 
-    def __init__(self, model: SegmentationModel, quantization: Quantization | None = None) -> None:
+    def __init__(
+        self, model: SegmentationModel, quantization: "Quantization | None" = None
+    ) -> None:
         super().__init__(model, "openvino", CompiledGraph, quantization)
 
 

@@ -1,15 +1,18 @@
 """Selection of the runtime and the device that execute a network."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 
 from rhm.errors import ConfigError
 from rhm.inference.runtime.backends import Backend, place_of
-from rhm.inference.runtime.quantization import Quantization
 from rhm.inference.runtime.runtimes import AUTO, RUNTIMES, RuntimeConfig
 from rhm.inference.runtime.trial import fastest
 from rhm.models.build import SegmentationModel
+
+if TYPE_CHECKING:
+    from rhm.inference.runtime.quantization import Quantization
 
 
 def network_for(
@@ -18,7 +21,7 @@ def network_for(
     device: str = RuntimeConfig.device,
     runtime: str = RuntimeConfig.runtime,
     precision: str = RuntimeConfig.precision,
-    quantization: Quantization | None = None,
+    quantization: "Quantization | None" = None,
     pixels: int | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Backend:
@@ -69,7 +72,7 @@ def network_for(
 
 
 def _in_int8(
-    model: SegmentationModel, device: str, runtime: str, quantization: Quantization | None
+    model: SegmentationModel, device: str, runtime: str, quantization: "Quantization | None"
 ) -> Backend:
     if device not in ("auto", "cpu"):
         raise ConfigError(f"int8 runs on cpu, not on {device}: use --device cpu")

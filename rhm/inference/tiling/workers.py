@@ -10,17 +10,19 @@ from functools import lru_cache
 from itertools import pairwise
 from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.context import BaseContext
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 
 from rhm.errors import ModelFileError, OutputError
-from rhm.inference.runtime.quantization import Quantization
 from rhm.inference.runtime.selection import network_for
 from rhm.inference.runtime.tta import Network
 from rhm.inference.tiling.strips import Strip, Task, predict_strips
 from rhm.models.model_file import adapter_file, load_model
 from rhm.models.named_models import model_file
+
+if TYPE_CHECKING:
+    from rhm.inference.runtime.quantization import Quantization
 
 _STRIPS_PER_JOB = 8
 """Minimum number of strips in a job, because its first row of tiles also belongs to the job before
@@ -46,7 +48,7 @@ class ModelSource:
     device: str
     runtime: str
     digest: str
-    quantization: Quantization | None = field(default=None, hash=False)
+    quantization: "Quantization | None" = field(default=None, hash=False)
 
     @classmethod
     def of(
@@ -55,7 +57,7 @@ class ModelSource:
         adapter: str | os.PathLike[str] | None = None,
         device: str = "auto",
         runtime: str = "torch",
-        quantization: Quantization | None = None,
+        quantization: "Quantization | None" = None,
     ) -> "ModelSource":
         """Describe the network in the given files.
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rhm.evaluation.adapter_changes import Adaptation
+from rhm.evaluation.features.adapter_changes import Adaptation
 from rhm.report.features.stage_plots import StageLine, stage_panel
 from rhm.report.svg import Panel
 

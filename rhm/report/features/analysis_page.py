@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from rhm.evaluation.adapter_changes import Adaptation
-from rhm.evaluation.feature_moments import CellSampling
-from rhm.evaluation.findings import BestTap, Inspection, StageStatistics
+from rhm.evaluation.features.adapter_changes import Adaptation
+from rhm.evaluation.features.feature_moments import CellSampling
+from rhm.evaluation.features.findings import BestTap, Inspection, StageStatistics
 from rhm.files import staged_paths
 from rhm.report.features.adaptation_plots import ADAPTATION_LEGEND, adaptation_blocks
 from rhm.report.features.stage_plots import (

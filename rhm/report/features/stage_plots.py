@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rhm.evaluation.findings import StageVariance
+from rhm.evaluation.features.findings import StageVariance
 from rhm.report.svg import SERIES, Axes, Mark, Panel, Ticks, frame, padded, ticks
 
 _MOST_NUMBERS = 14

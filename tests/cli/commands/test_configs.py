@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rhm.training.config import read_config
-from rhm.training.named_configs import named_configs
+from rhm.training.configs.named_configs import named_configs
 
 Rhm = Callable[..., tuple[int, str, str]]
 

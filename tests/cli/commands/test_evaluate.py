@@ -9,7 +9,7 @@ import pytest
 
 from rhm.cli.commands.evaluate import score_lines
 from rhm.data.radiometry import Scaling
-from rhm.evaluation.scores import read_scores
+from rhm.evaluation.score_files import read_scores
 from rhm.models.model_file import load_model, save_model
 
 Rhm = Callable[..., tuple[int, str, str]]

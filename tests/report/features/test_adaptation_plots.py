@@ -1,7 +1,7 @@
 """What the page shows of an adaptation: charts of its own numbers."""
 
 from rhm.adapters.spectra import UpdateSpectrum
-from rhm.evaluation.adapter_changes import Adaptation
+from rhm.evaluation.features.adapter_changes import Adaptation
 from rhm.report.features.adaptation_plots import adaptation_blocks, adaptation_sentence
 
 

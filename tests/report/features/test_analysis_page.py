@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from rhm.errors import OutputError
-from rhm.evaluation.feature_moments import CellSampling
-from rhm.evaluation.findings import BestTap, Inspection
+from rhm.evaluation.features.feature_moments import CellSampling
+from rhm.evaluation.features.findings import BestTap, Inspection
 from rhm.report.features.analysis_page import (
     FILES,
     headlines,
@@ -20,7 +20,7 @@ from rhm.report.features.analysis_page import (
     stage_table,
     write_analysis,
 )
-from tests.evaluation.made_findings import inspection, stage
+from tests.evaluation.features.made_findings import inspection, stage
 
 SAMPLING = CellSampling(images=6, window_px=96, cells=50)
 

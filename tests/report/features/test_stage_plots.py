@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rhm.analysis.domains import VarianceShares
-from rhm.evaluation.findings import StageVariance
+from rhm.evaluation.features.findings import StageVariance
 from rhm.report.features.stage_plots import (
     StageLine,
     domain_styles,

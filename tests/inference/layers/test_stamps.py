@@ -9,8 +9,8 @@ import pytest
 import shapely
 
 from rhm.errors import OutputError
-from rhm.inference.stamps import Stamp, is_as_left, seal, stamp_of
-from rhm.inference.vector_files import (
+from rhm.inference.layers.stamps import Stamp, is_as_left, seal, stamp_of
+from rhm.inference.layers.vector_files import (
     FORMATS,
     Footprints,
     check_replaceable,

@@ -13,7 +13,7 @@ from rhm.data import Catalog
 from rhm.data.catalog import Tile
 from rhm.data.radiometry import Scaling
 from rhm.errors import AnalysisError
-from rhm.evaluation.feature_moments import CellSampling, StageFeatures, collect_features
+from rhm.evaluation.features.feature_moments import CellSampling, StageFeatures, collect_features
 from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rhm.errors import OutputError
-from rhm.inference.stamps import FoundStamp, Stamp, find_stamp
+from rhm.inference.layers.stamps import FoundStamp, Stamp, find_stamp
 from rhm.system import opened_elsewhere
 
 _COMPANIONS = ("-wal", "-shm", "-journal")

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from rhm.data.vectors.geoparquet import read_geoparquet
 from rhm.errors import OutputError
 from rhm.files import atomic_path
-from rhm.inference import stamps
-from rhm.inference.geopackage import (
+from rhm.inference.layers import stamps
+from rhm.inference.layers.geopackage import (
     check_geopackage_closed,
     date_geopackage,
     is_geopackage_as_left,
@@ -36,7 +36,7 @@ from rhm.inference.geopackage import (
     seal_geopackage,
     stamp_of_geopackage,
 )
-from rhm.inference.stamps import FoundStamp, Stamp
+from rhm.inference.layers.stamps import FoundStamp, Stamp
 
 LAYER = "buildings"
 """Name of the layer, in formats that have layers."""
@@ -310,7 +310,7 @@ def check_replaceable(path: Path, origin: str) -> None:
 
     Args:
         path: path of the file, which need not exist.
-        origin: origin of the scene; see :class:`~rhm.inference.stamps.Stamp`.
+        origin: origin of the scene; see :class:`~rhm.inference.layers.stamps.Stamp`.
 
     Raises:
         OutputError: no prediction wrote the file, it is of another scene, or it was edited since.

@@ -10,8 +10,8 @@ import torch
 from rhm.analysis.collapse import collapse
 from rhm.data import Catalog
 from rhm.data.radiometry import Scaling
-from rhm.evaluation.feature_moments import CellSampling, collect_features
-from rhm.evaluation.inspection import images_to_inspect, inspect_model
+from rhm.evaluation.features.feature_moments import CellSampling, collect_features
+from rhm.evaluation.features.inspection import images_to_inspect, inspect_model
 from rhm.models.build import SegmentationModel
 from rhm.models.building_classes import SEPARATIONS
 from rhm.models.heads import classifier_rows

@@ -18,9 +18,9 @@ from rhm.data import Catalog
 from rhm.data.labels import IGNORE, Label
 from rhm.data.radiometry import Scaling
 from rhm.errors import AnalysisError, CatalogError
-from rhm.evaluation.feature_moments import CellSampling, collect_features
-from rhm.evaluation.findings import Inspection
-from rhm.evaluation.inspection import images_to_inspect, inspect_model
+from rhm.evaluation.features.feature_moments import CellSampling, collect_features
+from rhm.evaluation.features.findings import Inspection
+from rhm.evaluation.features.inspection import images_to_inspect, inspect_model
 from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
 from rhm.report.features.analysis_page import FILES, left_out, render, write_analysis

@@ -6,7 +6,7 @@ import pytest
 
 from rhm.errors import ConfigError
 from rhm.training.config import read_config
-from rhm.training.named_configs import config_file, named_configs, purpose_of
+from rhm.training.configs.named_configs import config_file, named_configs, purpose_of
 
 
 @pytest.mark.parametrize("name", named_configs())

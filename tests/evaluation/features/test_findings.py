@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rhm.evaluation.findings import (
+from rhm.evaluation.features.findings import (
     BestTap,
 )
-from tests.evaluation.made_findings import inspection, stage
+from tests.evaluation.features.made_findings import inspection, stage
 
 
 @given(st.floats())

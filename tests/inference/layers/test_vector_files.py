@@ -11,7 +11,7 @@ import shapely
 from shapely import Polygon, box
 
 from rhm.errors import OutputError
-from rhm.inference.vector_files import (
+from rhm.inference.layers.vector_files import (
     FORMATS,
     Footprints,
     count_footprints,

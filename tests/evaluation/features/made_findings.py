@@ -2,7 +2,7 @@
 
 from rhm.analysis.depth_trends import fit_line
 from rhm.analysis.domains import VarianceShares
-from rhm.evaluation.findings import (
+from rhm.evaluation.features.findings import (
     BestTap,
     DepthFit,
     Inspection,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rhm.errors import ConfigError
 
-_FOLDER = Path(__file__).parent / "configs"
+_FOLDER = Path(__file__).parent
 
 
 def named_configs() -> dict[str, Path]:

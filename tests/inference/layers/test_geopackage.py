@@ -14,9 +14,14 @@ import pytest
 import shapely
 
 from rhm.errors import OutputError
-from rhm.inference.geopackage import is_geopackage_as_left, stamp_of_geopackage
-from rhm.inference.stamps import Stamp
-from rhm.inference.vector_files import Footprints, check_closed, check_replaceable, write_footprints
+from rhm.inference.layers.geopackage import is_geopackage_as_left, stamp_of_geopackage
+from rhm.inference.layers.stamps import Stamp
+from rhm.inference.layers.vector_files import (
+    Footprints,
+    check_closed,
+    check_replaceable,
+    write_footprints,
+)
 
 STAMP = Stamp("ab12", "cd34")
 HOLDER = """

@@ -23,8 +23,8 @@ from rhm.analysis.separation import separation
 from rhm.data.catalog import Catalog, Tile
 from rhm.errors import AnalysisError, CatalogError
 from rhm.evaluation.evaluator import tiles_to_score
-from rhm.evaluation.feature_moments import CellSampling, StageFeatures, collect_features
-from rhm.evaluation.findings import (
+from rhm.evaluation.features.feature_moments import CellSampling, StageFeatures, collect_features
+from rhm.evaluation.features.findings import (
     BestTap,
     DepthFit,
     Inspection,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rhm.adapters.spectra import LayerFactors, UpdateSnapshot, UpdateSpectrum, save_snapshot
-from rhm.evaluation.adapter_changes import Adaptation, inspect_adaptation
+from rhm.evaluation.features.adapter_changes import Adaptation, inspect_adaptation
 from rhm.training.callbacks.update_recorder import FINAL
 
 CONFIG = "name: adapted\ndata: {{catalog: c.parquet}}\nadapter: {{base: {base}, method: lora}}\n"

@@ -1,0 +1,1 @@
+"""Vector layers that a prediction writes: files, GeoPackage, and marks of their origin."""
