@@ -75,10 +75,6 @@ def test_bad_input_is_one_line_and_exit_code_2(
             ["predict", trained, bands_of(tmp_path / "four.tif", scene, 4), "-o", out],
         ),
         ("no images in", ["predict", trained, tmp_path / "empty", "-o", out]),
-        (
-            "would write the same files",
-            ["predict", trained, scene, world / "scenes" / "birch_satellite.gpkg", "-o", out],
-        ),
         ("cannot write to", ["predict", trained, scene, "-o", blocked]),
         ("no model at", ["predict", tmp_path / "none", scene, "-o", out]),
         ("not a model file", ["predict", tmp_path / "text.tif", scene, "-o", out]),

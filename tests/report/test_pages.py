@@ -107,7 +107,7 @@ def test_numbers_on_the_page_are_those_of_the_json(runs: list[Path], tmp_path: P
     assert difference["by_seed"] == pytest.approx([0.222, 0.222])
     assert "+0.222" in page.text
     for row in numbers["scores"]:
-        for estimate in row["scores"].values():
+        for estimate in filter(lambda each: each["mean"] is not None, row["scores"].values()):
             assert f"{estimate['mean']:.3f}" in page.text
     for sentence in numbers["headlines"]:
         assert sentence in page.text

@@ -38,8 +38,8 @@ def test_a_row_has_the_interval_around_its_value(evaluated: str) -> None:
     column = header.split("  ")
     for row in rows:
         cells = row.split()
-        iou, low, high = (cells[-8 + each] for each in range(3))
-        if "-" not in (low, high):
+        iou, low, high = (cells[2 + each] for each in range(1, 4))
+        if "-" not in (iou, low, high):
             assert float(low) <= float(iou) <= float(high)
     assert {"run", "domain", "IoU"} <= {each.strip() for each in column}
 

@@ -1,0 +1,77 @@
+"""What is printed of predictions: notes once, results as lines or JSON, failures at the end."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rhm.cli.prediction_output import report_results, say_notes, say_of_all
+from rhm.errors import OutsideAreaError, RasterError
+from rhm.inference.many_scenes import SceneResult
+from rhm.inference.scenes import Prediction
+from rhm.models.expected_iou import ExpectedIoU
+
+Capture = pytest.CaptureFixture[str]
+
+
+def done(name: str, *notes: str, sure: float = 1.0) -> SceneResult:
+    expectation = ExpectedIoU(0.5)
+    expectation.add(np.full((9, 9), sure), np.ones((9, 9), dtype=bool))
+    prediction = Prediction(
+        probability=Path(f"{name}_probability.tif"),
+        mask=Path(f"{name}_mask.tif"),
+        buildings=Path(f"{name}_buildings.gpkg"),
+        count=3,
+        threshold=0.4,
+        expectation=expectation,
+        notes=notes,
+    )
+    return SceneResult(name, prediction, None)
+
+
+def failed(name: str, error: Exception) -> SceneResult:
+    return SceneResult(name, None, error)
+
+
+def told(results: list[SceneResult], *, as_json: bool = False, chose: bool = False) -> None:
+    report_results(results, "torch", None, None, chose=chose, as_json=as_json)
+
+
+def test_notes_of_many_scenes_are_printed_once(capsys: Capture) -> None:
+    say_notes(done("a.tif", "odd"))
+    assert capsys.readouterr().err == "a.tif: odd\n"
+    warning = say_of_all([done("a.tif", "odd", sure=0.6), done("b.tif", "odd", sure=0.6)], 0.95)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "2 of 2 scenes: odd"
+    assert warning is not None
+    assert lines[1] == f"all scenes together: {warning}"
+    assert say_of_all([done("a.tif")], 0.95) is None
+
+
+def test_results_are_lines_or_json(capsys: Capture) -> None:
+    told([done("a.tif"), done("b.tif")], chose=True)
+    assert capsys.readouterr().out.splitlines() == [
+        f"3 buildings in {name}_buildings.gpkg (threshold 0.400)" for name in ("a.tif", "b.tif")
+    ]
+    told([done("a.tif")], as_json=True)
+    (scene,) = json.loads(capsys.readouterr().out)["scenes"]
+    assert (scene["count"], scene["expected_iou"]) == (3, 1.0)
+
+
+def test_failures_come_after_the_results(capsys: Capture) -> None:
+    with pytest.raises(RasterError, match="1 of 2 scenes failed"):
+        told([done("a.tif"), failed("b.tif", RasterError("b.tif is damaged"))])
+    printed, said = capsys.readouterr()
+    assert printed.startswith("3 buildings in a.tif")
+    assert said == "failed: b.tif is damaged\n"
+    with pytest.raises(ZeroDivisionError):
+        told([done("a.tif"), failed("b.tif", ZeroDivisionError("a defect"))])
+
+
+def test_scenes_outside_the_area_fail_only_if_none_is_left(capsys: Capture) -> None:
+    outside = failed("b.tif", OutsideAreaError("b.tif lies outside"))
+    told([done("a.tif"), outside])
+    assert capsys.readouterr().err == "skipped: b.tif lies outside\n"
+    with pytest.raises(OutsideAreaError, match="all 2 scenes lie outside"):
+        told([outside, outside])

@@ -1,0 +1,249 @@
+"""The schema of scores: what is written is read back; whatever else lies there is one line."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rhm.errors import ConfigError
+from rhm.evaluation.score_files import (
+    earlier_scores,
+    kept_domains,
+    of_same_model,
+    read_scores,
+    write_scores,
+)
+from rhm.evaluation.scores import (
+    FORMAT,
+    HISTOGRAM_LEVELS,
+    Calibration,
+    CalibrationBin,
+    DomainScores,
+    Example,
+    FootprintScores,
+    Interval,
+    Levels,
+    ModelFacts,
+    PixelScores,
+    Scores,
+    Shift,
+)
+from rhm.records import plain
+
+FLAT = (tuple([1 / HISTOGRAM_LEVELS] * HISTOGRAM_LEVELS),)
+SCORE = Interval(0.5, 0.25, None)
+SQUARE = (((1.0, 1.0), (5.0, 1.0), (5.0, 4.0), (1.0, 4.0)),)
+DOMAIN = DomainScores(
+    name="town (gamma shift)",
+    role="target",
+    shift=Shift("gamma", 3),
+    images=9,
+    groups=4,
+    gsd_m=0.5,
+    pixel=PixelScores(SCORE, SCORE, SCORE, SCORE),
+    object=FootprintScores(SCORE, SCORE, SCORE, 1, 2, 3),
+    boundary_iou={"1m": SCORE, "3m": Interval(None, None, None)},
+    calibration=Calibration(
+        0.1, (CalibrationBin(0.0, 1.0, 3, 0.25, None),), Levels((2, 1), (1, 1))
+    ),
+    histogram=FLAT,
+    distance=(1e-05,),
+    examples=(Example("best", "town_0", 0.5, "examples/a.png", 8, 6, (SQUARE,), ()),),
+    catalog="earlier.parquet",
+    split="val",
+    created="2026-11-22T10:00:00+00:00",
+)
+SCORES = Scores(
+    run="rhm-0",
+    method="rhm",
+    seed=0,
+    split="test",
+    catalog="cat\N{LATIN SMALL LETTER A WITH DIAERESIS}log.parquet",
+    created="2026-11-23T10:00:00+00:00",
+    threshold=0.35,
+    views=True,
+    model=ModelFacts(
+        architecture="unet",
+        encoder="tf_efficientnet_lite0",
+        bands=1,
+        gsd_m=1.0,
+        sources=("town",),
+        split_hash=None,
+        parameters=5_590_000,
+        rhm_version="0.1.0",
+        training_images=40,
+        licence="CC BY 4.0",
+        weights="0" * 64,
+        histograms={"town": FLAT},
+    ),
+    domains=(DOMAIN, replace(DOMAIN, name="city", shift=None, histogram=None, distance=None)),
+)
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    write_scores(SCORES, tmp_path)
+    assert read_scores(tmp_path) == SCORES
+
+
+def test_the_file_has_the_layout_of_its_format(tmp_path: Path) -> None:
+    """Format 2 from before there were dataclasses, and the runtime: order, spelling, spaces."""
+    write_scores(SCORES, tmp_path)
+    text = (tmp_path / "scores.json").read_text(encoding="ascii")
+    document = json.loads(text)
+    assert text == json.dumps(document, indent=1) + "\n"
+    assert document["format"] == FORMAT == 6
+    assert " ".join(document) == (
+        "format run method seed split catalog created threshold views runtime model domains"
+    )
+    assert " ".join(document["model"]) == (
+        "architecture encoder bands gsd_m sources split_hash parameters rhm_version "
+        "training_images licence weights histograms"
+    )
+    domain = document["domains"][0]
+    assert " ".join(domain) == (
+        "name role shift images groups gsd_m pixel object boundary_iou calibration histogram "
+        "distance examples catalog split created views threshold outline"
+    )
+    assert domain["shift"] == {"family": "gamma", "seed": 3}
+    assert list(domain["pixel"]) == ["iou", "f1", "precision", "recall"]
+    assert domain["pixel"]["iou"] == {"value": 0.5, "low": 0.25, "high": None}
+    assert " ".join(domain["object"]) == (
+        "f1 precision recall true_positives false_positives false_negatives"
+    )
+    assert list(domain["calibration"]) == ["ece", "bins", "levels"]
+    assert list(domain["calibration"]["bins"][0]) == [
+        "low", "high", "count", "confidence", "frequency",
+    ]  # fmt: skip
+    assert list(domain["examples"][0]) == [
+        "kind", "name", "iou", "image", "width", "height", "truth", "prediction",
+    ]  # fmt: skip
+    assert '"distance": [\n    1e-05\n   ]' in text
+
+
+def test_early_files_of_the_format_are_read(tmp_path: Path) -> None:
+    document = plain(SCORES) | {"format": 2}
+    del document["views"], document["runtime"], document["model"]["licence"]
+    for domain in document["domains"]:
+        del domain["catalog"], domain["split"], domain["created"], domain["views"]
+    (tmp_path / "scores.json").write_text(json.dumps(document | {"new": [1]}))
+    scores = read_scores(tmp_path)
+    assert (scores.views, scores.runtime, scores.model.licence) == (False, "torch", None)
+    assert scores.domains == tuple(
+        replace(
+            domain,
+            catalog=SCORES.catalog,
+            split=SCORES.split,
+            created=SCORES.created,
+        )
+        for domain in SCORES.domains
+    )
+
+
+def test_scores_without_outlines_are_read(tmp_path: Path) -> None:
+    """Up to format 5, outlines were not scored."""
+    document = plain(SCORES) | {"format": 5}
+    for domain in document["domains"]:
+        del domain["outline"]
+    (tmp_path / "scores.json").write_text(json.dumps(document))
+    scores = read_scores(tmp_path)
+    assert all(domain.outline is None for domain in scores.domains)
+
+
+def test_domains_are_kept_for_each_catalog_name_and_shift() -> None:
+    town, city = SCORES.domains
+    again = replace(SCORES, domains=(replace(city, images=1),))
+    assert kept_domains(SCORES, again) == (town,)
+    assert kept_domains(SCORES, replace(SCORES, domains=())) == SCORES.domains
+    elsewhere = replace(city, catalog="other.parquet")
+    assert kept_domains(SCORES, replace(SCORES, domains=(elsewhere,))) == SCORES.domains
+    same = replace(city, catalog=os.path.abspath("earlier.parquet"))
+    assert kept_domains(SCORES, replace(SCORES, domains=(same,))) == (town,)
+    unshifted = replace(town, shift=None)
+    assert kept_domains(SCORES, replace(SCORES, domains=(unshifted,))) == SCORES.domains
+    assert kept_domains(None, SCORES) == ()
+
+
+@pytest.mark.parametrize("weights", ["1" * 64, None])
+def test_scores_of_other_weights_or_thresholds_are_not_kept(weights: str | None) -> None:
+    other = replace(SCORES, model=replace(SCORES.model, weights=weights), domains=())
+    assert kept_domains(SCORES, other) == kept_domains(other, SCORES) == ()
+    assert kept_domains(SCORES, replace(SCORES, threshold=0.4, domains=())) == ()
+    assert not of_same_model(other, other) or weights
+    assert of_same_model(SCORES, SCORES)
+
+
+def test_earlier_scores_are_those_that_can_be_read(tmp_path: Path) -> None:
+    assert earlier_scores(tmp_path) is None
+    write_scores(SCORES, tmp_path)
+    assert earlier_scores(tmp_path) == SCORES
+    (tmp_path / "scores.json").write_text("{")
+    assert earlier_scores(tmp_path) is None
+
+
+@pytest.mark.parametrize("version", [1, 7, None, "2", [2]])
+def test_another_format_is_said_before_anything_else(tmp_path: Path, version: object) -> None:
+    (tmp_path / "scores.json").write_text(json.dumps({"format": version, "domains": 7}))
+    with pytest.raises(
+        ConfigError, match=r"\(expected scores of format 2 or 3 or 4 or 5 or 6\): run"
+    ):
+        read_scores(tmp_path)
+
+
+def test_scores_that_are_not_there_are_of_the_run(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"{tmp_path.name} has no absent/scores\.json: run"):
+        read_scores(tmp_path / "absent")
+    with pytest.raises(ConfigError, match=r"nowhere is not a run folder: run `rhm evaluate`"):
+        read_scores(tmp_path / "nowhere" / "evaluation")
+
+
+def places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """Every place in a document below its root."""
+    inner: Any = ()
+    if isinstance(value, dict):
+        inner = value.items()
+    elif isinstance(value, list):
+        inner = enumerate(value)
+    found = []
+    for key, item in inner:
+        found += [(*path, key), *places(item, (*path, key))]
+    return found
+
+
+DOCUMENT = json.loads(json.dumps(plain(SCORES)))
+# Of the 256 shares of a histogram a few are enough.
+PLACES = [path for path in places(DOCUMENT) if path[-1] not in range(3, 255)]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(PLACES), JSON)
+def test_any_value_anywhere_is_read_or_refused_in_one_line(
+    tmp_path: Path, place: tuple[str | int, ...], value: object
+) -> None:
+    document = json.loads(json.dumps(DOCUMENT))
+    inner = document
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    (tmp_path / "scores.json").write_text(json.dumps(document))
+    try:
+        scores = read_scores(tmp_path)
+    except ConfigError as error:
+        message = str(error)
+        assert message.isprintable()
+        # Numbers too large for any program are refused before the schema is looked at.
+        assert "scores.json is malformed" in message or "scores.json cannot be read" in message
+        assert "run `rhm evaluate` on" in message
+    else:
+        write_scores(scores, tmp_path)
+        assert read_scores(tmp_path) == scores
