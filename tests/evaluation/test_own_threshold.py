@@ -27,17 +27,16 @@ def test_the_threshold_is_the_best_of_all_for_all_images_together(
     tiles = catalog.select(domains=[PLACE]).tiles
     lost = [replace(tile, label=tmp_path / "lost.png") for tile in tiles]
     found, paths = own_threshold(model, lost, tmp_path, shift=None, tiling=TILING)
+    shown = [see(model, tile, shift=None, tiling=TILING) for tile in tiles]
     scores = []
     for level in range(255):
         seen = ExpectedIoU((level - 0.5) / 254)
-        for tile in tiles:
-            shown = see(model, tile, shift=None, tiling=TILING)
-            seen.add(shown.probability, np.ones(shown.valid.shape, dtype=bool))
+        for each in shown:
+            seen.add(each.probability, np.ones(each.valid.shape, dtype=bool))
         scores.append((seen.value or 0.0, (level - 0.5) / 254))
     assert found == pytest.approx(max(scores)[1])
-    for tile, path in zip(tiles, paths, strict=True):
-        again = see(model, tile, shift=None, tiling=TILING)
-        np.testing.assert_array_equal(np.load(path)[0], again.probability)
+    for each, path in zip(shown, paths, strict=True):
+        np.testing.assert_array_equal(np.load(path)[0], each.probability)
 
 
 @pytest.mark.parametrize("shift", [None, Shift("gamma", 1)])
