@@ -214,7 +214,8 @@ def _write_overture(
     first = np.zeros(len(partner), dtype=bool)
     first[np.unique(partner, return_index=True)[1]] = True
     kept = first & (partner >= 0) & ~np.isin(partner, old)
-    ids = np.where(kept, _with_none(theirs.ids)[partner], None).tolist()
+    ids = _with_none(theirs.ids)[partner]
+    ids[~kept] = None
     degrees = [known.in_crs("EPSG:4326"), own.in_crs("EPSG:4326")]
     write_overture(
         OvertureBuildings(

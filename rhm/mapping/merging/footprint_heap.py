@@ -66,12 +66,12 @@ class FootprintHeap:
                 columns = [part.numbers(each) for each in ("score", "area_m2", "size", "sight")]
                 bounds = part.numbers("left", "bottom", "right", "top")
                 collected.append([scene, *columns, bounds.reshape(-1, 4), lengths])
-        columns: list[Any] = [np.concatenate(pieces) for pieces in zip(*collected, strict=True)]
-        lengths = columns.pop()
-        for column in columns:
+        joined: list[Any] = [np.concatenate(pieces) for pieces in zip(*collected, strict=True)]
+        lengths = joined.pop()
+        for column in joined:
             digest.update(np.ascontiguousarray(column).data)
-        columns += [regions, pixels, digest.hexdigest(), np.cumsum(lengths), path]
-        return cls(*columns)
+        joined += [regions, pixels, digest.hexdigest(), np.cumsum(lengths), path]
+        return cls(*joined)
 
     def __len__(self) -> int:
         return len(self.scene)
