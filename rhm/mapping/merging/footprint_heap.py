@@ -63,15 +63,15 @@ class FootprintHeap:
                 regions[number], pixels[number] = part.region, part.pixel
                 lengths = _append(part, file, digest)
                 scene = np.full(len(lengths), number, dtype=np.int32)
-                numbers = [part.numbers(each) for each in ("score", "area_m2", "size", "sight")]
+                columns = [part.numbers(each) for each in ("score", "area_m2", "size", "sight")]
                 bounds = part.numbers("left", "bottom", "right", "top")
-                collected.append([scene, *numbers, bounds.reshape(-1, 4), lengths])
-        columns: list[Any] = [np.concatenate(pieces) for pieces in zip(*collected, strict=True)]
-        lengths = columns.pop()
-        for column in columns:
+                collected.append([scene, *columns, bounds.reshape(-1, 4), lengths])
+        joined: list[Any] = [np.concatenate(pieces) for pieces in zip(*collected, strict=True)]
+        lengths = joined.pop()
+        for column in joined:
             digest.update(np.ascontiguousarray(column).data)
-        columns += [regions, pixels, digest.hexdigest(), np.cumsum(lengths), path]
-        return cls(*columns)
+        joined += [regions, pixels, digest.hexdigest(), np.cumsum(lengths), path]
+        return cls(*joined)
 
     def __len__(self) -> int:
         return len(self.scene)

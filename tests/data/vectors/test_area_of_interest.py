@@ -61,7 +61,7 @@ def test_what_is_neither_file_nor_box_is_refused(text: str) -> None:
         "{",
         json.dumps({"type": "FeatureCollection", "features": []}),
         json.dumps({"type": "Point", "coordinates": [1, 2]}),
-        json.dumps({"type": "Polygon", "coordinates": [[[1e400, 2], [3, 4], [5, 6], [1, 2]]]}),
+        json.dumps({"type": "Polygon", "coordinates": [[[1e400, 2], [3, 4], [5, 6], [1e400, 2]]]}),
         '{"type": "GeometryCollection", "geometries": [' * 3000,
     ],
 )
