@@ -34,7 +34,7 @@ from prediction import USUAL, render, untrained
 from torch import nn
 
 from rhm.inference import network_for, predict_raster
-from rhm.inference.calibration import samples_of_scenes
+from rhm.inference.many_scenes import samples_of_scenes
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.backends import Backend, float_graph
 from rhm.inference.runtime.int8_graph import ranges_of
