@@ -1,6 +1,6 @@
 """A prediction by rhm with each of its runtimes, and by geoai: seconds and peak memory.
 
-    python -m pip install --no-deps --target PEERS geoai-py
+    python -m pip install --target PEERS geoai-py
     OMP_NUM_THREADS=1 python benchmarks/peers.py --peers PEERS
     OMP_NUM_THREADS=1 python benchmarks/peers.py --peers PEERS --model MODEL --scene scene.tif
 
@@ -9,8 +9,8 @@ predicts the scene once to warm up; a second time is measured. The candidates ta
 each. *Peak* is the largest resident memory of the process. *Difference* is the mean difference
 between the probabilities and those of rhm with PyTorch.
 
-Without a model, the weights are random. Then the probabilities mean nothing, and those in 8-bit
-integers, which are calibrated on the scene without a check, are not comparable.
+For 8-bit integers, the model is calibrated on the scene, and what that costs is not checked.
+Without a model, the weights are random, and these probabilities mean nothing.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,11 @@ from prediction import USUAL, render, untrained
 from torch import nn
 
 from rhm.inference import network_for, predict_raster
-from rhm.inference.calibration import calibrated, samples_of_scenes
+from rhm.inference.many_scenes import samples_of_scenes
 from rhm.inference.prediction_config import PredictionConfig
-from rhm.inference.runtime.backends import Backend
-from rhm.inference.runtime.identity import identity_of
+from rhm.inference.runtime.backends import Backend, float_graph
+from rhm.inference.runtime.int8_graph import ranges_of
+from rhm.inference.runtime.quantization import Quantization
 from rhm.inference.runtime.runtimes import runtime_of
 from rhm.inference.tiling.stream import Tiling
 from rhm.models.model_file import load_model
@@ -63,9 +65,9 @@ class Work:
         if precision == "float":
             return network_for(model, **options)
         scenes = [str(self.scene)]
-        samples = list(samples_of_scenes(model, scenes, self.folder, PredictionConfig()))[:8]
-        weights = identity_of(model) or ""
-        found = calibrated(model, samples, weights, runtime=name)
+        tiles = samples_of_scenes(model, scenes, self.folder, PredictionConfig())
+        ranges = ranges_of(float_graph(model), (tile.image for tile in islice(tiles, 8)))
+        found = Quantization("", ranges, 8, "expected", 1.0, 1.0, 1.0)  # not checked
         return network_for(model, quantization=found, **options)
 
 
@@ -145,21 +147,22 @@ def compared(work: Work, runs: int, peers: Path | None) -> None:
             done = subprocess.run(
                 [sys.executable, __file__, *map(str, words)],
                 env=environment,
-                capture_output=True,
+                stdout=subprocess.PIPE,
                 text=True,
                 check=True,
             )
             found[name].append(json.loads(done.stdout.splitlines()[-1]))
-    print("| | seconds | times as fast as geoai | peak, MB | difference |\n|---|---|---|---|---|")
+    base = names[0]
+    print(f"| | seconds | times as fast as {base} | peak, MB | difference |\n|---|---|---|---|---|")
     seconds = {
         name: statistics.median(float(each["seconds"]) for each in found[name]) for name in names
     }
     for name in names:
-        ratio = f"{seconds['geoai'] / seconds[name]:.2f}" if "geoai" in seconds else "-"
+        ratio = seconds[base] / seconds[name]
         peak = median(found[name], "peak") / 1e6
         off = difference(str(found[name][0]["path"]), str(found["torch"][0]["path"]))
         who = name if name == "geoai" else f"rhm, {name}"
-        print(f"| {who} | {seconds[name]:.1f} | {ratio} | {peak:.0f} | {off:.1e} |")
+        print(f"| {who} | {seconds[name]:.1f} | {ratio:.2f} | {peak:.0f} | {off:.1e} |")
 
 
 def main() -> None:

@@ -6,8 +6,8 @@ from math import ceil
 from rhm.data.catalog import Catalog, Tile
 from rhm.data.labels import IGNORE
 from rhm.data.rasters.windows import Window
-from rhm.inference.calibration import MOST_TILES, CalibrationTile
 from rhm.inference.settings.tile_config import Tiling
+from rhm.inference.tiling.calibration import MOST_TILES, CalibrationTile
 from rhm.inference.tiling.stream import network_input
 from rhm.models.spec import ModelSpec
 

@@ -6,15 +6,24 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import partial, reduce
+from math import ceil
 from pathlib import Path
 
+import numpy as np
+
 from rhm.errors import OutsideAreaError, RhmError, one_line
+from rhm.inference.plan import Plan, plan_prediction
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.tta import Network
 from rhm.inference.scenes import Prediction, predict_scene
 from rhm.inference.settings.polygon_config import AUTO, AUTO_ALL
+from rhm.inference.tiling.calibration import MOST_TILES, CalibrationTile
+from rhm.inference.tiling.stream import network_input
 from rhm.inference.tiling.strips import Workers
+from rhm.models.build import SegmentationModel
 from rhm.models.expected_iou import ExpectedIoU
+
+_CALIBRATION_SCENES = 8
 
 
 @dataclass(frozen=True)
@@ -171,3 +180,41 @@ def _side_by_side(
             stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def samples_of_scenes(
+    model: SegmentationModel,
+    scenes: Sequence[str | os.PathLike[str]],
+    dst: str | os.PathLike[str],
+    config: PredictionConfig,
+) -> Iterator[CalibrationTile]:
+    """Yield tiles that are spread over scenes, as they are predicted.
+
+    Scenes that cannot be read are left out, because their prediction tells why.
+
+    Args:
+        model: model in ``eval`` mode.
+        scenes: paths of the scenes.
+        dst: folder for the results.
+        config: options of the prediction.
+    """
+    chosen = scenes[:: ceil(len(scenes) / _CALIBRATION_SCENES)]
+    tiles = min(MOST_TILES, max(2, MOST_TILES * 512**2 // config.tile**2))
+    most = ceil(tiles / len(chosen))
+    for scene in chosen:
+        try:
+            yield from _samples(plan_prediction(model, scene, dst, config), most)
+        except RhmError:
+            continue
+
+
+def _samples(plan: Plan, most: int) -> Iterator[CalibrationTile]:
+    grid, tile = plan.grid, plan.grid.tiling.tile
+    count = len(grid.rows) * len(grid.cols)
+    with plan.task.source.open() as raster:
+        for index in np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int)):
+            pixels = raster.read(grid.window(*divmod(int(index), len(grid.cols))))
+            if pixels.valid.any():
+                yield CalibrationTile(
+                    network_input(pixels, plan.task.table, tile)[None], pixels.valid
+                )

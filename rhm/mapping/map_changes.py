@@ -17,8 +17,8 @@ import rhm
 from rhm.data.footprints import areas_m2, metric_crs
 from rhm.data.vectors.area_of_interest import AreaOfInterest
 from rhm.errors import OutputError, VectorError
-from rhm.inference.stamps import Stamp
-from rhm.inference.vector_files import FORMATS, check_closed, check_replaceable, write_table
+from rhm.inference.layers.stamps import Stamp
+from rhm.inference.layers.vector_files import FORMATS, check_closed, check_replaceable, write_table
 from rhm.mapping.compare_config import CompareConfig
 from rhm.mapping.comparison.building_matches import Matches, match_buildings
 from rhm.mapping.comparison.imagery_shift import ImageryShift, estimate_shift

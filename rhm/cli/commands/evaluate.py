@@ -197,7 +197,7 @@ def _quantization(
     if place.precision == "float":
         return None
     from rhm.evaluation.labelled_samples import labelled_samples
-    from rhm.inference.calibration import quantization_for
+    from rhm.inference.tiling.calibration import quantization_for
 
     samples = partial(labelled_samples, model.spec, listed)
     return quantization_for(model, path, samples, runtime=place.runtime, tell=say)

@@ -128,8 +128,9 @@ def _network(
     output: Path,
 ) -> "Backend":
     """Return the network, with the runtime that began an unfinished prediction if there is one."""
-    from rhm.inference.calibration import quantization_for, samples_of_scenes
+    from rhm.inference.many_scenes import samples_of_scenes
     from rhm.inference.runtime.selection import network_for
+    from rhm.inference.tiling.calibration import quantization_for
     from rhm.models.model_file import load_model
 
     model, config = load_model(path, adapter=adapter), chosen.make(PredictionConfig)

@@ -6,16 +6,18 @@ model, so that no file but the model's determines what is executed.
 """
 
 import hashlib
+import json
+import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rhm.documents import read_json
 from rhm.errors import OutputError
 from rhm.files import write_text
 from rhm.models.named_models import model_file
-from rhm.records import MalformedError, Number, Text, Whole, parse, to_json
 from rhm.system import cache_folder
 
 FORMAT = 1
@@ -41,14 +43,38 @@ class Quantization:
         format: ``FORMAT``.
     """
 
-    weights: Text
-    ranges: dict[Text, tuple[Number, Number]]
-    tiles: Whole
-    measure: Text
-    before: Number
-    after: Number
-    agreement: Number
-    format: Whole = FORMAT
+    weights: str
+    ranges: dict[str, tuple[float, float]]
+    tiles: int
+    measure: str
+    before: float
+    after: float
+    agreement: float
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """Return the text of the file."""
+        return json.dumps(asdict(self), indent=1, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, values: Any) -> "Quantization":
+        """Return the quantisation in the parsed JSON of a file, which is not trusted.
+
+        Raises:
+            ValueError: it is not one, or of another format.
+        """
+        try:
+            texts = (values["weights"], values["measure"])
+            ranges = {name: (low, high) for name, (low, high) in values["ranges"].items()}
+            shares = (values["before"], values["after"], values["agreement"])
+            numbers = [*(bound for bounds in ranges.values() for bound in bounds), *shares]
+            found = cls(**values | {"ranges": ranges})
+        except (AttributeError, LookupError, TypeError) as error:
+            raise ValueError("not a quantisation") from error
+        fits = all(isinstance(text, str) for text in texts) and type(found.tiles) is int
+        if not fits or found.format != FORMAT or not all(map(_is_number, numbers)):
+            raise ValueError("not a quantisation")
+        return found
 
     @property
     def loss(self) -> float:
@@ -78,10 +104,10 @@ def kept_quantization(model: str | os.PathLike[str], weights: str) -> Quantizati
     """
     for file in _files(model, weights):
         try:
-            found = parse(Quantization, read_json(file))
-        except (OSError, ValueError, MalformedError):
+            found = Quantization.from_json(read_json(file))
+        except (OSError, ValueError):
             continue
-        if (found.weights, found.format) == (weights, FORMAT) and found.loss <= MOST_LOSS:
+        if found.weights == weights and found.loss <= MOST_LOSS:
             return found
     return None
 
@@ -95,11 +121,15 @@ def keep_quantization(model: str | os.PathLike[str], quantization: Quantization)
     """
     for file in _files(model, quantization.weights):
         try:
-            write_text(file, to_json(quantization, indent=1))
+            write_text(file, quantization.to_json())
         except OutputError:
             continue
         return file
     return None
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
 
 
 def _files(model: str | os.PathLike[str], weights: str) -> Iterator[Path]:

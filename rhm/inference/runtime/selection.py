@@ -41,7 +41,7 @@ def network_for(
         precision: ``float``, or ``int8`` for 8-bit integers, on the CPU. ``auto`` is then the first
             of ``AUTO`` that is installed and can, without a trial.
         quantization: quantisation of the model, which ``int8`` needs; see
-            ``rhm.inference.calibration``.
+            ``rhm.inference.tiling.calibration``.
         pixels: total number of pixels to predict; None if it is unknown, but large.
         tell: called with the result of a trial of runtimes, if one is made.
 

@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -24,7 +24,6 @@ from rhm.inference.runtime.backends import Backend
 from rhm.inference.runtime.runtimes import RUNTIMES
 from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
-from rhm.records import MalformedError, Number, Text, parse, to_json
 from rhm.system import cache_folder, processor
 
 _LOG = logging.getLogger(__name__)
@@ -48,9 +47,9 @@ class Trial:
         circumstances: kind of network, processor and versions, for readers of the file.
     """
 
-    runtime: Text
-    seconds: dict[Text, Number]
-    circumstances: tuple[Text, ...] = ()
+    runtime: str
+    seconds: dict[str, float]
+    circumstances: tuple[str, ...] = ()
 
     def told(self) -> str:
         """Return the result in a sentence."""
@@ -168,14 +167,16 @@ def _file(circumstances: Sequence[str]) -> Path:
 
 def _kept(circumstances: Sequence[str], names: Sequence[str]) -> str | None:
     try:
-        trial = parse(Trial, read_json(_file(circumstances)))
-    except (OSError, ValueError, MalformedError):
+        values = read_json(_file(circumstances))
+    except (OSError, ValueError):
         return None
-    return trial.runtime if trial.runtime in names else None
+    runtime = values.get("runtime") if isinstance(values, dict) else None
+    # Nothing else of the file is used, and the name only if it is one of these.
+    return next((name for name in names if name == runtime), None)
 
 
 def _keep(trial: Trial) -> None:
     try:
-        write_text(_file(trial.circumstances), to_json(trial, indent=1))
+        write_text(_file(trial.circumstances), json.dumps(asdict(trial), indent=1) + "\n")
     except OutputError as error:
         _LOG.info("the choice of the runtime is not kept: %s", error)

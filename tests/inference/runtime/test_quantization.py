@@ -1,7 +1,7 @@
 """Kept quantisations: beside the model or in the cache, for its weights only, and never trusted."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from rhm.inference.runtime.quantization import (
     kept_quantization,
 )
 from rhm.models.model_file import save_model
-from rhm.records import plain
 from rhm.system import CACHE_VARIABLE
 from tests.inference.networks import built
 
@@ -71,7 +70,7 @@ def test_where_the_folder_is_read_only_it_is_kept_in_the_cache(model: Path) -> N
 def test_what_does_not_fit_is_as_if_it_were_not_there(model: Path, changes: dict[str, Any]) -> None:
     file = keep_quantization(model, FOUND)
     assert file is not None
-    file.write_text(json.dumps(plain(FOUND) | changes))
+    file.write_text(json.dumps(asdict(FOUND) | changes))
     assert kept_quantization(model, FOUND.weights) is None
     file.write_text("{")
     assert kept_quantization(model, FOUND.weights) is None

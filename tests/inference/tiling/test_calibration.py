@@ -8,14 +8,14 @@ import torch
 from torch import nn
 
 from rhm.errors import ConfigError, ModelFileError
-from rhm.inference.calibration import (
+from rhm.inference.many_scenes import samples_of_scenes
+from rhm.inference.prediction_config import PredictionConfig
+from rhm.inference.runtime.identity import identity_of
+from rhm.inference.tiling.calibration import (
     CalibrationTile,
     calibrated,
     quantization_for,
-    samples_of_scenes,
 )
-from rhm.inference.prediction_config import PredictionConfig
-from rhm.inference.runtime.identity import identity_of
 from rhm.models.build import SegmentationModel
 from rhm.models.model_file import save_model
 from rhm.system import CACHE_VARIABLE

@@ -6,17 +6,14 @@ expected IoU (``rhm.models.expected_iou``) by the probabilities of the model bef
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rhm.errors import ConfigError, ModelFileError, RhmError
-from rhm.inference.plan import Plan, plan_prediction
-from rhm.inference.prediction_config import PredictionConfig
+from rhm.errors import ConfigError, ModelFileError
 from rhm.inference.runtime.backends import float_graph
 from rhm.inference.runtime.identity import identity_of
 from rhm.inference.runtime.int8_graph import ranges_of
@@ -29,15 +26,12 @@ from rhm.inference.runtime.quantization import (
 from rhm.inference.runtime.runtimes import RUNTIMES, RuntimeConfig
 from rhm.inference.runtime.selection import network_for
 from rhm.inference.runtime.tta import Network
-from rhm.inference.tiling.stream import network_input, probabilities
+from rhm.inference.tiling.stream import probabilities
 from rhm.models.build import SegmentationModel
 
 MOST_TILES = 32
 """Most tiles of 512 pixels that a calibration uses; they take a few seconds."""
 
-_MOST_PX = MOST_TILES * 512**2
-
-_MOST_SCENES = 8
 
 _FEWEST_BUILDING_PX = 1000
 """Fewest pixels in either mask with which a loss of IoU can be told from chance."""
@@ -150,41 +144,3 @@ def _counts(
     ]
     both = [(masks[0] & masks[1]).sum(), (masks[0] | masks[1]).sum()]
     return np.array([*found, *both], dtype=np.float64)
-
-
-def samples_of_scenes(
-    model: SegmentationModel,
-    scenes: Sequence[str | os.PathLike[str]],
-    dst: str | os.PathLike[str],
-    config: PredictionConfig,
-) -> Iterator[CalibrationTile]:
-    """Yield tiles that are spread over scenes, as they are predicted.
-
-    Scenes that cannot be read are left out, because their prediction tells why.
-
-    Args:
-        model: model in ``eval`` mode.
-        scenes: paths of the scenes.
-        dst: folder for the results.
-        config: options of the prediction.
-    """
-    chosen = scenes[:: ceil(len(scenes) / _MOST_SCENES)]
-    tiles = min(MOST_TILES, max(2, _MOST_PX // config.tile**2))
-    most = ceil(tiles / len(chosen))
-    for scene in chosen:
-        try:
-            yield from _samples(plan_prediction(model, scene, dst, config), most)
-        except RhmError:
-            continue
-
-
-def _samples(plan: Plan, most: int) -> Iterator[CalibrationTile]:
-    grid, tile = plan.grid, plan.grid.tiling.tile
-    count = len(grid.rows) * len(grid.cols)
-    with plan.task.source.open() as raster:
-        for index in np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int)):
-            pixels = raster.read(grid.window(*divmod(int(index), len(grid.cols))))
-            if pixels.valid.any():
-                yield CalibrationTile(
-                    network_input(pixels, plan.task.table, tile)[None], pixels.valid
-                )
