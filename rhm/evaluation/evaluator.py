@@ -282,7 +282,7 @@ def _domain(
         histogram=_shares(histogram.round(6).tolist()),
         distance=_distance(spec, histogram),
         examples=examples,
-        footprint_scores=footprint_scores(spec, scored),
+        footprint_scores=footprint_scores(scored),
     )
 
 

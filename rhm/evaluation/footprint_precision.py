@@ -15,8 +15,7 @@ from rhm.evaluation.scores import ScoreBin, finite
 from rhm.evaluation.tile_scores import TileScores, predict_maps, true_objects
 from rhm.inference.runtime.backends import DescribedNetwork
 from rhm.inference.tiling.stream import Tiling
-from rhm.models.score_calibration import ScoreCalibration, ScoreCorrection
-from rhm.models.spec import ModelSpec
+from rhm.models.score_calibration import ScoreCalibration
 from rhm.training.metrics import FloatArray, matched_predictions
 
 
@@ -105,23 +104,16 @@ def scored_footprints(
     return ScoredFootprints(scores, matched_predictions(true, polygons, scores))
 
 
-def footprint_scores(spec: ModelSpec, scored: Sequence[TileScores]) -> tuple[ScoreBin, ...]:
+def footprint_scores(scored: Sequence[TileScores]) -> tuple[ScoreBin, ...]:
     """Return how often footprints are correct, by calibrated score; empty without calibration."""
     counted = [scores.promises for scores in scored if scores.promises is not None]
     if not counted:
         return ()
     bins = reduce(operator.add, counted)
-    levels = reduce(operator.add, (scores.calibration for scores in scored))
-    called = np.arange(len(levels.pixels)) / len(levels.pixels) >= spec.threshold
-    here = levels.expected_iou(spec.threshold)
-    correction = ScoreCorrection(spec.expected_iou, here, int(levels.pixels[called].sum()))
     promised, _ = bins.reliability()
-    corrected = correction(promised)
     edges = np.linspace(0.0, 1.0, len(bins.pixels) + 1)
-    rows = zip(
-        *(edges[:-1], edges[1:], bins.pixels, bins.buildings, promised, corrected), strict=True
-    )
+    rows = zip(edges[:-1], edges[1:], bins.pixels, bins.buildings, promised, strict=True)
     return tuple(
-        ScoreBin(float(low), float(high), int(number), int(right), finite(mean), finite(moved))
-        for low, high, number, right, mean, moved in rows
+        ScoreBin(float(low), float(high), int(number), int(right), finite(mean))
+        for low, high, number, right, mean in rows
     )

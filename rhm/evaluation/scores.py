@@ -128,7 +128,6 @@ class ScoreBin:
         footprints: number of footprints.
         correct: number of them that match a true building at IoU 0.5.
         promised: mean of their calibrated scores, the precision that was measured in validation.
-        corrected: the same after the correction for this domain, which needs no labels.
     """
 
     low: Number
@@ -136,7 +135,6 @@ class ScoreBin:
     footprints: Whole
     correct: Whole
     promised: Number | None
-    corrected: Number | None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from rhm.data.rasters.scene_identity import SceneIdentity, scene_identity
 from rhm.errors import OutputError, RasterError
 from rhm.inference.inputs import origin_of
 from rhm.inference.layers.vector_files import KEEP_IT, check_closed, check_format, check_replaceable
-from rhm.inference.polygons import ScoreFunction
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.identity import code_of, identity_of
 from rhm.inference.runtime.tta import Network
@@ -31,8 +30,7 @@ from rhm.inference.tiling.storage import ORIGIN, fingerprint_of, is_raster_as_le
 from rhm.inference.tiling.stream import Grid, Tiling, classes_of
 from rhm.inference.tiling.strips import StripSource, Task
 from rhm.models.building_classes import maps_of
-from rhm.models.expected_iou import ExpectedIoU
-from rhm.models.score_calibration import ScoreCalibration, ScoreCorrection
+from rhm.models.score_calibration import ScoreCalibration
 from rhm.models.spec import ModelSpec
 from rhm.system import memory_bytes
 
@@ -160,31 +158,6 @@ class Plan:
     def resuming(self) -> bool:
         """Whether earlier results and finished strips of this prediction are used."""
         return self.config.resume and self.identified
-
-    @property
-    def needs_counting(self) -> bool:
-        """Whether all probabilities must be counted before footprints are traced.
-
-        They then choose the threshold, or correct the scores of footprints.
-        """
-        return self.calibration is not None or isinstance(self.polygons.threshold, str)
-
-    def correction(self, here: ExpectedIoU) -> ScoreCorrection | None:
-        """Return the correction of calibrated scores; None if scores are mean probabilities.
-
-        Args:
-            here: expected IoU of the scene, by all of its probabilities.
-        """
-        if self.calibration is None:
-            return None
-        return ScoreCorrection(self.expected_iou_at_home, here.value, here.building_pixels)
-
-    def calibrated(self, correction: ScoreCorrection | None) -> ScoreFunction | None:
-        """Return the function from mean probabilities to scores, or None if they are the same."""
-        calibration = self.calibration
-        if calibration is None or correction is None:
-            return None
-        return lambda means: correction(calibration(means))
 
     def check_unchanged(self) -> None:
         """Check that the scene is the same as before it was read.

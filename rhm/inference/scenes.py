@@ -48,7 +48,7 @@ from rhm.inference.tiling.storage import (
 )
 from rhm.inference.tiling.strips import LEAST_CACHE, ThisProcess, Workers
 from rhm.models.expected_iou import ExpectedIoU
-from rhm.models.score_calibration import SCORES
+from rhm.models.score_calibration import SCORES, kind_of_scores
 
 _LOG = logging.getLogger(__name__)
 
@@ -267,7 +267,7 @@ def _finish(plan: Plan, rows: Callable[[Path], Rows]) -> _Finished:
         plan: plan of the prediction.
         rows: function that yields all stored probabilities on the grid of the scene, in whole rows
             of blocks; it can use the path that it is given as a temporary file. It is called a
-            second time if they choose the threshold or correct the scores of footprints.
+            second time if they choose the threshold.
     """
     outputs, scene = plan.outputs, plan.scene
     targets = [outputs.buildings, outputs.probability, outputs.mask]
@@ -277,19 +277,15 @@ def _finish(plan: Plan, rows: Callable[[Path], Rows]) -> _Finished:
     with staged_paths(targets, within=outputs.unfinished) as (buildings, probability, mask):
         ground, scratch = Ground(scene), buildings.with_name("predicted.tif")
         polygons, chosen = plan.polygons, None
-        counted = expected
-        if plan.needs_counting:
-            counted = expectation_of(
-                rows(scratch), STORAGES[plan.config.dtype], len(plan.maps), plan.own_threshold
-            )
         if isinstance(polygons.threshold, str):
+            storage = STORAGES[plan.config.dtype]
+            counted = expectation_of(rows(scratch), storage, len(plan.maps), plan.own_threshold)
             # That of the model, if the probabilities imply no building at all.
             chosen = counted.best_threshold()
             chosen = plan.own_threshold if chosen is None else chosen
             polygons = replace(polygons, threshold=chosen)
-        threshold, correction = polygons.fixed_threshold, plan.correction(counted)
-        kind = correction.kind if correction else None
-        with _rasters(plan, probability, mask, threshold, kind) as rasters:
+        threshold, kind = polygons.fixed_threshold, None
+        with _rasters(plan, probability, mask, threshold) as rasters:
             bands = _written(rows(scratch), rasters, plan, threshold, expected)
             count = write_footprints(
                 footprints(
@@ -298,13 +294,16 @@ def _finish(plan: Plan, rows: Callable[[Path], Rows]) -> _Finished:
                     ground,
                     polygons,
                     learned=len(plan.maps) > 1,
-                    calibration=plan.calibrated(correction),
+                    calibration=plan.calibration,
                 ),
                 scene.crs,
                 buildings,
                 modified=path.stat().st_mtime if path.is_file() else 0.0,
                 stamp=Stamp(plan.fingerprint, plan.origin, threshold=chosen),
             )
+            if plan.calibration is not None:
+                kind = kind_of_scores(plan.expected_iou_at_home, expected)
+                rasters[1].update_tags(**{SCORES_ARE: kind})
         plan.check_unchanged()
         make_way(outputs.buildings)
     return _Finished(count, threshold, expected, kind)
@@ -363,13 +362,12 @@ def _written(
 
 
 def _rasters(
-    plan: Plan, probability: Path, mask: Path, threshold: float, scores: str | None
+    plan: Plan, probability: Path, mask: Path, threshold: float
 ) -> AbstractContextManager[tuple[DatasetWriter, DatasetWriter]]:
     """Return the probability raster and the mask, open for writing."""
     tags = {FINGERPRINT: plan.fingerprint, ORIGIN: plan.origin}
     if plan.date is not None:
         tags[DATE] = plan.date
-    mask_tags = tags | {THRESHOLD: str(threshold)} | ({SCORES_ARE: scores} if scores else {})
     return writing_results(
         probability,
         mask,
@@ -378,5 +376,5 @@ def _rasters(
         maps=[f"{each} probability" for each in plan.maps],
         compress=plan.config.compress,
         probability_tags=tags | {PROBABILITIES: plan.task_fingerprint},
-        mask_tags=mask_tags,
+        mask_tags=tags | {THRESHOLD: str(threshold)},
     )

@@ -16,12 +16,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import isotonic_regression
 
-from rhm.models.expected_iou import out_of_domain
+from rhm.models.expected_iou import ExpectedIoU, out_of_domain
 
 FEWEST = 60
 """Fewest footprints from which a calibration is made."""
 
-_FALL = 1.0  # power of the ratio of expected IoU with which precision falls
 _FEWEST_PX = 10_000  # the expected IoU of fewer pixels of buildings says little
 
 _MOST_BINS = 20
@@ -103,46 +102,22 @@ class ScoreCalibration:
 SCORES = {
     "mean probability": "mean probabilities of footprints",
     "precision": "precisions of footprints at IoU 0.5, as in validation",
-    "corrected": "precisions, lowered as far as the model's own probabilities are less sure here",
     "uncertain": "precisions that may be too high: this imagery is unlike that of validation, or "
     "shows too few buildings to tell",
 }
 """What the scores of footprints are, by the names that results record."""
 
 
-@dataclass(frozen=True)
-class ScoreCorrection:
-    """What the probabilities of a scene say of the calibrated scores of its footprints.
+def kind_of_scores(home: float | None, here: ExpectedIoU) -> str:
+    """Return what calibrated scores are in a scene: a key of ``SCORES``.
 
-    The precision of footprints falls with the expected IoU, which needs no labels. Scores are
-    multiplied by a power of the ratio of the expected IoU here to that on the validation chips;
-    where the model expects to do as well or better, they stay. docs/predicting.md says how well
-    this holds.
+    They are not lowered where the model expects to do worse. Mean probabilities fall there by
+    themselves, and lowering precisions in proportion to the expected IoU made them worse; see
+    docs/predicting.md.
 
-    Attributes:
+    Args:
         home: expected IoU on the validation chips, or None if the model does not record it.
-        here: expected IoU of the scene, or None if its probabilities imply no building at all.
-        building_px: number of pixels of the scene that are predicted as building.
+        here: expected IoU of the scene, with all of its probabilities.
     """
-
-    home: float | None
-    here: float | None
-    building_px: int
-
-    def __call__(self, scores: FloatArray) -> FloatArray:
-        """Return the scores, (N,), of calibrated ones (N,)."""
-        if not self._is_known or self.home is None or self.here is None or self.here >= self.home:
-            return scores
-        return np.asarray(scores * (self.here / self.home) ** _FALL)
-
-    @property
-    def kind(self) -> str:
-        """What the scores are: a key of ``SCORES``."""
-        if not self._is_known or out_of_domain(self.home, self.here):
-            return "uncertain"
-        lower = self.home is not None and self.here is not None and self.here < self.home
-        return "corrected" if lower else "precision"
-
-    @property
-    def _is_known(self) -> bool:
-        return None not in (self.home, self.here) and self.building_px >= _FEWEST_PX
+    known = None not in (home, here.value) and here.building_pixels >= _FEWEST_PX
+    return "precision" if known and not out_of_domain(home, here.value) else "uncertain"

@@ -21,7 +21,6 @@ class PromisedPrecision:
         method: name of the group.
         target: domain of the footprints.
         promised: mean precision that was measured in validation.
-        corrected: the same after the correction for the target.
         precision: share of the footprints that are correct.
         footprints: number of footprints.
     """
@@ -30,7 +29,6 @@ class PromisedPrecision:
     method: str
     target: Target
     promised: float
-    corrected: float
     precision: float
     footprints: int
 
@@ -75,7 +73,7 @@ def promised_precision(
             for run in group.runs:
                 domain = find_domain(run, target)
                 for each in domain.footprint_scores if domain else ():
-                    if each.footprints and None not in (each.promised, each.corrected):
+                    if each.footprints and each.promised is not None:
                         pooled.setdefault(each.low, []).append(each)
             rows += [_pooled(group, target, bins) for _, bins in sorted(pooled.items())]
     return tuple(sorted(rows, key=lambda row: (targets.index(row.target), row.sources)))
@@ -83,31 +81,26 @@ def promised_precision(
 
 def _pooled(group: Group, target: Target, bins: Sequence[ScoreBin]) -> PromisedPrecision:
     count = sum(each.footprints for each in bins)
-
-    def mean(values: Sequence[float | None]) -> float:
-        counts = (each.footprints for each in bins)
-        return sum((value or 0.0) * n for value, n in zip(values, counts, strict=True)) / count
-
+    promised = sum((each.promised or 0.0) * each.footprints for each in bins) / count
     return PromisedPrecision(
         sources=group.sources,
         method=group.label,
         target=target,
-        promised=mean([each.promised for each in bins]),
-        corrected=mean([each.corrected for each in bins]),
+        promised=promised,
         precision=sum(each.correct for each in bins) / count,
         footprints=count,
     )
 
 
 def _curves(rows: Sequence[PromisedPrecision]) -> list[Reliability]:
-    """Return a curve of the corrected scores for each method."""
+    """Return a curve for each method."""
     return [
         Reliability(
             rows[0].sources,
             method,
             rows[0].target,
             tuple(
-                ReliabilityBin(row.corrected, row.precision, row.footprints)
+                ReliabilityBin(row.promised, row.precision, row.footprints)
                 for row in rows
                 if row.method == method
             ),
