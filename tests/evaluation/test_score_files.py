@@ -108,7 +108,7 @@ def test_the_file_has_the_layout_of_its_format(tmp_path: Path) -> None:
     )
     assert " ".join(document["model"]) == (
         "architecture encoder bands gsd_m sources split_hash parameters rhm_version "
-        "training_images licence weights histograms"
+        "training_images licence weights classes histograms"
     )
     domain = document["domains"][0]
     assert " ".join(domain) == (

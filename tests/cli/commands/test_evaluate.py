@@ -1,6 +1,7 @@
 """``rhm evaluate``: a row of scores for each run and domain."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -35,13 +36,13 @@ def test_what_is_printed_is_what_is_in_the_file(evaluated: str, tmp_path: Path) 
 def test_a_row_has_the_interval_around_its_value(evaluated: str) -> None:
     header, *rows = evaluated.splitlines()
     assert [row.split()[0] for row in rows] == ["tiny", "tiny"]
-    column = header.split("  ")
+    columns = re.split(r"\s{2,}", header)
+    assert {"run", "domain", "IoU"} <= set(columns)
+    first = columns.index("IoU")
     for row in rows:
-        cells = row.split()
-        iou, low, high = (cells[2 + each] for each in range(1, 4))
+        iou, low, high = re.split(r"\s{2,}", row)[first : first + 3]
         if "-" not in (iou, low, high):
             assert float(low) <= float(iou) <= float(high)
-    assert {"run", "domain", "IoU"} <= {each.strip() for each in column}
 
 
 @pytest.mark.parametrize(
