@@ -118,9 +118,7 @@ def test_any_strips_are_predicted_as_in_the_whole(
     top, bottom = grid.strip(first)[0], grid.strip(last)[1]
     some = predict_blocks(network, reader(image, valid), grid, TABLE, strips=range(first, last + 1))
     moved = (
-        PredictedBlock(
-            block.window._replace(row=block.window.row - top), block.probability, block.valid
-        )
+        PredictedBlock(block.window._replace(row=block.window.row - top), block.maps, block.valid)
         for block in some
     )
     for part, full in zip(assembled(moved, (bottom - top, width)), whole, strict=True):
