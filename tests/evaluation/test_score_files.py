@@ -113,7 +113,7 @@ def test_the_file_has_the_layout_of_its_format(tmp_path: Path) -> None:
     domain = document["domains"][0]
     assert " ".join(domain) == (
         "name role shift images groups gsd_m pixel object boundary_iou calibration histogram "
-        "distance examples catalog split created views threshold outline"
+        "distance examples catalog split created views threshold outline footprint_scores"
     )
     assert domain["shift"] == {"family": "gamma", "seed": 3}
     assert list(domain["pixel"]) == ["iou", "f1", "precision", "recall"]
