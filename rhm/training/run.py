@@ -174,7 +174,9 @@ class Run:
 
     def next_attempt(self) -> int:
         """Return the number of the next attempt at this run, counted from 0."""
-        return len(list((self.folder / "logs").glob("attempt_*")))
+        # Not their count: an earlier one may be missing, and loggers empty a folder that is there.
+        numbers = (_attempt_of(path) for path in (self.folder / "logs").glob("attempt_*"))
+        return 1 + max(numbers, default=-1)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -206,7 +208,7 @@ class Run:
         """Write ``metrics.csv`` from all attempts; where they overlap, the later one counts."""
         attempts = sorted(
             (self.folder / "logs").glob("attempt_*/metrics.csv"),
-            key=lambda path: int(path.parent.name.partition("_")[2]),
+            key=lambda path: _attempt_of(path.parent),
         )
         rows = pandas.DataFrame(columns=["step"])
         for path in attempts:
@@ -229,6 +231,12 @@ class Run:
             return {}
         best = metrics.iloc[metrics[monitor].argmax()].filter(like="val_").dropna()
         return {str(name).removeprefix("val_"): float(score) for name, score in best.items()}
+
+
+def _attempt_of(logs: Path) -> int:
+    """Return the number of the attempt that a folder of logs belongs to; -1 for other folders."""
+    number = logs.name.partition("_")[2]
+    return int(number) if number.isdecimal() else -1
 
 
 def _metrics(path: Path) -> pandas.DataFrame:

@@ -135,3 +135,14 @@ def test_without_validation_there_are_no_scores(tmp_path: Path) -> None:
         tmp_path / "metrics.csv", index=False
     )
     assert Run(tmp_path).best_scores() == {}
+
+
+@pytest.mark.parametrize(
+    ("there", "following"), [([], 0), ([0], 1), ([1], 2), ([0, 2, 10], 11), (["x"], 0)]
+)
+def test_an_attempt_never_takes_the_folder_of_another(
+    tmp_path: Path, there: list[object], following: int
+) -> None:
+    for number in there:
+        (tmp_path / "logs" / f"attempt_{number}").mkdir(parents=True)
+    assert Run(tmp_path).next_attempt() == following
