@@ -20,16 +20,17 @@ import json
 import os
 import re
 import shutil
-import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cross_domain_tables as tables
 import numpy as np
 import torch
-from machine import machine, mean_and_spread, thinned
+from machine import machine, thinned
+from places import GSD_M, PLACES, TEST_PIXELS, TEST_SHARE, TILING
 
 from rhm.augmentation.colours import COLOUR, FROM_BANK
 from rhm.colour.shifts import SHIFTS
@@ -38,30 +39,13 @@ from rhm.data.layouts.registry import index_folder
 from rhm.data.radiometry import bank_of
 from rhm.evaluation.scores import Shift
 from rhm.files import write_text
-from rhm.inference.tiling.stream import Tiling
 from rhm.lab.controlled_shifts import pixel_iou, pixels_by_probability, shifted_bank
 from rhm.models.model_file import load_model
 from rhm.training.config import parse_config
 from rhm.training.fitting import fit
 
-PLACES = {
-    "massachusetts": ("massachusetts",),
-    "inria": ("inria_austin", "inria_chicago"),
-    "dubai": ("dubai",),
-    "vegas": ("spacenet2_vegas",),
-}
-"""The domains of each source or target."""
-
-PAIRS = tuple(itertools.permutations(PLACES, 2))
-
 SHIFTED_SOURCE = "massachusetts"
 SHIFT_SEED = 7
-GSD_M = 1.0
-TEST_SHARE = 0.4
-TEST_PIXELS = 6e6
-"""Pixels per place to test on, approximately; larger places are thinned to evenly spaced images."""
-
-TILING = Tiling(tile=576)
 
 AUGMENTATIONS: dict[str, dict[str, Any]] = {
     "none": {},
@@ -159,8 +143,8 @@ def main() -> None:
     if not asked.table:
         catalog = prepare(setting, asked.data)
         sources = [SHIFTED_SOURCE] if asked.controlled else asked.sources
-        names = AUGMENTED if asked.controlled else asked.augmentations
-        cells = itertools.product(range(asked.seeds), names, sources)
+        chosen = AUGMENTED if asked.controlled else asked.augmentations
+        cells = itertools.product(range(asked.seeds), chosen, sources)
         for seed, name, source in cells:
             if asked.thresholds:
                 search_thresholds(setting, catalog, source, name, seed)
@@ -170,9 +154,15 @@ def main() -> None:
     packages = ("torch", "segmentation-models-pytorch", "timm")
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     print(f"{machine(*packages)}, {device}")
-    tables = (cross_domain_table, pair_table, variant_table, threshold_table, shift_table)
-    for table in tables:
-        print("\n".join(table(found)), end="\n\n")
+    names = list(AUGMENTATIONS)
+    for table in (
+        tables.cross_domain_table(found, names),
+        tables.pair_table(found, names),
+        tables.variant_table(found, VARIANTS, SHIFTED_SOURCE),
+        tables.threshold_table(found, names),
+        tables.shift_table(found, names),
+    ):
+        print("\n".join(table), end="\n\n")
 
 
 def prepare(setting: Setting, data: Path) -> Catalog:
@@ -326,137 +316,6 @@ def test_tiles(catalog: Catalog, place: str) -> Sequence[Tile]:
 def results(setting: Setting) -> list[dict[str, Any]]:
     """Return the results of all runs with these sizes."""
     return [json.loads(path.read_text()) for path in setting.work.glob("results/*.json")]
-
-
-def cross_domain_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Yield the results of experiment (b) as Markdown, a row per augmentation."""
-    iou = _cross_domain(found)
-    columns = "on the source | mean of pairs | gain over none | wins | gap closed"
-    yield f"| augmentation | seeds | {columns} |"
-    yield "|---" * 7 + "|"
-    for name in AUGMENTATIONS:
-        seeds = _complete_seeds(iou, name)
-        if not seeds:
-            continue
-        home = [statistics.mean(iou[name, place, place, s] for place in PLACES) for s in seeds]
-        away = [statistics.mean(iou[name, a, b, s] for a, b in PAIRS) for s in seeds]
-        yield (
-            f"| {name} | {len(seeds)} | {mean_and_spread(home)} | {mean_and_spread(away)} | "
-            f"{' | '.join(_against_none(iou, name, seeds))} |"
-        )
-
-
-def pair_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Yield experiment (b) by pairs as Markdown; the last column was trained on the target."""
-    iou = _cross_domain(found)
-    seeds = {name: _complete_seeds(iou, name) for name in AUGMENTATIONS}
-    names = [name for name in AUGMENTATIONS if seeds[name]]
-    if "none" not in names:
-        return
-    yield f"| source | target | {' | '.join(names)} | on the target |"
-    yield "|---" * (len(names) + 3) + "|"
-    for a, b in PAIRS:
-        cells = [mean_and_spread([iou[name, a, b, s] for s in seeds[name]]) for name in names]
-        bound = mean_and_spread([iou["none", b, b, s] for s in seeds["none"]])
-        yield f"| {a} | {b} | {' | '.join(cells)} | {bound} |"
-
-
-def _cross_domain(found: Sequence[dict[str, Any]]) -> dict[tuple[str, str, str, int], float]:
-    """Return the IoU by augmentation, source, target and seed."""
-    return {
-        (each["augmentation"], each["source"], target, each["seed"]): value
-        for each in found
-        if each["experiment"] == "cross"
-        for target, value in each["iou"].items()
-    }
-
-
-def _complete_seeds(iou: dict[tuple[str, str, str, int], float], name: str) -> list[int]:
-    """Return the seeds for which all pairs of an augmentation are finished."""
-    seeds = sorted({key[3] for key in iou if key[0] == name})
-    return [s for s in seeds if all((name, a, b, s) in iou for a, b in PAIRS)]
-
-
-def _against_none(
-    iou: dict[tuple[str, str, str, int], float],
-    name: str,
-    seeds: Sequence[int],
-) -> tuple[str, str, str]:
-    """Return the paired difference, the share of pairs won, and the part of the gap closed."""
-    common = [s for s in seeds if all(("none", a, b, s) in iou for a, b in PAIRS)]
-    gains = {(a, b, s): iou[name, a, b, s] - iou["none", a, b, s] for a, b in PAIRS for s in common}
-    if not gains or name == "none":
-        return "", "", ""
-    by_seed = [statistics.mean(gains[a, b, s] for a, b in PAIRS) for s in common]
-    won = sum(gain > 0 for gain in gains.values())
-    gap = sum(iou["none", b, b, s] - iou["none", a, b, s] for a, b, s in gains)
-    return (
-        mean_and_spread(by_seed, sign="+"),
-        f"{won} of {len(gains)}",
-        f"{sum(gains.values()) / gap:.0%}" if gap > 0 else "",
-    )
-
-
-def variant_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Yield the variants of the method on the largest source, as Markdown."""
-    iou, source = _cross_domain(found), SHIFTED_SOURCE
-    others = [place for place in PLACES if place != source]
-    places = " | ".join(others)
-    yield f"| from {source} | seeds | on the source | {places} | mean | gain over rhm |"
-    yield "|---" * (len(others) + 5) + "|"
-    for name in VARIANTS:
-        seeds = [s for s in range(100) if all((name, source, b, s) in iou for b in PLACES)]
-        if not seeds:
-            continue
-        by_place = [mean_and_spread([iou[name, source, b, s] for s in seeds]) for b in others]
-        means = {s: statistics.mean(iou[name, source, b, s] for b in others) for s in seeds}
-        plain = {
-            s: statistics.mean(iou["rhm", source, b, s] for b in others)
-            for s in seeds
-            if ("rhm", source, others[0], s) in iou
-        }
-        gains = [means[s] - plain[s] for s in plain]
-        yield (
-            f"| {name} | {len(seeds)} | "
-            f"{mean_and_spread([iou[name, source, source, s] for s in seeds])} | "
-            f"{' | '.join(by_place)} | {mean_and_spread(list(means.values()))} | "
-            f"{mean_and_spread(gains, sign='+') if gains and name != 'rhm' else ''} |"
-        )
-
-
-def threshold_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Yield the IoU at thresholds chosen with the target's labels, as Markdown."""
-    runs = [each for each in found if each["experiment"] == "thresholds"]
-    yield (
-        "| source | augmentation | seeds | IoU on the targets at 0.5 | at the best threshold | "
-        "predicted building share | true building share |"
-    )
-    yield "|---" * 7 + "|"
-    for source, name in itertools.product(PLACES, AUGMENTATIONS):
-        of_both = [e["scores"] for e in runs if (e["source"], e["augmentation"]) == (source, name)]
-        if not of_both:
-            continue
-        cells = []
-        for key in ("iou", "best_iou", "predicted_share", "building_share"):
-            away = [
-                statistics.mean(values[key] for place, values in scores.items() if place != source)
-                for scores in of_both
-            ]
-            spread = key.endswith("iou")
-            cells.append(mean_and_spread(away) if spread else f"{statistics.mean(away):.3f}")
-        yield f"| {source} | {name} | {len(of_both)} | {' | '.join(cells)} |"
-
-
-def shift_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Yield experiment (a) as Markdown, with a row per augmentation and a column per family."""
-    columns = ("as it is", *SHIFTS)
-    yield f"| augmentation | seeds | unshifted | {' | '.join(SHIFTS)} |"
-    yield "|---" * (len(columns) + 2) + "|"
-    for name in AUGMENTATIONS:
-        runs = [e for e in found if e["experiment"] == "shift" and e["augmentation"] == name]
-        if runs:
-            cells = [mean_and_spread([run["iou"][each] for run in runs]) for each in columns]
-            yield f"| {name} | {len(runs)} | {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

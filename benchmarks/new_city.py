@@ -28,15 +28,14 @@ from typing import Any
 import new_city_tables as tables
 import torch
 from machine import machine, thinned
+from places import GSD_M, PLACES, TEST_PIXELS, TEST_SHARE, TILING, find_sources
 
 from rhm.augmentation.colours import COLOUR, FROM_BANK
 from rhm.data.catalog import Catalog, Tile
 from rhm.data.labels import IGNORE
-from rhm.data.layouts.folder import find_in_folder
 from rhm.data.radiometry import bank_of
 from rhm.evaluation.tile_scores import predict_image
 from rhm.files import write_text
-from rhm.inference.tiling.stream import Tiling
 from rhm.models.build import SegmentationModel
 from rhm.models.model_file import load_model
 from rhm.training.config import parse_config
@@ -44,31 +43,15 @@ from rhm.training.fitting import fit
 from rhm.training.metrics import CalibrationBins
 from rhm.training.unlabelled.target_config import LEARNING_RATES
 
-PLACES: dict[str, tuple[str, ...]] = {
-    "massachusetts": ("massachusetts",),
-    "inria": ("inria_austin", "inria_chicago"),
-    "dubai": ("dubai",),
-    "vegas": ("spacenet2_vegas",),
-}
-"""The domains of each source or target."""
-
 UNSCORED: dict[str, tuple[str, ...]] = {
     "kampala": ("oam_kampala",),
     "banepa": ("oam_banepa",),
     "rio": ("spacenet1_rio",),
 }
-"""Places on which settings are chosen; those of Rio have undeclared black borders."""
-
-BLACK_BORDERS = "spacenet1_rio"
-GSD_M = 1.0
-TEST_SHARE = 0.4
-TEST_PIXELS = 6e6
-"""Pixels per place to test on, approximately; larger places are thinned to evenly spaced images."""
+"""Places on which settings are chosen."""
 
 LEVELS = 200
 ADABN_CHIPS = 256
-TILING = Tiling(tile=576)
-
 RHM = {"colour": "rhm", "p": 1.0, "sampling": "domain"}
 FDA = {"colour": "fda", "p": 1.0}
 ZOOM = {"geometry": {"scale": [0.6, 1.6]}}
@@ -98,10 +81,11 @@ def _of(augment: dict[str, Any] | None = None, longer: int = 1, **target: Any) -
     return Method(augment or {}, target, longer)
 
 
-def _after(base: str, method: str, **adapter: Any) -> Method:
+def _after(base: str, method: str, train: str, **adapter: Any) -> Method:
     """Return the adaptation of a method's finished models to each target alone."""
     target = {"method": method, "source_free": True, "chips": ADABN_CHIPS}
-    return Method({}, target, base=base, adapter={"batch_norm": "statistics", **adapter})
+    sections = {"method": train, "batch_norm": "statistics", **adapter}
+    return Method({}, target, base=base, adapter=sections)
 
 
 METHODS: dict[str, Method] = {
@@ -125,13 +109,13 @@ METHODS: dict[str, Method] = {
     "rhm + adversarial": _of(RHM, method="adversarial"),
     "rhm + mean-teacher": _of(RHM, method="mean-teacher"),
     "rhm + scale + mean-teacher": _of(RHM | ZOOM, method="mean-teacher"),
-    "none, then adabn": _after("none", "adabn", method="batch-norm"),
-    "rhm, then adabn": _after("rhm", "adabn", method="batch-norm"),
-    "rhm + scale, then adabn": _after("rhm + scale", "adabn", method="batch-norm"),
+    "none, then adabn": _after("none", "adabn", "batch-norm"),
+    "rhm, then adabn": _after("rhm", "adabn", "batch-norm"),
+    "rhm + scale, then adabn": _after("rhm + scale", "adabn", "batch-norm"),
     "rhm + scale, then entropy": _after(
-        "rhm + scale", "entropy", method="batch-norm", batch_norm="affine"
+        "rhm + scale", "entropy", "batch-norm", batch_norm="affine"
     ),
-    "rhm + scale, then shot": _after("rhm + scale", "shot", method="deep-lora", trained=[]),
+    "rhm + scale, then shot": _after("rhm + scale", "shot", "deep-lora", trained=[]),
 }
 """What is compared, by its name in the tables."""
 
@@ -201,14 +185,8 @@ def prepare(setting: Setting, data: Path) -> Catalog:
     """Return the catalog of all places, split by group; also write what training may see of it."""
     path = setting.work / "catalog.parquet"
     if not path.is_file():
-        table = data / "manifest.csv"
         wanted = {d for domains in (PLACES | UNSCORED).values() for d in domains}
-        found = [
-            source
-            for black in (False, True)
-            for source in find_in_folder(data, table=table, black_is_nodata=black)
-            if source.domain in wanted and (source.domain == BLACK_BORDERS) == black
-        ]
+        found = find_sources(data, wanted)
         Catalog.build(found).assign_splits({"test": TEST_SHARE}).save(path)
     catalog = Catalog.load(path)
     seen = setting.work / "seen.parquet"

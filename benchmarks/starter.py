@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 from machine import machine
+from places import find_sources
 
 from rhm.data.catalog import Catalog, Source
 from rhm.data.layouts.folder import find_in_folder
@@ -35,9 +36,6 @@ EVERYTHING = "starter"
 
 SYNTHETIC = "synthetic"
 """Domain of all synthetic tiles, which every model is trained on."""
-
-BLACK_BORDERS = ("spacenet1_rio",)
-"""Domains with undeclared black borders."""
 
 SHARES = {"val": 0.1, "test": 0.3}
 TOWNS = 4
@@ -76,10 +74,7 @@ def prepare(work: Path, data: Path) -> Catalog:
 
 def sources(work: Path, data: Path) -> list[Source]:
     """Return the images of all sets and of the synthetic towns, which are drawn."""
-    table = data / "manifest.csv"
-    found = [s for s in find_in_folder(data, table=table) if s.domain not in BLACK_BORDERS]
-    bordered = find_in_folder(data, table=table, black_is_nodata=True)
-    found += [s for s in bordered if s.domain in BLACK_BORDERS]
+    found = find_sources(data)
     for seed in range(TOWNS):
         world = work / "worlds" / str(seed)
         write_sample_world(world, tile_size=384, tiles_per_domain=4, gsd_m=0.3, seed=seed)
