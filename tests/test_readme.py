@@ -127,6 +127,12 @@ def test_its_links_lead_somewhere(page: str) -> None:
     assert [path for path in there if not (path.exists() or path in DRAWN)] == []
 
 
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{p}" for p in PAGES)])
+def test_nothing_stands_for_what_is_still_to_come(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert not re.findall(r"^(?:[A-Z][A-Z_]{3,}|TODO.*|TBD.*)$", text, flags=re.MULTILINE)
+
+
 def test_every_figure_that_is_drawn_is_shown() -> None:
     """Those of the experiments on the pages that explain them; examples have a gallery."""
     shown = set(re.findall(r"figures/([\w-]+\.png)", "\n".join(PAGES.values())))

@@ -67,8 +67,9 @@ def test_other_failures_are_not_explained_away() -> None:
 
 def test_workers_end_with_the_error() -> None:
     loader = ChipLoader(Broken(RasterError("a.tif: cannot be read")), num_workers=2)
+    others = set(multiprocessing.active_children())  # of tests before, not yet collected
     with pytest.raises(RasterError) as caught:
         list(loader)
     # The error, and thus its frames, is still there.
     assert caught.value is not None
-    assert not multiprocessing.active_children()
+    assert set(multiprocessing.active_children()) <= others

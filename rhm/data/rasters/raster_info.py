@@ -150,11 +150,11 @@ def describe_dataset(
             f"{path} has a coordinate reference system that cannot be understood: assign another "
             "one, such as with gdal_edit.py -a_srs"
         ) from error
-    fitted = _transform_through(gcps) if gcps and transform.is_identity else None
-    if fitted is not None:
-        crs, transform = gcps_crs or crs, fitted
-    elif transform.is_identity and gcps:
-        crs = None  # points that determine no place are as good as none
+    fitted = None
+    if gcps and transform.is_identity:
+        fitted = _transform_through(gcps)
+        # Points that determine no place are as good as none.
+        crs, transform = (None, transform) if fitted is None else (gcps_crs or crs, fitted)
     return RasterInfo(
         path=os.fspath(path),
         height=dataset.height,

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from rhm.data.footprints import areas_m2, polygon_parts
 from rhm.mapping.merging.best_footprints import Buildings
 from rhm.mapping.merging.footprint_heap import FootprintHeap
+from rhm.mapping.merging.overlaps import REACH_PX
 
 BATCH = 1 << 16
 """Most buildings of a batch."""
-
-_REACH_PX = 2.0
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def _joined(heap: FootprintHeap, members: NDArray[np.int64]) -> Any:
         return polygons[0]
     union = shapely.union_all(polygons)
     if shapely.get_num_geometries(union) > 1:
-        reach = _REACH_PX * float(heap.pixels[heap.scene[members]].mean()) / 2
+        reach = REACH_PX * float(heap.pixels[heap.scene[members]].mean()) / 2
         closed = shapely.buffer(union, reach, join_style="mitre")
         union = shapely.union(union, shapely.buffer(closed, -reach, join_style="mitre"))
     # Where pieces met, vertices are left that turn nowhere.

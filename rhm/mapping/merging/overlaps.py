@@ -17,7 +17,7 @@ CHUNK = 1 << 16
 _AGREEING = 0.5
 """Share of the smaller piece, inside what both scenes show, that two pieces of a building share."""
 
-_REACH_PX = 2.0
+REACH_PX = 2.0
 """Gap between pieces, in pixels, that simplified outlines may leave along a border."""
 
 _CLIP_PX = 4.0
@@ -80,7 +80,7 @@ def _near(heap: FootprintHeap, chunk: NDArray[np.intp]) -> NDArray[np.int64]:
     """Return the pairs (P, 2) of footprints whose boxes meet and whose second is in a chunk."""
     if not len(chunk):
         return np.empty((0, 2), np.int64)
-    reach = _REACH_PX * float(heap.pixels.max(initial=0.0))
+    reach = REACH_PX * float(heap.pixels.max(initial=0.0))
     left, bottom = heap.bounds[chunk, :2].min(axis=0) - reach
     right, top = heap.bounds[chunk, 2:].max(axis=0) + reach
     all_left, all_bottom, all_right, all_top = heap.bounds.T
@@ -97,7 +97,7 @@ def _near(heap: FootprintHeap, chunk: NDArray[np.intp]) -> NDArray[np.int64]:
 def _boxes(heap: FootprintHeap, numbers: NDArray[np.intp]) -> NDArray[Any]:
     """Return the boxes of footprints, grown by the gap that pieces may leave."""
     cut = heap.sight[numbers] == CUT
-    grown = np.where(cut, _REACH_PX * heap.pixels[heap.scene[numbers]], 0.0)
+    grown = np.where(cut, REACH_PX * heap.pixels[heap.scene[numbers]], 0.0)
     left, bottom, right, top = heap.bounds[numbers].T
     return np.asarray(shapely.box(left - grown, bottom - grown, right + grown, top + grown))
 
@@ -122,9 +122,9 @@ def _continue(
     overlap = (shared > 0) & (shared >= _AGREEING * np.minimum(*within))
     pixel = heap.pixels[scenes].mean(axis=1)
     # Scenes that merely meet, or overlap by less than what an outline may be off.
-    sliver = _REACH_PX * pixel * np.minimum(shapely.length(one), shapely.length(other)) / 4
+    sliver = REACH_PX * pixel * np.minimum(shapely.length(one), shapely.length(other)) / 4
     for number in np.flatnonzero(~overlap & (np.minimum(*within) <= sliver)):
-        overlap[number] = _meet(one[number], other[number], _REACH_PX * pixel[number])
+        overlap[number] = _meet(one[number], other[number], REACH_PX * pixel[number])
     return overlap
 
 
