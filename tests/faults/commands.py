@@ -72,6 +72,9 @@ COMMANDS: dict[str, Callable[[Place], list[object]]] = {
     "train": _train,
     "adapt": _adapt,
     "index": lambda place: ["data", "index", "folder", place.world, "-o", place.out / "c.parquet"],
+    "catalogs": lambda place: [
+        *("data", "merge", place.catalog, place.catalog, "-o", place.out / "both.parquet"),
+    ],
     "bank": lambda place: ["bank", "build", place.catalog, "-o", place.out / "new.bank"],
     "predict": lambda place: ["predict", place.run, place.scene, "-o", place.out],
     "parquet": lambda place: [
@@ -79,6 +82,22 @@ COMMANDS: dict[str, Callable[[Place], list[object]]] = {
         *("--regularize-m", 2),
     ],
     "evaluate": lambda place: ["evaluate", place.run, place.catalog, "--domain", "alder_aerial"],
+    "footprints": lambda place: [
+        *("merge-footprints", place.world / "birch_aerial" / "footprints" / "*.gpkg"),
+        *("-o", place.out / "town.gpkg"),
+    ],
+    "places": lambda place: [
+        *("merge-footprints", place.world / "birch_aerial" / "footprints" / "*.gpkg"),
+        *("-o", place.out / "town", "--crs", "EPSG:3857"),
+    ],
+    "changes": lambda place: [
+        "compare",
+        *(
+            place.world / f"birch_{view}" / "footprints" / f"birch_{view}_00.gpkg"
+            for view in ("aerial", "satellite")
+        ),
+        *("-o", place.out / "changes.gpkg", "--overture", place.out / "overture.parquet"),
+    ],
     "report": lambda place: ["report", place.run, "-o", place.out / "report.html"],
     "analyze": lambda place: [
         *("analyze", place.run, place.catalog, "--domain", "alder_aerial", "--split", "train"),
@@ -95,5 +114,5 @@ COMMANDS: dict[str, Callable[[Place], list[object]]] = {
 }
 """Commands that write files, by name; each may be repeated with ``--resume`` where it has it."""
 
-RESUMABLE = ("train", "adapt", "predict", "parquet")
+RESUMABLE = ("train", "adapt", "predict", "parquet", "footprints", "places")
 """Commands that take ``--resume``."""

@@ -89,6 +89,29 @@ def _config(place: Place) -> Prepared:
     return config, ["train", config, "--quiet"]
 
 
+def _area(place: Place) -> Prepared:
+    import geopandas
+    import rasterio
+    import shapely
+
+    with rasterio.open(place.scene) as scene:
+        box = geopandas.GeoSeries([shapely.box(*scene.bounds)], crs=scene.crs)
+    area = place.out / "area.geojson"
+    box.to_crs("EPSG:4326").to_file(area)
+    words = ("predict", place.run, place.scene, "-o", place.out / "predicted", "--aoi", area)
+    return area, [*words]
+
+
+def _layer(*words: object) -> Callable[[Place], Prepared]:
+    def prepare(place: Place) -> Prepared:
+        layer = place.out / "layer.gpkg"
+        town = place.world / "birch_aerial" / "footprints"
+        shutil.copy(town / "birch_aerial_00.gpkg", layer)
+        return layer, [*words, layer, town / "birch_aerial_01.gpkg", "-o", place.out / "new.gpkg"]
+
+    return prepare
+
+
 def _labels(suffix: str) -> Callable[[Place], Prepared]:
     def prepare(place: Place) -> Prepared:
         import geopandas
@@ -119,6 +142,9 @@ KINDS: dict[str, tuple[Callable[[Place], Prepared], tuple[Mutation, ...]]] = {
     "config": (_config, (in_yaml,)),
     "gpkg": (_labels("gpkg"), ()),
     "geojson": (_labels("geojson"), (in_json,)),
+    "area": (_area, (in_json,)),
+    "footprints": (_layer("merge-footprints"), ()),
+    "map": (_layer("compare"), ()),
 }
 """Kinds of files: what prepares one and the command that reads it, and how it can be broken."""
 

@@ -79,7 +79,9 @@ def read_area(text: str | os.PathLike[str]) -> AreaOfInterest:
 
 def _of_file(path: Path) -> AreaOfInterest:
     try:
-        layer = read_layer(path, lambda _: None)
+        # Coordinates that are too large are refused below.
+        with np.errstate(over="ignore"):
+            layer = read_layer(path, lambda _: None)
         if layer.crs is None:
             raise VectorError(f"{path} has no CRS; assign one to it (ogr2ogr -a_srs), then retry")
         shape = shapely.union_all(layer.polygons)
@@ -88,6 +90,8 @@ def _of_file(path: Path) -> AreaOfInterest:
         raise VectorError(f"cannot read the area in {path}: {one_line(error)}") from error
     if shape.is_empty:
         raise VectorError(f"{path} has no polygon that could be an area of interest")
+    if not np.isfinite(shape.length):
+        raise VectorError(f"{path} has coordinates that are in no place on Earth")
     return AreaOfInterest(shapely.to_wkb(shape), crs, str(path))
 
 
@@ -105,7 +109,7 @@ def _of_box(text: str) -> AreaOfInterest:
         shape = shapely.box(left, bottom, right, top)
     else:
         shape = shapely.Polygon()
-    if shape.area == 0 or bottom >= top:
+    if shape.area == 0 or not np.isfinite(shape.length) or bottom >= top:
         raise ConfigError(
             f"'{printable(text)}' is no box: give left,bottom,right,top in degrees, or in the "
             "units of a CRS that is named as a fifth entry"

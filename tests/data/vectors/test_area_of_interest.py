@@ -46,7 +46,7 @@ def test_areas_are_equal_if_the_ground_is() -> None:
 @pytest.mark.parametrize(
     "text",
     ["1,2,3", "a,b,c,d", "1,2,3,4,Mars", "1,4,3,2", "1,2,1,4", "nan,0,1,1", "5,2,3,4,EPSG:32633",
-     "1,2,3,4,EPSG:4326,5", "missing.geojson", ","],
+     "1,2,3,4,EPSG:4326,5", "missing.geojson", ",", "1,2,1e200,4"],
 )  # fmt: skip
 def test_what_is_neither_file_nor_box_is_refused(text: str) -> None:
     with pytest.raises(ConfigError):
@@ -61,6 +61,8 @@ def test_what_is_neither_file_nor_box_is_refused(text: str) -> None:
         "{",
         json.dumps({"type": "FeatureCollection", "features": []}),
         json.dumps({"type": "Point", "coordinates": [1, 2]}),
+        json.dumps({"type": "Polygon", "coordinates": [[[1, 2], [1e308, 4], [5, 6], [1, 2]]]}),
+        json.dumps({"type": "Polygon", "coordinates": [[[1, 2], [3, 1e200], [5, 6], [1, 2]]]}),
         json.dumps({"type": "Polygon", "coordinates": [[[1e400, 2], [3, 4], [5, 6], [1e400, 2]]]}),
         '{"type": "GeometryCollection", "geometries": [' * 3000,
     ],
