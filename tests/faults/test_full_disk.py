@@ -1,5 +1,6 @@
 """Disks that fill: one line says so, nothing is half-written, and the command can be repeated."""
 
+import os
 from collections.abc import Callable
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from tests.faults.commands import COMMANDS, RESUMABLE, Place
 from tests.forked import rhm
 
-SHARES = (0.0, 0.6)
+SHARES = (0.0, 0.3, 0.6, 0.9) if "FAULTS" in os.environ else (0.6,)
 """Sizes at which the disk is full, as shares of the largest file that the command writes."""
 
 

@@ -283,10 +283,13 @@ def predicting(scene: Path, out: Path) -> int:
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
-        os.write(writing, b"!")
-        options = OPTIONS | {"on_progress": lambda _: time.sleep(0.03)}
-        predict_raster(Counting(), scene, out, resume=True, **options)
-        os._exit(0)
+        # Whatever happens, the child must not go on as a second process of the tests.
+        try:
+            os.write(writing, b"!")
+            options = OPTIONS | {"on_progress": lambda _: time.sleep(0.03)}
+            predict_raster(Counting(), scene, out, resume=True, **options)
+        finally:
+            os._exit(0)
     os.read(reading, 1)
     os.close(reading)
     os.close(writing)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rhm.errors import ModelFileError, one_line
+from rhm.inference.runtime.runtimes import asking_nobody
 
 _MOST_SHAPES = 4
 """Most shapes of batches that stay compiled: a full batch, the last one of a row, and those of a
@@ -31,7 +32,8 @@ class CompiledGraph:
     """
 
     def __init__(self, graph: bytes) -> None:
-        import openvino
+        with asking_nobody():
+            import openvino
 
         self._core = openvino.Core()
         self._requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()

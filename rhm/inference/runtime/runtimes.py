@@ -64,7 +64,7 @@ class Runtime:
         """
         for package in self.packages:
             try:
-                with _asking_nobody():
+                with asking_nobody():
                     import_module(package)
             except ImportError as error:
                 raise ConfigError(
@@ -74,8 +74,12 @@ class Runtime:
 
 
 @contextmanager
-def _asking_nobody() -> Iterator[None]:
-    """Keep packages from reporting over the network that they are imported, as OpenVINO does."""
+def asking_nobody() -> Iterator[None]:
+    """Keep packages from reporting over the network that they are imported, as OpenVINO does.
+
+    It is for every import of a runtime's packages: whichever comes first is the one that counts,
+    and in another process that is the one of the unpickled runtime.
+    """
     absent = [name for name in _REPORTERS if name not in sys.modules]
     try:
         for name in absent:

@@ -1,5 +1,6 @@
 """OpenVINO: its result for a batch depends on nothing but the batch, and nobody is told of it."""
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -62,13 +63,18 @@ def test_nothing_is_reported_over_the_network(tmp_path: Path) -> None:
     (reporter / "__init__.py").write_text(f"open({str(trace)!r}, 'w').close()\nraise ImportError\n")
     paths = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
     plain = "import openvino.tools.ovc\n"
-    ours = (
+    still_there = "import importlib.util; assert importlib.util.find_spec('openvino_telemetry')\n"
+    required = (
         "from rhm.inference.runtime.runtimes import RUNTIMES\n"
         "RUNTIMES['openvino'].require()\n"
-        "import openvino.tools.ovc, importlib.util\n"
-        "assert importlib.util.find_spec('openvino_telemetry')\n"
+        "import openvino.tools.ovc\n"
     )
-    for code, reported in ((plain, True), (ours, False)):
+    # As a worker gets it, which never asks whether the packages are installed.
+    network = tmp_path / "network.pickle"
+    network.write_bytes(pickle.dumps(RUNTIMES["openvino"].open(built(), "cpu")))
+    unpickled = f"import pickle; pickle.load(open({str(network)!r}, 'rb'))\n"
+    cases = [(plain, True), (required + still_there, False), (unpickled + still_there, False)]
+    for code, reported in cases:
         trace.unlink(missing_ok=True)
         subprocess.run([sys.executable, "-c", paths + code], check=True)
         assert trace.exists() == reported
