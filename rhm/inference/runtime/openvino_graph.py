@@ -5,6 +5,7 @@ Callers must check that the packages of the runtime ``openvino`` are installed.
 
 import threading
 from collections import OrderedDict
+from functools import cache
 from typing import Any
 
 import torch
@@ -32,10 +33,7 @@ class CompiledGraph:
     """
 
     def __init__(self, graph: bytes) -> None:
-        with asking_nobody():
-            import openvino
-
-        self._core = openvino.Core()
+        self._core = _core()
         self._requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()
         # A request executes one batch at a time.
         self._lock = threading.Lock()
@@ -72,6 +70,20 @@ class CompiledGraph:
             self._requests[shape] = compiled.create_infer_request()
         self._requests.move_to_end(shape)
         return self._requests[shape]
+
+
+@cache
+def _core() -> Any:
+    """Return the core of this process, which is never destroyed.
+
+    The first core gives its thread an alternate stack for the handlers of signals, and the last one
+    that goes frees this stack, in whichever thread that happens. The next signal that Python
+    handles, such as an interrupt or the end of a child, would then end the program.
+    """
+    with asking_nobody():
+        import openvino
+
+    return openvino.Core()
 
 
 def _settings() -> dict[str, Any]:

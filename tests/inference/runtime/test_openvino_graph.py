@@ -1,6 +1,7 @@
 """OpenVINO: its result for a batch depends on nothing but the batch, and nobody is told of it."""
 
 import pickle
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 from rhm.errors import ModelFileError
 from rhm.inference.runtime.openvino_graph import _MOST_SHAPES, CompiledGraph
 from rhm.inference.runtime.runtimes import RUNTIMES
+from tests.apart import program
 from tests.inference.networks import built, needs_openvino
 
 pytestmark = needs_openvino
@@ -78,3 +80,24 @@ def test_nothing_is_reported_over_the_network(tmp_path: Path) -> None:
         trace.unlink(missing_ok=True)
         subprocess.run([sys.executable, "-c", paths + code], check=True)
         assert trace.exists() == reported
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="Windows")
+def test_signals_are_handled_after_a_network_has_gone_in_another_thread(tmp_path: Path) -> None:
+    network = tmp_path / "network.pickle"
+    network.write_bytes(pickle.dumps(RUNTIMES["openvino"].open(built(), "cpu")))
+    finished = program(
+        "import gc, os, pickle, signal, sys, threading, time, torch\n"
+        "held = [pickle.load(open(sys.argv[1], 'rb'))]\n"
+        "held[0](torch.zeros(1, 3, 64, 64))\n"
+        "dropping = threading.Thread(target=lambda: (held.clear(), gc.collect()))\n"
+        "dropping.start()\n"
+        "dropping.join()\n"
+        "seen = []\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: seen.append('handled'))\n"
+        "os.kill(os.getpid(), signal.SIGUSR1)\n"
+        "time.sleep(0.1)\n"
+        "print(*seen)\n",
+        network,
+    )
+    assert (finished.returncode, finished.stdout) == (0, "handled\n")
