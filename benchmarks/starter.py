@@ -8,7 +8,8 @@ The starter learns from all labelled sets of ``--data`` (by default ``RHM_DATA``
 the same recipe is trained without each domain in turn, neither its labels nor its histograms, and
 both models are tested on the same test images of that domain.
 
-Finished runs are not repeated and interrupted ones continue. ``--table`` only prints the table.
+Finished runs are not repeated and interrupted ones continue. ``--table`` only prints the table, and
+``--ship rhm/models/shipped/starter`` also writes the model and its card, as they come with rhm.
 """
 
 import argparse
@@ -20,13 +21,16 @@ from pathlib import Path
 import torch
 from machine import machine
 from places import find_sources
+from starter_card import starter_card
 
 from rhm.data.catalog import Catalog, Source
 from rhm.data.layouts.folder import find_in_folder
 from rhm.evaluation.evaluator import evaluate_model
 from rhm.evaluation.score_files import read_scores
 from rhm.evaluation.scores import FILE, DomainScores, Interval, Scores
-from rhm.models.model_file import load_model
+from rhm.files import write_text
+from rhm.models.model_file import load_model, save_model
+from rhm.models.named_models import CARD, MODEL
 from rhm.synthetic.world import write_sample_world
 from rhm.training.config import read_config
 from rhm.training.fitting import fit_once
@@ -51,6 +55,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="steps of each model instead of the recipe's")
     parser.add_argument("--only", nargs="+", help="models to train: starter, or domains left out")
     parser.add_argument("--table", action="store_true", help="only print the table")
+    parser.add_argument("--ship", type=Path, help="folder to write the model and its card to")
     asked = parser.parse_args()
     catalog = prepare(asked.work, asked.data)
     domains = [name for name in catalog.domains if name != SYNTHETIC]
@@ -61,7 +66,12 @@ def main() -> None:
             test(run, catalog, tested, asked.work)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     print(f"{machine('torch', 'segmentation-models-pytorch', 'timm')}, {device}")
-    print("\n".join(table(asked.work, domains)))
+    scores = list(table(asked.work, domains))
+    print("\n".join(scores))
+    if asked.ship:
+        model = load_model(Run(asked.work / "runs" / EVERYTHING).model)
+        save_model(model, asked.ship / MODEL, half=True)
+        write_text(asked.ship / CARD, starter_card(model.spec, catalog, scores))
 
 
 def prepare(work: Path, data: Path) -> Catalog:

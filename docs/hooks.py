@@ -1,8 +1,8 @@
 """MkDocs hooks that generate the pages of the website that are not written by hand.
 
-The quick start is the README, the reference of the command line consists of the help texts of the
-commands, and the page of examples shows the scripts of ``examples/`` with the figures that
-``docs/figures.py`` makes.
+The quick start is the README, the page on the starter model is its card, the reference of the
+command line consists of the help texts of the commands, and the page of examples shows the scripts
+of ``examples/`` with the figures that ``docs/figures.py`` makes.
 """
 
 import ast
@@ -32,6 +32,7 @@ def on_files(files: Files, config: Any) -> Files:
         "reference/cli.md": command_line(),
         "reference/augmentation.md": augmentations(),
         "examples.md": gallery(),
+        "starter.md": card("starter"),
     }
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
@@ -49,6 +50,12 @@ def readme() -> str:
     for name, page in (("CONTRIBUTING", "contributing"), ("CHANGELOG", "changes")):
         text = text.replace(f"]({name}.md)", f"]({page}.md)")
     return text.replace("](docs/", "](")
+
+
+def card(name: str) -> str:
+    """Return the card of a model that comes with rhm."""
+    path = ROOT / "rhm" / "models" / "shipped" / name / "card.md"
+    return path.read_text(encoding="utf-8")
 
 
 def command_line() -> str:

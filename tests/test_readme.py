@@ -124,7 +124,8 @@ def test_its_links_lead_somewhere(page: str) -> None:
     local = [target for target in targets if not target.startswith("https://")]
     assert local or page != "README.md"
     there = [(folder / target).resolve() for target in local]
-    assert [path for path in there if not (path.exists() or path in DRAWN)] == []
+    made = DRAWN | {ROOT / "docs" / "starter.md"}  # the site's page with the card of the model
+    assert [path for path in there if not (path.exists() or path in made)] == []
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{p}" for p in PAGES)])
