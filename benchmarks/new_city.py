@@ -30,7 +30,8 @@ import torch
 from machine import machine, thinned
 from places import GSD_M, PLACES, TEST_PIXELS, TEST_SHARE, TILING, find_sources
 
-from rhm.augmentation.colours import COLOUR, FROM_BANK
+from rhm.augmentation.colours import COLOUR
+from rhm.colour.spectrum import SIDE
 from rhm.data.catalog import Catalog, Tile
 from rhm.data.labels import IGNORE
 from rhm.data.radiometry import bank_of
@@ -54,6 +55,9 @@ LEVELS = 200
 ADABN_CHIPS = 256
 RHM = {"colour": "rhm", "p": 1.0, "sampling": "domain"}
 FDA = {"colour": "fda", "p": 1.0}
+SPECTRUM = {"colour": "spectrum", "p": 1.0, "sampling": "domain"}
+BOTH = RHM | {"colour": "rhm + spectrum"}
+EITHER = RHM | {"colour": "rhm | fda"}
 ZOOM = {"geometry": {"scale": [0.6, 1.6]}}
 
 
@@ -95,11 +99,16 @@ METHODS: dict[str, Method] = {
     "rhm, 2x": _of(RHM, longer=2),
     "fda": _of(FDA),
     "fda, 2x": _of(FDA, longer=2),
+    "spectrum": _of(SPECTRUM),
+    "rhm + spectrum": _of(BOTH),
     "scale": _of(ZOOM),
     "rhm + scale": _of(RHM | ZOOM),
     "rhm + scale, 2x": _of(RHM | ZOOM, longer=2),
     "fda + scale": _of(FDA | ZOOM),
     "fda + scale, 2x": _of(FDA | ZOOM, longer=2),
+    "spectrum + scale": _of(SPECTRUM | ZOOM),
+    "rhm + spectrum + scale": _of(BOTH | ZOOM),
+    "rhm or fda, + scale": _of(EITHER | ZOOM),
     "entropy": _of(method="entropy"),
     "coral": _of(method="coral"),
     "adversarial": _of(method="adversarial"),
@@ -196,7 +205,8 @@ def prepare(setting: Setting, data: Path) -> Catalog:
     for source in PLACES:
         bank = setting.work / f"not-{source}.bank"
         if not bank.is_file():
-            bank_of(Catalog.load(seen).select(domains=setting.others(source)).tiles).save(bank)
+            images = Catalog.load(seen).select(domains=setting.others(source)).tiles
+            bank_of(images, spectrum_px=SIDE, gsd_m=GSD_M).save(bank)
     return catalog
 
 
@@ -241,9 +251,10 @@ def train(
     """Train one model, keep its file, and return it with the processor time of the training."""
     words, method = _words(source, name, seed, chosen), METHODS[name]
     augment = dict(method.augment)
-    if augment.get("colour") in FROM_BANK:
+    colours = re.split(r"[ +|]+", augment.get("colour", "none"))
+    if any(COLOUR[colour].from_bank for colour in colours):
         augment["bank"] = str(setting.work / f"not-{source}.bank")
-    if COLOUR[augment.get("colour", "none")].from_targets:
+    if any(COLOUR[colour].from_targets for colour in colours):
         augment["targets"] = setting.others(source)
     tree: dict[str, Any] = {
         **_sections(setting, words, seed, setting.steps * method.longer),

@@ -16,8 +16,10 @@ exclusive: the first is that a pixel is part of a building, with its boundary, a
 thresholds, expected IoU, masks and scores refer to.
 """
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CLASSES = ("background", "building", "boundary", "contact")
 """Names of the classes, in the order of their numbers."""
@@ -44,7 +46,7 @@ def maps_of(classes: tuple[str, ...]) -> tuple[str, ...]:
     return ("building", *classes[BOUNDARY:])
 
 
-def building_logits(logits: Tensor) -> Tensor:
+def building_logits(logits: "Tensor") -> "Tensor":
     """Return the logits of building, (N, 1, H, W), of a network's outputs (N, K, H, W).
 
     A single output is returned unchanged.
@@ -56,21 +58,24 @@ def building_logits(logits: Tensor) -> Tensor:
     return inside - logits[:, outside].logsumexp(dim=1, keepdim=True)
 
 
-def class_probabilities(logits: Tensor) -> Tensor:
+def class_probabilities(logits: "Tensor") -> "Tensor":
     """Return the probabilities of a network's classes, (N, K, H, W), of its logits (N, K, H, W)."""
     return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
 
 
-def probability_maps(logits: Tensor) -> Tensor:
+def probability_maps(logits: "Tensor") -> "Tensor":
     """Return the maps (N, M, H, W) of a network's outputs (N, K, H, W): see ``maps_of``."""
     probabilities = class_probabilities(logits)
     if logits.shape[1] == 1:
         return probabilities
+    # Not at the top: descriptions of models are read without PyTorch, which takes seconds to load.
+    import torch
+
     building = probabilities[:, list(_INSIDE)].sum(dim=1, keepdim=True)
     return torch.cat([building, probabilities[:, BOUNDARY:]], dim=1)
 
 
-def building_truth(target: Tensor) -> Tensor:
+def building_truth(target: "Tensor") -> "Tensor":
     """Return the truth of a network's building probability, of the same shape and dtype.
 
     Args:
@@ -79,5 +84,4 @@ def building_truth(target: Tensor) -> Tensor:
     Returns:
         1 on buildings with their boundary, 0 elsewhere, and ``IGNORE``.
     """
-    on_boundary = torch.where(target == BOUNDARY, torch.full_like(target, BUILDING), target)
-    return torch.where(target == CONTACT, torch.zeros_like(target), on_boundary)
+    return target.masked_fill(target == BOUNDARY, BUILDING).masked_fill(target == CONTACT, 0)

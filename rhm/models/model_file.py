@@ -11,14 +11,13 @@ from torch import Tensor
 
 from rhm.adapters import load_adapter, merge, save_adapter
 from rhm.adapters.adapter_file import adapter_notes
-from rhm.errors import ModelFileError, one_line
+from rhm.errors import ModelFileError
 from rhm.files import atomic_path
 from rhm.models.build import SegmentationModel
 from rhm.models.named_models import model_file
 from rhm.models.spec import ModelSpec
+from rhm.models.stored_spec import KEY, not_a_model, spec_in
 from rhm.tensor_files import TensorFile, TensorLayout, open_tensors
-
-_KEY = "rhm"
 
 
 def save_model(
@@ -45,7 +44,7 @@ def save_model(
         }
     _check_finite(tensors, path)
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={_KEY: model.spec.to_json()})
+        save_file(tensors, temporary, metadata={KEY: model.spec.to_json()})
 
 
 def save_adapted(model: SegmentationModel, path: str | os.PathLike[str]) -> None:
@@ -56,7 +55,7 @@ def save_adapted(model: SegmentationModel, path: str | os.PathLike[str]) -> None
         ModelFileError: a weight is not finite.
         OutputError: the file cannot be written.
     """
-    save_adapter(model, path, notes={_KEY: model.spec.to_json()})
+    save_adapter(model, path, notes={KEY: model.spec.to_json()})
 
 
 def load_model(
@@ -80,14 +79,14 @@ def load_model(
     load_adapter(model, adapter)
     merge(model)
     notes = adapter_notes(adapter)
-    if _KEY in notes:
-        model.spec = _adapted_spec(model.spec, notes[_KEY], adapter)
+    if KEY in notes:
+        model.spec = _adapted_spec(model.spec, notes[KEY], adapter)
     return model.eval()
 
 
 def _load(file: Path) -> SegmentationModel:
     with _opened(file) as archive:
-        model = _planned(_spec(archive, file))
+        model = _planned(spec_in(archive.metadata, file))
         wanted = {name: TensorLayout.of(each) for name, each in model.state_dict().items()}
         try:
             archive.check(wanted)
@@ -121,33 +120,13 @@ def _allocated(model: SegmentationModel) -> SegmentationModel:
     return SegmentationModel(model.spec)
 
 
-def load_spec(path: str | os.PathLike[str]) -> ModelSpec:
-    """Read only the description in a model file.
-
-    Raises:
-        ModelFileError: the file is missing, damaged, not a model file, or of an unknown version.
-    """
-    file = model_file(path)
-    with _opened(file) as archive:
-        return _spec(archive, file)
-
-
 @contextmanager
 def _opened(file: Path) -> Iterator[TensorFile]:
     try:
         with open_tensors(file) as archive:
             yield archive
     except (ValueError, OSError) as error:
-        raise ModelFileError(f"{file} is not a model file: {one_line(error)}") from error
-
-
-def _spec(archive: TensorFile, file: Path) -> ModelSpec:
-    if _KEY not in archive.metadata:
-        raise ModelFileError(f"{file} has tensors but no description: it was not written by rhm")
-    try:
-        return ModelSpec.from_json(archive.metadata[_KEY])
-    except ModelFileError as error:
-        raise ModelFileError(f"{file}: {error}") from error
+        raise not_a_model(file, error) from error
 
 
 def _adapted_spec(base: ModelSpec, text: str, path: str | os.PathLike[str]) -> ModelSpec:

@@ -1,6 +1,5 @@
 """Adding models to those that commands take by name, and removing them."""
 
-import hashlib
 import os
 import re
 import shutil
@@ -19,9 +18,9 @@ from rhm.models.named_models import (
     model_file,
     named_models,
     own_folder,
+    sha256_of,
 )
 
-_BLOCK = 1 << 20
 _MOST_CARD_BYTES = 1 << 20
 
 
@@ -76,22 +75,6 @@ def remove_model(name: str) -> None:
         shutil.rmtree(found.folder)
     except OSError as error:
         raise OutputError(f"cannot remove {found.folder}: {error.strerror or error}") from error
-
-
-def sha256_of(file: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal digits.
-
-    Raises:
-        ModelFileError: the file cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with file.open("rb") as opened:
-            while block := opened.read(_BLOCK):
-                digest.update(block)
-    except OSError as error:
-        raise ModelFileError(f"{file} cannot be read: {error.strerror or error}") from error
-    return digest.hexdigest()
 
 
 def _default_name(source: str | os.PathLike[str]) -> str:

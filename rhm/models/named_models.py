@@ -7,6 +7,7 @@
 the environment variable ``RHM_MODELS`` names. A path that exists takes precedence over a name.
 """
 
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ MODEL, CARD, HASH = "model.safetensors", "card.md", "model.sha256"
 _SHIPPED = Path(__file__).parent / "shipped"
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 _RUNS = Path("runs")
+_BLOCK = 1 << 20  # bytes that are read at a time
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,22 @@ def model_file(path: str | os.PathLike[str]) -> Path:
             "and `rhm train` trains one"
         )
     return file
+
+
+def sha256_of(file: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal digits.
+
+    Raises:
+        ModelFileError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with file.open("rb") as opened:
+            while block := opened.read(_BLOCK):
+                digest.update(block)
+    except OSError as error:
+        raise ModelFileError(f"{file} cannot be read: {error.strerror or error}") from error
+    return digest.hexdigest()
 
 
 def check_name(name: str) -> None:

@@ -37,6 +37,9 @@ class OptimizerConfig:
         weight_decay: weight decay; biases and the parameters of normalisation layers have none.
         schedule: one of ``SCHEDULES``, updated after every optimiser step.
         clip_norm: norm to which gradients are clipped; 0 turns clipping off.
+        encoder_share: learning rate of the encoder as a share of that of everything else. A
+            pretrained encoder that learns more slowly keeps more of what it knows. Does not apply
+            to adapters.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -45,6 +48,7 @@ class OptimizerConfig:
     weight_decay: float = 1e-2
     schedule: str = "one-cycle"
     clip_norm: float = 1.0
+    encoder_share: float = 1.0
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
@@ -53,6 +57,8 @@ class OptimizerConfig:
             raise ValueError("learning_rate must be between 0 and 10")
         if not (0 <= self.weight_decay < 10 and 0 <= self.clip_norm < math.inf):
             raise ValueError("weight_decay must be in [0, 10), clip_norm finite and at least 0")
+        if not 0 < self.encoder_share <= 1:
+            raise ValueError("encoder_share must be above 0 and at most 1")
 
 
 class SegmentationModule(lightning.LightningModule):
@@ -194,7 +200,7 @@ class SegmentationModule(lightning.LightningModule):
         if attachment_of(self.model) is not None:
             groups = adapter_groups(self.model, rate, weight_decay=decay)
         else:
-            groups = parameter_groups(self.model, decay)
+            groups = parameter_groups(self.model, rate, decay, self.settings.encoder_share)
         optimizer = torch.optim.AdamW(groups, lr=rate)
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = _schedule(optimizer, self.settings, steps)
@@ -212,14 +218,29 @@ class SegmentationModule(lightning.LightningModule):
         return all_logits.reshape(-1, *shape), all_targets.reshape(-1, *shape)
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return the trainable parameters in two groups: those with weight decay, and the others."""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in trainable if parameter.ndim > 1]
-    vectors = [parameter for parameter in trainable if parameter.ndim <= 1]
+def parameter_groups(
+    model: SegmentationModel, learning_rate: float, weight_decay: float, encoder_share: float = 1.0
+) -> list[dict[str, Any]]:
+    """Return the trainable parameters as groups for an optimiser, with rates and weight decay.
+
+    Biases and the parameters of normalisation layers have no weight decay.
+
+    Args:
+        model: model to train.
+        learning_rate: learning rate of everything but the encoder.
+        weight_decay: weight decay of matrices and kernels.
+        encoder_share: learning rate of the encoder as a share of ``learning_rate``.
+    """
+    inside = {id(parameter) for parameter in model.network.encoder.parameters()}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            rate = learning_rate * (encoder_share if id(parameter) in inside else 1.0)
+            decay = weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((rate, decay), []).append(parameter)
     return [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+        {"params": parameters, "lr": rate, "weight_decay": decay}
+        for (rate, decay), parameters in groups.items()
     ]
 
 

@@ -14,14 +14,9 @@ from rhm.errors import ModelFileError, OutputError
 from rhm.models.build import (
     SegmentationModel,
 )
-from rhm.models.model_file import (
-    adapter_file,
-    load_model,
-    load_spec,
-    save_adapted,
-    save_model,
-)
+from rhm.models.model_file import adapter_file, load_model, save_adapted, save_model
 from rhm.models.named_models import model_file
+from rhm.models.stored_spec import load_spec
 from tests.models.networks import SPEC
 
 

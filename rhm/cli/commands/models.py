@@ -116,12 +116,12 @@ def export(
     Example: `rhm models export runs/inria-rhm -o inria-rhm --licence CC-BY-4.0`
     """
     from rhm.errors import OutputError
-    from rhm.files import atomic_path, write_text
+    from rhm.files import staged_paths
     from rhm.inference.runtime.onnx_export import export_onnx
     from rhm.models.hub_card import hub_card
     from rhm.models.model_file import load_model
-    from rhm.models.model_library import card_of, sha256_of
-    from rhm.models.named_models import HASH, MODEL, home_of, model_file
+    from rhm.models.model_library import card_of
+    from rhm.models.named_models import HASH, MODEL, home_of, model_file, sha256_of
 
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise OutputError(f"{output} exists: choose a new folder")
@@ -131,15 +131,17 @@ def export(
     if not licence:
         say("no licence is known: name one with --licence")
     card_text = card_of(file).decode("utf-8", errors="replace")
-    with atomic_path(output / MODEL) as copied:
-        shutil.copyfile(file, copied)
-    exported = export_onnx(loaded, output / "model.onnx")
+    names = (MODEL, "model.onnx", HASH, "config.json", "README.md")
+    # The card last: hubs take a folder that has one for complete.
+    with staged_paths([output / each for each in names]) as (weights, graph, digest, spec, readme):
+        exported = export_onnx(loaded, graph)
+        shutil.copyfile(file, weights)
+        digest.write_text(f"{sha256_of(weights)}  {MODEL}\n", encoding="utf-8")
+        spec.write_text(loaded.spec.to_json() + "\n", encoding="utf-8")
+        card_of_hub = hub_card(loaded.spec, card_text, name=name, licence=licence)
+        readme.write_text(card_of_hub, encoding="utf-8")
     for note in exported.notes:
         say(note)
-    write_text(output / HASH, f"{sha256_of(output / MODEL)}  {MODEL}\n")
-    write_text(output / "config.json", loaded.spec.to_json() + "\n")
-    readme = hub_card(loaded.spec, card_text, name=name, licence=licence)
-    write_text(output / "README.md", readme)
     files = sorted(path.name for path in output.iterdir())
     emit(
         {"folder": str(output), "files": files, "licence": licence},
@@ -151,8 +153,8 @@ def export(
 def _facts(model: "NamedModel") -> dict[str, Any]:
     """Return what is known of a named model, as JSON values."""
     from rhm.errors import ModelFileError
-    from rhm.models.model_file import load_spec
-    from rhm.models.model_library import sha256_of
+    from rhm.models.named_models import sha256_of
+    from rhm.models.stored_spec import load_spec
 
     facts: dict[str, Any] = {
         "name": model.name,

@@ -1,14 +1,15 @@
 """``rhm models``, and commands that are given a model by its name."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from rhm.models.model_file import load_spec
 from rhm.models.named_models import VARIABLE
+from rhm.models.stored_spec import load_spec
 from tests.inference.networks import needs_onnx
 
 Rhm = Callable[..., tuple[int, str, str]]
@@ -111,3 +112,13 @@ def test_an_exported_folder_has_what_hubs_show_and_can_be_added(
     assert rhm("models", "add", out, "--name", "again")[0] == 0
     code, printed, _ = rhm("models", "card", "again")
     assert "# " in printed
+
+
+def test_an_export_that_fails_leaves_no_file(
+    rhm: Rhm, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    out = tmp_path / "shared"
+    code, printed, err = rhm("models", "export", trained, "-o", out, "--licence", "CC-BY-4.0")
+    assert (code, printed, "pip install 'rhm[onnx]'" in err) == (2, "", True)
+    assert list(tmp_path.rglob("*.*")) == []
