@@ -9,7 +9,9 @@ unlabelled ones besides. Settings were chosen on three places that are neither s
 (``--choose``), and then kept. ``--seen`` lets banks and streams hold the tested images, too.
 
 Finished cells are kept in ``--work``, one JSON file each, and are not repeated: interrupt the
-script whenever you like, and add seeds and methods later. ``--table`` only prints the tables.
+script whenever you like, and add seeds and methods later. ``--kept`` names a file that has what the
+tables need of cells, so that an experiment can go on elsewhere; the one beside this program has
+those of the documentation. ``--table`` only prints the tables.
 """
 
 import argparse
@@ -30,7 +32,7 @@ import torch
 from machine import machine, thinned
 from places import GSD_M, PLACES, TEST_PIXELS, TEST_SHARE, TILING, find_sources
 
-from rhm.augmentation.colours import COLOUR
+from rhm.augmentation.colours import COLOUR, SOURCES_BANK
 from rhm.colour.spectrum import SIDE
 from rhm.data.catalog import Catalog, Tile
 from rhm.data.labels import IGNORE
@@ -89,7 +91,8 @@ def _after(base: str, method: str, train: str, **adapter: Any) -> Method:
     """Return the adaptation of a method's finished models to each target alone."""
     target = {"method": method, "source_free": True, "chips": ADABN_CHIPS}
     sections = {"method": train, "batch_norm": "statistics", **adapter}
-    return Method({}, target, base=base, adapter=sections)
+    augment = {"colour": "rhm", "bank": SOURCES_BANK, "p": 1.0} if method == "mean-teacher" else {}
+    return Method(augment, target, base=base, adapter=sections)
 
 
 METHODS: dict[str, Method] = {
@@ -125,6 +128,9 @@ METHODS: dict[str, Method] = {
         "rhm + scale", "entropy", "batch-norm", batch_norm="affine"
     ),
     "rhm + scale, then shot": _after("rhm + scale", "shot", "deep-lora", trained=[]),
+    "rhm + scale, then mean-teacher": _after(
+        "rhm + scale", "mean-teacher", "deep-lora", trained=[]
+    ),
 }
 """What is compared, by its name in the tables."""
 
@@ -172,19 +178,25 @@ def main() -> None:
         nargs="*",
         help="test on the unscored places instead, with settings such as target.weight=0.01",
     )
+    parser.add_argument("--kept", type=Path, help="file of finished cells, which is added to")
     parser.add_argument("--table", action="store_true", help="only print the tables")
     asked = parser.parse_args()
     sizes = f"{asked.steps}x{asked.batch_size}x{asked.chip_px}{'-seen' if asked.seen else ''}"
     targets = PLACES if asked.choose is None else UNSCORED
     folder = asked.work / (sizes if asked.choose is None else f"{sizes}-choose")
     setting = Setting(folder, asked.steps, asked.chip_px, asked.batch_size, asked.seen, targets)
+    kept = tables.KeptCells(asked.kept, folder.name)
     if not asked.table:
         catalog = prepare(setting, asked.data)
         for seed, name, source in itertools.product(asked.seeds, asked.methods, asked.sources):
-            run_cell(setting, catalog, source, name, seed, asked.choose or ())
+            label = " ".join([name, *(asked.choose or ())])
+            if not kept.has(source, label, seed):
+                kept.add(run_cell(setting, catalog, source, name, seed, asked.choose or ()))
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     print(f"{machine('torch', 'segmentation-models-pytorch', 'timm')}, {device}\n")
-    cells = [json.loads(path.read_text()) for path in sorted(setting.work.glob("results/*.json"))]
+    for path in sorted(setting.work.glob("results/*.json")):
+        kept.add(json.loads(path.read_text()))
+    cells = kept.cells
     print("\n".join(tables.methods_table(cells, list(PLACES), list(targets))))
     if asked.choose is None:
         print("\n".join(["", *tables.pairs_table(cells, list(PLACES))]))
@@ -212,12 +224,13 @@ def prepare(setting: Setting, data: Path) -> Catalog:
 
 def run_cell(
     setting: Setting, catalog: Catalog, source: str, name: str, seed: int, chosen: Sequence[str]
-) -> None:
-    """Train one model, test it everywhere, and store the counts."""
+) -> dict[str, Any]:
+    """Train one model, test it everywhere, and store and return the counts."""
     label, words = " ".join([name, *chosen]), _words(source, name, seed, chosen)
     result = _result(setting, words)
     if result.is_file():
-        return
+        found: dict[str, Any] = json.loads(result.read_text())
+        return found
     places = {source: PLACES[source], **setting.targets}
     if METHODS[name].base:
         counts, seconds = adapted(setting, catalog, source, name, seed, chosen)
@@ -230,6 +243,7 @@ def run_cell(
         f"{place} {tables.pooled_iou(of_groups, 'own'):.3f}" for place, of_groups in counts.items()
     )
     print(f"{source} {label} seed {seed}: {shown} ({seconds:.0f} s)", flush=True)
+    return cell
 
 
 def _words(source: str, name: str, seed: int, chosen: Sequence[str]) -> str:
@@ -278,9 +292,8 @@ def adapted(
     At home, the model is used as it is.
     """
     method = METHODS[name]
-    run_cell(setting, catalog, source, method.base, seed, ())
-    words = _words(source, method.base, seed, ())
-    base, before = _model_file(setting, words), json.loads(_result(setting, words).read_text())
+    before = run_cell(setting, catalog, source, method.base, seed, ())
+    base = _model_file(setting, _words(source, method.base, seed, ()))
     counts, total = {source: before["counts"][source]}, 0.0
     for place, domains in setting.targets.items():
         if place == source:
@@ -288,6 +301,7 @@ def adapted(
         words = f"{_words(source, name, seed, chosen)}-{place}"
         tree: dict[str, Any] = {
             **_sections(setting, words, seed, setting.steps),
+            "augment": method.augment,
             "adapter": {"base": str(base), **method.adapter},
             "target": {"domains": list(domains), "split": _split(setting), **method.target},
             "optimizer": {"learning_rate": LEARNING_RATES[method.adapter["method"]]},

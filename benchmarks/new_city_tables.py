@@ -1,16 +1,20 @@
-"""Tables of ``new_city.py``: IoU at three thresholds, with paired intervals."""
+"""Results and tables of ``new_city.py``: IoU at several thresholds, with paired intervals."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rhm.files import write_text
 from rhm.models.expected_iou import best_threshold
 
-THRESHOLDS = ("0.5", "own", "best")
-"""At which probability a pixel counts as building: a half; the one that maximises the expected IoU
-of the model's own probabilities on the place; the best one by the labels of the place."""
+THRESHOLDS = ("0.5", "0.1", "own", "split", "best")
+"""At which probability a pixel counts as building: a half; a tenth; the one that maximises the
+expected IoU of the model's own probabilities on the place; the one that splits their logits into
+two classes by Otsu's method; the best one by the labels of the place."""
 
 RESAMPLES = 2000
 _SEED = 0
@@ -29,13 +33,79 @@ def hits_and_unions(groups: Groups, threshold: str) -> NDArray[np.float64]:
     called, hits = (np.cumsum(part[:, ::-1], axis=1)[:, ::-1] for part in (pixels, buildings))
     unions = called + buildings.sum(axis=1, keepdims=True) - hits
     levels = pixels.shape[1]
-    if threshold == "0.5":
-        level = levels // 2
-    elif threshold == "own":
+    if threshold == "own":
         level = best_threshold(pixels.sum(axis=0), sums.sum(axis=0)) or 0
+    elif threshold == "split":
+        level = split_of_logits(pixels.sum(axis=0), sums.sum(axis=0))
+    elif threshold != "best":
+        level = round(levels * float(threshold))
     else:
         level = int(np.argmax(hits.sum(axis=0) / np.maximum(unions.sum(axis=0), 1.0)))
     return np.stack([hits[:, level], unions[:, level]], axis=1)
+
+
+def split_of_logits(pixels: NDArray[np.float64], sums: NDArray[np.float64]) -> int:
+    """Return the level whose threshold maximises the variance between two classes of logits.
+
+    Otsu, "A threshold selection method from gray-level histograms", 1979.
+    """
+    levels = (np.arange(len(pixels)) + 0.5) / len(pixels)
+    means = np.where(pixels > 0, sums / np.maximum(pixels, 1.0), levels).clip(1e-5, 1.0 - 1e-5)
+    logits = np.log(means / (1.0 - means))
+    below, mass = np.cumsum(pixels), np.cumsum(pixels * logits)
+    above = below[-1] - below
+    with np.errstate(divide="ignore", invalid="ignore"):
+        apart = mass / below - (mass[-1] - mass) / above
+    return 1 + int(np.argmax(np.nan_to_num(below * above * apart**2)[:-1]))
+
+
+def compact(cell: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a result with the hits and unions of its groups at ``THRESHOLDS`` instead of bins."""
+    return {
+        **cell,
+        "counts": {
+            place: {name: hits_and_unions(of, name).astype(int).tolist() for name in THRESHOLDS}
+            for place, of in cell["counts"].items()
+        },
+    }
+
+
+class KeptCells:
+    """What the tables need of finished cells, in a file of one line each.
+
+    Args:
+        file: file that is read and added to; None keeps cells in memory only.
+        setting: name of the sizes and imagery; cells of others are left as they are.
+    """
+
+    def __init__(self, file: Path | None, setting: str) -> None:
+        self._file, self._setting = file, setting
+        self._rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+        if file is not None and file.is_file():
+            for row in map(json.loads, file.read_text().splitlines()):
+                self._rows[row["setting"], row["method"], row["source"], row["seed"]] = row
+
+    @property
+    def cells(self) -> list[dict[str, Any]]:
+        """The cells of this setting."""
+        return [row for key, row in self._rows.items() if key[0] == self._setting]
+
+    def has(self, source: str, method: str, seed: int) -> bool:
+        """Return whether a cell is there."""
+        return (self._setting, method, source, seed) in self._rows
+
+    def add(self, cell: dict[str, Any]) -> None:
+        """Keep a cell, unless it is there."""
+        key = (self._setting, cell["method"], cell["source"], cell["seed"])
+        if key in self._rows:
+            return
+        if self._file is not None:
+            # Another process may have added to the file in the meantime.
+            self._rows = KeptCells(self._file, self._setting)._rows | self._rows
+        self._rows[key] = {"setting": self._setting, **compact(cell)}
+        if self._file is not None:
+            rows = [self._rows[key] for key in sorted(self._rows)]
+            write_text(self._file, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def pooled_iou(groups: Groups, threshold: str) -> float:
@@ -48,7 +118,7 @@ class Resampled:
     """IoU of every method under the same draws of seeds and of test groups.
 
     Args:
-        cells: results.
+        cells: results, as ``compact`` returns them.
         sources: places that models are trained on.
         targets: places that they are tested on.
         threshold: one of ``THRESHOLDS``.
@@ -63,7 +133,7 @@ class Resampled:
         self._pairs = [(a, b) for a in sources for b in targets if a != b]
         self._home = [(a, a) for a in sources]
         self._counts = {
-            (cell["method"], cell["source"], place, cell["seed"]): hits_and_unions(of, threshold)
+            (cell["method"], cell["source"], place, cell["seed"]): np.array(of[threshold], float)
             for cell in cells
             for place, of in cell["counts"].items()
         }
@@ -116,10 +186,10 @@ def methods_table(cells: Cells, sources: Sequence[str], targets: Sequence[str]) 
     """Yield a row for each method, with intervals of its difference to others, as Markdown."""
     at = {name: Resampled(cells, sources, targets, name) for name in THRESHOLDS}
     yield (
-        "| method | seeds | home | away at 0.5 | away, own threshold | away, best | gap closed | "
-        "over none | over rhm | CPU seconds |"
+        "| method | seeds | home | home, split | away at 0.5 | at 0.1 | own threshold | split | "
+        "best | gap closed | over none | over rhm | CPU seconds |"
     )
-    yield "|---" * 10 + "|"
+    yield "|---" * 13 + "|"
     own = at["own"]
     for method, seeds in own.seeds.items():
         if not seeds:
@@ -127,8 +197,10 @@ def methods_table(cells: Cells, sources: Sequence[str], targets: Sequence[str]) 
         away = {name: each.away(method, seeds)[0] for name, each in at.items()}
         seconds = np.mean([cell["seconds"] for cell in cells if cell["method"] == method])
         yield (
-            f"| {method} | {len(seeds)} | {own.home(method, seeds)[0]:.3f} | {away['0.5']:.3f} | "
-            f"{away['own']:.3f} | {away['best']:.3f} | {_closed(at, method, sources, targets)} | "
+            f"| {method} | {len(seeds)} | {own.home(method, seeds)[0]:.3f} | "
+            f"{at['split'].home(method, seeds)[0]:.3f} | "
+            f"{' | '.join(f'{score:.3f}' for score in away.values())} | "
+            f"{_closed(at, method, sources, targets)} | "
             f"{_over(own, method, 'none')} | {_over(own, method, 'rhm')} | {seconds:.0f} |"
         )
 

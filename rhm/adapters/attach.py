@@ -1,5 +1,6 @@
 """Adapters on a network: attach, train, merge and detach them."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from rhm.adapters.gradient import LossOf, gradient_factors, random_factors, weig
 from rhm.adapters.lowrank import Adapter, DeepLoRA, DeepLoRAUpdate, LoRA, LoRAUpdate, LowRankUpdate
 from rhm.adapters.targets import Targets, layers_to_adapt, matches, matrix_of
 from rhm.errors import ConfigError
+from rhm.notebook_display import Curves, NotebookDisplay
 
 BATCH_NORM = ("frozen", "statistics", "affine")
 """Modes of batch norm: frozen, update the statistics, or also train scale and offset."""
@@ -39,7 +41,7 @@ class AttachedLayer:
 
 
 @dataclass(frozen=True)
-class Attachment:
+class Attachment(NotebookDisplay):
     """Description of what was attached to a network.
 
     Attributes:
@@ -62,6 +64,27 @@ class Attachment:
     def parameters(self) -> int:
         """Number of trained parameters of the updates."""
         return sum(layer.parameters for layer in self.layers)
+
+    def _facts(self) -> dict[str, object]:
+        return {
+            "update": "none" if self.adapter is None else repr(self.adapter),
+            "layers": len(self.layers),
+            "parameters": f"{self.parameters:,} ({self.parameters / max(self.total, 1):.2%} of "
+            f"the network's {self.total:,})",
+            "batch normalisation": self.batch_norm,
+            "trained in full": ", ".join(self.trained) or "nothing",
+        }
+
+    def _picture(self) -> Curves:
+        """Return how many parameters of each layer are trained, from the first to the last."""
+        if not self.layers:
+            raise ValueError("no layer has an update")
+        numbers = range(1, len(self.layers) + 1)
+        lines = {
+            "weight": (numbers, [math.prod(layer.shape) for layer in self.layers]),
+            "update": (numbers, [layer.parameters for layer in self.layers]),
+        }
+        return Curves("layer", "parameters", lines, logarithmic=True)
 
 
 def attach(

@@ -18,6 +18,7 @@ from rhm.adapters.attach import updates
 from rhm.adapters.subspace import principal_angles
 from rhm.errors import ModelFileError, one_line
 from rhm.files import atomic_path
+from rhm.notebook_display import Curves, NotebookDisplay
 from rhm.tensor_files import open_tensors
 
 ENERGY = 0.95
@@ -49,7 +50,7 @@ class LayerFactors:
 
 
 @dataclass(frozen=True)
-class UpdateSnapshot:
+class UpdateSnapshot(NotebookDisplay):
     """All updates of a network at one step of training.
 
     Attributes:
@@ -59,6 +60,37 @@ class UpdateSnapshot:
 
     step: int
     layers: Mapping[str, LayerFactors]
+
+    def _facts(self) -> dict[str, object]:
+        found = spectra(self)
+        ranks = sorted(each.effective_rank for each in found)
+        largest = max(found, key=lambda each: each.relative_norm, default=None)
+        return {
+            "step": f"{self.step:,}",
+            "layers": len(found),
+            "effective rank": f"{ranks[len(ranks) // 2]} (median), {ranks[-1]} (largest)"
+            if ranks
+            else "no updates",
+            **(
+                {"largest change": f"{largest.layer}, {largest.relative_norm:.1%} of the weight"}
+                if largest
+                else {}
+            ),
+        }
+
+    def _picture(self) -> Curves:
+        """Return the singular values of each update, relative to its first."""
+        lines = {
+            each.layer: (
+                range(1, len(each.singular_values) + 1),
+                [value / each.singular_values[0] for value in each.singular_values],
+            )
+            for each in spectra(self)
+            if each.stable_rank
+        }
+        if not lines:
+            raise ValueError("all updates are zero")
+        return Curves("direction", "singular value / largest", lines)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from rhm.inference.prediction_config import PredictionConfig
 
 if TYPE_CHECKING:
     from rhm.inference.many_scenes import SceneResult
+    from rhm.inference.prediction import Prediction
     from rhm.inference.runtime.backends import Backend
     from rhm.inference.scene_lists.scene_names import NamedScene
-    from rhm.inference.scenes import Prediction
     from rhm.mapping.merged_layer import MergedLayer
 
 

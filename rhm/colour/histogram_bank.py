@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from rhm.colour import spectrum
 from rhm.colour.bank_file import from_json, is_archive, read_archive, to_json, write_archive
+from rhm.colour.bank_summary import facts_of, picture_of, summary_of
 from rhm.colour.histogram import Histogram, valid_pixels
 from rhm.colour.packed_histogram import PackedHistogram, from_arrays, pool, to_arrays
 from rhm.colour.spectrum import Spectrum
 from rhm.errors import BankError, OutputError
 from rhm.files import atomic_path
+from rhm.notebook_display import Curves, NotebookDisplay
 from rhm.required_files import require_bank
 
 SAMPLING = ("uniform", "domain", "distance")
@@ -28,11 +30,8 @@ SAMPLING = ("uniform", "domain", "distance")
 UNPACKED_BYTES = 1 << 26
 """Memory for unpacked histograms that were drawn last: hundreds of 8-bit or 11-bit images."""
 
-SUMMARY_SHARES = (0.02, 0.25, 0.5, 0.75, 0.98)
-"""Cumulative shares of the quantiles in a summary."""
 
-
-class HistogramBank:
+class HistogramBank(NotebookDisplay):
     """Histograms of the images of one or several domains, one entry per image.
 
     Args:
@@ -318,25 +317,20 @@ class HistogramBank:
     def summary(self) -> dict[str, Any]:
         """Return a readable summary of the bank as JSON-ready values.
 
-        It lists the images, the pixels and the quantiles of each band at ``SUMMARY_SHARES``, by
-        domain and dtype.
+        It lists the images, the pixels and the quantiles of each band at ``bank_summary.SHARES``,
+        by domain and dtype.
         """
-        domains = [
-            {
-                "domain": domain,
-                "dtype": dtype.name,
-                "images": len(self._of_kind[domain, dtype]),
-                "pixels": pooled.pixels,
-                "quantiles": pooled.quantile(SUMMARY_SHARES).tolist(),
-            }
-            for (domain, dtype), pooled in self.by_domain.items()
-        ]
-        return {
-            "images": len(self),
-            "bands": self.bands,
-            "quantile_shares": list(SUMMARY_SHARES),
-            "domains": domains,
-        }
+        kinds = self.by_domain.items()
+        return summary_of(
+            self.bands,
+            [(name, len(self._of_kind[name, dtype]), pooled) for (name, dtype), pooled in kinds],
+        )
+
+    def _facts(self) -> dict[str, object]:
+        return facts_of(self.summary())
+
+    def _picture(self) -> Curves:
+        return picture_of(self.pooled[max(self.dtypes, key=lambda each: len(self._of_dtype[each]))])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the bank as JSON-ready values, which ``from_dict`` reads back exactly."""

@@ -18,13 +18,16 @@ from typing import Any
 import geopandas
 import numpy as np
 import pandas
+from numpy.typing import NDArray
 
 from rhm.data.indexing import OpenedSource, check_shares, notes_on, open_source
+from rhm.data.rasters.raster import Raster
 from rhm.data.sources import SPLITS, VALUES, Source, Tile
 from rhm.data.stored_paths import folder_of, relative
 from rhm.data.vectors.geoparquet import read_geoparquet
 from rhm.errors import CatalogError, one_line
 from rhm.files import atomic_path
+from rhm.notebook_display import Images, NotebookDisplay
 from rhm.required_files import require_catalog
 
 __all__ = ["SPLITS", "Catalog", "Source", "Tile"]
@@ -37,8 +40,14 @@ _LATER = {"pixel_aspect": 1.0, "instances": False, **dict.fromkeys(VALUES, "")}
 """Columns that catalogs of earlier versions lack, with the values that these then have."""
 
 
+_MOST_LISTED = 12
+_MOST_SHOWN = 4
+_THUMBNAIL_PX = 128
+_STRETCH = (0.01, 0.99)
+
+
 @dataclass(frozen=True, eq=False)
-class Catalog:
+class Catalog(NotebookDisplay):
     """A table of images.
 
     Attributes:
@@ -228,6 +237,29 @@ class Catalog:
             )
         return rows
 
+    def _facts(self) -> dict[str, object]:
+        rows = self.overview()
+        facts: dict[str, object] = {
+            "images": f"{len(self):,}",
+            "labelled": f"{sum(row['labelled'] for row in rows):,}",
+        }
+        for row in rows[:_MOST_LISTED]:
+            splits = ", ".join(f"{row[split]} {split}" for split in SPLITS if row[split])
+            gsd = "" if row["gsd_m"] is None else f", {row['gsd_m']:.3g} m"
+            facts[row["domain"]] = f"{row['images']} images{gsd}" + (splits and f": {splits}")
+        if len(rows) > _MOST_LISTED:
+            facts["…"] = f"{len(rows) - _MOST_LISTED} more domains"
+        return facts
+
+    def _picture(self) -> Images:
+        """Return the middle image of each of the first domains."""
+        shown, names = [], list(map(str, self.domains[:_MOST_SHOWN]))
+        for name in names:
+            tiles = self.select(domains=[name]).tiles
+            with tiles[len(tiles) // 2].open() as raster:
+                shown.append(_thumbnail(raster))
+        return Images(np.concatenate(shown, axis=1), names)
+
     def split_hash(self) -> str:
         """Return a hash of the images and their splits; equal hashes mean equal experiments."""
         rows = self.frame[["domain", "group", "image", "split"]].itertuples(index=False)
@@ -328,3 +360,21 @@ def _deal(
                 taken += sizes[name]
                 waiting.remove(name)
     return result | dict.fromkeys(waiting, "train")
+
+
+def _thumbnail(raster: Raster) -> NDArray[np.float64]:
+    """Return a small square picture of an image, (_THUMBNAIL_PX, _THUMBNAIL_PX, 3) from 0 to 1.
+
+    Its first three bands, or its first one, are stretched together; nodata is white.
+    """
+    read = raster.read_decimated(_THUMBNAIL_PX**2)
+    bands = read.values[..., :3] if read.values.shape[2] >= 3 else read.values[..., :1]
+    values = bands.astype(np.float64)
+    inside = values[read.valid]
+    low, high = np.quantile(inside, _STRETCH) if inside.size else (0.0, 1.0)
+    values = np.clip((values - low) / max(high - low, 1e-9), 0.0, 1.0)
+    values[~read.valid] = 1.0
+    rows, cols = (
+        np.linspace(0, length - 1, _THUMBNAIL_PX).round().astype(int) for length in values.shape[:2]
+    )
+    return np.broadcast_to(values[np.ix_(rows, cols)], (_THUMBNAIL_PX, _THUMBNAIL_PX, 3))

@@ -13,9 +13,10 @@ import numpy as np
 
 from rhm.errors import OutsideAreaError, RhmError, one_line
 from rhm.inference.plan import Plan, plan_prediction
+from rhm.inference.prediction import Prediction
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.tta import Network
-from rhm.inference.scenes import Prediction, predict_scene
+from rhm.inference.scenes import predict_scene
 from rhm.inference.settings.polygon_config import AUTO, AUTO_ALL
 from rhm.inference.tiling.calibration import MOST_TILES, CalibrationTile
 from rhm.inference.tiling.stream import network_input

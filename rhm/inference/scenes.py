@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 from rasterio.io import DatasetWriter
 
 from rhm.data.rasters.cog import BLOCK_PX
-from rhm.data.rasters.gdal_options import limited_cache, open_dataset
+from rhm.data.rasters.gdal_options import limited_cache
 from rhm.data.rasters.georeference import ONE
 from rhm.data.rasters.windows import in_bands
 from rhm.files import staged_paths
@@ -26,6 +26,7 @@ from rhm.inference.layers.vector_files import (
 )
 from rhm.inference.plan import Plan, plan_prediction
 from rhm.inference.polygons import Ground, PredictedRows, footprints, inside_of
+from rhm.inference.prediction import Prediction
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.tta import Network
 from rhm.inference.settings.keywords import taking
@@ -51,53 +52,6 @@ from rhm.models.expected_iou import ExpectedIoU
 from rhm.models.score_calibration import SCORES, kind_of_scores
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The files of a predicted scene.
-
-    Attributes:
-        probability: cloud-optimised GeoTIFF of probabilities, nodata where the scene is nodata;
-            of models with classes, further bands hold their other maps.
-        mask: cloud-optimised GeoTIFF of 0 and 1, nodata 255.
-        buildings: vector file of footprints with ``score`` and ``area_m2``.
-        count: number of footprints.
-        threshold: minimum probability of a building pixel.
-        expectation: expected IoU by the model's own probabilities; None if the results already
-            existed.
-        warning: warning that the expected IoU is notably lower than on the validation chips, if
-            it is.
-        notes: facts about this scene that the user should know.
-        scores: what the scores of the footprints are: one of ``score_calibration.SCORES``.
-    """
-
-    probability: Path
-    mask: Path
-    buildings: Path
-    count: int
-    threshold: float = 0.5
-    expectation: ExpectedIoU | None = field(default=None, repr=False)
-    warning: str | None = None
-    notes: tuple[str, ...] = ()
-    scores: str = "mean probability"
-
-    def expectation_of_all(self) -> ExpectedIoU:
-        """Return the expected IoU, counted from the probability raster if it is not known.
-
-        Raises:
-            OutputError: the raster cannot be read.
-        """
-        if self.expectation is not None:
-            return self.expectation
-        with open_dataset(self.probability) as raster:
-            storage, maps = STORAGES[raster.dtypes[0]], raster.count
-        return expectation_of(rows_of(self.probability), storage, maps, self.threshold)
-
-    @property
-    def expected_iou(self) -> float | None:
-        """Expected IoU at the threshold of the model; None without expected buildings."""
-        return None if self.expectation is None else self.expectation.value
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,7 @@ from rhm.errors import ModelFileError
 from rhm.files import atomic_path
 from rhm.models.build import SegmentationModel
 from rhm.models.named_models import model_file
-from rhm.models.spec import ModelSpec
-from rhm.models.stored_spec import KEY, not_a_model, spec_in
+from rhm.models.spec import KEY, ModelSpec, not_a_model, spec_in
 from rhm.tensor_files import TensorFile, TensorLayout, open_tensors
 
 

@@ -12,7 +12,7 @@ from rhm.files import write_text
 from rhm.models.build import ModelConfig, SegmentationModel
 from rhm.models.building_classes import separation_of
 from rhm.models.model_file import load_model
-from rhm.models.stored_spec import load_spec
+from rhm.models.spec import load_spec
 from rhm.training.config import RunConfig, parse_config
 from rhm.training.imagery import Material
 from rhm.training.run import Run

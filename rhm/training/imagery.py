@@ -12,7 +12,7 @@ from rhm.colour.spectrum import SIDE
 from rhm.data.catalog import Catalog, Tile
 from rhm.data.radiometry import Scaling, histogram_of, measure_scalings, source_spectrum
 from rhm.errors import CatalogError, ConfigError
-from rhm.models.stored_spec import load_spec
+from rhm.models.spec import load_spec
 from rhm.training.config import RunConfig
 from rhm.training.unlabelled.target_config import EVERY_SPLIT
 

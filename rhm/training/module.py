@@ -231,7 +231,7 @@ def parameter_groups(
         weight_decay: weight decay of matrices and kernels.
         encoder_share: learning rate of the encoder as a share of ``learning_rate``.
     """
-    inside = {id(parameter) for parameter in model.network.encoder.parameters()}
+    inside = {id(parameter) for parameter in model.encoder.parameters()}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in model.parameters():
         if parameter.requires_grad:

@@ -31,7 +31,8 @@ import pandas
 
 from rhm.errors import ConfigError, OutputError
 from rhm.files import atomic_path, write_text
-from rhm.training.config import RunConfig, read_config
+from rhm.notebook_display import Curves, NotebookDisplay
+from rhm.training.config import SELECT, RunConfig, read_config
 
 _LOG = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ _PACKAGES = (
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(NotebookDisplay):
     """The folder of a run.
 
     Attributes:
@@ -219,6 +220,32 @@ class Run:
             rows = later if kept.empty else pandas.concat([kept, later], ignore_index=True)
         with atomic_path(self.folder / "metrics.csv") as temporary:
             rows.to_csv(temporary, index=False)
+
+    def _facts(self) -> dict[str, object]:
+        config = self.config
+        known = (self.folder / "metrics.csv").is_file()
+        best = self.best_scores(SELECT[config.trainer.select]) if known else {}
+        return {
+            "folder": self.folder,
+            "catalog": config.data.catalog,
+            "sources": ", ".join(config.data.sources) or "all domains",
+            "augmentation": ", ".join(config.augment.names) or "none",
+            "steps": f"{config.trainer.steps:,} of {config.trainer.batch_size} chips",
+            **({"best IoU (validation)": f"{best['iou']:.3f}"} if "iou" in best else {}),
+            "state": "finished" if self.model.is_file() else "not finished",
+        }
+
+    def _picture(self) -> Curves:
+        """Return the loss of the steps and the IoU of the validations."""
+        path = self.folder / "metrics.csv"
+        if not path.is_file():
+            raise OutputError(f"{path} is not there: the run is not finished")
+        metrics, lines = _metrics(path), {}
+        for name, label in (("train_loss", "training loss"), ("val_iou", "IoU (validation)")):
+            if name in metrics:
+                known = metrics[["step", name]].dropna()
+                lines[label] = (known["step"].to_numpy(), known[name].to_numpy())
+        return Curves("step", "", lines)
 
     def best_scores(self, monitor: str = "val_iou") -> dict[str, float]:
         """Return the validation scores of the best checkpoint, by name; empty if there are none.

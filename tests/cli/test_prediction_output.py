@@ -9,7 +9,7 @@ import pytest
 from rhm.cli.prediction_output import report_results, say_notes, say_of_all
 from rhm.errors import OutsideAreaError, RasterError
 from rhm.inference.many_scenes import SceneResult
-from rhm.inference.scenes import Prediction
+from rhm.inference.prediction import Prediction
 from rhm.models.expected_iou import ExpectedIoU
 
 Capture = pytest.CaptureFixture[str]

@@ -120,22 +120,6 @@ def test_there_is_no_distance_to_other_imagery() -> None:
         bank.distance(nothing)
 
 
-def test_the_summary_describes_each_domain_and_type() -> None:
-    first, deep, third = imagery()
-    images = [first, deep, third, first]
-    bank = HistogramBank.from_images(images, names=["town/a", "town/b", "town/c", "d"])
-    summary = json.loads(json.dumps(bank.summary()))
-    assert (summary["images"], summary["bands"]) == (4, 3)
-    kinds = {(each["domain"], each["dtype"]): each for each in summary["domains"]}
-    assert list(kinds) == [("", "uint8"), ("town", "uint16"), ("town", "uint8")]
-    town = kinds["town", "uint8"]
-    assert (town["images"], town["pixels"]) == (2, 9 * 11 + 14 * 3)
-    together = np.concatenate([first.reshape(-1, 3), third.reshape(-1, 3)])
-    expected = np.quantile(together, summary["quantile_shares"], axis=0, method="inverted_cdf").T
-    np.testing.assert_array_equal(town["quantiles"], expected)
-    assert kinds["town", "uint16"]["images"] == kinds["", "uint8"]["images"] == 1
-
-
 @pytest.mark.parametrize(
     "change",
     [

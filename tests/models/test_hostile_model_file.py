@@ -15,8 +15,7 @@ from rhm.models import model_file as files
 from rhm.models.build import ModelConfig, SegmentationModel
 from rhm.models.encoders.backbones import is_encoder
 from rhm.models.model_file import load_model, save_model
-from rhm.models.spec import ModelSpec
-from rhm.models.stored_spec import load_spec
+from rhm.models.spec import ModelSpec, load_spec
 from tests.models.networks import SPEC
 
 LIES: list[tuple[dict[str, Any], str]] = [

@@ -16,7 +16,7 @@ from rhm.models.build import (
 )
 from rhm.models.model_file import adapter_file, load_model, save_adapted, save_model
 from rhm.models.named_models import model_file
-from rhm.models.stored_spec import load_spec
+from rhm.models.spec import load_spec
 from tests.models.networks import SPEC
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from rhm.models.stored_spec import load_spec
+from rhm.models.spec import load_spec
 from rhm.training.config import RunConfig
 from rhm.training.fitting import fit
 from rhm.training.run import Run

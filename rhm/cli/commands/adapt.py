@@ -239,7 +239,7 @@ def _name_of(model: Path) -> str:
 
 def _complete(tree: dict[str, Any], model: Path) -> None:
     """Complete the settings that depend on others and were not set."""
-    from rhm.models.stored_spec import load_spec
+    from rhm.models.spec import load_spec
     from rhm.training.adaptation import LEARNING_RATES
     from rhm.training.unlabelled.target_config import ADABN
     from rhm.training.unlabelled.target_config import LEARNING_RATES as SOURCE_FREE_RATES

@@ -70,7 +70,7 @@ def analyze(
     from rhm.evaluation.features.inspection import images_to_inspect, inspect_model
     from rhm.inference.runtime.backends import on_device
     from rhm.models.model_file import load_model
-    from rhm.models.stored_spec import load_spec
+    from rhm.models.spec import load_spec
     from rhm.report.features.adaptation_plots import adaptation_sentence
     from rhm.report.features.analysis_page import left_out, tap_sentence, write_analysis
 

@@ -60,7 +60,7 @@ def evaluate(
     """
     from rhm.data.catalog import Catalog
     from rhm.evaluation.evaluator import picks_of
-    from rhm.models.stored_spec import load_spec
+    from rhm.models.spec import load_spec
     from rhm.records import plain
 
     work, used = _work(split, domains, shift, shift_seed), _threshold(threshold)

@@ -154,7 +154,7 @@ def _facts(model: "NamedModel") -> dict[str, Any]:
     """Return what is known of a named model, as JSON values."""
     from rhm.errors import ModelFileError
     from rhm.models.named_models import sha256_of
-    from rhm.models.stored_spec import load_spec
+    from rhm.models.spec import load_spec
 
     facts: dict[str, Any] = {
         "name": model.name,

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from rhm.models.named_models import VARIABLE
-from rhm.models.stored_spec import load_spec
+from rhm.models.spec import load_spec
 from tests.inference.networks import needs_onnx
 
 Rhm = Callable[..., tuple[int, str, str]]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rhm.models.stored_spec import load_spec
+from rhm.models.spec import load_spec
 from rhm.training.config import read_config
 
 Rhm = Callable[..., tuple[int, str, str]]

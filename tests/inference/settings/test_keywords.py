@@ -8,8 +8,8 @@ from geopandas import GeoDataFrame
 
 from rhm.errors import ConfigError
 from rhm.inference import polygonize, predict_raster
+from rhm.inference.prediction import Prediction
 from rhm.inference.prediction_config import PredictionConfig
-from rhm.inference.scenes import Prediction
 from rhm.inference.settings.keywords import taking
 from rhm.inference.settings.option import check_options, option, options_of
 from rhm.inference.settings.polygon_config import PolygonConfig

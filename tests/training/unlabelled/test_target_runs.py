@@ -15,7 +15,7 @@ from rhm.data.radiometry import bank_of
 from rhm.errors import ConfigError
 from rhm.models.expected_iou import ExpectedIoU
 from rhm.models.model_file import load_model
-from rhm.models.stored_spec import load_spec
+from rhm.models.spec import load_spec
 from rhm.training import fitting
 from rhm.training.config import RunConfig
 from rhm.training.datamodule import ChipDataModule
