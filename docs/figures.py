@@ -2,8 +2,9 @@
 
     python docs/figures.py
 
-This command writes them to ``docs/figures``, which is not under version control. Figures that exist
-already are kept. As many are made at a time as there are processors.
+This command writes them to ``docs/figures``, which is not under version control, and beside them
+the notebooks of ``examples/`` with their outputs. What exists already is kept. As many are made at
+a time as there are processors.
 """
 
 import os
@@ -21,21 +22,32 @@ EXPERIMENTS = ("sphere", "linear-separation", "parsimony", "matrix-completion")
 NAMES = tuple(f"{name}.png" for name in (*(script.stem for script in EXAMPLES), *EXPERIMENTS))
 """Every figure that pages may show."""
 
+NOTEBOOKS = tuple(path.name for path in sorted((ROOT / "examples").glob("*.ipynb")))
+"""The notebooks, which are stored without outputs and run for the website."""
+
+ALONE = {"OMP_NUM_THREADS": "1"}
+"""Environment in which a program keeps to one processor."""
+
+_MOST_SECONDS = 900
+
 
 def main() -> None:
-    """Make the figures that are missing."""
+    """Make the figures and run the notebooks that are missing."""
     FIGURES.mkdir(exist_ok=True)
-    missing = [name for name in reversed(NAMES) if not (FIGURES / name).exists()]
+    # Those that take longest first.
+    missing = [name for name in reversed(NAMES + NOTEBOOKS) if not (FIGURES / name).exists()]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for _ in pool.map(make, missing):
             pass
 
 
 def make(name: str) -> None:
-    """Make a figure; it appears when it is complete."""
+    """Make a figure or run a notebook; it appears when it is complete."""
     with TemporaryDirectory() as folder:
         made = Path(folder, name)
-        if made.stem in EXPERIMENTS:
+        if name in NOTEBOOKS:
+            run_notebook(made)
+        elif made.stem in EXPERIMENTS:
             run(sys.executable, "-m", "rhm.cli.main", "lab", made.stem, "-o", folder)
         else:
             run(sys.executable, str(ROOT / "examples" / f"{made.stem}.py"), str(made))
@@ -44,11 +56,24 @@ def make(name: str) -> None:
         partial.replace(FIGURES / name)
 
 
+def run_notebook(made: Path) -> None:
+    """Run a notebook on one processor; an error in a cell is an error here."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    print(f"examples/{made.name}", flush=True)
+    notebook = nbformat.read(ROOT / "examples" / made.name, nbformat.NO_CONVERT)
+    client = NotebookClient(
+        notebook, timeout=_MOST_SECONDS, resources={"metadata": {"path": str(made.parent)}}
+    )
+    client.execute(env=os.environ | ALONE)
+    nbformat.write(notebook, made)
+
+
 def run(*words: str) -> None:
     """Print a command and run it on one processor."""
     print(*words[1:], flush=True)
-    alone = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run(words, check=True, stdout=subprocess.DEVNULL, env=alone)
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL, env=os.environ | ALONE)
 
 
 if __name__ == "__main__":

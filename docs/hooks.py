@@ -1,8 +1,9 @@
 """MkDocs hooks that generate the pages of the website that are not written by hand.
 
 The quick start is the README, the page on the starter model is its card, the reference of the
-command line consists of the help texts of the commands, and the page of examples shows the scripts
-of ``examples/`` with the figures that ``docs/figures.py`` makes.
+command line consists of the help texts of the commands, the page of examples shows the scripts of
+``examples/`` with the figures that ``docs/figures.py`` makes, and each notebook that it ran there
+is a page.
 """
 
 import ast
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
+from nbconvert import MarkdownExporter
 from typer import Context
 from typer.cli import get_docs_for_click
 from typer.main import get_command
@@ -34,8 +36,8 @@ def on_files(files: Files, config: Any) -> Files:
         "examples.md": gallery(),
         "starter.md": card("starter"),
     }
-    for path, text in pages.items():
-        files.append(File.generated(config, path, content=text))
+    for path, content in (pages | notebooks()).items():
+        files.append(File.generated(config, path, content=content))
     return files
 
 
@@ -89,6 +91,22 @@ def augmentations() -> str:
         *(f"| `{name}` | {entry.text} |" for name, entry in METHODS.items()),
     ]
     return "\n".join(parts) + "\n"
+
+
+def notebooks() -> dict[str, str | bytes]:
+    """Return a page for each notebook, and its pictures, by path."""
+    found: dict[str, str | bytes] = {}
+    for stored in sorted((ROOT / "examples").glob("*.ipynb")):
+        ran = ROOT / "docs" / "figures" / stored.name
+        text, resources = MarkdownExporter().from_filename(
+            str(ran if ran.is_file() else stored),
+            resources={"unique_key": stored.stem, "output_files_dir": stored.stem},
+        )
+        said = f"\n\nThis page is the notebook `examples/{stored.name}` with its outputs.\n"
+        text = re.sub(r"(?m)^(# .+)$", rf"\1{said}", text, count=1)
+        found[f"notebooks/{stored.stem}.md"] = text.replace("](../docs/", "](../")
+        found |= {f"notebooks/{name}": data for name, data in resources["outputs"].items()}
+    return found
 
 
 def gallery() -> str:

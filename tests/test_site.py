@@ -12,6 +12,7 @@ from matplotlib import pyplot as plt
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 SAID = {
     "predict_with_any_network": "14 footprints",
     "straight_walls": "corners before",
@@ -42,6 +43,17 @@ def test_an_example_runs_and_draws_its_figure(
     drawn = cv2.imread(str(figure))
     assert drawn is not None
     assert drawn.std() > 5
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_stored_without_what_running_it_adds(path: Path) -> None:
+    nbformat = pytest.importorskip("nbformat", reason="the extra docs is not installed")
+    notebook = nbformat.read(path, nbformat.NO_CONVERT)
+    nbformat.validate(notebook)
+    assert notebook.cells[0].source.startswith("# ")
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            assert (cell.outputs, cell.execution_count) == ([], None)
 
 
 def docs_with_figures(folder: Path) -> Path:
@@ -80,5 +92,9 @@ def test_the_site_builds_without_a_warning_and_asks_nothing_of_the_network(
         for attribute in ('src="http', "src='http", 'rel="stylesheet" href="http', "@import"):
             assert attribute not in text, page
     assert "rhm view" in (site / "reference" / "cli.html").read_text(encoding="utf-8")
+    for notebook in NOTEBOOKS:
+        page = (site / "notebooks" / f"{notebook.stem}.html").read_text(encoding="utf-8")
+        assert f"examples/{notebook.name}" in page
+        assert "mkdtemp" in page
     python = (site / "reference" / "python.html").read_text(encoding="utf-8")
     assert "rhm.analysis.ClassMoments" in python
