@@ -60,6 +60,7 @@ FDA = {"colour": "fda", "p": 1.0}
 SPECTRUM = {"colour": "spectrum", "p": 1.0, "sampling": "domain"}
 BOTH = RHM | {"colour": "rhm + spectrum"}
 EITHER = RHM | {"colour": "rhm | fda"}
+ALTERNATE = RHM | {"colour": "rhm | spectrum"}
 ZOOM = {"geometry": {"scale": [0.6, 1.6]}}
 
 
@@ -112,17 +113,18 @@ METHODS: dict[str, Method] = {
     "spectrum + scale": _of(SPECTRUM | ZOOM),
     "rhm + spectrum + scale": _of(BOTH | ZOOM),
     "rhm or fda, + scale": _of(EITHER | ZOOM),
-    "entropy": _of(method="entropy"),
+    "rhm or spectrum, + scale": _of(ALTERNATE | ZOOM),
+    "rhm or spectrum, + scale + entropy": _of(ALTERNATE | ZOOM, method="entropy", weight=0.01),
+    "entropy": _of(method="entropy", weight=0.01),
     "coral": _of(method="coral"),
     "adversarial": _of(method="adversarial"),
     "mean-teacher": _of(method="mean-teacher"),
-    "rhm + entropy": _of(RHM, method="entropy"),
+    "rhm + entropy": _of(RHM, method="entropy", weight=0.01),
     "rhm + coral": _of(RHM, method="coral"),
     "rhm + adversarial": _of(RHM, method="adversarial"),
     "rhm + mean-teacher": _of(RHM, method="mean-teacher"),
-    "rhm + scale + entropy": _of(RHM | ZOOM, method="entropy"),
+    "rhm + scale + entropy": _of(RHM | ZOOM, method="entropy", weight=0.01),
     "rhm + scale + mean-teacher": _of(RHM | ZOOM, method="mean-teacher"),
-    "rhm + spectrum + scale + entropy": _of(BOTH | ZOOM, method="entropy"),
     "none, then adabn": _after("none", "adabn", "batch-norm"),
     "rhm, then adabn": _after("rhm", "adabn", "batch-norm"),
     "rhm + scale, then adabn": _after("rhm + scale", "adabn", "batch-norm"),

@@ -46,6 +46,10 @@ def _require_target_bank(path: Path) -> None:
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Styles = Annotated[
+    bool,
+    typer.Option("--styles", help="Also write styles beside the results, which QGIS applies."),
+]
 Bands = Annotated[str | None, flag(PredictionConfig, "bands")]
 BlackIsNodata = Annotated[bool, flag(PredictionConfig, "black_is_nodata")]
 Views = Annotated[bool, flag(PredictionConfig, "views")]

@@ -6,6 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from rhm.data.rasters.gdal_options import open_dataset
+from rhm.inference.layers.qgis_styles import (
+    footprint_style,
+    mask_style,
+    probability_style,
+    write_style,
+)
 from rhm.inference.tiling.regrid import expectation_of, rows_of
 from rhm.inference.tiling.storage import STORAGES
 from rhm.models.expected_iou import ExpectedIoU
@@ -60,6 +66,21 @@ class Prediction(NotebookDisplay):
     def expected_iou(self) -> float | None:
         """Expected IoU at the threshold of the model; None without expected buildings."""
         return None if self.expectation is None else self.expectation.value
+
+    def write_styles(self) -> list[Path]:
+        """Write a style for QGIS beside each of the files, and return the paths.
+
+        Raises:
+            OutputError: a style cannot be written.
+            RasterError: the raster of probabilities is not there.
+        """
+        with open_dataset(self.probability) as raster:
+            certain = 1.0 / STORAGES[raster.dtypes[0]].scale
+        return [
+            write_style(self.probability, probability_style(certain)),
+            write_style(self.mask, mask_style()),
+            write_style(self.buildings, footprint_style()),
+        ]
 
     def _facts(self) -> dict[str, object]:
         expected = self.expected_iou

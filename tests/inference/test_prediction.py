@@ -54,3 +54,13 @@ def test_results_that_have_gone_are_one_line(predicted: Prediction) -> None:
     assert "<em>" in gone._repr_html_()
     with pytest.raises(RasterError, match="no such file"):
         gone.expectation_of_all()
+
+
+def test_every_file_gets_a_style_on_request(predicted: Prediction) -> None:
+    before = sorted(predicted.mask.parent.iterdir())
+    written = predicted.write_styles()
+    assert sorted([*before, *written]) == sorted(predicted.mask.parent.iterdir())
+    assert {path.stem for path in written} == {
+        path.stem for path in (predicted.probability, predicted.mask, predicted.buildings)
+    }
+    assert 'value="1"' in predicted.probability.with_suffix(".qml").read_text()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rhm.cli.flags import Chosen, choosing
-from rhm.cli.options import Json, required
+from rhm.cli.options import Json, Styles, required
 from rhm.cli.output import emit, progress, say
 from rhm.mapping.merge_config import MergeConfig
 from rhm.required_files import require_scenes
@@ -36,6 +36,7 @@ def merge_footprints(
         ),
     ],
     chosen: Chosen,
+    styles: Styles = False,
     json: Json = False,
 ) -> None:
     """Merge the footprints of many scenes into one layer, every building once.
@@ -50,6 +51,8 @@ def merge_footprints(
     config = chosen.make(MergeConfig)
     layers = find_layers(footprints)
     merged = merge(layers, output, config, quiet=json)
+    if styles:
+        style_merged(merged)
     emit(asdict(merged), [merged_line(merged)], as_json=json)
 
 
@@ -64,6 +67,14 @@ def merge(
     for note in merged.notes:
         say(note)
     return merged
+
+
+def style_merged(merged: "MergedLayer") -> None:
+    """Write a style for QGIS beside a merged layer, unless it is a folder."""
+    from rhm.inference.layers.qgis_styles import footprint_style, write_style
+
+    if Path(merged.path).is_file():
+        write_style(Path(merged.path), footprint_style())
 
 
 def merged_line(merged: "MergedLayer") -> str:

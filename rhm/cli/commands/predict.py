@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rhm.cli.commands.merge_footprints import merge as merge_all
+from rhm.cli.commands.merge_footprints import style_merged
 from rhm.cli.flags import Chosen, choosing
-from rhm.cli.options import Json, ModelPath, required
+from rhm.cli.options import Json, ModelPath, Styles, required
 from rhm.cli.output import progress, say
 from rhm.cli.prediction_output import report_results, say_notes, say_of_all, tell_estimates
 from rhm.inference.prediction_config import PredictionConfig
@@ -57,6 +58,7 @@ def predict(
             "GeoParquet files by place; see `rhm merge-footprints`.",
         ),
     ] = None,
+    styles: Styles = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Only estimate time, memory and disk space."),
@@ -89,7 +91,17 @@ def predict(
     warning = say_of_all(results, network.spec.expected_iou) if len(files) > 1 else None
     chose = config.polygons is not None and isinstance(config.polygons.threshold, str)
     merged = None if merge is None else _merged(results, merge, config, hands.workers, quiet=json)
+    if styles:
+        _write_styles(results, merged)
     report_results(results, network.runtime, warning, merged, chose=chose, as_json=json)
+
+
+def _write_styles(results: "list[SceneResult]", merged: "MergedLayer | None") -> None:
+    for result in results:
+        if result.prediction is not None:
+            result.prediction.write_styles()
+    if merged is not None:
+        style_merged(merged)
 
 
 def _check(chosen: Chosen) -> WorkerConfig:

@@ -80,8 +80,8 @@ def _write_by_gdal(
             geometry_name="geometry",
             geometry_type="Polygon",
             crs=None if crs is None else crs.to_wkt(),
-            layer_options=dict(kind.layer_options) | described,
             dataset_metadata=about_file,
+            **dict(kind.options) | described,
         )
 
 
@@ -96,7 +96,7 @@ class Format:
     Attributes:
         driver: name in messages, and of the GDAL driver if GDAL writes the format.
         begins: bytes that every file begins with, possibly after white space.
-        layer_options: layer options of the driver.
+        options: options of the driver, for the file or the layer.
         in_degrees: whether coordinates are longitudes and latitudes in WGS 84 by definition.
         by_gdal: whether GDAL writes the format, and therefore needs the driver.
         describes_file: whether GDAL writes the stamp into the metadata of the file, instead of the
@@ -117,7 +117,7 @@ class Format:
 
     driver: str
     begins: bytes
-    layer_options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     in_degrees: bool = False
     by_gdal: bool = True
     describes_file: bool = False
@@ -159,6 +159,7 @@ FORMATS = {
     ".gpkg": Format(
         "GPKG",
         b"SQLite format 3",
+        options={"VERSION": "1.3"},  # QGIS 3.22 warns of later ones
         date=date_geopackage,
         describes_file=True,
         seal=seal_geopackage,
@@ -171,7 +172,7 @@ FORMATS = {
     ".geojson": Format(
         "GeoJSON",
         b"{",
-        layer_options={"RFC7946": "YES", "COORDINATE_PRECISION": 9},
+        options={"RFC7946": "YES", "COORDINATE_PRECISION": 9},
         in_degrees=True,
     ),
     ".parquet": Format(
@@ -389,8 +390,8 @@ class _Counted:
 
 
 def _record_batch(batch: Footprints) -> pa.RecordBatch:
-    geometry = shapely.to_wkb(batch.polygons)
-    return pa.record_batch([batch.scores, batch.areas_m2, pa.array(geometry)], schema=_SCHEMA)
+    geometry = pa.array(shapely.to_wkb(batch.polygons))
+    return pa.record_batch([batch.scores, batch.areas_m2, geometry], schema=_SCHEMA)
 
 
 def _in_degrees(batches: Iterable[Footprints], crs: pyproj.CRS) -> Iterator[Footprints]:

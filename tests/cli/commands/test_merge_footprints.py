@@ -22,6 +22,9 @@ def test_folders_of_results_become_one_layer(rhm: Rhm, tmp_path: Path) -> None:
     assert code == 0
     assert printed.startswith(f"1 buildings in {target} (1 joined")
     assert gpd.read_file(target).area.tolist() == [200.0]
+    assert not target.with_suffix(".qml").exists()
+    assert rhm("merge-footprints", tmp_path / "p", "-o", target, "--styles")[0] == 0
+    assert "graduatedSymbol" in target.with_suffix(".qml").read_text()
     code, printed, _ = rhm("merge-footprints", tmp_path / "p", "-o", tmp_path / "t", "--json")
     assert code == 0
     assert json.loads(printed)["count"] == 1
@@ -42,8 +45,10 @@ def test_predict_merges_scenes_of_one_name(
             target.write(pixels[part])
     town = tmp_path / "town.gpkg"
     words = ["predict", trained, tmp_path / "*" / "visual.tif", "-o", tmp_path / "out"]
-    code, printed, said = rhm(*words, "--merge", town, "--json", "--threshold", "0.4")
+    code, printed, said = rhm(*words, "--merge", town, "--json", "--threshold", "0.4", "--styles")
     assert code == 0, said
+    assert len(list((tmp_path / "out").glob("*.qml"))) == 6
+    assert town.with_suffix(".qml").is_file()
     values = json.loads(printed)
     assert {Path(each["buildings"]).name for each in values["scenes"]} == {
         "day0_visual_buildings.gpkg",
