@@ -39,7 +39,8 @@ from rhm.data.rasters.windows import Window
 from rhm.files import atomic_path, write_text
 from rhm.inference.tiling.stream import Tiling
 from rhm.lab.controlled_shifts import pixel_iou
-from rhm.models.model_file import load_model, load_spec
+from rhm.models.model_file import load_model
+from rhm.models.spec import load_spec
 from rhm.training.config import parse_config, read_config
 from rhm.training.fitting import fit, fit_once
 

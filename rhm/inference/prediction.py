@@ -72,12 +72,9 @@ class Prediction(NotebookDisplay):
 
         Raises:
             OutputError: a style cannot be written.
-            RasterError: the raster of probabilities is not there.
         """
-        with open_dataset(self.probability) as raster:
-            certain = 1.0 / STORAGES[raster.dtypes[0]].scale
         return [
-            write_style(self.probability, probability_style(certain)),
+            write_style(self.probability, probability_style()),
             write_style(self.mask, mask_style()),
             write_style(self.buildings, footprint_style()),
         ]

@@ -14,9 +14,9 @@ SUFFIX = ".qml"
 
 SCORES = (
     (0.0, 0.5, "#d7191c", "score under 0.5"),
-    (0.5, 0.7, "#fdae61", "0.5 to 0.7"),
-    (0.7, 0.9, "#abd9e9", "0.7 to 0.9"),
-    (0.9, 1.0, "#2c7bb6", "0.9 and above"),
+    (0.5, 0.7, "#fd8d3c", "0.5 to 0.7"),
+    (0.7, 0.9, "#1dd3d8", "0.7 to 0.9"),
+    (0.9, 1.0, "#0868ac", "0.9 and above"),
 )
 """Classes of footprints by score: from, to, colour and label. Readers without colour vision can
 tell the colours apart."""
@@ -30,14 +30,14 @@ ALIASES = {
 """Readable names of the columns of footprints."""
 
 _PROBABILITIES = (
-    (0.0, "#000004", 0),
-    (0.3, "#721f81", 150),
-    (0.6, "#f1605d", 220),
-    (1.0, "#fcfdbf", 255),
+    (0.0, "#0d0887", 0),
+    (0.3, "#9c179e", 150),
+    (0.6, "#ed7953", 220),
+    (1.0, "#f0f921", 255),
 )
 _BUILDING = "#2c7bb6"
 _FILL_ALPHA = 40
-_LINE_MM = "0.4"
+_LINE_MM = "0.6"
 
 
 def write_style(layer: Path, style: str) -> Path:
@@ -86,27 +86,26 @@ def mask_style() -> str:
     return _text(root)
 
 
-def probability_style(certain: float) -> str:
+def probability_style() -> str:
     """Return the style of probabilities: transparent at 0, and brighter the higher they are.
 
-    Args:
-        certain: stored value of the probability 1.
+    Values are probabilities for all rasters, because QGIS applies the scale that they store.
     """
     root, renderer = _raster_root("singlebandpseudocolor")
     renderer.set("classificationMin", "0")
-    renderer.set("classificationMax", f"{certain:g}")
+    renderer.set("classificationMax", "1")
     shader = _child(_child(renderer, "rastershader"), "colorrampshader")
     for key, value in (
         ("colorRampType", "INTERPOLATED"),
         ("classificationMode", "1"),
         ("minimumValue", "0"),
-        ("maximumValue", f"{certain:g}"),
+        ("maximumValue", "1"),
         ("clip", "0"),
     ):
         shader.set(key, value)
     for share, colour, alpha in _PROBABILITIES:
-        value = f"{share * certain:g}"
-        _child(shader, "item", value=value, color=colour, alpha=str(alpha), label=f"{share:g}")
+        value = f"{share:g}"
+        _child(shader, "item", value=value, color=colour, alpha=str(alpha), label=value)
     return _text(root)
 
 
