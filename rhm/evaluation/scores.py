@@ -6,6 +6,7 @@ and ``rhm.evaluation.score_files`` restores them. Their fields are in the order 
 
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rhm.records import Flag, Number, Text, Whole
@@ -18,6 +19,9 @@ FILE = "scores.json"
 
 HISTOGRAM_LEVELS = 256
 """Number of levels, from black to white, in the histogram of a domain."""
+
+FEW_GROUPS = 5
+"""Number of groups below which intervals are marked as too narrow."""
 
 BOUNDARY_WIDTHS_M = (1.0, 3.0)
 """Widths of the bands along the inside of outlines that Boundary IoU compares, in metres.
@@ -295,3 +299,23 @@ class Scores:
 def finite(value: float) -> float | None:
     """Return a score, or None if it is undefined, that is, not finite."""
     return float(value) if math.isfinite(value) else None
+
+
+def few_groups(domains: Iterable[DomainScores]) -> str | None:
+    """Return a sentence on domains whose intervals rest on few groups, without its full stop.
+
+    The bootstrap draws groups. Of fewer than ``FEW_GROUPS``, its percentile intervals are too
+    narrow: those of two groups end at the scores of the two.
+    """
+    few = {
+        each.name: each.groups
+        for each in domains
+        if each.groups < FEW_GROUPS and each.pixel.iou.low is not None
+    }
+    if not few:
+        return None
+    numbers = sorted(set(few.values()))
+    groups = f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
+    return (
+        f"intervals of {', '.join(few)} rest on {groups} groups of images each and are too narrow"
+    )

@@ -92,7 +92,7 @@ def _domain(
         "role": "source" if name in sources and shift is None else "target",
         "shift": shift,
         "images": 9,
-        "groups": 4,
+        "groups": 6,
         "gsd_m": 0.5,
         "pixel": scores | {"iou": interval},
         "object": scores | counts,

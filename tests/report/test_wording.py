@@ -1,5 +1,6 @@
 """Sentences of the report: the numbers in them are those of the tables."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,21 @@ def test_one_seed_is_said_to_be_one(make_run: MakeRun) -> None:
     assert "one seed" in sentence.lower()
 
 
+@pytest.mark.parametrize(
+    ("lead", "targets", "said"), [(0.2, 1, True), (0.3, 1, False), (0.2, 3, False), (0.05, 3, True)]
+)
+def test_a_lead_that_one_seed_is_enough_for_is_not_called_chance(
+    make_run: MakeRun, lead: float, targets: int, said: bool
+) -> None:
+    away = {f"city{number}": 0.3 for number in range(targets)}
+    groups = loaded(
+        make_run("a", {"town": 0.6, **away}),
+        make_run("b", {"town": 0.6, **{name: 0.3 + lead for name in away}}, method="rhm"),
+    )
+    (sentence,) = said_of(groups)
+    assert ("may be chance" in sentence) == said
+
+
 def test_comparable_runs_need_no_note(make_run: MakeRun) -> None:
     folders = [make_run(name, {"town": 0.6, "city": 0.2}, method=name) for name in ("none", "rhm")]
     assert notes(loaded(*folders)) == ()
@@ -93,3 +109,13 @@ def test_a_domain_that_not_all_scored_is_named(make_run: MakeRun) -> None:
     )
     (note,) = notes(loaded(*folders))
     assert "city" in note
+
+
+def test_intervals_of_few_groups_are_marked(make_run: MakeRun) -> None:
+    folder = make_run("a", {"town": 0.6, "city": 0.3})
+    scores = folder / "evaluation" / "scores.json"
+    values = json.loads(scores.read_text())
+    values["domains"][1]["groups"] = 3
+    scores.write_text(json.dumps(values))
+    (note,) = notes(loaded(folder))
+    assert note == "Intervals of city rest on 3 groups of images each and are too narrow."

@@ -60,6 +60,7 @@ def evaluate(
     """
     from rhm.data.catalog import Catalog
     from rhm.evaluation.evaluator import picks_of
+    from rhm.evaluation.scores import few_groups
     from rhm.models.spec import load_spec
     from rhm.records import plain
 
@@ -76,6 +77,9 @@ def evaluate(
         picks = picks_of(results[0]) if results else None
         told = {"catalog_path": str(catalog), "picks": picks, "threshold": used}
         results.append(scored(path, output, listed, work, place=place, tiling=tiling, **told))
+    few = few_groups(domain for scores in results for domain in scores.domains)
+    if few:
+        say(few)
     emit({"runs": [plain(scores) for scores in results]}, score_lines(results), as_json=json)
 
 
