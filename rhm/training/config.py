@@ -22,6 +22,7 @@ from rhm.errors import ConfigError, one_line
 from rhm.models.build import ModelConfig
 from rhm.training.adaptation import AdapterConfig
 from rhm.training.callbacks.feature_monitor import AnalysisConfig
+from rhm.training.callbacks.trackers import TRACKERS
 from rhm.training.configs.named_configs import config_file
 from rhm.training.losses import LossConfig
 from rhm.training.module import OptimizerConfig
@@ -52,6 +53,7 @@ class TrainerConfig:
             the unlabelled chips of the target.
         precision: one of ``PRECISIONS``.
         accelerator: one of ``ACCELERATORS``.
+        trackers: experiment trackers that are told the settings and scores, of ``TRACKERS``.
         devices: number of devices on each machine, with one process per device.
         num_nodes: number of machines.
     """
@@ -66,6 +68,7 @@ class TrainerConfig:
     select: str = "val-iou"
     precision: str = "32-true"
     accelerator: str = "auto"
+    trackers: tuple[str, ...] = ()
     devices: int = 1
     num_nodes: int = 1
 
@@ -76,6 +79,9 @@ class TrainerConfig:
             raise ValueError(f"unknown accelerator: choose {', '.join(ACCELERATORS)}")
         if self.select not in SELECT:
             raise ValueError(f"unknown select: choose {', '.join(SELECT)}")
+        unknown = [name for name in self.trackers if name not in TRACKERS]
+        if unknown:
+            raise ValueError(f"unknown tracker '{unknown[0]}': choose {', '.join(TRACKERS)}")
         if self.patience < 0:
             raise ValueError("patience must be at least 0")
         for name in ("steps", "batch_size", "accumulate", "validate_every", "devices", "num_nodes"):

@@ -39,6 +39,7 @@ from rhm.training.base_model import base_model, check_base, remember_base, with_
 from rhm.training.callbacks.checkpoints import AtomicCheckpointIO, CheckpointWriter
 from rhm.training.callbacks.cost_recorder import CostRecorder
 from rhm.training.callbacks.feature_monitor import FeatureMonitor
+from rhm.training.callbacks.trackers import tracker_loggers
 from rhm.training.callbacks.update_recorder import UpdateRecorder
 from rhm.training.config import SELECT, RunConfig, read_config
 from rhm.training.datamodule import ChipDataModule
@@ -356,7 +357,7 @@ def _trainer(config: RunConfig, *, validated: bool, progress: bool) -> lightning
         num_sanity_val_steps=0,
         enable_progress_bar=progress,
         enable_model_summary=False,
-        logger=_loggers(run),
+        logger=_loggers(run, config),
         plugins=[AtomicCheckpointIO()],
         callbacks=callbacks,
     )
@@ -380,9 +381,12 @@ def _synchronizes(config: RunConfig) -> bool:
     return on_gpu and settings.devices * settings.num_nodes > 1
 
 
-def _loggers(run: Run) -> list[Logger]:
+def _loggers(run: Run, config: RunConfig) -> list[Logger]:
     attempt = run.next_attempt()
+    name = config.name if attempt == 0 else f"{config.name}, attempt {attempt + 1}"
+    settings = config.model_dump(mode="json")
     return [
+        *tracker_loggers(config.trainer.trackers, name, run.folder.parent, settings),
         CSVLogger(run.folder / "logs", name="", version=f"attempt_{attempt}"),
         TensorBoardLogger(run.folder / "logs", name="tensorboard", version=f"attempt_{attempt}"),
     ]
