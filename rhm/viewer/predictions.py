@@ -9,10 +9,11 @@ import rasterio
 from rasterio.io import DatasetReader
 
 from rhm.data.rasters.gdal_options import GDAL_ERRORS, open_dataset, quiet_about_georeference
+from rhm.data.rasters.raster_info import describe_dataset
 from rhm.errors import ConfigError, RasterError
 from rhm.inference.inputs import find_named_scenes
 from rhm.inference.layers.vector_files import FORMATS
-from rhm.inference.tiling.storage import THRESHOLD
+from rhm.inference.tiling.storage import PROBABILITIES, THRESHOLD
 from rhm.required_files import require_predictions
 
 _PROBABILITY = "_probability.tif"
@@ -31,6 +32,7 @@ class PredictionFiles:
         probability: raster of probabilities.
         height: height in pixels.
         width: width in pixels.
+        pixel_m: side of a pixel in metres on the ground; None without georeference.
         threshold: probability from which pixels were predicted as building.
         buildings: file of footprints, if it exists.
         image: the scene itself, if it was found.
@@ -41,6 +43,7 @@ class PredictionFiles:
     probability: Path
     height: int
     width: int
+    pixel_m: float | None
     threshold: float
     buildings: Path | None
     image: str | None
@@ -131,8 +134,11 @@ def _prediction(
     name = path.name.removesuffix(_PROBABILITY)
     with open_alone(path) as raster:
         shape = (raster.height, raster.width)
-        if raster.count != 1 or raster.dtypes[0].startswith("complex"):
+        # Of models with classes, further bands hold their other maps.
+        ours = raster.count == 1 or PROBABILITIES in raster.tags()
+        if not ours or raster.dtypes[0].startswith("complex"):
             raise RasterError(f"{path} contains no probabilities")
+        pixel_m = describe_dataset(raster, str(path)).gsd_m
     image = images.get(name) or _beside(root, name)
     notes = []
     if image is not None:
@@ -150,7 +156,7 @@ def _prediction(
     buildings = next((each for each in suffixes if each.is_file() and _within(each, root)), None)
     threshold = _threshold(root / f"{name}_mask.tif", root)
     return PredictionFiles(
-        name, path, *shape, threshold, buildings, image, name not in images
+        name, path, *shape, pixel_m, threshold, buildings, image, name not in images
     ), notes
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import quote
 
 from rhm.errors import OutputError, RhmError, printable
 from rhm.viewer.footprint_layer import FootprintLayer
@@ -34,6 +36,7 @@ _STATIC = {
 }
 _TILE = re.compile(r"tiles/(\d{1,6})/(image|probability)/(\d{1,2})/(\d{1,7})/(\d{1,7})", re.ASCII)
 _FOOTPRINTS = re.compile(r"footprints/(\d{1,6})" + r"/(-?\d{1,9})" * 4, re.ASCII)
+_LAYER = re.compile(r"layer/(\d{1,6})", re.ASCII)
 _COARSEST = 24
 _HEADERS = {
     "Content-Security-Policy": (
@@ -80,13 +83,16 @@ class _Shown:
         return layer.within(*box)
 
     def facts(self) -> dict[str, Any]:
+        layer = self.prediction.buildings
         return {
             "name": printable(self.prediction.name),
             "height": self.prediction.height,
             "width": self.prediction.width,
+            "pixel_m": self.prediction.pixel_m,
             "threshold": self.prediction.threshold,
             "image": self.prediction.image is not None,
-            "footprints": self.prediction.buildings is not None,
+            "footprints": layer is not None,
+            "layer": None if layer is None else printable(layer.name),
         }
 
 
@@ -150,6 +156,10 @@ class _Handler(BaseHTTPRequestHandler):
             # Nothing here takes a body, which must not be read as the next request either.
             self.close_connection = True
         try:
+            layer = self._layer_asked_for()
+            if layer is not None:
+                self._send_file(layer)
+                return
             with self.server.computing:
                 kind, body = self._answer()
         except RhmError as error:
@@ -164,12 +174,23 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         """Log nothing, because the terminal belongs to the user."""
 
-    def _answer(self) -> tuple[str, bytes | None]:
+    def _asked(self) -> str | None:
+        """Return what is asked for; None of whoever does not know the secret and the name."""
         port = self.server.server_port
         host = self.headers.get("Host")
         first, _, rest = self.path.removeprefix("/").partition("/")
         secret = secrets.compare_digest(first.encode(), self.server.secret.encode())
-        if host not in (f"127.0.0.1:{port}", f"localhost:{port}") or not secret:
+        return rest if host in (f"127.0.0.1:{port}", f"localhost:{port}") and secret else None
+
+    def _layer_asked_for(self) -> Path | None:
+        found = _LAYER.fullmatch(self._asked() or "")
+        if found is None or int(found[1]) >= len(self.server.shown):
+            return None
+        return self.server.shown[int(found[1])].prediction.buildings
+
+    def _answer(self) -> tuple[str, bytes | None]:
+        rest = self._asked()
+        if rest is None:
             return "", None
         if rest in _STATIC:
             name, kind = _STATIC[rest]
@@ -195,12 +216,29 @@ class _Handler(BaseHTTPRequestHandler):
         return ask(self.server.shown[scene]) if scene < len(self.server.shown) else None
 
     def _send(self, status: HTTPStatus, kind: str, body: bytes) -> None:
+        self._begin(status, kind, len(body))
+        self.wfile.write(body)
+
+    def _send_file(self, path: Path) -> None:
+        """Send a file part by part, for the browser to save."""
+        try:
+            file = path.open("rb")
+        except OSError as error:
+            raise OutputError(f"{path.name} cannot be read: {error.strerror}") from error
+        with file:
+            name = f"attachment; filename*=UTF-8''{quote(path.name.encode('utf-8', 'replace'))}"
+            size = os.fstat(file.fileno()).st_size
+            self._begin(HTTPStatus.OK, "application/octet-stream", size, name)
+            shutil.copyfileobj(file, self.wfile)
+
+    def _begin(self, status: HTTPStatus, kind: str, size: int, disposition: str = "") -> None:
         self.send_response(status)
         for name, value in _HEADERS.items():
             self.send_header(name, value)
         self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(size))
+        if disposition:
+            self.send_header("Content-Disposition", disposition)
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
-        self.wfile.write(body)

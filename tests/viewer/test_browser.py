@@ -79,6 +79,27 @@ def colour(page: Page, col: int, row: int) -> list[int]:
     return found
 
 
+def test_the_layer_is_saved_under_its_name_and_the_scale_is_that_of_the_ground(
+    browser: Browser, server: ViewerServer, results: Path
+) -> None:
+    page, problems = opened(browser, server.url)
+    expect(page.locator("#name")).to_have_text("town")
+    with page.expect_download() as saved:
+        page.locator("#save").click()
+    assert saved.value.suggested_filename == "town_buildings.gpkg"
+    assert saved.value.path().read_bytes() == (results / "town_buildings.gpkg").read_bytes()
+    (metres,) = page.locator(".leaflet-control-scale-line").all_inner_texts()
+    bar = page.locator(".leaflet-control-scale-line").bounding_box()
+    first, second = place(page, 0, 0), place(page, 100, 0)
+    pixel_m = server.shown[0].prediction.pixel_m
+    assert bar is not None
+    assert pixel_m is not None
+    on_screen = bar["width"] / (second[0] - first[0]) * 100 * pixel_m
+    assert on_screen == pytest.approx(float(metres.split()[0]), rel=0.06)
+    assert problems == []
+    page.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_it_opens_without_complaint_and_fits(

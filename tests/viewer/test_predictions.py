@@ -83,6 +83,23 @@ def test_rasters_of_something_else_are_left_out(results: Path, bands: int) -> No
     assert any("contains no probabilities" in note for note in notes)
 
 
+def test_the_maps_of_other_classes_are_further_bands(results: Path) -> None:
+    path = results / "town_probability.tif"
+    with rasterio.open(path) as raster:
+        profile, tags, first = raster.profile, raster.tags(), raster.read(1)
+    with rasterio.open(path, "w", **(profile | {"count": 3, "driver": "GTiff"})) as raster:
+        raster.update_tags(**tags)
+        raster.write(np.stack([first] * 3))
+    (found,), _ = find_predictions(results)
+    assert (found.name, found.width, found.height) == ("town", 900, 600)
+
+
+def test_the_side_of_a_pixel_is_known_where_the_scene_has_a_place(results: Path) -> None:
+    (found,), _ = find_predictions(results)
+    with rasterio.open(results / "town_probability.tif") as raster:
+        assert found.pixel_m == pytest.approx(raster.res[0], rel=0.01)
+
+
 def test_the_scene_must_be_there(results: Path) -> None:
     (found,), _ = find_predictions(results)
     with pytest.raises(RasterError, match="not found"):

@@ -53,6 +53,9 @@ def test_the_server_answers_what_the_page_asks(results: Path, scene: Path) -> No
         assert ask(server.url + "tiles/0/probability/0/0/0")[2] == "image/png"
         assert ask(server.url + "tiles/0/image/0/0/0")[2] == "image/webp"
         assert json.loads(ask(server.url + "footprints/0/0/0/900/600")[1])["count"] == 2
+        code, body, kind = ask(server.url + "layer/0")
+        assert (code, kind) == (200, "application/octet-stream")
+        assert body == (results / facts["layer"]).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -61,7 +64,8 @@ def test_the_server_answers_what_the_page_asks(results: Path, scene: Path) -> No
         "../", "..%2f..%2fetc/passwd", "/etc/passwd", "static/viewer.js", "town_mask.tif",
         "tiles/1/probability/0/0/0", "tiles/0/secret/0/0/0", "tiles/0/probability/0/-1/0",
         "tiles/0/probability/25/0/0", "tiles/0/probability/0/9999999/0", "footprints/0/1/2/3",
-        "footprints/9/0/0/1/1", "viewer.js?x", "tiles/0/probability/0/%D9%A3/0",
+        "footprints/9/0/0/1/1", "viewer.js?x", "layer/1", "layer/0/x", "layer/town",
+        "tiles/0/probability/0/%D9%A3/0",
     ],
 )  # fmt: skip
 def test_the_server_answers_nothing_else(results: Path, asked: str) -> None:
@@ -137,7 +141,7 @@ def test_requests_one_after_the_other_share_a_connection(results: Path) -> None:
     with serving(results) as server, connected(server) as client:
         client.sendall(request(server, "scenes.json") + request(server, "scenes.json"))
         received = b""
-        while received.count(b"town") < 2:
+        while received.count(b'"name"') < 2:
             received += client.recv(1 << 16)
     assert received.count(b"HTTP/1.1 200") == 2
 
@@ -158,3 +162,20 @@ def test_slow_clients_do_not_keep_others_waiting(results: Path) -> None:
             whole = request(server, "leaflet.js")
             client.sendall(whole[: len(whole) - 2] if number % 2 else whole * 40)
         assert ask(server.url + "scenes.json")[0] == 200
+
+
+def test_a_layer_that_has_gone_is_one_line(results: Path) -> None:
+    with serving(results) as server:
+        (found,) = (each.prediction for each in server.shown)
+        assert found.buildings is not None
+        found.buildings.unlink()
+        code, body, _ = ask(server.url + "layer/0")
+        assert (code, body.count(b"\n")) == (500, 0)
+        assert b"cannot be read" in body
+
+
+def test_a_layer_needs_the_secret(results: Path) -> None:
+    with serving(results) as server:
+        wrong = server.url.replace(server.secret, "x" * len(server.secret))
+        assert ask(wrong + "layer/0")[0] == 404
+        assert ask(server.url + "layer/0", Host="example.org")[0] == 404

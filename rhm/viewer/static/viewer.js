@@ -3,9 +3,13 @@
   const SIDE = 256, NODATA = 255;
   const at = (id) => document.getElementById(id);
   const status = at("status"), slider = at("threshold"), level = at("level"), chooser = at("scene");
-  const map = L.map("map", { crs: L.CRS.Simple, minZoom: -12, maxZoom: 4, zoomSnap: 0.5 });
+  let metres = null;  // side of a pixel
+  // Places are pixels; a scale measures distances on the ground.
+  const pixels = L.extend({}, L.CRS.Simple, { distance: (one, other) => (metres ?? 1) * L.CRS.Simple.distance(one, other) });
+  const map = L.map("map", { crs: pixels, minZoom: -12, maxZoom: 4, zoomSnap: 0.5 });
   map.attributionControl.setPrefix("Leaflet");
   const layers = L.control.layers(null, null, { collapsed: false }).addTo(map);
+  const scale = L.control.scale({ imperial: false });
   const shown = { image: true, probability: false, mask: true, footprints: true };
   const titles = { image: "Scene", probability: "Probability", mask: "At the threshold", footprints: "Footprints" };
   let scene = null, current = {}, found = [], asked = 0;
@@ -76,6 +80,12 @@
       if (shown[name]) layer.addTo(map);
       layer.on("tileerror", () => { status.textContent = "Part of a raster cannot be read."; });
     }
+    metres = scene.pixel_m;
+    scale.remove();
+    if (metres) scale.addTo(map);
+    at("name").textContent = scene.name;
+    at("save").hidden = !scene.layer;
+    if (scene.layer) { at("save").href = `layer/${scene.index}`; at("save").download = scene.layer; }
     document.title = `${scene.name} - rhm view`;
     slider.value = scene.threshold;
     level.textContent = Number(slider.value).toFixed(2);
