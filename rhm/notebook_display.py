@@ -13,7 +13,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from rhm.errors import RhmError
 
@@ -31,6 +31,10 @@ _DIV = '<div style="display:flex;flex-wrap:wrap;gap:1.5em;align-items:flex-start
 _CELL = "text-align:left;vertical-align:top"
 
 
+Numbers = Sequence[float] | NDArray[Any]
+"""Numbers in a row."""
+
+
 @dataclass(frozen=True)
 class Curves:
     """Lines over a common axis.
@@ -44,7 +48,7 @@ class Curves:
 
     across: str
     up: str
-    lines: Mapping[str, tuple[ArrayLike, ArrayLike]]
+    lines: Mapping[str, tuple[Numbers, Numbers]]
     logarithmic: bool = False
 
     def draw(self, axes: "Axes") -> None:

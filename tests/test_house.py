@@ -227,7 +227,7 @@ def test_only_one_file_imports_what_windows_has_not() -> None:
 def test_figures_leave_the_windows_of_the_program_alone() -> None:
     shown = "rhm/notebook_display.py"
     assert importers("matplotlib") <= {shown} | {
-        path.relative_to(ROOT).as_posix() for path in (PACKAGE / "lab").glob("*.py")
+        path.relative_to(ROOT).as_posix() for path in (PACKAGE / "lab").rglob("*.py")
     }
     # Notebooks alone have windows, if a user asks for one.
     for path in set(FILES) - {ROOT / shown}:

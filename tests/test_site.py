@@ -93,8 +93,8 @@ def test_the_site_builds_without_a_warning_and_asks_nothing_of_the_network(
             assert attribute not in text, page
     assert "rhm view" in (site / "reference" / "cli.html").read_text(encoding="utf-8")
     for notebook in NOTEBOOKS:
-        page = (site / "notebooks" / f"{notebook.stem}.html").read_text(encoding="utf-8")
-        assert f"examples/{notebook.name}" in page
-        assert "mkdtemp" in page
+        shown = (site / "notebooks" / f"{notebook.stem}.html").read_text(encoding="utf-8")
+        assert f"examples/{notebook.name}" in shown
+        assert "mkdtemp" in shown
     python = (site / "reference" / "python.html").read_text(encoding="utf-8")
     assert "rhm.analysis.ClassMoments" in python

@@ -83,14 +83,33 @@ def gradient_factors(gradient: Tensor, rank: int, *, seed: int = 0) -> tuple[Ten
         right, left = gradient_factors(gradient.T, rank, seed=seed)
         return left, right
     left, _, right = top_singular_pairs(gradient, rank // 2, seed=seed)
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(columns, generator=generator)[:rows].to(gradient.device)
-    signs = torch.randint(0, 2, (rows, 1), generator=generator).to(gradient) * 2.0 - 1.0
+    order, signs = signed_permutation(rows, columns, like=gradient, seed=seed)
     # P (m, n) maps coordinate order[i] to i; P^T maps row i back.
     led_to = torch.zeros(columns, rank // 2, dtype=gradient.dtype, device=gradient.device)
     led_to[order] = signs * left
     inputs = _orthonormal(torch.cat([right, led_to], dim=1))
     return _orthonormal(signs * inputs[order]), inputs
+
+
+def signed_permutation(
+    rows: int, columns: int, *, like: Tensor, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Return the matrix P (m, n) of ``gradient_factors``, as an order of columns and signs.
+
+    Row i of P is ``signs[i]`` in column ``order[i]`` and 0 elsewhere.
+
+    Args:
+        rows: m, at most n.
+        columns: n.
+        like: tensor with the dtype and device of the result.
+        seed: seed of P.
+
+    Returns:
+        Order (m,) int64 and signs (m, 1).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(columns, generator=generator)[:rows].to(like.device)
+    return order, torch.randint(0, 2, (rows, 1), generator=generator).to(like) * 2.0 - 1.0
 
 
 def random_factors(
@@ -112,5 +131,8 @@ def random_factors(
 
 def _orthonormal(columns: Tensor) -> Tensor:
     # In float64, because float32 would keep only the rounding errors of nearly dependent columns.
-    orthonormal: Tensor = torch.linalg.qr(columns.double())[0]
-    return orthonormal.to(columns.dtype)
+    orthonormal, triangle = torch.linalg.qr(columns.double())
+    # Libraries choose signs differently. With these, orthonormal columns stay as they are.
+    signs = torch.where(triangle.diagonal() < 0.0, -1.0, 1.0)
+    signed: Tensor = orthonormal * signs
+    return signed.to(columns.dtype)

@@ -8,7 +8,12 @@ from torch import nn
 from rhm.adapters import (
     DeepLoRA,
 )
-from rhm.adapters.gradient import gradient_factors, random_factors, weight_gradients
+from rhm.adapters.gradient import (
+    gradient_factors,
+    random_factors,
+    signed_permutation,
+    weight_gradients,
+)
 from rhm.adapters.lowrank import DeepLoRAUpdate
 from rhm.adapters.subspace import principal_angles
 from rhm.errors import ConfigError
@@ -30,6 +35,13 @@ def test_factors_span_what_the_gradient_asks_for() -> None:
         assert torch.equal(again[0], left)
         other = gradient_factors(low, 6, seed=2)
         assert principal_angles(other[0], left).max() > 0.1
+
+
+def test_square_factors_are_one_another_through_the_permutation() -> None:
+    gradient = torch.randn(20, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    left, right = gradient_factors(gradient, 6, seed=4)
+    order, signs = signed_permutation(20, 20, like=gradient, seed=4)
+    torch.testing.assert_close(left, signs * right[order])
 
 
 def test_factors_move_as_the_wide_update_would() -> None:

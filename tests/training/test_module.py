@@ -81,7 +81,7 @@ def model(tiny: Callable[..., RunConfig]) -> SegmentationModel:
 
 
 def test_only_weights_that_multiply_are_decayed(model: SegmentationModel) -> None:
-    frozen = model.network.segmentation_head[0].weight.requires_grad_(False)
+    frozen = model.network.get_parameter("segmentation_head.0.weight").requires_grad_(False)
     decayed, plain = parameter_groups(model, 0.1, 0.2)
     assert (decayed["weight_decay"], plain["weight_decay"]) == (0.2, 0.0)
     assert (decayed["lr"], plain["lr"]) == (0.1, 0.1)

@@ -38,7 +38,7 @@ def shift(
     Example: `rhm lab shift -o lab-shift`
     """
     from rhm.lab.controlled_shifts import SAMPLE_DOMAIN, run_controlled_shifts, sample_town
-    from rhm.lab.shift_figure import draw_controlled_shifts
+    from rhm.lab.figures.shift_figure import draw_controlled_shifts
 
     say("drawing a town")
     catalog = sample_town(output, seed=seed)
@@ -75,8 +75,8 @@ def sphere(
 
     Example: `rhm lab sphere -o lab-sphere`
     """
+    from rhm.lab.figures.sphere_figure import draw_sphere
     from rhm.lab.landscape import run_sphere
-    from rhm.lab.sphere_figure import draw_sphere
 
     result = run_sphere(starts=starts, seed=seed)
     figure = output / "sphere.png"
@@ -122,7 +122,7 @@ def parsimony(
 
     Example: `rhm lab parsimony -o lab-parsimony`
     """
-    from rhm.lab.linear_figures import draw_parsimony
+    from rhm.lab.figures.linear_figures import draw_parsimony
     from rhm.lab.parsimony import run_parsimony
 
     result = run_parsimony(width=width, rank=rank, depth=depth, seed=seed)
@@ -199,7 +199,7 @@ def linear_separation(
 
     Example: `rhm lab linear-separation -o lab-linear-separation`
     """
-    from rhm.lab.linear_figures import draw_linear_separation
+    from rhm.lab.figures.linear_figures import draw_linear_separation
     from rhm.lab.linear_separation import run_linear_separation
 
     result = run_linear_separation(depth=depth, network_steps=steps, seed=seed)
@@ -279,7 +279,7 @@ def matrix_completion(
 
     Example: `rhm lab matrix-completion -o lab-matrix-completion`
     """
-    from rhm.lab.linear_figures import draw_matrix_completion
+    from rhm.lab.figures.linear_figures import draw_matrix_completion
     from rhm.lab.matrix_completion import run_matrix_completion
 
     result = run_matrix_completion(
@@ -323,6 +323,51 @@ def matrix_completion(
             "freedom: nothing can complete it"
         )
     emit(values | {"figure": str(figure)}, [*lines, f"figure: {figure}"], as_json=json)
+
+
+@app.command("deep-lora")
+def deep_lora(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the figure and numbers.")
+    ] = Path("lab-deep-lora"),
+    width: Annotated[int, typer.Option(min=8, help="Width of all layers.")] = 32,
+    rank: Annotated[int, typer.Option(min=1, help="Rank of the change to be learned.")] = 3,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of each update.")] = 2000,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=2**31, help="The first seed.")] = 0,
+    json: Json = False,
+) -> None:
+    """Learn a low-rank change of weights with deep updates, wide or compressed, and with LoRA.
+
+    In one linear layer, compressed updates follow the wide one (Yaras et al., ICML 2024). In a
+    network with ReLU, the first gradient does not reveal all directions that the wide one takes.
+
+    Example: `rhm lab deep-lora --seeds 5 -o lab-deep-lora`
+    """
+    from rhm.lab.deep_updates import KINDS, run_deep_updates
+    from rhm.lab.figures.linear_figures import draw_deep_updates, mean_errors
+
+    ranks = (2 * rank, min(4 * rank, width - width % 2))
+    result = run_deep_updates(
+        width=width, rank=rank, ranks=ranks, steps=steps, seeds=seeds, seed=seed, on_run=say
+    )
+    figure = output / "deep-lora.png"
+    draw_deep_updates(result, figure)
+    rows = mean_errors(result)
+    values = {
+        "errors": rows,
+        "width": width,
+        "rank": rank,
+        "steps": steps,
+        "seeds": seeds,
+        "seed": seed,
+    }
+    _write(output / "deep-lora.json", values)
+    header = ["samples", "given rank", *KINDS]
+    cells = [[row["samples"], row["rank"], *(f"{row[kind]:.3f}" for kind in KINDS)] for row in rows]
+    about = f"test loss / without update, mean over seeds; the change has rank {rank}"
+    shown = [about, *table(header, cells), f"figure: {figure}"]
+    emit(values | {"figure": str(figure)}, shown, as_json=json)
 
 
 def _write(path: Path, values: dict[str, Any]) -> None:

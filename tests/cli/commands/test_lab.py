@@ -30,8 +30,13 @@ PNG = b"\x89PNG\r\n\x1a\n"
             13,
             lambda values: values["runs"][5]["train_loss"] < 1e-3,
         ),
+        (
+            ["deep-lora", "--width", 12, "--rank", 2, "--steps", 40],
+            6,
+            lambda values: values["errors"][0]["wide"] < 1.0,
+        ),
     ],
-    ids=["sphere", "parsimony", "linear-separation", "matrix-completion"],
+    ids=["sphere", "parsimony", "linear-separation", "matrix-completion", "deep-lora"],
 )
 def test_an_experiment_prints_writes_and_draws(
     rhm: Rhm, tmp_path: Path, words: list[Any], rows: int, number: Callable[[Any], bool]
@@ -55,6 +60,7 @@ def test_an_experiment_prints_writes_and_draws(
         (["parsimony", "--width", 7, "--rank", 3], "leaves no middle"),
         (["sphere", "--seed", 10**20], "4294967295"),
         (["matrix-completion", "--size", 10, "--rank", 5], "too small"),
+        (["deep-lora", "--width", 8, "--rank", 3], "quarter of the width"),
         (["matrix-completion", "--known", 0], "0.01"),
         (["linear-separation", "--depth", 2], "3"),
         (["sphere", "--starts", 0], "1"),

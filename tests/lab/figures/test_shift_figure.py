@@ -10,7 +10,7 @@ from rhm.colour.shifts import SHIFTS
 from rhm.data import Catalog
 from rhm.errors import OutputError
 from rhm.lab.controlled_shifts import ControlledShifts
-from rhm.lab.shift_figure import draw_controlled_shifts
+from rhm.lab.figures.shift_figure import draw_controlled_shifts
 
 FAMILIES = ("none", *SHIFTS)
 

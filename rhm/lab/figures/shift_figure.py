@@ -9,7 +9,7 @@ from rhm.colour.shifts import SHIFTS
 from rhm.evaluation.scores import Shift
 from rhm.evaluation.tile_scores import shifted
 from rhm.lab.controlled_shifts import ControlledShifts
-from rhm.lab.png import saved_png
+from rhm.lab.figures.png import saved_png
 
 _COLOURS = ("#7f7f7f", "#8c6bb1", "#e08214", "#1b7837")
 

@@ -8,15 +8,21 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from rhm.lab.deep_updates import KINDS, DeepUpdates, UpdatePath
+from rhm.lab.figures.png import saved_png
 from rhm.lab.layer_statistics import LayerStatistics
 from rhm.lab.linear_separation import DeepLinearSeparation, LinearSeparation
 from rhm.lab.matrix_completion import CompletionComparison, CompletionRun
 from rhm.lab.parsimony import Parsimony
-from rhm.lab.png import saved_png
 
 _COLOURS = ("#1b7837", "#2166ac", "#e08214", "#8c6bb1")
 _GREY = "#9e9e9e"
 _ROUNDING = 1e-17
+_KIND_COLOURS = dict(
+    zip(KINDS, ("#1b7837", "#2166ac", "#67a9cf", "#9e9e9e", "#e08214"), strict=True)
+)
+_KIND_STYLES = {"compressed": "--", "compressed, outer trained": ":"}
+_LEAST_LOSS = 1e-12
 
 
 def draw_parsimony(result: Parsimony, path: str | os.PathLike[str]) -> None:
@@ -252,3 +258,81 @@ def _tidy(axes: Iterable[Any]) -> None:
     for each in axes:
         each.spines[["top", "right"]].set_visible(False)
         each.legend(frameon=False, fontsize=8)
+
+
+def draw_deep_updates(result: DeepUpdates, path: str | os.PathLike[str]) -> None:
+    """Plot the losses of both tasks, the wide update's singular values, and errors over samples.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with saved_png(path, width=11.5, height=8.2) as figure:
+        axes = figure.subplots(2, 2)
+        titles = ("one layer, as in the theorem", "two layers of a ReLU network")
+        for axis, paths, title in zip(
+            axes[0], (result.linear, result.network), titles, strict=True
+        ):
+            _draw_update_losses(axis, paths, title)
+        wide = result.network[0]
+        _draw_update_values(axes[1, 0], wide)
+        _draw_errors(axes[1, 1], result)
+        for axis in axes.flat:
+            axis.spines[["top", "right"]].set_visible(False)
+
+
+def errors_of(result: DeepUpdates, kind: str, rank: int, samples: int) -> list[float]:
+    """Return the errors of a kind of update, seed by seed."""
+    return [
+        path.error
+        for (_, count, given), paths in result.sweep.items()
+        for path in paths
+        if (count, given, path.kind) == (samples, rank, kind)
+    ]
+
+
+def mean_errors(result: DeepUpdates) -> list[dict[str, Any]]:
+    """Return a row for each number of samples and rank: both, and the mean error of each kind."""
+    return [
+        {
+            "samples": count,
+            "rank": given,
+            **{kind: float(np.mean(errors_of(result, kind, given, count))) for kind in KINDS},
+        }
+        for count, given in sorted({key[1:] for key in result.sweep})
+    ]
+
+
+def _draw_update_losses(axes: Any, paths: Sequence[UpdatePath], title: str) -> None:
+    for each in paths:
+        axes.semilogy(
+            each.steps,
+            np.maximum(each.loss, _LEAST_LOSS),
+            _KIND_STYLES.get(each.kind, "-"),
+            color=_KIND_COLOURS[each.kind],
+            label=each.kind,
+        )
+    axes.set(title=title, xlabel="step", ylabel="training loss / at the start", ylim=(1e-8, 3.0))
+    axes.legend(frameon=False, fontsize=8)
+
+
+def _draw_update_values(axes: Any, path: UpdatePath) -> None:
+    axes.plot(path.steps, path.singular_values, color=_KIND_COLOURS["wide"], lw=1.2)
+    axes.set(title="the wide update of the last layer", xlabel="step", ylabel="singular values")
+
+
+def _draw_errors(axes: Any, result: DeepUpdates) -> None:
+    rank = result.network[1].rank
+    counts = sorted({count for _, count, _ in result.sweep})
+    for kind in KINDS:
+        errors = np.array([errors_of(result, kind, rank, count) for count in counts])
+        middle = np.maximum(np.median(errors, axis=1), 1e-6)
+        axes.semilogy(counts, middle, "o-", color=_KIND_COLOURS[kind], label=kind)
+        low, high = np.maximum(errors.min(axis=1), 1e-6), np.maximum(errors.max(axis=1), 1e-6)
+        axes.fill_between(counts, low, high, color=_KIND_COLOURS[kind], alpha=0.15, lw=0)
+    axes.set(
+        title=f"rank {rank} where an update has one",
+        xlabel="training samples",
+        ylabel="test loss / without update",
+        xticks=counts,
+    )
+    axes.legend(frameon=False, fontsize=8)

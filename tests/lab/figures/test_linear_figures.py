@@ -3,17 +3,22 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib import image
 from matplotlib import pyplot as plt
 
 from rhm.errors import OutputError
-from rhm.lab.hybrid_networks import train_network
-from rhm.lab.linear_figures import (
+from rhm.lab.deep_updates import KINDS, DeepUpdates, run_deep_updates
+from rhm.lab.figures.linear_figures import (
+    draw_deep_updates,
     draw_linear_separation,
     draw_matrix_completion,
     draw_parsimony,
+    errors_of,
+    mean_errors,
 )
+from rhm.lab.hybrid_networks import train_network
 from rhm.lab.linear_separation import LinearSeparation, nearly_orthogonal_data, separate
 from rhm.lab.matrix_completion import run_matrix_completion
 from rhm.lab.parsimony import run_parsimony
@@ -36,7 +41,12 @@ def matrix_completion(path: Path) -> None:
     draw_matrix_completion(run_matrix_completion(size=16, rank=1, known=0.6, max_steps=200), path)
 
 
-@pytest.mark.parametrize("draw", [parsimony, linear_separation, matrix_completion])
+def deep_updates(path: Path) -> None:
+    result = run_deep_updates(width=12, rank=2, samples=(8, 16), ranks=(4,), steps=30)
+    draw_deep_updates(result, path)
+
+
+@pytest.mark.parametrize("draw", [parsimony, linear_separation, matrix_completion, deep_updates])
 def test_a_figure_is_an_image_with_something_on_it(draw: Draw, tmp_path: Path) -> None:
     path = tmp_path / "new" / "figure.png"
     draw(path)
@@ -65,3 +75,22 @@ def test_a_path_that_cannot_be_written_is_one_line(draw: Draw, tmp_path: Path) -
         draw(tmp_path / "file" / "figure.png")
     assert "\n" not in str(error.value)
     assert plt.get_fignums() == []
+
+
+@pytest.fixture(scope="module")
+def updates() -> DeepUpdates:
+    """A short comparison with two seeds."""
+    return run_deep_updates(width=12, rank=2, samples=(8, 16), ranks=(4, 8), steps=30, seeds=2)
+
+
+def test_the_table_has_the_mean_over_seeds(updates: DeepUpdates) -> None:
+    rows = mean_errors(updates)
+    assert [(row["samples"], row["rank"]) for row in rows] == [(8, 4), (8, 8), (16, 4), (16, 8)]
+    for row in rows:
+        for kind in KINDS:
+            both = []
+            for seed in (0, 1):
+                paths = updates.sweep[seed, row["samples"], row["rank"]]
+                both += [path.error for path in paths if path.kind == kind]
+            assert errors_of(updates, kind, row["rank"], row["samples"]) == both
+            assert row[kind] == pytest.approx(np.mean(both))

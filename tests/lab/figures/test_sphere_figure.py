@@ -7,9 +7,9 @@ from matplotlib import image
 from matplotlib import pyplot as plt
 
 from rhm.errors import OutputError
+from rhm.lab.figures.sphere_figure import draw_sphere
 from rhm.lab.landscape import SphereExperiment, run_sphere
 from rhm.lab.sphere import UnconstrainedFeatureModel
-from rhm.lab.sphere_figure import draw_sphere
 
 
 @pytest.fixture(scope="module")

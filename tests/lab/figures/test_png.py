@@ -8,7 +8,7 @@ import pytest
 from matplotlib import image
 
 from rhm.errors import OutputError
-from rhm.lab.png import saved_png
+from rhm.lab.figures.png import saved_png
 from tests.apart import program
 
 
@@ -18,7 +18,7 @@ def test_a_program_keeps_its_backend_and_its_open_figures(tmp_path: Path) -> Non
         "matplotlib.use('svg')\n"
         "from matplotlib import pyplot as plt\n"
         "mine = plt.figure('mine')\n"
-        "from rhm.lab import linear_figures, shift_figure, sphere_figure\n"
+        "from rhm.lab.figures import linear_figures, shift_figure, sphere_figure\n"
         "from rhm.lab.matrix_completion import run_matrix_completion\n"
         "result = run_matrix_completion(size=16, rank=1, known=0.6, max_steps=5)\n"
         "linear_figures.draw_matrix_completion(result, sys.argv[1])\n"
@@ -34,7 +34,7 @@ def test_a_program_keeps_its_backend_and_its_open_figures(tmp_path: Path) -> Non
 def test_a_program_without_pyplot_stays_without(tmp_path: Path) -> None:
     code = (
         "import sys\n"
-        "from rhm.lab.png import saved_png\n"
+        "from rhm.lab.figures.png import saved_png\n"
         "with saved_png(sys.argv[1], width=3, height=2) as figure:\n"
         "    figure.add_subplot().plot([0, 1])\n"
         "print('matplotlib.figure' in sys.modules, 'matplotlib.pyplot' in sys.modules)\n"

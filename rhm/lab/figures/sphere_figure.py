@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from rhm.lab.figures.png import saved_png
 from rhm.lab.landscape import Landscape, SphereExperiment
-from rhm.lab.png import saved_png
 from rhm.lab.sphere import UnconstrainedFeatureModel, UnconstrainedFeatures
 
 _COLOURS = ("#8c6bb1", "#e08214", "#1b7837", "#2166ac", "#b2182b", "#7f7f7f")
