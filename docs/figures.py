@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "docs" / "figures"
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-EXPERIMENTS = ("sphere", "linear-separation", "parsimony", "matrix-completion")
+EXPERIMENTS = ("sphere", "linear-separation", "parsimony", "matrix-completion", "deep-lora")
 NAMES = tuple(f"{name}.png" for name in (*(script.stem for script in EXAMPLES), *EXPERIMENTS))
 """Every figure that pages may show."""
 
