@@ -42,7 +42,8 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Redirect links to the README to the quick start."""
+    """Redirect links to files of the repository to the pages that show them."""
+    markdown = markdown.replace("](../rhm/models/shipped/starter/card.md)", "](starter.md)")
     return markdown.replace("](../README.md)", "](index.md)")
 
 

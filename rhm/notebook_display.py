@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rhm.errors import RhmError
+from rhm.errors import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +54,7 @@ class Curves:
     def draw(self, axes: "Axes") -> None:
         """Draw the lines."""
         for name, (across, up) in self.lines.items():
-            axes.plot(across, up, label=name)
+            axes.plot(across, up, label=_plain(name))
         if self.logarithmic:
             axes.set_yscale("log")
         else:
@@ -85,7 +85,7 @@ class Images:
             axes.get_figure().colorbar(shown, ax=axes, label=self.scale)  # type: ignore[union-attr]
         width = self.values.shape[1] / max(1, len(self.names))
         middles = (np.arange(len(self.names)) + 0.5) * width
-        axes.set_xticks(middles, list(self.names), fontsize="small")
+        axes.set_xticks(middles, list(map(_plain, self.names)), fontsize="small")
         axes.set_yticks([])
         axes.tick_params(length=0)
 
@@ -130,7 +130,7 @@ class NotebookDisplay(ABC):
         try:
             rows = "".join(map(_row, self._facts().items()))
             picture = f'<img alt="" src="data:image/png;base64,{_png(self._picture())}">'
-        except (RhmError, OSError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - an object is shown whatever is wrong with it
             _LOG.debug("%s has no picture", type(self).__name__, exc_info=True)
             picture = f"<em>{_text(error)}</em>"
         name = _text(type(self).__name__)
@@ -144,10 +144,13 @@ def _row(fact: tuple[str, object]) -> str:
 
 def _text(value: object) -> str:
     """Return a value as escaped text that a page can hold."""
-    text = str(value)
-    if len(text) > _LONGEST_TEXT:
-        text = f"{text[:_LONGEST_TEXT]}…"
-    return escape(text.encode("utf-8", "replace").decode("utf-8"))
+    text = printable(" ".join(str(value).split()))
+    return escape(text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…")
+
+
+def _plain(name: str) -> str:
+    """Return a name in which Matplotlib finds no formula."""
+    return printable(name).replace("$", r"\$")
 
 
 def _png(picture: Curves | Images) -> str:

@@ -19,7 +19,7 @@ from rhm.adapters import DeepLoRA, attach
 from rhm.adapters.spectra import UpdateSnapshot, take_snapshot
 from rhm.data.catalog import Catalog
 from rhm.inference.scenes import predict_raster
-from rhm.notebook_display import Curves, NotebookDisplay
+from rhm.notebook_display import Curves, Images, NotebookDisplay
 from rhm.training.config import parse_config
 from rhm.training.run import Run
 from tests.data.imagery import write_raster
@@ -136,12 +136,32 @@ def test_text_is_escaped_and_cut() -> None:
     lone.encode("utf-8")
 
 
-def test_what_cannot_be_drawn_says_why_and_other_errors_are_raised() -> None:
-    assert "<em>no &lt;file&gt;</em>" in Named("a", OSError("no <file>"))._repr_html_()
-    with pytest.raises(ZeroDivisionError):
-        Named("a", ZeroDivisionError())._repr_html_()
-    with pytest.raises(ValueError, match="nothing"):
-        Named("a", ValueError("nothing")).plot(Figure().subplots())
+@pytest.mark.parametrize("error", [OSError("no <file>"), ZeroDivisionError("no <file>")])
+def test_what_cannot_be_drawn_says_why(error: Exception) -> None:
+    assert "<em>no &lt;file&gt;</em>" in Named("a", error)._repr_html_()
+    with pytest.raises(type(error), match="no <file>"):
+        Named("a", error).plot(Figure().subplots())
+
+
+def test_names_are_no_formulas_and_control_nothing() -> None:
+    hostile = "x$^{$\x1b[31m\u202e"
+    shown = Named(hostile)
+    shown._picture = lambda: Curves("x", "y", {hostile: ([0, 1], [0, 1])})  # type: ignore[method-assign]
+    page = shown._repr_html_()
+    assert "<img" in page
+    assert "\x1b" not in page
+    assert "\u202e" not in page
+    shown._picture = lambda: Images(np.zeros((4, 8)), [hostile, "b"])  # type: ignore[method-assign, assignment, return-value]
+    assert "<img" in shown._repr_html_()
+
+
+def test_a_domain_named_like_a_fact_is_a_row_of_its_own(catalog_path: Path) -> None:
+    frame = Catalog.load(catalog_path).frame.copy()
+    frame["domain"] = frame["domain"].replace({"alder_aerial": "images"})
+    facts = Catalog(frame)._facts()
+    assert facts["images"] == str(len(frame))
+    assert "domain images" in facts
+    assert "there are no images" in Catalog(frame.iloc[:0])._repr_html_()
 
 
 def test_updates_that_are_zero_are_no_picture() -> None:

@@ -246,13 +246,16 @@ class Catalog(NotebookDisplay):
         for row in rows[:_MOST_LISTED]:
             splits = ", ".join(f"{row[split]} {split}" for split in SPLITS if row[split])
             gsd = "" if row["gsd_m"] is None else f", {row['gsd_m']:.3g} m"
-            facts[row["domain"]] = f"{row['images']} images{gsd}" + (splits and f": {splits}")
+            name = row["domain"] if row["domain"] not in facts else f"domain {row['domain']}"
+            facts[name] = f"{row['images']} images{gsd}" + (splits and f": {splits}")
         if len(rows) > _MOST_LISTED:
             facts["…"] = f"{len(rows) - _MOST_LISTED} more domains"
         return facts
 
     def _picture(self) -> Images:
         """Return the middle image of each of the first domains."""
+        if not len(self):
+            raise ValueError("there are no images")
         shown, names = [], list(map(str, self.domains[:_MOST_SHOWN]))
         for name in names:
             tiles = self.select(domains=[name]).tiles

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rhm.data.rasters.gdal_options import open_dataset
+from rhm.data.rasters.gdal_options import GDAL_ERRORS, open_dataset
+from rhm.errors import OutputError
 from rhm.inference.layers.qgis_styles import (
     footprint_style,
     mask_style,
@@ -13,7 +14,7 @@ from rhm.inference.layers.qgis_styles import (
     write_style,
 )
 from rhm.inference.tiling.regrid import expectation_of, rows_of
-from rhm.inference.tiling.storage import STORAGES
+from rhm.inference.tiling.storage import STORAGES, Storage
 from rhm.models.expected_iou import ExpectedIoU
 from rhm.notebook_display import Images, NotebookDisplay
 
@@ -59,7 +60,7 @@ class Prediction(NotebookDisplay):
         if self.expectation is not None:
             return self.expectation
         with open_dataset(self.probability) as raster:
-            storage, maps = STORAGES[raster.dtypes[0]], raster.count
+            storage, maps = self._storage(raster.dtypes[0]), raster.count
         return expectation_of(rows_of(self.probability), storage, maps, self.threshold)
 
     @property
@@ -67,17 +68,26 @@ class Prediction(NotebookDisplay):
         """Expected IoU at the threshold of the model; None without expected buildings."""
         return None if self.expectation is None else self.expectation.value
 
+    def _storage(self, dtype: str) -> Storage:
+        if dtype not in STORAGES:
+            raise OutputError(f"{self.probability} holds {dtype}, not probabilities")
+        return STORAGES[dtype]
+
     def write_styles(self) -> list[Path]:
-        """Write a style for QGIS beside each of the files, and return the paths.
+        """Write a style for QGIS beside each of the files that has none of the user's.
+
+        Returns:
+            The paths of the styles.
 
         Raises:
             OutputError: a style cannot be written.
         """
-        return [
-            write_style(self.probability, probability_style()),
-            write_style(self.mask, mask_style()),
-            write_style(self.buildings, footprint_style()),
-        ]
+        styles = {
+            self.probability: probability_style(),
+            self.mask: mask_style(),
+            self.buildings: footprint_style(),
+        }
+        return list(filter(None, (write_style(file, style) for file, style in styles.items())))
 
     def _facts(self) -> dict[str, object]:
         expected = self.expected_iou
@@ -96,9 +106,12 @@ class Prediction(NotebookDisplay):
     def _picture(self) -> Images:
         """Return the probabilities, from an overview; nodata is left out."""
         with open_dataset(self.probability) as raster:
-            storage = STORAGES[raster.dtypes[0]]
+            storage = self._storage(raster.dtypes[0])
             step = max(1.0, max(raster.shape) / _SHOWN_PX)
             size = tuple(max(1, round(side / step)) for side in raster.shape)
-            stored = raster.read(1, out_shape=size)
+            try:
+                stored = raster.read(1, out_shape=size)
+            except GDAL_ERRORS as error:
+                raise OutputError(f"{self.probability} cannot be read") from error
         shown = np.ma.masked_array(storage.decode(stored), stored == storage.nodata)
         return Images(shown, scale="probability of building")

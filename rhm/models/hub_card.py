@@ -5,6 +5,7 @@ The keys are those of the model cards of the Hugging Face Hub, which other hubs 
 
 import yaml
 
+from rhm.errors import printable
 from rhm.models.spec import ModelSpec
 
 _OTHER = "other"
@@ -40,7 +41,7 @@ def hub_card(spec: ModelSpec, card: str, *, name: str, licence: str) -> str:
         "pipeline_tag": "image-segmentation",
         "tags": ["building-footprints", "remote-sensing", "semantic-segmentation", spec.encoder],
     }
-    text = card.strip() or _facts(spec, name)
+    text = card.strip() or printable(_facts(spec, name), keep="\n")
     return f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n\n{text}\n"
 
 

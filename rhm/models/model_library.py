@@ -5,7 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
-from rhm.errors import ModelFileError, OutputError
+from rhm.errors import ModelFileError, OutputError, printable
 from rhm.files import staged_paths
 from rhm.models.model_file import load_model
 from rhm.models.named_models import (
@@ -15,6 +15,7 @@ from rhm.models.named_models import (
     NamedModel,
     check_name,
     home_of,
+    is_name,
     model_file,
     named_models,
     own_folder,
@@ -22,6 +23,8 @@ from rhm.models.named_models import (
 )
 
 _MOST_CARD_BYTES = 1 << 20
+_QUANTIZED = "model.int8-"
+_HEADER = re.compile(r"---\r?\n.*?\n---\r?\n", re.DOTALL)
 
 
 def add_model(
@@ -51,7 +54,7 @@ def add_model(
     # The model last: a folder without one is no model.
     names = (CARD, HASH, MODEL)
     with staged_paths([target / each for each in names]) as (card, written, model):
-        card.write_bytes(card_of(file))
+        card.write_text(card_of(file), encoding="utf-8")
         written.write_text(f"{found}  {MODEL}\n", encoding="ascii")
         shutil.copyfile(file, model)
     return NamedModel(name, target, shipped=False)
@@ -60,21 +63,41 @@ def add_model(
 def remove_model(name: str) -> None:
     """Remove a model that the user has added.
 
+    Only what ``add_model`` and quantisation wrote is removed. A folder that is a link is left as it
+    is, and only the link to it is removed.
+
     Raises:
-        ModelFileError: there is no such model, or it came with rhm.
+        ModelFileError: there is no such model, it came with rhm, or its folder has other files.
         OutputError: it cannot be removed.
     """
-    found = next((each for each in named_models() if each.name == name), None)
-    if found is None:
-        raise ModelFileError(f"no model is named {name}: `rhm models` lists all")
-    if found.shipped:
+    shipped = {each.name for each in named_models() if each.shipped}
+    if name in shipped:
         raise ModelFileError(f"{name} came with rhm, and is removed with it")
+    folder = own_folder() / name
+    if not is_name(name) or not os.path.lexists(folder):
+        raise ModelFileError(f"no model is named {name}: `rhm models` lists all")
     try:
-        # First, so that what is left after an interruption is no model.
-        found.file.unlink()
-        shutil.rmtree(found.folder)
+        if folder.is_symlink():
+            folder.unlink()
+            return
+        files = sorted(folder.iterdir(), key=lambda path: path.name != MODEL)
+        others = [path.name for path in files if not _is_ours(path)]
+        if others:
+            raise ModelFileError(
+                f"{folder} has files that are not those of a model, such as "
+                f"{printable(others[0])}: remove it yourself"
+            )
+        # The model first, so that what is left after an interruption is no model.
+        for path in files:
+            path.unlink()
+        folder.rmdir()
     except OSError as error:
-        raise OutputError(f"cannot remove {found.folder}: {error.strerror or error}") from error
+        raise OutputError(f"cannot remove {folder}: {error.strerror or error}") from error
+
+
+def _is_ours(path: Path) -> bool:
+    quantized = path.name.startswith(_QUANTIZED) and path.suffix == ".json"
+    return (path.name in (MODEL, CARD, HASH) or quantized) and not path.is_dir()
 
 
 def _default_name(source: str | os.PathLike[str]) -> str:
@@ -83,11 +106,20 @@ def _default_name(source: str | os.PathLike[str]) -> str:
     return re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("._-")
 
 
-def card_of(file: Path) -> bytes:
-    """Return the card beside a model file, or the beginning of one without further facts."""
+def card_of(file: Path) -> str:
+    """Return the card beside a model file, without the header for hubs; empty if there is none.
+
+    Raises:
+        ModelFileError: it cannot be read.
+    """
     for name in (CARD, "README.md"):
         card = file.with_name(name)
-        if file.name == MODEL and card.is_file():
-            with card.open("rb") as opened:
-                return opened.read(_MOST_CARD_BYTES)
-    return b""
+        if file.name == MODEL and os.path.isfile(card):
+            try:
+                with card.open("rb") as opened:
+                    text = opened.read(_MOST_CARD_BYTES).decode("utf-8", errors="replace")
+            except OSError as error:
+                raise ModelFileError(f"{card} cannot be read: {error.strerror or error}") from error
+            header = _HEADER.match(text)
+            return printable(text[header.end() if header else 0 :], keep="\n\t").strip() + "\n"
+    return ""

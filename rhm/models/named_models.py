@@ -4,7 +4,8 @@
     FOLDER/NAME/model.safetensors, card.md, model.sha256        added with ``rhm models add``
 
 ``FOLDER`` is the folder for the data of programs that the system gives each user, or the one that
-the environment variable ``RHM_MODELS`` names. A path that exists takes precedence over a name.
+the environment variable ``RHM_MODELS`` names. The path of a model or run takes precedence over a
+name.
 """
 
 import hashlib
@@ -27,6 +28,7 @@ MODEL, CARD, HASH = "model.safetensors", "card.md", "model.sha256"
 _SHIPPED = Path(__file__).parent / "shipped"
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 _RUNS = Path("runs")
+_CONFIG = "config.yaml"
 _BLOCK = 1 << 20  # bytes that are read at a time
 
 
@@ -53,7 +55,7 @@ class NamedModel:
     def card(self) -> Path | None:
         """Path of the model card; None without one."""
         card = self.folder / CARD
-        return card if card.is_file() else None
+        return card if os.path.isfile(card) and os.path.getsize(card) > 1 else None
 
 
 def own_folder() -> Path:
@@ -110,6 +112,16 @@ def sha256_of(file: Path) -> str:
     return digest.hexdigest()
 
 
+def is_shipped(file: Path) -> bool:
+    """Return whether a model file is part of the installation."""
+    return file.resolve().is_relative_to(_SHIPPED.resolve())
+
+
+def is_name(text: str) -> bool:
+    """Return whether a model could have this name."""
+    return _NAME.fullmatch(text) is not None
+
+
 def check_name(name: str) -> None:
     """Check that a model can have this name.
 
@@ -131,11 +143,12 @@ def home_of(model: str | os.PathLike[str]) -> Path:
     """Return the folder that results of a model belong to by default.
 
     It is the folder of its run, or the one that its file is in. A model that is given by name has
-    ``runs/NAME``, which may not exist yet.
+    ``runs/NAME``, which may not exist yet, or ``runs/NAME-model`` where the former is a run.
     """
     named = find_named(model)
     if named is not None:
-        return _RUNS / named.name
+        home = _RUNS / named.name
+        return home.with_name(f"{named.name}-model") if _is_path_of_model(home) else home
     path = Path(model)
     return path if path.is_dir() else path.parent
 
@@ -146,9 +159,10 @@ def _models_in(folder: Path, *, shipped: bool) -> Iterator[NamedModel]:
     except OSError:
         return
     for each in found:
-        if _NAME.fullmatch(each.name) and (each / MODEL).is_file():
+        if _NAME.fullmatch(each.name) and os.path.isfile(each / MODEL):
             yield NamedModel(each.name, each, shipped)
 
 
 def _is_path_of_model(path: Path) -> bool:
-    return path.is_file() or (path / MODEL).is_file()
+    """Return whether a path is that of a model file, or of a run, even if it is not finished."""
+    return any(map(os.path.isfile, (path, path / MODEL, path / _CONFIG)))

@@ -38,8 +38,7 @@ class OptimizerConfig:
         schedule: one of ``SCHEDULES``, updated after every optimiser step.
         clip_norm: norm to which gradients are clipped; 0 turns clipping off.
         encoder_share: learning rate of the encoder as a share of that of everything else. A
-            pretrained encoder that learns more slowly keeps more of what it knows. Does not apply
-            to adapters.
+            pretrained encoder that learns more slowly keeps more of what it knows.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -232,16 +231,19 @@ def parameter_groups(
         encoder_share: learning rate of the encoder as a share of ``learning_rate``.
     """
     inside = {id(parameter) for parameter in model.encoder.parameters()}
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            rate = learning_rate * (encoder_share if id(parameter) in inside else 1.0)
-            decay = weight_decay if parameter.ndim > 1 else 0.0
-            groups.setdefault((rate, decay), []).append(parameter)
-    return [
-        {"params": parameters, "lr": rate, "weight_decay": decay}
-        for (rate, decay), parameters in groups.items()
-    ]
+    trained = [each for each in model.parameters() if each.requires_grad]
+    groups = []
+    # Checkpoints number the groups, so there are two of each rate, even if one is empty.
+    for encoder in (False, True) if encoder_share != 1.0 else (None,):
+        part = [each for each in trained if encoder in (None, id(each) in inside)]
+        rate = learning_rate * (encoder_share if encoder else 1.0)
+        matrices = [each for each in part if each.ndim > 1]
+        vectors = [each for each in part if each.ndim <= 1]
+        groups += [
+            {"params": matrices, "lr": rate, "weight_decay": weight_decay},
+            {"params": vectors, "lr": rate, "weight_decay": 0.0},
+        ]
+    return groups
 
 
 def freeze_batch_norm(model: nn.Module) -> None:

@@ -245,6 +245,8 @@ class Run(NotebookDisplay):
             if name in metrics:
                 known = metrics[["step", name]].dropna()
                 lines[label] = (known["step"].to_numpy(), known[name].to_numpy())
+        if not lines:
+            raise OutputError(f"{path} has no step yet")
         return Curves("step", "", lines)
 
     def best_scores(self, monitor: str = "val_iou") -> dict[str, float]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from rhm.errors import RasterError
+from rhm.errors import OutputError, RasterError, RhmError
 from rhm.inference.prediction import Prediction
 from rhm.inference.scenes import predict_raster
 from tests.data.imagery import write_raster
@@ -65,3 +65,18 @@ def test_every_file_gets_a_style_on_request(predicted: Prediction) -> None:
         path.stem for path in (predicted.probability, predicted.mask, predicted.buildings)
     }
     assert 'value="1"' in predicted.probability.with_suffix(".qml").read_text()
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float64"])
+def test_a_raster_of_something_else_is_told(predicted: Prediction, dtype: str) -> None:
+    write_raster(predicted.probability, np.ones((8, 9, 1), dtype))
+    assert f"holds {dtype}, not probabilities" in predicted._repr_html_()
+    with pytest.raises(OutputError, match="not probabilities"):
+        predicted.plot()
+
+
+def test_a_raster_that_was_cut_off_is_told(predicted: Prediction) -> None:
+    data = predicted.probability.read_bytes()
+    predicted.probability.write_bytes(data[: len(data) // 20])
+    with pytest.raises(RhmError):
+        predicted.plot()

@@ -98,3 +98,45 @@ def test_a_folder_that_cannot_be_written_is_told(
     monkeypatch.setenv(VARIABLE, str(tmp_path / "file"))
     with pytest.raises(OutputError, match="cannot write"):
         add_model(run)
+
+
+def test_only_what_was_added_is_removed(own: Path, run: Path) -> None:
+    added = add_model(run, "town")
+    (added.folder / "model.int8-0123456789abcdef.json").touch()
+    notes = added.folder / "notes.txt"
+    notes.write_text("mine")
+    with pytest.raises(ModelFileError, match=r"such as notes\.txt: remove it yourself"):
+        remove_model("town")
+    assert names() == ["town"]
+    notes.unlink()
+    remove_model("town")
+    assert list(own.iterdir()) == []
+
+
+def test_a_link_is_removed_and_its_run_stays(own: Path, run: Path) -> None:
+    own.mkdir()
+    (own / "linked").symlink_to(run, target_is_directory=True)
+    assert names() == ["linked"]
+    before = sorted(run.iterdir())
+    remove_model("linked")
+    assert (names(), sorted(run.iterdir())) == ([], before)
+
+
+def test_what_an_interrupted_removal_left_is_removed(own: Path, run: Path) -> None:
+    added = add_model(run, "town")
+    added.file.unlink()
+    assert names() == []
+    remove_model("town")
+    assert list(own.iterdir()) == []
+    with pytest.raises(ModelFileError, match="no model is named town"):
+        remove_model("town")
+
+
+def test_a_card_keeps_its_text_alone(own: Path, run: Path) -> None:
+    (run / CARD).unlink()
+    (run / "README.md").write_text("---\nlicense: mit\n---\n\n# Town\n\ta\x1b[31mb\n")
+    added = add_model(run, "town")
+    assert added.card is not None
+    assert added.card.read_text() == "# Town\n\ta\ufffd[31mb\n"
+    (run / "README.md").unlink()
+    assert add_model(run, "bare").card is None

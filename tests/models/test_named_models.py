@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,3 +93,42 @@ def test_names_that_a_model_cannot_have_are_refused(name: str, message: str) -> 
     with pytest.raises(ModelFileError, match=message):
         check_name(name)
     check_name("other")
+
+
+def test_a_run_that_is_not_finished_is_no_name(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    assert find_named("mine") is not None
+    (tmp_path / "mine" / "config.yaml").touch()
+    assert find_named("mine") is None
+    with pytest.raises(ModelFileError, match="no model at mine"):
+        named_models.model_file("mine")
+
+
+def test_the_results_of_a_named_model_never_mix_with_those_of_a_run(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    (tmp_path / "runs" / "mine" / "config.yaml").touch()
+    assert home_of("mine") == Path("runs", "mine-model")
+
+
+def test_a_folder_that_cannot_be_searched_hides_no_other(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (own / "locked").mkdir()
+    # A superuser may search any folder.
+    stat = os.stat
+
+    def refusing(path: Any, *words: Any, **options: Any) -> os.stat_result:
+        if "locked" in str(path) and str(path).endswith(MODEL):
+            raise PermissionError(13, "Permission denied")
+        return stat(path, *words, **options)
+
+    monkeypatch.setattr(os, "stat", refusing)
+    names = [each.name for each in named_models.named_models() if not each.shipped]
+    assert names == ["mine"]
+
+
+def test_the_installation_is_told_from_everything_else(own: Path) -> None:
+    starter = find_named("starter")
+    assert starter is not None
+    assert named_models.is_shipped(starter.file)
+    assert not named_models.is_shipped(own / "mine" / MODEL)

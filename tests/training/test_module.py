@@ -91,6 +91,13 @@ def test_only_weights_that_multiply_are_decayed(model: SegmentationModel) -> Non
         assert {id(each) for each in group["params"]} == expected
 
 
+def test_there_are_two_groups_whatever_the_decay(model: SegmentationModel) -> None:
+    # Checkpoints of equal settings have equal groups.
+    sizes = [[len(g["params"]) for g in parameter_groups(model, 0.1, d)] for d in (0.0, 0.2)]
+    assert sizes[0] == sizes[1]
+    assert len(sizes[0]) == 2
+
+
 def test_the_encoder_learns_at_its_share_of_the_rate(model: SegmentationModel) -> None:
     groups = parameter_groups(model, 0.1, 0.2, encoder_share=0.3)
     inside = {id(each) for each in model.encoder.parameters()}

@@ -164,7 +164,7 @@ def scored(
     from rhm.models.named_models import home_of
 
     model = load_model(path)
-    run = home_of(path)
+    run = home_of(path).resolve()
     tiles = listed.select(domains=work["domains"], labelled=True).tiles
     for dtype in dict.fromkeys(tile.dtype for tile in tiles):
         for note in dtype_notes(model.spec, dtype):

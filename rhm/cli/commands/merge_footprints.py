@@ -51,9 +51,9 @@ def merge_footprints(
     config = chosen.make(MergeConfig)
     layers = find_layers(footprints)
     merged = merge(layers, output, config, quiet=json)
+    emit(asdict(merged), [merged_line(merged)], as_json=json)
     if styles:
         style_merged(merged)
-    emit(asdict(merged), [merged_line(merged)], as_json=json)
 
 
 def merge(
@@ -73,8 +73,10 @@ def style_merged(merged: "MergedLayer") -> None:
     """Write a style for QGIS beside a merged layer, unless it is a folder."""
     from rhm.inference.layers.qgis_styles import footprint_style, write_style
 
-    if Path(merged.path).is_file():
-        write_style(Path(merged.path), footprint_style())
+    if not Path(merged.path).is_file():
+        say("a folder of files gets no style: QGIS opens each of them by itself")
+    elif write_style(Path(merged.path), footprint_style()) is None:
+        say("the style that you have saved stays as it is")
 
 
 def merged_line(merged: "MergedLayer") -> str:

@@ -1,5 +1,6 @@
 """``rhm models``: the models that commands take by name, and folders to share models in."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from rhm.models.named_models import NamedModel
 
 _SHORT = 12  # digits of a hash that tell models apart
+_LONGEST = 40  # characters of the name of an encoder
 
 app = typer.Typer(help="Models that commands take by name.")
 
@@ -25,6 +27,7 @@ def models(context: typer.Context, json: Json = False) -> None:
     """
     if context.invoked_subcommand is not None:
         return
+    from rhm.errors import printable
     from rhm.models.named_models import named_models, own_folder
 
     found = [_facts(each) for each in named_models()]
@@ -34,9 +37,9 @@ def models(context: typer.Context, json: Json = False) -> None:
             each["name"],
             each.get("gsd_m"),
             each.get("bands"),
-            each.get("encoder", "cannot be read"),
-            round(each["bytes"] / 1e6, 1),
-            each["sha256"][:_SHORT],
+            printable(each.get("encoder", "cannot be read"))[:_LONGEST],
+            None if each["bytes"] is None else round(each["bytes"] / 1e6, 1),
+            (each["sha256"] or "")[:_SHORT],
             each["from"],
         ]
         for each in found
@@ -87,16 +90,17 @@ def card(name: Annotated[str, typer.Argument(help="Name of a model.")]) -> None:
 
     Example: `rhm models card starter`
     """
-    from rhm.errors import ModelFileError, printable
-    from rhm.models.named_models import find_named
+    from rhm.errors import ModelFileError
+    from rhm.models.model_library import card_of
+    from rhm.models.named_models import named_models
 
-    found = find_named(name)
+    found = next((each for each in named_models() if each.name == name), None)
     if found is None:
         raise ModelFileError(f"no model is named {name}: `rhm models` lists all")
-    if found.card is None:
+    text = card_of(found.file).rstrip()
+    if not text:
         raise ModelFileError(f"{name} has no model card")
-    text = found.card.read_text(encoding="utf-8", errors="replace")
-    typer.echo(printable(text, keep="\n").rstrip())
+    typer.echo(text)
 
 
 @app.command()
@@ -123,14 +127,14 @@ def export(
     from rhm.models.model_library import card_of
     from rhm.models.named_models import HASH, MODEL, home_of, model_file, sha256_of
 
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    if os.path.lexists(output) and not (os.path.isdir(output) and not os.listdir(output)):
         raise OutputError(f"{output} exists: choose a new folder")
     file, loaded = model_file(model), load_model(model)
     name = home_of(model).resolve().name
     licence = licence or loaded.spec.licence
     if not licence:
         say("no licence is known: name one with --licence")
-    card_text = card_of(file).decode("utf-8", errors="replace")
+    card_text = card_of(file)
     names = (MODEL, "model.onnx", HASH, "config.json", "README.md")
     # The card last: hubs take a folder that has one for complete.
     with staged_paths([output / each for each in names]) as (weights, graph, digest, spec, readme):
@@ -160,12 +164,15 @@ def _facts(model: "NamedModel") -> dict[str, Any]:
         "name": model.name,
         "file": str(model.file),
         "card": None if model.card is None else str(model.card),
-        "bytes": model.file.stat().st_size,
-        "sha256": sha256_of(model.file),
+        "bytes": None,
+        "sha256": None,
         "from": "rhm" if model.shipped else "you",
     }
     try:
+        facts |= {"bytes": model.file.stat().st_size, "sha256": sha256_of(model.file)}
         spec = load_spec(model.file)
+    except OSError as error:
+        return facts | {"error": f"{model.file} cannot be read: {error.strerror or error}"}
     except ModelFileError as error:
         return facts | {"error": str(error)}
     return facts | {

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rhm.inference.tiling.strips import Workers
     from rhm.mapping.merged_layer import MergedLayer
 
+_STYLES = 3  # of a scene: probabilities, mask, footprints
 _GPU_BATCH = 8  # one tile does not occupy a GPU, but fits best into the caches of a CPU
 
 
@@ -91,15 +92,18 @@ def predict(
     warning = say_of_all(results, network.spec.expected_iou) if len(files) > 1 else None
     chose = config.polygons is not None and isinstance(config.polygons.threshold, str)
     merged = None if merge is None else _merged(results, merge, config, hands.workers, quiet=json)
+    report_results(results, network.runtime, warning, merged, chose=chose, as_json=json)
     if styles:
         _write_styles(results, merged)
-    report_results(results, network.runtime, warning, merged, chose=chose, as_json=json)
 
 
 def _write_styles(results: "list[SceneResult]", merged: "MergedLayer | None") -> None:
+    kept = 0
     for result in results:
         if result.prediction is not None:
-            result.prediction.write_styles()
+            kept += _STYLES - len(result.prediction.write_styles())
+    if kept:
+        say(f"{kept} styles that you have saved stay as they are")
     if merged is not None:
         style_merged(merged)
 

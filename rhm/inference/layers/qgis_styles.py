@@ -8,9 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree as Xml
 
+from rhm.errors import OutputError
 from rhm.files import write_text
 
 SUFFIX = ".qml"
+
+# QGIS leaves comments out when it saves a style, so a file without this one is the user's.
+_MARK = "<!-- written by rhm, replaced with the results -->"
+_MARKED_BYTES = 1 << 10
 
 SCORES = (
     (0.0, 0.5, "#d7191c", "score under 0.5"),
@@ -40,13 +45,24 @@ _FILL_ALPHA = 40
 _LINE_MM = "0.6"
 
 
-def write_style(layer: Path, style: str) -> Path:
-    """Write a style beside a layer, and return its path.
+def write_style(layer: Path, style: str) -> Path | None:
+    """Write a style beside a layer, unless the user has saved one there.
+
+    Returns:
+        The path of the style; None if that of the user stays.
 
     Raises:
         OutputError: the file cannot be written.
     """
     path = layer.with_suffix(SUFFIX)
+    try:
+        with path.open("rb") as file:
+            if _MARK.encode() not in file.read(_MARKED_BYTES):
+                return None
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise OutputError(f"{path} cannot be read: {error.strerror or error}") from error
     write_text(path, style)
     return path
 
@@ -134,4 +150,4 @@ def _rgba(colour: str, alpha: int) -> str:
 def _text(root: Xml.Element) -> str:
     Xml.indent(root)
     body = Xml.tostring(root, encoding="unicode")
-    return f"<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n{body}\n"
+    return f"<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n{_MARK}\n{body}\n"

@@ -17,7 +17,7 @@ from typing import Any
 from rhm.documents import read_json
 from rhm.errors import OutputError
 from rhm.files import write_text
-from rhm.models.named_models import model_file
+from rhm.models.named_models import is_shipped, model_file
 from rhm.system import cache_folder
 
 FORMAT = 1
@@ -135,5 +135,6 @@ def _is_number(value: object) -> bool:
 def _files(model: str | os.PathLike[str], weights: str) -> Iterator[Path]:
     name = f"int8-{weights[:16]}.json"
     file = model_file(model)
-    yield file.with_name(f"{file.stem}.{name}")
+    if not is_shipped(file):  # the installation is only read
+        yield file.with_name(f"{file.stem}.{name}")
     yield cache_folder() / "quantizations" / name

@@ -1,6 +1,7 @@
 """Pretrained weights of encoders: from a file, from timm by name, or those installed with rhm."""
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -16,6 +17,7 @@ from rhm.models.encoders.backbones import is_encoder, settings_of, timm_model
 from rhm.models.encoders.bundled_weights import BUNDLED_ENCODER, bundled_state
 from rhm.models.encoders.state_matching import choose_state, match_state
 from rhm.models.encoders.weight_files import State, hub_config, read_states, weight_file
+from rhm.models.spec import LARGEST
 
 LEAST_SHARE = 0.9
 """Least share of an encoder's tensors, and of its values, that weights must have."""
@@ -166,8 +168,11 @@ def _states(encoder: str, weights: str) -> list[State]:
 
 def _path_of(weights: str) -> Path | None:
     """Return the file that weights name, or None if they do not name one."""
-    path = Path(weights).expanduser()
-    return weight_file(path) if path.exists() else None
+    try:
+        path = Path(weights).expanduser()
+    except RuntimeError:  # a home of nobody
+        return None
+    return weight_file(path) if os.path.exists(path) else None
 
 
 def _name_in_timm(encoder: str, weights: str) -> str | None:
@@ -215,7 +220,8 @@ def _own_statistics(
     if not isinstance(settings, dict) or "mean" not in settings or "std" not in settings:
         return None
     mean, std = (_numbers(settings[name], path) for name in ("mean", "std"))
-    if len(mean) != len(std) or min(std) <= 0:
+    most = max(map(abs, (*mean, *std)))
+    if len(mean) != len(std) or min(std) < 1 / LARGEST or most > LARGEST:
         raise ConfigError(f"model.weights: the statistics beside {path} are not those of images")
     return mean, std
 

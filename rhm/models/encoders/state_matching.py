@@ -19,7 +19,7 @@ import torch
 from timm.models import PretrainedCfg, adapt_input_conv
 from torch import Tensor, nn
 
-from rhm.models.encoders.weight_files import State
+from rhm.models.encoders.weight_files import State, rank_of
 
 Loader = Callable[..., nn.Module]
 """Function that builds the network of an encoder with other options of ``timm.create_model``."""
@@ -41,6 +41,8 @@ _CONTAINERS = (
 )
 
 _NOTABLY_MORE = 1.1
+
+_QUANTIZED = (torch.int8, torch.uint8, torch.int16)
 
 # timm adapts weights for as many bands, or for any number of them to one.
 _COLOURS = 3
@@ -92,7 +94,11 @@ def choose_state(states: Sequence[State], target: Collection[str], whole: Collec
 
 
 def _prefix_of(state: State, known: set[str]) -> tuple[str, int]:
-    """Return the prefix behind which most names are known, and their number."""
+    """Return the prefix behind which most names are known, and their number.
+
+    Of prefixes behind which nearly as many are known, the one counts that says that its tensors are
+    averages, as those of a teacher are.
+    """
     counts: Counter[str] = Counter()
     for name in state:
         end = 0
@@ -102,7 +108,12 @@ def _prefix_of(state: State, known: set[str]) -> tuple[str, int]:
             end = name.find(".", end) + 1
             if not end:
                 break
-    return max(counts.items(), key=lambda found: (found[1], -len(found[0])), default=("", 0))
+    enough = max(counts.values(), default=0) / _NOTABLY_MORE
+    return max(
+        ((prefix, count) for prefix, count in counts.items() if count >= enough),
+        key=lambda found: (-rank_of(found[0].split(".")), found[1], -len(found[0])),
+        default=("", 0),
+    )
 
 
 def _without_containers(state: State) -> State:
@@ -146,6 +157,7 @@ def match_state(
         ValueError: timm cannot read the tensors, or the number of bands cannot be adapted.
     """
     names = target.state_dict()
+    _check_real(state, names)
     wanted = {name: each for name, each in names.items() if not name.endswith(_COUNTER)}
     missing: list[str] = []
     if all(name in state and _fits(state[name], each) for name, each in wanted.items()):
@@ -166,6 +178,15 @@ def match_state(
     }
     surplus -= set(whole)
     return Match(places, tuple(wanted), tuple(missing), tuple(sorted(surplus)))
+
+
+def _check_real(state: State, names: State) -> None:
+    """Check that no integers, such as those of quantised weights, take the place of weights."""
+    for name, tensor in state.items():
+        small = tensor.dtype in _QUANTIZED and tensor.ndim > 1
+        expected = name in names and names[name].is_floating_point()
+        if small or (expected and not tensor.is_floating_point()):
+            raise ValueError(f"{name} holds integers: quantised weights are not read")
 
 
 def _fits(found: Tensor, wanted: Tensor) -> bool:

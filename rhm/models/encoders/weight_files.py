@@ -13,8 +13,9 @@ much memory is taken.
 """
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from zipfile import ZIP_STORED, ZipFile, is_zipfile
@@ -38,7 +39,11 @@ _DEEPEST = 5
 
 # Where checkpoints keep networks, the best first: averages of the weights are better than the
 # weights themselves, and teachers are averages of their students.
-_PREFERRED = ("state_dict_ema", "model_ema", "ema", "teacher", "state_dict", "model", "student")
+_PREFERRED = (
+    *("state_dict_ema", "model_ema", "ema_model", "ema", "teacher"),
+    *("state_dict", "model", "student"),
+)
+_MOST_STATES = 1000
 
 
 def weight_file(path: Path) -> Path:
@@ -116,7 +121,8 @@ def read_states(path: Path) -> list[State]:
             f"model.weights: {path} is not a plain state dict of tensors, or a checkpoint of plain "
             f"values that contains one: {reason}"
         ) from error
-    found = sorted(_states(tree, ()), key=lambda each: _rank(each[0]))
+    states = islice(_states(tree, (), set()), _MOST_STATES)
+    found = sorted(states, key=lambda each: rank_of(each[0]))
     if not found:
         raise ConfigError(f"model.weights: {path} contains no named tensors")
     return [state for _, state in found]
@@ -167,16 +173,24 @@ def _unpickled(path: Path) -> Any:
         )
 
 
-def _states(tree: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], State]]:
-    """Yield the collections of named tensors in a tree of dicts, with their place in it."""
+def _states(
+    tree: Any, place: tuple[str, ...], seen: set[int]
+) -> Iterator[tuple[tuple[str, ...], State]]:
+    """Yield the collections of named tensors in a tree of dicts, with their place in it.
+
+    A dict that stands in several places is seen once, or a few of them could stand for billions.
+    """
     if not isinstance(tree, dict) or len(tree) > MOST_TENSORS or len(place) > _DEEPEST:
         return
+    if id(tree) in seen:
+        return
+    seen.add(id(tree))
     named = {name: each for name, each in tree.items() if isinstance(name, str)}
     state = {name: each.detach() for name, each in named.items() if _is_plain(each)}
     if state:
         yield place, state
     for name, each in named.items():
-        yield from _states(each, (*place, name))
+        yield from _states(each, (*place, name), seen)
 
 
 def _is_plain(value: Any) -> bool:
@@ -188,6 +202,10 @@ def _is_plain(value: Any) -> bool:
     return bool(value.numel() * value.element_size() <= value.untyped_storage().nbytes())
 
 
-def _rank(place: tuple[str, ...]) -> int:
+def rank_of(place: Sequence[str]) -> int:
+    """Return how much a place in a checkpoint is preferred, by its parts; 0 is the most.
+
+    Places of which nothing is known are as good as students.
+    """
     ranks = [_PREFERRED.index(name) for name in place if name in _PREFERRED]
-    return min(ranks, default=len(_PREFERRED))
+    return min(ranks, default=_PREFERRED.index("student"))

@@ -3,11 +3,13 @@
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from rhm.errors import ModelFileError
 from rhm.models.named_models import VARIABLE
 from rhm.models.spec import load_spec
 from tests.inference.networks import needs_onnx
@@ -122,3 +124,46 @@ def test_an_export_that_fails_leaves_no_file(
     code, printed, err = rhm("models", "export", trained, "-o", out, "--licence", "CC-BY-4.0")
     assert (code, printed, "pip install 'rhm[onnx]'" in err) == (2, "", True)
     assert list(tmp_path.rglob("*.*")) == []
+
+
+def test_a_hostile_description_is_one_row(
+    rhm: Rhm, trained: Path, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = own / "evil"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes((trained / "model.safetensors").read_bytes())
+    spec = replace(load_spec(trained), encoder="\x1b[31mEVIL\u202e\n" + "x" * 90)
+    monkeypatch.setattr("rhm.models.spec.load_spec", lambda _: spec)
+    code, printed, _ = rhm("models")
+    assert code == 0
+    rows = [line for line in printed.splitlines() if line.startswith("evil")]
+    assert len(rows) == 1
+    assert "\x1b" not in printed
+    assert "\u202e" not in printed
+    assert "x" * 50 not in printed
+
+
+def test_a_file_that_cannot_be_read_hides_no_other(
+    rhm: Rhm, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (own / "locked").mkdir(parents=True)
+    (own / "locked" / "model.safetensors").touch()
+
+    def refuse(file: Path) -> str:
+        if "locked" in str(file):
+            raise ModelFileError(f"{file} cannot be read: Permission denied")
+        return "0" * 64
+
+    monkeypatch.setattr("rhm.models.named_models.sha256_of", refuse)
+    code, printed, _ = rhm("models")
+    assert code == 0
+    assert "starter" in printed
+    assert any(row.startswith("locked") and "cannot be read" in row for row in printed.splitlines())
+
+
+def test_a_name_that_is_too_long_to_export_to_is_one_line(
+    rhm: Rhm, trained: Path, tmp_path: Path
+) -> None:
+    code, _, err = rhm("models", "export", trained, "-o", tmp_path / ("a" * 300))
+    assert code == 2
+    assert err.splitlines()[-1].startswith("rhm: ")

@@ -58,3 +58,15 @@ def test_it_lies_beside_the_layer(tmp_path: Path) -> None:
     assert write_style(tmp_path / "a.b.gpkg", mask_style()) == tmp_path / "a.b.qml"
     with pytest.raises(OutputError):
         write_style(tmp_path / "a.b.qml" / "x.tif", mask_style())
+
+
+def test_a_style_of_the_user_stays(tmp_path: Path) -> None:
+    layer = tmp_path / "x_mask.tif"
+    written = write_style(layer, mask_style())
+    assert written is not None
+    assert write_style(layer, mask_style()) == written
+    # QGIS drops comments when it saves.
+    own = "\n".join(line for line in mask_style().splitlines() if "<!--" not in line)
+    written.write_text(own)
+    assert write_style(layer, mask_style()) is None
+    assert written.read_text() == own

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+import rhm
 from rhm.inference.runtime.quantization import (
     MOST_LOSS,
     Quantization,
+    _files,
     keep_quantization,
     kept_quantization,
 )
@@ -89,3 +91,8 @@ def test_the_loss_is_told() -> None:
     assert "expected IoU 0.9000 before and 0.8950 after" in FOUND.told()
     labelled = replace(FOUND, measure="validation")
     assert "IoU on labelled images 0.9000 before" in labelled.told()
+
+
+def test_nothing_is_kept_in_the_installation() -> None:
+    (only,) = _files("starter", "0" * 64)
+    assert not only.is_relative_to(Path(rhm.__file__).parent)

@@ -236,3 +236,9 @@ def test_weights_are_downloaded_only_if_they_are_named(monkeypatch: pytest.Monke
 def test_weights_that_are_nowhere_are_refused(weights: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         check_weights("resnet18", weights)
+
+
+@pytest.mark.parametrize("weights", ["~nobody-of-this-name/x", "a" * 300, "a\0b"])
+def test_words_that_are_no_path_are_no_weights(weights: str) -> None:
+    with pytest.raises(ConfigError, match="neither a file or folder nor weights in timm"):
+        check_weights("resnet18", weights)

@@ -5,7 +5,7 @@ import torch
 from timm.models import PretrainedCfg
 from torch import Tensor, nn
 
-from rhm.models.encoders.state_matching import choose_state, match_state
+from rhm.models.encoders.state_matching import _check_real, choose_state, match_state
 
 NAMES = ("stem.weight", "blocks.0.norm.weight", "blocks.0.norm.bias", "blocks.1.norm.weight")
 
@@ -79,3 +79,37 @@ def test_tensors_that_are_joined_or_scaled_count_as_used() -> None:
 def test_what_timm_cannot_read_is_an_error_of_one_kind() -> None:
     with pytest.raises(ValueError, match="timm cannot read the tensors: 'q'"):
         match_state({"a": torch.zeros(1)}, Network(), (), load, settings=PretrainedCfg(), bands=3)
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        ("teacher.backbone.", "student.backbone."),
+        ("ema_model.", "model."),
+        ("model_ema.module.", "model.module."),
+        ("ema.", ""),
+        ("backbone.", "student.backbone."),
+    ],
+)
+@pytest.mark.parametrize("first", [False, True])
+def test_averages_are_preferred_to_what_they_are_averages_of(
+    better: str, worse: str, first: bool
+) -> None:
+    names = [f"layers.{number}.weight" for number in range(20)]
+    prefixes = (better, worse) if first else (worse, better)
+    state = {
+        prefix + name: torch.full((2,), float(prefix == better))
+        for prefix in prefixes
+        for name in names
+    }
+    chosen = choose_state([state], names, names)
+    assert {name: float(chosen[name][0]) for name in names} == dict.fromkeys(names, 1.0)
+
+
+def test_integers_in_the_places_of_weights_are_refused() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Linear(4, 2))
+    for dtype in (torch.int8, torch.int64):
+        state = {name: (100 * each).to(dtype) for name, each in network.state_dict().items()}
+        with pytest.raises(ValueError, match="holds integers"):
+            _check_real(state, network.state_dict())
+    _check_real(network.half().state_dict(), network.state_dict())

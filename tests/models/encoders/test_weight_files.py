@@ -160,6 +160,8 @@ def test_folders_that_are_not_clear_are_refused(cache: Path, tmp_path: Path) -> 
         ({"architecture": "resnet18"}, "has the weights of resnet18: set model.encoder"),
         ({"architecture": ["x"]}, "has the weights of"),
         ({"pretrained_cfg": {"mean": [0.1], "std": [0.0]}}, "are not those of images"),
+        ({"pretrained_cfg": {"mean": [1e9], "std": [0.1]}}, "are not those of images"),
+        ({"pretrained_cfg": {"mean": [0.1], "std": [1e-9]}}, "are not those of images"),
         ({"pretrained_cfg": {"mean": "abc", "std": [0.0]}}, "are not numbers"),
         ({"pretrained_cfg": {"mean": [True], "std": [1e400]}}, "are not numbers"),
     ],
@@ -251,3 +253,12 @@ def test_a_damaged_file_of_tensors_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(b"\xff" * 100)
     with pytest.raises(ConfigError, match="cannot be read"):
         read_states(tmp_path / "a.safetensors")
+
+
+def test_a_dict_that_stands_in_many_places_is_read_once(tmp_path: Path) -> None:
+    tree: dict[str, Any] = {"weight": torch.zeros(2)}
+    for _ in range(4):
+        tree = dict.fromkeys(map(str, range(40)), tree)
+    torch.save(tree, tmp_path / "deep.pth")
+    (found,) = read_states(tmp_path / "deep.pth")
+    assert list(found) == ["weight"]
