@@ -13,6 +13,7 @@ much memory is taken.
 """
 
 import argparse
+import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import islice
@@ -116,7 +117,9 @@ def read_states(path: Path) -> list[State]:
         _check_pickle(path)
         tree = _unpickled(path)
     except Exception as error:
-        reason = one_line(error, 160)
+        # What PyTorch says of pickles is advice to programmers on how to trust them.
+        foreign = isinstance(error, pickle.UnpicklingError)
+        reason = "it holds other objects, or is damaged" if foreign else one_line(error, 160)
         raise ConfigError(
             f"model.weights: {path} is not a plain state dict of tensors, or a checkpoint of plain "
             f"values that contains one: {reason}"
