@@ -4,6 +4,7 @@
 shows its traceback and asks for a report.
 """
 
+import io
 import logging
 import sys
 import traceback
@@ -109,6 +110,9 @@ def main() -> None:
     if not sys.warnoptions:
         # They tell developers what libraries think of calls, and users nothing that they can do.
         warnings.simplefilter("ignore")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name may have characters that the terminal or the pipe has not, on Windows above all.
+        sys.stdout.reconfigure(errors="replace")
     try:
         with quiet:
             code = run()

@@ -1,8 +1,10 @@
 """Commands that need no network; law: PyTorch, which takes seconds to load, is never imported."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,3 +61,17 @@ def test_a_command_without_a_network_loads_none(
     imported: dict[str, list[object]], name: str
 ) -> None:
     assert imported[name] == [0, []]
+
+
+def test_characters_that_the_output_has_not_are_replaced(tmp_path: Path) -> None:
+    image = np.zeros((8, 8, 1), np.uint8)
+    HistogramBank.from_images([image], names=["Łódź/1"]).save(tmp_path / "a.bank")
+    done = subprocess.run(
+        [sys.executable, "-m", "rhm.cli.main", "bank", "show", "a.bank"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "?ód?" in done.stdout.decode("latin-1")
