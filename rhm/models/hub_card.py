@@ -1,14 +1,21 @@
-"""Model cards for model hubs: the card of a model below a header in YAML that hubs read.
+"""Model cards, and those for model hubs: the card of a model below a header that hubs read.
 
 The keys are those of the model cards of the Hugging Face Hub, which other hubs read as well.
 """
 
+import os
+import re
+from pathlib import Path
+
 import yaml
 
-from rhm.errors import printable
+from rhm.errors import ModelFileError, printable
+from rhm.models.named_models import CARD, MODEL
 from rhm.models.spec import ModelSpec
 
 _OTHER = "other"
+_MOST_BYTES = 1 << 20
+_HEADER = re.compile(r"---\r?\n.*?\n---\r?\n", re.DOTALL)
 
 LICENCES = {
     "CC0-1.0": "cc0-1.0",
@@ -21,6 +28,25 @@ LICENCES = {
     "BSD-3-Clause": "bsd-3-clause",
 }
 """Licences that hubs know, by their SPDX identifiers."""
+
+
+def card_of(file: Path) -> str:
+    """Return the card beside a model file, without the header for hubs; empty if there is none.
+
+    Raises:
+        ModelFileError: it cannot be read.
+    """
+    for name in (CARD, "README.md"):
+        card = file.with_name(name)
+        if file.name == MODEL and os.path.isfile(card):
+            try:
+                with card.open("rb") as opened:
+                    text = opened.read(_MOST_BYTES).decode("utf-8", errors="replace")
+            except OSError as error:
+                raise ModelFileError(f"{card} cannot be read: {error.strerror or error}") from error
+            header = _HEADER.match(text)
+            return printable(text[header.end() if header else 0 :], keep="\n\t").strip() + "\n"
+    return ""
 
 
 def hub_card(spec: ModelSpec, card: str, *, name: str, licence: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rhm.errors import ModelFileError, OutputError, printable
 from rhm.files import staged_paths
+from rhm.models.hub_card import card_of
 from rhm.models.model_file import load_model
 from rhm.models.named_models import (
     CARD,
@@ -22,9 +23,7 @@ from rhm.models.named_models import (
     sha256_of,
 )
 
-_MOST_CARD_BYTES = 1 << 20
 _QUANTIZED = "model.int8-"
-_HEADER = re.compile(r"---\r?\n.*?\n---\r?\n", re.DOTALL)
 
 
 def add_model(
@@ -104,22 +103,3 @@ def _default_name(source: str | os.PathLike[str]) -> str:
     path = Path(source).resolve()
     stem = home_of(path).name if path.is_dir() or path.stem == "model" else path.stem
     return re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("._-")
-
-
-def card_of(file: Path) -> str:
-    """Return the card beside a model file, without the header for hubs; empty if there is none.
-
-    Raises:
-        ModelFileError: it cannot be read.
-    """
-    for name in (CARD, "README.md"):
-        card = file.with_name(name)
-        if file.name == MODEL and os.path.isfile(card):
-            try:
-                with card.open("rb") as opened:
-                    text = opened.read(_MOST_CARD_BYTES).decode("utf-8", errors="replace")
-            except OSError as error:
-                raise ModelFileError(f"{card} cannot be read: {error.strerror or error}") from error
-            header = _HEADER.match(text)
-            return printable(text[header.end() if header else 0 :], keep="\n\t").strip() + "\n"
-    return ""

@@ -91,7 +91,7 @@ def card(name: Annotated[str, typer.Argument(help="Name of a model.")]) -> None:
     Example: `rhm models card starter`
     """
     from rhm.errors import ModelFileError
-    from rhm.models.model_library import card_of
+    from rhm.models.hub_card import card_of
     from rhm.models.named_models import named_models
 
     found = next((each for each in named_models() if each.name == name), None)
@@ -122,9 +122,8 @@ def export(
     from rhm.errors import OutputError
     from rhm.files import staged_paths
     from rhm.inference.runtime.onnx_export import export_onnx
-    from rhm.models.hub_card import hub_card
+    from rhm.models.hub_card import card_of, hub_card
     from rhm.models.model_file import load_model
-    from rhm.models.model_library import card_of
     from rhm.models.named_models import HASH, MODEL, home_of, model_file, sha256_of
 
     if os.path.lexists(output) and not (os.path.isdir(output) and not os.listdir(output)):
