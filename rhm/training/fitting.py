@@ -26,6 +26,7 @@ from rhm.adapters.gradient import LossOf
 from rhm.augmentation.mixstyle import MixStyle
 from rhm.data.catalog import Tile
 from rhm.data.chips import TargetSample
+from rhm.documents import parse_yaml
 from rhm.errors import ConfigError, ModelFileError
 from rhm.files import atomic_path, write_text
 from rhm.models.build import SegmentationModel, load_encoder_weights
@@ -384,7 +385,7 @@ def _synchronizes(config: RunConfig) -> bool:
 def _loggers(run: Run, config: RunConfig) -> list[Logger]:
     attempt = run.next_attempt()
     name = config.name if attempt == 0 else f"{config.name}, attempt {attempt + 1}"
-    settings = config.model_dump(mode="json")
+    settings = parse_yaml(config.to_yaml()) if config.trainer.trackers else {}
     return [
         *tracker_loggers(config.trainer.trackers, name, run.folder.parent, settings),
         CSVLogger(run.folder / "logs", name="", version=f"attempt_{attempt}"),

@@ -13,7 +13,6 @@ much memory is taken.
 """
 
 import argparse
-import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import islice
@@ -118,7 +117,7 @@ def read_states(path: Path) -> list[State]:
         tree = _unpickled(path)
     except Exception as error:
         # What PyTorch says of pickles is advice to programmers on how to trust them.
-        foreign = isinstance(error, pickle.UnpicklingError)
+        foreign = type(error).__name__ == "UnpicklingError"  # of a module that nothing imports
         reason = "it holds other objects, or is damaged" if foreign else one_line(error, 160)
         raise ConfigError(
             f"model.weights: {path} is not a plain state dict of tensors, or a checkpoint of plain "
