@@ -10,8 +10,8 @@ unlabelled ones besides. Settings were chosen on three places that are neither s
 
 Finished cells are kept in ``--work``, one JSON file each, and are not repeated: interrupt the
 script whenever you like, and add seeds and methods later. ``--kept`` names a file that has what the
-tables need of cells, so that an experiment can go on elsewhere; the one beside this program has
-those of the documentation. ``--table`` only prints the tables.
+tables need of cells, so that an experiment can go on elsewhere; ``new_city.jsonl`` beside this
+program has those that are finished so far. ``--table`` only prints the tables.
 """
 
 import argparse
