@@ -73,13 +73,16 @@ LIMITS = (
 """Where the model fails, seen on the test images."""
 
 
-def starter_card(spec: ModelSpec, catalog: Catalog, scores: Sequence[str]) -> str:
+def starter_card(
+    spec: ModelSpec, catalog: Catalog, scores: Sequence[str], steps: tuple[int, int]
+) -> str:
     """Return the card in Markdown.
 
     Args:
         spec: description of the model.
         catalog: images that it was trained and tested on, with splits.
         scores: lines of the table of scores.
+        steps: steps that the model was trained for, and those of models that leave a domain out.
     """
     images = Counter(tile.domain for tile in catalog.tiles if tile.split == "train")
     rows = [
@@ -87,10 +90,12 @@ def starter_card(spec: ModelSpec, catalog: Catalog, scores: Sequence[str]) -> st
         for name, credit in CREDITS.items()
         if name in images
     ]
-    return "\n".join(_lines(spec, rows, scores))
+    return "\n".join(_lines(spec, rows, scores, steps))
 
 
-def _lines(spec: ModelSpec, rows: Sequence[str], scores: Sequence[str]) -> Iterator[str]:
+def _lines(
+    spec: ModelSpec, rows: Sequence[str], scores: Sequence[str], steps: tuple[int, int]
+) -> Iterator[str]:
     yield (
         "# starter\n\n"
         "Finds buildings in imagery with red, green and blue at 0.3 to 1 m per pixel. It is a "
@@ -103,8 +108,10 @@ def _lines(spec: ModelSpec, rows: Sequence[str], scores: Sequence[str]) -> Itera
         "## Scores\n\n"
         "Test images of each domain, which no model was trained on. *Left out* is a model of the "
         "same recipe that saw neither images nor labels of this domain: what to expect in a new "
-        "place. *Trained on it* is the model of this card. With 95 % intervals over groups of "
-        "images that show the same ground; footprints count at IoU 0.5.\n"
+        "place. *Trained on it* is the model of this card. "
+        f"It was trained for {steps[0]} steps, those that leave a domain out for {steps[1]}. "
+        "With 95 % intervals over groups of images that show the same ground; footprints count at "
+        "IoU 0.5.\n"
     )
     yield from scores
     yield (

@@ -153,8 +153,10 @@ def run(arguments: list[str] | None = None) -> int:
         if isinstance(error.__cause__, EOFError):
             raise error.__cause__ from None
         code = INTERRUPTED
+        logging.getLogger("rhm").debug("it was interrupted here:", exc_info=True)
     except KeyboardInterrupt:
         code = INTERRUPTED
+        logging.getLogger("rhm").debug("it was interrupted here:", exc_info=True)
     if code == INTERRUPTED:  # Typer may have caught the interrupt, and says nothing of it.
         complain(f"rhm: interrupted{_how_to_continue(arguments or sys.argv[1:])}")
     return code if isinstance(code, int) else 0

@@ -1,6 +1,7 @@
 """Imagery of every kind goes the whole way, from a folder to footprints."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,15 @@ def write_city(folder: Path, name: str, dtype: str, bands: int, *, seed: int, co
     ("dtype", "bands"), [("uint16", 4), ("uint8", 8), ("float32", 3), ("int16", 2)]
 )
 def test_imagery_of_any_kind_goes_from_folder_to_footprints(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], dtype: str, bands: int
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    dtype: str,
+    bands: int,
 ) -> None:
+    # Should a command end early, the log says where.
+    caplog.set_level(logging.DEBUG, "rhm")
+
     def rhm(*words: object) -> str:
         code = run([str(word) for word in words])
         out, err = capsys.readouterr()
