@@ -22,7 +22,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,10 @@ from typing import Any
 import new_city_tables as tables
 import torch
 from machine import machine, thinned
+from new_city_methods import METHODS
 from places import GSD_M, PLACES, TEST_PIXELS, TEST_SHARE, TILING, find_sources
 
-from rhm.augmentation.colours import COLOUR, SOURCES_BANK
+from rhm.augmentation.colours import COLOUR
 from rhm.colour.spectrum import SIDE
 from rhm.data.catalog import Catalog, Tile
 from rhm.data.labels import IGNORE
@@ -54,89 +55,6 @@ UNSCORED: dict[str, tuple[str, ...]] = {
 """Places on which settings are chosen."""
 
 LEVELS = 200
-ADABN_CHIPS = 256
-RHM = {"colour": "rhm", "p": 1.0, "sampling": "domain"}
-FDA = {"colour": "fda", "p": 1.0}
-SPECTRUM = {"colour": "spectrum", "p": 1.0, "sampling": "domain"}
-BOTH = RHM | {"colour": "rhm + spectrum"}
-EITHER = RHM | {"colour": "rhm | fda"}
-ALTERNATE = RHM | {"colour": "rhm | spectrum"}
-ZOOM = {"geometry": {"scale": [0.6, 1.6]}}
-
-
-@dataclass(frozen=True)
-class Method:
-    """A way to train a model.
-
-    Attributes:
-        augment: section ``augment``.
-        target: section ``target`` without its domains.
-        longer: factor of the number of steps.
-        base: name of the method whose finished models are adapted to each target, without their
-            source; empty if models are trained from the start.
-        adapter: section ``adapter`` of such an adaptation, without its base.
-    """
-
-    augment: dict[str, Any]
-    target: dict[str, Any]
-    longer: int = 1
-    base: str = ""
-    adapter: dict[str, Any] = field(default_factory=dict)
-
-
-def _of(augment: dict[str, Any] | None = None, longer: int = 1, **target: Any) -> Method:
-    return Method(augment or {}, target, longer)
-
-
-def _after(base: str, method: str, train: str, **adapter: Any) -> Method:
-    """Return the adaptation of a method's finished models to each target alone."""
-    target = {"method": method, "source_free": True, "chips": ADABN_CHIPS}
-    sections = {"method": train, "batch_norm": "statistics", **adapter}
-    augment = {"colour": "rhm", "bank": SOURCES_BANK, "p": 1.0} if method == "mean-teacher" else {}
-    return Method(augment, target, base=base, adapter=sections)
-
-
-METHODS: dict[str, Method] = {
-    "none": _of(),
-    "none, 2x": _of(longer=2),
-    "rhm": _of(RHM),
-    "rhm, 2x": _of(RHM, longer=2),
-    "fda": _of(FDA),
-    "fda, 2x": _of(FDA, longer=2),
-    "spectrum": _of(SPECTRUM),
-    "rhm + spectrum": _of(BOTH),
-    "scale": _of(ZOOM),
-    "rhm + scale": _of(RHM | ZOOM),
-    "rhm + scale, 2x": _of(RHM | ZOOM, longer=2),
-    "fda + scale": _of(FDA | ZOOM),
-    "fda + scale, 2x": _of(FDA | ZOOM, longer=2),
-    "spectrum + scale": _of(SPECTRUM | ZOOM),
-    "rhm + spectrum + scale": _of(BOTH | ZOOM),
-    "rhm or fda, + scale": _of(EITHER | ZOOM),
-    "rhm or spectrum, + scale": _of(ALTERNATE | ZOOM),
-    "rhm or spectrum, + scale + entropy": _of(ALTERNATE | ZOOM, method="entropy", weight=0.01),
-    "entropy": _of(method="entropy", weight=0.01),
-    "coral": _of(method="coral"),
-    "adversarial": _of(method="adversarial"),
-    "mean-teacher": _of(method="mean-teacher"),
-    "rhm + entropy": _of(RHM, method="entropy", weight=0.01),
-    "rhm + coral": _of(RHM, method="coral"),
-    "rhm + adversarial": _of(RHM, method="adversarial"),
-    "rhm + mean-teacher": _of(RHM, method="mean-teacher"),
-    "rhm + scale + entropy": _of(RHM | ZOOM, method="entropy", weight=0.01),
-    "rhm + scale + mean-teacher": _of(RHM | ZOOM, method="mean-teacher"),
-    "none, then adabn": _after("none", "adabn", "batch-norm"),
-    "rhm, then adabn": _after("rhm", "adabn", "batch-norm"),
-    "rhm + scale, then adabn": _after("rhm + scale", "adabn", "batch-norm"),
-    "rhm + scale, then entropy": _after(
-        "rhm + scale", "entropy", "batch-norm", batch_norm="affine"
-    ),
-    "rhm + scale, then shot": _after("rhm + scale", "shot", "deep-lora", trained=[]),
-    "rhm + scale, then mean-teacher": _after(
-        "rhm + scale", "mean-teacher", "deep-lora", trained=[]
-    ),
-}
-"""What is compared, by its name in the tables."""
 
 
 @dataclass(frozen=True)

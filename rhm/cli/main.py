@@ -148,13 +148,10 @@ def run(arguments: list[str] | None = None) -> int:
         if message := error.format_message():
             complain(f"rhm: {message} (see --help)")
         return 2
-    except typer.Abort as error:
+    except (typer.Abort, KeyboardInterrupt) as error:
         # Typer takes the end of any file for that of a user's answers.
         if isinstance(error.__cause__, EOFError):
             raise error.__cause__ from None
-        code = INTERRUPTED
-        logging.getLogger("rhm").debug("it was interrupted here:", exc_info=True)
-    except KeyboardInterrupt:
         code = INTERRUPTED
         logging.getLogger("rhm").debug("it was interrupted here:", exc_info=True)
     if code == INTERRUPTED:  # Typer may have caught the interrupt, and says nothing of it.

@@ -23,8 +23,7 @@ SCORES = (
     (0.7, 0.9, "#1dd3d8", "0.7 to 0.9"),
     (0.9, 1.0, "#0868ac", "0.9 and above"),
 )
-"""Classes of footprints by score: from, to, colour and label. Readers without colour vision can
-tell the colours apart."""
+"""Classes of footprints by score: from, to, colour and label."""
 
 ALIASES = {
     "score": "score",
