@@ -159,8 +159,6 @@ class RunConfig(BaseModel):
     def _check_adapter(self) -> Self:
         if self.adapter.base is None and self.adapter != AdapterConfig():
             raise ValueError("adapter.base is missing: name the model to adapt")
-        if self.adapter.base is not None and self.optimizer.encoder_share != 1.0:
-            raise ValueError("optimizer.encoder_share is for training, not for adapting a model")
         measures = self.target.method == ADABN
         if self.adapter.method == "batch-norm" and not measures:
             if self.adapter.batch_norm == "statistics":

@@ -37,8 +37,6 @@ class OptimizerConfig:
         weight_decay: weight decay; biases and the parameters of normalisation layers have none.
         schedule: one of ``SCHEDULES``, updated after every optimiser step.
         clip_norm: norm to which gradients are clipped; 0 turns clipping off.
-        encoder_share: learning rate of the encoder as a share of that of everything else. A
-            pretrained encoder that learns more slowly keeps more of what it knows.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -47,7 +45,6 @@ class OptimizerConfig:
     weight_decay: float = 1e-2
     schedule: str = "one-cycle"
     clip_norm: float = 1.0
-    encoder_share: float = 1.0
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
@@ -56,8 +53,6 @@ class OptimizerConfig:
             raise ValueError("learning_rate must be between 0 and 10")
         if not (0 <= self.weight_decay < 10 and 0 <= self.clip_norm < math.inf):
             raise ValueError("weight_decay must be in [0, 10), clip_norm finite and at least 0")
-        if not 0 < self.encoder_share <= 1:
-            raise ValueError("encoder_share must be above 0 and at most 1")
 
 
 class SegmentationModule(lightning.LightningModule):
@@ -199,7 +194,7 @@ class SegmentationModule(lightning.LightningModule):
         if attachment_of(self.model) is not None:
             groups = adapter_groups(self.model, rate, weight_decay=decay)
         else:
-            groups = parameter_groups(self.model, rate, decay, self.settings.encoder_share)
+            groups = parameter_groups(self.model, decay)
         optimizer = torch.optim.AdamW(groups, lr=rate)
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = _schedule(optimizer, self.settings, steps)
@@ -217,33 +212,15 @@ class SegmentationModule(lightning.LightningModule):
         return all_logits.reshape(-1, *shape), all_targets.reshape(-1, *shape)
 
 
-def parameter_groups(
-    model: SegmentationModel, learning_rate: float, weight_decay: float, encoder_share: float = 1.0
-) -> list[dict[str, Any]]:
-    """Return the trainable parameters as groups for an optimiser, with rates and weight decay.
-
-    Biases and the parameters of normalisation layers have no weight decay.
-
-    Args:
-        model: model to train.
-        learning_rate: learning rate of everything but the encoder.
-        weight_decay: weight decay of matrices and kernels.
-        encoder_share: learning rate of the encoder as a share of ``learning_rate``.
-    """
-    inside = {id(parameter) for parameter in model.encoder.parameters()}
-    trained = [each for each in model.parameters() if each.requires_grad]
-    groups = []
-    # Checkpoints number the groups, so there are two of each rate, even if one is empty.
-    for encoder in (False, True) if encoder_share != 1.0 else (None,):
-        part = [each for each in trained if encoder in (None, id(each) in inside)]
-        rate = learning_rate * (encoder_share if encoder else 1.0)
-        matrices = [each for each in part if each.ndim > 1]
-        vectors = [each for each in part if each.ndim <= 1]
-        groups += [
-            {"params": matrices, "lr": rate, "weight_decay": weight_decay},
-            {"params": vectors, "lr": rate, "weight_decay": 0.0},
-        ]
-    return groups
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Return the trainable parameters in two groups: those with weight decay, and the others."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in trainable if parameter.ndim > 1]
+    vectors = [parameter for parameter in trainable if parameter.ndim <= 1]
+    return [
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
 
 
 def freeze_batch_norm(model: nn.Module) -> None:

@@ -143,10 +143,3 @@ def test_a_bank_that_nothing_uses_is_refused(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump({"name": "a", "data": {"catalog": "c"}}))
     with pytest.raises(ConfigError, match="colour none uses no bank: choose rhm or mean-std"):
         read_config(path, ["augment.bank=x", "augment.colour=none"])
-
-
-def test_a_slower_encoder_is_for_training_alone() -> None:
-    tree = {"name": "a", "data": {"catalog": "c.parquet"}, "optimizer": {"encoder_share": 0.1}}
-    assert parse_config(tree).optimizer.encoder_share == 0.1
-    with pytest.raises(ConfigError, match=r"optimizer\.encoder_share is for training"):
-        parse_config(tree | {"adapter": {"base": "starter"}})

@@ -64,6 +64,17 @@ def test_schedules_are_what_their_names_say() -> None:
     assert cycle[top:] == sorted(cycle[top:], reverse=True)
 
 
+def test_only_weights_that_multiply_are_decayed() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2))
+    model[2].weight.requires_grad_(False)
+    decayed, plain = parameter_groups(model, 0.2)
+    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.2, 0.0)
+    assert [id(each) for each in decayed["params"]] == [id(model[0].weight)]
+    assert {id(each) for each in plain["params"]} == {
+        id(each) for each in (model[0].bias, model[1].weight, model[1].bias, model[2].bias)
+    }
+
+
 def test_frozen_batch_norms_neither_learn_nor_count() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).train()
     before = {name: each.clone() for name, each in model[1].state_dict().items()}
@@ -78,38 +89,6 @@ def test_frozen_batch_norms_neither_learn_nor_count() -> None:
 def model(tiny: Callable[..., RunConfig]) -> SegmentationModel:
     config = tiny()
     return build_model(config, gather(config))
-
-
-def test_only_weights_that_multiply_are_decayed(model: SegmentationModel) -> None:
-    frozen = model.network.get_parameter("segmentation_head.0.weight").requires_grad_(False)
-    decayed, plain = parameter_groups(model, 0.1, 0.2)
-    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.2, 0.0)
-    assert (decayed["lr"], plain["lr"]) == (0.1, 0.1)
-    trained = {id(each): each for each in model.parameters() if each is not frozen}
-    for group, more in ((decayed, True), (plain, False)):
-        expected = {key for key, each in trained.items() if (each.ndim > 1) == more}
-        assert {id(each) for each in group["params"]} == expected
-
-
-def test_there_are_two_groups_whatever_the_decay(model: SegmentationModel) -> None:
-    # Checkpoints of equal settings have equal groups.
-    sizes = [[len(g["params"]) for g in parameter_groups(model, 0.1, d)] for d in (0.0, 0.2)]
-    assert sizes[0] == sizes[1]
-    assert len(sizes[0]) == 2
-
-
-def test_the_encoder_learns_at_its_share_of_the_rate(model: SegmentationModel) -> None:
-    groups = parameter_groups(model, 0.1, 0.2, encoder_share=0.3)
-    inside = {id(each) for each in model.encoder.parameters()}
-    rates = {id(each): group["lr"] for group in groups for each in group["params"]}
-    assert rates.keys() == {id(each) for each in model.parameters()}
-    assert all(rate == pytest.approx(0.03 if key in inside else 0.1) for key, rate in rates.items())
-
-
-@pytest.mark.parametrize("share", [0.0, -1.0, 1.5])
-def test_an_impossible_share_is_refused(share: float) -> None:
-    with pytest.raises(ValueError, match="encoder_share must be above 0 and at most 1"):
-        OptimizerConfig(encoder_share=share)
 
 
 def test_dropout_is_drawn_by_the_place_in_the_run(model: SegmentationModel) -> None:
