@@ -3,8 +3,10 @@
 import hashlib
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from glob import glob, has_magic
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 from rhm.data.catalog import Catalog
 from rhm.data.layouts.folder import images_in
@@ -17,7 +19,9 @@ from rhm.inference.scene_lists.scene_names import (
 from rhm.inference.scene_lists.scene_names import stem_of as stem_of
 from rhm.inference.scene_lists.stac import stac_scenes
 from rhm.inference.tiling.storage import fingerprint_of
+from rhm.remote_files import first_bytes, is_address
 
+_DOCUMENTS = (".json", ".geojson")
 _WRITTEN = ("_probability", "_mask")
 
 
@@ -61,9 +65,26 @@ def origin_of(scene: str | os.PathLike[str]) -> str:
 
 
 def _named_by(word: str, asset: str | None) -> list[NamedScene]:
-    if Path(word).suffix.lower() in (".json", ".geojson") and os.path.isfile(word):
-        return stac_scenes(Path(word), asset)
+    if _is_stac(word):
+        return stac_scenes(word, asset)
     return [NamedScene.of(path) for path in _paths(word)]
+
+
+def _is_stac(word: str) -> bool:
+    """Return whether a name is that of a STAC document: a JSON file, or an address of one.
+
+    The addresses of services end in the name of an item and not in a suffix. What is there is told
+    by its first bytes.
+    """
+    if is_address(word):
+        address = urlsplit(word)
+        suffix = PurePosixPath(address.path).suffix.lower()
+        if suffix or not address.scheme.lower().startswith("http"):
+            return suffix in _DOCUMENTS
+        with suppress(OSError):
+            return first_bytes(word, 64).lstrip().startswith(b"{")
+        return False
+    return Path(word).suffix.lower() in _DOCUMENTS and os.path.isfile(word)
 
 
 def _paths(word: str) -> list[str]:

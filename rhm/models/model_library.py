@@ -3,9 +3,10 @@
 import os
 import re
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
-from rhm.errors import ModelFileError, OutputError, printable
+from rhm.errors import ModelFileError, OutputError, one_line, printable
 from rhm.files import staged_paths
 from rhm.models.hub_card import card_of
 from rhm.models.model_file import load_model
@@ -22,8 +23,10 @@ from rhm.models.named_models import (
     own_folder,
     sha256_of,
 )
+from rhm.remote_files import fetched, is_address
 
 _QUANTIZED = "model.int8-"
+_LARGEST = 16 << 30
 
 
 def add_model(
@@ -33,7 +36,8 @@ def add_model(
 
     Args:
         source: model file, or folder of a run or of a downloaded model that has
-            ``model.safetensors`` and perhaps a model card.
+            ``model.safetensors`` and perhaps a model card; or the address of a model file, which
+            is fetched.
         name: name of the model; by default, that of its run or file.
         sha256: hash that the model file must have, in hexadecimal digits.
 
@@ -42,6 +46,8 @@ def add_model(
             or taken.
         OutputError: the folder of named models cannot be written.
     """
+    if is_address(source):
+        return _add_fetched(os.fspath(source), name, sha256)
     file = model_file(source)
     name = name or _default_name(source)
     check_name(name)
@@ -57,6 +63,20 @@ def add_model(
         written.write_text(f"{found}  {MODEL}\n", encoding="ascii")
         shutil.copyfile(file, model)
     return NamedModel(name, target, shipped=False)
+
+
+def _add_fetched(address: str, name: str | None, sha256: str | None) -> NamedModel:
+    shown = printable(address.partition("?")[0])
+    stem = PurePosixPath(urlsplit(address).path).stem
+    if name is None and stem == Path(MODEL).stem:
+        raise ModelFileError(f"give the model of {shown} a name, with --name")
+    if name is not None:
+        check_name(name)
+    try:
+        with fetched(address, most_bytes=_LARGEST) as file:
+            return add_model(file, name, sha256=sha256)
+    except OSError as error:
+        raise ModelFileError(f"{shown} cannot be fetched: {one_line(error)}") from error
 
 
 def remove_model(name: str) -> None:

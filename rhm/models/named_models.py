@@ -18,6 +18,7 @@ from pathlib import Path
 import platformdirs
 
 from rhm.errors import ModelFileError
+from rhm.remote_files import PROTOCOLS
 
 VARIABLE = "RHM_MODELS"
 """Environment variable with the folder of the models that a user has added."""
@@ -89,6 +90,12 @@ def model_file(path: str | os.PathLike[str]) -> Path:
     if os.path.isdir(file):
         file = file / MODEL
     if not os.path.isfile(file):
+        # A path has lost one of the slashes of an address.
+        if os.fspath(path).startswith(tuple(f"{protocol}:/" for protocol in PROTOCOLS)):
+            raise ModelFileError(
+                "models are not fetched unasked: add that address to yours with `rhm models add`, "
+                "and use the model by name"
+            )
         raise ModelFileError(
             f"no model at {path}, and none of this name: `rhm models` lists those with a name, "
             "and `rhm train` trains one"

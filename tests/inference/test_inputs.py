@@ -13,6 +13,7 @@ from rhm.errors import CatalogError
 from rhm.inference.inputs import find_named_scenes, find_scenes, stem_of
 from rhm.inference.tiling.storage import FINGERPRINT
 from tests.data.imagery import noise, write_raster
+from tests.web import served
 
 
 @pytest.fixture
@@ -128,3 +129,16 @@ def test_scenes_of_one_name_get_names_of_their_own(folder: Path) -> None:
     assert find_scenes([str(folder / "a.tif"), f"{folder}/../images/a.tif"]) == [
         str(folder / "a.tif")
     ]
+
+
+def test_an_address_is_a_raster_or_a_document(tmp_path: Path) -> None:
+    (tmp_path / "items").mkdir()
+    here = {"visual": {"href": "../a.tif", "type": TIFF}}
+    (tmp_path / "items" / "one").write_text(json.dumps(item(here)))
+    (tmp_path / "download").write_bytes(b"II*\0")
+    with served(tmp_path) as root:
+        assert find_scenes([f"{root}items/one"]) == [f"{root}a.tif"]
+        assert find_scenes([f"{root}download"]) == [f"{root}download"]
+        assert find_scenes([f"{root}nothing"]) == [f"{root}nothing"]
+        with pytest.raises(CatalogError, match=r"nothing\.json cannot be read: the server answers 404"):
+            find_scenes([f"{root}nothing.json?token=secret"])

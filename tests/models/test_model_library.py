@@ -10,8 +10,18 @@ from rhm.errors import ModelFileError, OutputError
 from rhm.models.build import SegmentationModel
 from rhm.models.model_file import load_model, save_model
 from rhm.models.model_library import add_model, remove_model
-from rhm.models.named_models import CARD, HASH, MODEL, VARIABLE, find_named, named_models
+from rhm.models.named_models import (
+    CARD,
+    HASH,
+    MODEL,
+    VARIABLE,
+    find_named,
+    model_file,
+    named_models,
+    sha256_of,
+)
 from rhm.models.spec import ModelSpec
+from tests.web import served
 
 SPEC = ModelSpec("unet", "test_efficientnet", 3)
 
@@ -140,3 +150,21 @@ def test_a_card_keeps_its_text_alone(own: Path, run: Path) -> None:
     assert added.card.read_text() == "# Town\n\ta\ufffd[31mb\n"
     (run / "README.md").unlink()
     assert add_model(run, "bare").card is None
+
+
+def test_a_model_at_an_address_is_fetched_only_to_be_added(own: Path, run: Path) -> None:
+    digest = sha256_of(run / "model.safetensors")
+    with served(run) as root:
+        address = f"{root}model.safetensors"
+        with pytest.raises(ModelFileError, match=r"give the model of .* a name"):
+            add_model(address)
+        with pytest.raises(ModelFileError, match="another SHA-256"):
+            add_model(address, "web", sha256="0" * 64)
+        assert not (own / "web").exists()
+        added = add_model(address, "web", sha256=digest)
+        assert sha256_of(added.file) == digest
+        with pytest.raises(ModelFileError, match="cannot be fetched: the server answers 404"):
+            add_model(f"{root}other.safetensors?token=secret")
+        with pytest.raises(ModelFileError, match="rhm models add") as error:
+            model_file(Path(address))
+        assert "secret" not in str(error.value)

@@ -21,7 +21,7 @@ app = typer.Typer(help="Models that commands take by name.")
 
 @app.callback(invoke_without_command=True)
 def models(context: typer.Context, json: Json = False) -> None:
-    """List the models that commands take by name. Nothing is ever fetched.
+    """List the models that commands take by name. Only `add` fetches, and only what you name.
 
     Example: `rhm models`
     """
@@ -49,7 +49,10 @@ def models(context: typer.Context, json: Json = False) -> None:
 
 @app.command()
 def add(
-    source: Annotated[Path, typer.Argument(help="Model file, or folder of a run or of a model.")],
+    source: Annotated[
+        str,
+        typer.Argument(help="Model file, folder of a run or of a model, or address of a file."),
+    ],
     name: Annotated[
         str | None, typer.Option(help="Name of the model. Default: that of its run or file.")
     ] = None,

@@ -13,8 +13,8 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
 from rhm.data.rasters.windows import Window
-from rhm.errors import RasterError
-from rhm.required_files import require_raster
+from rhm.errors import RasterError, one_line, printable
+from rhm.required_files import is_local, require_raster
 
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, UnicodeError)
 """What rasterio raises where GDAL fails: its own errors, those of GDAL where it passes them on, and
@@ -53,7 +53,18 @@ def open_dataset(
         with quiet_about_georeference(), rasterio.Env(**config):
             return rasterio.open(name, **options)
     except GDAL_ERRORS as error:
-        raise RasterError(f"{name} is not a raster that GDAL can open") from error
+        raise RasterError(_why_not(name, error)) from error
+
+
+def _why_not(name: str, error: Exception) -> str:
+    if is_local(name):
+        return f"{name} is not a raster that GDAL can open"
+    # Of an address, GDAL tells what the server answered, and which credentials are missing. The
+    # query of an address may hold some, and is not repeated.
+    address, _, query = name.partition("?")
+    reason = one_line(error).replace(name, address)
+    reason = reason.replace(f"?{query}", "") if query else reason
+    return f"{printable(address)} cannot be opened: {reason}"
 
 
 class _Cache:

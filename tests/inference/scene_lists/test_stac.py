@@ -9,6 +9,7 @@ import pytest
 from rhm.errors import CatalogError
 from rhm.inference.scene_lists import stac
 from rhm.inference.scene_lists.stac import stac_scenes
+from tests.web import served
 
 TIFF = "image/tiff; application=geotiff"
 
@@ -101,3 +102,52 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     folder = write(tmp_path / "f.json", listing("Catalog", ("child", ".")))
     with pytest.raises(CatalogError, match="no such file"):
         stac_scenes(folder, None)
+
+
+def test_a_catalog_on_the_web_is_followed_and_its_images_are_anywhere_there(catalog: Path) -> None:
+    elsewhere = item("zzz", "s3://bucket/land.tif")
+    write(catalog.parent / "land.json", elsewhere)
+    with served(catalog.parent) as root:
+        scenes = stac_scenes(f"{root}catalog.json", None)
+    assert [scene.path for scene in scenes] == [
+        f"{root}sea/one/visual.tif",
+        f"{root}sea/two%20of%20it/visual.tif",
+        "s3://bucket/land.tif",
+    ]
+    assert [scene.item for scene in scenes] == ["x", "yy", "zzz"]
+
+
+def test_all_pages_of_a_service_are_read(tmp_path: Path) -> None:
+    pages: list[dict[str, Any]] = [{"features": [item("x", "a.tif")]}, {"features": [item("yy")]}]
+    pages[0]["links"] = [{"rel": "next", "href": "2.json"}]
+    pages[1]["links"] = [{"rel": "next", "href": "1.json"}]  # a circle
+    for number, page in enumerate(pages, start=1):
+        write(tmp_path / f"{number}.json", page)
+    # Of a service that was saved, only the page that the user names.
+    assert [scene.item for scene in stac_scenes(tmp_path / "1.json", None)] == ["x"]
+    with served(tmp_path) as root:
+        assert [scene.item for scene in stac_scenes(f"{root}1.json", None)] == ["x", "yy"]
+        pages[0]["links"][0]["method"] = "POST"
+        write(tmp_path / "1.json", pages[0])
+        with pytest.raises(CatalogError, match="more pages, which only a POST request returns"):
+            stac_scenes(f"{root}1.json", None)
+
+
+@pytest.mark.parametrize(
+    "href", ["file:///etc/passwd", "/vsizip/x.zip/a.tif", "ftp://a.org/x.tif", "//\0"]
+)
+def test_a_document_on_the_web_names_no_file_of_this_machine(tmp_path: Path, href: str) -> None:
+    write(tmp_path / "item.json", item("x", href))
+    with served(tmp_path) as root:
+        try:
+            (scene,) = stac_scenes(f"{root}item.json", None)
+        except CatalogError:
+            return
+        assert scene.path.startswith(root)
+
+
+def test_links_do_not_lead_to_another_server(tmp_path: Path) -> None:
+    links = [("child", "http://169.254.169.254/latest/meta-data")]
+    write(tmp_path / "catalog.json", listing("Catalog", *links))
+    with served(tmp_path) as root, pytest.raises(CatalogError, match="leads to another server"):
+        stac_scenes(f"{root}catalog.json?token=secret", None)
