@@ -76,6 +76,8 @@ METHODS: dict[str, Method] = {
     "rhm + mean-teacher": _of(RHM, method="mean-teacher"),
     "rhm + scale + entropy": _of(RHM | ZOOM, method="entropy", weight=0.01),
     "rhm + scale + mean-teacher": _of(RHM | ZOOM, method="mean-teacher"),
+    "rhm + spectrum + scale + mean-teacher": _of(BOTH | ZOOM, method="mean-teacher"),
+    "rhm or fda, + scale + mean-teacher": _of(EITHER | ZOOM, method="mean-teacher"),
     "none, then adabn": _after("none", "adabn", "batch-norm"),
     "rhm, then adabn": _after("rhm", "adabn", "batch-norm"),
     "rhm + scale, then adabn": _after("rhm + scale", "adabn", "batch-norm"),

@@ -16,11 +16,18 @@ if TYPE_CHECKING:
     from rhm.mapping.merged_layer import MergedLayer
 
 
+def short_name(scene: "str | NamedScene") -> str:
+    """Return the file name of a scene, without the query of an address, which may be secret."""
+    from rhm.inference.scene_lists.scene_names import place_of
+
+    return Path(place_of(scene)).name
+
+
 def say_notes(result: "SceneResult") -> None:
     """Print the notes on one scene."""
     if result.prediction is not None:
         for note in filter(None, (*result.prediction.notes, result.prediction.warning)):
-            say(f"{Path(result.scene).name}: {note}")
+            say(f"{short_name(result.scene)}: {note}")
 
 
 def say_of_all(results: "list[SceneResult]", home: float | None) -> str | None:
@@ -37,7 +44,7 @@ def say_of_all(results: "list[SceneResult]", home: float | None) -> str | None:
     scenes: dict[str, list[str]] = {}
     for result in results:
         for note in result.prediction.notes if result.prediction else ():
-            scenes.setdefault(note, []).append(Path(result.scene).name)
+            scenes.setdefault(note, []).append(short_name(result.scene))
     for note, names in scenes.items():
         who = names[0] if len(names) == 1 else f"{len(names)} of {len(results)} scenes"
         say(f"{who}: {note}")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rhm.cli.prediction_output import report_results, say_notes, say_of_all
+from rhm.cli.prediction_output import report_results, say_notes, say_of_all, short_name
 from rhm.errors import OutsideAreaError, RasterError
 from rhm.inference.many_scenes import SceneResult
 from rhm.inference.prediction import Prediction
@@ -75,3 +75,8 @@ def test_scenes_outside_the_area_fail_only_if_none_is_left(capsys: Capture) -> N
     assert capsys.readouterr().err == "skipped: b.tif lies outside\n"
     with pytest.raises(OutsideAreaError, match="all 2 scenes lie outside"):
         told([outside, outside])
+
+
+def test_the_query_of_an_address_is_not_told() -> None:
+    assert short_name("https://a.org/b/scene.tif?token=secret") == "scene.tif"
+    assert short_name("folder/scene.tif") == "scene.tif"

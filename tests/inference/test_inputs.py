@@ -140,5 +140,7 @@ def test_an_address_is_a_raster_or_a_document(tmp_path: Path) -> None:
         assert find_scenes([f"{root}items/one"]) == [f"{root}a.tif"]
         assert find_scenes([f"{root}download"]) == [f"{root}download"]
         assert find_scenes([f"{root}nothing"]) == [f"{root}nothing"]
-        with pytest.raises(CatalogError, match=r"nothing\.json cannot be read: the server answers 404"):
+        with pytest.raises(
+            CatalogError, match=r"nothing\.json cannot be read: the server answers 404"
+        ):
             find_scenes([f"{root}nothing.json?token=secret"])

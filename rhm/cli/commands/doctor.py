@@ -24,7 +24,10 @@ _EXTRAS = {
     # Two runtimes need onnx, and the first of them is told.
     for runtime in reversed(RUNTIMES.values())
     for package in runtime.packages
-} | {"distributed": ("dask", "prediction cannot use a Dask cluster")}
+} | {
+    "distributed": ("dask", "prediction cannot use a Dask cluster"),
+    "pystac": ("stac", "results cannot be written as a STAC catalog"),
+}
 """Module -> the extra that installs it, and the effect of its absence."""
 
 _RASTERS = {

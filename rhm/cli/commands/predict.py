@@ -14,7 +14,13 @@ from rhm.cli.commands.merge_footprints import style_merged
 from rhm.cli.flags import Chosen, choosing
 from rhm.cli.options import Json, ModelPath, Styles, required
 from rhm.cli.output import progress, say
-from rhm.cli.prediction_output import report_results, say_notes, say_of_all, tell_estimates
+from rhm.cli.prediction_output import (
+    report_results,
+    say_notes,
+    say_of_all,
+    short_name,
+    tell_estimates,
+)
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.runtimes import RuntimeConfig
 from rhm.inference.settings.polygon_config import PolygonConfig
@@ -60,6 +66,10 @@ def predict(
         ),
     ] = None,
     styles: Styles = False,
+    stac: Annotated[
+        bool,
+        typer.Option("--stac", help="Also write a STAC catalog of the results in their folder."),
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Only estimate time, memory and disk space."),
@@ -78,6 +88,8 @@ def predict(
     hands = _check(chosen)
     files = find_named_scenes(scenes, asset=asset)
     pixels = _pixels(files, chosen.make(PredictionConfig).aoi)
+    if stac:
+        _check_catalog(files, output, chosen)
     begun = _begun_by(files, output, chosen)
     network = _network(model, adapter, chosen, pixels // hands.workers, begun, files, output)
     config = _config(chosen, network)
@@ -92,9 +104,11 @@ def predict(
     warning = say_of_all(results, network.spec.expected_iou) if len(files) > 1 else None
     chose = config.polygons is not None and isinstance(config.polygons.threshold, str)
     merged = None if merge is None else _merged(results, merge, config, hands.workers, quiet=json)
-    report_results(results, network.runtime, warning, merged, chose=chose, as_json=json)
     if styles:
         _write_styles(results, merged)
+    if stac:
+        _write_catalog(results)
+    report_results(results, network.runtime, warning, merged, chose=chose, as_json=json)
 
 
 def _write_styles(results: "list[SceneResult]", merged: "MergedLayer | None") -> None:
@@ -106,6 +120,31 @@ def _write_styles(results: "list[SceneResult]", merged: "MergedLayer | None") ->
         say(f"{kept} styles that you have saved stay as they are")
     if merged is not None:
         style_merged(merged)
+
+
+def _check_catalog(files: "list[NamedScene]", output: Path, chosen: Chosen) -> None:
+    from rhm.inference.plan import Outputs
+    from rhm.inference.result_catalog import check_catalog
+
+    suffix = chosen.make(PredictionConfig).suffix
+    check_catalog(output, (Outputs.of(scene, output, suffix).mask for scene in files))
+
+
+def _write_catalog(results: "list[SceneResult]") -> None:
+    from rhm.inference.result_catalog import EARLIEST, write_catalog
+
+    done = [(result.scene, result.prediction) for result in results if result.prediction]
+    if not done:
+        return
+    written = write_catalog(done)
+    if written.undated:
+        say(
+            f"{written.undated} of {len(done)} scenes do not say when they were acquired: their "
+            f"STAC items say after {EARLIEST.year}"
+        )
+    if written.unplaced:
+        say(f"{written.unplaced} of {len(done)} scenes have no place on Earth for a STAC item")
+    say(f"{written.items} scenes in {written.collection}")
 
 
 def _check(chosen: Chosen) -> WorkerConfig:
@@ -199,7 +238,7 @@ def _workers(
 def _bar(
     files: "list[NamedScene]", pixels: int, *, quiet: bool
 ) -> AbstractContextManager[Callable[[float], None]]:
-    title = f"{len(files)} scenes" if len(files) > 1 else Path(files[0]).name
+    title = f"{len(files)} scenes" if len(files) > 1 else short_name(files[0])
     return progress(title, pixels, unit="Mpx", per_unit=1e6, quiet=quiet)
 
 
