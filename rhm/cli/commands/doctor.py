@@ -18,6 +18,7 @@ from rhm.system import memory_bytes, most_open_files
 _GB = 1e9
 _LITTLE_MEMORY, _LITTLE_DISK = 4 * _GB, 5 * _GB
 _FEW_FILES = 256
+_ON_A_GPU = "train, adapt, evaluate, analyze and predict"
 
 _EXTRAS = {
     package: (runtime.extra, runtime.without)
@@ -139,14 +140,13 @@ def _accelerator() -> Iterator[Finding]:
         for index in range(torch.cuda.device_count()):
             device = torch.cuda.get_device_properties(index)
             memory = f"{device.total_memory / _GB:.0f} GB"
-            yield Finding(
-                f"GPU {index}", "ok", f"{device.name}, {memory}, CUDA {torch.version.cuda}"
-            )
+            facts = f"{device.name}, {memory}, CUDA {torch.version.cuda}"
+            yield Finding(f"GPU {index}", "ok", f"{facts}; used for {_ON_A_GPU}")
     elif torch.version.cuda is None:
-        advice = "to use an NVIDIA GPU, install the CUDA build of PyTorch"
+        advice = f"with an NVIDIA GPU and PyTorch for CUDA, it is used for {_ON_A_GPU}"
         yield Finding("GPU", "note", "this build of PyTorch supports none", advice)
     else:
-        advice = "rhm runs on the CPU; if there is a GPU, nvidia-smi should list it"
+        advice = f"nvidia-smi should list one if there is one; it is used for {_ON_A_GPU}"
         yield Finding("GPU", "note", f"none found (PyTorch for CUDA {torch.version.cuda})", advice)
 
 
