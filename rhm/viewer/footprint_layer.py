@@ -2,13 +2,10 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
 import numpy as np
-import pyarrow
-import pyogrio.errors
 import pyproj.exceptions
 import shapely
 from numpy.typing import NDArray
@@ -16,8 +13,8 @@ from rasterio.io import DatasetReader
 from rasterio.transform import GCPTransformer
 
 from rhm.errors import VectorError
-from rhm.inference.layers.vector_files import FORMATS
-from rhm.viewer.predictions import PredictionFiles
+from rhm.viewer.marks import MarkedFootprint, Marks, numbers_of
+from rhm.viewer.predictions import PredictionFiles, read_vectors_alone
 
 MOST = 3000
 """Maximum number of footprints in view; more could not be distinguished on the screen."""
@@ -37,17 +34,12 @@ class FootprintLayer:
     def __init__(self, prediction: PredictionFiles) -> None:
         if prediction.buildings is None:
             raise VectorError(f"{prediction.name} has no footprints")
-        frame = _read(prediction.buildings)
-        with prediction.open_probability() as raster:
-            crs = raster.crs or raster.gcps[1]
-            if crs is not None and frame.crs is not None:
-                try:
-                    frame = frame.to_crs(crs)
-                except pyproj.exceptions.ProjError as error:
-                    raise VectorError(f"{prediction.buildings}: {error}") from error
-            self._polygons = _in_pixels(frame.geometry.to_numpy(), raster)
-        self._scores, self._areas = (_numbers(frame, name) for name in ("score", "area_m2"))
+        frame = read_vectors_alone(prediction.buildings)
+        self._outlines = frame.geometry.to_numpy()
+        self._polygons = on_raster(frame, prediction)
+        self._scores, self._areas = (numbers_of(frame, name) for name in ("score", "area_m2"))
         self._tree = shapely.STRtree(self._polygons)
+        self._marks = Marks(prediction.marks, frame.crs)
 
     def __len__(self) -> int:
         return len(self._polygons)
@@ -62,14 +54,16 @@ class FootprintLayer:
             bottom: end of the rows, exclusive.
 
         Returns:
-            ``{"count": n, "footprints": [{"score", "area_m2", "rings"}, ...]}`` with the outer and
-            inner rings of each footprint in pixels, (column, row). If there are more than ``MOST``
-            footprints, they are counted but not returned.
+            ``{"count": n, "footprints": [{"id", "score", "area_m2", "mark", "rings"}, ...]}``
+            with the outer and inner rings of each footprint in pixels, (column, row). If there are
+            more than ``MOST`` footprints, they are counted but not returned.
         """
         found = np.sort(self._tree.query(shapely.box(left, top, right, bottom)))
         shown = found if len(found) <= MOST else found[:0]
         footprints = [
             {
+                "id": int(index),
+                "mark": self._marks.of(self._outlines[index]),
                 "score": _known(self._scores[index]),
                 "area_m2": _known(self._areas[index]),
                 "rings": [ring for part in _parts(self._polygons[index]) for ring in part],
@@ -78,32 +72,48 @@ class FootprintLayer:
         ]
         return json.dumps({"count": len(found), "footprints": footprints}).encode()
 
+    def mark(self, number: int, mark: str | None) -> bytes:
+        """Mark a footprint, or take its mark away, and return the number of each mark as JSON.
 
-def _read(path: Path) -> gpd.GeoDataFrame:
-    """Read footprints only in the format of the file's suffix.
+        Args:
+            number: ``id`` of the footprint.
+            mark: one of ``rhm.viewer.marks.MARKS``, or None.
 
-    A file with such a name may be virtual and could show any file of the machine.
+        Raises:
+            LookupError: there is no such footprint.
+            ValueError: there is no such mark.
+            OutputError: the marks cannot be written.
+        """
+        footprint = MarkedFootprint(
+            self._outlines[number], "", self._scores[number], self._areas[number]
+        )
+        self._marks.set(footprint, mark)
+        return self.counts()
+
+    def counts(self) -> bytes:
+        """Return the number of each mark as JSON."""
+        return json.dumps(self._marks.counts()).encode()
+
+
+def on_raster(frame: gpd.GeoDataFrame, prediction: PredictionFiles) -> NDArray[Any]:
+    """Return polygons as (column, row) of the pixels of a prediction.
+
+    Raises:
+        VectorError: they cannot be placed in the CRS of the prediction.
+        RasterError: the prediction cannot be read.
     """
-    kind = FORMATS[path.suffix]
-    try:
-        with path.open("rb") as file:
-            if not file.read(64).lstrip().startswith(kind.begins):
-                raise VectorError(f"{path} is not {kind.driver}")
-        frame = kind.read(path)
-    except (
-        pyogrio.errors.DataSourceError,
-        pyogrio.errors.DataLayerError,
-        pyarrow.ArrowException,
-        ValueError,
-        OSError,
-    ) as error:
-        raise VectorError(f"{path} cannot be read: {error}") from error
-    if not isinstance(frame, gpd.GeoDataFrame):
-        raise VectorError(f"{path} contains no geometry")
-    return frame
+    with prediction.open_probability() as raster:
+        crs = raster.crs or raster.gcps[1]
+        if crs is not None and frame.crs is not None:
+            try:
+                frame = frame.to_crs(crs)
+            except pyproj.exceptions.ProjError as error:
+                raise VectorError(f"{prediction.buildings}: {error}") from error
+        return in_pixels(frame.geometry.to_numpy(), raster)
 
 
-def _in_pixels(geometries: NDArray[Any], raster: DatasetReader) -> NDArray[Any]:
+def in_pixels(geometries: NDArray[Any], raster: DatasetReader) -> NDArray[Any]:
+    """Return geometries in the CRS of a raster as (column, row) of its pixels."""
     points: Callable[[NDArray[np.float64]], NDArray[np.float64]]
     gcps, _ = raster.gcps
     if gcps:
@@ -128,15 +138,6 @@ def _parts(geometry: Any) -> list[list[list[list[float]]]]:
         [np.round(shapely.get_coordinates(ring), 2).tolist() for ring in (p.exterior, *p.interiors)]
         for p in polygons
     ]
-
-
-def _numbers(frame: gpd.GeoDataFrame, name: str) -> NDArray[np.float64]:
-    if name not in frame:
-        return np.full(len(frame), np.nan)
-    try:
-        return np.asarray(frame[name].to_numpy(), dtype=np.float64)
-    except (TypeError, ValueError):
-        return np.full(len(frame), np.nan)
 
 
 def _known(value: float) -> float | None:

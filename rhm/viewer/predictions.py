@@ -5,12 +5,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import geopandas as gpd
+import pyarrow
+import pyogrio.errors
 import rasterio
 from rasterio.io import DatasetReader
 
 from rhm.data.rasters.gdal_options import GDAL_ERRORS, open_dataset, quiet_about_georeference
 from rhm.data.rasters.raster_info import describe_dataset
-from rhm.errors import ConfigError, RasterError
+from rhm.errors import ConfigError, RasterError, VectorError
 from rhm.inference.inputs import find_named_scenes
 from rhm.inference.layers.vector_files import FORMATS
 from rhm.inference.tiling.storage import PROBABILITIES, THRESHOLD
@@ -37,6 +40,7 @@ class PredictionFiles:
         buildings: file of footprints, if it exists.
         image: the scene itself, if it was found.
         image_inside: whether the scene was found in the folder, in which case it is not trusted.
+        marks: file of the marks of footprints, which need not exist.
     """
 
     name: str
@@ -48,6 +52,7 @@ class PredictionFiles:
     buildings: Path | None
     image: str | None
     image_inside: bool
+    marks: Path
 
     def open_probability(self) -> DatasetReader:
         """Open the raster of probabilities.
@@ -81,6 +86,33 @@ def open_alone(path: Path) -> DatasetReader:
             return rasterio.open(path, driver="GTiff")
     except GDAL_ERRORS as error:
         raise RasterError(f"{path} is not a GeoTIFF") from error
+
+
+def read_vectors_alone(path: Path) -> gpd.GeoDataFrame:
+    """Read a vector file only in the format of its suffix.
+
+    A file with such a name may be virtual and could show any file of the machine.
+
+    Raises:
+        VectorError: it cannot be read.
+    """
+    kind = FORMATS[path.suffix]
+    try:
+        with path.open("rb") as file:
+            if not file.read(64).lstrip().startswith(kind.begins):
+                raise VectorError(f"{path} is not {kind.driver}")
+        frame = kind.read(path)
+    except (
+        pyogrio.errors.DataSourceError,
+        pyogrio.errors.DataLayerError,
+        pyarrow.ArrowException,
+        ValueError,
+        OSError,
+    ) as error:
+        raise VectorError(f"{path} cannot be read: {error}") from error
+    if not isinstance(frame, gpd.GeoDataFrame):
+        raise VectorError(f"{path} contains no geometry")
+    return frame
 
 
 def find_predictions(
@@ -155,8 +187,12 @@ def _prediction(
     suffixes = (root / f"{name}_buildings{suffix}" for suffix in FORMATS)
     buildings = next((each for each in suffixes if each.is_file() and _within(each, root)), None)
     threshold = _threshold(root / f"{name}_mask.tif", root)
+    marks = root / f"{name}_marks.gpkg"
+    if not _within(marks, root):
+        buildings = None
+        notes.append(f"{marks.name} is a link that leads out of the folder: move it away")
     return PredictionFiles(
-        name, path, *shape, pixel_m, threshold, buildings, image, name not in images
+        name, path, *shape, pixel_m, threshold, buildings, image, name not in images, marks
     ), notes
 
 

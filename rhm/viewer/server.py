@@ -1,4 +1,4 @@
-"""A read-only server of one folder for one user of this machine.
+"""A server of folders of results for one user of this machine; all it writes are marks.
 
 It responds only to an address that contains a secret, and only to the name of this machine.
 Therefore neither other users of the machine nor websites open in the same browser have access.
@@ -22,6 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
+from rhm.documents import parse_json
 from rhm.errors import OutputError, RhmError, printable
 from rhm.viewer.footprint_layer import FootprintLayer
 from rhm.viewer.map_tiles import Place, Rendering, image_tile, probability_tile
@@ -37,6 +38,9 @@ _STATIC = {
 _TILE = re.compile(r"tiles/(\d{1,6})/(image|probability)/(\d{1,2})/(\d{1,7})/(\d{1,7})", re.ASCII)
 _FOOTPRINTS = re.compile(r"footprints/(\d{1,6})" + r"/(-?\d{1,9})" * 4, re.ASCII)
 _LAYER = re.compile(r"layer/(\d{1,6})", re.ASCII)
+_MARKS = re.compile(r"marks/(\d{1,6})", re.ASCII)
+_MARK = re.compile(r"marks/(\d{1,6})/(\d{1,9})", re.ASCII)
+_LONGEST_BODY = 1000
 _COARSEST = 24
 _HEADERS = {
     "Content-Security-Policy": (
@@ -46,7 +50,6 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "private, max-age=600",
 }
 
 
@@ -75,16 +78,29 @@ class _Shown:
             rendering = self._rendering
         return image_tile(self.prediction, rendering, place)
 
-    def footprints(self, box: Sequence[float]) -> bytes | None:
+    def layer(self) -> FootprintLayer | None:
         if self.prediction.buildings is None:
             return None
         with self._lock:
-            layer = self._footprints
-        return layer.within(*box)
+            return self._footprints
 
-    def facts(self) -> dict[str, Any]:
+    def footprints(self, box: Sequence[float]) -> bytes | None:
+        layer = self.layer()
+        return None if layer is None else layer.within(*box)
+
+    def marks(self) -> bytes | None:
+        layer = self.layer()
+        return None if layer is None else layer.counts()
+
+    def mark(self, number: int, mark: str | None) -> bytes | None:
+        layer = self.layer()
+        return None if layer is None else layer.mark(number, mark)
+
+    def facts(self, index: int, other: int | None) -> dict[str, Any]:
         layer = self.prediction.buildings
         return {
+            "index": index,
+            "other": other,
             "name": printable(self.prediction.name),
             "height": self.prediction.height,
             "width": self.prediction.width,
@@ -102,6 +118,7 @@ class ViewerServer(ThreadingHTTPServer):
     Args:
         predictions: the predictions to show.
         port: port to listen on; 0 selects a free one.
+        others: other predictions of the same scenes, told by their names, to compare with.
 
     Raises:
         OutputError: the port is in use.
@@ -111,16 +128,42 @@ class ViewerServer(ThreadingHTTPServer):
     # A browser that zooms asks for many tiles at once; the default refuses the sixth.
     request_queue_size = 512
 
-    def __init__(self, predictions: Sequence[PredictionFiles], port: int = 0) -> None:
+    def __init__(
+        self,
+        predictions: Sequence[PredictionFiles],
+        port: int = 0,
+        others: Sequence[PredictionFiles] = (),
+    ) -> None:
         self.secret = secrets.token_urlsafe(16)
         # Each answer may hold an image in memory, and sending one to a slow client takes long:
         # few are computed at a time, and none is sent meanwhile.
         self.computing = threading.BoundedSemaphore(max(4, os.cpu_count() or 1))
-        self.shown = [_Shown(each) for each in predictions]
+        self.shown = [_Shown(each) for each in (*predictions, *others)]
+        self._first = len(predictions)
         try:
             super().__init__(("127.0.0.1", port), _Handler)
         except OSError as error:
             raise OutputError(f"port {port} cannot be used: {error.strerror}") from error
+
+    def facts(self) -> list[dict[str, Any]]:
+        """Return what the page must know of each scene."""
+        others = {
+            shown.prediction.name: index
+            for index, shown in enumerate(self.shown)
+            if index >= self._first
+        }
+        return [
+            shown.facts(index, self._comparable(shown, others.get(shown.prediction.name)))
+            | {"second": index >= self._first}
+            for index, shown in enumerate(self.shown)
+        ]
+
+    def _comparable(self, shown: _Shown, other: int | None) -> int | None:
+        """Return the other prediction of a scene, if it is on the same grid of pixels."""
+        if other is None or self.shown[other] is shown:
+            return None
+        one, two = shown.prediction, self.shown[other].prediction
+        return other if (one.height, one.width) == (two.height, two.width) else None
 
     @property
     def url(self) -> str:
@@ -171,6 +214,37 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(HTTPStatus.OK, kind, body)
 
+    def do_POST(self) -> None:
+        """Mark a footprint: ``marks/SCENE/FOOTPRINT`` with ``{"mark": "keep"}`` as JSON."""
+        self.close_connection = True  # so that what is left of a body is no request
+        found = _MARK.fullmatch(self._asked() or "")
+        length = self.headers.get("Content-Length", "")
+        plain = "text/plain; charset=utf-8"
+        if found is None or not self._comes_from_the_page():
+            self._send(HTTPStatus.NOT_FOUND, plain, b"not found")
+            return
+        if not length.isdecimal() or int(length) > _LONGEST_BODY:
+            self._send(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, plain, b"too long")
+            return
+        scene, number = int(found[1]), int(found[2])
+        try:
+            mark = parse_json(self.rfile.read(int(length)).decode("utf-8"))["mark"]
+            body = self._of(scene, lambda shown: shown.mark(number, mark))
+        except (LookupError, TypeError, ValueError):
+            self._send(HTTPStatus.BAD_REQUEST, plain, b"no such mark, or no such footprint")
+        except RhmError as error:
+            message = printable(str(error)).encode("utf-8", "replace")
+            self._send(HTTPStatus.INTERNAL_SERVER_ERROR, plain, message)
+        else:
+            status = HTTPStatus.NOT_FOUND if body is None else HTTPStatus.OK
+            self._send(status, "application/json", body or b"null")
+
+    def _comes_from_the_page(self) -> bool:
+        """Return whether a request to write comes from the page, and from no other website."""
+        kind = self.headers.get("Content-Type", "").partition(";")[0].strip()
+        origin = self.headers.get("Origin")
+        return kind == "application/json" and origin in (None, f"http://{self.headers['Host']}")
+
     def log_message(self, *_: Any) -> None:
         """Log nothing, because the terminal belongs to the user."""
 
@@ -196,13 +270,14 @@ class _Handler(BaseHTTPRequestHandler):
             name, kind = _STATIC[rest]
             return kind, resources.files("rhm.viewer").joinpath("static", name).read_bytes()
         if rest == "scenes.json":
-            facts = [each.facts() for each in self.server.shown]
-            return "application/json", json.dumps(facts).encode()
+            return "application/json", json.dumps(self.server.facts()).encode()
         if (found := _TILE.fullmatch(rest)) is not None:
             return self._tile(*found.groups())
         if (found := _FOOTPRINTS.fullmatch(rest)) is not None:
             scene, *box = map(int, found.groups())
             return "application/json", self._of(scene, lambda shown: shown.footprints(box))
+        if (found := _MARKS.fullmatch(rest)) is not None:
+            return "application/json", self._of(int(found[1]), lambda shown: shown.marks())
         return "", None
 
     def _tile(self, scene: str, layer: str, *place: str) -> tuple[str, bytes | None]:
@@ -235,6 +310,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in _HEADERS.items():
             self.send_header(name, value)
+        # Marks change; imagery and probabilities do not.
+        cached = "private, max-age=600" if kind.startswith("image/") else "no-store"
+        self.send_header("Cache-Control", cached)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(size))
         if disposition:

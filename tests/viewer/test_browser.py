@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from rhm.inference import predict_raster
 from rhm.inference.polygons import PolygonConfig
+from rhm.viewer.marks import read_marks
 from rhm.viewer.predictions import find_predictions
 from rhm.viewer.server import ViewerServer
 from tests.viewer.conftest import Brightness, write_scene
@@ -117,7 +118,7 @@ def test_it_opens_without_complaint_and_fits(
     page.close()
 
 
-def test_the_slider_moves_the_mask_and_the_footprints(
+def test_the_sliders_move_the_mask_and_the_footprints(
     browser: Browser, server: ViewerServer
 ) -> None:
     page, problems = opened(browser, server.url)
@@ -131,8 +132,12 @@ def test_the_slider_moves_the_mask_and_the_footprints(
     expect(page.locator("#level")).to_have_text("0.90")
     assert colour(page, 120, 215)[3] > 0
     assert colour(page, 320, 215)[3] == 0
+    # A score is no probability of a pixel: what was predicted is shown until a score is asked for.
+    page.locator("#score").fill("0.9")
     page.mouse.click(*place(page, 320, 215))
     expect(page.locator(".leaflet-popup")).to_have_count(0)
+    page.mouse.click(*place(page, 120, 215))
+    expect(page.locator(".leaflet-popup")).to_have_count(1)
     page.get_by_role("button", name="As predicted").click()
     expect(page.locator("#level")).to_have_text("0.40")
     assert colour(page, 320, 215)[3] > 0
@@ -201,4 +206,78 @@ def test_what_cannot_be_read_is_said(browser: Browser, server: ViewerServer, res
     page, _ = opened(browser, server.url)
     page.select_option("#scene", label="town")
     expect(page.locator("#status")).to_contain_text("Footprints cannot be shown")
+    page.close()
+
+
+def test_marks_are_saved_at_once_and_shown_again(
+    browser: Browser, server: ViewerServer, results: Path
+) -> None:
+    file = results / "town_marks.gpkg"
+    for name, press, marks in [
+        ("Wrong", "true", ["wrong"]),
+        ("Right", "true", ["keep"]),
+        ("Right", "false", []),
+    ]:
+        page, problems = opened(browser, server.url)
+        page.mouse.click(*place(page, 120, 215))
+        page.get_by_role("button", name=name).click()
+        expect(page.locator(".leaflet-popup")).to_have_count(0)
+        assert [each.mark for each in read_marks(file)[0]] == marks
+        right, wrong = (int(mark in marks) for mark in ("keep", "wrong"))
+        told = f"Marked: {right} right, {wrong} wrong" if marks else ""
+        expect(page.locator("#marked")).to_have_text(told)
+        page.mouse.click(*place(page, 120, 215))
+        expect(page.get_by_role("button", name=name)).to_have_attribute("aria-pressed", press)
+        assert problems == []
+        page.close()
+
+
+def test_a_mark_that_cannot_be_saved_is_said_and_not_shown(
+    browser: Browser, server: ViewerServer, results: Path
+) -> None:
+    (results / "town_marks.gpkg").mkdir()
+    page, _ = opened(browser, server.url)
+    expect(page.locator("#status")).to_contain_text("Footprints cannot be shown")
+    page.close()
+
+
+@pytest.fixture
+def compared(results: Path, scene: Path, tmp_path: Path) -> Iterator[ViewerServer]:
+    """The prediction, and another one in which only the first house is found, but surely."""
+    other = tmp_path / "other"
+    predict_raster(Brightness(), scene, other, tile=256, polygons=PolygonConfig(0.9))
+    one, two = (find_predictions(each, [str(scene)])[0] for each in (results, other))
+    with ViewerServer(one, others=two) as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def test_two_predictions_are_compared_at_a_divider(
+    browser: Browser, compared: ViewerServer
+) -> None:
+    page, problems = opened(browser, compared.url)
+    expect(page.locator("#status")).to_have_text("2 and 1 footprints in view")
+    expect(page.locator("#choose")).to_be_hidden()
+    for share, buildings in [("1", 1), ("0", 0)]:
+        page.locator("#divider").fill(share)
+        page.mouse.click(*place(page, 320, 215))
+        expect(page.locator(".leaflet-popup")).to_have_count(buildings)
+        page.keyboard.press("Escape")
+    page.mouse.click(*place(page, 120, 215))
+    page.get_by_role("button", name="Wrong").click()
+    expect(page.locator(".leaflet-popup")).to_have_count(0)
+    second = compared.shown[1].prediction.marks
+    assert [each.mark for each in read_marks(second)[0]] == ["wrong"]
+    assert not compared.shown[0].prediction.marks.exists()
+    handle = page.locator("#divider").bounding_box()
+    assert handle is not None
+    page.mouse.move(handle["x"] + handle["height"] / 2, handle["y"] + handle["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(640, handle["y"] + 5)
+    page.mouse.up()
+    assert float(page.locator("#divider").input_value()) == pytest.approx(0.5, abs=0.03)
+    assert problems == []
     page.close()

@@ -22,6 +22,14 @@ def view(
         list[str] | None,
         typer.Option("--scene", help="Scene: a file, pattern or folder. Can be repeated."),
     ] = None,
+    compare: Annotated[
+        Path | None,
+        typer.Option(
+            "--with",
+            help="Folder of another prediction of the same scenes, to compare side by side.",
+            callback=required(require_predictions),
+        ),
+    ] = None,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of the server. 0: any free port.")
     ] = 0,
@@ -30,6 +38,7 @@ def view(
     """Show predictions on a map in the browser: scene, probabilities, footprints with scores.
 
     The page is served to this machine only and needs no network. Press Ctrl-C to stop the server.
+    Footprints can be marked as right or wrong; `rhm data marked` makes labels of the marks.
 
     Example: `rhm view predicted --scene my_city/scene.tif`
     """
@@ -40,9 +49,12 @@ def view(
     from rhm.viewer.server import ViewerServer
 
     predictions, notes = find_predictions(folder, scenes or [])
-    for note in notes:
+    others, more = find_predictions(compare, scenes or []) if compare is not None else ([], [])
+    for note in (*notes, *more):
         say(printable(note))
-    with ViewerServer(predictions, port) as server:
+    with ViewerServer(predictions, port, others) as server:
+        if compare is not None and not any(each["other"] is not None for each in server.facts()):
+            say(f"no scene of {folder} is in {compare} in the same size: nothing is compared")
         typer.echo(server.url)
         say("open this address if no page opens by itself; press Ctrl-C to stop")
         with server.door() as address:

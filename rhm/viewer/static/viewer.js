@@ -3,6 +3,7 @@
   const SIDE = 256, NODATA = 255;
   const at = (id) => document.getElementById(id);
   const status = at("status"), slider = at("threshold"), level = at("level"), chooser = at("scene");
+  const least = at("score"), leastLevel = at("score-level"), divider = at("divider");
   let metres = null;  // side of a pixel
   // Places are pixels; a scale measures distances on the ground.
   const pixels = L.extend({}, L.CRS.Simple, { distance: (one, other) => (metres ?? 1) * L.CRS.Simple.distance(one, other) });
@@ -12,12 +13,33 @@
   const scale = L.control.scale({ imperial: false });
   const shown = { image: true, probability: false, mask: true, footprints: true };
   const titles = { image: "Scene", probability: "Probability", mask: "At the threshold", footprints: "Footprints" };
-  let scene = null, current = {}, found = [], asked = 0;
+  const colours = { keep: "#7dff5a", wrong: "#ff4d6d", null: "#00e5ff" };
+  let scene = null, current = {}, sides = [], asPredicted = true;
+
+  // Of two predictions, each has its half of the map: what is in its pane is cut at the divider.
+  const halves = ["first", "second"].map((name) => {
+    const rasters = `${name}-rasters`, outlines = `${name}-outlines`;
+    map.createPane(rasters).style.zIndex = 300;
+    map.createPane(outlines).style.zIndex = 400;
+    return { rasters, outlines, renderer: L.canvas({ padding: 0.3, tolerance: 3, pane: outlines }) };
+  });
+  function cut() {
+    const compared = sides.length > 1, size = map.getSize();
+    const corner = map.containerPointToLayerPoint([0, 0]), end = map.containerPointToLayerPoint(size);
+    const middle = corner.x + (compared ? size.x * divider.value : size.x);
+    const clip = (left, right) => `rect(${corner.y}px, ${right}px, ${end.y}px, ${left}px)`;
+    halves.forEach((half, right) => {
+      const part = right ? clip(middle, end.x) : clip(corner.x, middle);
+      for (const pane of [half.rasters, half.outlines]) map.getPane(pane).style.clip = part;
+    });
+    at("line").style.left = `${100 * divider.value}%`;
+    at("compare").hidden = !compared;
+  }
 
   // Colours of the 255 levels: magenta over dark blue for what is likely, nothing for what is not.
   const ramp = (value) => [40 + 200 * value, 20 + 60 * value * value, 130 + 60 * value, 225 * Math.min(1, value * 1.6)];
-  function palette(kind) {
-    const threshold = Number(slider.value);
+  function palette(kind, side) {
+    const threshold = asPredicted ? side.facts.threshold : Number(slider.value);
     return Array.from({ length: NODATA }, (_, index) => {
       const value = index / (NODATA - 1);
       if (kind === "probability") return ramp(value);
@@ -43,12 +65,12 @@
         done(null, canvas);
       };
       picture.onerror = () => done(new Error("a map tile cannot be read"), canvas);
-      picture.src = tile("probability", where);
+      picture.src = tile("probability", where, this.options.side.facts);
       return canvas;
     },
     paint(canvas) {
       const context = canvas.getContext("2d"), image = context.createImageData(SIDE, SIDE);
-      const colours = palette(this.options.kind);
+      const colours = palette(this.options.kind, this.options.side);
       canvas.levels.forEach((value, index) => {
         if (value !== NODATA) image.data.set(colours[value], 4 * index);
       });
@@ -58,10 +80,10 @@
       for (const { el } of Object.values(this._tiles)) if (el.levels) this.paint(el);
     },
   });
-  const Picture = L.TileLayer.extend({ getTileUrl(where) { return tile("image", where); } });
+  const Picture = L.TileLayer.extend({ getTileUrl(where) { return tile("image", where, scene); } });
 
-  function tile(kind, where) {
-    return `tiles/${scene.index}/${kind}/${-where.z}/${where.x}/${where.y}`;
+  function tile(kind, where, facts) {
+    return `tiles/${facts.index}/${kind}/${-where.z}/${where.x}/${where.y}`;
   }
 
   function open(chosen) {
@@ -70,15 +92,20 @@
     const bounds = L.latLngBounds([[-scene.height, 0], [0, scene.width]]);
     const coarsest = Math.max(0, Math.ceil(Math.log2(Math.max(scene.width, scene.height) / SIDE)));
     const options = { bounds, minNativeZoom: -coarsest, maxNativeZoom: 0, minZoom: -12, maxZoom: 4, noWrap: true, tileSize: SIDE };
+    sides = [scene, ...scenes.filter((each) => each.index === scene.other)].map((facts, side) => (
+      { facts, half: halves[side], outlines: L.layerGroup(), found: [], count: 0, asked: 0, failure: "" }));
+    const levels = (kind) => L.layerGroup(sides.map((side) => new Levels({ ...options, kind, side, pane: side.half.rasters })));
     current = {};
     if (scene.image) current.image = new Picture("", { ...options, className: "sharp" });
-    current.probability = new Levels({ ...options, kind: "probability" });
-    current.mask = new Levels({ ...options, kind: "mask" });
-    if (scene.footprints) current.footprints = L.layerGroup();
+    current.probability = levels("probability");
+    current.mask = levels("mask");
+    if (sides.some((side) => side.facts.footprints)) current.footprints = L.layerGroup(sides.map((side) => side.outlines));
     for (const [name, layer] of Object.entries(current)) {
       layers.addOverlay(layer, titles[name]);
       if (shown[name]) layer.addTo(map);
-      layer.on("tileerror", () => { status.textContent = "Part of a raster cannot be read."; });
+      for (const each of layer.getLayers?.() ?? [layer]) {
+        each.on("tileerror", () => { status.textContent = "Part of a raster cannot be read."; });
+      }
     }
     metres = scene.pixel_m;
     scale.remove();
@@ -87,75 +114,131 @@
     at("save").hidden = !scene.layer;
     if (scene.layer) { at("save").href = `layer/${scene.index}`; at("save").download = scene.layer; }
     document.title = `${scene.name} - rhm view`;
+    asPredicted = true;
     slider.value = scene.threshold;
     level.textContent = Number(slider.value).toFixed(2);
     map.setMinZoom(-coarsest - 1);
     map.fitBounds(bounds);
+    cut();
     look();
+    count();
   }
 
-  // The footprints in sight, drawn on one canvas.
-  const renderer = L.canvas({ padding: 0.3, tolerance: 3 });
+  // The footprints in sight of each prediction, drawn on its canvas.
   async function look() {
     if (!current.footprints || !map.hasLayer(current.footprints)) return;
-    const ask = ++asked, sight = map.getBounds().pad(0.2);
+    await Promise.all(sides.filter((side) => side.facts.footprints).map(ask));
+    const counts = sides.map((side) => side.count.toLocaleString("en")).join(" and ");
+    if (sides.some((side) => side.failure)) status.textContent = sides.map((side) => side.failure).find(Boolean);
+    else if (sides.some((side) => side.count > side.found.length)) status.textContent = `${counts} footprints in view: zoom in to see them`;
+    else status.textContent = `${counts} footprints in view`;
+  }
+
+  async function ask(side) {
+    const turn = ++side.asked, sight = map.getBounds().pad(0.2), { height, width } = side.facts;
     const clamp = (value, most) => Math.round(Math.min(most, Math.max(0, value)));
-    const box = [clamp(sight.getWest(), scene.width), clamp(-sight.getNorth(), scene.height),
-                 clamp(sight.getEast(), scene.width), clamp(-sight.getSouth(), scene.height)];
+    const box = [clamp(sight.getWest(), width), clamp(-sight.getNorth(), height),
+                 clamp(sight.getEast(), width), clamp(-sight.getSouth(), height)];
     let answer = null;
     try {
-      const response = await fetch(`footprints/${scene.index}/${box.join("/")}`);
-      if (!response.ok) throw new Error(await response.text());
-      answer = await response.json();
+      answer = await (await said(fetch(`footprints/${side.facts.index}/${box.join("/")}`))).json();
     } catch (error) {
-      if (ask === asked) status.textContent = `Footprints cannot be shown: ${error.message}`;
+      if (turn === side.asked) side.failure = `Footprints cannot be shown: ${error.message}`;
       return;
     }
-    if (ask !== asked) return;
-    current.footprints.clearLayers();
-    found = answer.footprints.map((each) => [each, L.polygon(
+    if (turn !== side.asked) return;
+    side.failure = "";
+    side.count = answer.count;
+    side.outlines.clearLayers();
+    side.found = answer.footprints.map((each) => [each, L.polygon(
       each.rings.map((ring) => ring.map(([col, row]) => [-row, col])),
-      { renderer, color: "#00e5ff", weight: 2, fillOpacity: 0.05 },
-    ).bindPopup(() => card(each))]);
-    draw();
-    const many = answer.count.toLocaleString("en");
-    status.textContent = answer.count > found.length ? `${many} footprints in view: zoom in to see them` : `${many} footprints in view`;
+      { renderer: side.half.renderer, pane: side.half.outlines, ...styleOf(each) },
+    ).bindPopup((outline) => card(side, each, outline))]);
+    draw(side);
   }
 
-  function draw() {
-    const threshold = Number(slider.value);
-    for (const [each, outline] of found) {
-      const visible = each.score === null || each.score >= threshold;
-      if (visible) current.footprints.addLayer(outline); else current.footprints.removeLayer(outline);
+  async function said(answer) {
+    const response = await answer;
+    if (!response.ok) throw new Error(await response.text());
+    return response;
+  }
+
+  const styleOf = (each) => ({ color: colours[each.mark], weight: each.mark ? 3 : 2, fillOpacity: each.mark ? 0.25 : 0.05, dashArray: each.mark === "wrong" ? "6 4" : null });
+
+  function draw(side) {
+    const score = Number(least.value);
+    for (const [each, outline] of side.found) {
+      const visible = each.score === null || each.score >= score;
+      if (visible) side.outlines.addLayer(outline); else side.outlines.removeLayer(outline);
     }
   }
 
-  function card(each) {
-    const list = document.createElement("dl");
+  function card(side, each, outline) {
+    const box = document.createElement("div"), list = document.createElement("dl");
     const say = (value, unit, digits) => value === null ? "unknown" : value.toFixed(digits) + unit;
     for (const [term, text] of [["Score", say(each.score, "", 2)], ["Area", say(each.area_m2, " m²", 0)]]) {
       list.append(Object.assign(document.createElement("dt"), { textContent: term }),
                   Object.assign(document.createElement("dd"), { textContent: text }));
     }
-    return list;
+    const choices = document.createElement("p");
+    choices.className = "marks";
+    for (const [mark, text] of [["keep", "Right"], ["wrong", "Wrong"]]) {
+      const button = Object.assign(document.createElement("button"), { type: "button", textContent: text });
+      button.setAttribute("aria-pressed", each.mark === mark);
+      // A second press takes the mark away.
+      button.addEventListener("click", () => give(side, each, outline, each.mark === mark ? null : mark));
+      choices.append(button);
+    }
+    box.append(list, choices);
+    return box;
+  }
+
+  async function give(side, each, outline, mark) {
+    try {
+      const body = JSON.stringify({ mark }), headers = { "Content-Type": "application/json" };
+      const answer = await said(fetch(`marks/${side.facts.index}/${each.id}`, { method: "POST", headers, body }));
+      tell(await answer.json());
+    } catch (error) {
+      status.textContent = `The mark cannot be saved: ${error.message}`;
+      return;
+    }
+    each.mark = mark;
+    outline.setStyle(styleOf(each));
+    outline.closePopup();
+  }
+
+  async function count() {
+    if (!scene.footprints) return tell({ keep: 0, wrong: 0 });
+    try {
+      tell(await (await said(fetch(`marks/${scene.index}`))).json());
+    } catch { tell({ keep: 0, wrong: 0 }); }
+  }
+
+  function tell({ keep, wrong }) {
+    at("marked").textContent = keep || wrong ? `Marked: ${keep} right, ${wrong} wrong` : "";
   }
 
   function move() {
     level.textContent = Number(slider.value).toFixed(2);
-    current.mask.repaint();
-    if (current.footprints) draw();
+    for (const layer of current.mask.getLayers()) layer.repaint();
   }
 
-  slider.addEventListener("input", move);
-  at("reset").addEventListener("click", () => { slider.value = scene.threshold; move(); });
+  slider.addEventListener("input", () => { asPredicted = false; move(); });
+  least.addEventListener("input", () => {
+    leastLevel.textContent = Number(least.value).toFixed(2);
+    sides.forEach(draw);
+  });
+  at("reset").addEventListener("click", () => { asPredicted = true; slider.value = scene.threshold; move(); });
+  divider.addEventListener("input", cut);
+  map.on("move resize zoomend", cut);
   map.on("moveend", look);
   map.on("overlayadd overlayremove", ({ type, layer }) => {
     for (const [name, each] of Object.entries(current)) if (each === layer) shown[name] = type === "overlayadd";
     if (type === "overlayadd" && layer === current.footprints) look();
   });
-  const scenes = (await (await fetch("scenes.json")).json()).map((each, index) => ({ ...each, index }));
-  chooser.append(...scenes.map((each) => new Option(each.name, each.index)));
-  at("choose").hidden = scenes.length < 2;
+  const scenes = await (await fetch("scenes.json")).json(), choices = scenes.filter((each) => !each.second);
+  chooser.append(...choices.map((each) => new Option(each.name, each.index)));
+  at("choose").hidden = choices.length < 2;
   chooser.addEventListener("change", () => open(scenes[chooser.value]));
   open(scenes[0]);
 })();
