@@ -12,6 +12,7 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import pyarrow as pa
+import pyproj
 import shapely
 from numpy.typing import NDArray
 
@@ -62,7 +63,8 @@ class Marks:
     """
 
     def __init__(self, path: Path, crs: Any) -> None:
-        self._path, self._crs = path, crs
+        self._path = path
+        self._crs = None if crs is None else pyproj.CRS.from_user_input(crs)
         self._lock = threading.Lock()
         self._marked = {shapely.to_wkb(each.polygon): each for each in read_marks(path, crs)[0]}
 

@@ -179,3 +179,85 @@ def test_a_layer_needs_the_secret(results: Path) -> None:
         wrong = server.url.replace(server.secret, "x" * len(server.secret))
         assert ask(wrong + "layer/0")[0] == 404
         assert ask(server.url + "layer/0", Host="example.org")[0] == 404
+
+
+def post(server: ViewerServer, name: str, body: bytes, **headers: str) -> tuple[int, bytes]:
+    asked = urllib.request.Request(  # noqa: S310
+        server.url + name, body, {"Content-Type": "application/json"} | headers
+    )
+    try:
+        with urllib.request.urlopen(asked) as answer:  # noqa: S310
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def test_marks_are_given_taken_and_counted(results: Path) -> None:
+    with serving(results) as server:
+        assert json.loads(ask(server.url + "marks/0")[1]) == {"keep": 0, "wrong": 0}
+        code, body = post(server, "marks/0/1", b'{"mark": "keep"}')
+        assert (code, json.loads(body)) == (200, {"keep": 1, "wrong": 0})
+        shown = json.loads(ask(server.url + "footprints/0/0/0/900/600")[1])["footprints"]
+        assert {each["id"]: each["mark"] for each in shown} == {0: None, 1: "keep"}
+        assert json.loads(post(server, "marks/0/1", b'{"mark": null}')[1])["keep"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "headers", "code"),
+    [
+        ("marks/0/2", b'{"mark": "keep"}', {}, 400),
+        ("marks/0/0", b'{"mark": "perhaps"}', {}, 400),
+        ("marks/0/0", b'{"mark": ["keep"]}', {}, 400),
+        ("marks/0/0", b"[1]", {}, 400),
+        ("marks/0/0", b"\xff", {}, 400),
+        ("marks/0/0", b"{}", {}, 400),
+        ("marks/0/0", b" " * 5000, {}, 413),
+        ("marks/1/0", b'{"mark": "keep"}', {}, 404),
+        ("marks/0", b'{"mark": "keep"}', {}, 404),
+        ("layer/0", b'{"mark": "keep"}', {}, 404),
+        # What a form of another website could send, if it knew the secret.
+        ("marks/0/0", b'{"mark": "keep"}', {"Content-Type": "text/plain"}, 404),
+        ("marks/0/0", b'{"mark": "keep"}', {"Origin": "https://evil.example"}, 404),
+        ("marks/0/0", b'{"mark": "keep"}', {"Host": "evil.example"}, 404),
+    ],
+)
+def test_nothing_else_is_written(
+    results: Path, name: str, body: bytes, headers: dict[str, str], code: int
+) -> None:
+    before = sorted(results.iterdir())
+    with serving(results) as server:
+        assert post(server, name, body, **headers)[0] == code
+    assert sorted(results.iterdir()) == before
+
+
+def test_marks_that_cannot_be_saved_are_an_error(results: Path) -> None:
+    with serving(results) as server:
+        assert post(server, "marks/0/0", b'{"mark": "keep"}')[0] == 200
+        (results / "town_marks.gpkg").unlink()
+        (results / "town_marks.gpkg").mkdir()
+        code, body = post(server, "marks/0/1", b'{"mark": "keep"}')
+        assert code == 500
+        assert b"town_marks.gpkg" in body
+
+
+def test_marks_are_not_followed_out_of_the_folder(results: Path, tmp_path: Path) -> None:
+    (results / "town_marks.gpkg").symlink_to(tmp_path / "elsewhere.gpkg")
+    predictions, notes = find_predictions(results)
+    assert predictions[0].buildings is None
+    assert any("town_marks.gpkg is a link that leads out" in note for note in notes)
+
+
+def test_only_predictions_of_the_same_scene_are_compared(results: Path) -> None:
+    import shutil
+
+    other = Path(shutil.copytree(results, results.parent / "other"))
+    one, two = (find_predictions(each)[0] for each in (results, other))
+    with ViewerServer(one, others=two) as server:
+        first, second = server.facts()
+        assert (first["index"], first["other"], first["second"]) == (0, 1, False)
+        assert (second["index"], second["other"], second["second"]) == (1, None, True)
+    for path in other.iterdir():
+        path.rename(path.with_name(path.name.replace("town", "village")))
+    with ViewerServer(one, others=find_predictions(other)[0]) as server:
+        assert server.facts()[0]["other"] is None

@@ -1,5 +1,6 @@
 """``rhm data``: catalogs of imagery, and the properties of rasters."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,7 @@ from rhm.cli.index_command import with_command_on_demand, with_layouts
 from rhm.cli.options import Bands, BlackIsNodata, Json, band_numbers, required
 from rhm.cli.output import emit, progress, say, table
 from rhm.models.named_models import model_file
-from rhm.required_files import require_catalog, require_raster
+from rhm.required_files import require_catalog, require_predictions, require_raster
 
 if TYPE_CHECKING:
     from rhm.data.catalog import Catalog
@@ -70,6 +71,48 @@ def _saved(catalog: "Catalog", output: Path, *, as_json: bool) -> list[dict[str,
         say(note)
     emit(values, [*lines, f"{len(catalog)} images in {output}"], as_json=as_json)
     return rows
+
+
+@app.command()
+def marked(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder with the results of `rhm predict -o`, and marks of `rhm view`.",
+            callback=required(require_predictions),
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the labels.")],
+    scenes: Annotated[
+        list[str] | None,
+        typer.Option("--scene", help="Scene: a file, pattern or folder. Can be repeated."),
+    ] = None,
+    around_m: Annotated[
+        float,
+        typer.Option(min=0, help="Distance in metres from marks within which labels are known."),
+    ] = 10.0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace labels that exist.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Make labels of footprints that were marked in `rhm view`, and a table of them.
+
+    Example: `rhm data marked predicted -o labels`
+    """
+    from rhm.errors import printable
+    from rhm.viewer.marked_labels import TABLE, write_marked_labels
+
+    labels, notes = write_marked_labels(
+        folder, output, scenes=scenes or (), around_m=around_m, overwrite=overwrite
+    )
+    for note in notes:
+        say(printable(note))
+    lines = [f"{each.label}: {each.keep} right, {each.wrong} wrong" for each in labels]
+    listed = output / TABLE
+    lines.append(f"index them with: rhm data index folder {output} --table {listed}")
+    values = [{**asdict(each), "label": str(each.label)} for each in labels]
+    emit({"table": str(listed), "labels": values}, lines, as_json=json)
 
 
 @app.command()

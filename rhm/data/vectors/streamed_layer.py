@@ -19,6 +19,7 @@ from shapely.errors import ShapelyError
 
 from rhm.data.vectors.geoparquet import check_geoparquet
 from rhm.data.vectors.repair import TangledError
+from rhm.data.vectors.side_files import no_side_files
 from rhm.data.vectors.vector_layer import (
     VectorFormat,
     checked_format,
@@ -118,9 +119,12 @@ def _by_gdal(path: Path, kind: VectorFormat, columns: Sequence[str]) -> Iterator
     names = tuple(map(str, facts["fields"]))
     wanted = [column for column in columns if column in names]
     crs = facts["crs"]
-    with pyogrio.open_arrow(
-        path, layer=name, columns=wanted, batch_size=BATCH, use_pyarrow=True
-    ) as (meta, reader):
+    with (
+        no_side_files(),
+        pyogrio.open_arrow(
+            path, layer=name, columns=wanted, batch_size=BATCH, use_pyarrow=True
+        ) as (meta, reader),
+    ):
         geometry = meta["geometry_name"] or "wkb_geometry"
         yield StreamedLayer(
             None if crs is None else pyproj.CRS.from_user_input(crs),

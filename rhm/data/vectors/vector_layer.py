@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from rhm.data.vectors.geoparquet import read_geoparquet
 from rhm.data.vectors.repair import TangledError, repaired
+from rhm.data.vectors.side_files import no_side_files
 from rhm.errors import VectorError
 
 Bounds = tuple[float, float, float, float]
@@ -185,6 +186,7 @@ def checked_format(path: Path) -> VectorFormat:
     return kind
 
 
+@no_side_files()
 def count_features(path: str | os.PathLike[str]) -> int:
     """Return the number of features in the layer that ``read_layer`` reads.
 
@@ -261,6 +263,7 @@ def _read(
     return VectorLayer(polygons, numbers[source], found.crs)
 
 
+@no_side_files()
 def _by_gdal(
     path: Path, kind: VectorFormat, box_in: Callable[[Any], Bounds | None] | None
 ) -> tuple[Any, NDArray[np.int64]]:
@@ -275,6 +278,7 @@ def _by_gdal(
     return frame.geometry, frame.index.to_numpy()
 
 
+@no_side_files()
 def facts_of_layer(path: Path, kind: VectorFormat, layer: str) -> dict[str, Any]:
     """Return what GDAL says about a layer, such as its CRS and the names of its attributes.
 
@@ -288,6 +292,7 @@ def facts_of_layer(path: Path, kind: VectorFormat, layer: str) -> dict[str, Any]
     return facts
 
 
+@no_side_files()
 def polygon_layer(path: Path) -> str:
     """Return the name of the first layer that may contain polygons.
 

@@ -25,6 +25,7 @@ import shapely
 from numpy.typing import NDArray
 
 from rhm.data.vectors.geoparquet import read_geoparquet
+from rhm.data.vectors.side_files import count_rows, read_frame
 from rhm.errors import OutputError
 from rhm.files import atomic_path
 from rhm.inference.layers import stamps
@@ -85,10 +86,6 @@ def _write_by_gdal(
         )
 
 
-def _count_by_gdal(path: Path) -> int:
-    return int(pyogrio.read_info(path, force_feature_count=True)["features"])
-
-
 @dataclass(frozen=True)
 class Format:
     """A vector format for footprints.
@@ -125,8 +122,8 @@ class Format:
         _write_by_gdal
     )
     date: Callable[[Path, float], None] | None = None
-    count: Callable[[Path], int] = _count_by_gdal
-    read: Callable[[Path], gpd.GeoDataFrame] = gpd.read_file
+    count: Callable[[Path], int] = count_rows
+    read: Callable[[Path], gpd.GeoDataFrame] = read_frame
     seal: Callable[[Path], None] = stamps.seal
     stamp_of: Callable[[Path], FoundStamp | None] = stamps.stamp_of
     is_as_left: Callable[[Path], bool] = stamps.is_as_left

@@ -1,0 +1,61 @@
+"""Reading vector files without writing beside them.
+
+When GDAL closes a GeoPackage with metadata of its own, such as those of predictions, it repeats
+them in a file ``.aux.xml``, even if the GeoPackage was only read.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import geopandas as gpd
+import pyogrio
+
+_OPTION = "GDAL_PAM_ENABLED"
+
+
+class _Reading:
+    """How many threads read; the option of GDAL is that of the whole process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+        self._before: str | None = None
+
+    @contextmanager
+    def block(self) -> Iterator[None]:
+        with self._lock:
+            if not self._count:
+                self._before = pyogrio.get_gdal_config_option(_OPTION)
+                pyogrio.set_gdal_config_options({_OPTION: "NO"})
+            self._count += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._count -= 1
+                if not self._count:
+                    pyogrio.set_gdal_config_options({_OPTION: self._before})
+
+
+_READING = _Reading()
+
+
+@contextmanager
+def no_side_files() -> Iterator[None]:
+    """Open and close vector files within this block, and write no side files."""
+    with _READING.block():
+        yield
+
+
+@no_side_files()
+def read_frame(path: Path) -> gpd.GeoDataFrame:
+    """Return the first layer of a vector file; the errors are those of geopandas."""
+    return gpd.read_file(path)
+
+
+@no_side_files()
+def count_rows(path: Path) -> int:
+    """Return the number of features in the first layer of a vector file, as GDAL counts them."""
+    return int(pyogrio.read_info(path, force_feature_count=True)["features"])
