@@ -44,6 +44,9 @@ from rhm.files import NO_ROOM
 
 INTERRUPTED = 130
 
+_GENERAL = ("--quiet", "-q", "--verbose", "-v")
+"""Options of every command, which may stand anywhere."""
+
 _LONGEST = 500
 """Characters of an error message."""
 
@@ -95,7 +98,7 @@ def _root(
         bool, typer.Option("--verbose", "-v", help="Log every step, and the traceback of errors.")
     ] = False,
 ) -> None:
-    """Handle the options that come before any command."""
+    """Handle the options of every command."""
     be_quiet(quiet)
     if verbose:
         # Only our own log messages: the details of other packages would drown them.
@@ -129,9 +132,10 @@ def run(arguments: list[str] | None = None) -> int:
     Args:
         arguments: the words after ``rhm``; by default those of this process.
     """
+    words = _general_first(sys.argv[1:] if arguments is None else arguments)
     try:
         # Calling the app itself would replace the hook for exceptions.
-        code = get_command(app)(arguments, standalone_mode=False)
+        code = get_command(app)(words, standalone_mode=False)
     except RhmError as error:
         logging.getLogger("rhm").debug("the error was raised here:", exc_info=True)
         # A library may have more to say; the beginning says what is wrong, and where.
@@ -155,8 +159,15 @@ def run(arguments: list[str] | None = None) -> int:
         code = INTERRUPTED
         logging.getLogger("rhm").debug("it was interrupted here:", exc_info=True)
     if code == INTERRUPTED:  # Typer may have caught the interrupt, and says nothing of it.
-        complain(f"rhm: interrupted{_how_to_continue(arguments or sys.argv[1:])}")
+        complain(f"rhm: interrupted{_how_to_continue(words)}")
     return code if isinstance(code, int) else 0
+
+
+def _general_first(words: Sequence[str]) -> list[str]:
+    """Return the words with the options of every command before the command, where they belong."""
+    end = words.index("--") if "--" in words else len(words)
+    general = [word for word in words[:end] if word in _GENERAL]
+    return [*general, *(word for word in words[:end] if word not in _GENERAL), *words[end:]]
 
 
 def _how_to_continue(words: Sequence[str]) -> str:

@@ -78,7 +78,6 @@ TargetBank = Annotated[
 ResumeRun = Annotated[
     bool, typer.Option("--resume", help="Continue an interrupted run from its last checkpoint.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")]
 ModelPath = Annotated[
     Path,
     typer.Argument(

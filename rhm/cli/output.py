@@ -89,6 +89,11 @@ def _aligned(header: list[str], rows: list[list[Any]]) -> list[str]:
     ]
 
 
+def shows_progress(*, quiet: bool) -> bool:
+    """Return whether progress is shown: on a terminal, unless the user or the command is quiet."""
+    return not (quiet or _quiet) and sys.stderr.isatty()
+
+
 @contextmanager
 def progress(
     title: str, total: float, *, unit: str = "", per_unit: float = 1.0, quiet: bool = False
@@ -105,7 +110,7 @@ def progress(
     Yields:
         A function that advances the bar by a number of steps.
     """
-    if quiet or _quiet or not sys.stderr.isatty():
+    if not shows_progress(quiet=quiet):
         yield lambda _: None
         return
     from rich.console import Console

@@ -119,6 +119,11 @@ def test_wrong_usage_is_exit_code_2(rhm: Rhm, words: list[str]) -> None:
     assert "Traceback" not in err
 
 
+def test_a_word_after_two_dashes_is_no_option(rhm: Rhm) -> None:
+    code, _, said = rhm("data", "inspect", "--", "-q")
+    assert (code, said.strip()) == (2, "rhm: no such file: -q")
+
+
 def test_quiet_leaves_results_and_errors(
     rhm: Rhm, world: Path, trained: Path, tmp_path: Path
 ) -> None:
@@ -131,8 +136,9 @@ def test_quiet_leaves_results_and_errors(
     code, printed, said = rhm(*words)
     assert (code, "buildings in" in printed) == (0, True)
     assert "no coordinate reference system" in said
-    code, printed, said = rhm("--quiet", *words)
-    assert (code, "buildings in" in printed, said) == (0, True, "")
+    for quiet in (["--quiet", *words], [*words, "-q"]):
+        code, printed, said = rhm(*quiet)
+        assert (code, "buildings in" in printed, said) == (0, True, "")
     code, printed, said = rhm("--quiet", "predict", tmp_path, scene, "-o", tmp_path / "out")
     assert (code, printed) == (2, "")
     assert said.startswith("rhm: no model")

@@ -12,12 +12,11 @@ from rhm.cli.options import (
     Domains,
     Json,
     ModelPath,
-    Quiet,
     ResumeRun,
     Steps,
     TargetBank,
 )
-from rhm.cli.output import emit
+from rhm.cli.output import emit, shows_progress
 
 if TYPE_CHECKING:
     import pandas
@@ -79,7 +78,6 @@ def adapt(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for runs.")] = Path("runs"),
     seed: Annotated[int, typer.Option(min=0, help="Seed of the run.")] = 0,
     resume: ResumeRun = False,
-    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Adapt a model to another place, with a few labelled images of it or with none.
@@ -90,8 +88,6 @@ def adapt(
 
     Example: `rhm adapt runs/inria-rhm catalog.parquet --domain kampala --unlabelled`
     """
-    import sys
-
     from rhm.evaluation.footprint_precision import calibrate_scores
     from rhm.training.config import parse_config, put_settings
     from rhm.training.fitting import fit
@@ -126,7 +122,7 @@ def adapt(
     run = fit(
         config,
         resume=resume,
-        progress=not (quiet or json) and sys.stderr.isatty(),
+        progress=shows_progress(quiet=json),
         calibrate=calibrate_scores,
     )
     if not run.config.trainer.is_main_process:

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from rhm.cli.options import BatchSize, Json, Quiet, ResumeRun, Steps, TargetBank, required
-from rhm.cli.output import emit
+from rhm.cli.options import BatchSize, Json, ResumeRun, Steps, TargetBank, required
+from rhm.cli.output import emit, shows_progress
 from rhm.required_files import require_catalog
 from rhm.training.configs.named_configs import config_file
 
@@ -43,15 +43,12 @@ def train(
     ] = None,
     num_nodes: Annotated[int | None, typer.Option(min=1, help="Number of machines.")] = None,
     resume: ResumeRun = False,
-    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Train a model by a configuration.
 
     Example: `rhm train inria --bank kampala.bank --steps 4000`
     """
-    import sys
-
     from rhm.evaluation.footprint_precision import calibrate_scores
     from rhm.training.config import read_config
     from rhm.training.fitting import fit
@@ -73,7 +70,7 @@ def train(
     run = fit(
         read,
         resume=resume,
-        progress=not (quiet or json) and sys.stderr.isatty(),
+        progress=shows_progress(quiet=json),
         calibrate=calibrate_scores,
     )
     if not run.config.trainer.is_main_process:
