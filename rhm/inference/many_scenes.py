@@ -17,7 +17,7 @@ from rhm.inference.prediction import Prediction
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.tta import Network
 from rhm.inference.scenes import predict_scene
-from rhm.inference.settings.polygon_config import AUTO, AUTO_ALL
+from rhm.inference.settings.polygon_config import AUTO, chosen_threshold, is_common
 from rhm.inference.tiling.calibration import MOST_TILES, CalibrationTile
 from rhm.inference.tiling.stream import network_input
 from rhm.inference.tiling.strips import Workers
@@ -70,9 +70,9 @@ def predict_scenes(
 ) -> list[SceneResult]:
     """Predict scenes; if one of them fails, the error is reported and the others continue.
 
-    With the threshold ``auto-all``, each scene is predicted first, and then the mask and the
-    footprints of all of them are made again from the stored probabilities, at the threshold with
-    the highest expected IoU over all scenes.
+    With the threshold ``auto-all`` or a share of building pixels, each scene is predicted first,
+    and then the mask and the footprints of all of them are made again from the stored
+    probabilities, at the threshold that all scenes together imply.
 
     Any ``Exception`` is the failure of its scene; ``KeyboardInterrupt`` stops all of them.
 
@@ -91,10 +91,11 @@ def predict_scenes(
         The results, in the order of the scenes.
     """
     polygons = config.polygons
-    if polygons is not None and polygons.threshold == AUTO_ALL:
+    if polygons is not None and is_common(polygons.threshold):
         return _together(
             partial(predict_scenes, model, scenes, dst, workers=workers, side_by_side=side_by_side),
             replace(config, polygons=replace(polygons, threshold=AUTO)),
+            polygons.threshold,
             on_progress,
             on_result,
         )
@@ -131,6 +132,7 @@ def predict_scenes(
 def _together(
     predict: Callable[..., list[SceneResult]],
     config: PredictionConfig,
+    threshold: float | str,
     on_progress: Callable[[int], None] | None,
     on_result: Callable[[SceneResult], None] | None,
 ) -> list[SceneResult]:
@@ -139,12 +141,13 @@ def _together(
     Args:
         predict: function that predicts all scenes with some options.
         config: options with a threshold for each scene.
+        threshold: ``auto-all``, or a share of building pixels.
         on_progress: called with the number of pixels just finished in the first pass.
         on_result: called with the final results.
     """
     first = predict(config, on_progress=on_progress)
     counted = [each.prediction.expectation_of_all() for each in first if each.prediction]
-    found = reduce(ExpectedIoU.merge, counted).best_threshold() if counted else None
+    found = chosen_threshold(reduce(ExpectedIoU.merge, counted), threshold) if counted else None
     if found is None or config.polygons is None:
         results = first
     else:

@@ -30,6 +30,7 @@ from rhm.inference.prediction import Prediction
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.tta import Network
 from rhm.inference.settings.keywords import taking
+from rhm.inference.settings.polygon_config import chosen_threshold
 from rhm.inference.suitability import domain_note
 from rhm.inference.tiling.journal import StripJournal, discard
 from rhm.inference.tiling.regrid import Rows, expectation_of, on_scene_grid, rows_of
@@ -235,7 +236,7 @@ def _finish(plan: Plan, rows: Callable[[Path], Rows]) -> _Finished:
             storage = STORAGES[plan.config.dtype]
             counted = expectation_of(rows(scratch), storage, len(plan.maps), plan.own_threshold)
             # That of the model, if the probabilities imply no building at all.
-            chosen = counted.best_threshold()
+            chosen = chosen_threshold(counted, polygons.threshold)
             chosen = plan.own_threshold if chosen is None else chosen
             polygons = replace(polygons, threshold=chosen)
         threshold, kind = polygons.fixed_threshold, None

@@ -107,6 +107,23 @@ class ExpectedIoU:
         # A pixel counts at the nearest level, so a level begins halfway below it.
         return None if level is None else max(0.0, (level - 0.5) / (BYTE_LEVELS - 1))
 
+    def threshold_of_share(self, share: float) -> float | None:
+        """Return the threshold above which a share of the counted pixels lies, as near as may be.
+
+        Args:
+            share: share in (0, 1).
+
+        Returns:
+            A threshold between two levels of probability; None if no pixel was counted.
+        """
+        above = np.cumsum(self.pixels[::-1])[::-1]
+        if not above[0]:
+            return None
+        # Levels that no pixel has give the same share as the next one; the highest is clearest.
+        gaps = np.abs(above / above[0] - share)[::-1]
+        level = len(gaps) - 1 - int(np.argmin(gaps))
+        return max(0.0, (level - 0.5) / (BYTE_LEVELS - 1))
+
     @property
     def building_share(self) -> float:
         """The share of counted pixels that are predicted as building."""

@@ -173,9 +173,30 @@ def test_all_scenes_together_have_one_threshold(tmp_path: Path) -> None:
     assert files(tmp_path / "all") == files(tmp_path / "given")
 
 
+@pytest.mark.parametrize("share", [0.05, 0.4, 0.93])
+def test_a_share_of_all_scenes_together_is_building(tmp_path: Path, share: float) -> None:
+    scenes = [
+        str(write_scene(tmp_path / f"{name}.tif", town(seed, level=60 * seed), nodata=0))
+        for seed, name in enumerate(("north", "middle", "south"))
+    ]
+    polygons = PolygonConfig(threshold=f"{100 * share:g}%")
+    config = PredictionConfig(polygons=polygons)
+    results = predict_scenes(Unsure(spec()), scenes, tmp_path / "share", config)
+    found = [each.prediction for each in results if each.prediction]
+    assert len({each.threshold for each in found}) == 1
+    masks = np.concatenate([read(each.mask).ravel() for each in found])
+    shares = [np.mean(read(each.mask)[read(each.mask) != 255]) for each in found]
+    # As near as the levels of bytes allow, over all scenes and in none alone.
+    assert masks[masks != 255].mean() == pytest.approx(share, abs=0.02)
+    assert max(shares) - min(shares) > 0.01
+    alone = predict_raster(Unsure(spec()), scenes[0], tmp_path / "alone", polygons=polygons)
+    mask = read(alone.mask)
+    assert mask[mask != 255].mean() == pytest.approx(share, abs=0.02)
+
+
 def test_a_raster_of_probabilities_needs_a_number(scene: Path, tmp_path: Path) -> None:
     found = predict_raster(Bright(spec()), scene, tmp_path / "out")
     with pytest.raises(ConfigError, match="give a number"):
         polygonize(found.probability, threshold="auto")
-    with pytest.raises(ConfigError, match="a number between 0 and 1, auto or auto-all, got 'best'"):
+    with pytest.raises(ConfigError, match="a number between 0 and 1, auto, auto-all or a share"):
         PolygonConfig(threshold="best")

@@ -104,12 +104,12 @@ def _work(
 
 def _threshold(text: str | None) -> float | str | None:
     """Return the threshold that was asked for; None for that of the model."""
-    from rhm.inference.settings.polygon_config import AUTO_ALL, PolygonConfig, threshold_of
+    from rhm.inference.settings.polygon_config import PolygonConfig, is_common, threshold_of
 
     if text is None:
         return None
-    if text == AUTO_ALL:
-        raise typer.BadParameter("auto-all is for predictions: auto applies to whole domains here")
+    if is_common(text):
+        raise typer.BadParameter(f"{text} is for predictions: auto applies to whole domains here")
     return PolygonConfig(threshold=threshold_of(text)).threshold
 
 

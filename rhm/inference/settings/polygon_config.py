@@ -1,9 +1,14 @@
 """The options of polygonisation: how probabilities become footprints."""
 
+import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rhm.errors import ConfigError
 from rhm.inference.settings.option import check_options, option
+
+if TYPE_CHECKING:
+    from rhm.models.expected_iou import ExpectedIoU
 
 AUTO = "auto"
 """Threshold with the highest expected IoU by the model's own probabilities in each scene."""
@@ -11,21 +16,47 @@ AUTO = "auto"
 AUTO_ALL = "auto-all"
 """The same for all scenes of a run together."""
 
+_SHARE = re.compile(r"(\d{1,2}(?:\.\d{1,6})?) ?%", re.ASCII)
+
 
 def threshold_of(text: str) -> float | str:
-    """Return the threshold that a text means: a number, ``auto`` or ``auto-all``.
+    """Return the threshold that a text means: a number, or text if scenes have to choose it.
 
     Raises:
-        ConfigError: it is none of these.
+        ConfigError: it is neither a number, nor ``auto``, ``auto-all`` or a share such as ``40%``.
     """
-    if text in (AUTO, AUTO_ALL):
+    if text in (AUTO, AUTO_ALL) or share_of(text) is not None:
         return text
     try:
         return float(text)
     except ValueError:
         raise ConfigError(
-            f"threshold must be a number between 0 and 1, {AUTO} or {AUTO_ALL}, got '{text}'"
+            f"threshold must be a number between 0 and 1, {AUTO}, {AUTO_ALL} or a share of "
+            f"building pixels such as 40%, got '{text}'"
         ) from None
+
+
+def share_of(threshold: float | str) -> float | None:
+    """Return the share of building pixels that a threshold such as ``40%`` asks for, or None."""
+    found = _SHARE.fullmatch(threshold) if isinstance(threshold, str) else None
+    share = 0.0 if found is None else float(found[1]) / 100.0
+    return share if 0.0 < share < 1.0 else None
+
+
+def is_common(threshold: float | str) -> bool:
+    """Return whether all scenes of a run together choose a threshold."""
+    return threshold == AUTO_ALL or share_of(threshold) is not None
+
+
+def chosen_threshold(counted: "ExpectedIoU", threshold: float | str) -> float | None:
+    """Return the threshold that counted probabilities imply, or None if they imply none.
+
+    Args:
+        counted: probabilities of a scene, or of all.
+        threshold: how to choose it: ``auto``, ``auto-all`` or a share such as ``40%``.
+    """
+    share = share_of(threshold)
+    return counted.best_threshold() if share is None else counted.threshold_of_share(share)
 
 
 @dataclass(frozen=True)
@@ -43,8 +74,9 @@ class PolygonConfig:
 
     threshold: float | str = option(
         0.5,
-        "Minimum probability of a building pixel: a number, auto for the one that the "
-        "probabilities of each scene imply, or auto-all for all scenes together.",
+        "Minimum probability of a building pixel: a number; auto for the one that the "
+        "probabilities of each scene imply, or auto-all for all scenes together; or a share such "
+        "as 40% for the one above which so many pixels of all scenes together lie.",
         least=0,
         most=1,
         depends="the threshold of the model",

@@ -7,7 +7,7 @@ import pytest
 
 from rhm.errors import ConfigError
 from rhm.inference.settings.option import options_of
-from rhm.inference.settings.polygon_config import PolygonConfig
+from rhm.inference.settings.polygon_config import PolygonConfig, share_of, threshold_of
 
 
 def test_every_setting_is_an_option_that_has_a_least_value() -> None:
@@ -66,3 +66,17 @@ def test_what_is_no_length_or_probability_is_refused(values: dict[str, Any], tol
     with pytest.raises(ConfigError) as caught:
         PolygonConfig(**values)
     assert str(caught.value) == told
+
+
+@pytest.mark.parametrize(
+    ("text", "share"), [("40%", 0.4), ("2.5 %", 0.025), ("99.9%", 0.999), ("0.4", None)]
+)
+def test_a_share_is_a_percentage(text: str, share: float | None) -> None:
+    assert share_of(text) == (None if share is None else pytest.approx(share))
+    assert threshold_of(text) == (text if share else 0.4)
+
+
+@pytest.mark.parametrize("text", ["0%", "100%", "-3%", "%", "4%%", "1e1%", "nan%", "\u0664%"])
+def test_what_is_no_share_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="a share of building pixels such as 40%"):
+        PolygonConfig(threshold=text)
