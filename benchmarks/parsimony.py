@@ -38,6 +38,7 @@ SAMPLES = 300
 LAW_STEPS, COMPLETION_STEPS = 5000, 20_000
 """Most steps of a network."""
 
+ROUNDING = 1e-20
 LEARNED = 1e-3
 """Share of the initial loss at which a network counts as trained."""
 
@@ -87,6 +88,9 @@ def law() -> list[str]:
     ]
     rows = ["| case | first layer | middle layer | last layer | loss left | steps |"]
     rows.append("|---|---|---|---|---|---|")
+    noise = _range([100.0 * _unstructured(seed) for seed in SEEDS])
+    rows.append(f"| random numbers, to compare | {noise} % | {noise} % | {noise} % | | |")
+    print("\n".join(rows), flush=True)
     for name, optimiser, condition, activation, scale in cases:
         runs = [learn(optimiser, condition, activation, scale, seed) for seed in SEEDS]
         outside, left, steps = zip(*runs, strict=True)
@@ -156,6 +160,13 @@ def _outside(now: Tensor, before: Tensor) -> float:
     return float(energy[2 * RANK :].sum() / energy.sum())
 
 
+def _unstructured(seed: int) -> float:
+    """Return the share of the energy of random numbers outside their 2r largest directions."""
+    generator = torch.Generator().manual_seed(seed)
+    energy = torch.linalg.svdvals(torch.randn(WIDTH, WIDTH, generator=generator)).square()
+    return float(energy[2 * RANK :].sum() / energy.sum())
+
+
 def completion() -> list[str]:
     """Return the table of errors on unknown entries, as shares of their root mean square."""
     asked = [f"depth {depth}, {m} x rank" for depth in (2, 3) for m in MULTIPLES]
@@ -184,8 +195,10 @@ def complete(known: float, noise: float, depth: int, multiple: int, seed: int) -
 
 
 def _range(values: Sequence[float]) -> str:
-    """Return the mean of values with the lowest and the highest."""
-    return f"{np.mean(values):.3g} ({min(values):.2g} to {max(values):.2g})"
+    """Return the mean of values with the lowest and the highest; rounding errors are zero."""
+    if max(values) < ROUNDING:
+        return "0"
+    return f"{np.mean(values):.2g} ({min(values):.2g} to {max(values):.2g})"
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rhm.cli.options import Json
-from rhm.cli.output import emit, progress, say
+from rhm.cli.output import emit, progress, say, shows_progress
 
 if TYPE_CHECKING:
     from rhm.data.catalog import Catalog
@@ -104,12 +104,35 @@ def demo(
             f"mask: {prediction.mask}",
         ]
     lines += [f"models: {', '.join(str(run.model) for run in runs)}", f"report: {report}"]
+    lines += ["", *_moral(story, results), *_next(story, report, output / "predicted")]
     values = {
         "runs": [plain(scores) for scores in results],
         "report": str(report),
         "scenes": [str(p.buildings) for p in predictions],
     }
     emit(values, lines, as_json=json)
+
+
+def _moral(story: Story, results: "list[Scores]") -> list[str]:
+    """Return what the demonstration has shown: the IoU at home and elsewhere, without and with."""
+    lines = []
+    for name in (story.source, *story.targets):
+        values = [
+            domain.pixel.iou.value
+            for scores in results
+            for domain in scores.domains
+            if domain.name == name and domain.shift is None
+        ]
+        if len(values) == len(METHODS) and None not in values:
+            without, matched = values
+            where = "trained on" if name == story.source else "never labelled"
+            lines.append(f"{name} ({where}): IoU {without:.2f}, with matching {matched:.2f}")
+    return lines
+
+
+def _next(story: Story, report: Path, predicted: Path) -> list[str]:
+    scenes = " ".join(f"--scene {scene}" for scene in story.scenes)
+    return [f"open {report} in a browser", f"see the map: rhm view {predicted} {scenes}"]
 
 
 def _synthetic(output: Path, seed: int) -> Story:
@@ -174,8 +197,6 @@ def _bank(catalog: "Catalog", story: Story, path: Path) -> Path:
 
 
 def _train(method: str, story: Story, bank: Path, output: Path, *, steps: int, seed: int) -> "Run":
-    import sys
-
     from rhm.evaluation.footprint_precision import calibrate_scores
     from rhm.training.config import parse_config
     from rhm.training.fitting import fit_once
@@ -198,4 +219,4 @@ def _train(method: str, story: Story, bank: Path, output: Path, *, steps: int, s
     )
     done = Run(config.folder).model.is_file()
     say(f"{config.name} is already trained" if done else f"training {config.name}, {steps} steps")
-    return fit_once(config, progress=sys.stderr.isatty(), calibrate=calibrate_scores)
+    return fit_once(config, progress=shows_progress(quiet=False), calibrate=calibrate_scores)

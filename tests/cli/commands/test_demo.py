@@ -48,6 +48,11 @@ def test_the_story_is_told_to_the_end(rhm: Rhm, world: Path, tmp_path: Path) -> 
     assert "<html" in Path(values["report"]).read_text()
     (buildings,) = values["scenes"]
     assert geopandas.read_file(buildings).crs.to_epsg() == 32636
+    code, printed, err = rhm(*words, "-o", tmp_path / "out")
+    assert code == 0, err
+    moral = [line for line in printed.splitlines() if "with matching" in line]
+    assert [line.partition(" (")[0] for line in moral] == ["alder_aerial", "birch_satellite"]
+    assert printed.splitlines()[-1].startswith("see the map: rhm view ")
     # What is trained is not trained again.
     models = sorted((tmp_path / "out" / "runs").glob("*/model.safetensors"))
     before = [path.stat().st_mtime_ns for path in models]
