@@ -14,9 +14,10 @@ from torch import Tensor
 from rhm.errors import ConfigError
 from rhm.lab.layer_statistics import LayerStatistics, layer_statistics
 
-_CLASSES, _CLUSTERS, _INPUTS, _WIDTH = 4, 4, 20, 64
+_CLASSES, _CLUSTERS, _INPUTS, _WIDTH = 4, 16, 10, 64
 _SPREAD = 0.3
 _LEARNING_RATE = 1e-3
+_LINEAR_GAIN = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,13 +40,13 @@ class TrainedNetwork:
 
 
 def clustered_classes(per_class: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Draw samples of 4 classes in 20 dimensions that are not linearly separable.
+    """Draw samples of 4 classes in 10 dimensions that are not linearly separable.
 
-    Each class has 4 clusters, whose centres have mean zero. The seed determines the clusters, and
+    Each class has 16 clusters, whose centres have mean zero. The seed determines the clusters, and
     then ``per_class`` samples of each class are drawn.
 
     Returns:
-        Samples (N, 20) float32 and labels (N,) int64.
+        Samples (N, 10) float32 and labels (N,) int64.
     """
     generator = torch.Generator().manual_seed(seed)
     centers = torch.randn(_CLASSES, _CLUSTERS, _INPUTS, generator=generator)
@@ -57,13 +58,22 @@ def clustered_classes(per_class: int, *, seed: int = 0) -> tuple[Tensor, Tensor]
 
 
 def train_network(
-    *, layers: int = 7, nonlinear: int = 3, per_class: int = 100, steps: int = 2000, seed: int = 0
+    *,
+    layers: int = 7,
+    nonlinear: int = 3,
+    gain: float = 0.7,
+    per_class: int = 200,
+    steps: int = 1500,
+    seed: int = 0,
 ) -> TrainedNetwork:
     """Train a network on clustered classes with full-batch Adam, and analyse its layers.
 
     Args:
         layers: number of hidden layers, of width 64.
         nonlinear: number of hidden layers, from the first, that have a ReLU.
+        gain: every singular value of the initial weights of layers with a ReLU. With sqrt(2),
+            which preserves the size of the features, layers hardly have to change, and D_l stays
+            flat; the authors start smaller.
         per_class: samples of each class for training, and also for testing linear probes.
         steps: training steps.
         seed: seed of data and initial weights.
@@ -76,9 +86,11 @@ def train_network(
             f"layers {layers} and per_class {per_class} must be at least 2, steps {steps} at "
             f"least 1, and nonlinear {nonlinear} from 0 to the number of layers"
         )
+    if not 0.0 < gain < math.inf:
+        raise ConfigError(f"gain {gain} must be a number greater than 0")
     samples, labels = clustered_classes(2 * per_class, seed=seed)
     train = torch.arange(len(labels)) % 2 == 0
-    weights = _initial_weights(layers, nonlinear, seed)
+    weights = _initial_weights(layers, nonlinear, gain, seed)
     loss = _fit(weights, nonlinear, samples[train], labels[train], steps)
     with torch.no_grad():
         features = _features(weights[:-1], nonlinear, samples)
@@ -95,15 +107,15 @@ def train_network(
     )
 
 
-def _initial_weights(layers: int, nonlinear: int, seed: int) -> list[Tensor]:
+def _initial_weights(layers: int, nonlinear: int, gain: float, seed: int) -> list[Tensor]:
     generator = torch.Generator().manual_seed(seed)
     widths = [_INPUTS, *[_WIDTH] * layers, _CLASSES]
     weights = []
     for layer in range(layers + 1):
         weight = torch.empty(widths[layer + 1], widths[layer])
-        # Small linear layers follow the theory; a ReLU halves the signal.
-        gain = math.sqrt(2.0) if layer < nonlinear else 0.5
-        torch.nn.init.orthogonal_(weight, gain=gain, generator=generator)
+        # Small linear layers follow the theory.
+        scale = gain if layer < nonlinear else _LINEAR_GAIN
+        torch.nn.init.orthogonal_(weight, gain=scale, generator=generator)
         weights.append(weight.requires_grad_())
     return weights
 

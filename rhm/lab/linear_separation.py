@@ -27,6 +27,11 @@ _CHECK_EVERY = 20
 _STARTS = ((0.1, 100.0, 0.1), (0.2, 1.0, 1.0), (0.3, 1.0, 1.0), (0.5, 1.0, 1.0))
 """Default networks: init_scale, output_scale, step_size."""
 
+SHARED = 0.15
+"""Length of what all samples of the experiment's further data share; D_0 is about 0.8."""
+
+_SHARED_START = _STARTS[2]
+
 
 @dataclass(frozen=True, eq=False)
 class DeepLinearSeparation:
@@ -57,30 +62,48 @@ class DeepLinearSeparation:
 
 @dataclass(frozen=True, eq=False)
 class LinearSeparation:
-    """Result of the experiment.
+    """Result of the experiment; each network is trained once for each seed.
 
     Attributes:
-        linear: deep linear networks, in ascending order of their initial scale.
-        hybrid: a network of non-linear layers followed by linear ones.
-        perceptron: a network with only non-linear layers.
+        linear: deep linear networks by initial scale, in ascending order, and then by seed.
+        shared: deep linear networks on classes that share a mean.
+        hybrid: networks of non-linear layers followed by linear ones.
+        perceptron: networks with only non-linear layers.
     """
 
-    linear: tuple[DeepLinearSeparation, ...]
-    hybrid: TrainedNetwork
-    perceptron: TrainedNetwork
+    linear: tuple[tuple[DeepLinearSeparation, ...], ...]
+    shared: tuple[DeepLinearSeparation, ...]
+    hybrid: tuple[TrainedNetwork, ...]
+    perceptron: tuple[TrainedNetwork, ...]
 
 
 def nearly_orthogonal_data(
-    num_classes: int, per_class: int, width: int, *, noise: float = 0.2, seed: int = 0
+    num_classes: int,
+    per_class: int,
+    width: int,
+    *,
+    noise: float = 0.2,
+    shared: float = 0.0,
+    seed: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """Draw orthonormal samples and add noise of expected length ``noise`` to each.
+    """Draw orthonormal samples, and add noise of expected length ``noise`` to each.
+
+    Args:
+        num_classes: number of classes K.
+        per_class: number of samples of each class.
+        width: number of dimensions.
+        noise: expected length of the noise.
+        shared: length of a vector that is orthogonal to all samples and added to each of them, for
+            which there must be a dimension more than samples. Class means of orthonormal samples
+            are orthogonal, D_0 = 1; with a shared part they begin closer together.
+        seed: seed of samples and noise.
 
     Returns:
         Samples (N, width) float64, and labels (N,) int64.
 
     Raises:
         ConfigError: there are fewer than two classes or more samples than dimensions, or the noise
-            is negative or not finite.
+            or the shared part is negative or not finite.
     """
     samples = num_classes * per_class
     if num_classes < 2 or per_class < 1 or samples > width:
@@ -88,13 +111,22 @@ def nearly_orthogonal_data(
             f"{num_classes} classes of {per_class} samples do not fit {width} orthogonal "
             "directions: choose at least 2 classes, and no more samples than directions"
         )
-    if not 0.0 <= noise < math.inf:
-        raise ConfigError(f"noise {noise} must be a number of at least 0")
+    for name, length in (("noise", noise), ("shared", shared)):
+        if not 0.0 <= length < math.inf:
+            raise ConfigError(f"{name} {length} must be a number of at least 0")
+    if shared and samples == width:
+        raise ConfigError(f"a shared part needs more directions than the {samples} samples")
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(width, samples, generator=generator, dtype=torch.float64)
     moved = torch.randn(samples, width, generator=generator, dtype=torch.float64)
     labels = torch.arange(num_classes).repeat_interleave(per_class)
-    return torch.linalg.qr(drawn).Q.T + noise / math.sqrt(width) * moved, labels
+    if shared:
+        common = torch.randn(width, 1, generator=generator, dtype=torch.float64)
+        directions = torch.linalg.qr(torch.cat([drawn, common], dim=1)).Q.T
+        orthogonal = directions[:-1] + shared * directions[-1]
+    else:
+        orthogonal = torch.linalg.qr(drawn).Q.T
+    return orthogonal + noise / math.sqrt(width) * moved, labels
 
 
 def separate(
@@ -165,39 +197,54 @@ def run_linear_separation(
     per_class: int = 10,
     width: int = 50,
     depth: int = 6,
-    network_steps: int = 2000,
+    network_steps: int = 1500,
+    seeds: int = 5,
     seed: int = 0,
 ) -> LinearSeparation:
-    """Train deep linear networks from several starts, a hybrid network and a perceptron.
+    """Train deep linear networks from several starts, hybrid networks and perceptrons.
 
     Args:
         num_classes: number of classes K in the nearly orthogonal data of the linear networks.
         per_class: samples of each class.
         width: width d of the data and hidden layers.
         depth: number of layers L of the deep linear networks.
-        network_steps: training steps of the hybrid network and the perceptron.
-        seed: seed of the data and networks.
+        network_steps: training steps of each hybrid network and perceptron.
+        seeds: number of seeds of the data and networks.
+        seed: the first of them.
 
     Raises:
         ConfigError: a setting is out of range.
     """
-    samples, labels = nearly_orthogonal_data(num_classes, per_class, width, seed=seed)
-    linear = tuple(
-        separate(
-            samples,
-            labels,
-            depth=depth,
-            init_scale=init_scale,
-            output_scale=output_scale,
-            step_size=step_size,
-            seed=seed + 1,
+    if seeds < 1:
+        raise ConfigError(f"seeds {seeds} must be at least 1")
+    drawn = range(seed, seed + seeds)
+
+    def linear(
+        start: tuple[float, float, float], shared: float
+    ) -> tuple[DeepLinearSeparation, ...]:
+        init_scale, output_scale, step_size = start
+        return tuple(
+            separate(
+                *nearly_orthogonal_data(num_classes, per_class, width, shared=shared, seed=one),
+                depth=depth,
+                init_scale=init_scale,
+                output_scale=output_scale,
+                step_size=step_size,
+                seed=one + 1,
+            )
+            for one in drawn
         )
-        for init_scale, output_scale, step_size in _STARTS
-    )
+
+    def networks(nonlinear: int) -> tuple[TrainedNetwork, ...]:
+        return tuple(
+            train_network(nonlinear=nonlinear, steps=network_steps, seed=one) for one in drawn
+        )
+
     return LinearSeparation(
-        linear=linear,
-        hybrid=train_network(nonlinear=3, steps=network_steps, seed=seed),
-        perceptron=train_network(nonlinear=7, steps=network_steps, seed=seed),
+        linear=tuple(linear(start, 0.0) for start in _STARTS),
+        shared=linear(_SHARED_START, SHARED),
+        hybrid=networks(3),
+        perceptron=networks(7),
     )
 
 

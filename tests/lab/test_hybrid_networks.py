@@ -1,5 +1,7 @@
 """Networks with and without non-linear layers: the laws of arXiv 2311.02960."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -17,8 +19,10 @@ def test_linear_layers_on_top_separate_what_others_prepared() -> None:
     assert hybrid.compression_fit.r_squared > 0.98
     assert hybrid.discrimination_fit.slope > 0.1
     assert hybrid.probe_accuracy is not None
-    assert hybrid.probe_accuracy[0] < 0.6
-    assert hybrid.probe_accuracy[1:].min() > 0.95
+    # The task takes several layers: no probe succeeds at the input, nor quite at the first.
+    assert hybrid.probe_accuracy[0] < 0.4
+    assert hybrid.probe_accuracy[1] < 0.93
+    assert hybrid.probe_accuracy[3:].min() > 0.97
 
 
 def test_a_perceptron_compresses_from_layer_to_layer() -> None:
@@ -26,6 +30,16 @@ def test_a_perceptron_compresses_from_layer_to_layer() -> None:
     assert perceptron.statistics.first_fitted == 1
     assert (np.diff(perceptron.statistics.compression) < 0.0).all()
     assert perceptron.loss < 1e-2
+
+
+def test_a_perceptron_separates_the_means_if_it_starts_small() -> None:
+    small, usual = (train_network(nonlinear=7, gain=gain).statistics for gain in (0.7, 2.0**0.5))
+    assert small.discrimination_fit.slope > 0.05
+    assert small.discrimination_fit.r_squared > 0.85
+    assert usual.discrimination_fit.slope < 0.5 * small.discrimination_fit.slope
+    # The rank rises, and then falls.
+    assert small.numerical_rank.argmax() in (1, 2, 3)
+    assert small.numerical_rank[-1] < 0.85 * small.numerical_rank.max()
 
 
 def test_training_is_its_seeds_and_leaves_the_global_generator_alone() -> None:
@@ -48,10 +62,11 @@ def test_the_classes_are_not_linear() -> None:
         ({"steps": 0}, "steps 0"),
         ({"layers": 1, "nonlinear": 0}, "layers 1"),
         ({"per_class": 1}, "per_class 1"),
+        ({"gain": 0.0}, "gain 0.0"),
     ],
 )
 def test_networks_that_cannot_be_trained_are_refused(
-    settings: dict[str, int], message: str
+    settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message) as error:
         train_network(**settings)
@@ -61,7 +76,7 @@ def test_networks_that_cannot_be_trained_are_refused(
 @given(st.integers(1, 50), st.integers(0, 99))
 def test_every_class_has_as_many_samples_near_its_own_clusters(per_class: int, seed: int) -> None:
     samples, labels = clustered_classes(per_class, seed=seed)
-    assert samples.shape == (4 * per_class, 20)
+    assert samples.shape == (4 * per_class, 10)
     assert labels.bincount().tolist() == [per_class] * 4
     # More samples of the same seed lie around the same centres.
     others, kinds = clustered_classes(400, seed=seed)

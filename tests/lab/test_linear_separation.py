@@ -89,9 +89,27 @@ def test_the_data_are_nearly_orthogonal(
 
 
 def test_the_whole_experiment_has_every_network() -> None:
-    found = run_linear_separation(num_classes=2, per_class=5, width=20, depth=4, network_steps=20)
-    assert [each.init_scale for each in found.linear] == [0.1, 0.2, 0.3, 0.5]
-    assert (found.hybrid.nonlinear, found.perceptron.nonlinear) == (3, 7)
+    found = run_linear_separation(
+        num_classes=2, per_class=5, width=20, depth=4, network_steps=20, seeds=2
+    )
+    assert [[each.init_scale for each in networks] for networks in found.linear] == [
+        [scale] * 2 for scale in (0.1, 0.2, 0.3, 0.5)
+    ]
+    for networks, nonlinear in ((found.hybrid, 3), (found.perceptron, 7)):
+        assert [each.nonlinear for each in networks] == [nonlinear] * 2
+        assert networks[0].loss != networks[1].loss
+    assert len(found.shared) == 2
+
+
+def test_classes_that_share_a_mean_have_further_to_go() -> None:
+    alone, together = (
+        separate(*nearly_orthogonal_data(3, 10, 50, shared=shared)) for shared in (0.0, 0.15)
+    )
+    assert_separates(together)
+    starts = [each.statistics.discrimination[0] for each in (alone, together)]
+    assert starts[0] > 0.93 > 0.85 > starts[1]
+    slopes = [each.statistics.discrimination_fit.slope for each in (alone, together)]
+    assert slopes[1] > 2.0 * slopes[0]
 
 
 @pytest.mark.parametrize(
@@ -100,6 +118,9 @@ def test_the_whole_experiment_has_every_network() -> None:
         (lambda: nearly_orthogonal_data(3, 10, 20), "no more samples than directions"),
         (lambda: nearly_orthogonal_data(1, 10, 20), "at least 2 classes"),
         (lambda: nearly_orthogonal_data(2, 5, 20, noise=-1.0), "noise -1.0"),
+        (lambda: nearly_orthogonal_data(2, 5, 20, shared=float("nan")), "shared nan"),
+        (lambda: nearly_orthogonal_data(2, 5, 10, shared=0.1), "more directions"),
+        (lambda: run_linear_separation(seeds=0), "seeds 0"),
         (lambda: separate(*nearly_orthogonal_data(2, 5, 20), depth=2), "depth 2"),
         (lambda: separate(*nearly_orthogonal_data(2, 5, 20), step_size=0.0), "step_size 0.0"),
         (lambda: separate(*nearly_orthogonal_data(2, 5, 20), step_size=1e6), "diverged"),

@@ -9,6 +9,8 @@ from rhm.cli.options import Json
 from rhm.cli.output import emit, say, table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rhm.lab.layer_statistics import LayerStatistics
 
 _LEARNED = 0.1
@@ -186,9 +188,10 @@ def linear_separation(
     ] = 6,
     steps: Annotated[
         int, typer.Option(min=1, help="Number of training steps of the non-linear networks.")
-    ] = 2000,
+    ] = 1500,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 5,
     seed: Annotated[
-        int, typer.Option(min=0, max=2**32 - 1, help="Seed of the data and networks.")
+        int, typer.Option(min=0, max=2**31, help="First seed of the data and networks.")
     ] = 0,
     json: Json = False,
 ) -> None:
@@ -199,59 +202,63 @@ def linear_separation(
 
     Example: `rhm lab linear-separation -o lab-linear-separation`
     """
-    from rhm.lab.figures.linear_figures import draw_linear_separation
+    from rhm.lab.figures.separation_figure import draw_linear_separation
     from rhm.lab.linear_separation import run_linear_separation
 
-    result = run_linear_separation(depth=depth, network_steps=steps, seed=seed)
+    result = run_linear_separation(depth=depth, network_steps=steps, seeds=seeds, seed=seed)
     figure = output / "linear-separation.png"
     draw_linear_separation(result, figure)
-    networks: list[tuple[str, float, LayerStatistics, float | None]] = [
-        (
-            f"linear, start {network.init_scale:g}",
-            network.loss,
-            network.statistics,
-            network.minimum_norm_residual,
-        )
-        for network in result.linear
-    ]
-    networks += [
-        (f"{name}, {of.nonlinear} of {of.layers} layers non-linear", of.loss, of.statistics, None)
-        for name, of in (("hybrid", result.hybrid), ("perceptron", result.perceptron))
-    ]
-    rows = [
-        {
-            "network": name,
-            "loss": loss,
-            "compression_slope": of.compression_fit.slope,
-            "compression_r_squared": of.compression_fit.r_squared,
-            "discrimination_slope": of.discrimination_fit.slope,
-            "discrimination_r_squared": of.discrimination_fit.r_squared,
-            "minimum_norm_residual": residual,
-            "compression": of.compression.tolist(),
-            "discrimination": of.discrimination.tolist(),
-            "stable_rank": of.stable_rank.tolist(),
-        }
-        for name, loss, of, residual in networks
-    ]
-    values = {"networks": rows, "seed": seed}
+    named: dict[str, Sequence[Any]] = {
+        f"linear, start {networks[0].init_scale:g}": networks for networks in result.linear
+    }
+    named[f"linear, start {result.shared[0].init_scale:g}, shared mean"] = result.shared
+    for name, trained in (("hybrid", result.hybrid), ("perceptron", result.perceptron)):
+        first = trained[0]
+        named[f"{name}, {first.nonlinear} of {first.layers} layers non-linear"] = trained
+    rows = [_separation(name, networks) for name, networks in named.items()]
+    values = {"networks": rows, "seed": seed, "seeds": seeds}
     _write(output / "linear-separation.json", values)
     lines = table(
-        ["network", "loss", "slope of log C_l", "R2", "slope of D_l", "R2", "from minimum norm"],
+        ["network", "loss", "slope of log C_l", "R2", "slope of D_l", "R2"],
         [
             [
-                *(row["network"], f"{row['loss']:.1e}", row["compression_slope"]),
-                *(f"{row['compression_r_squared']:.5f}", row["discrimination_slope"]),
-                f"{row['discrimination_r_squared']:.3f}",
-                "-"
-                if row["minimum_norm_residual"] is None
-                else f"{row['minimum_norm_residual']:.1e}",
+                *(row["network"], f"{max(row['loss']):.1e}"),
+                *(_range(row["compression_slope"]), f"{min(row['compression_r_squared']):.4f}"),
+                _range(row["discrimination_slope"]),
+                f"{min(row['discrimination_r_squared']):.3f}",
             ]
             for row in rows
         ],
     )
-    untrained = [row["network"] for row in rows if row["loss"] > _LEARNED / 2]
+    lines.append(f"means of {seeds} seeds with the range; the worst loss and R2")
+    untrained = [row["network"] for row in rows if max(row["loss"]) > _LEARNED / 2]
     lines += [f"{name}: hardly trained, so its slopes are meaningless" for name in untrained]
     emit(values | {"figure": str(figure)}, [*lines, f"figure: {figure}"], as_json=json)
+
+
+def _separation(name: str, networks: "Sequence[Any]") -> dict[str, Any]:
+    """Return the numbers of networks of one kind, each with one value for each seed."""
+    statistics: list[LayerStatistics] = [network.statistics for network in networks]
+    return {
+        "network": name,
+        "loss": [network.loss for network in networks],
+        "compression_slope": [of.compression_fit.slope for of in statistics],
+        "compression_r_squared": [of.compression_fit.r_squared for of in statistics],
+        "discrimination_slope": [of.discrimination_fit.slope for of in statistics],
+        "discrimination_r_squared": [of.discrimination_fit.r_squared for of in statistics],
+        "minimum_norm_residual": [
+            getattr(network, "minimum_norm_residual", None) for network in networks
+        ],
+        "compression": [of.compression.tolist() for of in statistics],
+        "discrimination": [of.discrimination.tolist() for of in statistics],
+        "stable_rank": [of.stable_rank.tolist() for of in statistics],
+        "numerical_rank": [of.numerical_rank.tolist() for of in statistics],
+    }
+
+
+def _range(values: list[float]) -> str:
+    mean = sum(values) / len(values)
+    return f"{mean:.3g} ({min(values):.3g} to {max(values):.3g})"
 
 
 @app.command("matrix-completion")

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from rhm.lab.deep_updates import KINDS, DeepUpdates, UpdatePath
 from rhm.lab.figures.png import saved_png
-from rhm.lab.layer_statistics import LayerStatistics
-from rhm.lab.linear_separation import DeepLinearSeparation, LinearSeparation
 from rhm.lab.matrix_completion import CompletionComparison, CompletionRun
 from rhm.lab.parsimony import Parsimony
 
@@ -47,34 +45,6 @@ def draw_parsimony(result: Parsimony, path: str | os.PathLike[str]) -> None:
                 values.legend(frameon=False, fontsize=8)
                 angles.legend(frameon=False, fontsize=8, loc="center right")
         _draw_paths(figure.add_subplot(grid[2, :]), result)
-
-
-def draw_linear_separation(result: LinearSeparation, path: str | os.PathLike[str]) -> None:
-    """Plot compression and discrimination by layer of linear, hybrid and non-linear networks.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    with saved_png(path, width=13.5, height=7.6) as figure:
-        axes = figure.subplots(2, 3)
-        for colour, network in zip(_COLOURS, result.linear, strict=False):
-            statistics = network.statistics
-            slope = statistics.compression_fit.slope
-            label = rf"$\epsilon$ = {network.init_scale:g}, slope {slope:.2f}"
-            _draw_layers(axes[0, 0], statistics, "compression", colour, label)
-            gain = statistics.discrimination_fit.slope
-            label = rf"$\epsilon$ = {network.init_scale:g}, slope {gain:.4f}"
-            _draw_layers(axes[1, 0], statistics, "discrimination", colour, label)
-            _draw_assumptions(axes[0, 2], network, colour)
-        axes[0, 2].plot([], [], "o-", color=_GREY, label=r"imbalance of layers $l$ and $l+1$")
-        axes[0, 2].plot([], [], "^:", color=_GREY, label="spread of middle singular values")
-        networks = {"hybrid": result.hybrid, "perceptron": result.perceptron}
-        for colour, (name, trained) in zip(_COLOURS[1:], networks.items(), strict=False):
-            label = f"{name}: {trained.nonlinear} of {trained.layers} layers with ReLU"
-            _draw_layers(axes[0, 1], trained.statistics, "compression", colour, label)
-            _draw_layers(axes[1, 1], trained.statistics, "discrimination", colour, label)
-            _draw_ranks(axes[1, 2], trained.statistics, name, colour)
-        _label_separation(axes)
 
 
 def draw_matrix_completion(result: CompletionComparison, path: str | os.PathLike[str]) -> None:
@@ -159,64 +129,6 @@ def _draw_paths(axes: Any, result: Parsimony) -> None:
     axes.set_ylabel("loss or relative distance")
     axes.legend(frameon=False, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _draw_layers(
-    axes: Any, statistics: LayerStatistics, quantity: str, colour: str, label: str
-) -> None:
-    """Plot a quantity by layer, and the line fitted to it."""
-    layers, fitted = statistics.layers, statistics.layers[statistics.first_fitted :]
-    axes.plot(layers, getattr(statistics, quantity), "o", color=colour, ms=5, label=label)
-    if quantity == "compression":
-        fit = statistics.compression_fit
-        axes.plot(fitted, np.exp(fit.intercept + fit.slope * fitted), color=colour, lw=1)
-        axes.set_yscale("log")
-    else:
-        fit = statistics.discrimination_fit
-        axes.plot(fitted, fit.intercept + fit.slope * fitted, color=colour, lw=1)
-
-
-def _draw_assumptions(axes: Any, network: DeepLinearSeparation, colour: str) -> None:
-    # The last weight has only as many rows as there are classes, so it cannot be balanced.
-    imbalance = network.imbalance[:-1]
-    axes.semilogy(np.arange(1, len(imbalance) + 1), imbalance, "o-", color=colour, ms=4)
-    layers = np.arange(1, len(network.middle_spread) + 1)
-    axes.semilogy(layers, network.middle_spread, "^:", color=colour, ms=4)
-
-
-def _draw_ranks(axes: Any, statistics: LayerStatistics, name: str, colour: str) -> None:
-    axes.plot(
-        statistics.layers, statistics.stable_rank, "o-", color=colour, label=f"{name}: stable rank"
-    )
-    if statistics.probe_accuracy is not None:
-        axes.plot(
-            statistics.layers,
-            statistics.probe_accuracy,
-            "s:",
-            color=colour,
-            ms=4,
-            label=f"{name}: accuracy of a linear probe",
-        )
-
-
-def _label_separation(axes: Any) -> None:
-    titles = (
-        ("deep linear networks, nearly orthogonal data", "with and without ReLU", "assumptions"),
-        ("deep linear networks", "with and without ReLU", "rank and linear probes"),
-    )
-    for row, names in zip(axes, titles, strict=True):
-        for each, title in zip(row, names, strict=True):
-            each.set_title(title, fontsize=10)
-            each.set_xlabel(r"layer $l$ (0: the input)")
-    for each in axes[0, :2]:
-        each.set_ylabel(r"compression $C_l$ = tr $\Sigma_W$ / tr $\Sigma_B$")
-    for each in axes[1, :2]:
-        each.set_ylabel(r"discrimination $D_l$")
-    axes[0, 2].set_ylabel("distance from the assumption")
-    axes[0, 2].set_xlabel(r"layer $l$")
-    axes[1, 2].set_ylabel("stable rank; share of test samples")
-    axes[1, 2].set_ylim(bottom=0.0)
-    _tidy(axes.flat)
 
 
 def _label_completion(axes: Any, result: CompletionComparison) -> None:

@@ -12,14 +12,11 @@ from rhm.errors import OutputError
 from rhm.lab.deep_updates import KINDS, DeepUpdates, run_deep_updates
 from rhm.lab.figures.linear_figures import (
     draw_deep_updates,
-    draw_linear_separation,
     draw_matrix_completion,
     draw_parsimony,
     errors_of,
     mean_errors,
 )
-from rhm.lab.hybrid_networks import train_network
-from rhm.lab.linear_separation import LinearSeparation, nearly_orthogonal_data, separate
 from rhm.lab.matrix_completion import run_matrix_completion
 from rhm.lab.parsimony import run_parsimony
 
@@ -28,13 +25,6 @@ Draw = Callable[[Path], None]
 
 def parsimony(path: Path) -> None:
     draw_parsimony(run_parsimony(width=10, rank=2, depth=2, steps=30), path)
-
-
-def linear_separation(path: Path) -> None:
-    data = nearly_orthogonal_data(2, 5, 20)
-    linear = tuple(separate(*data, depth=4, init_scale=scale) for scale in (0.3, 0.5))
-    networks = [train_network(nonlinear=each, steps=5, per_class=10) for each in (3, 7)]
-    draw_linear_separation(LinearSeparation(linear, *networks), path)
 
 
 def matrix_completion(path: Path) -> None:
@@ -46,7 +36,7 @@ def deep_updates(path: Path) -> None:
     draw_deep_updates(result, path)
 
 
-@pytest.mark.parametrize("draw", [parsimony, linear_separation, matrix_completion, deep_updates])
+@pytest.mark.parametrize("draw", [parsimony, matrix_completion, deep_updates])
 def test_a_figure_is_an_image_with_something_on_it(draw: Draw, tmp_path: Path) -> None:
     path = tmp_path / "new" / "figure.png"
     draw(path)
@@ -68,7 +58,7 @@ def test_a_matrix_that_is_known_has_no_test_loss_to_draw(tmp_path: Path) -> None
     assert image.imread(path)[:, :, :3].std() > 0.01
 
 
-@pytest.mark.parametrize("draw", [parsimony, linear_separation, matrix_completion])
+@pytest.mark.parametrize("draw", [parsimony, matrix_completion])
 def test_a_path_that_cannot_be_written_is_one_line(draw: Draw, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="cannot write") as error:
