@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from glob import glob, has_magic
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
 
 from rhm.data.catalog import Catalog
 from rhm.data.layouts.folder import images_in
@@ -19,9 +18,10 @@ from rhm.inference.scene_lists.scene_names import (
 from rhm.inference.scene_lists.scene_names import stem_of as stem_of
 from rhm.inference.scene_lists.stac import stac_scenes
 from rhm.inference.tiling.storage import fingerprint_of
-from rhm.remote_files import first_bytes, is_address
+from rhm.remote_files import first_bytes, is_address, protocol_of, without_secrets
 
 _DOCUMENTS = (".json", ".geojson")
+_RASTERS = (".tif", ".tiff", ".jp2", ".png", ".jpg", ".jpeg", ".vrt", ".img", ".ntf", ".zip")
 _WRITTEN = ("_probability", "_mask")
 
 
@@ -77,12 +77,11 @@ def _is_stac(word: str) -> bool:
     by its first bytes.
     """
     if is_address(word):
-        address = urlsplit(word)
-        suffix = PurePosixPath(address.path).suffix.lower()
-        if suffix or not address.scheme.lower().startswith("http"):
+        suffix = PurePosixPath(without_secrets(word)).suffix.lower()
+        if suffix in _DOCUMENTS or suffix in _RASTERS or not protocol_of(word).startswith("http"):
             return suffix in _DOCUMENTS
         with suppress(OSError):
-            return first_bytes(word, 64).lstrip().startswith(b"{")
+            return first_bytes(word, 64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
         return False
     return Path(word).suffix.lower() in _DOCUMENTS and os.path.isfile(word)
 

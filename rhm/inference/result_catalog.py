@@ -6,6 +6,7 @@ Catalog 1.1, https://stacspec.org.
 """
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 import shapely
@@ -51,7 +53,45 @@ _MASK = "_mask.tif"
 _MARK = "rhm:version"
 _TIFF = "image/tiff; application=geotiff; profile=cloud-optimized"
 _DIGITS = 7  # of a degree: a centimetre
-_ALL = [-180.0, -90.0, 180.0, 90.0]
+_ALL = (-180.0, -90.0, 180.0, 90.0)
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What the collection says of an item.
+
+    Attributes:
+        name: name of its file.
+        box: its bounding box in degrees; None without a place on Earth.
+        times: begin and end of the time of acquisition.
+    """
+
+    name: str
+    box: tuple[float, ...] | None
+    times: tuple[datetime, datetime]
+
+    @classmethod
+    def of(cls, name: str, document: Mapping[str, Any]) -> "_Facts":
+        """Return the facts of an item.
+
+        Raises:
+            KeyError, TypeError, ValueError: it was changed, so that it has none.
+        """
+        about = document["properties"]
+        begin, end = (
+            datetime.fromisoformat(about[key]) for key in ("start_datetime", "end_datetime")
+        )
+        if begin.tzinfo is None or end.tzinfo is None:
+            raise ValueError("its time has no zone")
+        box = document.get("bbox")
+        if box is None:
+            return cls(name, None, (begin, end))
+        if not isinstance(box, list) or len(box) != len(_ALL):
+            raise ValueError("its bounding box has not four numbers")
+        sides = tuple(float(side) for side in box)
+        if not all(map(math.isfinite, sides)):
+            raise ValueError("its bounding box is not finite")
+        return cls(name, sides, (begin, end))
 
 
 def check_catalog(folder: Path, masks: Iterable[Path]) -> None:
@@ -70,6 +110,8 @@ def check_catalog(folder: Path, masks: Iterable[Path]) -> None:
     for path in (folder / COLLECTION, *map(item_file, masks)):
         if os.path.lexists(path) and _marked(path) is None:
             raise OutputError(f"{path} exists and was not written by rhm: move it away")
+    for _ in _items_in(folder):
+        pass
 
 
 @dataclass(frozen=True)
@@ -107,7 +149,8 @@ def write_catalog(results: Sequence[tuple[str, Prediction]]) -> ResultCatalog:
     collection = folder / COLLECTION
     items = {item_file(found.mask): _item(scene, found) for scene, found in results}
     for path, item in items.items():
-        write_text(path, _json(item.to_dict(include_self_link=False)))
+        # pystac would look for a place of its own to resolve addresses from, and there is none.
+        write_text(path, _json(item.to_dict(include_self_link=False, transform_hrefs=False)))
     facts = list(_items_in(folder))
     write_text(collection, _json(_collection(folder, facts)))
     written = items.values()
@@ -133,13 +176,13 @@ def _item(scene: str, prediction: Prediction) -> "Item":
 
     mask = prediction.mask
     info = describe(mask)
-    place = outline(info.crs, info.transform, info.height, info.width)
+    place = _unwrapped(outline(info.crs, info.transform, info.height, info.width))
     created = datetime.fromtimestamp(int(mask.stat().st_mtime), UTC)
     begin, end = _acquired(day_of(fingerprint_of(mask, DATE)), created)
     item = Item(
         id=mask.name.removesuffix(_MASK),
-        geometry=None if place.is_empty else shapely.geometry.mapping(_rounded(place)),
-        bbox=None if place.is_empty else list(_rounded(place).bounds),
+        geometry=None if place.is_empty else shapely.geometry.mapping(_cut(place)),
+        bbox=None if place.is_empty else _box(place),
         datetime=None,
         start_datetime=begin,
         end_datetime=end,
@@ -181,13 +224,12 @@ def _assets(prediction: Prediction) -> "dict[str, Asset]":
 
     kind = MEDIA_TYPES[prediction.buildings.suffix]
     return {
-        "buildings": Asset(
-            f"./{prediction.buildings.name}", "Footprints of buildings", None, kind, ["data"]
-        ),
-        "mask": Asset(f"./{prediction.mask.name}", "Buildings, 0 or 1", None, _TIFF, ["data"]),
-        "probability": Asset(
-            f"./{prediction.probability.name}", "Probability of building", None, _TIFF, ["data"]
-        ),
+        name: Asset(f"./{quote(path.name)}", title, None, media, ["data"])
+        for name, path, title, media in (
+            ("buildings", prediction.buildings, "Footprints of buildings", kind),
+            ("mask", prediction.mask, "Buildings, 0 or 1", _TIFF),
+            ("probability", prediction.probability, "Probability of building", _TIFF),
+        )
     }
 
 
@@ -197,13 +239,39 @@ def _source(scene: str, folder: Path) -> str:
     if is_address(place) or place.startswith("/vsi"):
         return place
     try:
-        return Path(os.path.relpath(place, folder.resolve())).as_posix()
+        return quote(Path(os.path.relpath(place, folder.resolve())).as_posix())
     except ValueError:  # another drive
         return Path(place).as_uri()
 
 
-def _rounded(place: shapely.Geometry) -> shapely.Geometry:
-    return shapely.transform(place, lambda points: points.round(_DIGITS))
+def _box(place: shapely.Geometry) -> list[float]:
+    """Return the bounding box; across the antimeridian, west is greater than east (RFC 7946)."""
+    west, south, east, north = (round(side, _DIGITS) for side in place.bounds)
+    return [_turned(west), south, _turned(east), north]
+
+
+def _turned(longitude: float) -> float:
+    inside = abs(longitude) <= 180.0
+    return longitude if inside else round((longitude + 180.0) % 360.0 - 180.0, _DIGITS)
+
+
+def _unwrapped(place: shapely.Geometry) -> shapely.Geometry:
+    """Return an outline whose longitudes go on beyond 180 where it crosses the antimeridian."""
+    if place.is_empty or place.bounds[2] - place.bounds[0] <= 180.0:
+        return place
+    return shapely.transform(place, lambda points: points + (points[:, :1] < 0.0) * [360.0, 0.0])
+
+
+def _cut(place: shapely.Geometry) -> shapely.Geometry:
+    """Return an outline in degrees, cut at the antimeridian, and rounded."""
+    parts = []
+    for turns in (-360.0, 0.0, 360.0):
+        inside = shapely.box(-180.0 + turns, -90.0, 180.0 + turns, 90.0)
+        part = shapely.intersection(place, inside)
+        if part.area:
+            parts.append(shapely.transform(part, lambda points, by=turns: points - [by, 0.0]))
+    whole = parts[0] if len(parts) == 1 else shapely.union_all(parts)
+    return shapely.transform(whole, lambda points: points.round(_DIGITS))
 
 
 def _text(time: datetime) -> str:
@@ -211,13 +279,14 @@ def _text(time: datetime) -> str:
 
 
 def _json(document: dict[str, Any]) -> str:
-    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
 
 def _marked(path: Path) -> dict[str, Any] | None:
     """Return a document of ours; None if it is another's, or none."""
     try:
-        document = read_json(path)
+        # Neither a link, which may lead anywhere, nor a pipe, which never ends.
+        document = read_json(path) if path.is_file() and not path.is_symlink() else None
     except (OSError, ValueError):
         return None
     if not isinstance(document, dict):
@@ -227,36 +296,36 @@ def _marked(path: Path) -> dict[str, Any] | None:
     return document if ours else None
 
 
-def _items_in(folder: Path) -> Iterator[tuple[str, list[float] | None, list[datetime]]]:
-    """Yield name, bounding box and time of each item of ours in a folder, by their names."""
+def _items_in(folder: Path) -> Iterator[_Facts]:
+    """Yield the facts of each item of ours in a folder whose results exist, by their names.
+
+    Raises:
+        OutputError: an item was changed since, so that its facts are none.
+    """
     for path in sorted(folder.glob(f"*{_ITEM}")):
-        document = _marked(path)
-        if document is None or not path.with_name(path.name.replace(_ITEM, _MASK)).exists():
+        mask = path.with_name(f"{path.name.removesuffix(_ITEM)}{_MASK}")
+        document = _marked(path) if mask.is_file() else None
+        if document is None:
             continue
-        about = document.get("properties", {})
         try:
-            times = [
-                datetime.fromisoformat(about[name]) for name in ("start_datetime", "end_datetime")
-            ]
-            box = None if document.get("bbox") is None else [float(x) for x in document["bbox"]]
-            if box is not None and len(box) != len(_ALL):
-                raise ValueError("its bounding box has not four numbers")
+            yield _Facts.of(path.name, document)
         except (KeyError, TypeError, ValueError) as error:
             raise OutputError(
                 f"{path} was changed since it was written ({one_line(error)}): remove it, and "
                 "predict its scene again with --resume"
             ) from error
-        yield path.name, box, times
 
 
-def _collection(
-    folder: Path, facts: Sequence[tuple[str, list[float] | None, list[datetime]]]
-) -> dict[str, Any]:
+def _collection(folder: Path, facts: Sequence[_Facts]) -> dict[str, Any]:
     from pystac import Collection, Extent, Link, RelType, SpatialExtent, TemporalExtent
 
-    boxes = np.array([box for _, box, _ in facts if box is not None] or [_ALL])
-    whole = [*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()]
-    times = [[min(begin for _, _, (begin, _) in facts), max(end for _, _, (_, end) in facts)]]
+    boxes = [each.box for each in facts if each.box is not None] or [_ALL]
+    if any(box[0] > box[2] for box in boxes):
+        # One that crosses the antimeridian: what holds all of them goes round the Earth.
+        boxes = [*boxes, (_ALL[0], boxes[0][1], _ALL[2], boxes[0][3])]
+    sides = np.array(boxes)
+    whole = [*sides[:, :2].min(axis=0).tolist(), *sides[:, 2:].max(axis=0).tolist()]
+    times = [[min(each.times[0] for each in facts), max(each.times[1] for each in facts)]]
     collection = Collection(
         id=folder.resolve().name or "predicted",
         title="Footprints of buildings",
@@ -266,6 +335,6 @@ def _collection(
         extra_fields={_MARK: version("rhm")},
     )
     collection.add_link(Link(RelType.ROOT, f"./{COLLECTION}", "application/json"))
-    for name, _, _ in facts:
-        collection.add_link(Link(RelType.ITEM, f"./{name}", "application/geo+json"))
-    return dict(collection.to_dict(include_self_link=False))
+    for each in facts:
+        collection.add_link(Link(RelType.ITEM, f"./{quote(each.name)}", "application/geo+json"))
+    return dict(collection.to_dict(include_self_link=False, transform_hrefs=False))

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
 
 from rhm.errors import ModelFileError, OutputError, one_line, printable
 from rhm.files import staged_paths
@@ -23,7 +22,7 @@ from rhm.models.named_models import (
     own_folder,
     sha256_of,
 )
-from rhm.remote_files import fetched, is_address
+from rhm.remote_files import fetched, is_address, without_secrets
 
 _QUANTIZED = "model.int8-"
 _LARGEST = 16 << 30
@@ -66,15 +65,19 @@ def add_model(
 
 
 def _add_fetched(address: str, name: str | None, sha256: str | None) -> NamedModel:
-    shown = printable(address.partition("?")[0])
-    stem = PurePosixPath(urlsplit(address).path).stem
+    shown = printable(without_secrets(address))
+    stem = PurePosixPath(shown.partition("://")[2].partition("/")[2]).stem
     if name is None and stem == Path(MODEL).stem:
         raise ModelFileError(f"give the model of {shown} a name, with --name")
     if name is not None:
         check_name(name)
     try:
         with fetched(address, most_bytes=_LARGEST) as file:
-            return add_model(file, name, sha256=sha256)
+            try:
+                return add_model(file, name, sha256=sha256)
+            except ModelFileError as error:
+                # The user knows the address, and not its temporary copy.
+                raise ModelFileError(str(error).replace(str(file), shown)) from error
     except OSError as error:
         raise ModelFileError(f"{shown} cannot be fetched: {one_line(error)}") from error
 

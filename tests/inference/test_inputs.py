@@ -135,9 +135,12 @@ def test_an_address_is_a_raster_or_a_document(tmp_path: Path) -> None:
     (tmp_path / "items").mkdir()
     here = {"visual": {"href": "../a.tif", "type": TIFF}}
     (tmp_path / "items" / "one").write_text(json.dumps(item(here)))
+    (tmp_path / "items" / "S2.SAFE_1.0").write_text(json.dumps(item(here)))
     (tmp_path / "download").write_bytes(b"II*\0")
     with served(tmp_path) as root:
-        assert find_scenes([f"{root}items/one"]) == [f"{root}a.tif"]
+        for name in ("one", "S2.SAFE_1.0"):
+            assert find_scenes([f"{root}items/{name}"]) == [f"{root}a.tif"]
+        assert find_scenes(["http://[bad/x.tif"]) == ["http://[bad/x.tif"]
         assert find_scenes([f"{root}download"]) == [f"{root}download"]
         assert find_scenes([f"{root}nothing"]) == [f"{root}nothing"]
         with pytest.raises(

@@ -5,10 +5,12 @@ import os
 import shutil
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
 import rasterio
+import shapely
 
 from rhm.cli.main import run
 from rhm.errors import ConfigError, OutputError
@@ -18,6 +20,7 @@ from rhm.inference.result_catalog import MEDIA_TYPES, check_catalog, item_file, 
 from rhm.inference.scenes import predict_raster
 from tests.data.imagery import write_raster
 from tests.inference.test_prediction import Bright
+from tests.web import served
 
 pystac = pytest.importorskip("pystac")
 
@@ -103,10 +106,84 @@ def test_files_of_others_stay(scenes: list[tuple[str, Prediction]]) -> None:
             assert path.read_text() == content
         path.unlink()
     write_catalog(scenes)
-    for bbox in ("[1, 2]", '"x"', "[[], 1, 2, 3]"):
-        item_file(mask).write_text(f'{{"properties": {{"rhm:version": 1}}, "bbox": {bbox}}}')
+    item = json.loads(item_file(mask).read_text())
+    for changes in (
+        {"bbox": [1, 2]},
+        {"bbox": "1234"},
+        {"bbox": [[], 1, 2, 3]},
+        {"bbox": [0, 0, 1e999, 1]},
+        {"properties": {"rhm:version": 1}},
+        {"properties": item["properties"] | {"start_datetime": "2020-01-01"}},
+        {"properties": item["properties"] | {"end_datetime": 3}},
+    ):
+        item_file(mask).write_text(json.dumps(item | changes))
+        # Before anything is predicted.
         with pytest.raises(OutputError, match="was changed since"):
-            write_catalog(scenes[1:])
+            check_catalog(mask.parent, [scenes[1][1].mask])
+
+
+def test_neither_links_nor_pipes_are_read(scenes: list[tuple[str, Prediction]]) -> None:
+    mask = scenes[0][1].mask
+    os.mkfifo(mask.with_name("zz_item.json"))
+    mask.with_name("zz_mask.tif").touch()
+    assert write_catalog(scenes).items == 3
+    item_file(mask).unlink()
+    item_file(mask).symlink_to(item_file(scenes[1][1].mask))
+    with pytest.raises(OutputError, match="not written by rhm"):
+        write_catalog(scenes)
+
+
+@pytest.mark.parametrize("name", ["a b#1 50%25 \u00e9?", "my_item.json", "x_mask.tif"])
+def test_names_of_any_kind_are_found_again(name: str, tmp_path: Path, houses: np.ndarray) -> None:
+    scene = tmp_path / f"{name}.tif"
+    write_scene(scene, houses, UTM)
+    found = predict_raster(Bright(), scene, tmp_path / "out", tile=256)
+    assert write_catalog([(str(scene), found)]).items == 1
+    with served(tmp_path) as root:
+        collection = pystac.Collection.from_file(f"{root}out/collection.json")
+        (item,) = collection.get_items()
+        for asset in item.get_assets().values():
+            with urlopen(asset.get_absolute_href()) as answer:  # noqa: S310
+                assert answer.status == 200
+        (source,) = item.get_links("derived_from")
+        with urlopen(source.get_absolute_href()) as answer:  # noqa: S310
+            assert answer.read(2) in (b"II", b"MM")
+
+
+def test_a_scene_on_the_web_is_named_by_its_address_without_its_secrets(
+    scenes: list[tuple[str, Prediction]],
+) -> None:
+    (_, found), *_ = scenes
+    for scene, place in [
+        ("https://user:word@a.org/b/west.tif?sig=secret", "https://a.org/b/west.tif"),
+        ("/vsizip//data/z.zip/west.tif", "/vsizip//data/z.zip/west.tif"),
+    ]:
+        write_catalog([(scene, found)])
+        (link,) = pystac.Item.from_file(str(item_file(found.mask))).get_links("derived_from")
+        assert link.href == place
+        assert "secret" not in item_file(found.mask).read_text()
+
+
+@pytest.mark.parametrize(
+    ("crs", "left", "top", "pixel"),
+    [("EPSG:4326", 179.9997, -16.0, 4.5e-6), ("EPSG:32760", 821_025.0, 8_228_746.0, 0.5)],
+)
+def test_a_scene_across_the_antimeridian_is_cut_there(
+    tmp_path: Path, houses: np.ndarray, crs: str, left: float, top: float, pixel: float
+) -> None:
+    transform = rasterio.Affine(pixel, 0, left, 0, -pixel, top)
+    write_raster(tmp_path / "fiji.tif", houses, crs=crs, transform=transform)
+    found = predict_raster(Bright(), tmp_path / "fiji.tif", tmp_path / "out", tile=256)
+    written = write_catalog([("fiji.tif", found)])
+    (item,) = valid(written.collection).get_items()
+    west, _, east, _ = item.bbox
+    assert 179.99 < west < 180.0
+    assert -180.0 < east < -179.99
+    assert item.geometry["type"] == "MultiPolygon"
+    outline = shapely.geometry.shape(item.geometry)
+    assert outline.is_valid
+    assert outline.area < 1e-5
+    assert valid(written.collection).extent.spatial.bboxes[0][::2] == [-180.0, 180.0]
 
 
 def test_without_the_package_nothing_is_predicted(

@@ -161,6 +161,9 @@ def test_a_model_at_an_address_is_fetched_only_to_be_added(own: Path, run: Path)
         with pytest.raises(ModelFileError, match="another SHA-256"):
             add_model(address, "web", sha256="0" * 64)
         assert not (own / "web").exists()
+        (run / "none.safetensors").write_text("{}")
+        with pytest.raises(ModelFileError, match=rf"^{root}none\.safetensors"):
+            add_model(f"{root}none.safetensors?token=secret")
         added = add_model(address, "web", sha256=digest)
         assert sha256_of(added.file) == digest
         with pytest.raises(ModelFileError, match="cannot be fetched: the server answers 404"):

@@ -104,11 +104,13 @@ def predict(
     warning = say_of_all(results, network.spec.expected_iou) if len(files) > 1 else None
     chose = config.polygons is not None and isinstance(config.polygons.threshold, str)
     merged = None if merge is None else _merged(results, merge, config, hands.workers, quiet=json)
-    if styles:
-        _write_styles(results, merged)
-    if stac:
-        _write_catalog(results)
-    report_results(results, network.runtime, warning, merged, chose=chose, as_json=json)
+    try:
+        if styles:
+            _write_styles(results, merged)
+        if stac:
+            _write_catalog(results)
+    finally:
+        report_results(results, network.runtime, warning, merged, chose=chose, as_json=json)
 
 
 def _write_styles(results: "list[SceneResult]", merged: "MergedLayer | None") -> None:

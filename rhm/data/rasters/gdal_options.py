@@ -14,6 +14,7 @@ from rasterio.io import DatasetReader
 
 from rhm.data.rasters.windows import Window
 from rhm.errors import RasterError, one_line, printable
+from rhm.remote_files import is_address, without_secrets
 from rhm.required_files import is_local, require_raster
 
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, UnicodeError)
@@ -59,12 +60,11 @@ def open_dataset(
 def _why_not(name: str, error: Exception) -> str:
     if is_local(name):
         return f"{name} is not a raster that GDAL can open"
-    # Of an address, GDAL tells what the server answered, and which credentials are missing. The
-    # query of an address may hold some, and is not repeated.
-    address, _, query = name.partition("?")
-    reason = one_line(error).replace(name, address)
-    reason = reason.replace(f"?{query}", "") if query else reason
-    return f"{printable(address)} cannot be opened: {reason}"
+    # Of an address, GDAL tells what the server answered, and which credentials are missing. It may
+    # repeat the address, with its secrets.
+    shown = without_secrets(name) if is_address(name) else name
+    reason = " ".join(str(error).split()).replace(name, shown)
+    return f"{printable(shown)} cannot be opened: {one_line(RasterError(reason))}"
 
 
 class _Cache:

@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
+
+from rhm.remote_files import is_address, without_secrets
 
 _LONGEST = 100
 """Most characters of a name, so that file systems accept it with a suffix."""
@@ -46,15 +47,16 @@ def name_of(scene: str | os.PathLike[str]) -> str:
 
 def stem_of(scene: str) -> str:
     """Return the name of a scene, without folder, suffix and the query string of a web address."""
-    path = urlsplit(scene).path if "://" in scene else scene
-    return PurePosixPath(path).stem if "://" in scene else Path(path).stem
+    if is_address(scene):
+        return PurePosixPath(without_secrets(scene).partition("://")[2].partition("/")[2]).stem
+    return Path(scene).stem
 
 
 def place_of(scene: str | os.PathLike[str]) -> str:
-    """Return the location of a scene: an absolute path, or an address without query string."""
+    """Return the location of a scene: an absolute path, or an address without its secrets."""
     name = os.fspath(scene).removeprefix("file://")
-    if "://" in name:
-        return name.partition("?")[0]
+    if is_address(name):
+        return without_secrets(name)
     return name if name.startswith("/vsi") else os.path.abspath(name)
 
 

@@ -3,7 +3,7 @@
 A document is of unknown origin. The links of a local file are followed to local files only, and a
 document that a link led to may name local images only; addresses are taken from the file that the
 user named. If the user named an address, links are followed to documents of the same server, and
-images may be at any address, but not on this machine.
+images may be at any address.
 """
 
 import os
@@ -16,7 +16,7 @@ from rhm.documents import MOST_BYTES, parse_json, read_json
 from rhm.errors import CatalogError, one_line, printable
 from rhm.inference.scene_lists.scene_dates import day_of
 from rhm.inference.scene_lists.scene_names import NamedScene, place_of, stem_of
-from rhm.remote_files import PROTOCOLS, is_address, read_bytes
+from rhm.remote_files import PROTOCOLS, is_address, protocol_of, read_bytes
 
 DEEPEST = 16
 """Most catalogs inside each other."""
@@ -42,12 +42,12 @@ def stac_scenes(document: str | os.PathLike[str], asset: str | None) -> list[Nam
     """
     named = os.fspath(document)
     scenes = [
-        _scene(item, place, asset, anywhere=place == named or is_address(named))
+        _scene(item, place, asset, anywhere=place == named)
         for place, found in _documents(named)
         for item in _items(found, place)
     ]
     if not scenes:
-        raise CatalogError(f"{printable(named)} lists no STAC items")
+        raise CatalogError(f"{_shown(named)} lists no STAC items")
     return scenes
 
 
@@ -57,12 +57,14 @@ def _documents(named: str) -> Iterator[tuple[str, Any]]:
     waiting = [(named, 0)]
     while waiting:
         place, depth = waiting.pop()
-        document = _read(place)
+        document, place = _read(place, elsewhere=place == named)
         followed = _FOLLOWED if _is_list(document) else _PAGES
         if followed is _PAGES:
             yield place, document
         elif depth == DEEPEST:
-            raise CatalogError(f"{place} is inside {DEEPEST} other STAC catalogs: name it directly")
+            raise CatalogError(
+                f"{_shown(place)} is inside {DEEPEST} other STAC catalogs: name it directly"
+            )
         found = []
         for linked in _linked(document, place, followed):
             if _identity(linked) not in seen:
@@ -70,7 +72,9 @@ def _documents(named: str) -> Iterator[tuple[str, Any]]:
                 # Pages follow one another, and are not inside each other.
                 found.append((linked, depth + (followed is _FOLLOWED)))
         if len(seen) > MOST_DOCUMENTS:
-            raise CatalogError(f"{named} leads to more than {MOST_DOCUMENTS} STAC documents")
+            raise CatalogError(
+                f"{_shown(named)} leads to more than {MOST_DOCUMENTS} STAC documents"
+            )
         waiting += reversed(found)
 
 
@@ -78,15 +82,20 @@ def _identity(place: str) -> str:
     return place if is_address(place) else os.path.realpath(place)
 
 
-def _read(place: str) -> Any:
+def _read(place: str, *, elsewhere: bool) -> tuple[Any, str]:
+    """Return a document and the place where it was found.
+
+    Args:
+        place: file or address.
+        elsewhere: whether the server may send us to another address.
+    """
     try:
         if is_address(place):
-            return parse_json(
-                read_bytes(place, most_bytes=MOST_BYTES).decode("utf-8"), constant=lambda _: None
-            )
+            read, found_at = read_bytes(place, most_bytes=MOST_BYTES, elsewhere=elsewhere)
+            return parse_json(read.decode("utf-8-sig"), constant=lambda _: None), found_at
         if not os.path.isfile(place):
             raise CatalogError(f"no such file: {printable(place)}")
-        return read_json(place)
+        return read_json(place), place
     except OSError as error:
         reason = error.strerror or one_line(error)
         raise CatalogError(f"{_shown(place)} cannot be read: {reason}") from error
@@ -104,7 +113,9 @@ def _is_list(document: Any) -> bool:
 
 
 def _linked(document: Any, place: str, followed: tuple[str, ...]) -> Iterator[str]:
-    links = document.get("links") if isinstance(document, dict) else None
+    # A single item has neighbours, but no pages.
+    listed = _is_list(document) or (isinstance(document, dict) and "features" in document)
+    links = document.get("links") if listed else None
     for link in links if isinstance(links, list) else []:
         if not isinstance(link, dict) or link.get("rel") not in followed:
             continue
@@ -161,8 +172,12 @@ def _remote(href: Any, place: str) -> str:
     """
     if not isinstance(href, str) or not href or "\0" in href:
         raise CatalogError(f"{_shown(place)} has a link without an address")
-    address = urljoin(place, href)
-    if urlsplit(address).scheme.lower() not in PROTOCOLS:
+    try:
+        address = urljoin(place, href)
+        urlsplit(address)
+    except ValueError:
+        address = ""
+    if protocol_of(address) not in PROTOCOLS:
         raise CatalogError(
             f"{_shown(place)} leads to {printable(href)[:200]}, which is no address that is read"
         )

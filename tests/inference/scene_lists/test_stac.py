@@ -134,7 +134,8 @@ def test_all_pages_of_a_service_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "href", ["file:///etc/passwd", "/vsizip/x.zip/a.tif", "ftp://a.org/x.tif", "//\0"]
+    "href",
+    ["file:///etc/passwd", "/vsizip/x.zip/a.tif", "ftp://a.org/x.tif", "//\0", "http://[bad/x.tif"],
 )
 def test_a_document_on_the_web_names_no_file_of_this_machine(tmp_path: Path, href: str) -> None:
     write(tmp_path / "item.json", item("x", href))
@@ -151,3 +152,31 @@ def test_links_do_not_lead_to_another_server(tmp_path: Path) -> None:
     write(tmp_path / "catalog.json", listing("Catalog", *links))
     with served(tmp_path) as root, pytest.raises(CatalogError, match="leads to another server"):
         stac_scenes(f"{root}catalog.json?token=secret", None)
+
+
+def test_the_neighbours_of_an_item_are_not_its_pages(tmp_path: Path) -> None:
+    one = item("x", "a.tif") | {"links": [{"rel": "next", "href": "2.json"}]}
+    write(tmp_path / "1.json", one)
+    write(tmp_path / "2.json", item("yy"))
+    with served(tmp_path) as root:
+        assert [scene.item for scene in stac_scenes(f"{root}1.json", None)] == ["x"]
+
+
+def test_links_do_not_lead_to_another_server_by_a_detour(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    write(tmp_path / "folder" / "index.html", item("x"))
+    write(tmp_path / "catalog.json", listing("Catalog", ("item", "folder")))
+    with served(tmp_path) as root:
+        with pytest.raises(CatalogError, match="the server sends us on"):
+            stac_scenes(f"{root}catalog.json", None)
+        # What the user names may be elsewhere, and its links are relative to where it was found.
+        (scene,) = stac_scenes(f"{root}folder", None)
+        assert scene.path == f"{root}folder/visual.tif"
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    write(tmp_path / "item.json", item("x"))
+    text = (tmp_path / "item.json").read_bytes()
+    (tmp_path / "item.json").write_bytes(b"\xef\xbb\xbf" + text)
+    with served(tmp_path) as root:
+        assert len(stac_scenes(f"{root}item.json", None)) == 1
