@@ -106,6 +106,6 @@ def test_an_address_is_shown_without_its_secrets(address: str, shown: str) -> No
 
 def test_messages_do_not_repeat_secrets() -> None:
     for address in ("http:///x.bin?sig=secret", "http://user:secret@127.0.0.1:1/x.bin?sig=secret"):
-        with pytest.raises(OSError, match="[a-z]") as error:
+        with pytest.raises(OSError, match=r"[a-z]") as error:
             read_bytes(address, most_bytes=100)
         assert "secret" not in str(error.value)

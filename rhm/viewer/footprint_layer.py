@@ -35,14 +35,22 @@ class FootprintLayer:
         if prediction.buildings is None:
             raise VectorError(f"{prediction.name} has no footprints")
         frame = read_vectors_alone(prediction.buildings)
-        self._outlines = frame.geometry.to_numpy()
-        self._polygons = on_raster(frame, prediction)
-        self._scores, self._areas = (numbers_of(frame, name) for name in ("score", "area_m2"))
-        self._tree = shapely.STRtree(self._polygons)
+        scores, areas = (numbers_of(frame, name) for name in ("score", "area_m2"))
+        columns = (frame.geometry, scores, areas)
+        self._footprints = [MarkedFootprint(p, "", s, a) for p, s, a in zip(*columns, strict=True)]
+        self._count = len(self._footprints)
         self._marks = Marks(prediction.marks, frame.crs)
+        # Marks stay when the footprints are predicted again, and belong to none of them then.
+        known = {shapely.to_wkb(each.polygon) for each in self._footprints}
+        self._footprints += [
+            each for each in self._marks.all() if shapely.to_wkb(each.polygon) not in known
+        ]
+        outlines = gpd.GeoSeries([each.polygon for each in self._footprints], crs=frame.crs)
+        self._polygons = on_raster(gpd.GeoDataFrame(geometry=outlines), prediction)
+        self._tree = shapely.STRtree(self._polygons)
 
     def __len__(self) -> int:
-        return len(self._polygons)
+        return self._count
 
     def within(self, left: float, top: float, right: float, bottom: float) -> bytes:
         """Return the footprints that touch a part of the raster, as JSON.
@@ -54,23 +62,26 @@ class FootprintLayer:
             bottom: end of the rows, exclusive.
 
         Returns:
-            ``{"count": n, "footprints": [{"id", "score", "area_m2", "mark", "rings"}, ...]}``
-            with the outer and inner rings of each footprint in pixels, (column, row). If there are
-            more than ``MOST`` footprints, they are counted but not returned.
+            ``{"count": n, "footprints": [{"id", "mark", "old", "score", "area_m2", "rings"}]}``
+            with the outer and inner rings of each footprint in pixels, (column, row). ``old`` ones
+            have a mark, but the footprints were predicted again since. If there are more than
+            ``MOST``, they are counted but not returned.
         """
         found = np.sort(self._tree.query(shapely.box(left, top, right, bottom)))
-        shown = found if len(found) <= MOST else found[:0]
+        marks = {int(index): self._marks.of(self._footprints[index].polygon) for index in found}
+        present = [each for each in marks if each < self._count or marks[each] is not None]
         footprints = [
             {
-                "id": int(index),
-                "mark": self._marks.of(self._outlines[index]),
-                "score": _known(self._scores[index]),
-                "area_m2": _known(self._areas[index]),
+                "id": index,
+                "mark": marks[index],
+                "old": index >= self._count,
+                "score": _known(self._footprints[index].score),
+                "area_m2": _known(self._footprints[index].area_m2),
                 "rings": [ring for part in _parts(self._polygons[index]) for ring in part],
             }
-            for index in shown
+            for index in (present if len(present) <= MOST else [])
         ]
-        return json.dumps({"count": len(found), "footprints": footprints}).encode()
+        return json.dumps({"count": len(present), "footprints": footprints}).encode()
 
     def mark(self, number: int, mark: str | None) -> bytes:
         """Mark a footprint, or take its mark away, and return the number of each mark as JSON.
@@ -84,10 +95,7 @@ class FootprintLayer:
             ValueError: there is no such mark.
             OutputError: the marks cannot be written.
         """
-        footprint = MarkedFootprint(
-            self._outlines[number], "", self._scores[number], self._areas[number]
-        )
-        self._marks.set(footprint, mark)
+        self._marks.set(self._footprints[number], mark)
         return self.counts()
 
     def counts(self) -> bytes:

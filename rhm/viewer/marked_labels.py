@@ -37,6 +37,7 @@ TABLE = "labels.csv"
 
 _ROWS = 512  # of a label that are drawn at a time; a multiple of the side of a block
 _BLOCK = 256
+_FARTHEST_M = 1e6
 
 
 @dataclass(frozen=True)
@@ -84,30 +85,40 @@ def write_marked_labels(
         RasterError: a result cannot be read.
         OutputError: a label exists, or cannot be written.
     """
+    if not 0.0 <= around_m < _FARTHEST_M:
+        raise ConfigError(f"around_m must be from 0 to {_FARTHEST_M:g}, got {around_m}")
     predictions, notes = find_predictions(folder, scenes)
     target = Path(dst)
     if not overwrite:
         _check_free([target / TABLE, *(_label_of(each, target) for each in predictions)])
-    labels = []
+    labels, left_out = [], []
     for prediction in predictions:
-        marked, _ = read_marks(prediction.marks)
+        marked = read_marks(prediction.marks)
         if not marked:
             continue
-        if prediction.image is None:
-            notes.append(f"{prediction.name} has marks, but its scene was not found")
+        missing = _why_unusable(prediction.image)
+        if prediction.image is None or missing:
+            left_out.append(f"{prediction.name} has marks, but {missing}")
             continue
         label = _label_of(prediction, target)
-        _write_label(prediction, label, around_m)
+        if not _write_label(prediction, label, around_m):
+            notes.append(f"the marks of {prediction.name} lie outside its scene")
         marks = [each.mark for each in marked]
         labels.append(MarkedLabel(label, prediction.image, *(marks.count(m) for m in MARKS)))
     if not labels:
-        raise ConfigError(
-            "; ".join(
-                [f"no scene in {os.fspath(folder)} has marks: make some in `rhm view`", *notes]
-            )
-        )
+        why = f"no scene in {os.fspath(folder)} has marks: make some in `rhm view`"
+        raise ConfigError("; ".join(left_out or [why]))
     _write_table(labels, target / TABLE)
-    return labels, notes
+    return labels, [*notes, *left_out]
+
+
+def _why_unusable(image: str | None) -> str:
+    """Return why labels of a scene could not be used; empty if they can."""
+    if image is None:
+        return "its scene was not found: name it with --scene"
+    if is_address(image) or image.startswith("/vsi"):
+        return "catalogs hold images on this machine only: download its scene, and name the copy"
+    return ""
 
 
 def _label_of(prediction: PredictionFiles, folder: Path) -> Path:
@@ -125,12 +136,13 @@ def _write_table(labels: list[MarkedLabel], path: Path) -> None:
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["image", "label"])
     for each in labels:
-        image = each.image if is_address(each.image) else os.path.abspath(each.image)
-        table.writerow([image, each.label.name])
+        table.writerow([os.path.abspath(each.image), each.label.name])
     write_text(path, text.getvalue())
 
 
-def _write_label(prediction: PredictionFiles, path: Path, around_m: float) -> None:
+def _write_label(prediction: PredictionFiles, path: Path, around_m: float) -> bool:
+    """Write a label, and return whether anything in it is known."""
+    known = False
     right, wrong, unmarked = _polygons(prediction)
     with prediction.open_probability() as raster:
         near = _surroundings(np.concatenate([right, wrong]), raster, around_m)
@@ -151,15 +163,16 @@ def _write_label(prediction: PredictionFiles, path: Path, around_m: float) -> No
         if raster.transform != Affine.identity():
             profile["transform"] = raster.transform
     drawn = ((near, 0), (unmarked, IGNORE), (wrong, 0), (right, 1))
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         try:
             with quiet_about_georeference(), rasterio.open(temporary, "w", **profile) as label:
                 for rows in _bands(prediction.height):
                     band = _drawn(drawn, rows, prediction.width)
+                    known = known or bool((band != IGNORE).any())
                     label.write(band, 1, window=Window(0, rows.start, prediction.width, len(rows)))
         except GDAL_ERRORS as error:
             raise OutputError(f"cannot write {path}: {one_line(error)}") from error
+    return known
 
 
 def _polygons(prediction: PredictionFiles) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:

@@ -1,36 +1,47 @@
 """Marks that a user gives footprints: right or wrong, in a file of their own beside the results.
 
 The file is a GeoPackage with the marked footprints. It stays when the footprints are predicted
-again, with other options or another model, and QGIS opens it like any other layer.
+again, with other options or another model, and QGIS opens it like any other layer. What others have
+added to it, rows, columns or marks, stays as well.
 """
 
+import os
 import threading
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
 import numpy as np
-import pyarrow as pa
+import pandas as pd
+import pyogrio
+import pyogrio.errors
 import pyproj
+import pyproj.exceptions
 import shapely
 from numpy.typing import NDArray
 
-from rhm.errors import VectorError, printable
-from rhm.inference.layers.vector_files import write_table
+from rhm.data.vectors.side_files import no_side_files
+from rhm.errors import OutputError, VectorError, one_line, printable
+from rhm.files import atomic_path
+from rhm.inference.layers.vector_files import check_closed, make_way
 from rhm.viewer.predictions import read_vectors_alone
 
 MARKS = ("keep", "wrong")
 """The marks: a building whose footprint is right, and a footprint that is none."""
 
+LAYER = "marks"
+
 _COLUMN = "mark"
-_SCHEMA = pa.schema(
-    [
-        (_COLUMN, pa.string()),
-        ("score", pa.float64()),
-        ("area_m2", pa.float64()),
-        ("geometry", pa.binary()),
-    ]
+_FAILED = (
+    pyogrio.errors.DataSourceError,
+    pyogrio.errors.DataLayerError,
+    pyogrio.errors.FieldError,
+    pyogrio.errors.FeatureError,
+    pyproj.exceptions.ProjError,
+    ValueError,
+    OSError,
 )
 
 
@@ -54,6 +65,8 @@ class MarkedFootprint:
 class Marks:
     """The marks of one scene, written to their file as soon as they change.
 
+    The file is read again before it is written, because another program may have changed it.
+
     Args:
         path: file of the marks, which need not exist.
         crs: CRS of the footprints, or None.
@@ -66,12 +79,16 @@ class Marks:
         self._path = path
         self._crs = None if crs is None else pyproj.CRS.from_user_input(crs)
         self._lock = threading.Lock()
-        self._marked = {shapely.to_wkb(each.polygon): each for each in read_marks(path, crs)[0]}
+        self._marked = self._indexed(self._read())
 
     def of(self, polygon: shapely.Geometry) -> str | None:
         """Return the mark of a footprint, or None."""
         found = self._marked.get(shapely.to_wkb(polygon))
         return None if found is None else found.mark
+
+    def all(self) -> list[MarkedFootprint]:
+        """Return all marked footprints, in the CRS of the footprints."""
+        return list(self._marked.values())
 
     def counts(self) -> dict[str, int]:
         """Return how many footprints have each mark."""
@@ -83,60 +100,108 @@ class Marks:
 
         Raises:
             ValueError: the mark is none of ``MARKS``.
+            VectorError: the file has been changed, and cannot be read any more.
             OutputError: the file cannot be written; the marks are then as before.
         """
         if mark is not None and mark not in MARKS:
             raise ValueError(f"no mark '{mark}': choose {', '.join(MARKS)}")
         with self._lock:
-            marked = dict(self._marked)
-            marked.pop(shapely.to_wkb(footprint.polygon), None)
+            frame = self._read()
+            outline = shapely.to_wkb(footprint.polygon)
+            others = np.array(
+                [each != outline for each in shapely.to_wkb(frame.geometry.to_numpy())], dtype=bool
+            )
+            frame = frame[others]
             if mark is not None:
-                new = MarkedFootprint(footprint.polygon, mark, footprint.score, footprint.area_m2)
-                marked[shapely.to_wkb(footprint.polygon)] = new
-            self._write(marked)
-            self._marked = marked
+                frame = _with_row(frame, footprint, mark)
+            self._write(frame)
+            self._marked = self._indexed(frame)
 
-    def _write(self, marked: dict[bytes, MarkedFootprint]) -> None:
-        rows = [
-            {
-                _COLUMN: each.mark,
-                "score": _known(each.score),
-                "area_m2": _known(each.area_m2),
-                "geometry": outline,
-            }
-            for outline, each in marked.items()
-        ]
-        batch = pa.RecordBatch.from_pylist(rows, schema=_SCHEMA)
-        write_table([batch], _SCHEMA, self._crs, self._path)
+    def _read(self) -> gpd.GeoDataFrame:
+        """Return all rows of the file, in the CRS of the footprints."""
+        frame = _rows(self._path)
+        if frame is None:
+            columns: dict[str, list[Any]] = {_COLUMN: [], "score": [], "area_m2": []}
+            return gpd.GeoDataFrame(columns, geometry=[], crs=self._crs)
+        for name in ("score", "area_m2"):
+            if name not in frame:
+                frame[name] = np.nan
+        if self._crs is None or frame.crs is None or frame.crs == self._crs:
+            return frame
+        try:
+            return frame.to_crs(self._crs)
+        except pyproj.exceptions.ProjError as error:
+            raise VectorError(f"{self._path}: {one_line(error)}") from error
+
+    @staticmethod
+    def _indexed(frame: gpd.GeoDataFrame) -> dict[bytes, MarkedFootprint]:
+        return {shapely.to_wkb(each.polygon): each for each in _marked(frame)}
+
+    def _write(self, frame: gpd.GeoDataFrame) -> None:
+        check_closed(self._path)
+        with atomic_path(self._path) as temporary:
+            try:
+                kind = {"geometry_type": "Polygon"} if frame.empty else {}
+                with warnings.catch_warnings():
+                    # A scene without a place on Earth has footprints without CRS.
+                    warnings.filterwarnings("ignore", message="'crs' was not provided")
+                    frame.to_file(temporary, driver="GPKG", layer=LAYER, engine="pyogrio", **kind)
+            except _FAILED as error:
+                raise OutputError(f"cannot write {self._path}: {one_line(error)}") from error
+            make_way(self._path)
 
 
-def read_marks(path: Path, crs: Any = None) -> tuple[list[MarkedFootprint], Any]:
-    """Return the marked footprints of a file, and their CRS; none if the file is not there.
-
-    Args:
-        path: file that ``Marks`` wrote.
-        crs: CRS to return if there is no file.
+def read_marks(path: Path) -> list[MarkedFootprint]:
+    """Return the marked footprints of a file, in its CRS; none if the file is not there.
 
     Raises:
         VectorError: the file cannot be read, or holds no marks.
     """
-    if not path.exists():
-        return [], crs
-    frame = read_vectors_alone(path)
+    frame = _rows(path)
+    return [] if frame is None else _marked(frame)
+
+
+def _rows(path: Path) -> gpd.GeoDataFrame | None:
+    """Return all rows of a file of marks; None if it is not there."""
+    if not os.path.lexists(path):
+        return None
+    if not path.is_file():
+        raise VectorError(f"{path} is no file")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="More than one layer")
+        frame = read_vectors_alone(path)
+    with no_side_files():
+        layers = len(pyogrio.list_layers(path))
+    if layers != 1:
+        raise VectorError(
+            f"{path} has {layers} layers, of which others than the marks would be lost"
+        )
     if _COLUMN not in frame:
         raise VectorError(f"{path} has no column '{_COLUMN}': it is no file of marks")
-    frame = frame[frame[_COLUMN].notna() & frame.geometry.notna()]
-    unknown = [str(mark) for mark in frame[_COLUMN] if mark not in MARKS]
+    unknown = [str(mark) for mark in frame[_COLUMN].dropna() if mark not in MARKS]
     if unknown:
         raise VectorError(
             f"{path} has the mark '{printable(unknown[0])[:40]}': choose {', '.join(MARKS)}"
         )
-    columns = (
-        frame.geometry,
-        frame[_COLUMN],
-        *(numbers_of(frame, n) for n in ("score", "area_m2")),
-    )
-    return [MarkedFootprint(*each) for each in zip(*columns, strict=True)], frame.crs
+    return frame
+
+
+def _marked(frame: gpd.GeoDataFrame) -> list[MarkedFootprint]:
+    frame = frame[frame[_COLUMN].notna() & frame.geometry.notna()]
+    scores, areas = (numbers_of(frame, name) for name in ("score", "area_m2"))
+    columns = (frame.geometry, frame[_COLUMN], scores, areas)
+    return [MarkedFootprint(*each) for each in zip(*columns, strict=True)]
+
+
+def _with_row(frame: gpd.GeoDataFrame, footprint: MarkedFootprint, mark: str) -> gpd.GeoDataFrame:
+    values = {
+        _COLUMN: [mark],
+        "score": [_known(footprint.score)],
+        "area_m2": [_known(footprint.area_m2)],
+        frame.geometry.name: [footprint.polygon],
+    }
+    row = gpd.GeoDataFrame(values, geometry=frame.geometry.name, crs=frame.crs)
+    return row if frame.empty else pd.concat([frame, row], ignore_index=True)
 
 
 def numbers_of(frame: gpd.GeoDataFrame, name: str) -> NDArray[np.float64]:
@@ -149,5 +214,5 @@ def numbers_of(frame: gpd.GeoDataFrame, name: str) -> NDArray[np.float64]:
         return np.full(len(frame), np.nan)
 
 
-def _known(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+def _known(value: float) -> float:
+    return float(value) if np.isfinite(value) else float("nan")

@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import quote
 
 from rhm.documents import parse_json
-from rhm.errors import OutputError, RhmError, printable
+from rhm.errors import OutputError, RasterError, RhmError, printable
 from rhm.viewer.footprint_layer import FootprintLayer
 from rhm.viewer.map_tiles import Place, Rendering, image_tile, probability_tile
 from rhm.viewer.predictions import PredictionFiles
@@ -102,6 +102,7 @@ class _Shown:
             "index": index,
             "other": other,
             "name": printable(self.prediction.name),
+            "folder": printable(self.prediction.probability.parent.name),
             "height": self.prediction.height,
             "width": self.prediction.width,
             "pixel_m": self.prediction.pixel_m,
@@ -110,6 +111,13 @@ class _Shown:
             "footprints": layer is not None,
             "layer": None if layer is None else printable(layer.name),
         }
+
+
+def _grid(prediction: PredictionFiles) -> tuple[Any, ...]:
+    """Return what two predictions have in common if they are of the same pixels."""
+    with prediction.open_probability() as raster:
+        turned = tuple(round(float(value), 9) for value in raster.transform[:6])
+        return raster.shape, raster.crs, turned
 
 
 class ViewerServer(ThreadingHTTPServer):
@@ -162,8 +170,11 @@ class ViewerServer(ThreadingHTTPServer):
         """Return the other prediction of a scene, if it is on the same grid of pixels."""
         if other is None or self.shown[other] is shown:
             return None
-        one, two = shown.prediction, self.shown[other].prediction
-        return other if (one.height, one.width) == (two.height, two.width) else None
+        try:
+            one, two = (_grid(each.prediction) for each in (shown, self.shown[other]))
+        except RasterError:
+            return None
+        return other if one == two else None
 
     @property
     def url(self) -> str:
@@ -223,7 +234,7 @@ class _Handler(BaseHTTPRequestHandler):
         if found is None or not self._comes_from_the_page():
             self._send(HTTPStatus.NOT_FOUND, plain, b"not found")
             return
-        if not length.isdecimal() or int(length) > _LONGEST_BODY:
+        if not length.isdecimal() or len(length) > 9 or int(length) > _LONGEST_BODY:
             self._send(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, plain, b"too long")
             return
         scene, number = int(found[1]), int(found[2])

@@ -222,7 +222,7 @@ def test_marks_are_saved_at_once_and_shown_again(
         page.mouse.click(*place(page, 120, 215))
         page.get_by_role("button", name=name).click()
         expect(page.locator(".leaflet-popup")).to_have_count(0)
-        assert [each.mark for each in read_marks(file)[0]] == marks
+        assert [each.mark for each in read_marks(file)] == marks
         right, wrong = (int(mark in marks) for mark in ("keep", "wrong"))
         told = f"Marked: {right} right, {wrong} wrong" if marks else ""
         expect(page.locator("#marked")).to_have_text(told)
@@ -270,7 +270,7 @@ def test_two_predictions_are_compared_at_a_divider(
     page.get_by_role("button", name="Wrong").click()
     expect(page.locator(".leaflet-popup")).to_have_count(0)
     second = compared.shown[1].prediction.marks
-    assert [each.mark for each in read_marks(second)[0]] == ["wrong"]
+    assert [each.mark for each in read_marks(second)] == ["wrong"]
     assert not compared.shown[0].prediction.marks.exists()
     handle = page.locator("#divider").bounding_box()
     assert handle is not None
@@ -279,5 +279,62 @@ def test_two_predictions_are_compared_at_a_divider(
     page.mouse.move(640, handle["y"] + 5)
     page.mouse.up()
     assert float(page.locator("#divider").input_value()) == pytest.approx(0.5, abs=0.03)
+    assert problems == []
+    page.close()
+
+
+def dragged(page: Page, col: int, row: int, to: tuple[float, float]) -> None:
+    """Drag the map until a pixel of the scene lies at a place of it, from its upper left corner."""
+    box = page.locator("#map").bounding_box()
+    assert box is not None
+    x, y = place(page, col, row)
+    start = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    end = start[0] + box["x"] + to[0] - x, start[1] + box["y"] + to[1] - y
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.mouse.move(*end, steps=20)
+    page.wait_for_timeout(300)  # so that the map does not go on by itself
+    page.mouse.up()
+    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(500)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_popup_near_the_edge_stays(browser: Browser, server: ViewerServer, width: int) -> None:
+    page, problems = opened(browser, server.url, viewport={"width": width, "height": 700})
+    dragged(page, 120, 215, (110, 30))  # between the controls
+    page.mouse.click(*place(page, 120, 215))
+    page.wait_for_timeout(1500)
+    expect(page.locator(".leaflet-popup")).to_have_count(1)
+    page.get_by_role("button", name="Right").click()
+    expect(page.locator("#marked")).to_have_text("Marked: 1 right, 0 wrong")
+    assert problems == []
+    page.close()
+
+
+def test_marks_are_given_without_a_pointer(browser: Browser, server: ViewerServer) -> None:
+    page, problems = opened(browser, server.url)
+    page.locator("#map").focus()
+    page.keyboard.press("r")
+    expect(page.locator("#status")).to_contain_text("No footprint under the cross")
+    box = page.locator("#map").bounding_box()
+    assert box is not None
+    dragged(page, 120, 215, (box["width"] / 2, box["height"] / 2))
+    page.locator("#map").focus()
+    for key, text in (("w", "0 right, 1 wrong"), ("r", "1 right, 0 wrong")):
+        page.keyboard.press(key)
+        expect(page.locator("#marked")).to_have_text(f"Marked: {text}")
+    assert problems == []
+    page.close()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_two_predictions_fit_and_say_which_is_which(
+    browser: Browser, compared: ViewerServer, width: int
+) -> None:
+    page, problems = opened(browser, compared.url, viewport={"width": width, "height": 800})
+    expect(page.locator("#left")).to_have_text("results")
+    expect(page.locator("#right")).to_have_text("other")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert problems == []
     page.close()

@@ -148,3 +148,24 @@ def test_footprints_within_a_box_are_those_that_shapely_says_touch_it(results: P
         assert answer == {"count": len(touching), "footprints": touching}
 
     check()
+
+
+def test_marks_of_earlier_footprints_are_shown_and_can_be_taken_away(results: Path) -> None:
+    (found,), _ = find_predictions(results)
+    layer = FootprintLayer(found)
+    layer.mark(0, "wrong")
+    assert found.buildings is not None
+    frame = geopandas.read_file(found.buildings)
+    found.buildings.unlink()
+    frame.geometry = frame.geometry.buffer(0.3)
+    frame.to_file(found.buildings)
+    again = FootprintLayer(found)
+    assert len(again) == 2
+    answer = json.loads(again.within(0, 0, 900, 600))
+    assert [(each["id"], each["mark"], each["old"]) for each in answer["footprints"]] == [
+        (0, None, False),
+        (1, None, False),
+        (2, "wrong", True),
+    ]
+    assert json.loads(again.mark(2, None)) == {"keep": 0, "wrong": 0}
+    assert json.loads(again.within(0, 0, 900, 600))["count"] == 2

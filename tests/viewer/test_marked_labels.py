@@ -1,6 +1,7 @@
 """Labels of marked footprints; oracle: the masks of the houses, and distances from them."""
 
 import json
+import shlex
 from pathlib import Path
 
 import geopandas as gpd
@@ -15,7 +16,9 @@ from rhm.data.layouts.registry import index_folder
 from rhm.errors import ConfigError, OutputError
 from rhm.viewer.footprint_layer import FootprintLayer
 from rhm.viewer.marked_labels import write_marked_labels
+from rhm.viewer.marks import MarkedFootprint, Marks
 from rhm.viewer.predictions import PredictionFiles, find_predictions
+from tests.web import served
 
 SURE, UNSURE = (slice(200, 230), slice(100, 140)), (slice(200, 230), slice(300, 340))
 
@@ -71,12 +74,12 @@ def test_labels_are_indexed_as_the_command_says(
     results: Path, scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     marked(prediction_of(results, scene), "keep", "wrong")
-    folder = tmp_path / "labels"
+    folder = tmp_path / "my labels"
     words = ["data", "marked", str(results), "-o", str(folder), "--scene", str(scene)]
     assert run(words) == 0
     advice = capsys.readouterr().out.splitlines()[-1].partition(": rhm ")[2]
     catalog = tmp_path / "marked.parquet"
-    assert run([*advice.split(), "-o", str(catalog)]) == 0
+    assert run([*shlex.split(advice), "-o", str(catalog)]) == 0
     (tile,) = Catalog.load(catalog).tiles
     assert Path(tile.image).samefile(scene)
     assert Path(str(tile.label)).name == "town_label.tif"
@@ -114,6 +117,11 @@ def test_without_marks_or_scenes_there_is_nothing_to_make(
     marked(prediction_of(results, scene), "keep")
     with pytest.raises(ConfigError, match="its scene was not found"):
         write_marked_labels(results, tmp_path / "labels")
+    for around_m in (float("inf"), float("nan"), -1.0):
+        with pytest.raises(ConfigError, match="around_m must be"):
+            write_marked_labels(results, tmp_path / "labels", around_m=around_m)
+    with pytest.raises(OutputError):
+        write_marked_labels(results, results / "town_mask.tif", scenes=[str(scene)])
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "labels.csv").write_text("mine")
     with pytest.raises(OutputError, match="exists"):
@@ -128,3 +136,23 @@ def test_labels_are_those_of_a_folder(results: Path, scene: Path, tmp_path: Path
     (tile,) = index_folder(tmp_path / "labels", table=table).tiles
     with tile.open() as raster, tile.open_label(raster) as label:
         assert set(np.unique(label.read())) == {0, 1, 255}
+
+
+def test_a_scene_that_no_catalog_can_name_is_left_out(
+    results: Path, scene: Path, tmp_path: Path
+) -> None:
+    marked(prediction_of(results, scene), "keep")
+    with served(scene.parent) as root:
+        address = f"{root}town.tif?sig=secret"
+        with pytest.raises(ConfigError, match="download its scene") as error:
+            write_marked_labels(results, tmp_path / "labels", scenes=[address])
+    assert "secret" not in str(error.value)
+    assert not (tmp_path / "labels").exists()
+
+
+def test_marks_beside_the_scene_are_told(results: Path, scene: Path, tmp_path: Path) -> None:
+    prediction = prediction_of(results, scene)
+    far = shapely.box(0.0, 0.0, 9.0, 9.0)
+    Marks(prediction.marks, "EPSG:32633").set(MarkedFootprint(far, ""), "keep")
+    _, notes = write_marked_labels(results, tmp_path / "labels", scenes=[str(scene)])
+    assert notes == ["the marks of town lie outside its scene"]

@@ -1,5 +1,6 @@
 """Marks of footprints; laws: what was marked is read again, and nothing else is changed."""
 
+import os
 from pathlib import Path
 
 import geopandas as gpd
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import shapely
 
-from rhm.errors import OutputError, VectorError
+from rhm.errors import VectorError
 from rhm.viewer.marks import MarkedFootprint, Marks, numbers_of, read_marks
 
 CRS = "EPSG:32633"
@@ -20,7 +21,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def found(path: Path) -> list[tuple[shapely.Geometry, str]]:
-    return [(each.polygon, each.mark) for each in read_marks(path)[0]]
+    return [(each.polygon, each.mark) for each in read_marks(path)]
 
 
 def test_marks_are_read_again_and_their_last_value_counts(path: Path) -> None:
@@ -32,8 +33,8 @@ def test_marks_are_read_again_and_their_last_value_counts(path: Path) -> None:
     assert marks.counts() == {"keep": 1, "wrong": 1}
     again = Marks(path, CRS)
     assert [again.of(house) for house in HOUSES] == ["wrong", None, "keep"]
-    footprints, crs = read_marks(path)
-    assert crs == CRS
+    footprints = read_marks(path)
+    assert gpd.read_file(path).crs == CRS
     assert [(each.score, each.area_m2) for each in footprints] == [(0.0, 80.0), (0.5, 80.0)]
 
 
@@ -41,7 +42,7 @@ def test_marks_of_footprints_that_are_no_longer_there_stay(path: Path) -> None:
     Marks(path, CRS).set(MarkedFootprint(HOUSES[0], ""), "keep")
     Marks(path, CRS).set(MarkedFootprint(HOUSES[1], ""), "wrong")
     assert [mark for _, mark in found(path)] == ["keep", "wrong"]
-    assert np.isnan(read_marks(path)[0][0].score)
+    assert np.isnan(read_marks(path)[0].score)
 
 
 def test_without_a_place_on_earth_marks_are_kept_as_well(path: Path) -> None:
@@ -56,7 +57,7 @@ def test_what_cannot_be_written_is_no_mark(path: Path) -> None:
         marks.set(MarkedFootprint(HOUSES[0], ""), "maybe")
     path.unlink()
     path.mkdir()
-    with pytest.raises(OutputError):
+    with pytest.raises(VectorError, match="is no file"):
         marks.set(MarkedFootprint(HOUSES[0], ""), "wrong")
     assert marks.of(HOUSES[0]) == "keep"
 
@@ -88,3 +89,47 @@ def test_a_column_that_is_missing_or_no_number_is_unknown() -> None:
     assert np.isnan(numbers_of(frame, "a")).all()
     assert np.isnan(numbers_of(frame, "c")).all()
     assert numbers_of(frame, "b").tolist() == [2.0]
+
+
+def test_what_others_do_to_the_file_stays(path: Path) -> None:
+    one, two = Marks(path, CRS), Marks(path, CRS)
+    one.set(MarkedFootprint(HOUSES[0], "", 0.5), "keep")
+    two.set(MarkedFootprint(HOUSES[1], ""), "wrong")
+    # A house that was drawn in QGIS, a row without a mark, and a column.
+    drawn = gpd.read_file(path)
+    drawn["note"] = "seen"
+    more = gpd.GeoDataFrame(
+        {"mark": ["keep", None], "note": ["drawn", "later"]},
+        geometry=[shapely.box(500_100.0, 0.0, 500_110.0, 9.0), HOUSES[2]],
+        crs=CRS,
+    )
+    gpd.pd.concat([drawn, more]).to_file(path, layer="marks")
+    one.set(MarkedFootprint(HOUSES[0], ""), "wrong")
+    assert one.counts() == {"keep": 1, "wrong": 2}
+    frame = gpd.read_file(path)
+    notes = dict(zip(frame.geometry.to_wkb(), frame["note"], strict=True))
+    assert notes[HOUSES[1].wkb] == "seen"
+    assert notes[HOUSES[2].wkb] == "later"
+    assert "drawn" in set(notes.values())
+    assert [mark for _, mark in found(path)].count("keep") == 1
+
+
+def test_marks_are_placed_in_the_crs_of_the_footprints(path: Path) -> None:
+    Marks(path, CRS).set(MarkedFootprint(HOUSES[0], ""), "keep")
+    degrees = gpd.GeoSeries(HOUSES, crs=CRS).to_crs("EPSG:4326")
+    Marks(path, "EPSG:4326").set(MarkedFootprint(degrees[1], ""), "wrong")
+    frame = gpd.read_file(path)
+    assert frame.crs == "EPSG:4326"
+    for polygon, wanted in zip(frame.geometry, degrees, strict=False):
+        assert shapely.hausdorff_distance(polygon, wanted) < 1e-9
+
+
+def test_files_that_marks_would_ruin_are_refused(path: Path) -> None:
+    Marks(path, CRS).set(MarkedFootprint(HOUSES[0], ""), "keep")
+    gpd.GeoDataFrame(geometry=HOUSES, crs=CRS).to_file(path, layer="mine", mode="a")
+    with pytest.raises(VectorError, match="has 2 layers"):
+        Marks(path, CRS)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(VectorError, match="is no file"):
+        read_marks(path)

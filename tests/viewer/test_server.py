@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+import rasterio
 
 from rhm.cli.main import run
 from rhm.errors import OutputError
@@ -213,6 +214,7 @@ def test_marks_are_given_taken_and_counted(results: Path) -> None:
         ("marks/0/0", b"\xff", {}, 400),
         ("marks/0/0", b"{}", {}, 400),
         ("marks/0/0", b" " * 5000, {}, 413),
+        ("marks/0/0", b"{}", {"Content-Length": "9" * 5000}, 413),
         ("marks/1/0", b'{"mark": "keep"}', {}, 404),
         ("marks/0", b'{"mark": "keep"}', {}, 404),
         ("layer/0", b'{"mark": "keep"}', {}, 404),
@@ -260,4 +262,12 @@ def test_only_predictions_of_the_same_scene_are_compared(results: Path) -> None:
     for path in other.iterdir():
         path.rename(path.with_name(path.name.replace("town", "village")))
     with ViewerServer(one, others=find_predictions(other)[0]) as server:
+        assert server.facts()[0]["other"] is None
+    # A scene of the same name and size in another place is another one.
+    elsewhere = Path(shutil.copytree(results, results.parent / "elsewhere"))
+    with rasterio.open(
+        elsewhere / "town_probability.tif", "r+", IGNORE_COG_LAYOUT_BREAK="YES"
+    ) as raster:
+        raster.transform = raster.transform @ rasterio.Affine.translation(7, 0)
+    with ViewerServer(one, others=find_predictions(elsewhere)[0]) as server:
         assert server.facts()[0]["other"] is None

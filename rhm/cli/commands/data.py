@@ -1,5 +1,6 @@
 """``rhm data``: catalogs of imagery, and the properties of rasters."""
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +22,8 @@ def _index() -> Any:
 
     return with_layouts(index, LAYOUTS)
 
+
+_INDEX = ["rhm", "data", "index", "folder"]
 
 app = typer.Typer(
     cls=with_command_on_demand("index", _index),
@@ -110,7 +113,8 @@ def marked(
         say(printable(note))
     lines = [f"{each.label}: {each.keep} right, {each.wrong} wrong" for each in labels]
     listed = output / TABLE
-    lines.append(f"index them with: rhm data index folder {output} --table {listed}")
+    words = [*_INDEX, str(output), "--table", str(listed)]
+    lines.append(f"index them with: {shlex.join(words)}")
     values = [{**asdict(each), "label": str(each.label)} for each in labels]
     emit({"table": str(listed), "labels": values}, lines, as_json=json)
 

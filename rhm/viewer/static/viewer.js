@@ -34,6 +34,7 @@
     });
     at("line").style.left = `${100 * divider.value}%`;
     at("compare").hidden = !compared;
+    if (compared) sides.forEach((side, right) => { at(right ? "right" : "left").textContent = side.facts.folder; });
   }
 
   // Colours of the 255 levels: magenta over dark blue for what is likely, nothing for what is not.
@@ -149,12 +150,20 @@
     if (turn !== side.asked) return;
     side.failure = "";
     side.count = answer.count;
+    // A popup near the edge moves the map, and must outlive what the move asks for.
+    const [shown, old] = side.found.find(([, outline]) => outline.isPopupOpen()) ?? [];
+    const where = old?.getPopup().getLatLng();
     side.outlines.clearLayers();
     side.found = answer.footprints.map((each) => [each, L.polygon(
       each.rings.map((ring) => ring.map(([col, row]) => [-row, col])),
       { renderer: side.half.renderer, pane: side.half.outlines, ...styleOf(each) },
     ).bindPopup((outline) => card(side, each, outline))]);
     draw(side);
+    const again = shown && side.found.find(([each, outline]) => each.id === shown.id && side.outlines.hasLayer(outline));
+    if (again) {
+      again[1].getPopup().options.autoPan = false;
+      again[1].openPopup(where);
+    }
   }
 
   async function said(answer) {
@@ -176,6 +185,7 @@
   function card(side, each, outline) {
     const box = document.createElement("div"), list = document.createElement("dl");
     const say = (value, unit, digits) => value === null ? "unknown" : value.toFixed(digits) + unit;
+    if (each.old) box.append(Object.assign(document.createElement("p"), { className: "old", textContent: "Marked before the footprints were predicted again" }));
     for (const [term, text] of [["Score", say(each.score, "", 2)], ["Area", say(each.area_m2, " m²", 0)]]) {
       list.append(Object.assign(document.createElement("dt"), { textContent: term }),
                   Object.assign(document.createElement("dd"), { textContent: text }));
@@ -197,7 +207,8 @@
     try {
       const body = JSON.stringify({ mark }), headers = { "Content-Type": "application/json" };
       const answer = await said(fetch(`marks/${side.facts.index}/${each.id}`, { method: "POST", headers, body }));
-      tell(await answer.json());
+      side.marked = await answer.json();
+      tell();
     } catch (error) {
       status.textContent = `The mark cannot be saved: ${error.message}`;
       return;
@@ -208,14 +219,42 @@
   }
 
   async function count() {
-    if (!scene.footprints) return tell({ keep: 0, wrong: 0 });
-    try {
-      tell(await (await said(fetch(`marks/${scene.index}`))).json());
-    } catch { tell({ keep: 0, wrong: 0 }); }
+    const counted = sides;
+    await Promise.all(counted.filter((side) => side.facts.footprints).map(async (side) => {
+      try {
+        side.marked = await (await said(fetch(`marks/${side.facts.index}`))).json();
+      } catch { side.marked = null; }
+    }));
+    if (counted === sides) tell();
   }
 
-  function tell({ keep, wrong }) {
-    at("marked").textContent = keep || wrong ? `Marked: ${keep} right, ${wrong} wrong` : "";
+  function tell() {
+    const marked = sides.map((side) => side.marked ?? { keep: 0, wrong: 0 });
+    const text = marked.map(({ keep, wrong }) => `${keep} right, ${wrong} wrong`).join(" and ");
+    at("marked").textContent = marked.some(({ keep, wrong }) => keep || wrong) ? `Marked: ${text}` : "";
+  }
+
+  // Whether a ray from a pixel crosses rings an odd number of times.
+  function contains(rings, col, row) {
+    let inside = false;
+    for (const ring of rings) {
+      ring.forEach(([x, y], index) => {
+        const [left, top] = ring[(index || ring.length) - 1];
+        if ((y > row) !== (top > row) && col < (left - x) * (row - y) / (top - y) + x) inside = !inside;
+      });
+    }
+    return inside;
+  }
+
+  // Without a pointer: the footprint under the cross in the middle of the map.
+  function key(event) {
+    const mark = { r: "keep", w: "wrong" }[event.key];
+    if (!mark || event.ctrlKey || event.metaKey || event.altKey) return;
+    const { lat, lng } = map.getCenter();
+    const compared = sides.length > 1, side = sides[compared && divider.value < 0.5 ? 1 : 0];
+    const [each, outline] = side.found.find(([of, shape]) => side.outlines.hasLayer(shape) && contains(of.rings, lng, -lat)) ?? [];
+    if (each) give(side, each, outline, each.mark === mark ? null : mark);
+    else status.textContent = "No footprint under the cross: move the map with the arrow keys";
   }
 
   function move() {
@@ -230,6 +269,9 @@
   });
   at("reset").addEventListener("click", () => { asPredicted = true; slider.value = scene.threshold; move(); });
   divider.addEventListener("input", cut);
+  map.getContainer().addEventListener("keydown", key);
+  // Lines of text above the map come and go.
+  new ResizeObserver(() => map.invalidateSize({ pan: false })).observe(map.getContainer());
   map.on("move resize zoomend", cut);
   map.on("moveend", look);
   map.on("overlayadd overlayremove", ({ type, layer }) => {
