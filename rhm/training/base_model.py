@@ -16,7 +16,7 @@ from rhm.models.spec import load_spec
 from rhm.training.config import RunConfig, parse_config
 from rhm.training.imagery import Material
 from rhm.training.run import Run
-from rhm.training.unlabelled.target_config import ADABN
+from rhm.training.unlabelled.target_config import MEASURED
 
 
 def with_base(config: RunConfig) -> RunConfig:
@@ -82,7 +82,7 @@ def base_model(config: RunConfig, material: Material) -> SegmentationModel:
 
 def _added(config: RunConfig) -> list[str]:
     """Return what an adaptation adds to the name of the method in reports."""
-    trained = [] if config.target.method == ADABN else [config.adapter.method]
+    trained = [] if config.target.method in MEASURED else [config.adapter.method]
     return [*trained, *config.augment.names, *config.target.names]
 
 

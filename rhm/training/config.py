@@ -26,7 +26,7 @@ from rhm.training.callbacks.trackers import TRACKERS
 from rhm.training.configs.named_configs import config_file
 from rhm.training.losses import LossConfig
 from rhm.training.module import OptimizerConfig
-from rhm.training.unlabelled.target_config import ADABN, TargetConfig
+from rhm.training.unlabelled.target_config import ADABN, MEASURED, TargetConfig
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 """Numeric precisions, by the names that configurations and Lightning use."""
@@ -159,14 +159,14 @@ class RunConfig(BaseModel):
     def _check_adapter(self) -> Self:
         if self.adapter.base is None and self.adapter != AdapterConfig():
             raise ValueError("adapter.base is missing: name the model to adapt")
-        measures = self.target.method == ADABN
+        measures = self.target.method in MEASURED
         if self.adapter.method == "batch-norm" and not measures:
             if self.adapter.batch_norm == "statistics":
                 raise ValueError(
                     "adapter.batch_norm statistics trains nothing with adapter.method batch-norm: "
                     "use affine"
                 )
-        elif measures and self.adapter.batch_norm == "frozen":
+        elif self.target.method == ADABN and self.adapter.batch_norm == "frozen":
             raise ValueError("target.method adabn needs adapter.batch_norm statistics")
         return self
 

@@ -52,7 +52,7 @@ from rhm.training.results.card import model_card
 from rhm.training.results.finishing import finish
 from rhm.training.run import Run
 from rhm.training.unlabelled.batch_statistics import measure_statistics, set_statistics
-from rhm.training.unlabelled.target_config import ADABN
+from rhm.training.unlabelled.target_config import ADABN, THRESHOLD
 
 _LOG = logging.getLogger(__name__)
 
@@ -135,13 +135,14 @@ def fit(
             if config.target.method == ADABN:
                 model.to(trainer.strategy.root_device)
                 set_statistics(model, measure_statistics(model, chips.target_dataloader()))
-            else:
+            elif config.target.method != THRESHOLD:
                 _train(model, loss, chips, trainer, run.last_checkpoint() if resume else None)
         if trainer.is_global_zero:
             with _mistakes_of_users():
                 val = chips.labelled_dataloader() if material.val else None
                 scored = partial(calibrate, tiles=material.val) if calibrate else None
-                finish(run, model, config, val, calibrate=scored)
+                target = chips.target_dataloader() if config.target.source_free else None
+                finish(run, model, config, val, target, calibrate=scored)
             scores = run.best_scores(SELECT[config.trainer.select])
             card = model_card(model.spec, config, material, scores)
             write_text(run.folder / "card.md", card)

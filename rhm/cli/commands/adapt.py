@@ -34,7 +34,8 @@ def adapt(
         str | None,
         typer.Option(
             help="Method. With labels: deep-lora (default), lora, head, bitfit, batch-norm or "
-            "full. With --unlabelled: adabn (default), entropy, mean-teacher or shot.",
+            "full. With --unlabelled: threshold (default), adabn, entropy, mean-teacher or "
+            "shot.",
         ),
     ] = None,
     unlabelled: Annotated[
@@ -154,18 +155,24 @@ def _report(run: "Run", *, as_json: bool) -> None:
     """Say what was trained, and where it is."""
     import pandas
 
-    from rhm.training.unlabelled.target_config import ADABN
+    from rhm.models.spec import load_spec
+    from rhm.training.unlabelled.target_config import ADABN, THRESHOLD
 
     trained = pandas.read_csv(run.folder / "trained.csv")
     written = {"model": run.model}
     if run.adapter.is_file():
         written["adapter"] = run.adapter
-    values = {
+    values: dict[str, Any] = {
         "run": str(run.folder),
         **{kind: str(path) for kind, path in written.items()},
         "trained": trained.astype(object).where(trained.notna(), None).to_dict("records"),
     }
-    if run.config.target.method == ADABN:
+    threshold, method = load_spec(run.model).threshold, run.config.target.method
+    values["threshold"] = threshold
+    if method == THRESHOLD:
+        before = load_spec(Path(str(run.config.adapter.base))).threshold
+        lines = [f"measured: the threshold, {threshold:.3f} (before: {before:.3f})"]
+    elif method == ADABN:
         lines = ["measured: the statistics of batch normalisation"]
     else:
         lines = [_summary(trained)]
@@ -188,9 +195,9 @@ def _without_labels(
     model: Path, domains: list[str] | None, method: str | None, train: str | None
 ) -> dict[str, Any]:
     """Return the sections of an adaptation to unlabelled images."""
-    from rhm.training.unlabelled.target_config import ADABN, LABELLED, METHODS
+    from rhm.training.unlabelled.target_config import LABELLED, MEASURED, METHODS, THRESHOLD
 
-    method = method or ADABN
+    method = method or THRESHOLD
     known = [name for name, each in METHODS.items() if name != "none" and each.needs != LABELLED]
     if method not in known:
         raise typer.BadParameter(
@@ -198,14 +205,14 @@ def _without_labels(
         )
     if not domains:
         raise typer.BadParameter("--unlabelled needs the --domain to adapt to")
-    if method == ADABN and train is not None:
-        raise typer.BadParameter("adabn trains nothing: leave out --train")
+    if method in MEASURED and train is not None:
+        raise typer.BadParameter(f"{method} trains nothing: leave out --train")
     kinds = ("deep-lora", "batch-norm", "full")
     if train not in (None, *kinds):
         raise typer.BadParameter(f"unknown --train '{train}': choose {', '.join(kinds)}")
-    train = train or ("batch-norm" if method in (ADABN, "entropy") else "deep-lora")
+    train = train or ("batch-norm" if method in (*MEASURED, "entropy") else "deep-lora")
     adapter: dict[str, Any] = {"base": str(model), "method": train, "batch_norm": "statistics"}
-    if method != ADABN and train == "batch-norm":
+    if method not in MEASURED and train == "batch-norm":
         adapter["batch_norm"] = "affine"
     elif train == "deep-lora":
         adapter["trained"] = []
@@ -237,8 +244,8 @@ def _complete(tree: dict[str, Any], model: Path) -> None:
     """Complete the settings that depend on others and were not set."""
     from rhm.models.spec import load_spec
     from rhm.training.adaptation import LEARNING_RATES
-    from rhm.training.unlabelled.target_config import ADABN
     from rhm.training.unlabelled.target_config import LEARNING_RATES as SOURCE_FREE_RATES
+    from rhm.training.unlabelled.target_config import MEASURED
 
     adapter, data = tree["adapter"], tree["data"]
     sections = [tree.setdefault(name, {}) for name in ("model", "optimizer", "trainer")]
@@ -250,9 +257,11 @@ def _complete(tree: dict[str, Any], model: Path) -> None:
     rates = SOURCE_FREE_RATES if target else LEARNING_RATES
     words = [target.get("method"), adapter.get("method")]
     method = "-".join(str(word) for word in words if word)
-    if target.get("method") == ADABN:
-        method = ADABN
-    network.setdefault("threshold", load_spec(model).threshold)
+    if target.get("method") in MEASURED:
+        method = str(target["method"])
+    # Without labels, the threshold is chosen on the images of the new place.
+    known = None if target.get("source_free") else load_spec(model).threshold
+    network.setdefault("threshold", known)
     if adapter.get("method") in rates:
         optimizer.setdefault("learning_rate", rates[adapter["method"]])
     if isinstance(trainer.get("steps"), int):

@@ -63,6 +63,8 @@ def _uses(spec: ModelSpec, config: RunConfig, scores: dict[str, float]) -> Itera
         yield f"Values of {_code(dtype)} imagery from black to white, band by band: {ranges}."
     if config.model.threshold is not None:
         origin = "is set in the configuration"
+    elif config.target.source_free:
+        origin = "has the highest expected IoU on unlabelled images of the target"
     elif scores:
         origin = "was chosen on the validation images"
     else:

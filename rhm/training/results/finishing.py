@@ -12,11 +12,12 @@ from torch.utils.data import DataLoader
 
 from rhm.adapters import attachment_of, merge
 from rhm.adapters.spectra import save_snapshot, take_snapshot
-from rhm.data.chips import Chip
+from rhm.data.chips import Chip, UnlabelledChip
 from rhm.data.labels import IGNORE
 from rhm.errors import ConfigError
 from rhm.models.build import SegmentationModel
 from rhm.models.building_classes import building_logits, building_truth
+from rhm.models.expected_iou import ExpectedIoU
 from rhm.models.model_file import save_adapted
 from rhm.models.score_calibration import ScoreCalibration
 from rhm.training.callbacks.run_cost import collect_cost
@@ -33,6 +34,7 @@ def finish(
     model: SegmentationModel,
     config: RunConfig,
     val: DataLoader[Chip] | None,
+    target: DataLoader[UnlabelledChip] | None = None,
     *,
     calibrate: Callable[[SegmentationModel], ScoreCalibration | None] | None = None,
 ) -> None:
@@ -45,6 +47,8 @@ def finish(
         model: network after the last training step, changed in place.
         config: configuration of the run.
         val: validation chips; without them, the last weights are kept.
+        target: unlabelled chips of the place that a model was adapted to without labels, on which
+            its threshold is chosen, unless the configuration gives one.
         calibrate: function that calibrates the scores of footprints.
     """
     step = config.trainer.steps
@@ -67,6 +71,8 @@ def finish(
         if threshold is None:
             threshold = choose_threshold(bins)
         expected = bins.expected_iou(threshold)
+    elif target is not None and threshold is None:
+        threshold = threshold_of_target(model, target)
     _LOG.info("the model is that of step %d; expected IoU on validation: %s", step, expected)
     # Without a calibration of its own, an adapted model has none: that of its base is of other
     # weights.
@@ -92,6 +98,22 @@ def choose_threshold(bins: CalibrationBins) -> float:
     """Return the threshold that gives the best IoU, or 0.5 if no chip shows a building."""
     best = bins.best_threshold()
     return 0.5 if math.isnan(best) else best
+
+
+def threshold_of_target(model: SegmentationModel, chips: DataLoader[UnlabelledChip]) -> float:
+    """Return the threshold with the highest expected IoU over unlabelled chips.
+
+    It is that of the model if its probabilities imply no building at all.
+    """
+    device = next(model.parameters()).device
+    counted = ExpectedIoU(model.spec.threshold)
+    model.eval()
+    with torch.inference_mode():
+        for chip in chips:
+            logits = building_logits(model(chip["image"].to(device)))
+            counted.add(logits.float().sigmoid().cpu().numpy(), chip["valid"].numpy())
+    found = counted.best_threshold()
+    return model.spec.threshold if found is None else found
 
 
 def calibration(model: SegmentationModel, chips: DataLoader[Chip]) -> CalibrationBins:

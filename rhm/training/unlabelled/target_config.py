@@ -26,6 +26,12 @@ LEARNING_RATES = {"deep-lora": 1e-3, "lora": 1e-4, "bitfit": 1e-3, "batch-norm":
 ADABN = "adabn"
 """Name of the method that measures statistics and trains nothing."""
 
+THRESHOLD = "threshold"
+"""Name of the method that chooses the threshold and changes nothing else."""
+
+MEASURED = (ADABN, THRESHOLD)
+"""Methods that train nothing."""
+
 LABELLED, ALONE = "labelled chips", "a finished model"
 
 EVERY_SPLIT = "all"
@@ -104,8 +110,8 @@ class TargetConfig:
                 name for name, each in METHODS.items() if each.build and each.needs != LABELLED
             ]
             raise ValueError(
-                f"method {self.method} needs labelled chips: choose {', '.join(alone)}, adabn, or "
-                "leave out source_free"
+                f"method {self.method} needs labelled chips: choose "
+                f"{', '.join([*alone, *MEASURED])}, or leave out source_free"
             )
         if not self.source_free and needs == ALONE:
             raise ValueError(
@@ -221,6 +227,9 @@ METHODS = {
         "sure predictions with the expected share of buildings (SHOT, Liang et al., ICML 2020)",
         lambda config, model, loss: InformationMaximisation(config.building_share),
         needs=ALONE,
+    ),
+    THRESHOLD: UnlabelledMethod(
+        "the threshold with the highest expected IoU on the target; no weight changes", needs=ALONE
     ),
     ADABN: UnlabelledMethod(
         "statistics of batch normalisation, measured on the target (Li et al., 2016)", needs=ALONE

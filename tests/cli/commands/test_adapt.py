@@ -100,7 +100,7 @@ def test_what_was_trained_is_said_for_machines(
     code, printed, err = rhm("adapt", trained, catalog_path, *words, "-o", runs, "--name", "said")
     assert code == 0, err
     values = json.loads(printed)
-    assert set(values) == {"run", "model", "adapter", "trained"}
+    assert set(values) == {"run", "model", "adapter", "trained", "threshold"}
     layers = [row for row in values["trained"] if row["rank"] is not None]
     assert layers
     assert all(row["name"].endswith("conv_pw") and row["rank"] == 2 for row in layers)
@@ -160,8 +160,11 @@ def test_a_model_is_adapted_without_labels_and_the_adapter_is_one_to_predict_wit
     words = ["adapt", trained, catalog_path, *SMALL, *HERE, "-o", tmp_path, "--unlabelled"]
     code, printed, _ = rhm(*words)
     assert code == 0
-    assert printed.startswith("measured: the statistics of batch normalisation\n")
-    run_folder = tmp_path / "tiny-birch_satellite-adabn"
+    assert printed.startswith("measured: the threshold, ")
+    run_folder = tmp_path / "tiny-birch_satellite-threshold"
+    before, after = load_model(trained).spec.threshold, load_model(run_folder).spec.threshold
+    assert f"{after:.3f} (before: {before:.3f})" in printed
+    assert after != before
     adapter = run_folder / "adapter.safetensors"
     assert f"adapter: {adapter}" in printed
     scene = world / "scenes" / "birch_satellite.tif"
@@ -208,7 +211,8 @@ def test_training_without_labels_has_its_own_defaults(
     ("words", "told"),
     [
         (["--unlabelled", "--method", "lora"], "without labels: choose entropy, mean-teacher"),
-        (["--unlabelled", "--train", "full"], "adabn trains nothing"),
+        (["--unlabelled", "--train", "full"], "threshold trains nothing"),
+        (["--unlabelled", "--method", "adabn", "--train", "full"], "adabn trains nothing"),
         (["--unlabelled", "--method", "shot", "--train", "all"], "unknown --train 'all'"),
         (["--train", "full"], "--train applies to --unlabelled"),
         (["--method", "adabn"], "unknown method 'adabn': choose deep-lora"),

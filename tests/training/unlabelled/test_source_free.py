@@ -1,6 +1,7 @@
 """Adaptation without source imagery or labels: what changes, what does not, and what is stored."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from rhm.data import Catalog
 from rhm.errors import ConfigError
 from rhm.models.build import ModelConfig
+from rhm.models.expected_iou import ExpectedIoU
 from rhm.models.model_file import load_model
 from rhm.training.config import RunConfig
 from rhm.training.datamodule import ChipDataModule
@@ -66,6 +68,35 @@ def same(first: Path, adapter: Path, run: Run) -> bool:
 
 
 STATISTICS = {"batch_norm": "statistics"}
+
+
+def test_a_threshold_is_chosen_and_no_weight_changes(adapting: Make, base: Path) -> None:
+    """Oracle: every threshold between two levels of probability, tried out on the same chips."""
+    config = adapting("threshold", adapter=STATISTICS)
+    config = config.model_copy(update={"model": replace(config.model, threshold=None)})
+    run = fit(config)
+    assert changed(base, run) == set()
+    assert same(base, run.adapter, run)
+    material = gather(config)
+    model = build_model(config, material).eval()
+    chips = ChipDataModule(config, material, model.spec).target_dataloader()
+    with torch.inference_mode():
+        seen = [(model(chip["image"]).sigmoid().numpy(), chip["valid"].numpy()) for chip in chips]
+    scores = {}
+    for level in range(255):
+        counted = ExpectedIoU((level - 0.5) / 254)
+        for probability, valid in seen:
+            counted.add(probability, valid)
+        scores[counted.threshold] = counted.value or 0.0
+    spec = load_model(run.folder).spec
+    assert scores[spec.threshold] == pytest.approx(max(scores.values()), rel=1e-9)
+    assert spec.threshold != 0.4
+    assert load_model(base, adapter=run.adapter).spec.threshold == spec.threshold
+    assert "highest expected IoU on unlabelled images" in (run.folder / "card.md").read_text()
+
+
+def test_a_threshold_that_is_set_stays(adapting: Make) -> None:
+    assert load_model(fit(adapting("threshold", adapter=STATISTICS)).folder).spec.threshold == 0.4
 
 
 def test_adabn_changes_the_statistics_alone_and_they_are_those_of_the_target(
