@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rhm.cli.flags import Chosen, choosing
-from rhm.cli.options import CatalogFile, Domains, Json, ModelPaths, ShiftFamily, ShiftSeed, Views
+from rhm.cli.options import CatalogFile, Domains, Json, ShiftFamily, ShiftSeed, Views, required
 from rhm.cli.output import emit, progress, say, table
 from rhm.inference.runtime.runtimes import RuntimeConfig
 from rhm.inference.settings.tile_config import Tiling
+from rhm.models.named_models import model_file
+from rhm.required_files import require_catalog
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rhm.data.catalog import Catalog
     from rhm.evaluation.scores import Scores
     from rhm.inference.runtime.quantization import Quantization
@@ -21,9 +25,26 @@ if TYPE_CHECKING:
     from rhm.models.spec import ModelSpec
 
 
+def _is_catalog(path: Path) -> bool:
+    return path.suffix.lower() == ".parquet"
+
+
+def _require_model_or_catalog(path: Path) -> None:
+    if _is_catalog(path):
+        require_catalog(path)
+    else:
+        model_file(path)
+
+
 @choosing(RuntimeConfig)
 def evaluate(
-    models: ModelPaths,
+    models: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Folders of runs, model files, or names from `rhm models`; and further catalogs.",
+            callback=required(_require_model_or_catalog),
+        ),
+    ],
     catalog: CatalogFile,
     chosen: Chosen,
     domains: Domains = None,
@@ -51,10 +72,10 @@ def evaluate(
 ) -> None:
     """Score models on labelled images, domain by domain.
 
-    Models that are scored together show the same images in the report. With `--shift`, the
-    domains that a model was trained on are also scored under random pixel-wise shifts. Scores are
-    added to those of earlier evaluations of the same model; a domain that is scored again replaces
-    its own.
+    Several catalogs are scored one after the other. Models that are scored together show the same
+    images in the report. With `--shift`, the domains that a model was trained on are also scored
+    under random pixel-wise shifts. Scores are added to those of earlier evaluations of the same
+    model; a domain that is scored again replaces its own.
 
     Example: `rhm evaluate runs/inria-none runs/inria-rhm catalog.parquet`
     """
@@ -65,22 +86,47 @@ def evaluate(
     from rhm.records import plain
 
     work, used = _work(split, domains, shift, shift_seed), _threshold(threshold)
+    catalogs = [*filter(_is_catalog, models), catalog]
+    models = [path for path in models if not _is_catalog(path)]
+    if not models:
+        raise typer.BadParameter("name the models to score before the catalog")
     if output is not None and len(models) > 1:
         raise typer.BadParameter("--output applies to a single model: score the models one by one")
-    listed, place = Catalog.load(catalog), chosen.make(RuntimeConfig)
-    tiling = Tiling(views=views)
-    if shift is not None:
-        for path in models:
-            _check_shift(path, load_spec(path), listed, work, catalog)
+    place, tiling = chosen.make(RuntimeConfig), Tiling(views=views)
     results: list[Scores] = []
-    for path in models:
-        picks = picks_of(results[0]) if results else None
-        told = {"catalog_path": str(catalog), "picks": picks, "threshold": used}
-        results.append(scored(path, output, listed, work, place=place, tiling=tiling, **told))
+    for file, listed, asked in _asked(catalogs, [Catalog.load(path) for path in catalogs], work):
+        if shift is not None:
+            for path in models:
+                _check_shift(path, load_spec(path), listed, asked, file)
+        first: Scores | None = None
+        for path in models:
+            picks = picks_of(first) if first else None
+            told = {"catalog_path": str(file), "picks": picks, "threshold": used}
+            found = scored(path, output, listed, asked, place=place, tiling=tiling, **told)
+            first = first or found
+            results.append(found)
     few = few_groups(domain for scores in results for domain in scores.domains)
     if few:
         say(few)
     emit({"runs": [plain(scores) for scores in results]}, score_lines(results), as_json=json)
+
+
+def _asked(
+    files: list[Path], listed: "list[Catalog]", work: dict[str, Any]
+) -> "Iterator[tuple[Path, Catalog, dict[str, Any]]]":
+    """Yield each catalog with what is to be scored of it; those without a wanted domain are not.
+
+    A domain that no catalog has is left in the work of the first, which refuses it.
+    """
+    wanted = work["domains"]
+    if wanted is None or len(listed) == 1:
+        yield from ((file, each, work) for file, each in zip(files, listed, strict=True))
+        return
+    nowhere = [name for name in wanted if not any(name in each.domains for each in listed)]
+    for file, each in zip(files, listed, strict=True):
+        here = [*nowhere, *(name for name in wanted if name in each.domains)]
+        if here:
+            yield file, each, work | {"domains": here}
 
 
 def _work(

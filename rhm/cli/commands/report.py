@@ -15,17 +15,51 @@ def report(
         list[Path],
         typer.Argument(help="Folders of evaluated runs.", callback=required(require_run)),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Page to write.")] = Path(
-        "report.html"
-    ),
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Page to write, or with --table the file. Default: report.html; a table is "
+            "printed.",
+        ),
+    ] = None,
+    table: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead of the page, one table of methods by domains: latex, markdown or csv."
+        ),
+    ] = None,
+    metric: Annotated[
+        str, typer.Option(help="Score of the table, such as iou, f1, object_f1 or ap50.")
+    ] = "iou",
     json: Json = False,
 ) -> None:
     """Write the cross-domain report of evaluated runs: one page that needs no network.
 
     Example: `rhm report runs/inria-none runs/inria-rhm -o report.html`
     """
+    if table is not None:
+        _write_table(runs, output, table, metric, as_json=json)
+        return
     from rhm.report import write_report
 
-    page = write_report(runs, output)
+    page = write_report(runs, output or Path("report.html"))
     values = {"page": str(page), "numbers": str(page.with_suffix(".json"))}
     emit(values, [f"report: {page}, numbers: {values['numbers']}"], as_json=json)
+
+
+def _write_table(
+    runs: list[Path], output: Path | None, kind: str, metric: str, *, as_json: bool
+) -> None:
+    from rhm.cli.score_table import FORMATS, ScoreTable
+    from rhm.files import write_text
+
+    if kind not in FORMATS:
+        raise typer.BadParameter(f"unknown --table '{kind}': choose {', '.join(FORMATS)}")
+    text = FORMATS[kind](ScoreTable.of(runs, metric))
+    if output is None:
+        emit({"table": text}, text.splitlines(), as_json=as_json)
+        return
+    write_text(output, text)
+    emit({"table": text, "file": str(output)}, [f"table: {output}"], as_json=as_json)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rhm.cli.commands.evaluate import score_lines
+from rhm.data.catalog import Catalog
 from rhm.data.radiometry import Scaling
 from rhm.evaluation.score_files import read_scores
 from rhm.models.model_file import load_model, save_model
@@ -106,3 +107,31 @@ def test_imagery_of_another_type_is_told_once(
     assert code == 0
     assert err.startswith("satellite: the model was trained on uint16 imagery, and this is uint8")
     assert err.count("\n") == 1
+
+
+def test_several_catalogs_are_scored_one_after_the_other(
+    rhm: Rhm, trained: Path, catalog_path: Path, tmp_path: Path
+) -> None:
+    listed = Catalog.load(catalog_path)
+    files = []
+    for domain in ("alder_aerial", "birch_satellite"):
+        files.append(tmp_path / f"{domain}.parquet")
+        listed.select(domains=[domain]).save(files[-1])
+    out = tmp_path / "out"
+    code, printed, err = rhm("evaluate", trained, *files, "-o", out)
+    assert code == 0, err
+    rows = printed.splitlines()[1:]
+    assert [row.split()[1] for row in rows] == ["alder_aerial", "birch_satellite"]
+    scores = read_scores(out)
+    assert {domain.name: Path(str(domain.catalog)).name for domain in scores.domains} == {
+        "alder_aerial": "alder_aerial.parquet",
+        "birch_satellite": "birch_satellite.parquet",
+    }
+    # A domain of one of them alone.
+    code, printed, err = rhm("evaluate", trained, *files, "--domain", "birch_satellite", "-o", out)
+    assert code == 0, err
+    assert [row.split()[1] for row in printed.splitlines()[1:]] == ["birch_satellite"]
+    code, _, err = rhm("evaluate", trained, *files, "--domain", "atlantis", "-o", out)
+    assert (code, "atlantis" in err) == (2, True)
+    for words in (files, [trained, tmp_path / "no.parquet", catalog_path]):
+        assert rhm("evaluate", *words)[0] == 2

@@ -1,0 +1,164 @@
+"""The table of a paper: methods by domains, as LaTeX, Markdown or CSV."""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rhm.errors import ConfigError, printable
+from rhm.report.cross_domain import (
+    METRICS,
+    Group,
+    ScoreEstimate,
+    Target,
+    estimate,
+    find_domain,
+    group_runs,
+    role_of,
+    targets_of,
+)
+from rhm.report.runs import load_run
+
+_LOWER_IS_BETTER = ("ece", "polis_m", "tangent_error_deg")
+_LATEX = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """One metric of groups of runs, which are the rows, on domains, which are the columns.
+
+    Attributes:
+        metric: name of the metric, one of ``rhm.report.cross_domain.METRICS``.
+        groups: runs with the same training domains and method.
+        targets: scored domains.
+        cells: for each group and target, its role and the score; None where it was not scored.
+    """
+
+    metric: str
+    groups: tuple[Group, ...]
+    targets: tuple[Target, ...]
+    cells: tuple[tuple[tuple[str, ScoreEstimate] | None, ...], ...]
+
+    @classmethod
+    def of(cls, folders: Iterable[Path], metric: str = "iou") -> "ScoreTable":
+        """Read the scores of evaluated runs.
+
+        Raises:
+            ConfigError: there is no such metric, or the scores of a run are missing or malformed.
+        """
+        if metric not in METRICS:
+            raise ConfigError(f"no metric '{metric}': choose {', '.join(METRICS)}")
+        unique = dict.fromkeys(Path(folder).resolve() for folder in folders)
+        groups = group_runs(load_run(folder) for folder in unique)
+        targets = targets_of(run for group in groups for run in group.runs)
+        cells = tuple(tuple(_cell(group, t, metric) for t in targets) for group in groups)
+        return cls(metric, groups, targets, cells)
+
+    def best(self) -> set[tuple[int, int]]:
+        """Return the cells (row, column) that are best of all with the same sources."""
+        choose = min if self.metric in _LOWER_IS_BETTER else max
+        found = set()
+        for sources in {group.sources for group in self.groups}:
+            rows = [n for n, group in enumerate(self.groups) if group.sources == sources]
+            for column in range(len(self.targets)):
+                known = {row: _mean(self.cells[row][column]) for row in rows}
+                values = {row: mean for row, mean in known.items() if mean is not None}
+                if len(values) > 1:
+                    found.add((choose(values, key=lambda row: values[row]), column))
+        return found
+
+
+def _cell(group: Group, target: Target, metric: str) -> tuple[str, ScoreEstimate] | None:
+    found = [domain for run in group.runs if (domain := find_domain(run, target)) is not None]
+    if not found:
+        return None
+    return role_of(found[0]), estimate([METRICS[metric](domain) for domain in found])
+
+
+def _mean(cell: tuple[str, ScoreEstimate] | None) -> float | None:
+    return None if cell is None else cell[1].mean
+
+
+def as_csv(table: ScoreTable) -> str:
+    """Return one row for each group and domain, with all that is known of the score."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["trained_on", "method", "seeds", "tested_on", "role", "metric", "mean", "sd"])
+    for group, cells in zip(table.groups, table.cells, strict=True):
+        for target, cell in zip(table.targets, cells, strict=True):
+            if cell is not None:
+                role, score = cell
+                what = [" ".join(group.sources), group.label, score.seeds, target.label]
+                rows.writerow([*what, role, table.metric, score.mean, score.sd])
+    return text.getvalue()
+
+
+def as_markdown(table: ScoreTable) -> str:
+    """Return a Markdown table: mean and standard deviation over seeds, the best in bold."""
+    header, rows = _texts(table, _plain, lambda text: f"**{text}**", "\N{PLUS-MINUS SIGN}")
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def as_latex(table: ScoreTable) -> str:
+    """Return a LaTeX table for the package booktabs, the best in bold."""
+    header, rows = _texts(table, _latex, lambda text: rf"\textbf{{{text}}}", r"$\pm$")
+    body = [" & ".join(line) + r" \\" for line in rows]
+    return "\n".join(
+        [
+            rf"\begin{{tabular}}{{lll{'r' * len(table.targets)}}}",
+            r"\toprule",
+            " & ".join(header) + r" \\",
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+        ]
+    )
+
+
+FORMATS: dict[str, Callable[[ScoreTable], str]] = {
+    "latex": as_latex,
+    "markdown": as_markdown,
+    "csv": as_csv,
+}
+"""How a table can be written, by the name of the format."""
+
+
+def _texts(
+    table: ScoreTable, escape: Callable[[str], str], bold: Callable[[str], str], between: str
+) -> tuple[list[str], list[list[str]]]:
+    best = table.best()
+    header = ["trained on", "method", "seeds", *(target.label for target in table.targets)]
+    rows = []
+    for number, (group, cells) in enumerate(zip(table.groups, table.cells, strict=True)):
+        scores = [_score(cell, between) for cell in cells]
+        scores = [
+            bold(text) if (number, column) in best else text for column, text in enumerate(scores)
+        ]
+        names: Sequence[str] = [" ".join(group.sources), group.label, str(len(group.runs))]
+        rows.append([*map(escape, names), *scores])
+    return [escape(name) for name in header], rows
+
+
+def _score(cell: tuple[str, ScoreEstimate] | None, between: str) -> str:
+    mean = _mean(cell)
+    if cell is None or mean is None:
+        return "-"
+    deviation = cell[1].sd
+    return f"{mean:.3f}" if deviation is None else f"{mean:.3f} {between} {deviation:.3f}"
+
+
+def _plain(text: str) -> str:
+    return printable(text).replace("\\", "\\\\").replace("|", "\\|")
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in printable(text))
