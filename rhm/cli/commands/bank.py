@@ -52,6 +52,13 @@ def build(
     output: Annotated[Path, typer.Option("--output", "-o", help="Bank to write.")],
     domains: Domains = None,
     split: Annotated[str | None, typer.Option(help="Use only this split of the catalogs.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="Domain of the images that are in no catalog. Default: as in catalogs of SpaceNet "
+            "for its file names, or the name of the folder."
+        ),
+    ] = None,
     bands: Bands = None,
     black_is_nodata: BlackIsNodata = False,
     shift: ShiftFamily = None,
@@ -102,7 +109,7 @@ def build(
     if gsd is not None and not spectrum:
         raise typer.BadParameter("--gsd applies to --spectrum: histograms count stored values")
     known = HistogramBank.load(add) if add else None
-    sources = _sources(images, domains, split, black_is_nodata)
+    sources = _sources(images, domains, split, name, black_is_nodata)
     with progress("counting", len(sources)) as advance:
         bank = bank_of(
             sources,
@@ -270,7 +277,11 @@ def _title(domain: str) -> str:
 
 
 def _sources(
-    paths: list[Path], domains: list[str] | None, split: str | None, black_is_nodata: bool
+    paths: list[Path],
+    domains: list[str] | None,
+    split: str | None,
+    name: str | None,
+    black_is_nodata: bool,
 ) -> "list[Source]":
     from rhm.data.catalog import Catalog, Source
     from rhm.data.layouts.folder import images_in
@@ -285,13 +296,22 @@ def _sources(
             )
         else:
             sources += [
-                Source(image, None, _domain(image), image.stem, black_is_nodata=black_is_nodata)
+                Source(
+                    image,
+                    None,
+                    name or _domain(image),
+                    image.stem,
+                    black_is_nodata=black_is_nodata,
+                )
                 for image in images_in(path)
             ]
     return sources
 
 
 def _domain(image: Path) -> str:
-    """Return the name of the folder of an image, skipping a folder named ``images``."""
+    """Return the domain of an image: by its official name, or its folder's, skipping ``images``."""
+    from rhm.data.layouts.spacenet import domain_of
+
     folder = image.parent.resolve()
-    return folder.parent.name if folder.name == "images" else folder.name
+    named = folder.parent.name if folder.name == "images" else folder.name
+    return domain_of(image) or named

@@ -81,6 +81,15 @@ def find_spacenet(
     return sources
 
 
+def domain_of(image: Path) -> str | None:
+    """Return the domain of an image with an official file name, as in catalogs; otherwise None."""
+    key = _key(image.stem)
+    if key is None:
+        return None
+    area, number = key
+    return "SN7" if number.startswith("month ") else area
+
+
 def _key(stem: str) -> _Key | None:
     month = _MONTH.search(stem)
     if month:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from rhm.colour.histogram_bank import HistogramBank
+from tests.data.imagery import noise, write_raster
 
 Rhm = Callable[..., tuple[int, str, str]]
 
@@ -182,3 +183,20 @@ def test_many_domains_are_compared_only_when_asked(rhm: Rhm, tmp_path: Path) -> 
     assert len(json.loads(rhm("bank", "show", few, "--json")[1])["distances"]) == 66
     code, printed, _ = rhm("bank", "show", many, "--against", few, "--json")
     assert len(json.loads(printed)["distances"]) == 13 * 12
+
+
+def test_the_domain_is_that_of_catalogs_or_the_folder_or_as_named(rhm: Rhm, tmp_path: Path) -> None:
+    official = tmp_path / "AOI_5_Khartoum_Test_public" / "RGB-PanSharpen"
+    official.mkdir(parents=True)
+    write_raster(official / "RGB-PanSharpen_AOI_5_Khartoum_img7.tif", noise(20, 20))
+    own = tmp_path / "kampala" / "images"
+    own.mkdir(parents=True)
+    write_raster(own / "a.tif", noise(20, 20))
+
+    def domains(*words: object) -> set[str]:
+        code, _, err = rhm("bank", "build", *words, "-o", tmp_path / "x.bank")
+        assert code == 0, err
+        return set(HistogramBank.load(tmp_path / "x.bank").domains)
+
+    assert domains(official, own) == {"AOI_5_Khartoum", "kampala"}
+    assert domains(official, "--name", "khartoum") == {"khartoum"}
