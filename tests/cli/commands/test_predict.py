@@ -214,7 +214,7 @@ def test_thresholds_can_be_chosen_by_the_probabilities(
     assert all(" (threshold 0." in line for line in printed.splitlines())
     code, printed, told = rhm(*words, "--threshold", "best")
     assert (code, printed) == (2, "")
-    assert "threshold must be a number between 0 and 1, auto or auto-all" in told
+    assert "threshold must be a number between 0 and 1, auto, auto-all" in told
     assert told.count("\n") == 1
     code, _, told = rhm(*words, "--threshold", "1.5")
     assert (code, "threshold must be between 0 and 1, got 1.5" in told) == (2, True)
