@@ -41,10 +41,12 @@ class FootprintLayer:
         self._count = len(self._footprints)
         self._marks = Marks(prediction.marks, frame.crs)
         # Marks stay when the footprints are predicted again, and belong to none of them then.
-        known = {shapely.to_wkb(each.polygon) for each in self._footprints}
-        self._footprints += [
-            each for each in self._marks.all() if shapely.to_wkb(each.polygon) not in known
-        ]
+        marked = self._marks.all()
+        if marked:
+            known = {shapely.to_wkb(each.polygon) for each in self._footprints}
+            self._footprints += [
+                each for each in marked if shapely.to_wkb(each.polygon) not in known
+            ]
         outlines = gpd.GeoSeries([each.polygon for each in self._footprints], crs=frame.crs)
         self._polygons = on_raster(gpd.GeoDataFrame(geometry=outlines), prediction)
         self._tree = shapely.STRtree(self._polygons)

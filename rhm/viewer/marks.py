@@ -45,7 +45,7 @@ _FAILED = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # a town has a million
 class MarkedFootprint:
     """A footprint with a mark.
 
