@@ -178,7 +178,9 @@ def _prediction(
             opened = open_dataset(image) if name in images else open_alone(Path(image))
             with opened as raster:
                 fits = (raster.height, raster.width) == shape
-            problem = "" if fits else f"{image} has another size than the prediction"
+            problem = (
+                "" if fits else f"{image} has another size than the prediction (--aoi cuts it)"
+            )
         except RasterError as error:
             problem = str(error)
         if problem:

@@ -121,7 +121,7 @@ def test_wrong_usage_is_exit_code_2(rhm: Rhm, words: list[str]) -> None:
 
 def test_a_word_after_two_dashes_is_no_option(rhm: Rhm) -> None:
     code, _, said = rhm("data", "inspect", "--", "-q")
-    assert (code, said.strip()) == (2, "rhm: no such file: -q")
+    assert (code, said.strip()) == (2, "rhm: no such file or folder: -q")
 
 
 def test_quiet_leaves_results_and_errors(

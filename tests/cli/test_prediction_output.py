@@ -1,10 +1,13 @@
 """What is printed of predictions: notes once, results as lines or JSON, failures at the end."""
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 
 from rhm.cli.prediction_output import report_results, say_notes, say_of_all, short_name
 from rhm.errors import OutsideAreaError, RasterError
@@ -13,6 +16,7 @@ from rhm.inference.prediction import Prediction
 from rhm.models.expected_iou import ExpectedIoU
 
 Capture = pytest.CaptureFixture[str]
+Rhm = Callable[..., tuple[int, str, str]]
 
 
 def done(name: str, *notes: str, sure: float = 1.0) -> SceneResult:
@@ -80,3 +84,21 @@ def test_scenes_outside_the_area_fail_only_if_none_is_left(capsys: Capture) -> N
 def test_the_query_of_an_address_is_not_told() -> None:
     assert short_name("https://a.org/b/scene.tif?token=secret") == "scene.tif"
     assert short_name("folder/scene.tif") == "scene.tif"
+
+
+def test_a_layer_that_cannot_be_merged_loses_nothing_else(
+    rhm: Rhm, trained: Path, world: Path, tmp_path: Path
+) -> None:
+    placed = world / "scenes" / "birch_satellite.tif"
+    with rasterio.open(placed) as raster:
+        profile = raster.profile | {"crs": None}
+        with rasterio.open(tmp_path / "nowhere.tif", "w", **profile) as nowhere:
+            nowhere.write(raster.read())
+    out = tmp_path / "out"
+    words = ["predict", trained, placed, tmp_path / "nowhere.tif", "-o", out]
+    code, printed, told = rhm(*words, "--merge", tmp_path / "town.gpkg", "--styles", "--stac")
+    assert code == 2
+    assert "has no CRS" in told.splitlines()[-1]
+    assert printed.count("buildings in") == 2
+    assert {"collection.json", "nowhere_item.json", "nowhere_mask.qml"} <= set(os.listdir(out))
+    assert not (tmp_path / "town.gpkg").exists()

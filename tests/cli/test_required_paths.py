@@ -28,7 +28,7 @@ COMMANDS = {
     "bank build": (["nothing.tif", "-o", "out.bank"], "no such file or folder: nothing.tif"),
     "bank show": (["nothing.bank"], "no histogram bank at nothing.bank"),
     "data merge": (["nothing.parquet", "-o", "out.parquet"], "no catalog at nothing.parquet"),
-    "data inspect": (["here", "nothing.tif"], "no such file: nothing.tif"),
+    "data inspect": (["here", "nothing.tif"], "no such file or folder: nothing.tif"),
     "evaluate": (["here", "nothing.parquet"], "no catalog at nothing.parquet"),
     "export": (["nothing", "-o", "out.onnx"], "no model at nothing"),
     "merge": (["nothing", "adapter", "-o", "out"], "no model at nothing"),

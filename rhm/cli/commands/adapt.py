@@ -42,8 +42,8 @@ def adapt(
         bool,
         typer.Option(
             "--unlabelled",
-            help="Adapt to the images of --domain alone: no label is read, and no source image is "
-            "needed.",
+            help="Adapt to the images of --domain alone, or of the only domain of the catalog: no "
+            "label is read, and no source image is needed.",
         ),
     ] = False,
     train: Annotated[
@@ -100,7 +100,7 @@ def adapt(
         "trainer": {"steps": steps, "batch_size": batch_size},
     }
     if unlabelled:
-        tree |= _without_labels(model, domains, method, train)
+        tree |= _without_labels(model, domains or _only_domain(catalog), method, train)
     else:
         if train is not None:
             raise typer.BadParameter("--train applies to --unlabelled: choose a --method instead")
@@ -191,6 +191,14 @@ def _with_labels(model: Path, method: str | None) -> dict[str, Any]:
     return {"adapter": {"base": str(model), "method": method or "deep-lora"}}
 
 
+def _only_domain(catalog: Path) -> list[str] | None:
+    """Return the domain of a catalog that has no other, or None."""
+    from rhm.data.catalog import Catalog
+
+    domains = Catalog.load(catalog).domains
+    return list(domains) if len(domains) == 1 else None
+
+
 def _without_labels(
     model: Path, domains: list[str] | None, method: str | None, train: str | None
 ) -> dict[str, Any]:
@@ -204,7 +212,7 @@ def _without_labels(
             f"unknown method '{method}' without labels: choose {', '.join(known)}"
         )
     if not domains:
-        raise typer.BadParameter("--unlabelled needs the --domain to adapt to")
+        raise typer.BadParameter("the catalog has several: name the --domain to adapt to")
     if method in MEASURED and train is not None:
         raise typer.BadParameter(f"{method} trains nothing: leave out --train")
     kinds = ("deep-lora", "batch-norm", "full")

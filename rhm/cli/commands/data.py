@@ -1,7 +1,9 @@
 """``rhm data``: catalogs of imagery, and the properties of rasters."""
 
+import os
 import shlex
 from dataclasses import asdict
+from glob import glob, has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +13,7 @@ from rhm.cli.index_command import with_command_on_demand, with_layouts
 from rhm.cli.options import Bands, BlackIsNodata, Json, band_numbers, required
 from rhm.cli.output import emit, progress, say, table
 from rhm.models.named_models import model_file
-from rhm.required_files import require_catalog, require_predictions, require_raster
+from rhm.required_files import is_local, require_catalog, require_predictions, require_scenes
 
 if TYPE_CHECKING:
     from rhm.data.catalog import Catalog
@@ -141,7 +143,11 @@ def merge(
 @app.command()
 def inspect(
     files: Annotated[
-        list[str], typer.Argument(help="Rasters to inspect.", callback=required(require_raster))
+        list[str],
+        typer.Argument(
+            help="Rasters to inspect: files, patterns or folders.",
+            callback=required(require_scenes),
+        ),
     ],
     model: Annotated[
         Path | None,
@@ -165,6 +171,7 @@ def inspect(
 
     from rhm.inference.raster_facts import inspect_raster
 
+    files = [path for word in files for path in _rasters(word)]
     loaded = None
     if model is not None:
         from rhm.inference.runtime.selection import network_for
@@ -191,6 +198,22 @@ def inspect(
         found.append(facts)
     lines = [line for facts in found for line in [*_facts(facts), ""]]
     emit({"rasters": found}, lines[:-1], as_json=json)
+
+
+def _rasters(word: str) -> list[str]:
+    """Return the rasters that a word names: those of a folder or pattern, or itself."""
+    if os.path.isdir(word):
+        from rhm.data.layouts.folder import images_in
+
+        return [str(path) for path in images_in(Path(word))]
+    if has_magic(word) and is_local(word) and not os.path.exists(word):
+        from rhm.errors import CatalogError
+
+        found = sorted(path for path in glob(word, recursive=True) if os.path.isfile(path))
+        if not found:
+            raise CatalogError(f"no file matches {word}")
+        return found
+    return [word]
 
 
 def _facts(values: dict[str, Any]) -> list[str]:

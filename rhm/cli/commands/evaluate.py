@@ -79,13 +79,14 @@ def evaluate(
 
     Example: `rhm evaluate runs/inria-none runs/inria-rhm catalog.parquet`
     """
+    used = _threshold(threshold)
     from rhm.data.catalog import Catalog
     from rhm.evaluation.evaluator import picks_of
     from rhm.evaluation.scores import few_groups
     from rhm.models.spec import load_spec
     from rhm.records import plain
 
-    work, used = _work(split, domains, shift, shift_seed), _threshold(threshold)
+    work = _work(split, domains, shift, shift_seed)
     catalogs = [*filter(_is_catalog, models), catalog]
     models = [path for path in models if not _is_catalog(path)]
     if not models:

@@ -1,7 +1,7 @@
 """``rhm predict``."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -103,14 +103,20 @@ def predict(
         results = _predicted(network, files, output, config, workers, hands.workers, advance)
     warning = say_of_all(results, network.spec.expected_iou) if len(files) > 1 else None
     chose = config.polygons is not None and isinstance(config.polygons.threshold, str)
-    merged = None if merge is None else _merged(results, merge, config, hands.workers, quiet=json)
-    try:
-        if styles:
-            _write_styles(results, merged)
+    merged = None
+    # Whatever is missing at the end, what there is is written and told.
+    with ExitStack() as told:
+        told.callback(
+            lambda: report_results(
+                results, network.runtime, warning, merged, chose=chose, as_json=json
+            )
+        )
         if stac:
-            _write_catalog(results)
-    finally:
-        report_results(results, network.runtime, warning, merged, chose=chose, as_json=json)
+            told.callback(_write_catalog, results)
+        if styles:
+            told.callback(lambda: _write_styles(results, merged))
+        if merge is not None:
+            merged = _merged(results, merge, config, hands.workers, quiet=json)
 
 
 def _write_styles(results: "list[SceneResult]", merged: "MergedLayer | None") -> None:

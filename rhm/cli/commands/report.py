@@ -42,6 +42,8 @@ def report(
     if table is not None:
         _write_table(runs, output, table, metric, as_json=json)
         return
+    if output is not None and output.suffix.lower() not in (".html", ".htm"):
+        raise typer.BadParameter(f"{output} gets a page: end it with .html, or add --table")
     from rhm.report import write_report
 
     page = write_report(runs, output or Path("report.html"))

@@ -114,8 +114,8 @@ def find_in_folder(
     found = _of_table(root, Path(table)) if table else _of_folders(root)
     if not found:
         raise CatalogError(
-            f"no images under {root}: expected images/ beside masks/ or footprints/, in this "
-            "folder or in its subfolders"
+            f"no images under {root}: expected images alone, or images/ beside masks/ or "
+            "footprints/, in this folder or in its subfolders"
         )
     grouping = _pattern(group_pattern)
     values = {
@@ -163,6 +163,13 @@ def _of_folders(root: Path) -> list[Source]:
         [root] if (root / "images").is_dir() else sorted(p for p in root.iterdir() if p.is_dir())
     )
     sources = []
+    if not any((city / "images").is_dir() for city in cities):
+        # Images alone are one place without labels.
+        return [
+            Source(image, None, _name_of(root), image.stem)
+            for image in _images(root)
+            if image.parent == root
+        ]
     for city in cities:
         folder = city / "images"
         if not folder.is_dir():

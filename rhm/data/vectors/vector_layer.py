@@ -175,6 +175,11 @@ def checked_format(path: Path) -> VectorFormat:
         OSError: the file cannot be read.
     """
     kind = VECTOR_FORMATS.get(path.suffix.lower())
+    if path.is_dir() and (kind is None or not kind.drivers):
+        raise VectorError(
+            f"{path} is a folder: name a file of footprints, or make one of the results in it with "
+            "`rhm merge-footprints`"
+        )
     if kind is None:
         raise VectorError(
             f"{path} is in a format of footprints that is not read: convert it to GeoPackage "

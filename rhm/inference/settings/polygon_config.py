@@ -28,7 +28,13 @@ def threshold_of(text: str) -> float | str:
     if text in (AUTO, AUTO_ALL) or share_of(text) is not None:
         return text
     try:
-        return float(text)
+        found = float(text)
+        if 1.0 < found < 100.0:
+            raise ConfigError(
+                f"threshold must be between 0 and 1, got {text}; for a share of the "
+                f"pixels, write {text}%"
+            )
+        return found
     except ValueError:
         raise ConfigError(
             f"threshold must be a number between 0 and 1, {AUTO}, {AUTO_ALL} or a share of "

@@ -227,7 +227,7 @@ def test_what_cannot_be_adapted_without_labels_is_one_line(
     assert (code, printed, err.count("\n")) == (2, "", 1)
     assert told in err
     code, _, err = rhm("adapt", trained, catalog_path, "--unlabelled", "-o", tmp_path)
-    assert (code, "needs the --domain" in err) == (2, True)
+    assert (code, "name the --domain" in err) == (2, True)
 
 
 @pytest.mark.parametrize(("steps", "every"), [(300, 50), (60, 10), (307, 307), (13, 13), (8, 2)])

@@ -1,6 +1,7 @@
 """``rhm data``: catalogs of real files, and the properties of a raster."""
 
 import json
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -140,3 +141,25 @@ def test_catalogs_that_contradict_each_other_are_not_joined(
     code, _, told = rhm("data", "merge", catalog_path, other, "-o", out)
     assert code == 0
     assert "if it is the same ground" in told
+
+
+def test_patterns_and_folders_are_inspected(rhm: Rhm, world: Path, tmp_path: Path) -> None:
+    folder = world / "birch_satellite" / "images"
+    count = len(list(folder.glob("*.tif")))
+    for words in ([folder], [f"{folder}/*.tif"]):
+        code, printed, _ = rhm("data", "inspect", *words, "--json")
+        assert (code, len(json.loads(printed)["rasters"])) == (0, count)
+    code, _, told = rhm("data", "inspect", f"{tmp_path}/*.tif")
+    assert (code, told.strip()) == (2, f"rhm: no file matches {tmp_path}/*.tif")
+
+
+def test_a_folder_of_images_is_a_place_without_labels(
+    rhm: Rhm, world: Path, tmp_path: Path
+) -> None:
+    city = tmp_path / "kampala"
+    shutil.copytree(world / "birch_satellite" / "images", city)
+    code, _, told = rhm("data", "index", "folder", city, "-o", tmp_path / "c.parquet")
+    assert code == 0, told
+    catalog = Catalog.load(tmp_path / "c.parquet")
+    assert list(catalog.domains) == ["kampala"]
+    assert len(catalog.select(labelled=True).tiles) == 0 < len(catalog.tiles)

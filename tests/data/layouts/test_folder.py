@@ -62,7 +62,7 @@ def test_an_image_whose_label_is_missing_is_named(tmp_path: Path, label: str) ->
     assert str(tmp_path / "images" / "b.tif") in str(error.value)
 
 
-@pytest.mark.parametrize("names", [(), ("a.tif",), ("images/readme.txt",), ("x/y/images/a.tif",)])
+@pytest.mark.parametrize("names", [(), ("images/readme.txt",), ("x/y/images/a.tif",)])
 def test_a_folder_without_images_is_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
     _files(tmp_path, *names)
     with pytest.raises(CatalogError, match="no images under"):
@@ -211,3 +211,11 @@ def test_names_that_no_file_has_are_one_line(tmp_path: Path, name: str) -> None:
         table = _table(tmp_path, f"image\n{name}\n")
         with pytest.raises(CatalogError, match="which does not exist"):
             find_in_folder(tmp_path, table=table)
+
+
+def test_images_alone_are_one_place_without_labels(tmp_path: Path) -> None:
+    _files(tmp_path, "b.tif", "a.tif", "notes.txt", "x/c.tif")
+    found = find_in_folder(tmp_path)
+    assert [(each.image.name, each.label, each.domain) for each in found] == [
+        (name, None, tmp_path.name) for name in ("a.tif", "b.tif")
+    ]
