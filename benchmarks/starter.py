@@ -30,6 +30,7 @@ from starter_card import starter_card
 from rhm.data.catalog import Catalog, Source
 from rhm.data.layouts.folder import find_in_folder
 from rhm.evaluation.evaluator import evaluate_model
+from rhm.evaluation.footprint_precision import calibrate_scores
 from rhm.evaluation.score_files import read_scores
 from rhm.evaluation.scores import FILE, DomainScores, Interval, Scores
 from rhm.files import write_text
@@ -144,7 +145,8 @@ def train(work: Path, catalog: Catalog, left_out: str, steps: int | None) -> Run
             data__sources=chosen,
             data__workers=1,
             trainer__steps=steps,
-        )
+        ),
+        calibrate=calibrate_scores,
     )
 
 
