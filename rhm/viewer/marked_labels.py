@@ -178,6 +178,7 @@ def _write_label(prediction: PredictionFiles, path: Path, around_m: float) -> bo
 def _polygons(prediction: PredictionFiles) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Return right, wrong and unmarked footprints in pixels of the prediction."""
     marked = read_vectors_alone(prediction.marks)
+    marked = marked[marked["mark"].notna()]
     marks = marked["mark"].to_numpy()
     placed = on_raster(marked, prediction)
     unmarked = np.array([], dtype=object)

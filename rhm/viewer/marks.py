@@ -51,7 +51,7 @@ class MarkedFootprint:
 
     Attributes:
         polygon: its outline, in the CRS of its file.
-        mark: one of ``MARKS``.
+        mark: one of ``MARKS``; empty if it has none yet.
         score: its score; nan if unknown.
         area_m2: its area; nan if unknown.
     """

@@ -156,3 +156,15 @@ def test_marks_beside_the_scene_are_told(results: Path, scene: Path, tmp_path: P
     Marks(prediction.marks, "EPSG:32633").set(MarkedFootprint(far, ""), "keep")
     _, notes = write_marked_labels(results, tmp_path / "labels", scenes=[str(scene)])
     assert notes == ["the marks of town lie outside its scene"]
+
+
+def test_a_row_without_a_mark_says_nothing(results: Path, scene: Path, tmp_path: Path) -> None:
+    prediction = prediction_of(results, scene)
+    marked(prediction, "keep", "wrong")
+    frame = gpd.read_file(prediction.marks)
+    frame.loc[frame["mark"] == "wrong", "mark"] = None
+    prediction.marks.unlink()
+    frame.to_file(prediction.marks)
+    label = label_of(results, scene, tmp_path / "labels", 200.0)
+    assert (label[SURE] == 1).all()
+    assert (label[UNSURE] == 255).all()

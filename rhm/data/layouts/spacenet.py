@@ -73,21 +73,23 @@ def find_spacenet(
     sources = []
     for key, image in sorted(images.items()):
         area, number = key
-        if number.startswith("month "):
-            domain, group = "SN7", area
-        else:
-            domain, group = area, number
-        sources.append(Source(image, labels.get(key), domain, group))
+        group = area if _is_month(key) else number
+        sources.append(Source(image, labels.get(key), _domain(key), group))
     return sources
 
 
 def domain_of(image: Path) -> str | None:
     """Return the domain of an image with an official file name, as in catalogs; otherwise None."""
     key = _key(image.stem)
-    if key is None:
-        return None
-    area, number = key
-    return "SN7" if number.startswith("month ") else area
+    return None if key is None else _domain(key)
+
+
+def _is_month(key: _Key) -> bool:
+    return key[1].startswith("month ")
+
+
+def _domain(key: _Key) -> str:
+    return "SN7" if _is_month(key) else key[0]
 
 
 def _key(stem: str) -> _Key | None:
