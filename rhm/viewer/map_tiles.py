@@ -112,10 +112,12 @@ def image_tile(prediction: PredictionFiles, rendering: Rendering, place: Place) 
         RasterError: the raster cannot be read.
     """
     with prediction.open_image() as raster:
-        part = place.window(raster.height, raster.width)
+        part = place.window(prediction.height, prediction.width)
         if part is None:
             return None
         window, (rows, cols) = part
+        row, col = prediction.image_corner
+        window = Window(window.col_off + col, window.row_off + row, window.width, window.height)
         try:
             with reading(raster):
                 found = raster.read(

@@ -18,6 +18,7 @@ from rhm.inference.inputs import find_named_scenes
 from rhm.inference.layers.vector_files import FORMATS
 from rhm.inference.tiling.storage import PROBABILITIES, THRESHOLD
 from rhm.required_files import require_predictions
+from rhm.viewer.pixel_grid import PixelGrid
 
 _PROBABILITY = "_probability.tif"
 _IMAGES = (".tif", ".tiff")
@@ -39,6 +40,8 @@ class PredictionFiles:
         threshold: probability from which pixels were predicted as building.
         buildings: file of footprints, if it exists.
         image: the scene itself, if it was found.
+        image_corner: row and column of the scene at which the prediction begins, which was cut to
+            an area of interest if it does not cover the whole scene.
         image_inside: whether the scene was found in the folder, in which case it is not trusted.
         marks: file of the marks of footprints, which need not exist.
     """
@@ -51,6 +54,7 @@ class PredictionFiles:
     threshold: float
     buildings: Path | None
     image: str | None
+    image_corner: tuple[int, int]
     image_inside: bool
     marks: Path
 
@@ -166,21 +170,22 @@ def _prediction(
     name = path.name.removesuffix(_PROBABILITY)
     with open_alone(path) as raster:
         shape = (raster.height, raster.width)
+        grid = PixelGrid.of(raster)
         # Of models with classes, further bands hold their other maps.
         ours = raster.count == 1 or PROBABILITIES in raster.tags()
         if not ours or raster.dtypes[0].startswith("complex"):
             raise RasterError(f"{path} contains no probabilities")
         pixel_m = describe_dataset(raster, str(path)).gsd_m
     image = images.get(name) or _beside(root, name)
-    notes = []
+    notes, corner = [], (0, 0)
     if image is not None:
         try:
             opened = open_dataset(image) if name in images else open_alone(Path(image))
             with opened as raster:
-                fits = (raster.height, raster.width) == shape
-            problem = (
-                "" if fits else f"{image} has another size than the prediction (--aoi cuts it)"
-            )
+                found = PixelGrid.of(raster).corner_of(grid)
+            problem = f"{image} is not what was predicted: its pixels are others"
+            if found is not None:
+                problem, corner = "", found
         except RasterError as error:
             problem = str(error)
         if problem:
@@ -194,7 +199,16 @@ def _prediction(
         buildings = None
         notes.append(f"{marks.name} is a link that leads out of the folder: move it away")
     return PredictionFiles(
-        name, path, *shape, pixel_m, threshold, buildings, image, name not in images, marks
+        name,
+        path,
+        *shape,
+        pixel_m,
+        threshold,
+        buildings,
+        image,
+        corner,
+        name not in images,
+        marks,
     ), notes
 
 

@@ -6,11 +6,13 @@ import cv2
 import numpy as np
 import pytest
 import rasterio
+import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
+from rhm.data.vectors.area_of_interest import AreaOfInterest
 from rhm.inference import predict_raster
 from rhm.viewer.map_tiles import SIDE, Place, Rendering, image_tile, probability_tile
 from rhm.viewer.predictions import find_predictions
@@ -128,3 +130,24 @@ def test_a_raster_without_any_value_is_stretched_over_some_range(tmp_path: Path)
         rendering = Rendering.of(raster)
     assert np.isfinite(rendering.low).all()
     assert (rendering.high > rendering.low).all()
+
+
+def test_of_a_scene_cut_to_an_area_the_part_is_shown(tmp_path: Path) -> None:
+    rows, cols = np.mgrid[:600, :900]
+    ramps = np.stack([1 + cols // 4, 1 + rows // 3, np.full_like(rows, 99)], -1).astype(np.uint8)
+    scene = write_raster(tmp_path / "town.tif", ramps)
+    with rasterio.open(scene) as raster:
+        left, top = raster.transform @ (200, 100)
+        right, bottom = raster.transform @ (700, 400)
+        area = shapely.box(left, bottom, right, top)
+        of_town = AreaOfInterest(shapely.to_wkb(area), raster.crs.to_wkt(), "part")
+    predict_raster(Brightness(), scene, tmp_path / "cut", tile=256, aoi=of_town)
+    (found,), notes = find_predictions(tmp_path / "cut", [str(scene)])
+    assert (found.height, found.width, found.image_corner, notes) == (300, 500, (100, 200), [])
+    with found.open_image() as raster:
+        rendering = Rendering.of(raster)
+    tile = picture(image_tile(found, rendering, Place(0, 1, 1)))
+    expected = ramps[356:400, 456:700, ::-1].astype(int)
+    assert np.abs(tile[:44, :244, :3] - expected).max() < 5  # WebP is not exact
+    assert not tile[44:, :, 3].any()
+    assert not tile[:, 244:, 3].any()

@@ -28,11 +28,11 @@ def test_it_finds_what_belongs_together(results: Path, scene: Path) -> None:
     assert (found.image, notes) == (str(results / "town.tif"), [])
 
 
-def test_a_scene_of_another_size_is_not_shown(results: Path, tmp_path: Path) -> None:
+def test_a_scene_of_other_pixels_is_not_shown(results: Path, tmp_path: Path) -> None:
     other = write_raster(tmp_path / "town.tif", np.zeros((10, 10), np.uint8))
     (found,), (note,) = find_predictions(results, [str(other)])
     assert found.image is None
-    assert "another size" in note
+    assert "pixels are others" in note
 
 
 def test_folders_without_predictions_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,66 @@
+"""The pixels of a raster, and the part of them that another raster has."""
+
+from dataclasses import dataclass
+
+from affine import Affine
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
+from rasterio.io import DatasetReader
+
+_PART_OF_PIXEL = 0.01
+
+
+@dataclass(frozen=True)
+class PixelGrid:
+    """The number of pixels of a raster, and where on Earth they are.
+
+    Attributes:
+        height: height in pixels.
+        width: width in pixels.
+        crs: coordinate reference system of the transform or the control points.
+        transform: transform from column and row; the identity if there is none.
+        gcps: ground control points.
+    """
+
+    height: int
+    width: int
+    crs: CRS | None
+    transform: Affine
+    gcps: tuple[GroundControlPoint, ...]
+
+    @classmethod
+    def of(cls, raster: DatasetReader) -> "PixelGrid":
+        """Return the grid of an open raster."""
+        gcps, crs = raster.gcps
+        return cls(
+            raster.height, raster.width, crs if gcps else raster.crs, raster.transform, tuple(gcps)
+        )
+
+    def corner_of(self, part: "PixelGrid") -> tuple[int, int] | None:
+        """Return the row and column at which a part of this grid begins; None if it is none.
+
+        A grid of the same size is taken for the same one, because rasters need not have a place on
+        Earth.
+        """
+        if (self.height, self.width) == (part.height, part.width):
+            return 0, 0
+        found = self._shift_to(part) if self.crs is not None and self.crs == part.crs else None
+        if found is None:
+            return None
+        row, col = (round(value) for value in found)
+        exact = max(abs(found[0] - row), abs(found[1] - col)) < _PART_OF_PIXEL
+        inside = 0 <= row <= self.height - part.height and 0 <= col <= self.width - part.width
+        return (row, col) if exact and inside else None
+
+    def _shift_to(self, part: "PixelGrid") -> tuple[float, float] | None:
+        if self.gcps or part.gcps:
+            ours = {(gcp.x, gcp.y): gcp for gcp in self.gcps}
+            pairs = [(ours.get((gcp.x, gcp.y)), gcp) for gcp in part.gcps]
+            shifts = [(one.row - gcp.row, one.col - gcp.col) for one, gcp in pairs if one]
+            return shifts[0] if shifts and len(shifts) == len(pairs) else None
+        if self.transform.is_identity or part.transform.is_identity:
+            return None
+        between = ~self.transform @ part.transform
+        a, b, col, d, e, row = tuple(between)[:6]
+        drift = max(abs(a - 1), abs(b), abs(d), abs(e - 1)) * max(part.height, part.width)
+        return (row, col) if drift < _PART_OF_PIXEL else None

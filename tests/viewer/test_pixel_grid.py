@@ -1,0 +1,60 @@
+"""Which part of a raster another one has, by their places on Earth."""
+
+from dataclasses import replace
+
+import pytest
+from affine import Affine
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
+
+from rhm.viewer.pixel_grid import PixelGrid
+
+UTM = CRS.from_epsg(32633)
+SCENE = PixelGrid(600, 900, UTM, Affine(0.3, 0.02, 5e5, 0.02, -0.3, 5e6), ())
+
+
+def cut(grid: PixelGrid, row: float, col: float, height: int, width: int) -> PixelGrid:
+    transform = grid.transform @ Affine.translation(col, row)
+    gcps = tuple(
+        GroundControlPoint(gcp.row - row, gcp.col - col, gcp.x, gcp.y) for gcp in grid.gcps
+    )
+    return PixelGrid(height, width, grid.crs, transform, gcps)
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (17, 400), (599, 899)])
+def test_a_part_is_found(corner: tuple[int, int]) -> None:
+    row, col = corner
+    assert SCENE.corner_of(cut(SCENE, row, col, 600 - row, 900 - col)) == corner
+
+
+def test_a_part_of_a_scene_with_control_points_is_found() -> None:
+    points = tuple(
+        GroundControlPoint(row, col, 16 + 1e-5 * col, 48 - 1e-5 * row)
+        for row, col in ((0, 0), (0, 900), (600, 0))
+    )
+    scene = PixelGrid(600, 900, CRS.from_epsg(4326), Affine.identity(), points)
+    part = replace(cut(scene, 30, 200, 100, 100), transform=Affine.identity())
+    assert scene.corner_of(part) == (30, 200)
+    assert scene.corner_of(replace(part, gcps=())) is None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        cut(SCENE, 10.5, 10, 100, 100),
+        cut(SCENE, 550, 10, 100, 100),
+        cut(SCENE, -1, 10, 100, 100),
+        replace(cut(SCENE, 10, 10, 100, 100), crs=CRS.from_epsg(32634)),
+        replace(cut(SCENE, 10, 10, 100, 100), crs=None),
+        replace(SCENE, height=100, transform=SCENE.transform @ Affine.scale(2.0)),
+        replace(SCENE, height=100, transform=Affine.identity()),
+    ],
+)
+def test_what_is_not_a_part_is_told_from_one(other: PixelGrid) -> None:
+    assert SCENE.corner_of(other) is None
+
+
+def test_scenes_without_a_place_on_earth_are_compared_by_size() -> None:
+    plain = PixelGrid(600, 900, None, Affine.identity(), ())
+    assert SCENE.corner_of(plain) == (0, 0)
+    assert SCENE.corner_of(replace(plain, height=10)) is None
