@@ -1,5 +1,7 @@
 """``scores.json`` in the folder of an evaluation: written, read, checked, and continued."""
 
+import os
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,6 +84,53 @@ def kept_domains(earlier: Scores | None, latest: Scores) -> tuple[DomainScores, 
         return ()
     again = {domain.key for domain in latest.domains}
     return tuple(domain for domain in earlier.domains if domain.key not in again)
+
+
+def check_replaced(
+    earlier: Scores,
+    folder: Path,
+    *,
+    catalog: str,
+    domains: Collection[str],
+    split: str,
+    views: bool,
+    threshold: float,
+    own_threshold: bool,
+) -> None:
+    """Refuse an evaluation that would replace scores which it does not repeat.
+
+    Args:
+        earlier: scores of the same weights.
+        folder: folder that has them.
+        catalog: path of the catalog of the images.
+        domains: names of the domains that are to be scored.
+        split: split of the images, or ``all``.
+        views: whether views are averaged.
+        threshold: minimum probability of a building pixel.
+        own_threshold: whether each domain gets its own one.
+
+    Raises:
+        ConfigError: the earlier scores have another threshold, or one of these domains was scored
+            with another split, other views, or another choice of the threshold.
+    """
+    lost = [*earlier.domains] if earlier.threshold != threshold else []
+    again = {(os.path.abspath(catalog), name, None) for name in domains}
+    asked = (split, views, own_threshold)
+    lost = lost or [
+        domain
+        for domain in earlier.domains
+        if domain.key in again
+        and (domain.split, domain.views, domain.threshold is not None) != asked
+    ]
+    if lost:
+        first = lost[0]
+        chosen = "auto" if first.threshold is not None else f"{earlier.threshold:.3g}"
+        told = f"split {first.split}, threshold {chosen}" + (", with views" if first.views else "")
+        others = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        raise ConfigError(
+            f"{folder} has other scores of {first.name}{others} ({told}): write these elsewhere "
+            "with --output, or replace those with --overwrite"
+        )
 
 
 def of_same_model(one: Scores, other: Scores) -> bool:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from rhm.errors import ConfigError
 from rhm.evaluation.score_files import (
+    check_replaced,
     earlier_scores,
     kept_domains,
     of_same_model,
@@ -247,3 +248,53 @@ def test_any_value_anywhere_is_read_or_refused_in_one_line(
     else:
         write_scores(scores, tmp_path)
         assert read_scores(tmp_path) == scores
+
+
+PLAIN = replace(DOMAIN, name="town", shift=None, catalog=os.path.abspath("all.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({}, ""),
+        ({"domains": ["village"], "split": "test"}, ""),
+        ({"catalog": "other.parquet", "views": True}, ""),
+        ({"split": "test"}, "split val, threshold 0.5"),
+        ({"views": True}, "town"),
+        ({"own_threshold": True}, "threshold 0.5"),
+        ({"threshold": 0.4, "domains": ["village"]}, "town"),
+    ],
+)
+def test_scores_that_are_not_repeated_are_not_replaced(asked: dict[str, Any], told: str) -> None:
+    earlier = replace(SCORES, threshold=0.5, domains=(PLAIN,))
+    ways: dict[str, Any] = {
+        "catalog": "all.parquet",
+        "domains": ["town"],
+        "split": "val",
+        "views": False,
+        "threshold": 0.5,
+        "own_threshold": False,
+    }
+    if not told:
+        check_replaced(earlier, Path("evaluation"), **ways | asked)
+        return
+    with pytest.raises(ConfigError, match=told) as refused:
+        check_replaced(earlier, Path("evaluation"), **ways | asked)
+    assert "--output" in str(refused.value)
+    assert "--overwrite" in str(refused.value)
+
+
+def test_several_lost_domains_are_counted() -> None:
+    more = replace(PLAIN, name="village", threshold=0.3, views=True)
+    earlier = replace(SCORES, threshold=0.5, domains=(more, PLAIN))
+    with pytest.raises(ConfigError, match=r"village and 1 more \(split val.*auto, with"):
+        check_replaced(
+            earlier,
+            Path("evaluation"),
+            catalog="all.parquet",
+            domains=["town", "village"],
+            split="test",
+            views=False,
+            threshold=0.5,
+            own_threshold=False,
+        )

@@ -68,6 +68,14 @@ def evaluate(
             "`runs/NAME/evaluation` for a model given by name.",
         ),
     ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace scores of the same domains by another split, threshold or views, or in "
+            "the folder of --output of another model.",
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Score models on labelled images, domain by domain.
@@ -75,7 +83,7 @@ def evaluate(
     Several catalogs are scored one after the other. Models that are scored together show the same
     images in the report. With `--shift`, the domains that a model was trained on are also scored
     under random pixel-wise shifts. Scores are added to those of earlier evaluations of the same
-    model; a domain that is scored again replaces its own.
+    model; a domain that is scored again in the same way replaces its own.
 
     Example: `rhm evaluate runs/inria-none runs/inria-rhm catalog.parquet`
     """
@@ -102,8 +110,9 @@ def evaluate(
         first: Scores | None = None
         for path in models:
             picks = picks_of(first) if first else None
-            told = {"catalog_path": str(file), "picks": picks, "threshold": used}
-            found = scored(path, output, listed, asked, place=place, tiling=tiling, **told)
+            options: dict[str, Any] = {"place": place, "tiling": tiling, "overwrite": overwrite}
+            options |= {"catalog_path": str(file), "picks": picks, "threshold": used}
+            found = scored(path, output, listed, asked, **options)
             first = first or found
             results.append(found)
     few = few_groups(domain for scores in results for domain in scores.domains)
@@ -190,6 +199,7 @@ def scored(
     *,
     place: RuntimeConfig = RuntimeConfig(),  # noqa: B008 - it is frozen
     tiling: Tiling = Tiling(),  # noqa: B008
+    overwrite: bool = False,
     **told: Any,
 ) -> "Scores":
     """Score a model, by default with the fastest runtime for the number of pixels.
@@ -201,6 +211,7 @@ def scored(
         work: keyword arguments of ``evaluate_model`` that select and shift the images.
         place: device and runtime.
         tiling: options of the tiles.
+        overwrite: whether to replace earlier scores that these do not repeat.
         told: further keyword arguments of ``evaluate_model``.
     """
     from rhm.evaluation.evaluator import amount_of_work, evaluate_model, pixels_of_work
@@ -212,6 +223,10 @@ def scored(
 
     model = load_model(path)
     run = home_of(path).resolve()
+    folder = output or run / "evaluation"
+    earlier = earlier_scores(folder)
+    if earlier is not None and not overwrite:
+        _check_earlier(earlier, folder, output, model, listed, work, tiling, told)
     tiles = listed.select(domains=work["domains"], labelled=True).tiles
     for dtype in dict.fromkeys(tile.dtype for tile in tiles):
         for note in dtype_notes(model.spec, dtype):
@@ -220,8 +235,6 @@ def scored(
     quantization = _quantization(path, model, listed, place)
     options = asdict(place) | {"quantization": quantization, "tell": say}
     network = network_for(model, pixels=pixels, **options)
-    folder = output or run / "evaluation"
-    earlier = earlier_scores(folder)
     with progress(run.name, amount_of_work(listed, model.spec, **work)) as advance:
         latest = evaluate_model(
             network,
@@ -239,6 +252,48 @@ def scored(
         names = ", ".join(dict.fromkeys(domain.name for domain in kept))
         say(f"{folder}: the earlier scores of {names} are kept")
     return latest
+
+
+def _check_earlier(
+    earlier: "Scores",
+    folder: Path,
+    output: Path | None,
+    model: "SegmentationModel",
+    listed: "Catalog",
+    work: dict[str, Any],
+    tiling: Tiling,
+    told: dict[str, Any],
+) -> None:
+    """Refuse to replace scores that are not repeated.
+
+    The scores in the home of a model that was trained again are replaced.
+    """
+    from rhm.errors import ConfigError
+    from rhm.evaluation.evaluator import tiles_to_score
+    from rhm.evaluation.score_files import check_replaced
+    from rhm.inference.runtime.identity import identity_of
+
+    if earlier.model.weights != identity_of(model):
+        if output is not None:
+            raise ConfigError(
+                f"{folder} has scores of another model ({earlier.run}): choose another --output, "
+                "or replace them with --overwrite"
+            )
+        return
+    chosen = listed.select(domains=work["domains"], labelled=True)
+    domains = [domain for domain, _ in tiles_to_score(chosen, model.spec, work["split"])]
+    threshold = told["threshold"]
+    own = isinstance(threshold, str)
+    check_replaced(
+        earlier,
+        folder,
+        catalog=told["catalog_path"],
+        domains=domains,
+        split=work["split"] or "all",
+        views=tiling.views,
+        threshold=model.spec.threshold if threshold is None or own else threshold,
+        own_threshold=own,
+    )
 
 
 def _quantization(

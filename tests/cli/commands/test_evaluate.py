@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from rhm.cli.commands.evaluate import score_lines
 from rhm.data.catalog import Catalog
@@ -83,6 +84,36 @@ def test_evaluations_add_up_and_say_so(
         "alder_aerial",
         "birch_aerial",
     ]
+
+
+def test_scores_at_another_threshold_are_replaced_only_if_asked(
+    rhm: Rhm, trained: Path, catalog_path: Path, tmp_path: Path
+) -> None:
+    words = ["evaluate", trained, catalog_path, "-o", tmp_path, "--domain", "alder_aerial"]
+    assert rhm(*words)[0] == 0
+    before = (tmp_path / "scores.json").read_bytes()
+    code, printed, err = rhm(*words, "--threshold", "auto")
+    assert (code, printed, err.count("\n")) == (2, "", 1)
+    assert "other scores of alder_aerial (split test, threshold 0.5)" in err
+    assert (tmp_path / "scores.json").read_bytes() == before
+    assert rhm(*words, "--threshold", "auto", "--overwrite")[0] == 0
+    assert read_scores(tmp_path).domains[0].threshold is not None
+
+
+def test_scores_of_another_model_are_replaced_only_if_asked(
+    rhm: Rhm, trained: Path, catalog_path: Path, tmp_path: Path
+) -> None:
+    words = [catalog_path, "-o", tmp_path / "out", "--domain", "alder_aerial"]
+    assert rhm("evaluate", trained, *words)[0] == 0
+    model = load_model(trained)
+    with torch.no_grad():
+        next(model.parameters()).add_(0.01)
+    save_model(model, tmp_path / "other" / "model.safetensors")
+    code, _, err = rhm("evaluate", tmp_path / "other", *words)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "scores of another model" in err
+    code, _, err = rhm("evaluate", tmp_path / "other", *words, "--overwrite")
+    assert (code, "are replaced" in err) == (0, True)
 
 
 def test_a_shift_that_reaches_no_training_domain_is_an_error(
