@@ -18,7 +18,7 @@ from rhm.report.cross_domain import (
     role_of,
     targets_of,
 )
-from rhm.report.runs import load_run
+from rhm.report.runs import load_runs
 
 _LOWER_IS_BETTER = ("ece", "polis_m", "tangent_error_deg")
 _LATEX = {
@@ -55,7 +55,7 @@ class ScoreTable:
         if metric not in METRICS:
             raise ConfigError(f"no metric '{metric}': choose {', '.join(METRICS)}")
         unique = dict.fromkeys(Path(folder).resolve() for folder in folders)
-        groups = group_runs(load_run(folder) for folder in unique)
+        groups = group_runs(load_runs(unique))
         targets = targets_of(run for group in groups for run in group.runs)
         cells = tuple(tuple(_cell(group, t, metric) for t in targets) for group in groups)
         return cls(metric, groups, targets, cells)

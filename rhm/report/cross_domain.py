@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from rhm.errors import ConfigError
+from rhm.errors import ConfigError, printable
 from rhm.evaluation.scores import DomainScores, Interval, Shift
 from rhm.report.runs import EvaluatedRun
 
@@ -169,7 +169,8 @@ def group_runs(runs: Iterable[EvaluatedRun]) -> tuple[Group, ...]:
     """Group runs by training domains and method, with the baseline first.
 
     If two runs of a group have the same seed, the group is split into single runs, which are
-    labelled with their names.
+    labelled with their names, or with those of their folders if one model was scored in several
+    ways.
 
     Raises:
         ConfigError: a run is given twice.
@@ -181,12 +182,16 @@ def group_runs(runs: Iterable[EvaluatedRun]) -> tuple[Group, ...]:
         if len({run.scores.seed for run in same}) == len(same):
             groups.append(Group(sources, method, method, same))
             continue
-        names = Counter(run.scores.run for run in same)
-        if max(names.values()) > 1:
-            raise ConfigError(
-                f"run {names.most_common(1)[0][0]!r} is given twice: give each run folder once"
-            )
-        groups += [Group(sources, method, f"{method} · {run.scores.run}", (run,)) for run in same]
+        names = [run.scores.run for run in same]
+        if len({*names}) < len(names):
+            names = [printable(run.folder.resolve().name) for run in same]
+        twice, count = Counter(names).most_common(1)[0]
+        if count > 1:
+            raise ConfigError(f"run {twice!r} is given twice: give each run folder once")
+        groups += [
+            Group(sources, method, f"{method} · {name}", (run,))
+            for name, run in zip(names, same, strict=True)
+        ]
     return tuple(groups)
 
 

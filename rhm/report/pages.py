@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from rhm.errors import ConfigError
 from rhm.files import write_text
 from rhm.report.numbers import count, number, signed
-from rhm.report.runs import load_run
+from rhm.report.runs import load_runs
 from rhm.report.section import Comparison, Section
 from rhm.report.sections import build_sections
 
@@ -43,7 +43,7 @@ def write_report(runs: Sequence[Path], destination: Path) -> Path:
     if not runs:
         raise ConfigError("no runs given: name at least one run folder")
     folders = list(dict.fromkeys(Path(run).resolve() for run in runs))
-    sections = build_sections(Comparison.of(load_run(folder) for folder in folders))
+    sections = build_sections(Comparison.of(load_runs(folders)))
     page = render(sections, numbers.name)
     write_text(numbers, json.dumps(document(sections), indent=1, allow_nan=False) + "\n")
     write_text(destination, page)

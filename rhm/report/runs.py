@@ -8,6 +8,7 @@ read.
 
 import base64
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,18 +37,53 @@ class EvaluatedRun:
 
 
 def load_run(folder: Path) -> EvaluatedRun:
-    """Read an evaluated run.
+    """Read an evaluated run; see :func:`load_runs`."""
+    return load_runs([folder])[0]
+
+
+def load_runs(folders: Iterable[Path]) -> list[EvaluatedRun]:
+    """Read evaluated runs.
+
+    Domains of one name in several catalogs of a run are named with their catalogs in all runs.
 
     Args:
-        folder: folder with ``evaluation/scores.json`` and, optionally, ``metrics.csv``,
+        folders: folders with ``evaluation/scores.json`` and, optionally, ``metrics.csv``,
             ``config.yaml`` and ``cost.json``.
 
     Raises:
-        ConfigError: the folder has no scores, one of its files is malformed, or the picture of an
+        ConfigError: a folder has no scores, one of its files is malformed, or the picture of an
             example lies outside the evaluation folder.
     """
-    folder = Path(folder)
-    scores = _with_own_names(read_scores(folder / "evaluation"))
+    runs = [_read_run(Path(folder)) for folder in folders]
+    twice = {
+        name
+        for run in runs
+        for name, count in Counter(domain.name for domain in run.scores.domains).items()
+        if count > 1
+    }
+    listed = {
+        (domain.name, domain.catalog)
+        for run in runs
+        for domain in run.scores.domains
+        if domain.name in twice
+    }
+    stems = Counter((name, Path(catalog).stem) for name, catalog in listed)
+
+    def named(domain: DomainScores) -> DomainScores:
+        if domain.name not in twice or not domain.catalog:
+            return domain
+        stem = Path(domain.catalog).stem
+        told = stem if stems[domain.name, stem] == 1 else domain.catalog
+        return replace(domain, name=f"{domain.name} ({told})")
+
+    return [
+        replace(run, scores=replace(run.scores, domains=tuple(map(named, run.scores.domains))))
+        for run in runs
+    ]
+
+
+def _read_run(folder: Path) -> EvaluatedRun:
+    scores = read_scores(folder / "evaluation")
     for domain in scores.domains:
         for example in domain.examples:
             _image_path(folder, example)
@@ -56,21 +92,6 @@ def load_run(folder: Path) -> EvaluatedRun:
     return EvaluatedRun(
         folder, scores, read_log(folder), printable(text, keep="\n"), read_cost(folder)
     )
-
-
-def _with_own_names(scores: Scores) -> Scores:
-    """Return scores in which domains of the same name name their catalogs, too."""
-    names = Counter(domain.name for domain in scores.domains)
-    stems = Counter((domain.name, Path(domain.catalog).stem) for domain in scores.domains)
-
-    def named(domain: DomainScores) -> DomainScores:
-        if names[domain.name] == 1:
-            return domain
-        stem = Path(domain.catalog).stem
-        told = stem if stems[domain.name, stem] == 1 else domain.catalog
-        return replace(domain, name=f"{domain.name} ({told})")
-
-    return replace(scores, domains=tuple(map(named, scores.domains)))
 
 
 def read_image(folder: Path, example: Example) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rhm.errors import ConfigError
-from rhm.report.runs import load_run, read_image
+from rhm.report.runs import load_run, load_runs, read_image
 from rhm.training.callbacks.training_log import TrainingLog
 from tests.report.conftest import MakeRun
 
@@ -141,3 +141,19 @@ def test_domains_of_the_same_name_are_told_apart_by_their_catalogs(make_run: Mak
     edit(run, same_stem)
     names = [domain.name for domain in load_run(run).scores.domains]
     assert names == ["town (maps/a.parquet)", "town (other/a.parquet)", "port"]
+
+
+def test_of_several_runs_a_domain_has_one_name(make_run: MakeRun) -> None:
+    def change(*places: tuple[str, str]) -> Any:
+        def changed(scores: Any) -> None:
+            scores["format"] = 4
+            for domain, (name, catalog) in zip(scores["domains"], places, strict=True):
+                domain |= {"name": name, "catalog": catalog, "split": "test", "created": "2026"}
+
+        return changed
+
+    both, one = make_run("both", {"town": 0.5, "other": 0.4}), make_run("one", {"town": 0.3})
+    edit(both, change(("town", "here/a.parquet"), ("town", "here/b.parquet")))
+    edit(one, change(("town", "here/b.parquet")))
+    names = [[domain.name for domain in run.scores.domains] for run in load_runs([both, one])]
+    assert names == [["town (a)", "town (b)"], ["town (b)"]]
