@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from rhm.inference.scene_lists.scene_names import NamedScene
     from rhm.mapping.merged_layer import MergedLayer
 
+_ADDED = ("tiles", "seconds", "disk_bytes")
+"""Costs that scenes have one after the other; memory is free again after each."""
+
 
 def short_name(scene: "str | NamedScene") -> str:
     """Return the file name of a scene, without the query of an address, which may be secret."""
@@ -163,6 +166,7 @@ def tell_estimates(
     from rhm.inference.many_scenes import SceneResult
 
     values, lines, failed = [], [], []
+    scenes_of: dict[str, list[str]] = {}
     for scene in scenes:
         try:
             value, told = _estimate(network, scene, output, config)
@@ -170,13 +174,22 @@ def tell_estimates(
             failed.append(SceneResult(scene.path, None, error))
             continue
         values.append(value)
-        lines += told
+        lines.append(told)
+        for note in value["notes"]:
+            scenes_of.setdefault(note, []).append(short_name(scene))
+    for note, names in scenes_of.items():
+        who = names[0] if len(names) == 1 else f"{len(names)} of {len(scenes)} scenes"
+        lines.append(note if len(scenes) == 1 else f"{who}: {note}")
+    total = _total(values)
+    if len(values) > 1:
+        lines.append(_cost(f"all {len(values)} scenes: {total['tiles']} tiles", total))
     outside = [result for result in failed if result.is_outside]
     failed = [result for result in failed if not result.is_outside]
     if values:
         errors = [{"scene": result.scene, "error": result.failure} for result in failed]
         names = [result.scene for result in outside]
-        emit({"scenes": values, "failed": errors, "outside": names}, lines, as_json=as_json)
+        found = {"scenes": values, "total": total, "failed": errors, "outside": names}
+        emit(found, lines, as_json=as_json)
     _tell_outside(outside, len(scenes), none_left=not values and not failed)
     if failed:
         _raise(failed, len(scenes))
@@ -184,8 +197,8 @@ def tell_estimates(
 
 def _estimate(
     network: "Backend", scene: "NamedScene", output: Path, config: PredictionConfig
-) -> tuple[dict[str, Any], list[str]]:
-    """Return the estimated cost of a scene, as JSON values and as lines."""
+) -> tuple[dict[str, Any], str]:
+    """Return the estimated cost of a scene, as JSON values and as a line."""
     from rhm.inference.cost_estimate import estimate
     from rhm.inference.plan import plan_prediction
     from rhm.inference.scenes import is_finished
@@ -194,14 +207,25 @@ def _estimate(
     there = is_finished(plan)
     if not (config.resume and there):
         plan.outputs.check_free(plan.origin, overwrite=config.overwrite)
-    cost = estimate(network, plan)
-    memory = "unknown" if cost.memory_bytes is None else f"{cost.memory_bytes / 1e9:.1f} GB"
-    size = f"{plan.scene.width} x {plan.scene.height}"
-    line = (
-        f"{scene.path}: {size} pixels, {len(plan.grid.strips)} strips, {cost.tiles} tiles of "
-        f"{plan.grid.tiling.tile}: about {cost.seconds / 60:.1f} min, {memory} of memory, at "
-        f"most {cost.disk_bytes / 1e9:.1f} GB of disk"
-        + ("; the results already exist" if there else "")
+    cost = asdict(estimate(network, plan))
+    size = f"{plan.scene.width} x {plan.scene.height} pixels"
+    tiles = f"{len(plan.grid.strips)} strips, {cost['tiles']} tiles of {plan.grid.tiling.tile}"
+    line = _cost(f"{scene.path}: {size}, {tiles}", cost)
+    line += "; the results already exist" if there else ""
+    return {"scene": scene.path, "there": there, "notes": plan.notes, **cost}, line
+
+
+def _total(values: "list[dict[str, Any]]") -> dict[str, Any]:
+    """Return the cost of scenes that are predicted one after the other."""
+    memory = [value["memory_bytes"] for value in values if value["memory_bytes"] is not None]
+    added = {name: sum(value[name] for value in values) for name in _ADDED}
+    return added | {"memory_bytes": max(memory) if memory else None}
+
+
+def _cost(what: str, cost: dict[str, Any]) -> str:
+    memory = cost["memory_bytes"]
+    told = "unknown" if memory is None else f"{memory / 1e9:.1f} GB"
+    return (
+        f"{what}: about {cost['seconds'] / 60:.1f} min, {told} of memory, at most "
+        f"{cost['disk_bytes'] / 1e9:.1f} GB of disk"
     )
-    values = {"scene": scene.path, "there": there, "notes": plan.notes, **asdict(cost)}
-    return values, [line, *(f"  {note}" for note in plan.notes)]

@@ -42,16 +42,17 @@ class Suitability:
     """The expected accuracy of a model in a scene.
 
     Attributes:
-        expected_iou: expected IoU on the samples; None without expected buildings.
-        expected_iou_resampled: expected IoU at the resolution of the model; None if the scene has
-            that resolution, or its resolution is unknown.
+        expected_iou: expected IoU on the samples as ``rhm predict`` predicts them, at the
+            resolution of the model; None without expected buildings.
+        expected_iou_not_resampled: expected IoU at the resolution of the scene; None if it is that
+            of the model, or unknown.
         expected_iou_at_home: expected IoU on the validation chips of the model; None if the model
             does not record it.
         advice: recommendations, with commands.
     """
 
     expected_iou: float | None
-    expected_iou_resampled: float | None
+    expected_iou_not_resampled: float | None
     expected_iou_at_home: float | None
     advice: tuple[str, ...]
 
@@ -85,15 +86,15 @@ def suitability(
         with Raster(path, bands=bands, black_is_nodata=black_is_nodata, scale=scale) as raster:
             return expectation(model, raster)
 
-    with Raster(path) as raster:
+    with Raster(path, bands=bands) as raster:
         info = raster.info
     here, resampled = expected(ONE), None
     if difference(info, spec):
         wanted_m = spec.gsd_m or info.gsd_m
         resampled = expected(scale_between(info.gsd_m, wanted_m, info.pixel_aspect))
     return Suitability(
-        here.value,
-        resampled.value if resampled else None,
+        (resampled or here).value,
+        here.value if resampled else None,
         spec.expected_iou,
         (
             *imagery_notes(spec, info, bands_given=bands is not None),
@@ -248,8 +249,8 @@ def _advice(
         seldom = " (or the scene has hardly any buildings)" if best.building_share < 0.01 else ""
         advice += [
             f"out of domain: expect a notable loss of IoU{seldom}",
-            "without labels: build a bank of similar scenes with `rhm bank build` and train with "
-            "`rhm train --bank`",
+            "without labels: adapt the model with `rhm adapt --unlabelled`, or build a bank of "
+            "similar scenes with `rhm bank build` and train with `rhm train --bank`",
             "with a few labelled chips: adapt the model with `rhm adapt`",
         ]
     elif len(distance) and np.mean(distance) > (FAR if spec.expected_iou is None else BEYOND):

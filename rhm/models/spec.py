@@ -264,7 +264,8 @@ class ModelSpec:
         """
         if bands != self.bands:
             raise ModelFileError(
-                f"{image} has {bands} bands, the model takes {self.bands}: choose them with --bands"
+                f"the model takes {self.bands} bands, and {bands} of {image} are read: choose them "
+                "with --bands"
             )
 
     def source_distance(self, histogram: NDArray[np.float64]) -> tuple[str, NDArray[np.float64]]:

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio
 
 from rhm.cli.main import run
 from tests.stored import made_once
@@ -43,3 +45,19 @@ trainer: {{steps: 2, batch_size: 2, accelerator: cpu}}
         assert run(["train", str(config), "--bank", str(bank_path), "--quiet"]) == 0
 
     return made_once(folder, train) / "tiny"
+
+
+@pytest.fixture
+def scenes(world: Path, tmp_path: Path) -> Path:
+    """Write a folder of two small scenes and one that is cut short."""
+    folder = tmp_path / "scenes"
+    folder.mkdir()
+    with rasterio.open(world / "scenes" / "birch_satellite.tif") as source:
+        profile, pixels = source.profile, source.read()
+    profile |= {"height": 200, "width": 220, "tiled": True, "blockxsize": 64, "blockysize": 64}
+    for name, part in (("north", np.s_[:, :200, :220]), ("south", np.s_[:, 60:260, :220])):
+        with rasterio.open(folder / f"{name}.tif", "w", **profile) as target:
+            target.write(pixels[part])
+    whole = (folder / "north.tif").read_bytes()
+    (folder / "middle.tif").write_bytes(whole[: len(whole) // 2])
+    return folder

@@ -71,7 +71,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
         ("not a raster", ["predict", trained, tmp_path / "text.tif", "-o", out]),
         ("cannot be", ["predict", trained, truncated(tmp_path / "cut.tif", scene), "-o", out]),
         (
-            "has 4 bands, the model takes 3",
+            "the model takes 3 bands, and 4 of",
             ["predict", trained, bands_of(tmp_path / "four.tif", scene, 4), "-o", out],
         ),
         ("no images in", ["predict", trained, tmp_path / "empty", "-o", out]),

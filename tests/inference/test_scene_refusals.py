@@ -18,7 +18,7 @@ def test_scenes_that_do_not_fit_are_refused_and_nothing_is_left(
 ) -> None:
     out = tmp_path / "out"
     scene = write_scene(tmp_path / "x.tif", houses)
-    with pytest.raises(ModelFileError, match="has 3 bands, the model takes 4"):
+    with pytest.raises(ModelFileError, match="model takes 4 bands, and 3 of"):
         predict_raster(Bright(spec(bands=4, scalings={})), scene, out)
     with pytest.raises(RasterError, match="no such file"):
         predict_raster(Bright(), tmp_path / "none.tif", out)

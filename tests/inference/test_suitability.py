@@ -66,7 +66,7 @@ def test_a_scene_that_the_model_is_sure_of_brings_no_advice(tmp_path: Path) -> N
     found = suitability(model(), path)
     assert found.expected_iou == pytest.approx(1.0, abs=0.01)
     assert found.expected_iou_at_home == 0.9
-    assert (found.expected_iou_resampled, found.advice) == (None, ())
+    assert (found.expected_iou_not_resampled, found.advice) == (None, ())
     assert predict_raster(model(), path, tmp_path).warning is None
 
 
@@ -88,10 +88,24 @@ def test_a_scene_that_the_model_is_unsure_of_is_warned_about(tmp_path: Path) -> 
 
 
 def test_a_scene_of_other_resolution_is_seen_both_ways(tmp_path: Path) -> None:
-    found = suitability(model(), scene(tmp_path / "coarse.tif", 250, 5, gsd_m=1.0))
-    assert found.expected_iou_resampled is not None
+    # Buildings of a fine pattern, which the resolution of the model does not show.
+    pixels: NDArray[np.uint8] = np.full((600, 700, 1), 5, dtype=np.uint8)
+    pixels[100:300, 100:500] = 250
+    pixels[100:300:2, 100:500] = 120
+    path = write_raster(
+        tmp_path / "fine.tif", pixels, transform=Affine(0.25, 0, 5e5, 0, -0.25, 5e6)
+    )
+    found = suitability(model(), path)
+    here, as_is = found.expected_iou, found.expected_iou_not_resampled
+    assert here is not None
+    assert as_is is not None
+    predicted = predict_raster(model(), path, tmp_path / "resampled")
+    assert here == pytest.approx(predicted.expected_iou, abs=0.02)
+    predicted = predict_raster(model(), path, tmp_path / "as_is", resample=False)
+    assert as_is == pytest.approx(predicted.expected_iou, abs=0.02)
+    assert abs(here - as_is) > 0.05
     assert found.advice[0] == (
-        "the scene has 1 m per pixel, and the model expects 0.5 m: `rhm predict` resamples it"
+        "the scene has 0.25 m per pixel, and the model expects 0.5 m: `rhm predict` resamples it"
     )
 
 
@@ -104,7 +118,7 @@ def test_a_scene_whose_pixels_are_not_square_is_seen_both_ways(
     degrees = Affine(0.35 / 55_800, 0, 20.0, 0, -0.7 / 111_412, 60.0)
     path = write_raster(tmp_path / "x.tif", pixels, crs="EPSG:4326", transform=degrees)
     found = suitability(model(gsd_m=gsd_m), path)
-    assert found.expected_iou_resampled is not None
+    assert found.expected_iou_not_resampled is not None
     expected = "square ones" if gsd_m is None else "0.5 m"
     assert found.advice[0] == (
         f"the pixels of the scene cover 0.35 x 0.7 m of ground, and the model expects {expected}: "

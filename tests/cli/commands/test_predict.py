@@ -6,34 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import geopandas
-import numpy as np
 import pytest
 import rasterio
 from rasterio.crs import CRS
 
-from rhm.inference import network_for, predict_raster
-from rhm.models.build import SegmentationModel
 from rhm.models.model_file import load_model, save_model
-from tests.inference.networks import GRAPH_RUNTIMES, built, needs_onnx
-from tests.stored import made_once
 
 Rhm = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def scenes(world: Path, tmp_path: Path) -> Path:
-    """Write a folder of two small scenes and one that is cut short."""
-    folder = tmp_path / "scenes"
-    folder.mkdir()
-    with rasterio.open(world / "scenes" / "birch_satellite.tif") as source:
-        profile, pixels = source.profile, source.read()
-    profile |= {"height": 200, "width": 220, "tiled": True, "blockxsize": 64, "blockysize": 64}
-    for name, part in (("north", np.s_[:, :200, :220]), ("south", np.s_[:, 60:260, :220])):
-        with rasterio.open(folder / f"{name}.tif", "w", **profile) as target:
-            target.write(pixels[part])
-    whole = (folder / "north.tif").read_bytes()
-    (folder / "middle.tif").write_bytes(whole[: len(whole) // 2])
-    return folder
 
 
 def test_a_scene_that_fails_does_not_take_the_others_down(
@@ -146,12 +125,16 @@ def test_a_dry_run_estimates_the_good_scenes_and_names_the_bad_ones(
     assert [Path(line.partition(":")[0]).name for line in printed.splitlines() if ": " in line] == [
         "north.tif",
         "south.tif",
+        "all 2 scenes",
     ]
     assert f"failed: {bad}" in told
     assert "1 of 3 scenes failed" in told
     code, printed, _ = rhm(*words, "--json")
     assert code == 2
-    assert [Path(each["scene"]).name for each in json.loads(printed)["failed"]] == ["bad.tif"]
+    told = json.loads(printed)
+    assert [Path(each["scene"]).name for each in told["failed"]] == ["bad.tif"]
+    for name, together in (("tiles", sum), ("disk_bytes", sum), ("memory_bytes", max)):
+        assert told["total"][name] == together(each[name] for each in told["scenes"])
 
 
 @pytest.mark.parametrize(
@@ -312,86 +295,3 @@ def test_in_a_batch_scenes_outside_the_area_are_skipped_and_said(
     code, _, said = rhm(*words[:-3], "--aoi", "0,0,0.1,0.1")
     assert code == 2
     assert "all 3 scenes lie outside the area of interest" in said
-
-
-@pytest.mark.parametrize("runtime", GRAPH_RUNTIMES)
-def test_auto_continues_with_the_runtime_that_began(
-    rhm: Rhm, trained: Path, scenes: Path, tmp_path: Path, runtime: str
-) -> None:
-    """Oracle: the files of an uninterrupted run. So few pixels would otherwise go to PyTorch."""
-    scene, out, whole = scenes / "north.tif", tmp_path / "out", tmp_path / "whole"
-    words = ("predict", trained, scene, "--tile", 64, "--overlap", 16, "--device", "cpu", "--json")
-    assert rhm(*words, "-o", whole, "--runtime", runtime)[0] == 0
-
-    def interrupt(_: int) -> None:
-        if len(list((out / ".north.rhm-parts").glob("strip-*"))) >= 2:
-            raise KeyboardInterrupt
-
-    network = network_for(load_model(trained), device="cpu", runtime=runtime)
-    with pytest.raises(KeyboardInterrupt):
-        predict_raster(
-            network, scene, out, tile=64, overlap=16, dtype="uint8", on_progress=interrupt
-        )
-    code, printed, _ = rhm(*words, "-o", out, "--resume")
-    assert (code, json.loads(printed)["runtime"]) == (0, runtime)
-    for expected in whole.glob("*.tif"):
-        assert (out / expected.name).read_bytes() == expected.read_bytes()
-    code, printed, _ = rhm(*words, "-o", tmp_path / "anew", "--resume")
-    assert (code, json.loads(printed)["runtime"]) == (0, "torch")
-
-
-def biased(model: SegmentationModel, logit: float) -> SegmentationModel:
-    """Return the model with one logit for all pixels."""
-    head = model.network.get_submodule("segmentation_head.0")
-    weight, bias = head.parameters()
-    weight.data.zero_()
-    bias.data.fill_(logit)
-    return model
-
-
-@pytest.fixture(scope="session")
-def everywhere(shared: Path) -> Path:
-    """A model whose mask eight bits do not change: it finds buildings everywhere."""
-    folder = shared / "everywhere"
-
-    def make() -> None:
-        save_model(biased(built(), 3.0), folder / "model.safetensors")
-
-    return made_once(folder, make)
-
-
-@needs_onnx
-@pytest.mark.parametrize("workers", [1, 2])
-def test_int8_is_calibrated_once_and_kept(
-    rhm: Rhm, everywhere: Path, scenes: Path, tmp_path: Path, workers: int
-) -> None:
-    model = tmp_path / "model"
-    model.mkdir()
-    (model / "model.safetensors").write_bytes((everywhere / "model.safetensors").read_bytes())
-    words = ("predict", model, scenes / "north.tif", "--tile", 64, "--overlap", 16, "--json")
-    int8 = (*words, "--device", "cpu", "--runtime", "onnx", "--precision", "int8")
-    code, printed, said = rhm(*int8, "-o", tmp_path / "out", "--workers", workers)
-    assert (code, json.loads(printed)["runtime"]) == (0, "onnx-int8")
-    assert "after quantisation" in said
-    assert len(list(model.glob("model.int8-*.json"))) == 1
-    code, _, said = rhm(*int8, "-o", tmp_path / "again")
-    assert code == 0
-    assert "quantisation" not in said
-    for first in (tmp_path / "out").glob("*.tif"):
-        assert (tmp_path / "again" / first.name).read_bytes() == first.read_bytes()
-    # The results of another precision are not taken for these.
-    code, printed, _ = rhm(*int8, "-o", tmp_path / "out", "--resume")
-    assert json.loads(printed)["scenes"][0]["notes"] == ["the results already existed"]
-    code, printed, _ = rhm(*words, "-o", tmp_path / "out", "--resume")
-    assert json.loads(printed)["scenes"][0]["notes"] != ["the results already existed"]
-
-
-@needs_onnx
-def test_int8_where_nothing_is_found_is_refused_in_one_line(
-    rhm: Rhm, everywhere: Path, scenes: Path, tmp_path: Path
-) -> None:
-    save_model(biased(load_model(everywhere), -3.0), tmp_path / "m.safetensors")
-    words = ("predict", tmp_path / "m.safetensors", scenes / "north.tif", "-o", tmp_path / "out")
-    code, printed, said = rhm(*words, "--device", "cpu", "--precision", "int8")
-    assert (code, printed, said.count("\n")) == (2, "", 1)
-    assert "hardly any building" in said
