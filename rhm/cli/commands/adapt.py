@@ -17,6 +17,7 @@ from rhm.cli.options import (
     TargetBank,
 )
 from rhm.cli.output import emit, shows_progress
+from rhm.cli.training_output import finished_run
 
 if TYPE_CHECKING:
     import pandas
@@ -162,20 +163,21 @@ def _report(run: "Run", *, as_json: bool) -> None:
     written = {"model": run.model}
     if run.adapter.is_file():
         written["adapter"] = run.adapter
+    more, told = finished_run(run)
     values: dict[str, Any] = {
         "run": str(run.folder),
         **{kind: str(path) for kind, path in written.items()},
         "trained": trained.astype(object).where(trained.notna(), None).to_dict("records"),
+        **more,
     }
-    threshold, method = load_spec(run.model).threshold, run.config.target.method
-    values["threshold"] = threshold
+    threshold, method = more["threshold"], run.config.target.method
     if method == THRESHOLD:
         before = load_spec(Path(str(run.config.adapter.base))).threshold
         lines = [f"measured: the threshold, {threshold:.3f} (before: {before:.3f})"]
     elif method == ADABN:
         lines = ["measured: the statistics of batch normalisation"]
     else:
-        lines = [_summary(trained)]
+        lines = [_summary(trained), *told]
     lines += [*(_said(kind, path) for kind, path in written.items())]
     emit(values, lines, as_json=as_json)
 

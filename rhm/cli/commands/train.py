@@ -7,6 +7,7 @@ import typer
 
 from rhm.cli.options import BatchSize, Json, ResumeRun, Steps, TargetBank, required
 from rhm.cli.output import emit, shows_progress
+from rhm.cli.training_output import finished_run
 from rhm.required_files import require_catalog
 from rhm.training.configs.named_configs import config_file
 
@@ -75,5 +76,6 @@ def train(
     )
     if not run.config.trainer.is_main_process:
         return  # the process that launched this one prints the result
-    values = {"run": str(run.folder), "model": str(run.model)}
-    emit(values, [f"model: {run.model}"], as_json=json)
+    more, lines = finished_run(run)
+    values = {"run": str(run.folder), "model": str(run.model), **more}
+    emit(values, [*lines, f"model: {run.model}"], as_json=json)

@@ -47,13 +47,14 @@ def adapted(trained: Path, catalog_path: Path, shared: Path) -> Path:
 
 
 def test_what_was_trained_and_where_it_lies_is_said(adapted: Path) -> None:
-    first, *files = (adapted.parent / "printed.txt").read_text().splitlines()
+    first, *others, model, adapter = (adapted.parent / "printed.txt").read_text().splitlines()
     table = pandas.read_csv(adapted / "trained.csv")
     updated = table["rank"].notna()
     sums = [f"{table['parameters'][rows].sum():,}" for rows in (updated, ~updated)]
     assert first.startswith("trained: ")
     assert all(each in first for each in [*sums, str(updated.sum())])
-    for line, name in zip(files, ("model", "adapter"), strict=True):
+    assert len(others) == 2  # time, and validation
+    for line, name in ((model, "model"), (adapter, "adapter")):
         assert line.startswith(f"{name}: {adapted / f'{name}.safetensors'} (")
 
 
@@ -100,7 +101,9 @@ def test_what_was_trained_is_said_for_machines(
     code, printed, err = rhm("adapt", trained, catalog_path, *words, "-o", runs, "--name", "said")
     assert code == 0, err
     values = json.loads(printed)
-    assert set(values) == {"run", "model", "adapter", "trained", "threshold"}
+    assert set(values) == {
+        *("run", "model", "adapter", "trained", "threshold", "validation", "seconds")
+    }
     layers = [row for row in values["trained"] if row["rank"] is not None]
     assert layers
     assert all(row["name"].endswith("conv_pw") and row["rank"] == 2 for row in layers)
@@ -115,7 +118,8 @@ def test_everything_can_be_trained(
     words = [*SMALL, *HERE, "--method", "full", "--bank", bank_path, "--learning-rate", 1e-3]
     code, printed, err = rhm("adapt", trained, catalog_path, *words, "-o", runs)
     assert code == 0, err
-    assert len(printed.splitlines()) == 2
+    assert "adapter: " not in printed
+    assert len(printed.splitlines()) == 4
     config = (runs / "tiny-birch_satellite-full" / "config.yaml").read_text()
     assert "colour: rhm" in config
     assert "learning_rate: 0.001" in config

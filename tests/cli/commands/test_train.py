@@ -32,7 +32,9 @@ def test_options_override_the_file(rhm: Rhm, config: Path, bank_path: Path, tmp_
     assert code == 0, err
     folder = tmp_path / "runs" / "said"
     model = folder / "model.safetensors"
-    assert json.loads(printed) == {"run": str(folder), "model": str(model)}
+    told = json.loads(printed)
+    assert (told["run"], told["model"]) == (str(folder), str(model))
+    assert told["threshold"] == load_spec(model).threshold
     stored = read_config(folder / "config.yaml")
     assert (stored.name, stored.seed, stored.trainer.steps) == ("said", 7, 1)
     assert stored.optimizer.learning_rate == 2e-4
