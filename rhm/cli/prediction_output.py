@@ -206,7 +206,7 @@ def _estimate(
     plan = plan_prediction(network, scene, output, config)
     there = is_finished(plan)
     if not (config.resume and there):
-        plan.outputs.check_free(plan.origin, overwrite=config.overwrite)
+        plan.check_free()
     cost = asdict(estimate(network, plan))
     size = f"{plan.scene.width} x {plan.scene.height} pixels"
     tiles = f"{len(plan.grid.strips)} strips, {cost['tiles']} tiles of {plan.grid.tiling.tile}"

@@ -11,6 +11,7 @@ from torch import nn
 
 import rhm
 from rhm.data.radiometry import Scaling, histogram_of
+from rhm.data.rasters.gdal_options import open_dataset
 from rhm.data.rasters.georeference import ONE, GridScale, scale_between
 from rhm.data.rasters.raster import describe
 from rhm.data.rasters.raster_info import RasterInfo
@@ -18,6 +19,7 @@ from rhm.data.rasters.scene_identity import SceneIdentity, scene_identity
 from rhm.errors import OutputError, RasterError
 from rhm.inference.inputs import origin_of
 from rhm.inference.layers.vector_files import KEEP_IT, check_closed, check_format, check_replaceable
+from rhm.inference.pixel_grid import PixelGrid
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.identity import code_of, identity_of
 from rhm.inference.runtime.tta import Network
@@ -73,12 +75,14 @@ class Outputs:
         stem = self.mask.name.removesuffix("_mask.tif")
         return self.mask.with_name(f".{stem}.rhm-parts")
 
-    def check_free(self, origin: str, *, overwrite: bool) -> None:
+    def check_free(self, origin: str, *, part: PixelGrid | None, overwrite: bool) -> None:
         """Check that the files can be written, and that this loses no work of the user.
 
         Args:
             origin: origin of the scene.
-            overwrite: whether to replace files that are not unchanged results of this scene.
+            part: pixels that are predicted, if they are only a part of the scene.
+            overwrite: whether to replace files that are not unchanged results of this scene, or
+                that cover more than the part.
 
         Raises:
             OutputError: a folder has the name of a result; a program has a file open; or a file
@@ -92,10 +96,10 @@ class Outputs:
             return
         check_replaceable(self.buildings, origin)
         for target in (self.probability, self.mask):
-            _check_replaceable(target, origin)
+            _check_replaceable(target, origin, part)
 
 
-def _check_replaceable(raster: Path, origin: str) -> None:
+def _check_replaceable(raster: Path, origin: str, part: PixelGrid | None) -> None:
     fingerprint, found = fingerprint_of(raster), fingerprint_of(raster, ORIGIN)
     if fingerprint is None and not (raster.is_file() and raster.stat().st_size):
         return
@@ -105,6 +109,13 @@ def _check_replaceable(raster: Path, origin: str) -> None:
         raise OutputError(f"{raster} holds the results of another scene of this name: {KEEP_IT}")
     if not is_raster_as_left(raster):
         raise OutputError(f"{raster} was edited after its prediction: {KEEP_IT}")
+    if part is not None:
+        with open_dataset(raster) as dataset:
+            if not part.contains(PixelGrid.of(dataset)):
+                raise OutputError(
+                    f"{raster} covers ground outside the area of interest, which would be lost: "
+                    f"{KEEP_IT}"
+                )
 
 
 @dataclass(frozen=True)
@@ -158,6 +169,15 @@ class Plan:
     def resuming(self) -> bool:
         """Whether earlier results and finished strips of this prediction are used."""
         return self.config.resume and self.identified
+
+    def check_free(self) -> None:
+        """Check that the results can be written, and that this loses no work of the user.
+
+        Raises:
+            OutputError: they cannot, or it would.
+        """
+        part = None if self.area is None else PixelGrid.of_info(self.scene)
+        self.outputs.check_free(self.origin, part=part, overwrite=self.config.overwrite)
 
     def check_unchanged(self) -> None:
         """Check that the scene is the same as before it was read.

@@ -126,7 +126,7 @@ def predict_scene(
         threshold = float(fingerprint_of(plan.outputs.mask, THRESHOLD) or 0.5)
         found = _Finished(count, threshold, scores=fingerprint_of(plan.outputs.mask, SCORES_ARE))
         return _prediction(plan, found, ("the results already existed",))
-    plan.outputs.check_free(plan.origin, overwrite=config.overwrite)
+    plan.check_free()
     with (
         limited_cache(LEAST_CACHE),
         StripJournal(

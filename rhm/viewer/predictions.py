@@ -16,9 +16,9 @@ from rhm.data.rasters.raster_info import describe_dataset
 from rhm.errors import ConfigError, RasterError, VectorError
 from rhm.inference.inputs import find_named_scenes
 from rhm.inference.layers.vector_files import FORMATS
+from rhm.inference.pixel_grid import PixelGrid
 from rhm.inference.tiling.storage import PROBABILITIES, THRESHOLD
 from rhm.required_files import require_predictions
-from rhm.viewer.pixel_grid import PixelGrid
 
 _PROBABILITY = "_probability.tif"
 _IMAGES = (".tif", ".tiff")

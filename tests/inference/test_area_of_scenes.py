@@ -15,7 +15,7 @@ from rasterio.features import geometry_mask
 
 from rhm.data.rasters.raster import Raster
 from rhm.data.vectors.area_of_interest import AreaOfInterest, read_area
-from rhm.errors import OutsideAreaError
+from rhm.errors import OutputError, OutsideAreaError
 from rhm.inference.many_scenes import predict_scenes
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.scenes import predict_raster
@@ -166,3 +166,28 @@ def test_in_a_batch_scenes_outside_are_told_from_failures(
     assert "far.tif lies outside the area of interest" in results[0].failure
     with pytest.raises(OutsideAreaError):
         predict_raster(Bright(spec()), far, tmp_path / "out", aoi=area)
+
+
+def test_results_of_more_than_the_area_are_kept_unless_told_otherwise(
+    houses: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    scene, out = write_scene(tmp_path / "x.tif", houses), tmp_path / "out"
+    west = read_area(f"500000,4999900,500020,5000000,{UTM}")
+    more = read_area(f"500000,4999900,500030,5000000,{UTM}")
+    east = read_area(f"500030,4999900,500050,5000000,{UTM}")
+
+    def predicted(**options: Any) -> dict[str, bytes]:
+        predict_raster(Bright(spec()), scene, out, **options)
+        return {path.name: path.read_bytes() for path in out.iterdir()}
+
+    whole = predicted()
+    for smaller in (west, east):
+        with pytest.raises(OutputError, match="ground outside the area of interest, which would"):
+            predicted(aoi=smaller)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == whole
+    part = predicted(aoi=west, overwrite=True)
+    assert predicted(aoi=west) == part
+    assert predicted(aoi=more) != part
+    with pytest.raises(OutputError, match="ground outside the area of interest"):
+        predicted(aoi=east)
+    assert predicted() == whole

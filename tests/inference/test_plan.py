@@ -191,7 +191,7 @@ def test_a_range_that_the_model_does_not_know_is_measured_and_noted(tmp_path: Pa
 
 
 def test_what_does_not_fit_is_said_before_anything_is_done(scene: Path) -> None:
-    with pytest.raises(ModelFileError, match="3 bands"):
+    with pytest.raises(ModelFileError, match="4 bands, and 3 of"):
         planned(scene, Network(ModelSpec("unet", "resnet18", 4)))
     with pytest.raises(OutputError, match=r"\.dwg"):
         planned(scene, config=PredictionConfig(suffix=".dwg"))

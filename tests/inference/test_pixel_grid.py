@@ -7,7 +7,7 @@ from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 
-from rhm.viewer.pixel_grid import PixelGrid
+from rhm.inference.pixel_grid import PixelGrid
 
 UTM = CRS.from_epsg(32633)
 SCENE = PixelGrid(600, 900, UTM, Affine(0.3, 0.02, 5e5, 0.02, -0.3, 5e6), ())
@@ -58,3 +58,12 @@ def test_scenes_without_a_place_on_earth_are_compared_by_size() -> None:
     plain = PixelGrid(600, 900, None, Affine.identity(), ())
     assert SCENE.corner_of(plain) == (0, 0)
     assert SCENE.corner_of(replace(plain, height=10)) is None
+
+
+def test_a_grid_contains_what_lies_in_it() -> None:
+    part = cut(SCENE, 17, 400, 300, 200)
+    assert SCENE.contains(part)
+    assert part.contains(part)
+    assert not part.contains(SCENE)
+    assert not part.contains(cut(SCENE, 16, 400, 300, 200))
+    assert not cut(SCENE, 0, 0, 300, 200).contains(part)

@@ -7,6 +7,8 @@ from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.io import DatasetReader
 
+from rhm.data.rasters.raster_info import RasterInfo
+
 _PART_OF_PIXEL = 0.01
 
 
@@ -19,22 +21,26 @@ class PixelGrid:
         width: width in pixels.
         crs: coordinate reference system of the transform or the control points.
         transform: transform from column and row; the identity if there is none.
-        gcps: ground control points.
+        gcps: ground control points, in place of a transform.
     """
 
     height: int
     width: int
     crs: CRS | None
     transform: Affine
-    gcps: tuple[GroundControlPoint, ...]
+    gcps: tuple[GroundControlPoint, ...] = ()
 
     @classmethod
     def of(cls, raster: DatasetReader) -> "PixelGrid":
         """Return the grid of an open raster."""
         gcps, crs = raster.gcps
-        return cls(
-            raster.height, raster.width, crs if gcps else raster.crs, raster.transform, tuple(gcps)
-        )
+        crs = crs if gcps else raster.crs
+        return cls(raster.height, raster.width, crs, raster.transform, tuple(gcps))
+
+    @classmethod
+    def of_info(cls, info: RasterInfo) -> "PixelGrid":
+        """Return the grid of a raster with these properties."""
+        return cls(info.height, info.width, info.crs, info.transform, info.gcps)
 
     def corner_of(self, part: "PixelGrid") -> tuple[int, int] | None:
         """Return the row and column at which a part of this grid begins; None if it is none.
@@ -44,11 +50,18 @@ class PixelGrid:
         """
         if (self.height, self.width) == (part.height, part.width):
             return 0, 0
-        found = self._shift_to(part) if self.crs is not None and self.crs == part.crs else None
-        if found is None:
+        return self._corner(part) if self.crs is not None and self.crs == part.crs else None
+
+    def contains(self, part: "PixelGrid") -> bool:
+        """Return whether all pixels of another grid of the same scene are pixels of this one."""
+        return self._corner(part) is not None
+
+    def _corner(self, part: "PixelGrid") -> tuple[int, int] | None:
+        shift = self._shift_to(part)
+        if shift is None:
             return None
-        row, col = (round(value) for value in found)
-        exact = max(abs(found[0] - row), abs(found[1] - col)) < _PART_OF_PIXEL
+        row, col = (round(value) for value in shift)
+        exact = max(abs(shift[0] - row), abs(shift[1] - col)) < _PART_OF_PIXEL
         inside = 0 <= row <= self.height - part.height and 0 <= col <= self.width - part.width
         return (row, col) if exact and inside else None
 
@@ -60,7 +73,6 @@ class PixelGrid:
             return shifts[0] if shifts and len(shifts) == len(pairs) else None
         if self.transform.is_identity or part.transform.is_identity:
             return None
-        between = ~self.transform @ part.transform
-        a, b, col, d, e, row = tuple(between)[:6]
+        a, b, col, d, e, row = tuple(~self.transform @ part.transform)[:6]
         drift = max(abs(a - 1), abs(b), abs(d), abs(e - 1)) * max(part.height, part.width)
         return (row, col) if drift < _PART_OF_PIXEL else None
