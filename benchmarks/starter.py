@@ -34,6 +34,7 @@ from rhm.evaluation.footprint_precision import calibrate_scores
 from rhm.evaluation.score_files import read_scores
 from rhm.evaluation.scores import FILE, DomainScores, Interval, Scores
 from rhm.files import write_text
+from rhm.models.build import SegmentationModel
 from rhm.models.model_file import load_model, save_model
 from rhm.models.named_models import CARD, MODEL
 from rhm.synthetic.world import write_sample_world
@@ -107,7 +108,7 @@ def main() -> None:
     scores = list(table(asked.work, domains, earlier))
     print("\n".join(scores))
     if asked.ship:
-        model = load_model(Run(asked.work / "runs" / EVERYTHING).model)
+        model = calibrated(load_model(Run(asked.work / "runs" / EVERYTHING).model), catalog)
         save_model(model, asked.ship / MODEL, half=True)
         steps = steps_of(asked.work, domains, earlier)
         write_text(asked.ship / CARD, starter_card(model.spec, catalog, scores, steps))
@@ -189,6 +190,15 @@ def steps_of(work: Path, domains: Sequence[str], earlier: EarlierCard) -> tuple[
     if len(steps) > 1:
         raise SystemExit(f"models that leave a domain out have {sorted(steps)} steps: train alike")
     return Run(work / "runs" / EVERYTHING).config.trainer.steps, steps.pop()
+
+
+def calibrated(model: SegmentationModel, catalog: Catalog) -> SegmentationModel:
+    """Return a model whose scores are calibrated, which those of earlier runs are not."""
+    if model.spec.score_calibration is None:
+        listed = catalog.select(domains=model.spec.sources, split="val", labelled=True)
+        found = calibrate_scores(model, listed.tiles)
+        model.spec = replace(model.spec, score_calibration=found)
+    return model
 
 
 def _scores(run: Run) -> Scores | None:

@@ -114,6 +114,12 @@ def _lines(
         "IoU 0.5.\n"
     )
     yield from scores
+    if spec.score_calibration is not None:
+        yield (
+            "\nThe score of a footprint is the precision of such footprints at IoU 0.5, measured "
+            f"on {spec.score_calibration.total} footprints of the validation images of these "
+            "domains; in a new place it may promise too much."
+        )
     yield (
         "\n## Data\n\n| domain | shows | images for training | source | licence |\n"
         + "|---" * 5

@@ -1,0 +1,222 @@
+"""The parts of a country: a million images in a catalog, ten thousand scenes, and their price.
+
+    python benchmarks/scaling.py catalog
+    python benchmarks/scaling.py scenes
+    python benchmarks/scaling.py cost
+
+``catalog`` opens some thousand small images, and then repeats their rows until the table has as
+many as asked for. ``scenes`` sends small scenes through one Dask scheduler with a network that
+takes next to no time, so that what is left is what each scene costs besides. ``cost`` predicts one
+scene with the starter model by every runtime that is installed. ``merging.py`` has the rest.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pandas
+import rasterio
+import shapely
+from machine import machine
+from rasterio.transform import from_origin
+
+from rhm.data.catalog import Catalog
+from rhm.data.sources import Source
+from rhm.inference import network_for
+from rhm.inference.many_scenes import predict_scenes
+from rhm.inference.prediction_config import PredictionConfig
+from rhm.inference.runtime.runtimes import RUNTIMES
+from rhm.inference.scenes import predict_scene
+from rhm.inference.tiling.dask_cluster import DaskCluster
+from rhm.inference.tiling.workers import LocalProcesses, ModelSource
+from rhm.models.build import SegmentationModel
+from rhm.models.model_file import load_model, save_model
+from rhm.models.spec import ModelSpec
+from rhm.synthetic.world import write_sample_world
+from rhm.system import peak_memory_bytes
+
+UTM = "EPSG:32633"
+KM2_PIXELS = 1e6
+EAST, NORTH = 300_000.0, 6_000_000.0
+
+
+def main() -> None:
+    """Measure one part, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parts: dict[str, Callable[[argparse.Namespace, Path], None]] = {
+        "catalog": of_catalog,
+        "scenes": of_scenes,
+        "cost": of_cost,
+    }
+    parser.add_argument("part", choices=list(parts))
+    parser.add_argument("--images", type=int, default=4000, help="images that are opened")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the catalog")
+    parser.add_argument("--scenes", type=int, default=10_000, help="scenes of the scheduler")
+    parser.add_argument("--side", type=int, default=256, help="side of these scenes in pixels")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--scene", type=Path, help="scene to predict; default: a synthetic one")
+    parser.add_argument("--gsd-m", type=float, default=0.5, help="metres per pixel of the country")
+    parser.add_argument("--euros", type=float, default=0.04, help="price of a core for an hour")
+    asked = parser.parse_args()
+    print(machine("geopandas", "rasterio", "torch"), end="\n\n")
+    with tempfile.TemporaryDirectory() as folder:
+        parts[asked.part](asked, Path(folder))
+
+
+def of_catalog(asked: argparse.Namespace, folder: Path) -> None:
+    """Index images, and time what is done with a large catalog."""
+    sources = []
+    for number in range(asked.images):
+        path = folder / f"{number:06}.tif"
+        write_image(path, 64, number)
+        sources.append(Source(path, None, "country", f"{number // 100}"))
+    print("| step | images | seconds | CPU seconds | images a CPU second |\n|---|---|---|---|---|")
+    for workers in asked.workers:
+        with timed(f"index, {workers} processes", asked.images):
+            catalog = Catalog.build(sources, workers=workers)
+    large = repeated(catalog, asked.rows, folder)
+    path = folder / "large.parquet"
+    with timed("save", asked.rows):
+        large.save(path)
+    del large, catalog
+    with timed("load and check", asked.rows):
+        large = Catalog.load(path)
+    with timed("choose a domain", asked.rows):
+        large.select(domains=["region 7"])
+    with timed("assign splits by group", asked.rows):
+        large.assign_splits({"val": 0.1, "test": 0.1})
+    size = path.stat().st_size / 1e6
+    print(f"\n{size:.0f} MB on disk, {(peak_memory_bytes() or 0) / 1e9:.1f} GB at the peak")
+
+
+def repeated(catalog: Catalog, rows: int, folder: Path) -> Catalog:
+    """Return a catalog with as many rows, each with a path, a place and a group of its own."""
+    copies = -(-rows // len(catalog))
+    frame = pandas.concat([catalog.frame] * copies, ignore_index=True).iloc[:rows].copy()
+    numbers = np.arange(len(frame))
+    frame["image"] = [str(folder / "images" / f"{number:08}.tif") for number in numbers]
+    frame["domain"] = [f"region {number % 50}" for number in numbers]
+    frame["group"] = [f"{number // 100}" for number in numbers]
+    outlines = frame.geometry.to_numpy().copy()
+    shifts = np.repeat(1e-6 * (numbers // len(catalog)), shapely.get_num_coordinates(outlines))
+    moved = shapely.set_coordinates(outlines, shapely.get_coordinates(outlines) + shifts[:, None])
+    return Catalog(geopandas.GeoDataFrame(frame, geometry=moved, crs=catalog.frame.crs))
+
+
+@contextmanager
+def timed(step: str, images: int) -> Iterator[None]:
+    """Print a row of the table."""
+    begun, busy_before = time.perf_counter(), processor_seconds()
+    yield
+    seconds, busy = time.perf_counter() - begun, processor_seconds() - busy_before
+    row = f"| {step} | {images} | {seconds:.1f} | {busy:.1f} | {images / busy:.0f} |"
+    print(row, flush=True)
+
+
+def processor_seconds() -> float:
+    """Return the processor time of this process and of its children that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def of_scenes(asked: argparse.Namespace, folder: Path) -> None:
+    """Predict many small scenes on a scheduler on this machine."""
+    scenes = []
+    for number in range(asked.scenes):
+        path = folder / "scenes" / f"{number:06}.tif"
+        path.parent.mkdir(exist_ok=True)
+        write_image(path, asked.side, number)
+        scenes.append(path)
+    model = SegmentationModel(ModelSpec("unet", "test_efficientnet", 3, gsd_m=0.5)).eval()
+    file = folder / "quick.safetensors"
+    save_model(model, file)
+    loaded = load_model(file)
+    config = PredictionConfig(tile=256, overlap=32)
+    source = ModelSource.of(file, None, "cpu", "torch", None)
+    print("| way | scenes | seconds | CPU seconds | CPU ms a scene | failed | peak MB here |")
+    print("|---|---|---|---|---|---|---|")
+    ways: dict[str, Callable[[], Any]] = {"here": lambda: None}
+    for count in asked.workers:
+        ways[f"{count} processes"] = lambda count=count: LocalProcesses(source, count)
+        ways[f"Dask, {count} workers"] = lambda count=count: DaskCluster(
+            source, "local", count=count
+        )
+    for way, start in ways.items():
+        some = scenes if way.startswith("Dask") else scenes[: max(1, len(scenes) // 10)]
+        begun, busy_before = time.perf_counter(), processor_seconds()
+        workers = start()
+        if workers is None:
+            results = predict_scenes(loaded, some, folder / way, config)
+        else:
+            count = int(way.split()[-2])
+            with workers as hands:
+                results = predict_scenes(
+                    loaded, some, folder / way, config, workers=hands, side_by_side=count + 1
+                )
+        seconds, busy = time.perf_counter() - begun, processor_seconds() - busy_before
+        failed = sum(result.error is not None for result in results)
+        peak = (peak_memory_bytes() or 0) / 1e6
+        times = f"{seconds:.0f} | {busy:.0f} | {1000 * busy / len(some):.0f}"
+        print(f"| {way} | {len(some)} | {times} | {failed} | {peak:.0f} |", flush=True)
+
+
+def of_cost(asked: argparse.Namespace, folder: Path) -> None:
+    """Predict one scene by every runtime, and tell what a country costs at this speed."""
+    path = asked.scene
+    if path is None:
+        write_sample_world(folder, tiles_per_domain=1, scene_size=2048, domains=["birch_aerial"])
+        (path,) = (folder / "scenes").glob("*.tif")
+    with rasterio.open(path) as scene:
+        pixels = scene.width * scene.height
+        read = path.stat().st_size
+    model = load_model("starter")
+    country = 1000 * KM2_PIXELS / asked.gsd_m**2
+    print(
+        "| runtime | CPU seconds per Mpx | hours of a core for 1000 km2 | euros | GB read "
+        "| GB written |"
+    )
+    print("|---|---|---|---|---|---|")
+    config = PredictionConfig(fit_tiles=True, resample=False)
+    for name, runtime in RUNTIMES.items():
+        if not runtime.installed:
+            continue
+        network = network_for(model, device="cpu", runtime=name)
+        begun = time.process_time()
+        result = predict_scene(network, path, folder / name, config)
+        seconds = (time.process_time() - begun) / pixels
+        written = sum(file.stat().st_size for file in (folder / name).iterdir())
+        hours = seconds * country / 3600
+        print(
+            f"| {name} | {seconds * 1e6:.2f} | {hours:.2f} | {hours * asked.euros:.2f} "
+            f"| {read / pixels * country / 1e9:.1f} | {written / pixels * country / 1e9:.2f} |",
+            flush=True,
+        )
+        del result
+
+
+def write_image(path: Path, side: int, number: int) -> None:
+    """Write an image of noise with houses, at a place of its own."""
+    rng = np.random.default_rng(number)
+    pixels = rng.integers(60, 90, (3, side, side), dtype=np.uint8)
+    for _ in range(side // 32):
+        row, col = rng.integers(0, side - 12, 2)
+        pixels[:, row : row + 12, col : col + 12] = rng.integers(120, 250)
+    transform = from_origin(
+        EAST + side * (number % 1000), NORTH - side * (number // 1000), 0.5, 0.5
+    )
+    with rasterio.open(
+        path, "w", driver="GTiff", height=side, width=side, count=3, dtype="uint8", crs=UTM,
+        transform=transform, tiled=True, blockxsize=256, blockysize=256, compress="deflate",
+    ) as raster:  # fmt: skip
+        raster.write(pixels)
+
+
+if __name__ == "__main__":
+    main()
