@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=4000, help="images that are opened")
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the catalog")
     parser.add_argument("--scenes", type=int, default=10_000, help="scenes of the scheduler")
-    parser.add_argument("--side", type=int, default=256, help="side of these scenes in pixels")
+    parser.add_argument("--side", type=int, default=128, help="side of these scenes in pixels")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--scene", type=Path, help="scene to predict; default: a synthetic one")
     parser.add_argument("--gsd-m", type=float, default=0.5, help="metres per pixel of the country")
@@ -138,7 +138,7 @@ def of_scenes(asked: argparse.Namespace, folder: Path) -> None:
     file = folder / "quick.safetensors"
     save_model(model, file)
     loaded = load_model(file)
-    config = PredictionConfig(tile=256, overlap=32)
+    config = PredictionConfig(tile=128, overlap=32)
     source = ModelSource.of(file, None, "cpu", "torch", None)
     print("| way | scenes | seconds | CPU seconds | CPU ms a scene | failed | peak MB here |")
     print("|---|---|---|---|---|---|---|")
@@ -171,7 +171,7 @@ def of_cost(asked: argparse.Namespace, folder: Path) -> None:
     """Predict one scene by every runtime, and tell what a country costs at this speed."""
     path = asked.scene
     if path is None:
-        write_sample_world(folder, tiles_per_domain=1, scene_size=2048, domains=["birch_aerial"])
+        write_sample_world(folder, tiles_per_domain=36, scene_size=1536)
         (path,) = (folder / "scenes").glob("*.tif")
     with rasterio.open(path) as scene:
         pixels = scene.width * scene.height
@@ -185,7 +185,7 @@ def of_cost(asked: argparse.Namespace, folder: Path) -> None:
     print("|---|---|---|---|---|---|")
     config = PredictionConfig(fit_tiles=True, resample=False)
     for name, runtime in RUNTIMES.items():
-        if not runtime.installed:
+        if not runtime.installed or "cpu" not in runtime.devices:
             continue
         network = network_for(model, device="cpu", runtime=name)
         begun = time.process_time()

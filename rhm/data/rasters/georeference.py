@@ -1,6 +1,8 @@
 """Georeferencing: where on Earth pixels lie, and how much ground they cover."""
 
+import threading
 from collections.abc import Sequence
+from functools import lru_cache
 from math import isfinite, sqrt
 from typing import NamedTuple, Protocol
 
@@ -63,13 +65,30 @@ _SAME = 0.01  # relative difference of sizes that resampling does not mend
 _PIECES_PER_EDGE = 8
 
 
+class _Transformers(threading.local):
+    """Transformers that a thread has made; one takes as long to make as a small file to open.
+
+    They must not be used by several threads.
+    """
+
+    def __init__(self) -> None:
+        self.to_degrees = lru_cache(maxsize=16)(_to_degrees)
+
+
+def _to_degrees(wkt: str) -> Transformer:
+    return Transformer.from_crs(wkt, "EPSG:4326", always_xy=True)
+
+
+_TRANSFORMERS = _Transformers()
+
+
 def to_degrees(crs: CRS, x: ArrayLike, y: ArrayLike) -> NDArray[np.float64] | None:
     """Transform coordinates (N,) and (N,) to longitudes and latitudes (N, 2) in EPSG:4326.
 
     The result is None if one of them has no location on Earth, for example in a local system.
     """
     try:
-        transformer = Transformer.from_crs(crs.to_wkt(), "EPSG:4326", always_xy=True)
+        transformer = _TRANSFORMERS.to_degrees(crs.to_wkt())
     except ProjError:
         return None
     lon, lat = transformer.transform(np.asarray(x), np.asarray(y))
