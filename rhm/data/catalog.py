@@ -24,8 +24,8 @@ from rhm.data.indexing import OpenedSource, check_shares, notes_on, open_source
 from rhm.data.rasters.raster import Raster
 from rhm.data.sources import SPLITS, VALUES, Source, Tile
 from rhm.data.stored_paths import folder_of, relative
-from rhm.data.vectors.geoparquet import read_geoparquet
-from rhm.errors import CatalogError, one_line
+from rhm.data.vectors.geoparquet import has_columns, read_geoparquet
+from rhm.errors import CatalogError, OutputError, one_line
 from rhm.files import atomic_path
 from rhm.notebook_display import Images, NotebookDisplay
 from rhm.required_files import require_catalog
@@ -39,6 +39,7 @@ _TEXTS = ("image", "label", "domain", "group", "split", "dtype", "crs", *VALUES)
 _LATER = {"pixel_aspect": 1.0, "instances": False, **dict.fromkeys(VALUES, "")}
 """Columns that catalogs of earlier versions lack, with the values that these then have."""
 
+_COLUMNS = tuple(field.name for field in fields(Tile) if field.name not in _LATER)
 
 _MOST_LISTED = 12
 _MOST_SHOWN = 4
@@ -101,9 +102,8 @@ class Catalog(NotebookDisplay):
         """
         path = Path(path)
         require_catalog(path)
-        names = [field.name for field in fields(Tile) if field.name not in _LATER]
         try:
-            frame = read_geoparquet(path, names, most_rows=_MOST_IMAGES)
+            frame = read_geoparquet(path, _COLUMNS, most_rows=_MOST_IMAGES)
             for column, earlier in _LATER.items():
                 frame[column] = frame[column] if column in frame.columns else earlier
             if frame.empty:
@@ -127,8 +127,10 @@ class Catalog(NotebookDisplay):
         can be moved; all others are stored as absolute paths.
 
         Raises:
-            OutputError: the file cannot be written.
+            OutputError: the file cannot be written, or exists and is not a catalog.
         """
+        if os.path.exists(path) and not is_catalog(path):
+            raise OutputError(f"{path} exists and is not a catalog: choose another name")
         folder = Path(os.path.abspath(path)).parent
         frame = self.frame.copy()
         for column in ("image", "label"):
@@ -325,6 +327,11 @@ class Catalog(NotebookDisplay):
             columns[name] = [math.nan if value is None else float(value) for value in columns[name]]
         outlines = [outline for _, outline in rows]
         return cls(geopandas.GeoDataFrame(columns, geometry=outlines, crs="EPSG:4326"), notes)
+
+
+def is_catalog(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file is a catalog, without reading its rows."""
+    return has_columns(path, _COLUMNS)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from rhm.cli.options import (
     TargetBank,
 )
 from rhm.cli.output import emit, shows_progress
+from rhm.cli.output_files import Overwrite, check_output
 from rhm.cli.training_output import finished_run
 
 if TYPE_CHECKING:
@@ -136,18 +137,17 @@ def merge(
     model: ModelPath,
     adapter: Annotated[Path, typer.Argument(help="Adapter file that was trained for this model.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Model file to write.")],
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Merge an adapter into its model. The result is one file, like any other model.
 
     Example: `rhm merge runs/inria-rhm kampala.safetensors -o kampala-model.safetensors`
     """
+    needed = (model, model / "model.safetensors", adapter, adapter / "adapter.safetensors")
+    check_output(output, (".safetensors",), needed=needed, overwrite=overwrite)
     from rhm.models.model_file import load_model, save_model
 
-    inputs = (model, model / "model.safetensors", adapter, adapter / "adapter.safetensors")
-    for given in inputs:
-        if given.resolve() == output.resolve():
-            raise typer.BadParameter(f"--output would overwrite {given}, which is still needed")
     save_model(load_model(model, adapter=adapter), output)
     emit({"model": str(output)}, [_said("model", output)], as_json=json)
 

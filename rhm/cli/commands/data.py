@@ -12,6 +12,7 @@ import typer
 from rhm.cli.index_command import with_command_on_demand, with_layouts
 from rhm.cli.options import Bands, BlackIsNodata, Json, band_numbers, required
 from rhm.cli.output import emit, progress, say, table
+from rhm.cli.output_files import check_output
 from rhm.models.named_models import model_file
 from rhm.required_files import is_local, require_catalog, require_predictions, require_scenes
 
@@ -25,6 +26,7 @@ def _index() -> Any:
     return with_layouts(index, LAYOUTS)
 
 
+_CATALOG = (".parquet",)
 _INDEX = ["rhm", "data", "index", "folder"]
 
 app = typer.Typer(
@@ -52,9 +54,10 @@ def index(
 
     Example: `rhm data index inria AerialImageDataset -o inria.parquet`
     """
-    from rhm.data.catalog import Catalog
+    from rhm.data.catalog import Catalog, is_catalog
     from rhm.data.layouts.registry import LAYOUTS
 
+    check_output(output, _CATALOG, ours=is_catalog)
     sources = LAYOUTS[layout].sources(folder, black_is_nodata=black_is_nodata, **options)
     with progress("indexing", len(sources)) as advance:
         catalog = Catalog.build(sources, workers=workers, on_progress=lambda: advance(1))
@@ -135,8 +138,9 @@ def merge(
 
     Example: `rhm data merge inria.parquet kampala.parquet -o all.parquet`
     """
-    from rhm.data.catalog import Catalog
+    from rhm.data.catalog import Catalog, is_catalog
 
+    check_output(output, _CATALOG, needed=catalogs, ours=is_catalog)
     _saved(Catalog.join({str(path): Catalog.load(path) for path in catalogs}), output, as_json=json)
 
 

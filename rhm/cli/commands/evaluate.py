@@ -282,12 +282,12 @@ def _check_earlier(
         return
     chosen = listed.select(domains=work["domains"], labelled=True)
     domains = [domain for domain, _ in tiles_to_score(chosen, model.spec, work["split"])]
-    threshold = told["threshold"]
+    threshold = told.get("threshold")
     own = isinstance(threshold, str)
     check_replaced(
         earlier,
         folder,
-        catalog=told["catalog_path"],
+        catalog=told.get("catalog_path", ""),
         domains=domains,
         split=work["split"] or "all",
         views=tiling.views,

@@ -7,6 +7,7 @@ import typer
 
 from rhm.cli.options import Json, ModelPath, Overlap, Tile
 from rhm.cli.output import emit, say
+from rhm.cli.output_files import Overwrite, check_output
 from rhm.inference.settings.tile_config import Tiling
 
 
@@ -27,6 +28,7 @@ def export(
             help="Type of the imagery: uint8, uint16 or int16. Default: that of the training."
         ),
     ] = None,
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Write a model as one ONNX file, for the QGIS plug-in Deepness and for other programs.
@@ -35,12 +37,11 @@ def export(
 
     Example: `rhm export runs/inria-rhm -o inria-rhm.onnx`
     """
+    needed = (model, model / "model.safetensors", *([adapter] if adapter else []))
+    check_output(output, (".onnx",), needed=needed, overwrite=overwrite)
     from rhm.inference.runtime.onnx_export import export_onnx
     from rhm.models.model_file import load_model
 
-    for given in (model, model / "model.safetensors", *([adapter] if adapter else [])):
-        if given.resolve() == output.resolve():
-            raise typer.BadParameter(f"--output would overwrite {given}, which is still needed")
     written = export_onnx(
         load_model(model, adapter=adapter), output, tile=tile, overlap=overlap, dtype=dtype
     )

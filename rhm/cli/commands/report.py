@@ -7,7 +7,11 @@ import typer
 
 from rhm.cli.options import Json, required
 from rhm.cli.output import emit
+from rhm.cli.output_files import Overwrite, check_output, is_page
 from rhm.required_files import require_run
+
+_PAGES = (".html", ".htm")
+_SUFFIXES = {"latex": (".tex",), "markdown": (".md",), "csv": (".csv",)}
 
 
 def report(
@@ -33,6 +37,7 @@ def report(
     metric: Annotated[
         str, typer.Option(help="Score of the table, such as iou, f1, object_f1 or ap50.")
     ] = "iou",
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Write the cross-domain report of evaluated runs: one page that needs no network.
@@ -40,13 +45,19 @@ def report(
     Example: `rhm report runs/inria-none runs/inria-rhm -o report.html`
     """
     if table is not None:
+        if output is not None:
+            check_output(output, _SUFFIXES.get(table, ()), overwrite=overwrite)
         _write_table(runs, output, table, metric, as_json=json)
         return
-    if output is not None and output.suffix.lower() not in (".html", ".htm"):
+    output = output or Path("report.html")
+    if output.suffix.lower() not in _PAGES:
         raise typer.BadParameter(f"{output} gets a page: end it with .html, or add --table")
+    check_output(output, _PAGES, overwrite=overwrite, ours=is_page)
+    if not output.exists():  # the numbers of a page that is replaced are replaced, too
+        check_output(output.with_suffix(".json"), (), overwrite=overwrite)
     from rhm.report import write_report
 
-    page = write_report(runs, output or Path("report.html"))
+    page = write_report(runs, output)
     values = {"page": str(page), "numbers": str(page.with_suffix(".json"))}
     emit(values, [f"report: {page}, numbers: {values['numbers']}"], as_json=json)
 

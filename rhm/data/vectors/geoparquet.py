@@ -50,6 +50,16 @@ def read_geoparquet(
             raise ValueError(one_line(error)) from error
 
 
+def has_columns(path: str | os.PathLike[str], required: Sequence[str]) -> bool:
+    """Return whether a file is GeoParquet with these columns."""
+    try:
+        with Path(path).open("rb") as file:
+            _checked(pyarrow.parquet.ParquetFile(file), required, MOST_ROWS)
+    except Exception:  # noqa: BLE001 (pyarrow raises anything on what it does not expect)
+        return False
+    return True
+
+
 def _checked(table: pyarrow.parquet.ParquetFile, required: Sequence[str], most_rows: int) -> str:
     """Return the name of the geometry's column, after checking size and columns."""
     facts = table.metadata

@@ -49,7 +49,7 @@ def test_a_run_is_exported(rhm: Rhm, trained: Path, tmp_path: Path) -> None:
 
     properties = {each.key: each.value for each in onnx.load(out).metadata_props}
     assert properties == values["metadata"]
-    code, printed, _ = rhm("export", trained, "-o", out, *SMALL)
+    code, printed, _ = rhm("export", trained, "-o", out, *SMALL, "--overwrite")
     assert code == 0
     assert printed.startswith(f"{out} (")
     assert printed.endswith(" for uint8 tiles of 96 pixels\n")
@@ -63,7 +63,9 @@ def test_an_adapter_is_exported_with_its_model(
 
     tiles, seen = np.random.default_rng(0).random((1, 3, 96, 96)).astype(np.float32), []
     for words in ([], ["--adapter", adapter]):
-        code, _, err = rhm("export", trained, "-o", tmp_path / "m.onnx", *SMALL, *words)
+        code, _, err = rhm(
+            "export", trained, "-o", tmp_path / "m.onnx", *SMALL, *words, "--overwrite"
+        )
         assert code == 0, err
         session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"))
         seen.append(session.run(None, {"images": tiles})[0])
@@ -93,7 +95,7 @@ def test_a_scene_is_predicted_by_the_runtime_that_is_asked_for(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["-o", "model.pt"], "the suffix must be .onnx"),
+        (["-o", "model.pt"], "its name must end with .onnx"),
         (["-o", "m.onnx", "--tile", "100"], "multiple of 32"),
         (["-o", "m.onnx", "--overlap", "300"], "half a tile (256), got 300"),
         (["-o", "m.onnx", "--dtype", "int16"], "for int16 imagery: choose uint8 or uint16"),

@@ -1,0 +1,58 @@
+"""Checks, before any work begins, that the file a command is to write replaces nothing of value."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rhm.errors import OutputError
+
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the file that --output names if it exists.")
+]
+
+_PAGE = '<meta name="generator" content="rhm">'
+_HEAD_BYTES = 4096
+
+
+def check_output(
+    path: Path,
+    suffixes: tuple[str, ...],
+    *,
+    needed: Iterable[Path] = (),
+    overwrite: bool | None = None,
+    ours: Callable[[Path], bool] | None = None,
+) -> None:
+    """Check the file that a command is to write.
+
+    Args:
+        path: file to write.
+        suffixes: suffixes that it may have, in lower case; empty for any.
+        needed: files that the command reads.
+        overwrite: whether an existing file is replaced; None for commands without such an option.
+        ours: whether an existing file is one that the same command wrote and may replace unasked.
+
+    Raises:
+        OutputError: the file has another suffix, is a folder, is still needed, or exists.
+    """
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise OutputError(f"cannot write {path}: its name must end with {' or '.join(suffixes)}")
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: it is a folder")
+    for each in needed:
+        if each.resolve() == path.resolve():
+            raise OutputError(f"--output would overwrite {each}, which is still needed")
+    if overwrite or not path.exists() or (ours is not None and ours(path)):
+        return
+    replace = "" if overwrite is None else ", or replace it with --overwrite"
+    raise OutputError(f"{path} exists: choose another name{replace}")
+
+
+def is_page(path: Path) -> bool:
+    """Return whether a file is a page that rhm wrote."""
+    try:
+        with path.open("rb") as file:
+            return _PAGE.encode() in file.read(_HEAD_BYTES)
+    except OSError:
+        return False

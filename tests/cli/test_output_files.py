@@ -1,0 +1,89 @@
+"""What a command may write: nothing that is needed, foreign, or of another kind."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rhm.cli.output_files import check_output, is_page
+from rhm.data.catalog import Catalog
+from rhm.errors import OutputError
+
+Rhm = Callable[..., tuple[int, str, str]]
+
+
+def test_a_new_file_is_written(tmp_path: Path) -> None:
+    check_output(tmp_path / "new.ONNX", (".onnx",), needed=[tmp_path / "other"], overwrite=False)
+
+
+def test_what_would_be_lost_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a.onnx"
+    file.write_text("precious")
+    with pytest.raises(OutputError, match=r"its name must end with \.tex or \.md"):
+        check_output(file, (".tex", ".md"), overwrite=True)
+    with pytest.raises(OutputError, match="it is a folder"):
+        check_output(tmp_path, (), overwrite=True)
+    with pytest.raises(OutputError, match="still needed"):
+        check_output(file, (".onnx",), needed=[tmp_path / "b" / ".." / "a.onnx"], overwrite=True)
+    with pytest.raises(OutputError, match="choose another name, or replace it with --overwrite"):
+        check_output(file, (".onnx",), overwrite=False)
+    with pytest.raises(OutputError, match=r"choose another name$"):
+        check_output(file, (".onnx",), ours=lambda _: False)
+    check_output(file, (".onnx",), overwrite=True)
+    check_output(file, (".onnx",), overwrite=False, ours=lambda path: path == file)
+
+
+def test_pages_of_rhm_are_known(tmp_path: Path) -> None:
+    page = tmp_path / "a.html"
+    page.write_text('<!DOCTYPE html><head><meta name="generator" content="rhm"></head>')
+    assert is_page(page)
+    page.write_text("<html>mine</html>")
+    assert not is_page(page)
+    assert not is_page(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["data", "merge", "{catalog}", "-o"], "town.parquet"),
+        (["data", "index", "folder", "{world}", "-o"], "town.parquet"),
+        (["merge", "{run}", "{run}", "-o"], "mine.safetensors"),
+        (["export", "{run}", "-o"], "mine.onnx"),
+        (["report", "{run}", "-o"], "mine.html"),
+        (["report", "{run}", "--table", "latex", "-o"], "mine.tex"),
+    ],
+)
+def test_no_command_replaces_a_file_of_the_user(
+    rhm: Rhm,
+    trained: Path,
+    catalog_path: Path,
+    world: Path,
+    tmp_path: Path,
+    words: list[str],
+    name: str,
+) -> None:
+    mine = tmp_path / name
+    mine.write_text("precious")
+    places = {"catalog": catalog_path, "world": world, "run": trained}
+    code, printed, err = rhm(*(word.format(**places) for word in words), mine)
+    assert (code, printed, err.count("\n")) == (2, "", 1)
+    assert f"{name} exists" in err
+    assert mine.read_text() == "precious"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    other = tmp_path / "mine.doc"
+    code, _, err = rhm(*(word.format(**places) for word in words), other)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "end with" in err or "end it with" in err
+    assert not other.exists()
+
+
+def test_a_merge_does_not_replace_a_catalog_that_it_joins(
+    rhm: Rhm, catalog_path: Path, tmp_path: Path
+) -> None:
+    one = tmp_path / "one.parquet"
+    Catalog.load(catalog_path).save(one)
+    before = one.read_bytes()
+    code, _, err = rhm("data", "merge", one, catalog_path, "-o", one)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "still needed" in err
+    assert one.read_bytes() == before
