@@ -3,29 +3,102 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet
 import pyproj
 from numpy.typing import NDArray
 
-from rhm.errors import OutputError
+from rhm.data.vectors.side_files import read_column
+from rhm.errors import OutputError, printable
 from rhm.files import write_text
 from rhm.inference.layers.stamps import Stamp
-from rhm.inference.layers.vector_files import KEEP_IT, check_replaceable, write_table
+from rhm.inference.layers.vector_files import (
+    FORMATS,
+    KEEP_IT,
+    check_closed,
+    check_replaceable,
+    write_table,
+)
 from rhm.mapping.place_tiles import PlaceTile
 
 LAYER_ORIGIN = hashlib.sha256(b"layer of many scenes").hexdigest()[:16]
 """Origin in the stamps of layers that belong to no single scene."""
+
+_SCENE = "scene"
 
 INDEX = "tiles.json"
 """File that lists the tiles of a folder with the number of their buildings."""
 
 Rows = Callable[[NDArray[np.intp]], Iterator[pa.RecordBatch]]
 """Function from numbers of buildings to their rows."""
+
+
+def check_layer(
+    target: Path, *, sources: Iterable[Path], scenes: Collection[str], overwrite: bool
+) -> None:
+    """Check that a layer of scenes can be written, and that this loses no work of the user.
+
+    Args:
+        target: file, or folder for files by place.
+        sources: files of the footprints that are merged.
+        scenes: names of their scenes.
+        overwrite: whether to replace a layer that was edited, was not written by a merge, or has
+            buildings of other scenes.
+
+    Raises:
+        OutputError: it cannot be written, or something would be lost.
+    """
+    if not target.suffix:
+        check_folder(target, overwrite=overwrite)
+    else:
+        _check_file(target, sources, overwrite=overwrite)
+    if overwrite or not target.exists():
+        return
+    lost = sorted(_scenes_of(target) - set(scenes))
+    if lost:
+        others = f" and {len(lost) - 1} more scenes" if len(lost) > 1 else ""
+        raise OutputError(
+            f"{target} also has the buildings of {printable(lost[0])}{others}, which would be "
+            "lost: merge all of them with `rhm merge-footprints`, choose another name, or replace "
+            "it with --overwrite"
+        )
+
+
+def _check_file(target: Path, sources: Iterable[Path], *, overwrite: bool) -> None:
+    if target.suffix.lower() not in FORMATS:
+        raise OutputError(
+            f"cannot write {target}: the suffix must be one of {', '.join(FORMATS)}, or none for a "
+            "folder of GeoParquet files by place"
+        )
+    if target.is_dir():
+        raise OutputError(f"cannot write {target}: it is a folder")
+    check_closed(target)
+    if target.exists() and any(each.exists() and target.samefile(each) for each in sources):
+        raise OutputError(f"cannot write {target}: it is one of the layers to merge")
+    if not overwrite:
+        check_replaceable(target, LAYER_ORIGIN)
+
+
+def _scenes_of(target: Path) -> set[str]:
+    """Return the names of the scenes whose buildings a layer has."""
+    files = sorted(target.glob("*.parquet")) if target.is_dir() else [target]
+    found: set[str] = set()
+    for path in files:
+        if path.suffix.lower() == ".parquet":
+            names = set(pyarrow.parquet.read_schema(path).names)
+            rows = pyarrow.parquet.read_table(path, columns=[_SCENE]) if _SCENE in names else None
+            scenes = None if rows is None else rows.column(0).unique().to_pylist()
+        else:
+            scenes = read_column(path, _SCENE)
+        if scenes is None:
+            raise OutputError(f"{path} was not written by a merge: {KEEP_IT}")
+        found |= {str(scene) for scene in scenes if scene is not None}
+    return found
 
 
 def check_folder(folder: Path, *, overwrite: bool) -> None:

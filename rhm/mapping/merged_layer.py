@@ -29,8 +29,8 @@ import rhm
 from rhm.errors import CatalogError, ConfigError, OutputError
 from rhm.inference.layers.geopackage import date_of_geopackage
 from rhm.inference.layers.stamps import Stamp
-from rhm.inference.layers.vector_files import FORMATS, check_closed, check_replaceable, write_table
-from rhm.mapping.layer_files import LAYER_ORIGIN, check_folder, write_tiles
+from rhm.inference.layers.vector_files import FORMATS, write_table
+from rhm.mapping.layer_files import LAYER_ORIGIN, check_layer, write_tiles
 from rhm.mapping.merge_config import MergeConfig
 from rhm.mapping.merging.best_footprints import Buildings, buildings_of, ranks, select, trimmed_by
 from rhm.mapping.merging.footprint_heap import FootprintHeap
@@ -105,7 +105,12 @@ def merge_layers(
     if not layers:
         raise CatalogError("there are no footprints to merge")
     layers = sorted(layers, key=lambda layer: layer.name)
-    _check_target(layers, target, overwrite=config.overwrite)
+    check_layer(
+        target,
+        sources=[layer.vectors for layer in layers],
+        scenes={layer.name for layer in layers},
+        overwrite=config.overwrite,
+    )
     crs = _common_crs(layers, target, config.crs)
     with _workplace(target, resume=config.resume) as folder:
         parts = _parts(layers, crs, folder, config, on_progress)
@@ -246,25 +251,6 @@ def _crs_of(text: str) -> pyproj.CRS:
         raise ConfigError(
             f"'{text}' is no coordinate reference system: name one such as EPSG:32633"
         ) from error
-
-
-def _check_target(layers: Iterable[SceneLayer], target: Path, *, overwrite: bool) -> None:
-    """Check that the layer can be written, and that this loses no work of the user."""
-    if not target.suffix:
-        check_folder(target, overwrite=overwrite)
-        return
-    if target.suffix.lower() not in FORMATS:
-        raise OutputError(
-            f"cannot write {target}: the suffix must be one of {', '.join(FORMATS)}, or none for a "
-            "folder of GeoParquet files by place"
-        )
-    if target.is_dir():
-        raise OutputError(f"cannot write {target}: it is a folder")
-    check_closed(target)
-    if target.exists() and any(target.samefile(layer.vectors) for layer in layers):
-        raise OutputError(f"cannot write {target}: it is one of the layers to merge")
-    if not overwrite:
-        check_replaceable(target, LAYER_ORIGIN)
 
 
 @contextmanager

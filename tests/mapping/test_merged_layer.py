@@ -206,13 +206,26 @@ def test_what_must_not_be_lost_is_not_replaced(two_scenes: list[Path], tmp_path:
         merge_layers(layers, two_scenes[0])
     target = tmp_path / "town.gpkg"
     merge_layers(layers, target)
-    merge_layers(layers[:1], target)  # its own result is replaced
+    merge_layers(layers, target)  # its own result is replaced
     read_layer_file(target).iloc[:1].to_file(target, layer="buildings")
     with pytest.raises(OutputError, match="was edited after"):
         merge_layers(layers, target)
     merge_layers(layers, target, MergeConfig(overwrite=True))
     with pytest.raises(OutputError, match="suffix must be one of"):
         merge_layers(layers, tmp_path / "town.shp")
+
+
+@pytest.mark.parametrize("name", ["town.gpkg", "town.geojson", "town.parquet", "town"])
+def test_a_layer_of_more_scenes_is_not_replaced(
+    two_scenes: list[Path], tmp_path: Path, name: str
+) -> None:
+    layers, target = layers_in(*two_scenes), tmp_path / name
+    merge_layers(layers[:1], target)
+    merge_layers(layers, target)
+    with pytest.raises(OutputError, match="has the buildings of west, which would be lost"):
+        merge_layers(layers[:1], target)
+    whole = merge_layers(layers, target).count
+    assert 0 < merge_layers(layers[:1], target, MergeConfig(overwrite=True)).count < whole
 
 
 @pytest.mark.filterwarnings("ignore")  # of GDAL, about the damaged file

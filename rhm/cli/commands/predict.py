@@ -90,6 +90,8 @@ def predict(
     pixels = _pixels(files, chosen.make(PredictionConfig).aoi)
     if stac:
         _check_catalog(files, output, chosen)
+    if merge is not None:
+        _check_merge(files, output, merge, chosen)
     begun = _begun_by(files, output, chosen)
     network = _network(model, adapter, chosen, pixels // hands.workers, begun, files, output)
     config = _config(chosen, network)
@@ -136,6 +138,20 @@ def _check_catalog(files: "list[NamedScene]", output: Path, chosen: Chosen) -> N
 
     suffix = chosen.make(PredictionConfig).suffix
     check_catalog(output, (Outputs.of(scene, output, suffix).mask for scene in files))
+
+
+def _check_merge(files: "list[NamedScene]", output: Path, merge: Path, chosen: Chosen) -> None:
+    """Refuse a layer that cannot be written before anything is predicted."""
+    from rhm.inference.plan import Outputs
+    from rhm.mapping.layer_files import check_layer
+
+    config = chosen.make(PredictionConfig)
+    check_layer(
+        merge,
+        sources=[Outputs.of(scene, output, config.suffix).buildings for scene in files],
+        scenes={scene.name for scene in files},
+        overwrite=config.overwrite,
+    )
 
 
 def _write_catalog(results: "list[SceneResult]") -> None:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import pyogrio
@@ -53,6 +54,18 @@ def no_side_files() -> Iterator[None]:
 def read_frame(path: Path) -> gpd.GeoDataFrame:
     """Return the first layer of a vector file; the errors are those of geopandas."""
     return gpd.read_file(path)
+
+
+@no_side_files()
+def read_column(path: Path, name: str) -> list[Any] | None:
+    """Return the different values of a column of a vector file; None if it has no such column.
+
+    The errors are those of pyogrio.
+    """
+    if name not in pyogrio.read_info(path)["fields"]:
+        return None
+    found = pyogrio.read_dataframe(path, columns=[name], read_geometry=False)
+    return list(found[name].unique())
 
 
 @no_side_files()

@@ -295,3 +295,35 @@ def test_in_a_batch_scenes_outside_the_area_are_skipped_and_said(
     code, _, said = rhm(*words[:-3], "--aoi", "0,0,0.1,0.1")
     assert code == 2
     assert "all 3 scenes lie outside the area of interest" in said
+
+
+@pytest.mark.parametrize(
+    ("merge", "told"),
+    [("town.shp", "suffix must be one of"), ("there", "was not written by a merge")],
+)
+def test_a_layer_that_cannot_be_written_is_refused_before_anything_is_predicted(
+    rhm: Rhm, trained: Path, scenes: Path, tmp_path: Path, merge: str, told: str
+) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "notes.txt").write_text("mine")
+    words = ["predict", trained, scenes / "north.tif", "-o", tmp_path / "out", "--tile", 96]
+    code, printed, err = rhm(*words, "--merge", tmp_path / merge)
+    assert (code, printed, err.count("\n")) == (2, "", 1)
+    assert told in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_layer_of_other_scenes_is_not_replaced(
+    rhm: Rhm, trained: Path, scenes: Path, tmp_path: Path
+) -> None:
+    town = tmp_path / "town.gpkg"
+    words = ["-o", tmp_path / "out", "--tile", 96, "--threshold", 0.3, "--merge", town]
+    assert rhm("predict", trained, scenes / "north.tif", *words)[0] == 0
+    assert set(geopandas.read_file(town)["scene"]) == {"north"}
+    before = town.read_bytes()
+    code, printed, err = rhm("predict", trained, scenes / "south.tif", *words)
+    assert (code, printed, err.count("\n")) == (2, "", 1)
+    assert "has the buildings of north, which would be lost" in err
+    assert town.read_bytes() == before
+    assert not (tmp_path / "out" / "south_mask.tif").exists()
+    assert rhm("predict", trained, scenes / "south.tif", *words, "--overwrite")[0] == 0
