@@ -39,6 +39,19 @@ def emit(values: dict[str, Any], lines: list[str], *, as_json: bool) -> None:
             typer.echo(line)
 
 
+def duration(seconds: float) -> str:
+    """Return a time in seconds, minutes or hours, whichever is short."""
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def size(count: float) -> str:
+    """Return a number of bytes in MB or GB."""
+    return f"{count / 1e9:.1f} GB" if count >= 999.5e6 else f"{count / 1e6:.0f} MB"
+
+
 def table(header: list[str], rows: list[list[Any]]) -> list[str]:
     """Return the lines of a table: text aligned left, numbers aligned right.
 

@@ -1,11 +1,12 @@
 """What ``rhm predict`` prints: notes, results, failures and estimates."""
 
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rhm.cli.commands.merge_footprints import merged_line
-from rhm.cli.output import complain, emit, say
+from rhm.cli.output import complain, duration, emit, say, size
 from rhm.inference.prediction_config import PredictionConfig
 
 if TYPE_CHECKING:
@@ -181,6 +182,8 @@ def tell_estimates(
         who = names[0] if len(names) == 1 else f"{len(names)} of {len(scenes)} scenes"
         lines.append(note if len(scenes) == 1 else f"{who}: {note}")
     total = _total(values)
+    if values:
+        lines.append(f"besides, it takes about {duration(total['start_seconds'])} to start")
     if len(values) > 1:
         lines.append(_cost(f"all {len(values)} scenes: {total['tiles']} tiles", total))
     outside = [result for result in failed if result.is_outside]
@@ -219,13 +222,15 @@ def _total(values: "list[dict[str, Any]]") -> dict[str, Any]:
     """Return the cost of scenes that are predicted one after the other."""
     memory = [value["memory_bytes"] for value in values if value["memory_bytes"] is not None]
     added = {name: sum(value[name] for value in values) for name in _ADDED}
-    return added | {"memory_bytes": max(memory) if memory else None}
+    # What this process has done so far is what a prediction does before its first scene.
+    start = time.process_time()
+    return added | {"memory_bytes": max(memory, default=None), "start_seconds": start}
 
 
 def _cost(what: str, cost: dict[str, Any]) -> str:
     memory = cost["memory_bytes"]
-    told = "unknown" if memory is None else f"{memory / 1e9:.1f} GB"
     return (
-        f"{what}: about {cost['seconds'] / 60:.1f} min, {told} of memory, at most "
-        f"{cost['disk_bytes'] / 1e9:.1f} GB of disk"
+        f"{what}: about {duration(cost['seconds'])}, "
+        f"{'unknown' if memory is None else size(memory)} of memory, at most "
+        f"{size(cost['disk_bytes'])} of disk"
     )

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from rhm.cli.output import duration
+
 if TYPE_CHECKING:
     from rhm.training.run import Run
 
@@ -21,14 +23,7 @@ def finished_run(run: "Run") -> tuple[dict[str, Any], list[str]]:
     }
     lines = []
     if cost is not None:
-        lines.append(f"{cost.steps} steps in {_duration(cost.seconds)}")
+        lines.append(f"{cost.steps} steps in {duration(cost.seconds)}")
     if "iou" in scores:
         lines.append(f"validation IoU {scores['iou']:.3f}, threshold {threshold:.3f}")
     return values, lines
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"

@@ -25,6 +25,13 @@ is there once more as bytes."""
 
 _OVERVIEWS = 4 / 3
 
+_SECONDS_PER_PIXEL = 0.25e-6
+"""Time for everything but the network, per pixel of a scene: reading, resampling, compressing and
+tracing, on one core; ``benchmarks/scaling.py cost`` measures it."""
+
+_SECONDS_PER_SCENE = 0.2
+"""Time that the smallest scene takes besides."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -32,7 +39,7 @@ class Estimate:
 
     Attributes:
         tiles: number of tiles that the network predicts, if none of them is entirely nodata.
-        seconds: time that these tiles take.
+        seconds: time that the scene takes, most of it for these tiles.
         memory_bytes: peak memory of the process; None if the system does not report it.
         disk_bytes: maximum size of the results together with the intermediate files.
     """
@@ -65,6 +72,7 @@ def estimate(model: Network, plan: Plan) -> Estimate:
     probabilities(network, batch)
     seconds = (time.perf_counter() - begun) / len(batch) * tiles
     pixels = plan.scene.height * plan.scene.width
+    seconds += pixels * _SECONDS_PER_PIXEL + _SECONDS_PER_SCENE
     peak = peak_memory_bytes()
     stored = len(plan.maps) * np.dtype(STORAGES[plan.config.dtype].dtype).itemsize
     rasters = (stored + 1) * pixels

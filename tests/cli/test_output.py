@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rhm.cli.output import be_quiet, complain, emit, progress, say, table
+from rhm.cli.output import be_quiet, complain, duration, emit, progress, say, size, table
 
 Capture = pytest.CaptureFixture[str]
 CELLS = st.none() | st.integers() | st.floats(allow_nan=False) | st.text("abc -", max_size=9)
@@ -107,3 +107,20 @@ def test_rows_become_paragraphs_in_a_narrow_terminal(
     assert titles == [f"none-0  {'x' * 33}", "rhm-0  y"]
     first = " ".join(line.strip() for line in narrow[1 : narrow.index(titles[1])])
     assert first == "images 4, IoU 0.929, object F1 -, boundary 1 m 0.500"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(0.4, "0 s"), (59, "59 s"), (59.7, "1 min"), (3599, "1 h 00 min"), (9000, "2 h 30 min")],
+)
+def test_times_are_short(seconds: float, told: str) -> None:
+    assert duration(seconds) == told
+
+
+def test_sizes_have_units() -> None:
+    assert [size(count) for count in (0, 640e6, 999.7e6, 12.34e9)] == [
+        "0 MB",
+        "640 MB",
+        "1.0 GB",
+        "12.3 GB",
+    ]

@@ -66,7 +66,7 @@ def read_area(text: str | os.PathLike[str]) -> AreaOfInterest:
     Args:
         text: vector file with polygons, or ``left,bottom,right,top`` in degrees of longitude and
             latitude (WGS 84). A fifth entry names another CRS: ``5e5,5e6,6e5,6e6,EPSG:32633``. In
-            degrees, a box whose left side is greater than its right crosses the 180th meridian.
+            degrees, a box from east to west of the 180th meridian crosses it.
 
     Raises:
         VectorError: the file cannot be read, has no CRS, or no polygon.
@@ -103,7 +103,9 @@ def _of_box(text: str) -> AreaOfInterest:
         possible = len(words) in (4, 5) and np.isfinite([left, bottom, right, top]).all()
     except (ValueError, pyproj.exceptions.CRSError):
         possible = False
-    if possible and left > right and crs.is_geographic:
+    # Sides in the wrong order are a mistake anywhere else than across the 180th meridian.
+    crosses = possible and crs.is_geographic and left > 0.0 > right and left - right > 180.0
+    if crosses:
         shape = shapely.box(left, bottom, 180.0, top) | shapely.box(-180.0, bottom, right, top)
     elif possible and left < right:
         shape = shapely.box(left, bottom, right, top)

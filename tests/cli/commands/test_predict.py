@@ -127,6 +127,7 @@ def test_a_dry_run_estimates_the_good_scenes_and_names_the_bad_ones(
         "south.tif",
         "all 2 scenes",
     ]
+    assert "to start" in printed
     assert f"failed: {bad}" in told
     assert "1 of 3 scenes failed" in told
     code, printed, _ = rhm(*words, "--json")
