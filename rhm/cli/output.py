@@ -39,6 +39,11 @@ def emit(values: dict[str, Any], lines: list[str], *, as_json: bool) -> None:
             typer.echo(line)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with a noun in singular or plural."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def duration(seconds: float) -> str:
     """Return a time in seconds, minutes or hours, whichever is short."""
     if seconds < 59.5:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rhm.cli.commands.merge_footprints import merged_line
-from rhm.cli.output import complain, duration, emit, say, size
+from rhm.cli.output import complain, counted, duration, emit, say, size
 from rhm.inference.prediction_config import PredictionConfig
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def report_results(
     outside = [result for result in results if result.is_outside]
     failed = [result for result in results if result.error is not None and not result.is_outside]
     values = [_values(result.scene, result.prediction) for result in done if result.prediction]
-    lines = [f"{value['count']} buildings in {value['buildings']}" for value in values]
+    lines = [f"{counted(value['count'], 'building')} in {value['buildings']}" for value in values]
     if chose:
         lines = [
             f"{line} (threshold {value['threshold']:.3f})"

@@ -20,6 +20,9 @@ from rhm.report.cross_domain import (
 )
 from rhm.report.runs import load_runs
 
+_OWN = " (auto)"
+"""What follows scores at the threshold that the probabilities implied, without labels."""
+
 _LOWER_IS_BETTER = ("ece", "polis_m", "tangent_error_deg")
 _LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -38,12 +41,15 @@ class ScoreTable:
         groups: runs with the same training domains and method.
         targets: scored domains.
         cells: for each group and target, its role and the score; None where it was not scored.
+        own_thresholds: for each group and target, whether it was scored at the threshold that the
+            probabilities there implied.
     """
 
     metric: str
     groups: tuple[Group, ...]
     targets: tuple[Target, ...]
     cells: tuple[tuple[tuple[str, ScoreEstimate] | None, ...], ...]
+    own_thresholds: tuple[tuple[bool, ...], ...]
 
     @classmethod
     def of(cls, folders: Iterable[Path], metric: str = "iou") -> "ScoreTable":
@@ -58,7 +64,8 @@ class ScoreTable:
         groups = group_runs(load_runs(unique))
         targets = targets_of(run for group in groups for run in group.runs)
         cells = tuple(tuple(_cell(group, t, metric) for t in targets) for group in groups)
-        return cls(metric, groups, targets, cells)
+        own = tuple(tuple(_is_own(group, t) for t in targets) for group in groups)
+        return cls(metric, groups, targets, cells, own)
 
     def best(self) -> set[tuple[int, int]]:
         """Return the cells (row, column) that are best of all with the same sources."""
@@ -81,6 +88,11 @@ def _cell(group: Group, target: Target, metric: str) -> tuple[str, ScoreEstimate
     return role_of(found[0]), estimate([METRICS[metric](domain) for domain in found])
 
 
+def _is_own(group: Group, target: Target) -> bool:
+    found = (find_domain(run, target) for run in group.runs)
+    return any(domain is not None and domain.threshold is not None for domain in found)
+
+
 def _mean(cell: tuple[str, ScoreEstimate] | None) -> float | None:
     return None if cell is None else cell[1].mean
 
@@ -89,13 +101,15 @@ def as_csv(table: ScoreTable) -> str:
     """Return one row for each group and domain, with all that is known of the score."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["trained_on", "method", "seeds", "tested_on", "role", "metric", "mean", "sd"])
-    for group, cells in zip(table.groups, table.cells, strict=True):
-        for target, cell in zip(table.targets, cells, strict=True):
+    header = ["trained_on", "method", "seeds", "tested_on", "role", "threshold", "metric"]
+    rows.writerow([*header, "mean", "sd"])
+    for group, cells, owned in zip(table.groups, table.cells, table.own_thresholds, strict=True):
+        for target, cell, own in zip(table.targets, cells, owned, strict=True):
             if cell is not None:
                 role, score = cell
                 what = [" ".join(group.sources), group.label, score.seeds, target.label]
-                rows.writerow([*what, role, table.metric, score.mean, score.sd])
+                threshold = "auto" if own else "model"
+                rows.writerow([*what, role, threshold, table.metric, score.mean, score.sd])
     return text.getvalue()
 
 
@@ -139,7 +153,10 @@ def _texts(
     header = ["trained on", "method", "seeds", *(target.label for target in table.targets)]
     rows = []
     for number, (group, cells) in enumerate(zip(table.groups, table.cells, strict=True)):
-        scores = [_score(cell, between) for cell in cells]
+        scores = [
+            _score(cell, between) + (_OWN if own else "")
+            for cell, own in zip(cells, table.own_thresholds[number], strict=True)
+        ]
         scores = [
             bold(text) if (number, column) in best else text for column, text in enumerate(scores)
         ]

@@ -24,6 +24,6 @@ def finished_run(run: "Run") -> tuple[dict[str, Any], list[str]]:
     lines = []
     if cost is not None:
         lines.append(f"{cost.steps} steps in {duration(cost.seconds)}")
-    if "iou" in scores:
-        lines.append(f"validation IoU {scores['iou']:.3f}, threshold {threshold:.3f}")
+    validated = f"validation IoU {scores['iou']:.3f}, " if "iou" in scores else ""
+    lines.append(f"{validated}threshold {threshold:.3f}")
     return values, lines

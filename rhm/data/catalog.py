@@ -308,6 +308,9 @@ class Catalog(NotebookDisplay):
                         "if it is the same ground, a test on it is not independent of the training"
                     )
             frames.append(catalog.frame[new])
+        twice = sum(map(len, catalogs.values())) - sum(map(len, frames))
+        if twice:
+            notes.append(f"images that two catalogs have are kept once: {twice}")
         both = geopandas.GeoDataFrame(pandas.concat(frames, ignore_index=True), crs="EPSG:4326")
         return cls(both, tuple(dict.fromkeys(notes)))
 

@@ -141,7 +141,20 @@ def notes_on(opened: Sequence[OpenedSource]) -> tuple[str, ...]:
             f"{domain}: {labels} has {_told(of_domain[0].mask_values)} besides 0, which all count "
             "as building: if they are classes, give those of buildings with --building-value"
         )
-    return (*notes, *_elongated(opened))
+    return (*notes, *_without_resolution(opened), *_elongated(opened))
+
+
+def _without_resolution(opened: Sequence[OpenedSource]) -> Iterator[str]:
+    """Yield a note on each domain of which only some images say their metres per pixel."""
+    domains: dict[str, list[bool]] = {}
+    for each in opened:
+        domains.setdefault(each.tile.domain, []).append(each.tile.gsd_m is None)
+    for domain, unknown in domains.items():
+        if any(unknown) and not all(unknown):
+            yield (
+                f"{domain}: {sum(unknown)} of {len(unknown)} images do not say their metres per "
+                "pixel, and are not resampled: give them with `rhm data index folder --gsd`"
+            )
 
 
 def _elongated(opened: Sequence[OpenedSource]) -> Iterator[str]:

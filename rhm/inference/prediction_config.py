@@ -55,7 +55,7 @@ def band_numbers(text: str) -> tuple[int, ...]:
     except ValueError:
         numbers = ()
     if not numbers or min(numbers) < 1:
-        raise ConfigError(f"'{text}' is not a list of band numbers such as 3,2,1")
+        raise ConfigError(f"'{text}' is not a list of band numbers, counted from 1, such as 3,2,1")
     return numbers
 
 

@@ -218,7 +218,8 @@ def read_config(
         ConfigError: the file cannot be read, or some keys or values are invalid; the message
             names all of them.
     """
-    path = config_file(path)
+    given, path = path, config_file(path)
+    overrides = list(overrides)
     try:
         tree = parse_yaml(read_text(path))
     except (OSError, ValueError) as error:
@@ -229,7 +230,9 @@ def read_config(
     for name, value in values.items():
         if value is not None:
             _put(tree, name.replace("__", "."), value)
-    return parse_config(tree, origin=str(path))
+    # A configuration that comes with rhm is known by its name.
+    origin = os.fspath(given)
+    return parse_config(tree, origin=f"{origin} with --set" if overrides else origin)
 
 
 def put_settings(tree: dict[str, Any], overrides: Iterable[str]) -> None:

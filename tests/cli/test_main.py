@@ -82,9 +82,18 @@ def test_bad_input_is_one_line_and_exit_code_2(
         ("no configuration at", ["train", tmp_path / "none.yaml"]),
         ("no catalog at", ["evaluate", trained, tmp_path / "none.parquet"]),
         ("not a catalog", ["evaluate", trained, tmp_path / "text.tif"]),
-        ("no images under", ["data", "index", "folder", tmp_path / "empty", "-o", out]),
-        ("no Inria tiles", ["data", "index", "inria", tmp_path / "empty", "-o", out]),
-        ("no SpaceNet images", ["data", "index", "spacenet", tmp_path / "empty", "-o", out]),
+        (
+            "no images under",
+            ["data", "index", "folder", tmp_path / "empty", "-o", tmp_path / "o.parquet"],
+        ),
+        (
+            "no Inria tiles",
+            ["data", "index", "inria", tmp_path / "empty", "-o", tmp_path / "o.parquet"],
+        ),
+        (
+            "no SpaceNet images",
+            ["data", "index", "spacenet", tmp_path / "empty", "-o", tmp_path / "o.parquet"],
+        ),
         ("no such file", ["data", "inspect", tmp_path / "none.tif"]),
         ("no histogram bank at", ["bank", "show", tmp_path / "none.bank"]),
         ("as a histogram bank", ["bank", "show", scene]),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rhm.cli.output import be_quiet, complain, duration, emit, progress, say, size, table
+from rhm.cli.output import be_quiet, complain, counted, duration, emit, progress, say, size, table
 
 Capture = pytest.CaptureFixture[str]
 CELLS = st.none() | st.integers() | st.floats(allow_nan=False) | st.text("abc -", max_size=9)
@@ -123,4 +123,12 @@ def test_sizes_have_units() -> None:
         "640 MB",
         "1.0 GB",
         "12.3 GB",
+    ]
+
+
+def test_one_is_singular() -> None:
+    assert [counted(number, "building") for number in (0, 1, 2)] == [
+        "0 buildings",
+        "1 building",
+        "2 buildings",
     ]

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,3 +87,19 @@ def test_the_command_prints_or_writes_it(
     for wrong in (["--table", "word"], ["--table", "csv", "--metric", "kappa"]):
         assert run([*words, *wrong]) == 2
         assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_scores_at_thresholds_of_their_own_are_told_apart(runs: list[Path]) -> None:
+    path = runs[-1] / "evaluation" / "scores.json"
+    scores = json.loads(path.read_text())
+    scores["domains"][0]["threshold"] = 0.3
+    path.write_text(json.dumps(scores))
+    table = ScoreTable.of(runs)
+    rows = list(csv.DictReader(io.StringIO(as_csv(table))))
+    assert {row["method"]: row["threshold"] for row in rows} == {
+        "none": "model",
+        "rhm": "model",
+        "fda_100%": "auto",
+    }
+    assert as_markdown(table).count("(auto)") == as_latex(table).count("(auto)") == 1
+    assert "0.200 (auto)" in as_markdown(table)

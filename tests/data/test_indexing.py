@@ -116,6 +116,26 @@ def test_pixels_that_are_not_square_are_a_note_for_each_domain(tmp_path: Path) -
         assert tile.scale_to(0.5) == pytest.approx((1.0, 0.5), rel=1e-2)
 
 
+def test_images_without_a_resolution_beside_others_are_a_note(tmp_path: Path) -> None:
+    placed = write_raster(tmp_path / "a.tif", noise(20, 20))
+    plain = [
+        write_raster(tmp_path / f"{n}.tif", noise(20, 20), crs=None, transform=Affine.identity())
+        for n in range(2)
+    ]
+    sources = [Source(path, None, "town", path.stem) for path in (placed, *plain)]
+    (note,) = Catalog.build(sources).notes
+    assert note.startswith("town: 2 of 3 images do not say their metres per pixel")
+    assert Catalog.build(sources[:1]).notes == Catalog.build(sources[1:]).notes == ()
+
+
+def test_images_of_several_catalogs_are_kept_once_and_a_note_says_so(tmp_path: Path) -> None:
+    paths = [write_raster(tmp_path / f"{n}.tif", noise(9, 9)) for n in range(3)]
+    sources = [Source(path, None, "x", "x") for path in paths]
+    both = Catalog.join({"a": Catalog.build(sources[:2]), "b": Catalog.build(sources[1:])})
+    assert len(both) == 3
+    assert both.notes == ("images that two catalogs have are kept once: 1",)
+
+
 def test_catalogs_of_earlier_versions_have_square_pixels(tmp_path: Path) -> None:
     catalog = Catalog.build([Source(write_raster(tmp_path / "a.tif", noise(9, 9)), None, "x", "x")])
     catalog.frame.drop(columns="pixel_aspect").to_parquet(tmp_path / "old.parquet")

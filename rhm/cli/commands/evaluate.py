@@ -64,8 +64,9 @@ def evaluate(
         typer.Option(
             "--output",
             "-o",
-            help="Folder for the scores of a single model. Default: `evaluation` in its run, or "
-            "`runs/NAME/evaluation` for a model given by name.",
+            help="Folder for the scores of a single model, or for a folder NAME/evaluation of each "
+            "of several. Default: `evaluation` in its run, or `runs/NAME/evaluation` for a model "
+            "given by name.",
         ),
     ] = None,
     overwrite: Annotated[
@@ -99,8 +100,7 @@ def evaluate(
     models = [path for path in models if not _is_catalog(path)]
     if not models:
         raise typer.BadParameter("name the models to score before the catalog")
-    if output is not None and len(models) > 1:
-        raise typer.BadParameter("--output applies to a single model: score the models one by one")
+    folders = _folders(models, output)
     place, tiling = chosen.make(RuntimeConfig), Tiling(views=views)
     results: list[Scores] = []
     for file, listed, asked in _asked(catalogs, [Catalog.load(path) for path in catalogs], work):
@@ -108,17 +108,32 @@ def evaluate(
             for path in models:
                 _check_shift(path, load_spec(path), listed, asked, file)
         first: Scores | None = None
-        for path in models:
+        for path, folder in zip(models, folders, strict=True):
             picks = picks_of(first) if first else None
             options: dict[str, Any] = {"place": place, "tiling": tiling, "overwrite": overwrite}
             options |= {"catalog_path": str(file), "picks": picks, "threshold": used}
-            found = scored(path, output, listed, asked, **options)
+            found = scored(path, folder, listed, asked, **options)
             first = first or found
             results.append(found)
     few = few_groups(domain for scores in results for domain in scores.domains)
     if few:
         say(few)
     emit({"runs": [plain(scores) for scores in results]}, score_lines(results), as_json=json)
+
+
+def _folders(models: list[Path], output: Path | None) -> list[Path | None]:
+    """Return the folder for the scores of each model; None for its own."""
+    if output is None or len(models) == 1:
+        return [output] * len(models)
+    from rhm.models.named_models import home_of
+
+    names = [home_of(path).resolve().name for path in models]
+    if len(set(names)) < len(names):
+        raise typer.BadParameter(
+            "--output has a folder for each model by its name, and two have the same: score them "
+            "one by one"
+        )
+    return [output / name / "evaluation" for name in names]
 
 
 def _asked(
@@ -249,8 +264,13 @@ def scored(
     if earlier is not None and not of_same_model(earlier, latest):
         say(f"{folder}: the earlier scores were of another model or threshold, and are replaced")
     elif kept := kept_domains(earlier, latest):
-        names = ", ".join(dict.fromkeys(domain.name for domain in kept))
-        say(f"{folder}: the earlier scores of {names} are kept")
+        # Domains of one name in several catalogs are scored side by side.
+        again = {domain.name for domain in latest.domains}
+        names = dict.fromkeys(
+            f"{domain.name} ({Path(domain.catalog).name})" if domain.name in again else domain.name
+            for domain in kept
+        )
+        say(f"{folder}: the earlier scores of {', '.join(names)} are kept besides")
     return latest
 
 

@@ -8,7 +8,7 @@ import typer
 
 from rhm.cli.flags import Chosen, choosing
 from rhm.cli.options import Json, Styles, required
-from rhm.cli.output import emit, progress, say
+from rhm.cli.output import counted, emit, progress, say
 from rhm.mapping.merge_config import MergeConfig
 from rhm.required_files import require_scenes
 
@@ -82,6 +82,6 @@ def style_merged(merged: "MergedLayer") -> None:
 def merged_line(merged: "MergedLayer") -> str:
     """Return what a merge gave, in one line."""
     return (
-        f"{merged.count} buildings in {merged.path} ({merged.joined} joined over the edges of "
-        f"scenes, {merged.seen_again} seen again)"
+        f"{counted(merged.count, 'building')} in {merged.path} ({merged.joined} joined over the "
+        f"edges of scenes, {merged.seen_again} seen again)"
     )

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from rhm.cli.options import Json, required
-from rhm.cli.output import emit
+from rhm.cli.output import emit, say
 from rhm.cli.output_files import Overwrite, check_output, is_page
 from rhm.required_files import require_run
 
@@ -44,6 +44,7 @@ def report(
 
     Example: `rhm report runs/inria-none runs/inria-rhm -o report.html`
     """
+    runs = _evaluated(runs)
     if table is not None:
         if output is not None:
             check_output(output, _SUFFIXES.get(table, ()), overwrite=overwrite)
@@ -60,6 +61,17 @@ def report(
     page = write_report(runs, output)
     values = {"page": str(page), "numbers": str(page.with_suffix(".json"))}
     emit(values, [f"report: {page}, numbers: {values['numbers']}"], as_json=json)
+
+
+def _evaluated(runs: list[Path]) -> list[Path]:
+    """Return the runs that were evaluated, and say which were not; all of them if none was."""
+    found = [run for run in runs if (run / "evaluation").is_dir()]
+    if not found:
+        return runs  # reading the first says what is missing
+    if left := [run.name for run in runs if run not in found]:
+        more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+        say(f"left out: {left[0]}{more}, which `rhm evaluate` has not scored")
+    return found
 
 
 def _write_table(

@@ -64,11 +64,23 @@ def test_what_cannot_be_evaluated_is_one_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_one_output_is_of_one_model(
+def test_an_output_of_several_models_has_a_folder_for_each(
     rhm: Rhm, trained: Path, catalog_path: Path, tmp_path: Path
 ) -> None:
-    code, _, err = rhm("evaluate", trained, trained, catalog_path, "-o", tmp_path)
-    assert (code, "--output" in err) == (2, True)
+    words = [catalog_path, "--domain", "alder_aerial", "-o", tmp_path / "out"]
+    code, _, err = rhm("evaluate", trained, trained, *words)
+    assert (code, "two have the same" in err) == (2, True)
+    other = tmp_path / "other"
+    save_model(load_model(trained), other / "model.safetensors")
+    code, _, err = rhm("evaluate", trained, other, *words)
+    assert code == 0, err
+    for name in (trained.name, "other"):
+        (domain,) = read_scores(tmp_path / "out" / name / "evaluation").domains
+        assert domain.name == "alder_aerial"
+    code, printed, err = rhm("report", tmp_path / "out" / "other", tmp_path, "--table", "csv")
+    assert code == 0, err
+    assert "alder_aerial" in printed
+    assert f"left out: {tmp_path.name}, which" in err
 
 
 def test_evaluations_add_up_and_say_so(
@@ -78,7 +90,7 @@ def test_evaluations_add_up_and_say_so(
     code, _, err = rhm(*words, "alder_aerial")
     assert (code, err) == (0, "")
     code, printed, err = rhm(*words, "birch_aerial")
-    assert (code, err) == (0, f"{tmp_path}: the earlier scores of alder_aerial are kept\n")
+    assert (code, err) == (0, f"{tmp_path}: the earlier scores of alder_aerial are kept besides\n")
     assert "alder_aerial" not in printed
     assert [domain.name for domain in read_scores(tmp_path).domains] == [
         "alder_aerial",

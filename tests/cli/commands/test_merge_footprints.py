@@ -20,7 +20,7 @@ def test_folders_of_results_become_one_layer(rhm: Rhm, tmp_path: Path) -> None:
     target = tmp_path / "town.gpkg"
     code, printed, _ = rhm("merge-footprints", tmp_path / "p", "-o", target)
     assert code == 0
-    assert printed.startswith(f"1 buildings in {target} (1 joined")
+    assert printed.startswith(f"1 building in {target} (1 joined")
     assert gpd.read_file(target).area.tolist() == [200.0]
     assert not target.with_suffix(".qml").exists()
     assert rhm("merge-footprints", tmp_path / "p", "-o", target, "--styles")[0] == 0
