@@ -56,7 +56,7 @@ def check_layer(
     if not target.suffix:
         check_folder(target, overwrite=overwrite)
     else:
-        _check_file(target, sources, overwrite=overwrite)
+        check_file(target, sources, overwrite=overwrite)
     if overwrite or not target.exists():
         return
     lost = sorted(_scenes_of(target) - set(scenes))
@@ -69,17 +69,30 @@ def check_layer(
         )
 
 
-def _check_file(target: Path, sources: Iterable[Path], *, overwrite: bool) -> None:
+def check_file(
+    target: Path, sources: Iterable[Path], *, to: str = "merge", overwrite: bool
+) -> None:
+    """Check that a layer can be written to a file, and that this loses no work of the user.
+
+    Args:
+        target: file to write.
+        sources: files that are read.
+        to: what is done with them, for messages.
+        overwrite: whether to replace a layer that was edited, or was not written by rhm.
+
+    Raises:
+        OutputError: it cannot be written, or something would be lost.
+    """
     if target.suffix.lower() not in FORMATS:
+        folder = ", or none for a folder of GeoParquet files by place" if to == "merge" else ""
         raise OutputError(
-            f"cannot write {target}: the suffix must be one of {', '.join(FORMATS)}, or none for a "
-            "folder of GeoParquet files by place"
+            f"cannot write {target}: the suffix must be one of {', '.join(FORMATS)}{folder}"
         )
     if target.is_dir():
         raise OutputError(f"cannot write {target}: it is a folder")
     check_closed(target)
     if target.exists() and any(each.exists() and target.samefile(each) for each in sources):
-        raise OutputError(f"cannot write {target}: it is one of the layers to merge")
+        raise OutputError(f"cannot write {target}: it is one of the layers to {to}")
     if not overwrite:
         check_replaceable(target, LAYER_ORIGIN)
 

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 import rhm
 from rhm.data.footprints import areas_m2, metric_crs
 from rhm.data.vectors.area_of_interest import AreaOfInterest
-from rhm.errors import OutputError, VectorError
+from rhm.errors import VectorError
 from rhm.inference.layers.stamps import Stamp
-from rhm.inference.layers.vector_files import FORMATS, check_closed, check_replaceable, write_table
+from rhm.inference.layers.vector_files import FORMATS, write_table
 from rhm.mapping.compare_config import CompareConfig
 from rhm.mapping.comparison.building_matches import Matches, match_buildings
 from rhm.mapping.comparison.imagery_shift import ImageryShift, estimate_shift
 from rhm.mapping.comparison.map_buildings import MapBuildings, read_map
 from rhm.mapping.comparison.overture import OvertureBuildings, write_overture
-from rhm.mapping.layer_files import LAYER_ORIGIN
+from rhm.mapping.layer_files import LAYER_ORIGIN, check_file
 
 MATCHED, CHANGED, NEW, GONE = "matched", "changed", "new", "gone"
 """Values of the column ``status``."""
@@ -100,7 +100,7 @@ def compare_maps(
         OutputError: a file cannot be written or must not be replaced.
     """
     config, target = config or CompareConfig(), Path(target)
-    _check_target(target, (Path(new), Path(existing)), overwrite=config.overwrite)
+    check_file(target, (Path(new), Path(existing)), to="compare", overwrite=config.overwrite)
     ours, theirs = read_map(new), read_map(existing)
     if not len(ours):
         raise VectorError(f"{new} has no buildings to compare")
@@ -229,15 +229,3 @@ def _write_overture(
         ),
         path,
     )
-
-
-def _check_target(target: Path, inputs: tuple[Path, Path], *, overwrite: bool) -> None:
-    if target.suffix.lower() not in FORMATS:
-        raise OutputError(f"cannot write {target}: the suffix must be one of {', '.join(FORMATS)}")
-    if target.is_dir():
-        raise OutputError(f"cannot write {target}: it is a folder")
-    check_closed(target)
-    if target.exists() and any(each.exists() and target.samefile(each) for each in inputs):
-        raise OutputError(f"cannot write {target}: it is one of the layers to compare")
-    if not overwrite:
-        check_replaceable(target, LAYER_ORIGIN)
