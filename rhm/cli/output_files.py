@@ -12,7 +12,9 @@ Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the file that --output names if it exists.")
 ]
 
-_PAGE = '<meta name="generator" content="rhm">'
+_PAGE = b'<meta name="generator" content="rhm">'
+_TABLES = (b"trained_on,method,", b"| trained on | method |", rb"\begin{tabular}{lll")
+_PRODUCER = b"\x12\x03rhm"  # the second field of an ONNX file, as protobuf writes it
 _HEAD_BYTES = 4096
 
 
@@ -51,8 +53,23 @@ def check_output(
 
 def is_page(path: Path) -> bool:
     """Return whether a file is a page that rhm wrote."""
+    return _PAGE in _head(path)
+
+
+def is_score_table(path: Path) -> bool:
+    """Return whether a file is a table that `rhm report --table` wrote."""
+    return _head(path).startswith(_TABLES)
+
+
+def is_exported(path: Path) -> bool:
+    """Return whether a file is an ONNX model that rhm wrote."""
+    return _PRODUCER in _head(path)[:64]
+
+
+def _head(path: Path) -> bytes:
+    """Return the beginning of a file; nothing if it cannot be read."""
     try:
         with path.open("rb") as file:
-            return _PAGE.encode() in file.read(_HEAD_BYTES)
+            return file.read(_HEAD_BYTES)
     except OSError:
-        return False
+        return b""

@@ -8,6 +8,8 @@ import pytest
 from rhm.cli.output_files import check_output, is_page
 from rhm.data.catalog import Catalog
 from rhm.errors import OutputError
+from tests.report.conftest import MakeRun
+from tests.report.conftest import make_run as make_run
 
 Rhm = Callable[..., tuple[int, str, str]]
 
@@ -40,6 +42,20 @@ def test_pages_of_rhm_are_known(tmp_path: Path) -> None:
     page.write_text("<html>mine</html>")
     assert not is_page(page)
     assert not is_page(tmp_path)
+
+
+def test_what_a_command_wrote_itself_is_replaced(
+    rhm: Rhm, make_run: MakeRun, tmp_path: Path
+) -> None:
+    run = make_run("a", {"town": 0.5})
+    for kind, suffix in (("latex", "tex"), ("markdown", "md"), ("csv", "csv")):
+        for _ in range(2):
+            words = ["--table", kind, "-o", tmp_path / f"t.{suffix}"]
+            code, _, err = rhm("report", run, *words)
+            assert code == 0, err
+    for _ in range(2):
+        code, _, err = rhm("report", run, "-o", tmp_path / "page.html")
+        assert code == 0, err
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import typer
 
 from rhm.cli.options import Json, required
 from rhm.cli.output import emit, say
-from rhm.cli.output_files import Overwrite, check_output, is_page
+from rhm.cli.output_files import Overwrite, check_output, is_page, is_score_table
 from rhm.required_files import require_run
 
 _PAGES = (".html", ".htm")
@@ -47,7 +47,8 @@ def report(
     runs = _evaluated(runs)
     if table is not None:
         if output is not None:
-            check_output(output, _SUFFIXES.get(table, ()), overwrite=overwrite)
+            suffixes = _SUFFIXES.get(table, ())
+            check_output(output, suffixes, overwrite=overwrite, ours=is_score_table)
         _write_table(runs, output, table, metric, as_json=json)
         return
     output = output or Path("report.html")

@@ -49,7 +49,7 @@ def test_a_run_is_exported(rhm: Rhm, trained: Path, tmp_path: Path) -> None:
 
     properties = {each.key: each.value for each in onnx.load(out).metadata_props}
     assert properties == values["metadata"]
-    code, printed, _ = rhm("export", trained, "-o", out, *SMALL, "--overwrite")
+    code, printed, _ = rhm("export", trained, "-o", out, *SMALL)
     assert code == 0
     assert printed.startswith(f"{out} (")
     assert printed.endswith(" for uint8 tiles of 96 pixels\n")
@@ -63,9 +63,7 @@ def test_an_adapter_is_exported_with_its_model(
 
     tiles, seen = np.random.default_rng(0).random((1, 3, 96, 96)).astype(np.float32), []
     for words in ([], ["--adapter", adapter]):
-        code, _, err = rhm(
-            "export", trained, "-o", tmp_path / "m.onnx", *SMALL, *words, "--overwrite"
-        )
+        code, _, err = rhm("export", trained, "-o", tmp_path / "m.onnx", *SMALL, *words)
         assert code == 0, err
         session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"))
         seen.append(session.run(None, {"images": tiles})[0])
