@@ -72,7 +72,7 @@ def test_the_nearest_of_a_models_domains_is_told_with_its_distance(tmp_path: Pat
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "x.tif", noise(20, 20))
-    with pytest.raises(ModelFileError, match="3 bands"):
+    with pytest.raises(ModelFileError, match="4 bands, and 3 of"):
         inspect_raster(path, ModelSpec("unet", "resnet18", 4))
     with pytest.raises(ModelFileError, match="does not record"):
         inspect_raster(path, ModelSpec("unet", "resnet18", 3))
