@@ -15,7 +15,8 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -143,26 +144,27 @@ def of_scenes(asked: argparse.Namespace, folder: Path) -> None:
     loaded = load_model(file)
     config = PredictionConfig(tile=128, overlap=32)
     source = ModelSource.of(file, None, "cpu", "torch", None)
+
+    def dask(count: int) -> DaskCluster:
+        return DaskCluster(source, "local", count=count)
+
     print("| way | scenes | seconds | CPU seconds | CPU ms a scene | failed | peak MB here |")
     print("|---|---|---|---|---|---|---|")
-    ways: dict[str, Callable[[], Any]] = {"here": lambda: None}
+    few = scenes[: max(1, len(scenes) // 10)]
+    ways: list[tuple[str, int, Callable[[int], Any], list[Path]]] = [
+        ("here", 0, lambda _: nullcontext(), few)
+    ]
     for count in asked.workers:
-        ways[f"{count} processes"] = lambda count=count: LocalProcesses(source, count)
-        ways[f"Dask, {count} workers"] = lambda count=count: DaskCluster(
-            source, "local", count=count
-        )
-    for way, start in ways.items():
-        some = scenes if way.startswith("Dask") else scenes[: max(1, len(scenes) // 10)]
+        ways += [
+            (f"{count} processes", count, partial(LocalProcesses, source), few),
+            (f"Dask, {count} workers", count, dask, scenes),
+        ]
+    for way, count, start, some in ways:
         begun, busy_before = time.perf_counter(), processor_seconds()
-        workers = start()
-        if workers is None:
-            results = predict_scenes(loaded, some, folder / way, config)
-        else:
-            count = int(way.split()[-2])
-            with workers as hands:
-                results = predict_scenes(
-                    loaded, some, folder / way, config, workers=hands, side_by_side=count + 1
-                )
+        with start(count) as workers:
+            results = predict_scenes(
+                loaded, some, folder / way, config, workers=workers, side_by_side=count + 1
+            )
         seconds, busy = time.perf_counter() - begun, processor_seconds() - busy_before
         failed = sum(result.error is not None for result in results)
         peak = (peak_memory_bytes() or 0) / 1e6

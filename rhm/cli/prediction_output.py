@@ -1,6 +1,7 @@
 """What ``rhm predict`` prints: notes, results, failures and estimates."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from rhm.cli.output import complain, counted, duration, emit, say, size
 from rhm.inference.prediction_config import PredictionConfig
 
 if TYPE_CHECKING:
+    from rhm.inference.cost_estimate import TileClock
     from rhm.inference.many_scenes import SceneResult
     from rhm.inference.prediction import Prediction
     from rhm.inference.runtime.backends import Backend
@@ -45,13 +47,9 @@ def say_of_all(results: "list[SceneResult]", home: float | None) -> str | None:
     from rhm.inference.suitability import domain_note
     from rhm.models.expected_iou import ExpectedIoU
 
-    scenes: dict[str, list[str]] = {}
-    for result in results:
-        for note in result.prediction.notes if result.prediction else ():
-            scenes.setdefault(note, []).append(short_name(result.scene))
-    for note, names in scenes.items():
-        who = names[0] if len(names) == 1 else f"{len(names)} of {len(results)} scenes"
-        say(f"{who}: {note}")
+    noted = [(short_name(each.scene), each.prediction.notes) for each in results if each.prediction]
+    for line in _each_once(noted, len(results)):
+        say(line)
     expectations = [
         result.prediction.expectation
         for result in results
@@ -61,6 +59,23 @@ def say_of_all(results: "list[SceneResult]", home: float | None) -> str | None:
     if warning:
         say(f"all scenes together: {warning}")
     return warning
+
+
+def _each_once(noted: Iterable[tuple[str, Iterable[str]]], count: int) -> list[str]:
+    """Return a line for each note of scenes, with the scene or the number of those that have it.
+
+    Args:
+        noted: scenes, which may have the same name, and their notes.
+        count: number of all scenes.
+    """
+    scenes: dict[str, list[str]] = {}
+    for name, notes in noted:
+        for note in notes:
+            scenes.setdefault(note, []).append(name)
+    return [
+        f"{names[0] if len(names) == 1 else f'{len(names)} of {count} scenes'}: {note}"
+        for note, names in scenes.items()
+    ]
 
 
 def report_results(
@@ -164,26 +179,26 @@ def tell_estimates(
         RhmError: scenes are refused, all of them because of their input.
         Exception: the first defect that made a scene fail.
     """
+    from rhm.inference.cost_estimate import TileClock
     from rhm.inference.many_scenes import SceneResult
 
+    # What this process has done so far is what a prediction does before its first scene.
+    start, clock = time.process_time(), TileClock(network)
     values, lines, failed = [], [], []
-    scenes_of: dict[str, list[str]] = {}
+    noted: list[tuple[str, Iterable[str]]] = []
     for scene in scenes:
         try:
-            value, told = _estimate(network, scene, output, config)
+            value, told = _estimate(network, clock, scene, output, config)
         except Exception as error:  # noqa: BLE001 (whatever it is, the others are estimated)
             failed.append(SceneResult(scene.path, None, error))
             continue
         values.append(value)
         lines.append(told)
-        for note in value["notes"]:
-            scenes_of.setdefault(note, []).append(short_name(scene))
-    for note, names in scenes_of.items():
-        who = names[0] if len(names) == 1 else f"{len(names)} of {len(scenes)} scenes"
-        lines.append(note if len(scenes) == 1 else f"{who}: {note}")
-    total = _total(values)
+        noted.append((short_name(scene), value["notes"]))
+    lines += _each_once(noted, len(scenes))
+    total = _total(values) | {"start_seconds": start}
     if values:
-        lines.append(f"besides, it takes about {duration(total['start_seconds'])} to start")
+        lines.append(f"besides, it takes about {duration(start)} to start")
     if len(values) > 1:
         lines.append(_cost(f"all {len(values)} scenes: {total['tiles']} tiles", total))
     outside = [result for result in failed if result.is_outside]
@@ -199,7 +214,11 @@ def tell_estimates(
 
 
 def _estimate(
-    network: "Backend", scene: "NamedScene", output: Path, config: PredictionConfig
+    network: "Backend",
+    clock: "TileClock",
+    scene: "NamedScene",
+    output: Path,
+    config: PredictionConfig,
 ) -> tuple[dict[str, Any], str]:
     """Return the estimated cost of a scene, as JSON values and as a line."""
     from rhm.inference.cost_estimate import estimate
@@ -210,7 +229,7 @@ def _estimate(
     there = is_finished(plan)
     if not (config.resume and there):
         plan.check_free()
-    cost = asdict(estimate(network, plan))
+    cost = asdict(estimate(clock, plan))
     size = f"{plan.scene.width} x {plan.scene.height} pixels"
     tiles = f"{len(plan.grid.strips)} strips, {cost['tiles']} tiles of {plan.grid.tiling.tile}"
     line = _cost(f"{scene.path}: {size}, {tiles}", cost)
@@ -222,9 +241,7 @@ def _total(values: "list[dict[str, Any]]") -> dict[str, Any]:
     """Return the cost of scenes that are predicted one after the other."""
     memory = [value["memory_bytes"] for value in values if value["memory_bytes"] is not None]
     added = {name: sum(value[name] for value in values) for name in _ADDED}
-    # What this process has done so far is what a prediction does before its first scene.
-    start = time.process_time()
-    return added | {"memory_bytes": max(memory, default=None), "start_seconds": start}
+    return added | {"memory_bytes": max(memory, default=None)}
 
 
 def _cost(what: str, cost: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,35 +51,56 @@ class Estimate:
     disk_bytes: int
 
 
-def estimate(model: Network, plan: Plan) -> Estimate:
-    """Predict one batch and estimate what the complete scene will take.
+class TileClock:
+    """Measures how long a network takes for a tile, once for each kind of tile.
 
     Args:
         model: model in ``eval`` mode.
+    """
+
+    def __init__(self, model: Network) -> None:
+        self._model = model
+        self._known: dict[tuple[Any, ...], float] = {}
+
+    def seconds(self, plan: Plan) -> float:
+        """Return the time of a tile of a scene, in seconds.
+
+        Raises:
+            ModelFileError: the model does not return finite logits of its classes for each pixel.
+        """
+        tiling, bands = plan.grid.tiling, len(plan.task.table.tables)
+        count = min(tiling.batch_size, len(plan.grid.cols))
+        kind = tiling, count, bands
+        if kind not in self._known:
+            network = averaged_over_views(self._model) if tiling.views else self._model
+            black = Pixels.blank(tiling.tile, tiling.tile, bands, plan.scene.dtype)
+            batch = torch.stack([network_input(black, plan.task.table, tiling.tile)] * count)
+            probabilities(network, batch)  # warm-up: allocates memory and selects algorithms
+            begun = time.perf_counter()
+            probabilities(network, batch)
+            self._known[kind] = (time.perf_counter() - begun) / count
+        return self._known[kind]
+
+
+def estimate(clock: TileClock, plan: Plan) -> Estimate:
+    """Estimate what a scene will take, without reading it.
+
+    Args:
+        clock: clock of the model.
         plan: plan of the scene.
 
     Raises:
         ModelFileError: the model does not return finite logits of its classes for each pixel.
     """
-    grid, tiling = plan.grid, plan.grid.tiling
-    network = averaged_over_views(model) if tiling.views else model
-    tiles = grid.tiles
-    bands = len(plan.task.table.tables)
-    black = Pixels.blank(tiling.tile, tiling.tile, bands, plan.scene.dtype)
-    image = network_input(black, plan.task.table, tiling.tile)
-    batch = torch.stack([image] * min(tiling.batch_size, len(grid.cols)))
-    probabilities(network, batch)  # warm-up: allocates memory and selects algorithms
-    begun = time.perf_counter()
-    probabilities(network, batch)
-    seconds = (time.perf_counter() - begun) / len(batch) * tiles
+    grid = plan.grid
     pixels = plan.scene.height * plan.scene.width
-    seconds += pixels * _SECONDS_PER_PIXEL + _SECONDS_PER_SCENE
+    besides = pixels * _SECONDS_PER_PIXEL + _SECONDS_PER_SCENE
     peak = peak_memory_bytes()
     stored = len(plan.maps) * np.dtype(STORAGES[plan.config.dtype].dtype).itemsize
     rasters = (stored + 1) * pixels
     return Estimate(
-        tiles=tiles,
-        seconds=seconds,
+        tiles=grid.tiles,
+        seconds=clock.seconds(plan) * grid.tiles + besides,
         memory_bytes=None if peak is None else peak + _streamed_bytes(plan),
         disk_bytes=round(grid.height * grid.width * stored + rasters * (1 + _OVERVIEWS)),
     )
