@@ -5,6 +5,7 @@ score of a group is the mean over its seeds with the standard deviation between 
 seed, the value with its bootstrap interval.
 """
 
+import os
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -184,7 +185,9 @@ def group_runs(runs: Iterable[EvaluatedRun]) -> tuple[Group, ...]:
             continue
         names = [run.scores.run for run in same]
         if len({*names}) < len(names):
-            names = [printable(run.folder.resolve().name) for run in same]
+            folders = [run.folder.resolve() for run in same]
+            above = os.path.commonpath(folder.parent for folder in folders)
+            names = [printable(folder.relative_to(above).as_posix()) for folder in folders]
         twice, count = Counter(names).most_common(1)[0]
         if count > 1:
             raise ConfigError(f"run {twice!r} is given twice: give each run folder once")

@@ -146,15 +146,18 @@ def test_runs_that_cannot_be_seeds_are_shown_one_by_one(make_run: MakeRun) -> No
 
 
 def test_a_run_given_twice_is_refused(make_run: MakeRun) -> None:
-    first = make_run("a", {"city": 0.1})
-    second = make_run("a", {"city": 0.1}, folder="elsewhere/a")
+    run = make_run("a", {"city": 0.1})
     with pytest.raises(ConfigError, match="'a' is given twice"):
-        load(first, second)
+        load(run, run)
 
 
 def test_a_model_that_was_scored_in_two_ways_is_named_by_its_folders(make_run: MakeRun) -> None:
     groups = load(make_run("a", {"city": 0.1}), make_run("a", {"city": 0.3}, folder="a-auto"))
     assert [group.label for group in groups] == ["none · a", "none · a-auto"]
+    groups = load(
+        make_run("b", {"city": 0.1}, folder="runs/b"), make_run("b", {"city": 0.3}, folder="auto/b")
+    )
+    assert [group.label for group in groups] == ["none · runs/b", "none · auto/b"]
 
 
 def test_different_splits_are_noted(make_run: MakeRun) -> None:
