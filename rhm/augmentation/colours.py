@@ -20,11 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rhm.augmentation.random_convolution import RandomConvolution
+from rhm.augmentation.random_shift import RandomShift
 from rhm.augmentation.spectrum_matching import SpectrumMatching
 from rhm.colour.baselines import mean_std
 from rhm.colour.histogram import Histogram
 from rhm.colour.histogram_bank import SAMPLING, HistogramBank
 from rhm.colour.lookup import PixelMap
+from rhm.colour.shifts import SHIFTS
 from rhm.colour.spectrum import MOST_SHARE
 from rhm.errors import BankError, ConfigError
 
@@ -61,6 +63,7 @@ class ColourConfig:
         sampling: how images are drawn from the bank, one of ``histogram_bank.SAMPLING``;
             ``uniform`` keeps the weights of the bank, which are equal unless it was saved with
             others.
+        shifts: families of maps from which ``shift`` draws, names of ``rhm.colour.shifts.SHIFTS``.
         gamma: range of the exponents that vary the brightness, after the match.
         gain: range of the factors that are applied after ``gamma``.
         offset: range of the offsets that are added after ``gain``, as shares of the range from
@@ -78,6 +81,7 @@ class ColourConfig:
     statistics: str = "chip"
     beta: tuple[float, float] = (0.0, MOST_SHARE)
     sampling: str = "uniform"
+    shifts: tuple[str, ...] = tuple(SHIFTS)
     gamma: tuple[float, float] = _AS_IT_IS
     gain: tuple[float, float] = _AS_IT_IS
     offset: tuple[float, float] = (0.0, 0.0)
@@ -88,6 +92,10 @@ class ColourConfig:
                 raise ValueError(
                     f"unknown {name} '{getattr(self, name)}': choose {', '.join(choices)}"
                 )
+        strange = [family for family in self.shifts if family not in SHIFTS]
+        if strange or not self.shifts:
+            fault = f"unknown shift '{strange[0]}'" if strange else "no shifts"
+            raise ValueError(f"{fault}: choose from {', '.join(SHIFTS)}")
         object.__setattr__(self, "colour", " | ".join(" + ".join(each) for each in self.chains))
         if self.bank and not self.uses("from_bank"):
             raise ValueError(
@@ -353,6 +361,10 @@ COLOUR = {
     "random-convolution": Colour(
         "a random convolution, mixed with the chip (Xu et al., ICLR 2021)",
         mixer=lambda config, imagery: RandomConvolution(imagery.low, imagery.high),
+    ),
+    "shift": Colour(
+        "random maps of known families (augment.shifts), those of rhm evaluate --shift",
+        mixer=lambda config, imagery: RandomShift(config.shifts, imagery.high),
     ),
 }
 """Colour augmentations, by their names in a configuration."""

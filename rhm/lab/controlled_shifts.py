@@ -1,9 +1,10 @@
 """Controlled shifts: how known families of pixel-wise maps affect models, and what helps.
 
 This is the first experiment of Yaras et al. (IEEE JSTARS 17, 2024). Models are trained on one place
-with several augmentations and tested on its imagery under random maps of known families. The bank
-for histogram matching contains the histograms of the shifted test images, but not their labels.
-This is the setting of the method, unlabelled imagery of the target, not that of an unseen shift.
+and tested on its imagery under random maps of known families. Every family is also an augmentation,
+with the same range: what can be had if the kind of shift is known. Histogram matching is not told
+the kind. It has a bank of shifted images, as unlabelled imagery of the target; none of them is
+tested on, and every image is shifted in its own way.
 """
 
 import operator
@@ -35,11 +36,11 @@ from rhm.training.metrics import CalibrationBins, ConfusionCounts
 
 AUGMENTATIONS: dict[str, dict[str, Any]] = {
     "none": {},
-    "gamma": {"colour": "gamma", "p": 1.0},
-    "color-jitter": {"colour": "color-jitter", "p": 1.0},
+    **{family: {"colour": "shift", "shifts": [family], "p": 1.0} for family in SHIFTS},
+    "any of them": {"colour": "shift", "p": 1.0},
     "rhm": {"colour": "rhm", "p": 1.0},
 }
-"""Augmentations of the sample experiment: sections ``augment``, by name."""
+"""Augmentations of the experiment: sections ``augment``, by name."""
 
 _BINS = 200
 
@@ -126,7 +127,7 @@ def _predicted(
 
 
 def shifted_bank(tiles: Iterable[Tile], families: Sequence[str], seed: int) -> HistogramBank:
-    """Return the bank of the images under each family of shifts, as the controlled target.
+    """Return the bank of images under each family of shifts, as the controlled target.
 
     Raises:
         BankError: no image has valid pixels.
@@ -169,10 +170,10 @@ def run_controlled_shifts(
     seed: int = 0,
     on_step: Callable[[str], None] | None = None,
 ) -> ControlledShifts:
-    """Train on one place with several augmentations, and test there under controlled shifts.
+    """Train on one place with every augmentation, and test there under every family of shifts.
 
-    The bank for histogram matching contains the shifted test images, as unlabelled imagery of the
-    target. Models are stored in ``folder``; existing ones are not trained again.
+    The bank for histogram matching contains the shifted images of the other splits, as unlabelled
+    imagery of the target. Models are stored in ``folder``; existing ones are not trained again.
 
     Args:
         catalog: path of the catalog.
@@ -189,11 +190,14 @@ def run_controlled_shifts(
         OutputError: the folder cannot be written.
         ConfigError: runs of these names with other settings already exist.
     """
-    tested = Catalog.load(catalog).select(domains=[domain], split="test", labelled=True).tiles
-    if not tested:
-        raise CatalogError(f"{catalog} has no labelled image of {domain} in split 'test'")
+    place = Catalog.load(catalog).select(domains=[domain])
+    tested = place.select(split="test", labelled=True).tiles
+    others = [tile for tile in place.tiles if tile.split != "test"]
+    for split, tiles in (("test", tested), ("train", others)):
+        if not tiles:
+            raise CatalogError(f"{catalog} has no labelled image of {domain} in split '{split}'")
     bank = folder / "shifted.bank"
-    shifted_bank(tested, tuple(SHIFTS), seed).save(bank)
+    shifted_bank(others, tuple(SHIFTS), seed).save(bank)
     shifts = {"none": None} | {family: Shift(family, seed) for family in SHIFTS}
     iou: dict[str, dict[str, float]] = {}
     for name, augment in AUGMENTATIONS.items():
@@ -201,7 +205,7 @@ def run_controlled_shifts(
             on_step(f"training with augmentation {name}, {steps} steps")
         config = parse_config(
             {
-                "name": name,
+                "name": name.replace(" ", "-"),
                 "output": str(folder / "runs"),
                 "seed": seed,
                 "data": {

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rhm.colour.histogram import Histogram
+from rhm.colour.histogram_bank import HistogramBank
 from rhm.colour.shifts import SHIFTS
 from rhm.data import Catalog
 from rhm.errors import CatalogError
@@ -39,7 +40,11 @@ def test_the_experiment_compares_every_augmentation_under_every_shift(
     )
     assert list(result.iou) == list(AUGMENTATIONS)
     assert all(list(iou) == ["none", *SHIFTS] for iou in result.iou.values())
-    assert [line.split()[3].rstrip(",") for line in said] == list(AUGMENTATIONS)
+    assert [line.split(" augmentation ")[1].split(",")[0] for line in said] == list(AUGMENTATIONS)
+
+    place = Catalog.load(catalog_path).select(domains=["alder_aerial"])
+    seen = {name.partition("/")[2] for name in HistogramBank.load(tmp_path / "shifted.bank").names}
+    assert seen == {tile.name for tile in place.tiles if tile.split != "test"}
 
     model = load_model(tmp_path / "runs" / "rhm")
     scores = evaluate_model(

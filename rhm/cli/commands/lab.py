@@ -32,10 +32,10 @@ def shift(
 ) -> None:
     """Shift the colours of a town and test which augmentation makes models robust to it.
 
-    Trains on a synthetic town with several augmentations and tests under families of random
-    pixel-wise maps. This is the first experiment of the paper on randomized histogram matching.
-    The bank contains the histograms of the shifted test images, as unlabelled imagery of the
-    target.
+    Trains on a synthetic town and tests under families of random pixel-wise maps. Each family is
+    also an augmentation; histogram matching is not told the family, and has a bank of shifted
+    images that are not tested on. This is the first experiment of the paper on randomized
+    histogram matching.
 
     Example: `rhm lab shift -o lab-shift`
     """
