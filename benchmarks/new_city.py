@@ -30,7 +30,7 @@ from typing import Any
 import new_city_tables as tables
 import torch
 from machine import machine, thinned
-from new_city_methods import METHODS
+from new_city_methods import METHODS, file_stem
 from places import GSD_M, PLACES, TEST_PIXELS, TEST_SHARE, TILING, find_sources
 
 from rhm.augmentation.colours import COLOUR
@@ -148,7 +148,7 @@ def run_cell(
     setting: Setting, catalog: Catalog, source: str, name: str, seed: int, chosen: Sequence[str]
 ) -> dict[str, Any]:
     """Train one model, test it everywhere, and store and return the counts."""
-    label, words = " ".join([name, *chosen]), _words(source, name, seed, chosen)
+    label, words = " ".join([name, *chosen]), file_stem(source, name, seed, chosen)
     result = _result(setting, words)
     if result.is_file():
         found: dict[str, Any] = json.loads(result.read_text())
@@ -168,11 +168,6 @@ def run_cell(
     return cell
 
 
-def _words(source: str, name: str, seed: int, chosen: Sequence[str]) -> str:
-    """Return the name of the files of a cell."""
-    return re.sub(r"[^\w.=-]+", "_", f"{source}.{' '.join([name, *chosen])}.{seed}")
-
-
 def _result(setting: Setting, words: str) -> Path:
     return setting.work / "results" / f"{words}.json"
 
@@ -185,7 +180,7 @@ def train(
     setting: Setting, source: str, name: str, seed: int, chosen: Sequence[str]
 ) -> tuple[SegmentationModel, float]:
     """Train one model, keep its file, and return it with the processor time of the training."""
-    words, method = _words(source, name, seed, chosen), METHODS[name]
+    words, method = file_stem(source, name, seed, chosen), METHODS[name]
     augment = dict(method.augment)
     colours = re.split(r"[ +|]+", augment.get("colour", "none"))
     if any(COLOUR[colour].from_bank for colour in colours):
@@ -215,12 +210,12 @@ def adapted(
     """
     method = METHODS[name]
     before = run_cell(setting, catalog, source, method.base, seed, ())
-    base = _model_file(setting, _words(source, method.base, seed, ()))
+    base = _model_file(setting, file_stem(source, method.base, seed))
     counts, total = {source: before["counts"][source]}, 0.0
     for place, domains in setting.targets.items():
         if place == source:
             continue
-        words = f"{_words(source, name, seed, chosen)}-{place}"
+        words = f"{file_stem(source, name, seed, chosen)}-{place}"
         tree: dict[str, Any] = {
             **_sections(setting, words, seed, setting.steps),
             "augment": method.augment,

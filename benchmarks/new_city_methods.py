@@ -1,5 +1,7 @@
 """What ``new_city.py`` compares: ways to train a model for a city without labels."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,3 +95,8 @@ METHODS: dict[str, Method] = {
     ),
 }
 """What is compared, by its name in the tables."""
+
+
+def file_stem(source: str, method: str, seed: int, chosen: Sequence[str] = ()) -> str:
+    """Return the name of the files of a cell, without their endings."""
+    return re.sub(r"[^\w.=-]+", "_", f"{source}.{' '.join([method, *chosen])}.{seed}")
