@@ -157,7 +157,9 @@ def measured(
     }
 
 
-def cut(tiles: Sequence[Tile], count: int, *, seed: int) -> tuple[Tensor, Tensor]:
+def cut(
+    tiles: Sequence[Tile], count: int, *, seed: int, side: int = PATCH_PX
+) -> tuple[Tensor, Tensor]:
     """Return patches (N, 3, side, side) and labels (N,), half of them of each class.
 
     A building patch has at least half of its central square (a quarter of the side wide) built up;
@@ -165,15 +167,15 @@ def cut(tiles: Sequence[Tile], count: int, *, seed: int) -> tuple[Tensor, Tensor
     """
     rng = np.random.default_rng(seed)
     found: dict[int, list[Tensor]] = {0: [], 1: []}
-    quarter, half = PATCH_PX * 3 // 8, PATCH_PX // 4
+    quarter, half = side * 3 // 8, side // 4
     while min(map(len, found.values())) < count // 2:
         tile = tiles[int(rng.integers(len(tiles)))]
         assert tile.label is not None
         with tile.open(tile.scale_to(1.0)) as raster, Label(tile.label, raster) as label:
             for _ in range(40):
-                limits = (raster.info.height - PATCH_PX, raster.info.width - PATCH_PX)
+                limits = (raster.info.height - side, raster.info.width - side)
                 row, col = (int(rng.integers(limit + 1)) for limit in limits)
-                window = Window(row, col, PATCH_PX, PATCH_PX)
+                window = Window(row, col, side, side)
                 mask = label.read(window)
                 pixels, valid = raster.read(window)
                 middle = mask[quarter:-quarter, quarter:-quarter]
