@@ -54,15 +54,16 @@ class ColourConfig:
             bank; ``sources`` stands for a bank of the training images themselves, which are the
             unlabelled ones where there are no others.
         targets: domains of the catalog whose pixels ``fda`` uses.
-        p: probability that an augmentation changes the colours of a chip.
+        p: probability that an augmentation changes the colours of a chip. With ``rhm``, matching
+            only half of the chips costs a third of the gain in other places.
         blend: range of the blend between no match (0) and the full match (1), for ``rhm``.
         per_band: whether ``rhm`` matches every band separately.
         statistics: histogram that is matched, one of ``STATISTICS``.
         beta: range of the highest frequency whose amplitudes ``fda`` and ``spectrum`` replace, in
             cycles per pixel.
         sampling: how images are drawn from the bank, one of ``histogram_bank.SAMPLING``;
-            ``uniform`` keeps the weights of the bank, which are equal unless it was saved with
-            others.
+            ``domain`` draws each of its domains equally often, and ``uniform`` keeps the weights
+            of the bank, which are equal unless it was saved with others.
         shifts: families of maps from which ``shift`` draws, names of ``rhm.colour.shifts.SHIFTS``.
         gamma: range of the exponents that vary the brightness, after the match.
         gain: range of the factors that are applied after ``gamma``.
@@ -75,12 +76,12 @@ class ColourConfig:
     colour: str = "none"
     bank: str | None = None
     targets: tuple[str, ...] = ()
-    p: float = 0.5
+    p: float = 1.0
     blend: tuple[float, float] = (1.0, 1.0)
     per_band: bool = True
     statistics: str = "chip"
     beta: tuple[float, float] = (0.0, MOST_SHARE)
-    sampling: str = "uniform"
+    sampling: str = "domain"
     shifts: tuple[str, ...] = tuple(SHIFTS)
     gamma: tuple[float, float] = _AS_IT_IS
     gain: tuple[float, float] = _AS_IT_IS

@@ -217,9 +217,10 @@ class HistogramBank(NotebookDisplay):
 
         Args:
             by: ``uniform`` gives all images the same probability. ``domain`` gives all domains
-                the same probability, however many images they have. ``distance`` makes the
-                probability proportional to the distance from ``reference``, averaged over the
-                bands, so that images unlike the source imagery are drawn most often.
+                the same probability, however many images they have; the images of a domain keep
+                their weights relative to one another. ``distance`` makes the probability
+                proportional to the distance from ``reference``, averaged over the bands, so that
+                images unlike the source imagery are drawn most often.
             reference: histogram of the source imagery. Only entries of its dtype are weighted by
                 distance; the others keep the mean weight.
 
@@ -231,8 +232,10 @@ class HistogramBank(NotebookDisplay):
             raise BankError(f"unknown sampling '{by}': choose {', '.join(SAMPLING)}")
         chances = np.ones(len(self))
         if by == "domain":
-            _, domain, sizes = np.unique(self.domains, return_inverse=True, return_counts=True)
-            chances = 1.0 / sizes[domain]
+            _, domain = np.unique(self.domains, return_inverse=True)
+            totals = np.bincount(domain, self.weights)[domain]
+            # A domain without any weight is not drawn from.
+            chances = np.divide(self.weights, totals, out=np.zeros(len(self)), where=totals > 0.0)
         elif by == "distance":
             if reference is None:
                 raise BankError("sampling by distance needs the histogram of the source imagery")

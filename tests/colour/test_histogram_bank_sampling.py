@@ -44,6 +44,13 @@ def test_every_domain_is_drawn_equally_often() -> None:
     assert_drawn_in_proportion(bank, [1 / 3, 1 / 3, 1 / 3, 1, 1 / 2, 1 / 2])
 
 
+def test_images_of_a_domain_keep_their_weights_relative_to_one_another() -> None:
+    names = ["a/0", "a/1", "b/0", "b/1", "c/0"]
+    drawn = flat_bank(range(5), names)
+    bank = HistogramBank(drawn.entries, names, weights=[3.0, 1.0, 0.2, 0.2, 0.0])
+    assert_drawn_in_proportion(bank.weighted("domain"), [0.75, 0.25, 0.5, 0.5, 0.0])
+
+
 def test_images_are_drawn_in_proportion_to_their_distance() -> None:
     source = Histogram.of(np.full((4, 4), 10, dtype=np.uint8))
     bank = flat_bank([10, 11, 13, 30, 8]).weighted("distance", source)
