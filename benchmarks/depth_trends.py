@@ -194,13 +194,9 @@ def prediction_table(found: Models, cells: Sequence[Mapping[str, Any]]) -> Itera
             if not groups:
                 shown += ["", ""]
                 continue
-            correlation = mean_correlation(groups)
-            rng = np.random.default_rng(0)
-            drawn = [
-                mean_correlation([(rng.permutation(x), y) for x, y in groups])
-                for _ in range(SHUFFLES)
-            ]
-            p = (1 + sum(abs(each) >= abs(correlation) for each in drawn)) / (1 + SHUFFLES)
+            drawn = shuffled_correlations(groups)
+            correlation = drawn[0]
+            p = float(np.mean(np.abs(drawn) >= np.abs(correlation) - 1e-9))
             shown += [f"{correlation:+.2f}", f"{p:.3f}"]
         yield f"| {name} | {' | '.join(shown)} |"
 
@@ -229,12 +225,21 @@ def grouped(
     ]
 
 
-def mean_correlation(
+def shuffled_correlations(
     groups: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
-) -> float:
-    """Return Spearman's rank correlation, averaged over groups."""
-    ranked = [(stats.rankdata(x), stats.rankdata(y)) for x, y in groups]
-    return float(np.mean([np.corrcoef(x, y)[0, 1] for x, y in ranked]))
+) -> NDArray[np.float64]:
+    """Return Spearman's rank correlation, averaged over groups.
+
+    The first of (1 + SHUFFLES,) values is that of the groups; in the others, the models of each
+    group are shuffled.
+    """
+    rng = np.random.default_rng(0)
+    by_group = []
+    for x, y in groups:
+        ranks = [stats.zscore(stats.rankdata(values)) for values in (x, y)]
+        shuffled = rng.permuted(np.tile(ranks[0], (SHUFFLES, 1)), axis=1)
+        by_group.append(np.vstack([ranks[0], shuffled]) @ ranks[1] / len(x))
+    return np.asarray(np.mean(by_group, axis=0))
 
 
 if __name__ == "__main__":

@@ -305,7 +305,8 @@ def gain(found: Mapping[tuple[str, int], Any], network: str, way: str, iou: int)
         groups = rng.integers(ours.shape[1], size=ours.shape[1])
         drawn = [mean_f1(part[chosen][:, groups]) for part in (ours, theirs)]
         differences.append(drawn[0] - drawn[1])
-    low, high = np.percentile(differences, [2.5, 97.5])
+    # Draws of groups without any building have no F1.
+    low, high = np.nanpercentile(differences, [2.5, 97.5])
     return f"{mean_f1(ours) - mean_f1(theirs):+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
