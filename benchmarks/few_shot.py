@@ -5,7 +5,7 @@
 The model is trained on Massachusetts with randomized histogram matching and adapted to Dubai, Las
 Vegas (SpaceNet 2) and Banepa, with 4 chips, with 16 chips, and with all available chips. All
 methods use the same steps, batches and chips. The learning rates are chosen on different places
-(``--tune``: Austin and Chicago) with other seeds. ``--ranks`` tests whether the rank matters.
+(``--tune``: Austin and Chicago) with other seeds. ``ranks.py`` tests whether the rank matters.
 
 Each finished run is stored in ``--work`` as one JSON file and is not repeated, so you can interrupt
 the script and start it again. ``--table`` only prints the tables.
@@ -20,8 +20,8 @@ import shutil
 import statistics
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +80,6 @@ SHOTS = (4, 16, 64)
 """Numbers of chips; the last one is a maximum."""
 
 RANK = 8
-RANKS = (4, 16, 32, 64)
-RANKED_SHOTS = 16
 TUNING_SEEDS = (100, 101)
 CHIP_PX = 96
 LEAST_BUILT = 0.01
@@ -92,7 +90,18 @@ TILING = Tiling(tile=576)
 
 @dataclass(frozen=True)
 class Run:
-    """One adaptation."""
+    """One adaptation.
+
+    Attributes:
+        place: name of the place.
+        method: kind of update.
+        rank: its rank.
+        shots: number of chips.
+        seed: seed of the chips and of the training.
+        rate: learning rate.
+        adapter: further settings of the section ``adapter``.
+        eps: setting of AdamW.
+    """
 
     place: str
     method: str
@@ -100,12 +109,16 @@ class Run:
     shots: int
     seed: int
     rate: float
+    adapter: Mapping[str, Any] = field(default_factory=dict)
+    eps: float = 1e-8
 
     @property
     def name(self) -> str:
         """A name that contains all settings."""
         parts = (self.place, self.method, self.rank, self.shots, self.seed, f"{self.rate:g}")
-        return ".".join(map(str, parts))
+        more = [f"{key}{value}" for key, value in self.adapter.items()]
+        more += [f"eps{self.eps:g}"] if self.eps != Run.eps else []
+        return ".".join(map(str, [*parts, *more]))
 
 
 def main() -> None:
@@ -118,23 +131,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--places", nargs="+", default=list(TARGETS), choices=list(TARGETS))
     parser.add_argument("--tune", action="store_true", help="choose the learning rates")
-    parser.add_argument("--ranks", action="store_true", help="vary the rank")
     parser.add_argument("--table", action="store_true", help="only print the tables")
     asked = parser.parse_args()
     work = asked.work / f"{asked.steps}x{CHIP_PX}"
     if not asked.table:
         source = prepare(asked.work, asked.data)
-        for run in runs(work, asked.places, asked.seeds, tune=asked.tune, ranks=asked.ranks):
+        for run in runs(work, asked.places, asked.seeds, tune=asked.tune):
             run_cell(asked.work, work, source, run, asked.steps)
     found = [json.loads(path.read_text()) for path in sorted(work.glob("results/*.json"))]
     print(machine("torch", "segmentation-models-pytorch", "timm"))
-    for line in (*tuning_table(found), "", *method_table(found), "", *rank_table(found)):
+    for line in (*tuning_table(found), "", *method_table(found)):
         print(line)
 
 
-def runs(
-    work: Path, places: Sequence[str], seeds: int, *, tune: bool, ranks: bool
-) -> Iterator[Run]:
+def runs(work: Path, places: Sequence[str], seeds: int, *, tune: bool) -> Iterator[Run]:
     """Yield the requested runs, seed by seed."""
     if tune:
         for seed, method in itertools.product(TUNING_SEEDS, METHODS):
@@ -146,10 +156,6 @@ def runs(
     if set(rates) != set(METHODS):
         raise SystemExit("first run this script with --tune to choose the learning rates")
     for seed, place in itertools.product(range(seeds), places):
-        if ranks:
-            for rank, method in itertools.product(RANKS, ("lora", "deep-lora")):
-                yield Run(place, method, rank, RANKED_SHOTS, seed, rates[method])
-            continue
         for shots, method in itertools.product(SHOTS, METHODS):
             yield Run(place, method, RANK, shots, seed, rates[method])
 
@@ -170,11 +176,12 @@ def prepare(work: Path, data: Path) -> Path:
         domains = [d for place in TARGETS.values() for d in place.domains]
         bank_of(catalog.select(domains=domains).tiles).save(bank)
     config = read_config(
-        Path(__file__).resolve().parent.parent / "configs" / f"{SOURCE}.yaml",
+        SOURCE,  # a configuration that comes with rhm
         name="source",
         output=str(work),
         data__catalog=str(catalog_path),
         augment__bank=str(bank),
+        augment__colour="rhm",
     )
     return fit_once(config).model
 
@@ -246,9 +253,14 @@ def run_cell(top: Path, work: Path, source: Path, run: Run, steps: int) -> None:
                 "workers": 0,
             },
             "model": {"threshold": load_spec(source).threshold},
-            "adapter": {"base": str(source), "method": run.method, "rank": run.rank},
+            "adapter": {
+                "base": str(source),
+                "method": run.method,
+                "rank": run.rank,
+                **run.adapter,
+            },
             "trainer": {"steps": steps, "validate_every": steps, "batch_size": 8},
-            "optimizer": {"learning_rate": run.rate},
+            "optimizer": {"learning_rate": run.rate, "eps": run.eps},
         }
     )
     shutil.rmtree(config.folder, ignore_errors=True)
@@ -332,28 +344,6 @@ def method_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
             f"| {place} | {first['chips']} | {len(seeds)} | {first['before']:.3f} | {shown} | "
             f"{mean_and_spread(gains, sign='+')} |"
         )
-
-
-def rank_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Yield the IoU by rank as Markdown, a row per place and method."""
-    ranks = sorted({RANK, *RANKS})
-    of_shots = [e for e in found if e["shots"] == RANKED_SHOTS and e["place"] in TARGETS]
-    yield (
-        f"| place, {RANKED_SHOTS} chips | method | " + " | ".join(f"rank {r}" for r in ranks) + " |"
-    )
-    yield "|---" * (len(ranks) + 2) + "|"
-    for place, method in itertools.product(TARGETS, ("lora", "deep-lora")):
-        by_rank = {
-            rank: [
-                e["iou"]
-                for e in of_shots
-                if (e["place"], e["method"], e["rank"]) == (place, method, rank)
-            ]
-            for rank in ranks
-        }
-        if any(by_rank.values()):
-            cells = [mean_and_spread(v) if v else "" for v in by_rank.values()]
-            yield f"| {place} | {method} | {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -310,7 +310,7 @@ def _spectrum(config: ColourConfig, imagery: Imagery) -> Mixer:
     if any(each is None for each in bank.spectra):
         raise ConfigError(
             "augment.bank holds histograms only, and augment.colour 'spectrum' needs spectra too: "
-            "build the bank with `rhm bank build --spectrum`"
+            "build the bank with `rhm bank build`, without --no-spectrum"
         )
     return SpectrumMatching(bank, config.beta, imagery.gsd_m)
 

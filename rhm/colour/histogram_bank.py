@@ -270,7 +270,8 @@ class HistogramBank(NotebookDisplay):
         drawn = self.spectra[self._draw(dtype, rng)]
         if drawn is None:
             raise BankError(
-                "the bank holds images without spectra: build it with `rhm bank build --spectrum`"
+                "the bank holds images without spectra: build it with `rhm bank build`, without "
+                "--no-spectrum"
             )
         return drawn
 

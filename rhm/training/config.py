@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from rhm.augmentation.augment_config import AugmentConfig
+from rhm.augmentation.augment_config import AugmentConfig, with_recipe
 from rhm.data.chips import DataConfig
 from rhm.documents import parse_yaml, read_text
 from rhm.errors import ConfigError, one_line
@@ -205,7 +205,7 @@ class RunConfig(BaseModel):
 def read_config(
     path: str | os.PathLike[str], overrides: Iterable[str] = (), **values: Any
 ) -> RunConfig:
-    """Read a configuration file; a bank without ``augment.colour`` turns on histogram matching.
+    """Read a configuration file; a bank without ``augment.colour`` turns on the recipe.
 
     Args:
         path: YAML file, or the name of a configuration that comes with rhm.
@@ -255,15 +255,15 @@ def put_settings(tree: dict[str, Any], overrides: Iterable[str]) -> None:
 
 
 def parse_config(tree: Mapping[str, Any], *, origin: str = "configuration") -> RunConfig:
-    """Check a tree of settings; a bank without ``augment.colour`` turns on histogram matching.
+    """Check a tree of settings; a bank without ``augment.colour`` turns on the recipe.
 
     Raises:
         ConfigError: some keys or values are invalid; the message names all of them with their
             paths.
     """
     augment = tree.get("augment")
-    if isinstance(augment, Mapping) and augment.get("bank"):
-        tree = {**tree, "augment": {"colour": "rhm", **augment}}
+    if isinstance(augment, Mapping):
+        tree = {**tree, "augment": with_recipe(augment)}
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:

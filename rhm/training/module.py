@@ -37,6 +37,8 @@ class OptimizerConfig:
         weight_decay: weight decay; biases and the parameters of normalisation layers have none.
         schedule: one of ``SCHEDULES``, updated after every optimiser step.
         clip_norm: norm to which gradients are clipped; 0 turns clipping off.
+        eps: number that AdamW adds to the root of the second moment; parameters whose gradients are
+            much smaller learn more slowly.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -45,6 +47,7 @@ class OptimizerConfig:
     weight_decay: float = 1e-2
     schedule: str = "one-cycle"
     clip_norm: float = 1.0
+    eps: float = 1e-8
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
@@ -53,6 +56,8 @@ class OptimizerConfig:
             raise ValueError("learning_rate must be between 0 and 10")
         if not (0 <= self.weight_decay < 10 and 0 <= self.clip_norm < math.inf):
             raise ValueError("weight_decay must be in [0, 10), clip_norm finite and at least 0")
+        if not 0 < self.eps < 1:
+            raise ValueError("eps must be above 0 and below 1")
 
 
 class SegmentationModule(lightning.LightningModule):
@@ -195,7 +200,7 @@ class SegmentationModule(lightning.LightningModule):
             groups = adapter_groups(self.model, rate, weight_decay=decay)
         else:
             groups = parameter_groups(self.model, decay)
-        optimizer = torch.optim.AdamW(groups, lr=rate)
+        optimizer = torch.optim.AdamW(groups, lr=rate, eps=self.settings.eps)
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = _schedule(optimizer, self.settings, steps)
         return {

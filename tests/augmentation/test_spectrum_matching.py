@@ -85,7 +85,7 @@ def test_a_bank_without_spectra_or_of_other_imagery_is_told() -> None:
     image, known = chip("uint8"), hole()
     plain = HistogramBank.from_images([image])
     rng = np.random.default_rng(0)
-    with pytest.raises(BankError, match="rhm bank build --spectrum"):
+    with pytest.raises(BankError, match="`rhm bank build`, without --no-spectrum"):
         SpectrumMatching(plain, (0.0, 0.1))(image, known, rng=rng)
     other = HistogramBank.from_images([chip("uint8", 4)], spectrum_px=16)
     with pytest.raises(BankError, match="bank has 4 bands of uint8, the images have 3 of uint8"):

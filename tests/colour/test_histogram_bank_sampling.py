@@ -47,7 +47,7 @@ def test_every_domain_is_drawn_equally_often() -> None:
 def test_images_of_a_domain_keep_their_weights_relative_to_one_another() -> None:
     names = ["a/0", "a/1", "b/0", "b/1", "c/0"]
     drawn = flat_bank(range(5), names)
-    bank = HistogramBank(drawn.entries, names, weights=[3.0, 1.0, 0.2, 0.2, 0.0])
+    bank = HistogramBank(drawn.entries, names, weights=np.array([3.0, 1.0, 0.2, 0.2, 0.0]))
     assert_drawn_in_proportion(bank.weighted("domain"), [0.75, 0.25, 0.5, 0.5, 0.0])
 
 

@@ -226,7 +226,7 @@ def test_deep_lora_begins_where_the_gradient_of_the_first_chips_points(adapting:
 
 
 def test_every_group_keeps_its_share_of_the_rate_through_the_schedule(adapting: Make) -> None:
-    config = adapting(name="rates")
+    config = adapting(name="rates", optimizer={"eps": 1e-6})
     model, _ = ready(config, 0)
     module = SegmentationModule(model, LOSSES["bce-dice"](config.loss), config.optimizer)
 
@@ -237,6 +237,7 @@ def test_every_group_keeps_its_share_of_the_rate_through_the_schedule(adapting: 
     module.__dict__["_trainer"] = Steps()
     found: Any = module.configure_optimizers()
     optimizer, scheduler = found["optimizer"], found["lr_scheduler"]["scheduler"]
+    assert {group["eps"] for group in optimizer.param_groups} == {1e-6}
     shares = {
         round(group["lr"] / optimizer.param_groups[0]["lr"], 6)
         for group in parameter_groups(model, 1.0)

@@ -1,10 +1,17 @@
 """Configurations: every mistake is named, with its path, in one line."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
+from rhm.augmentation.augment_config import AugmentConfig
+from rhm.colour.histogram import Histogram
+from rhm.colour.histogram_bank import HistogramBank
+from rhm.colour.packed_histogram import PackedHistogram
+from rhm.colour.spectrum import Spectrum
 from rhm.errors import ConfigError
 from rhm.training.config import parse_config, read_config
 
@@ -136,6 +143,32 @@ def test_a_bank_turns_matching_on_where_no_colour_is_chosen(
     path.write_text(yaml.safe_dump(tree))
     config = read_config(path)
     assert config.augment.colour == (colour or "none")
+
+
+def test_a_bank_turns_the_recipe_on(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    histograms, both = tmp_path / "histograms.bank", tmp_path / "both.bank"
+    entry = PackedHistogram.of(Histogram.of(image))
+    HistogramBank([entry]).save(histograms)
+    HistogramBank([entry], spectra=[Spectrum.of_image(image)]).save(both)
+    for bank, colour in ((histograms, "rhm"), (both, "rhm + spectrum")):
+        augment = parsed(tmp_path, bank=str(bank))
+        assert (augment.colour, augment.p, augment.sampling) == (colour, 1.0, "domain")
+        assert augment.geometry["scale"] == (0.6, 1.6)
+    # What is chosen is kept, and a colour turns the recipe off.
+    assert parsed(tmp_path, bank=str(both), geometry={"scale": None}).geometry["scale"] is None
+    assert parsed(tmp_path, bank=str(both), geometry={"paste": 0.5}).geometry["scale"] == (0.6, 1.6)
+    assert parsed(tmp_path, bank=str(both), p=0.5).p == 0.5
+    plain = parsed(tmp_path, bank=str(both), colour="rhm")
+    assert (plain.colour, plain.geometry["scale"]) == ("rhm", None)
+    assert parsed(tmp_path, bank="sources").colour == "rhm"
+    assert parsed(tmp_path).names == ()
+
+
+def parsed(folder: Path, **augment: Any) -> AugmentConfig:
+    path = folder / "run.yaml"
+    path.write_text(yaml.safe_dump({"name": "a", "data": {"catalog": "c"}, "augment": augment}))
+    return read_config(path).augment
 
 
 def test_a_bank_that_nothing_uses_is_refused(tmp_path: Path) -> None:

@@ -167,6 +167,8 @@ def test_a_loss_that_overflows_in_float16_is_the_scalers_to_handle(
         {"weight_decay": -1e-3},
         {"clip_norm": math.inf},
         {"clip_norm": math.nan},
+        {"eps": 0.0},
+        {"eps": 1.0},
     ],
 )
 def test_impossible_settings_are_refused(settings: dict[str, Any]) -> None:

@@ -116,7 +116,8 @@ def adapt(
     if targets:
         tree["adapter"]["targets"] = targets[0] if len(targets) == 1 else targets
     if bank is not None:
-        tree["augment"] = tree.get("augment", {}) | {"bank": str(bank)}
+        # The recipe of training is not measured with few labelled chips.
+        tree["augment"] = {"colour": "rhm"} | tree.get("augment", {}) | {"bank": str(bank)}
     put_settings(tree, settings or ())
     _complete(tree, model)
     config = parse_config(tree, origin="rhm adapt")
@@ -233,7 +234,7 @@ def _without_labels(
         "target": {"domains": domains, "method": method, "source_free": True},
     }
     if METHODS[method].strong:
-        sections["augment"] = {"colour": "rhm", "bank": "sources", "p": 1.0}
+        sections["augment"] = {"colour": "rhm", "bank": "sources"}
     return sections
 
 

@@ -74,19 +74,19 @@ def build(
         ),
     ] = False,
     spectrum: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--spectrum",
-            help="Also keep the low-frequency amplitudes of each image, which the augmentation "
-            "spectrum uses.",
+            "--spectrum/--no-spectrum",
+            help="Also keep the low-frequency amplitudes of each image, some 4 kB, which the "
+            "augmentation spectrum uses. Default: yes, but for shifted images.",
         ),
-    ] = False,
+    ] = None,
     gsd: Annotated[
         float | None,
         typer.Option(
             min=0.01,
-            help="Metres per pixel at which --spectrum reads the images: those of the training "
-            "chips. Default: those of each image.",
+            help="Metres per pixel at which spectra are measured: those of the training chips. "
+            "Default: those of each image.",
         ),
     ] = None,
     workers: Annotated[
@@ -106,8 +106,10 @@ def build(
 
     if split not in (None, *SPLITS):
         raise typer.BadParameter(f"unknown split '{split}': choose {', '.join(SPLITS)}")
+    if spectrum is None:
+        spectrum = shift is None
     if gsd is not None and not spectrum:
-        raise typer.BadParameter("--gsd applies to --spectrum: histograms count stored values")
+        raise typer.BadParameter("--gsd applies to spectra: histograms count stored values")
     known = HistogramBank.load(add) if add else None
     sources = _sources(images, domains, split, name, black_is_nodata)
     with progress("counting", len(sources)) as advance:

@@ -188,11 +188,13 @@ def _index(
 
 
 def _bank(catalog: "Catalog", story: Story, path: Path) -> Path:
+    from rhm.colour.spectrum import SIDE
     from rhm.data.radiometry import bank_of
 
-    bank = bank_of(catalog.select(domains=story.targets).tiles)
+    tiles = catalog.select(domains=story.targets).tiles
+    bank = bank_of(tiles, spectrum_px=SIDE, gsd_m=story.gsd_m)
     bank.save(path)
-    say(f"wrote {len(bank)} histograms of the targets to {path}")
+    say(f"wrote {len(bank)} histograms and spectra of the targets to {path}")
     return path
 
 
@@ -213,7 +215,8 @@ def _train(method: str, story: Story, bank: Path, output: Path, *, steps: int, s
                 "chip_px": 96,
                 "gsd_m": story.gsd_m,
             },
-            "augment": {"colour": method, "bank": str(bank) if method == "rhm" else None},
+            # A bank turns on the recipe, of which histogram matching is a part.
+            "augment": {"bank": str(bank)} if method == "rhm" else {},
             "trainer": {"steps": steps, "validate_every": steps},
         }
     )

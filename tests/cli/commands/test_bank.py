@@ -29,7 +29,7 @@ def test_banks_are_built_added_to_and_shown(rhm: Rhm, world: Path, tmp_path: Pat
     code, printed, _ = rhm("bank", "show", both)
     assert code == 0
     lines = printed.splitlines()
-    assert lines[0] == "18 images, 3 bands"
+    assert lines[0] == "18 images, 3 bands, 6 spectra"
     drawn = [line for line in lines if "█" in line]
     assert len(drawn) == 9
     for domain, dtype in (
@@ -54,19 +54,27 @@ def test_banks_are_built_added_to_and_shown(rhm: Rhm, world: Path, tmp_path: Pat
     assert f"alder_aerial   birch_aerial  uint8  {distance['distance'][0]:.3f}" in lines[-1]
 
 
-def test_a_bank_keeps_spectra_if_it_is_asked_to(rhm: Rhm, world: Path, tmp_path: Path) -> None:
+def test_a_bank_keeps_spectra_unless_it_is_told_not_to(
+    rhm: Rhm, world: Path, tmp_path: Path
+) -> None:
     images, path = world / "birch_satellite" / "images", tmp_path / "spectra.bank"
-    code, printed, _ = rhm("bank", "build", images, "-o", path, "--spectrum", "--gsd", 1.0)
+    code, printed, _ = rhm("bank", "build", images, "-o", path, "--gsd", 1.0)
     assert (code, "6 images, 3 bands, 6 spectra" in printed) == (0, True)
     plain = tmp_path / "plain.bank"
-    rhm("bank", "build", images, "-o", plain)
+    code, printed, _ = rhm("bank", "build", images, "-o", plain, "--no-spectrum")
+    assert (code, "6 images, 3 bands in" in printed) == (0, True)
     # Three bands of 25 x 13 amplitudes of four bytes.
     assert path.stat().st_size - plain.stat().st_size < 6 * 3 * 25 * 13 * 4 + 2000
     code, printed, _ = rhm("bank", "show", path, "--json")
     assert json.loads(printed)["spectra"] == 6
     assert {each.gsd_m for each in HistogramBank.load(path).spectra if each is not None} == {1.0}
-    code, _, told = rhm("bank", "build", images, "-o", plain, "--gsd", 1.0)
-    assert (code, "--gsd applies to --spectrum" in told) == (2, True)
+    code, _, told = rhm("bank", "build", images, "-o", plain, "--no-spectrum", "--gsd", 1.0)
+    assert (code, "--gsd applies to spectra" in told) == (2, True)
+    # Spectra of shifted images are not measured.
+    code, printed, _ = rhm("bank", "build", images, "-o", plain, "--shift", "gamma")
+    assert (code, "6 images, 3 bands in" in printed) == (0, True)
+    code, _, told = rhm("bank", "build", images, "-o", plain, "--shift", "gamma", "--spectrum")
+    assert (code, "leave out the shift" in told) == (2, True)
 
 
 def test_a_bank_is_the_same_for_any_number_of_workers(

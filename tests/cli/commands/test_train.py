@@ -38,7 +38,7 @@ def test_options_override_the_file(rhm: Rhm, config: Path, bank_path: Path, tmp_
     stored = read_config(folder / "config.yaml")
     assert (stored.name, stored.seed, stored.trainer.steps) == ("said", 7, 1)
     assert stored.optimizer.learning_rate == 2e-4
-    assert (load_spec(model).method, load_spec(model).seed) == ("rhm", 7)
+    assert (load_spec(model).method, load_spec(model).seed) == ("rhm, scale", 7)
     assert not (tmp_path / "elsewhere").exists()
 
 

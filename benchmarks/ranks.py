@@ -1,0 +1,168 @@
+"""Does the rank of the updates matter: LoRA and Deep LoRA at ranks 8 and 64, each at its best rate.
+
+    python benchmarks/ranks.py --work /tmp/few --tune      # rates, on Austin and Chicago
+    python benchmarks/ranks.py --work /tmp/few
+
+The setting is that of ``few_shot.py`` with 16 chips, in Las Vegas and in Banepa. LoRA multiplies
+its update by ``alpha / rank``, and a comparison of ranks depends on what becomes of ``alpha``: it
+is 8 at every rank, or grows with the root of the rank (rank-stabilised LoRA, Kalajdzievski, 2023),
+or is the rank itself. The rate of every arm is chosen at both ranks, on other places with other
+seeds. The last arm has the authors' setting of AdamW's eps, 1e-6.
+
+Finished runs are stored in ``--work`` and not repeated; ``--table`` only prints the tables.
+"""
+
+import argparse
+import itertools
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import few_shot
+import numpy as np
+from few_shot import CHIP_PX, TUNED_ON, TUNING_SEEDS, Run
+from machine import machine
+from scipy import stats
+
+PLACES = ("vegas", "banepa")
+RANKS = (8, 64)
+SHOTS = 16
+RATES = (1e-3, 3e-3, 1e-2, 3e-2)
+ARMS = (
+    "lora, alpha 8",
+    "lora, rank-stabilised",
+    "lora, alpha = rank",
+    "deep-lora",
+    "deep-lora, eps",
+)
+BASELINE = ARMS[0]
+
+
+def main() -> None:
+    """Adapt and test the missing runs, then print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    data = Path(os.environ.get("RHM_DATA", "../shared/data"))
+    parser.add_argument("--data", type=Path, default=data)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--tune", action="store_true", help="choose the learning rates")
+    parser.add_argument("--table", action="store_true", help="only print the tables")
+    asked = parser.parse_args()
+    work = asked.work / f"ranks-{asked.steps}x{CHIP_PX}"
+    if not asked.table:
+        source = few_shot.prepare(asked.work, asked.data)
+        cells = list(itertools.product(RANKS, asked.arms))
+        if asked.tune:
+            for seed, (rank, arm), rate in itertools.product(TUNING_SEEDS, cells, RATES):
+                run = run_of(TUNED_ON, arm, rank, seed, rate)
+                few_shot.run_cell(asked.work, work, source, run, asked.steps)
+        else:
+            tried = results(work)
+            for seed, (rank, arm), place in itertools.product(range(asked.seeds), cells, PLACES):
+                run = run_of(place, arm, rank, seed, best_rate(tried, arm, rank))
+                few_shot.run_cell(asked.work, work, source, run, asked.steps)
+    found = results(work)
+    print(machine("torch", "segmentation-models-pytorch", "timm"))
+    print("\n".join([*tuning_table(found), "", *table(found)]))
+
+
+def run_of(place: str, arm: str, rank: int, seed: int, rate: float) -> Run:
+    """Return the adaptation of an arm."""
+    method = "lora" if arm.startswith("lora") else "deep-lora"
+    adapter: dict[str, Any] = {}
+    if method == "lora":
+        adapter["alpha"] = {
+            "lora, alpha 8": 8.0,
+            "lora, rank-stabilised": 8.0 * float(np.sqrt(rank / 8.0)),
+            "lora, alpha = rank": float(rank),
+        }[arm]
+    eps = 1e-6 if arm.endswith("eps") else Run.eps
+    return Run(place, method, rank, SHOTS, seed, rate, adapter, eps)
+
+
+def results(work: Path) -> dict[str, float]:
+    """Return the IoU of all runs by their names."""
+    paths = work.glob("results/*.json")
+    return {path.name.removesuffix(".json"): json.loads(path.read_text())["iou"] for path in paths}
+
+
+def tuned(found: Mapping[str, float], arm: str, rank: int) -> dict[float, list[float]]:
+    """Return the IoU on the places of choice by learning rate."""
+    by_rate = {
+        rate: [
+            found[name]
+            for seed in TUNING_SEEDS
+            if (name := run_of(TUNED_ON, arm, rank, seed, rate).name) in found
+        ]
+        for rate in RATES
+    }
+    return {rate: values for rate, values in by_rate.items() if values}
+
+
+def best_rate(found: Mapping[str, float], arm: str, rank: int) -> float:
+    """Return the rate that was best on the places of choice."""
+    tried = tuned(found, arm, rank)
+    if not tried:
+        raise SystemExit(f"choose the rate of '{arm}' at rank {rank} first: --tune")
+    return max(tried, key=lambda rate: float(np.mean(tried[rate])))
+
+
+def tuning_table(found: Mapping[str, float]) -> Iterator[str]:
+    """Yield the IoU of every rate that was tried, as Markdown."""
+    yield f"| chosen on Austin and Chicago | rank | {' | '.join(f'{rate:g}' for rate in RATES)} |"
+    yield "|---" * (len(RATES) + 2) + "|"
+    for arm, rank in itertools.product(ARMS, RANKS):
+        tried = tuned(found, arm, rank)
+        if tried:
+            shown = [f"{np.mean(tried[rate]):.3f}" if rate in tried else "" for rate in RATES]
+            yield f"| {arm} | {rank} | {' | '.join(shown)} |"
+
+
+def table(found: Mapping[str, float]) -> Iterator[str]:
+    """Yield the IoU of every arm at its chosen rate, with paired 95 % intervals, as Markdown."""
+    columns = f"IoU | over {BASELINE} | over its rank {RANKS[0]}"
+    yield f"| place | rank | arm | rate | seeds | {columns} |"
+    yield "|---" * 8 + "|"
+    for place, rank, arm in itertools.product(PLACES, RANKS, ARMS):
+        ours = scores(found, place, rank, arm)
+        if not ours:
+            continue
+        other, low = scores(found, place, rank, BASELINE), scores(found, place, RANKS[0], arm)
+        cells = [
+            place,
+            str(rank),
+            arm,
+            f"{best_rate(found, arm, rank):g}",
+            str(len(ours)),
+            f"{np.mean(list(ours.values())):.3f}",
+            "" if arm == BASELINE else interval(ours, other),
+            "" if rank == RANKS[0] else interval(ours, low),
+        ]
+        yield f"| {' | '.join(cells)} |"
+
+
+def scores(found: Mapping[str, float], place: str, rank: int, arm: str) -> dict[int, float]:
+    """Return the IoU by seed, at the chosen rate."""
+    if not tuned(found, arm, rank):
+        return {}
+    rate = best_rate(found, arm, rank)
+    named = {seed: run_of(place, arm, rank, seed, rate).name for seed in range(100)}
+    return {seed: found[name] for seed, name in named.items() if name in found}
+
+
+def interval(ours: Mapping[int, float], theirs: Mapping[int, float]) -> str:
+    """Return the mean of the paired differences with its 95 % t interval."""
+    gains: Sequence[float] = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+    if len(gains) < 2:
+        return ""
+    reach = stats.t.ppf(0.975, len(gains) - 1) * stats.sem(gains)
+    mean = float(np.mean(gains))
+    return f"{mean:+.3f} [{mean - reach:+.3f}, {mean + reach:+.3f}]"
+
+
+if __name__ == "__main__":
+    main()
