@@ -119,7 +119,7 @@ def main() -> None:
     for path in sorted(setting.work.glob("results/*.json")):
         kept.add(json.loads(path.read_text()))
     cells = kept.cells
-    print("\n".join(tables.methods_table(cells, list(PLACES), list(targets))))
+    print("\n".join(tables.methods_table(cells, asked.sources, list(targets))))
     if asked.choose is None:
         print("\n".join(["", *tables.pairs_table(cells, list(PLACES))]))
 

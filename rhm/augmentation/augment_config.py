@@ -9,7 +9,7 @@ from rhm.augmentation.geometry import GEOMETRY, read_geometry
 from rhm.colour.histogram_bank import HistogramBank
 from rhm.errors import BankError
 
-RECIPE: dict[str, Any] = {"colour": "rhm + spectrum", "geometry": {"scale": [0.6, 1.6]}}
+RECIPE: dict[str, Any] = {"colour": "spectrum", "geometry": {"scale": [0.6, 1.6]}}
 """What a bank of a target domain turns on where no colour is chosen: what did best in places that
 were not labelled (docs/benchmarks.md, "A new city without labels")."""
 

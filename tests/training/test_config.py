@@ -151,7 +151,7 @@ def test_a_bank_turns_the_recipe_on(tmp_path: Path) -> None:
     entry = PackedHistogram.of(Histogram.of(image))
     HistogramBank([entry]).save(histograms)
     HistogramBank([entry], spectra=[Spectrum.of_image(image)]).save(both)
-    for bank, colour in ((histograms, "rhm"), (both, "rhm + spectrum")):
+    for bank, colour in ((histograms, "rhm"), (both, "spectrum")):
         augment = parsed(tmp_path, bank=str(bank))
         assert (augment.colour, augment.p, augment.sampling) == (colour, 1.0, "domain")
         assert augment.geometry["scale"] == (0.6, 1.6)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rhm.evaluation.scores import Scores
     from rhm.training.run import Run
 
-METHODS = ("none", "rhm")
+METHODS = ("none", "bank")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def demo(
     ] = 0,
     json: Json = False,
 ) -> None:
-    """Train in one place and predict in another, without and with histogram matching.
+    """Train in one place and predict in another, without and with a bank of the other.
 
     Uses two synthetic towns seen by two sensors or, with `--data`, real imagery.
 
@@ -124,9 +124,9 @@ def _moral(story: Story, results: "list[Scores]") -> list[str]:
             if domain.name == name and domain.shift is None
         ]
         if len(values) == len(METHODS) and None not in values:
-            without, matched = values
+            without, banked = values
             where = "trained on" if name == story.source else "never labelled"
-            lines.append(f"{name} ({where}): IoU {without:.2f}, with matching {matched:.2f}")
+            lines.append(f"{name} ({where}): IoU {without:.2f}, with the bank {banked:.2f}")
     return lines
 
 
@@ -215,8 +215,8 @@ def _train(method: str, story: Story, bank: Path, output: Path, *, steps: int, s
                 "chip_px": 96,
                 "gsd_m": story.gsd_m,
             },
-            # A bank turns on the recipe, of which histogram matching is a part.
-            "augment": {"bank": str(bank)} if method == "rhm" else {},
+            # A bank turns on the recipe for places without labels.
+            "augment": {"bank": str(bank)} if method == "bank" else {},
             "trainer": {"steps": steps, "validate_every": steps},
         }
     )

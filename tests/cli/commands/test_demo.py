@@ -42,7 +42,7 @@ def test_the_story_is_told_to_the_end(rhm: Rhm, world: Path, tmp_path: Path) -> 
     code, printed, err = rhm(*words, "-o", tmp_path / "out", "--json")
     assert code == 0, err
     values = json.loads(printed)
-    methods = ["none", "rhm + spectrum, scale"]
+    methods = ["none", "spectrum, scale"]
     assert [run["method"] for run in values["runs"]] == methods
     for run in values["runs"]:
         assert {domain["name"] for domain in run["domains"]} >= {"alder_aerial", "birch_satellite"}
@@ -51,7 +51,7 @@ def test_the_story_is_told_to_the_end(rhm: Rhm, world: Path, tmp_path: Path) -> 
     assert geopandas.read_file(buildings).crs.to_epsg() == 32636
     code, printed, err = rhm(*words, "-o", tmp_path / "out")
     assert code == 0, err
-    moral = [line for line in printed.splitlines() if "with matching" in line]
+    moral = [line for line in printed.splitlines() if "with the bank" in line]
     assert [line.partition(" (")[0] for line in moral] == ["alder_aerial", "birch_satellite"]
     assert printed.splitlines()[-1].startswith("see the map: rhm view ")
     # What is trained is not trained again.
