@@ -85,7 +85,8 @@ def test_imagery_of_any_kind_goes_from_folder_to_footprints(
     )
     rhm("train", config, "--bank", bank, "--quiet")
     spec = load_model(tmp_path / "runs" / "tiny").spec
-    assert (spec.method, spec.bands, set(spec.scalings)) == ("rhm", bands, {dtype})
+    method = "spectrum, scale"
+    assert (spec.method, spec.bands, set(spec.scalings)) == (method, bands, {dtype})
     scene = there / "2.tif"
     words = ["predict", tmp_path / "runs" / "tiny", scene, "-o", tmp_path / "out"]
     printed = rhm(*words, "--dtype", "float32", "--json")
