@@ -10,26 +10,29 @@ from rhm.colour.histogram_bank import HistogramBank
 from rhm.errors import BankError
 
 RECIPE: dict[str, Any] = {"colour": "spectrum", "geometry": {"scale": [0.6, 1.6]}}
-"""What a bank of a target domain turns on where no colour is chosen: what did best in places that
-were not labelled (docs/benchmarks.md, "A new city without labels")."""
+"""What a bank turns on where no colour is chosen (docs/benchmarks.md, "A new city without
+labels")."""
 
 WITHOUT_SPECTRA = {"colour": "rhm"}
-"""What replaces the colour of the recipe if the bank has histograms only."""
+"""What replaces the colour of the recipe if the bank has histograms only, if it consists of the
+training images, or if the section has a setting that only ``rhm`` reads."""
+
+_OF_RHM = ("blend", "per_band", "statistics")
 
 
 def with_recipe(augment: Mapping[str, Any]) -> dict[str, Any]:
     """Return a section ``augment`` with the recipe, if it has a bank and chooses no colour.
 
-    Other settings of the section are kept, and so is a geometry that it names. Only a bank of a
-    target with spectra for every image turns on what uses spectra.
+    Other settings of the section are kept, and so is a geometry that it names.
 
     Args:
         augment: the section as it was written, which may be wrong.
     """
     bank = augment.get("bank")
-    if not isinstance(bank, str) or "colour" in augment:
+    if not isinstance(bank, str) or not bank or "colour" in augment:
         return dict(augment)
-    recipe = RECIPE if _has_spectra(bank) else RECIPE | WITHOUT_SPECTRA
+    plain = any(name in augment for name in _OF_RHM) or not _has_spectra(bank)
+    recipe = RECIPE | WITHOUT_SPECTRA if plain else RECIPE
     given = augment.get("geometry", {})
     if isinstance(given, Mapping):
         augment = {**augment, "geometry": {**recipe["geometry"], **given}}
@@ -40,7 +43,7 @@ def _has_spectra(bank: str) -> bool:
     if bank == SOURCES_BANK:
         return False
     try:
-        return all(each is not None for each in HistogramBank.load(bank).spectra)
+        return any(each is not None for each in HistogramBank.load(bank).spectra)
     except BankError:
         return False  # whoever needs the bank says what is wrong with it
 

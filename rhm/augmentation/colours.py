@@ -307,10 +307,19 @@ def _fda(config: ColourConfig) -> Any:
 
 def _spectrum(config: ColourConfig, imagery: Imagery) -> Mixer:
     bank = _bank(config, imagery)
-    if any(each is None for each in bank.spectra):
+    # An image that is nodata nearly everywhere may have a histogram, but no spectrum.
+    known = [number for number, each in enumerate(bank.spectra) if each is not None]
+    if not known:
         raise ConfigError(
             "augment.bank holds histograms only, and augment.colour 'spectrum' needs spectra too: "
             "build the bank with `rhm bank build`, without --no-spectrum"
+        )
+    if len(known) < len(bank):
+        bank = HistogramBank(
+            [bank.entries[number] for number in known],
+            [bank.names[number] for number in known],
+            weights=bank.weights[known],
+            spectra=[bank.spectra[number] for number in known],
         )
     return SpectrumMatching(bank, config.beta, imagery.gsd_m)
 

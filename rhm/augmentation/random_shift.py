@@ -13,16 +13,17 @@ from rhm.errors import ConfigError
 class RandomShift:
     """Applies a random map of one of several families of shifts to a chip.
 
-    Its maps are those of ``rhm evaluate --shift``, so a family has the same range in training and
-    in a test: an augmentation that knows the shift exactly, with which others can be compared
-    (Yaras et al., JSTARS 17, 2024, first experiment).
+    Its maps are drawn as those of ``rhm evaluate --shift``, between 0 and the white of the training
+    imagery (there, of each image): an augmentation that knows the kind of shift, with which others
+    can be compared (Yaras et al., JSTARS 17, 2024, first experiment).
 
     Args:
         families: names of ``rhm.colour.shifts.SHIFTS``; one of them is drawn for each chip.
         high: white of each band, in value units.
 
     Raises:
-        ConfigError: a family needs three bands, and the imagery has another number.
+        ConfigError: a family needs three bands, and the imagery has another number, or its white
+            is not above 0.
     """
 
     def __init__(self, families: Sequence[str], high: Sequence[float]) -> None:
@@ -34,6 +35,10 @@ class RandomShift:
             )
         self._families = tuple(families)
         self._high = float(max(high))
+        if not self._high > 0.0:
+            raise ConfigError(
+                f"augment.colour 'shift' needs values above 0, and white is {self._high:g}"
+            )
 
     def __call__(
         self, image: NDArray[Any], valid: NDArray[np.uint8], *, rng: np.random.Generator

@@ -71,7 +71,8 @@ ShiftSeed = Annotated[int, typer.Option("--shift-seed", min=0, help="Seed of the
 TargetBank = Annotated[
     Path | None,
     typer.Option(
-        help="Bank of the target domain. Sets augment.colour to rhm unless another is set.",
+        help="Bank of the target domain. Turns on augmentations that use it, unless "
+        "augment.colour is set.",
         callback=required(_require_target_bank),
     ),
 ]

@@ -192,7 +192,7 @@ def run_controlled_shifts(
     """
     place = Catalog.load(catalog).select(domains=[domain])
     tested = place.select(split="test", labelled=True).tiles
-    others = [tile for tile in place.tiles if tile.split != "test"]
+    others = place.select(split="train", labelled=True).tiles
     for split, tiles in (("test", tested), ("train", others)):
         if not tiles:
             raise CatalogError(f"{catalog} has no labelled image of {domain} in split '{split}'")

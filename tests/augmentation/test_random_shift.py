@@ -54,6 +54,11 @@ def test_families_are_chosen_in_the_configuration() -> None:
             ColourConfig("shift", shifts=shifts)
 
 
+def test_values_that_are_all_negative_are_refused() -> None:
+    with pytest.raises(ConfigError, match="needs values above 0, and white is -3"):
+        RandomShift(["gamma"], (-3.0, -5.0))
+
+
 def test_a_hue_needs_three_bands() -> None:
     image = chip("uint16", 4)
     with pytest.raises(ConfigError, match="'hsv' needs red, green and blue, but the imagery has 4"):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from rhm.augmentation.colours import COLOUR, ColourConfig, Imagery
 from rhm.augmentation.spectrum_matching import SpectrumMatching
 from rhm.colour.histogram_bank import HistogramBank
 from rhm.errors import BankError
@@ -90,3 +91,18 @@ def test_a_bank_without_spectra_or_of_other_imagery_is_told() -> None:
     other = HistogramBank.from_images([chip("uint8", 4)], spectrum_px=16)
     with pytest.raises(BankError, match="bank has 4 bands of uint8, the images have 3 of uint8"):
         SpectrumMatching(other, (0.0, 0.1))(image, known, rng=rng)
+
+
+def test_images_without_a_spectrum_are_not_drawn() -> None:
+    image, known = chip("uint8"), hole()
+    whole = HistogramBank.from_images([chip("uint8", seed=3)], spectrum_px=16)
+    some = whole.merge(HistogramBank.from_images([chip("uint8", seed=4)]))
+    config = ColourConfig("spectrum", bank="a bank", beta=(0.1, 0.1))
+    build = COLOUR["spectrum"].mixer
+    assert build is not None
+    mixers = [
+        build(config, Imagery(image.dtype, [0.0] * 3, [255.0] * 3, bank)) for bank in (whole, some)
+    ]
+    for seed in range(8):
+        first, second = (each(image, known, rng=np.random.default_rng(seed)) for each in mixers)
+        np.testing.assert_array_equal(first, second)

@@ -161,7 +161,15 @@ def test_a_bank_turns_the_recipe_on(tmp_path: Path) -> None:
     assert parsed(tmp_path, bank=str(both), p=0.5).p == 0.5
     plain = parsed(tmp_path, bank=str(both), colour="rhm")
     assert (plain.colour, plain.geometry["scale"]) == ("rhm", None)
-    assert parsed(tmp_path, bank="sources").colour == "rhm"
+    sources = parsed(tmp_path, bank="sources")
+    assert (sources.colour, sources.geometry["scale"]) == ("rhm", (0.6, 1.6))
+    # Settings that only histogram matching reads choose it.
+    for setting in ({"blend": [0.5, 1.0]}, {"per_band": False}, {"statistics": "scene"}):
+        assert parsed(tmp_path, bank=str(both), **setting).colour == "rhm"
+    # One image without a spectrum does not change what the others turn on.
+    some = tmp_path / "some.bank"
+    HistogramBank.load(both).merge(HistogramBank.load(histograms)).save(some)
+    assert parsed(tmp_path, bank=str(some)).colour == "spectrum"
     assert parsed(tmp_path).names == ()
 
 

@@ -116,9 +116,12 @@ def adapt(
     if targets:
         tree["adapter"]["targets"] = targets[0] if len(targets) == 1 else targets
     if bank is not None:
-        # The recipe of training is not measured with few labelled chips.
-        tree["augment"] = {"colour": "rhm"} | tree.get("augment", {}) | {"bank": str(bank)}
+        tree["augment"] = tree.get("augment", {}) | {"bank": str(bank)}
     put_settings(tree, settings or ())
+    augment = tree.get("augment")
+    if isinstance(augment, dict) and augment.get("bank"):
+        # The recipe of training is not measured with few labelled chips.
+        tree["augment"] = {"colour": "rhm"} | augment
     _complete(tree, model)
     config = parse_config(tree, origin="rhm adapt")
     if config.adapter.base != str(model):

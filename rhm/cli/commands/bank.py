@@ -78,7 +78,7 @@ def build(
         typer.Option(
             "--spectrum/--no-spectrum",
             help="Also keep the low-frequency amplitudes of each image, some 4 kB, which the "
-            "augmentation spectrum uses. Default: yes, but for shifted images.",
+            "augmentation spectrum uses. Default: yes, except for shifted images.",
         ),
     ] = None,
     gsd: Annotated[

@@ -34,7 +34,7 @@ def draw_controlled_shifts(result: ControlledShifts, path: str | os.PathLike[str
         middle = (np.nanmin(iou) + np.nanmax(iou)) / 2
         for (row, column), value in np.ndenumerate(iou):
             light = value > middle
-            known = families[column] == rows[row]
+            known = families[column] == rows[row] != "none"
             axes.text(
                 column,
                 row,
