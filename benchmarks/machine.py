@@ -9,6 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
 from rhm.data.catalog import Tile
 
 
@@ -44,6 +48,16 @@ def mean_and_spread(values: Sequence[float], sign: str = "") -> str:
     """Return the mean and, for several values, the standard deviation, formatted for a table."""
     shown = f"{statistics.mean(values):{sign}.3f}"
     return shown if len(values) < 2 else f"{shown} ± {statistics.stdev(values):.3f}"
+
+
+def mean_and_interval(values: ArrayLike, digits: int = 3) -> str:
+    """Return the mean and, for several values, its 95 % t interval, formatted for a table."""
+    sample = np.asarray(values, dtype=float)
+    mean = float(sample.mean())
+    if len(sample) < 2:
+        return f"{mean:+.{digits}f}"
+    reach = stats.t.ppf(0.975, len(sample) - 1) * stats.sem(sample)
+    return f"{mean:+.{digits}f} [{mean - reach:+.{digits}f}, {mean + reach:+.{digits}f}]"
 
 
 def thinned(tiles: Sequence[Tile], pixels: float) -> Sequence[Tile]:

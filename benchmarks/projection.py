@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from collapse import Classifier, cut
-from machine import machine
+from machine import machine, mean_and_interval
 from places import PLACES, find_sources
 from scipy import stats
 from torch import Tensor, nn
@@ -205,19 +205,10 @@ def layer_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
                 ),
                 f"{np.mean([row['own'][HOME] for row in rows]):.3f}",
                 f"{np.mean(own):.3f}",
-                "" if layer == count else interval(np.subtract(own, last)),
+                "" if layer == count else mean_and_interval(np.subtract(own, last)),
                 f"{np.mean(moved):.3f}",
             ]
             yield f"| {' | '.join(cells)} |"
-
-
-def interval(gains: Sequence[float] | Any) -> str:
-    """Return the mean of paired differences with its 95 % t interval."""
-    mean = float(np.mean(gains))
-    if len(gains) < 2:
-        return f"{mean:+.3f}"
-    reach = stats.t.ppf(0.975, len(gains) - 1) * stats.sem(gains)
-    return f"{mean:+.3f} [{mean - reach:+.3f}, {mean + reach:+.3f}]"
 
 
 def prediction_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -234,7 +225,7 @@ def prediction_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
             if len(rows) > 2:
                 by_seed.append(float(stats.spearmanr(compression, away).statistic))
         if by_seed:
-            yield f"| {kind} probe away | {interval(by_seed)} |"
+            yield f"| {kind} probe away | {mean_and_interval(by_seed)} |"
 
 
 if __name__ == "__main__":

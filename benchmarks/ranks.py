@@ -16,15 +16,14 @@ import argparse
 import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import few_shot
 import numpy as np
 from few_shot import CHIP_PX, TUNED_ON, TUNING_SEEDS, Run
-from machine import machine
-from scipy import stats
+from machine import machine, mean_and_interval
 
 PLACES = ("vegas", "banepa")
 RANKS = (8, 64)
@@ -139,8 +138,8 @@ def table(found: Mapping[str, float]) -> Iterator[str]:
             f"{best_rate(found, arm, rank):g}",
             str(len(ours)),
             f"{np.mean(list(ours.values())):.3f}",
-            "" if arm == BASELINE else interval(ours, other),
-            "" if rank == RANKS[0] else interval(ours, low),
+            "" if arm == BASELINE else paired(ours, other),
+            "" if rank == RANKS[0] else paired(ours, low),
         ]
         yield f"| {' | '.join(cells)} |"
 
@@ -154,14 +153,10 @@ def scores(found: Mapping[str, float], place: str, rank: int, arm: str) -> dict[
     return {seed: found[name] for seed, name in named.items() if name in found}
 
 
-def interval(ours: Mapping[int, float], theirs: Mapping[int, float]) -> str:
-    """Return the mean of the paired differences with its 95 % t interval."""
-    gains: Sequence[float] = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
-    if len(gains) < 2:
-        return ""
-    reach = stats.t.ppf(0.975, len(gains) - 1) * stats.sem(gains)
-    mean = float(np.mean(gains))
-    return f"{mean:+.3f} [{mean - reach:+.3f}, {mean + reach:+.3f}]"
+def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> str:
+    """Return the paired difference over the seeds that both have, with its 95 % interval."""
+    gains = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+    return mean_and_interval(gains) if gains else ""
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ class ColourConfig:
             unlabelled ones where there are no others.
         targets: domains of the catalog whose pixels ``fda`` uses.
         p: probability that an augmentation changes the colours of a chip. With ``rhm``, matching
-            only half of the chips costs a third of the gain in other places.
+            only half of the chips costs nearly half of the gain in other places.
         blend: range of the blend between no match (0) and the full match (1), for ``rhm``.
         per_band: whether ``rhm`` matches every band separately.
         statistics: histogram that is matched, one of ``STATISTICS``.
