@@ -57,6 +57,8 @@ class DaskCluster:
                     n_workers=count,
                     threads_per_worker=1,
                     dashboard_address=None,
+                    # Even without one, the scheduler would listen on port 8787, and warn if taken.
+                    scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
                     resources=resources,
                 )
                 address = self._cluster.scheduler_address

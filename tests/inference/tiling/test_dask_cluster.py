@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from multiprocessing import get_all_start_methods
@@ -25,6 +26,8 @@ def forked_workers(model: Path) -> Iterator[None]:
     Dask would otherwise start each of them with the imports, which take longer than its tests.
     """
     dask = pytest.importorskip("dask", reason="needs the extra dask")
+    # Its defaults must be there first: leaving the setting would remove "distributed" altogether.
+    pytest.importorskip("distributed", reason="needs the extra dask")
     if "forkserver" not in get_all_start_methods():
         yield
         return
@@ -68,6 +71,18 @@ def test_local_workers_offer_the_resources_that_jobs_need(
     assert files(tmp_path) == alone
 
 
+def test_a_taken_dashboard_port_is_no_matter(model: Path) -> None:
+    """Two predictions of one machine must not warn of one another."""
+    pytest.importorskip("distributed", reason="needs the extra dask")
+    source = ModelSource.of(model, None, "cpu")
+    with DaskCluster(source, "local"), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with DaskCluster(source, "local") as second:
+            served = second._cluster.scheduler.http_server
+    assert served.address == "127.0.0.1"
+    assert served.port != 8787
+
+
 def test_errors_on_a_cluster_are_one_short_line(
     model: Path,
     scene: Path,
@@ -78,7 +93,11 @@ def test_errors_on_a_cluster_are_one_short_line(
     distributed = pytest.importorskip("distributed", reason="needs the extra dask")
     source = ModelSource.of(model, None, "cpu")
     with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, dashboard_address=None, resources={"MEMORY": 4}
+        n_workers=1,
+        threads_per_worker=1,
+        dashboard_address=None,
+        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+        resources={"MEMORY": 4},
     ) as cluster:
         address = cluster.scheduler_address
         with pytest.raises(ConfigError) as refused:
