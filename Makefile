@@ -40,9 +40,10 @@ bench: $(READY)
 fuzz: $(READY)
 	FAULTS=125 FAULTS_SEED=$(or $(SEED),0) $(BIN)/python -m pytest tests/faults --numprocesses $(WORKERS)
 
-# build/site/index.html; figures are made once, and anew after docs/figures is removed.
+# build/site/index.html; figures are made once, and anew after docs/figures is removed. With DRAFT=1,
+# those that take long are too small to say anything, which saves two minutes.
 site: $(READY)
-	$(BIN)/python docs/figures.py
+	$(BIN)/python docs/figures.py $(if $(DRAFT),--draft)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 clean:
