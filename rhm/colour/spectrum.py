@@ -8,12 +8,12 @@ histograms, and the images are not needed.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
-from scipy.ndimage import map_coordinates
 
 MOST_SHARE = 0.1
 """Highest frequency that a spectrum keeps, in cycles per pixel; FDA calls it beta."""
@@ -149,8 +149,9 @@ class Spectrum:
         # The mean says nothing of the frequencies beside it.
         stored[:, most, 0] = (stored[:, most - 1, 0] + stored[:, most, 1]) / 2 if most else 0.0
         places = np.stack([rows + most, cols])
+        ndimage = import_module("scipy.ndimage")
         found = np.stack(
-            [map_coordinates(each, places, order=1, mode="nearest") for each in stored]
+            [ndimage.map_coordinates(each, places, order=1, mode="nearest") for each in stored]
         )
         found[:, (np.abs(rows) > most) | (cols > most)] = np.nan
         found *= spread
@@ -175,6 +176,7 @@ def swap_amplitudes(image: NDArray[Any], amplitudes: FloatArray) -> FloatArray:
         (height, width, bands) float64.
     """
     reach = amplitudes.shape[2] - 1
+    fft = _fft()
     bands = fft.rfft2(np.moveaxis(image, -1, 0).astype(np.float64))
     rows = np.arange(-reach, reach + 1)
     low = bands[:, rows, : reach + 1]
@@ -262,5 +264,10 @@ def _amplitudes(values: NDArray[Any], valid: NDArray[np.bool_], side: int) -> Fl
     height, width = valid.shape
     if (height, width) != (side, side):
         filled = np.pad(filled, ((0, side - height), (0, side - width), (0, 0)), mode="symmetric")
-    whole = np.abs(fft.rfft2(np.moveaxis(filled, -1, 0))) / side**2
+    whole = np.abs(_fft().rfft2(np.moveaxis(filled, -1, 0))) / side**2
     return np.asarray(whole[:, np.arange(-reach, reach + 1), : reach + 1])
+
+
+def _fft() -> ModuleType:
+    # Whoever reads a bank needs no transforms, and loading them takes as long as that.
+    return import_module("scipy.fft")

@@ -11,10 +11,10 @@ like this one.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import isotonic_regression
 
 from rhm.models.expected_iou import ExpectedIoU, out_of_domain
 
@@ -86,7 +86,10 @@ class ScoreCalibration:
     def precision(self) -> FloatArray:
         """(bins,) precision, which rises with the score."""
         shares = np.asarray(self.correct) / np.asarray(self.footprints)
-        fitted = isotonic_regression(shares, weights=np.asarray(self.footprints, np.float64))
+        # Whoever reads a model file needs no optimiser, and loading it takes half a second.
+        optimize = import_module("scipy.optimize")
+        weights = np.asarray(self.footprints, np.float64)
+        fitted = optimize.isotonic_regression(shares, weights=weights)
         return np.asarray(fitted.x, dtype=np.float64)
 
     @property
