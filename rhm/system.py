@@ -73,19 +73,20 @@ def opened_elsewhere(path: Path) -> bool:
     Only Linux tells; elsewhere, and for the processes of other users, the answer is False.
     """
     try:
-        wanted = path.stat()
-        processes = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        wanted = os.stat(path)
+        processes = [name for name in os.listdir("/proc") if name.isdigit()]
     except OSError:
         return False
     own = str(os.getpid())
-    return any(_has_open(process, wanted) for process in processes if process.name != own)
+    return any(_has_open(process, wanted) for process in processes if process != own)
 
 
-def _has_open(process: Path, wanted: os.stat_result) -> bool:
+def _has_open(process: str, wanted: os.stat_result) -> bool:
     try:
-        for descriptor in (process / "fd").iterdir():
+        folder = f"/proc/{process}/fd"
+        for descriptor in os.listdir(folder):
             with suppress(OSError):
-                if os.path.samestat(descriptor.stat(), wanted):
+                if os.path.samestat(os.stat(f"{folder}/{descriptor}"), wanted):
                     return True
     except OSError:
         pass  # it has ended, or belongs to another user

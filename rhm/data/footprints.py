@@ -8,6 +8,7 @@ CRS that :func:`metric_crs` centres on the data.
 
 import os
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import geopandas as gpd
@@ -154,8 +155,8 @@ def metric_crs(geometries: gpd.GeoSeries) -> pyproj.CRS:
     geodetic = geometries.crs.geodetic_crs
     boxes = geometries.bounds.to_numpy()
     boxes = boxes[np.isfinite(boxes).all(axis=1)]
-    to_geodetic = pyproj.Transformer.from_crs(geometries.crs, geodetic, always_xy=True)
-    x, y = to_geodetic.transform((boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2)
+    middles = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
+    x, y = _to_geodetic(geometries.crs).transform(*middles)
     placed = np.isfinite(x) & np.isfinite(y)
     if not placed.any():
         raise VectorError("no footprint has a location on Earth; check the CRS of the coordinates")
@@ -169,6 +170,12 @@ def metric_crs(geometries: gpd.GeoSeries) -> pyproj.CRS:
         name="local metric plane",
         geodetic_crs=geodetic,
     )
+
+
+# As for geopandas: pyproj makes a transformer anew in each thread that uses it.
+@lru_cache(maxsize=16)
+def _to_geodetic(crs: pyproj.CRS) -> pyproj.Transformer:
+    return pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
 
 
 def contiguous(geometries: NDArray[Any], near: float, turn: float) -> NDArray[Any]:

@@ -15,6 +15,7 @@ from rhm.errors import OutsideAreaError, RhmError, one_line
 from rhm.inference.plan import Plan, plan_prediction
 from rhm.inference.prediction import Prediction
 from rhm.inference.prediction_config import PredictionConfig
+from rhm.inference.runtime.identity import NetworkIdentity
 from rhm.inference.runtime.tta import Network
 from rhm.inference.scenes import predict_scene
 from rhm.inference.settings.polygon_config import AUTO, chosen_threshold, is_common
@@ -99,7 +100,7 @@ def predict_scenes(
             on_progress,
             on_result,
         )
-    stopped = threading.Event()
+    stopped, network = threading.Event(), NetworkIdentity.of(model)
 
     def advance(pixels: int) -> None:
         if stopped.is_set():
@@ -110,7 +111,7 @@ def predict_scenes(
     def predict(scene: str | os.PathLike[str]) -> SceneResult:
         try:
             prediction = predict_scene(
-                model, scene, dst, config, workers=workers, on_progress=advance
+                model, scene, dst, config, workers=workers, network=network, on_progress=advance
             )
         except Exception as error:  # noqa: BLE001 (whatever it is, the others are predicted)
             return SceneResult(os.fspath(scene), None, error)

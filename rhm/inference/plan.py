@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 import rhm
 from rhm.data.radiometry import Scaling, histogram_of
 from rhm.data.rasters.gdal_options import open_dataset
@@ -21,7 +19,7 @@ from rhm.inference.inputs import origin_of
 from rhm.inference.layers.vector_files import KEEP_IT, check_closed, check_format, check_replaceable
 from rhm.inference.pixel_grid import PixelGrid
 from rhm.inference.prediction_config import PredictionConfig
-from rhm.inference.runtime.identity import code_of, identity_of
+from rhm.inference.runtime.identity import NetworkIdentity
 from rhm.inference.runtime.tta import Network
 from rhm.inference.scene_lists.scene_dates import date_of
 from rhm.inference.scene_lists.scene_names import name_of
@@ -197,8 +195,17 @@ def plan_prediction(
     src: str | os.PathLike[str],
     dst: str | os.PathLike[str],
     config: PredictionConfig,
+    *,
+    network: NetworkIdentity | None = None,
 ) -> Plan:
     """Inspect a scene and plan its prediction.
+
+    Args:
+        model: network, see ``rhm.inference.predict_raster``.
+        src: path of the scene.
+        dst: folder for the results.
+        config: options of the prediction.
+        network: identity of the model, if it is known.
 
     Raises:
         RasterError: the scene cannot be read.
@@ -227,10 +234,10 @@ def plan_prediction(
     polygons = config.polygons or PolygonConfig(threshold=spec.threshold if spec else 0.5)
     polygon = _on_grid(area, scene, shape)
     task = Task(source, table, tiling, config.dtype, polygon)
-    network, unknown = _network_identity(model), identity.unknown
-    if config.resume and (network is None or unknown is not None):
+    identified, unknown = (network or NetworkIdentity.of(model)).parts, identity.unknown
+    if config.resume and (identified is None or unknown is not None):
         notes.append(_not_resumed(unknown))
-    inputs: tuple[Any, ...] = (identity, network, spec, source, tiling, config.dtype)
+    inputs: tuple[Any, ...] = (identity, identified, spec, source, tiling, config.dtype)
     if area is not None:
         inputs += (area,)
     maps = maps_of(classes_of(model))
@@ -260,7 +267,7 @@ def plan_prediction(
         identity,
         origin_of(src),
         date,
-        network is not None and unknown is None,
+        identified is not None and unknown is None,
     )
 
 
@@ -319,13 +326,6 @@ def _own_threshold(spec: ModelSpec | None, polygons: PolygonConfig) -> float:
     if spec is not None:
         return spec.threshold
     return 0.5 if isinstance(polygons.threshold, str) else polygons.threshold
-
-
-def _network_identity(model: Network) -> tuple[str, str] | None:
-    """Return what identifies the weights and the code of a network; None if nothing does."""
-    weights = identity_of(model)
-    code = code_of(model) if isinstance(model, nn.Module) else None
-    return None if weights is None or code is None else (weights, code)
 
 
 def _not_resumed(unknown: str | None) -> str:

@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import geopandas as gpd
@@ -18,6 +19,8 @@ import numpy as np
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
+from pyproj import Transformer
+from pyproj.enums import TransformDirection
 from rasterio.control import GroundControlPoint
 from rasterio.io import DatasetReader
 from rasterio.transform import GCPTransformer
@@ -102,8 +105,9 @@ class Ground:
             if self._crs.is_geographic and geodetic is not None:
                 self._turn = 2 * math.pi / geodetic.axis_info[0].unit_conversion_factor
 
+    @cached_property
     def pixel_m(self) -> tuple[float, float]:
-        """Return the height and width, in metres, of the pixel at the raster's centre.
+        """Height and width, in metres, of the pixel at the raster's centre.
 
         They are those of a rectangle as large as the pixel, and equal if it is nearly a square.
         """
@@ -117,7 +121,7 @@ class Ground:
 
     def reach_px(self, config: PolygonConfig) -> float:
         """Return how far below the pixels of most buildings straightened walls may lie, in rows."""
-        return _REACH * config.regularize_m / self.pixel_m()[0]
+        return _REACH * config.regularize_m / self.pixel_m[0]
 
     def watershed(self, config: PolygonConfig, *, learned: bool = False) -> Splitting | None:
         """Return how connected components are split; None if they are not.
@@ -130,7 +134,7 @@ class Ground:
             return LearnedSeparation(config.separate)
         if not config.split_m:
             return None
-        height_m, width_m = self.pixel_m()
+        height_m, width_m = self.pixel_m
         return Watershed(config.split_m / height_m, config.fixed_threshold, width_m / height_m)
 
     def footprints(
@@ -204,17 +208,29 @@ class Ground:
         """Transform geometries from pixel coordinates to the plane in which they are measured."""
         if self._plane is None:
             return pixels
-        placed = gpd.GeoSeries(self.placed(pixels), crs=self._crs)
-        return np.asarray(placed.to_crs(self._plane).to_numpy())
+        return self._moved(self.placed(pixels), TransformDirection.FORWARD)
 
     def _returned(self, measured: NDArray[Any]) -> NDArray[Any]:
         """Transform geometries from the plane in which they are measured to the raster's CRS."""
         if self._plane is None:
             return self.placed(measured)
-        placed = gpd.GeoSeries(measured, crs=self._plane).to_crs(self._crs).to_numpy()
-        if self._turn is None:
-            return np.asarray(placed)
-        return contiguous(np.asarray(placed), self._longitude, self._turn)
+        placed = self._moved(measured, TransformDirection.INVERSE)
+        return placed if self._turn is None else contiguous(placed, self._longitude, self._turn)
+
+    @cached_property
+    def _to_plane(self) -> Transformer:
+        # Making one takes as long as all footprints of a small scene, so one serves both ways.
+        return Transformer.from_crs(self._crs, self._plane, always_xy=True)
+
+    def _moved(self, geometries: NDArray[Any], direction: TransformDirection) -> NDArray[Any]:
+        """Transform geometries between the raster's CRS and the plane."""
+
+        def moved(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.column_stack(
+                self._to_plane.transform(xy[:, 0], xy[:, 1], direction=direction)
+            )
+
+        return np.asarray(shapely.transform(geometries, moved), dtype=object)
 
 
 def footprints(

@@ -28,6 +28,7 @@ from rhm.inference.plan import Plan, plan_prediction
 from rhm.inference.polygons import Ground, PredictedRows, footprints, inside_of
 from rhm.inference.prediction import Prediction
 from rhm.inference.prediction_config import PredictionConfig
+from rhm.inference.runtime.identity import NetworkIdentity
 from rhm.inference.runtime.tta import Network
 from rhm.inference.settings.keywords import taking
 from rhm.inference.settings.polygon_config import chosen_threshold
@@ -105,10 +106,14 @@ def predict_scene(
     config: PredictionConfig,
     *,
     workers: Workers | None = None,
+    network: NetworkIdentity | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Prediction:
-    """Predict a scene like ``predict_raster``, with the options as one object."""
-    plan = plan_prediction(model, src, dst, config)
+    """Predict a scene like ``predict_raster``, with the options as one object.
+
+    The identity of the model need not be given, but saves time if there are many small scenes.
+    """
+    plan = plan_prediction(model, src, dst, config, network=network)
     grid = plan.grid
     size = (grid.width, grid.height, len(grid.strips), grid.tiling.tile)
     _LOG.info("%s: %d x %d pixels, %d strips of tiles of %d", plan.scene.path, *size)
@@ -141,7 +146,8 @@ def predict_scene(
     ):
         if plan.resuming and _has_probabilities(plan):
             advance(plan.grid.height * plan.grid.width)
-            found = _finish(plan, lambda _: rows_of(plan.outputs.probability))
+            stored = plan.outputs.probability
+            found = _finish(plan, Ground(plan.scene), lambda _: rows_of(stored))
             return _prediction(plan, found, (*plan.notes, "the probabilities already existed"))
         advance(parts.pixels // len(plan.maps))
         with _finishing(plan, parts) as finished:
@@ -160,8 +166,10 @@ def _finishing(plan: Plan, parts: StripJournal) -> "Iterator[Future[_Finished]]"
 
     The files appear under their names after the last strip, but not if the block raises.
     """
+    # In this thread, which remembers transformations that other scenes need as well.
+    ground = Ground(plan.scene)
     with ThreadPoolExecutor(1) as thread:
-        finished = thread.submit(_finish, plan, partial(_rows, plan, parts))
+        finished = thread.submit(_finish, plan, ground, partial(_rows, plan, parts))
         try:
             yield finished
         except BaseException:
@@ -215,11 +223,12 @@ def _has_probabilities(plan: Plan) -> bool:
     return fingerprint_of(plan.outputs.probability, PROBABILITIES) == plan.task_fingerprint
 
 
-def _finish(plan: Plan, rows: Callable[[Path], Rows]) -> _Finished:
+def _finish(plan: Plan, ground: Ground, rows: Callable[[Path], Rows]) -> _Finished:
     """Write the results.
 
     Args:
         plan: plan of the prediction.
+        ground: location of the scene.
         rows: function that yields all stored probabilities on the grid of the scene, in whole rows
             of blocks; it can use the path that it is given as a temporary file. It is called a
             second time if they choose the threshold.
@@ -230,7 +239,7 @@ def _finish(plan: Plan, rows: Callable[[Path], Rows]) -> _Finished:
     expected = ExpectedIoU(plan.own_threshold)
     # In the folder of the parts, with which they are removed if this process is killed.
     with staged_paths(targets, within=outputs.unfinished) as (buildings, probability, mask):
-        ground, scratch = Ground(scene), buildings.with_name("predicted.tif")
+        scratch = buildings.with_name("predicted.tif")
         polygons, chosen = plan.polygons, None
         if isinstance(polygons.threshold, str):
             storage = STORAGES[plan.config.dtype]

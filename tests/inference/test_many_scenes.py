@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from rhm.errors import RhmError
 from rhm.inference.many_scenes import SceneResult, predict_scenes
 from rhm.inference.prediction_config import PredictionConfig
+from rhm.inference.runtime.identity import identity_of
+from rhm.inference.scenes import predict_scene
 from tests.data.imagery import HALF_METRE, noise, write_raster
 from tests.inference.scenes import spec
 
@@ -30,6 +32,23 @@ def scenes(tmp_path: Path) -> list[str]:
     paths = [write_raster(tmp_path / f"{name}.tif", noise(70, 40)) for name in "abcde"]
     paths[1].write_text("not a raster")
     return [str(path) for path in paths]
+
+
+def test_the_weights_are_hashed_once_for_all_scenes(
+    scenes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[object] = []
+
+    def counting(network: object) -> str | None:
+        hashed.append(network)
+        return identity_of(network)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("rhm.inference.runtime.identity.identity_of", counting)
+    results = predict_scenes(Half(), scenes, tmp_path / "out", CONFIG)
+    assert sum(result.prediction is not None for result in results) == 4
+    assert len(hashed) == 1
+    again = predict_scene(Half(), scenes[0], tmp_path / "out", replace(CONFIG, resume=True))
+    assert "the results already existed" in again.notes
 
 
 @pytest.mark.parametrize("side_by_side", [1, 3])

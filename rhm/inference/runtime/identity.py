@@ -8,6 +8,7 @@ import hashlib
 import inspect
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import CodeType, FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -25,6 +26,24 @@ _FOLD = 251
 
 _KNOWN: WeakKeyDictionary[nn.Module, tuple[str, str]] = WeakKeyDictionary()
 _LOCK = threading.Lock()
+
+
+@dataclass(frozen=True)
+class NetworkIdentity:
+    """What identifies a network; as long as it does not change, it has to be found only once.
+
+    Attributes:
+        parts: texts that identify its weights and its code; None if nothing identifies it.
+    """
+
+    parts: tuple[str, str] | None
+
+    @classmethod
+    def of(cls, network: Network) -> "NetworkIdentity":
+        """Identify a network."""
+        weights = identity_of(network)
+        code = code_of(network) if isinstance(network, nn.Module) else None
+        return cls(None if weights is None or code is None else (weights, code))
 
 
 def identity_of(network: Network) -> str | None:

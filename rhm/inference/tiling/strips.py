@@ -133,7 +133,7 @@ def predict_strips(network: Network, task: Task, strips: range) -> Iterator[Stri
         ModelFileError: the network does not return finite logits of its classes for each pixel.
     """
     waiting: Future[Strip] | None = None
-    if isinstance(network, nn.Module):
+    if isinstance(network, nn.Module) and any(part.training for part in network.modules()):
         # For good: other threads may be predicting with it, and so may its next user.
         network.eval()
     with task.source.open() as raster, ThreadPoolExecutor(1) as packer:
