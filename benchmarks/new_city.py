@@ -122,6 +122,7 @@ def main() -> None:
     print("\n".join(tables.methods_table(cells, asked.sources, list(targets))))
     if asked.choose is None:
         print("\n".join(["", *tables.pairs_table(cells, list(PLACES))]))
+        print("\n".join(["", *tables.closed_table(cells, list(PLACES))]))
 
 
 def prepare(setting: Setting, data: Path) -> Catalog:

@@ -162,6 +162,10 @@ class Resampled:
         """Return the mean over sources, tested at home, like ``away``."""
         return self._mean(method, self._home, seeds)
 
+    def has(self, method: str, source: str, target: str, seed: int) -> bool:
+        """Return whether there is a result."""
+        return (method, source, target, seed) in self._counts
+
     def pair(self, method: str, source: str, target: str, seeds: Sequence[int]) -> float:
         """Return the mean IoU of one pair."""
         return float(self._mean(method, [(source, target)], seeds)[0])
@@ -187,9 +191,9 @@ def methods_table(cells: Cells, sources: Sequence[str], targets: Sequence[str]) 
     at = {name: Resampled(cells, sources, targets, name) for name in THRESHOLDS}
     yield (
         "| method | seeds | home | home, split | away at 0.5 | at 0.1 | own threshold | split | "
-        "best | gap closed | over none | over rhm | CPU seconds |"
+        "best | gap closed | over none | over rhm | over fda | CPU seconds |"
     )
-    yield "|---" * 13 + "|"
+    yield "|---" * 14 + "|"
     own = at["own"]
     for method, seeds in own.seeds.items():
         if not seeds:
@@ -201,7 +205,8 @@ def methods_table(cells: Cells, sources: Sequence[str], targets: Sequence[str]) 
             f"{at['split'].home(method, seeds)[0]:.3f} | "
             f"{' | '.join(f'{score:.3f}' for score in away.values())} | "
             f"{_closed(at, method, sources, targets)} | "
-            f"{_over(own, method, 'none')} | {_over(own, method, 'rhm')} | {seconds:.0f} |"
+            f"{' | '.join(_over(own, method, other) for other in ('none', 'rhm', 'fda'))} | "
+            f"{seconds:.0f} |"
         )
 
 
@@ -225,12 +230,28 @@ def _closed(
     half, own = at["0.5"], at["own"]
     seeds = [s for s in own.seeds[method] if s in own.seeds.get("none", ())]
     pairs = [(a, b) for a in sources for b in targets if a != b]
-    if not seeds or any(b not in sources for _, b in pairs):
+    if not seeds or any(
+        ("none", b, b, seed) not in half._counts for _, b in pairs for seed in seeds
+    ):
         return ""
     without = np.mean([half.pair("none", a, b, seeds) for a, b in pairs])
     trained = np.mean([half.pair("none", b, b, seeds) for _, b in pairs])
     reached = np.mean([own.pair(method, a, b, seeds) for a, b in pairs])
-    return f"{(reached - without) / (trained - without):.0%}"
+    return f"{round((reached - without) / (trained - without), 2) + 0.0:.0%}"
+
+
+def closed_table(cells: Cells, places: Sequence[str]) -> Iterator[str]:
+    """Yield the share of the gap that each method closes from each source, as Markdown."""
+    at = {name: Resampled(cells, places, places, name) for name in ("0.5", "own")}
+    yield f"| method | {' | '.join(f'from {place}' for place in places)} |"
+    yield "|---" * (len(places) + 1) + "|"
+    for method, seeds in at["own"].seeds.items():
+        if seeds and at["own"].seeds.get("none"):
+            shares = [
+                _closed(at, method, [source], [place for place in places if place != source])
+                for source in places
+            ]
+            yield f"| {method} | {' | '.join(shares)} |"
 
 
 def pairs_table(cells: Cells, places: Sequence[str]) -> Iterator[str]:
