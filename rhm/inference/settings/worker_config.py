@@ -31,7 +31,9 @@ class WorkerConfig:
         ConfigError: a value is not allowed, or resources are given without Dask.
     """
 
-    workers: int = option(1, "Number of processes that predict on this machine.", least=1)
+    workers: int = option(
+        1, "Number of processes that predict on this machine, each on the next of its GPUs.", least=1
+    )
     dask: str | None = option(
         None, "Address of a Dask scheduler, such as tcp://head:8786, or local for this machine."
     )

@@ -22,6 +22,8 @@ from rhm.models.model_file import adapter_file, load_model
 from rhm.models.named_models import model_file
 
 if TYPE_CHECKING:
+    from multiprocessing.sharedctypes import Synchronized
+
     from rhm.inference.runtime.quantization import Quantization
 
 _STRIPS_PER_JOB = 8
@@ -93,6 +95,9 @@ class ModelSource:
 class LocalProcesses:
     """Predicts strips in processes on this machine; use it as a context manager.
 
+    If the machine has several GPUs and the device is ``auto`` or ``cuda``, each process takes the
+    next of them.
+
     Args:
         model: model that every process loads once.
         count: number of processes, at least 1.
@@ -103,11 +108,10 @@ class LocalProcesses:
         self._model = model
         self._count = count
         threads = threads or max(1, (os.cpu_count() or 1) // count)
+        context = _context()
+        begun = context.Value("i", 0) if model.device in ("auto", "cuda") else None
         self._pool = ProcessPoolExecutor(
-            count,
-            mp_context=_context(),
-            initializer=torch.set_num_threads,
-            initargs=(threads,),
+            count, mp_context=context, initializer=_begin, initargs=(threads, begun)
         )
 
     def __enter__(self) -> Self:
@@ -149,6 +153,16 @@ def _context() -> BaseContext:
     context = get_context("forkserver")
     context.set_forkserver_preload([__name__])
     return context
+
+
+def _begin(threads: int, begun: "Synchronized[int] | None") -> None:
+    """Begin a process: set its number of threads, and its GPU by how many have begun before it."""
+    torch.set_num_threads(threads)
+    gpus = torch.cuda.device_count()
+    if begun is not None and gpus > 1:
+        with begun.get_lock():
+            number, begun.value = begun.value, begun.value + 1
+        torch.cuda.set_device(number % gpus)
 
 
 def jobs(missing: Sequence[range], workers: int) -> list[range]:

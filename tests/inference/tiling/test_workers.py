@@ -4,17 +4,19 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rhm.errors import ModelFileError, OutputError, RasterError
 from rhm.inference import predict_raster
 from rhm.inference.tiling.strips import Strip, Task
-from rhm.inference.tiling.workers import LocalProcesses, ModelSource, jobs
+from rhm.inference.tiling.workers import LocalProcesses, ModelSource, _begin, jobs
 from rhm.models.build import SegmentationModel
 from rhm.models.model_file import load_model, save_model
 from rhm.models.spec import ModelSpec
@@ -48,6 +50,21 @@ def test_jobs_are_enough_for_all_and_long(strips: int, workers: int, lengths: li
     if len(set(lengths)) == 1:
         assert [len(job) for job in cut] == lengths
     assert set(map(len, cut)) <= set(lengths)
+
+
+@pytest.mark.parametrize(("gpus", "expected"), [(2, [0, 1, 0]), (1, []), (0, [])])
+def test_each_process_takes_the_next_gpu(
+    gpus: int, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    monkeypatch.setattr("torch.cuda.set_device", taken.append)
+    begun = get_context("spawn").Value("i", 0)
+    for _ in range(3):
+        _begin(torch.get_num_threads(), begun)
+    assert taken == expected
+    _begin(torch.get_num_threads(), None)
+    assert taken == expected
 
 
 def test_processes_of_this_machine_give_the_same_files(

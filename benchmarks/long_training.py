@@ -1,0 +1,325 @@
+"""Deep LoRA where its paper claims an advantage: very few chips, and long training.
+
+    python benchmarks/long_training.py --work /tmp/long --tune      # rates, on Austin and Chicago
+    python benchmarks/long_training.py --work /tmp/long
+
+A model of Massachusetts (that of ``few_shot.py``) is adapted to Las Vegas with one, two and four
+chips that are seen in every step, without any augmentation, at a constant learning rate. The
+encoder is frozen and its features are computed once; the decoder gets the updates. IoU on the
+chips and on other images of the place is measured after 150, 500 and 1500 steps: overfitting is
+that the first rises and the second falls.
+
+The arms: full training of the decoder; LoRA as in PEFT and with the first factor from N(0, 1), as
+the authors' own; three factors of full width; and their compression, with outer factors that are
+frozen, trained at a hundredth of the rate, or at the same rate, and with two to four factors. The
+rate of every arm is chosen on other places with other seeds.
+
+Finished runs are stored in ``--work`` and not repeated; ``--table`` only prints the tables.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import few_shot
+import numpy as np
+import torch
+from few_shot import CHIP_PX, PLACES, TUNED_ON, TUNING_SEEDS
+from machine import machine, mean_and_interval, thinned
+from torch import Tensor, nn
+
+from rhm.adapters import DeepLoRA, LoRA, attach, parameter_groups
+from rhm.adapters.attach import put_on, updates
+from rhm.adapters.lowrank import LoRAUpdate, LowRankUpdate
+from rhm.adapters.spectra import UpdateSnapshot, angles_to_final, spectra, take_snapshot
+from rhm.adapters.targets import layers_to_adapt, matrix_of
+from rhm.data.catalog import Catalog, Tile
+from rhm.data.chips import GridChips, Preparation
+from rhm.data.labels import IGNORE
+from rhm.files import write_text
+from rhm.models.build import SegmentationModel
+from rhm.models.model_file import load_model
+from rhm.training.losses import LossConfig, loss_of
+
+PLACE = "vegas"
+SHOTS = (1, 2, 4)
+MEASURED = (150, 500, 1500)
+EARLIER = (10, 30, 60)
+"""Further steps at which the directions of the updates are compared with the last ones."""
+
+RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+TUNING_SHOTS, TUNING_STEPS = 2, 500
+TEST_CHIP_PX, TEST_PIXELS = 192, 1.5e6
+BATCH = 8
+
+DEEP = {
+    "deep, rank 8": DeepLoRA(8),
+    "deep, rank 64": DeepLoRA(64),
+    "deep, outer frozen": DeepLoRA(8, outer_lr_ratio=0.0),
+    "deep, outer at the same rate": DeepLoRA(8, outer_lr_ratio=1.0),
+    "deep, two factors": DeepLoRA(8, depth=2),
+    "deep, four factors": DeepLoRA(8, depth=4),
+}
+LORA = {"lora, rank 8": LoRA(8), "lora, rank 64": LoRA(64), "lora, N(0, 1)": LoRA(8)}
+ARMS = ("full", *LORA, "wide", *DEEP)
+BASELINE = "lora, rank 8"
+
+
+class Decoder(nn.Module):
+    """All of a model behind its encoder, as a function of the encoder's features.
+
+    Args:
+        model: model whose modules are used.
+    """
+
+    def __init__(self, model: SegmentationModel) -> None:
+        super().__init__()
+        self.decoder = model.network.get_submodule("decoder")
+        self.head = model.network.get_submodule("segmentation_head")
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Return logits."""
+        logits: Tensor = self.head(self.decoder(list(features)))
+        return logits
+
+
+class WideUpdate(LowRankUpdate):
+    """Three factors of full width, ``W_3 W_2 W_1``, that start at a multiple of orthogonal ones."""
+
+    def __init__(self, rows: int, columns: int, scale: float = DeepLoRA.init_scale) -> None:
+        super().__init__()
+        width = min(rows, columns)
+        shapes = ((width, columns), (width, width), (rows, width))
+        self.parts = nn.ParameterList(
+            scale * nn.init.orthogonal_(torch.empty(shape)) for shape in shapes
+        )
+
+    @property
+    def rank(self) -> int:
+        """The width."""
+        return int(self.parts[1].shape[0])
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """Return ``W_3 W_2`` and ``W_1``."""
+        first, second, third = self.parts
+        return third @ second, first
+
+
+class Seen:
+    """Chips as features of a frozen encoder, in batches, with their masks."""
+
+    def __init__(self, model: SegmentationModel, tiles: Sequence[Tile], size: int) -> None:
+        gsd_m = model.spec.gsd_m
+        chips = GridChips(tiles, size=size, preparation=Preparation(model.spec.input_table, gsd_m))
+        self.batches: list[tuple[list[Tensor], Tensor]] = []
+        for first in range(0, len(chips), BATCH):
+            samples = [chips[i] for i in range(first, min(first + BATCH, len(chips)))]
+            images = torch.stack([each["image"] for each in samples])
+            with torch.no_grad():
+                features = model.encoder(images.contiguous(memory_format=torch.channels_last))
+            self.batches.append((features, torch.stack([each["mask"] for each in samples])))
+
+    def iou(self, decoder: nn.Module, threshold: float) -> float:
+        """Return the IoU of all chips together."""
+        hits = union = 0
+        with torch.no_grad():
+            for features, masks in self.batches:
+                called = decoder(features).sigmoid() >= threshold
+                known, built = masks != IGNORE, masks == 1
+                hits += int((called & built & known).sum())
+                union += int(((called | built) & known).sum())
+        return hits / max(union, 1)
+
+
+def main() -> None:
+    """Adapt and test the missing runs, then print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    data = Path(os.environ.get("RHM_DATA", "../shared/data"))
+    parser.add_argument("--data", type=Path, default=data)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--tune", action="store_true", help="choose the learning rates")
+    parser.add_argument("--table", action="store_true", help="only print the tables")
+    asked = parser.parse_args()
+    if not asked.table:
+        source = few_shot.prepare(asked.work, asked.data)
+        if asked.tune:
+            tune = partial(run_cell, asked.work, source, TUNED_ON, TUNING_SHOTS)
+            for seed, arm, rate in itertools.product(TUNING_SEEDS, asked.arms, RATES):
+                tune(arm, seed, rate, (TUNING_STEPS,))
+        else:
+            tried = results(asked.work)
+            for seed, shots, arm in itertools.product(asked.seeds, SHOTS, asked.arms):
+                rate = best_rate(tried, arm)
+                run_cell(asked.work, source, PLACE, shots, arm, seed, rate, MEASURED)
+    found = results(asked.work)
+    print(machine("torch", "segmentation-models-pytorch", "timm"))
+    print("\n".join([*tuning_table(found), "", *table(found)]))
+
+
+def run_cell(
+    top: Path,
+    source: Path,
+    place: str,
+    shots: int,
+    arm: str,
+    seed: int,
+    rate: float,
+    measured: Sequence[int],
+) -> None:
+    """Adapt the decoder once, measure it on the way, and store the result."""
+    name = f"{place}.{arm}.{shots}.{seed}.{rate:g}"
+    result = top / "long" / f"{name}.json"
+    if result.is_file():
+        return
+    model = load_model(source)
+    model.spec = replace(model.spec, gsd_m=PLACES[place].gsd_m or model.spec.gsd_m)
+    torch.manual_seed(seed)
+    file, _ = few_shot.drawn(top / "chips" / place, shots, seed)
+    chips = Seen(model, Catalog.load(file).tiles, CHIP_PX)
+    file.unlink()
+    others = tested(top, model, place)
+    begun, threshold = time.process_time(), model.spec.threshold
+    decoder, loss = Decoder(model), loss_of(LossConfig(), model.spec.classes)
+    values: dict[str, Any] = {"place": place, "shots": shots, "arm": arm, "seed": seed}
+    before = [chips.iou(decoder, threshold), others.iou(decoder, threshold)]
+    values |= {"rate": rate, "before": before, "after": {}, "ranks": {}, "angles": {}}
+    features, masks = chips.batches[0]
+    adapt(decoder, arm, lambda network: loss(network(features), masks), seed)
+    optimizer = torch.optim.AdamW(parameter_groups(decoder, rate, weight_decay=0.01), lr=rate)
+    snapshots: list[UpdateSnapshot] = []
+    for step in range(1, max(measured) + 1):
+        optimizer.zero_grad()
+        loss(decoder(features), masks).backward()
+        nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
+        optimizer.step()
+        if step in (*EARLIER, *measured):
+            snapshots.append(take_snapshot(decoder, step))
+        if step in measured:
+            after = [chips.iou(decoder, threshold), others.iou(decoder, threshold)]
+            values["after"][str(step)] = after
+            ranks = [each.effective_rank for each in spectra(snapshots[-1])]
+            values["ranks"][str(step)] = statistics.mean(ranks) if ranks else None
+    for index, snapshot in enumerate(snapshots[:-1]):
+        angles = angles_to_final(snapshots, snapshots[-1]).values()
+        known = [each[index] for each in angles if each[index] is not None]
+        values["angles"][str(snapshot.step)] = statistics.mean(known) if known else None
+    values["seconds"] = round(time.process_time() - begun, 1)
+    write_text(result, json.dumps(values, indent=1) + "\n")
+    shown = ", ".join(f"{step}: {a:.3f} {b:.3f}" for step, (a, b) in values["after"].items())
+    print(f"{name}: {before[1]:.3f}, on the chips and elsewhere after {shown}", flush=True)
+
+
+_TESTED: dict[str, Seen] = {}
+
+
+def tested(top: Path, model: SegmentationModel, place: str) -> Seen:
+    """Return the chips of other images of a place."""
+    if place not in _TESTED:
+        catalog = Catalog.load(top / "catalog.parquet")
+        tiles = catalog.select(domains=PLACES[place].domains, split="test").tiles
+        _TESTED[place] = Seen(model, thinned(tiles, TEST_PIXELS), TEST_CHIP_PX)
+    return _TESTED[place]
+
+
+def adapt(decoder: nn.Module, arm: str, loss: Any, seed: int) -> None:
+    """Attach the update of an arm to the decoder; the head is always trained in full."""
+    decoder.eval()
+    if arm == "full":
+        attach(decoder, None, batch_norm="frozen", trained=("decoder*", "head*"))
+        return
+    if arm == "wide":
+        layers = layers_to_adapt(decoder, DeepLoRA(8), "all", but=("head*",))
+        found = {
+            name: WideUpdate(*matrix_of(layer.get_parameter("weight")).shape)
+            for name, layer in layers.items()
+        }
+        put_on(decoder, None, found, batch_norm="frozen", trained=("head*",))
+        return
+    adapter = (LORA | DEEP)[arm]
+    attach(decoder, adapter, "all", loss, batch_norm="frozen", trained=("head*",), seed=seed)
+    if arm.endswith("N(0, 1)"):
+        for _, update in updates(decoder):
+            if isinstance(update, LoRAUpdate):
+                nn.init.normal_(update.a.data)
+
+
+def results(top: Path) -> list[dict[str, Any]]:
+    """Return all stored results."""
+    return [json.loads(path.read_text()) for path in sorted(top.glob("long/*.json"))]
+
+
+def tuned(found: Sequence[Mapping[str, Any]], arm: str) -> dict[float, list[float]]:
+    """Return the IoU elsewhere by learning rate on the places of choice."""
+    tried: dict[float, list[float]] = {}
+    for each in found:
+        if (each["place"], each["arm"]) == (TUNED_ON, arm):
+            tried.setdefault(each["rate"], []).append(each["after"][str(TUNING_STEPS)][1])
+    return dict(sorted(tried.items()))
+
+
+def best_rate(found: Sequence[Mapping[str, Any]], arm: str) -> float:
+    """Return the rate that was best on the places of choice."""
+    tried = tuned(found, arm)
+    if not tried:
+        raise SystemExit(f"choose the rate of '{arm}' first: --tune")
+    return max(tried, key=lambda rate: statistics.mean(tried[rate]))
+
+
+def tuning_table(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the rates that were tried, as Markdown."""
+    yield "| arm | rates tried on Austin and Chicago: IoU | chosen |"
+    yield "|---|---|---|"
+    for arm in ARMS:
+        tried = tuned(found, arm)
+        if tried:
+            shown = ", ".join(f"{rate:g}: {np.mean(iou):.3f}" for rate, iou in tried.items())
+            yield f"| {arm} | {shown} | {best_rate(found, arm):g} |"
+
+
+def table(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the IoU of every arm with paired 95 % intervals, as Markdown."""
+    yield (
+        f"| chips | steps | arm | seeds | on the chips | elsewhere | over {BASELINE} | "
+        "directions | angle to the last after 60 steps |"
+    )
+    yield "|---" * 9 + "|"
+    for shots, step, arm in itertools.product(SHOTS, MEASURED, ARMS):
+        ours, theirs = (by_seed(found, shots, name) for name in (arm, BASELINE))
+        if not ours:
+            continue
+        on, away = np.mean([each["after"][str(step)] for each in ours.values()], axis=0)
+        gains = [
+            ours[seed]["after"][str(step)][1] - theirs[seed]["after"][str(step)][1]
+            for seed in ours
+            if seed in theirs
+        ]
+        gain = mean_and_interval(gains) if gains and arm != BASELINE else ""
+        ranks = [each["ranks"][str(step)] for each in ours.values()]
+        rank = "" if None in ranks else f"{np.mean(ranks):.1f}"
+        angles = [each["angles"].get("60") for each in ours.values()]
+        known = [angle for angle in angles if angle is not None]
+        angle = f"{np.mean(known):.0f}" if known else ""
+        yield (
+            f"| {shots} | {step} | {arm} | {len(ours)} | {on:.3f} | {away:.3f} | {gain} | {rank} | "
+            f"{angle} |"
+        )
+
+
+def by_seed(found: Sequence[Mapping[str, Any]], shots: int, arm: str) -> dict[int, Any]:
+    """Return the results of an arm on the scored place, by seed."""
+    key = (PLACE, shots, arm)
+    return {e["seed"]: e for e in found if (e["place"], e["shots"], e["arm"]) == key}
+
+
+if __name__ == "__main__":
+    main()
