@@ -230,13 +230,12 @@ def _closed(
     half, own = at["0.5"], at["own"]
     seeds = [s for s in own.seeds[method] if s in own.seeds.get("none", ())]
     pairs = [(a, b) for a in sources for b in targets if a != b]
-    if not seeds or any(
-        ("none", b, b, seed) not in half._counts for _, b in pairs for seed in seeds
-    ):
+    if not seeds or not all(half.has("none", b, b, seed) for _, b in pairs for seed in seeds):
         return ""
     without = np.mean([half.pair("none", a, b, seeds) for a, b in pairs])
     trained = np.mean([half.pair("none", b, b, seeds) for _, b in pairs])
     reached = np.mean([own.pair(method, a, b, seeds) for a, b in pairs])
+    # Zero has no sign.
     return f"{round((reached - without) / (trained - without), 2) + 0.0:.0%}"
 
 

@@ -52,10 +52,10 @@ def main() -> None:
     if _DRAFT.exists() and not draft:
         shutil.rmtree(FIGURES)
     FIGURES.mkdir(exist_ok=True)
-    if draft:
-        _DRAFT.touch()
     # Those that take longest first.
     missing = [name for name in reversed(NAMES + NOTEBOOKS) if not (FIGURES / name).exists()]
+    if draft and missing:
+        _DRAFT.touch()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for _ in pool.map(partial(make, draft=draft), missing):
             pass
@@ -72,9 +72,9 @@ def make(name: str, *, draft: bool = False) -> None:
             run(sys.executable, "-m", "rhm.cli.main", "lab", made.stem, "-o", folder, *smaller)
         else:
             run(sys.executable, str(ROOT / "examples" / f"{made.stem}.py"), str(made), *smaller)
-        partial = FIGURES / f".{name}"
-        shutil.copy(made, partial)
-        partial.replace(FIGURES / name)
+        begun = FIGURES / f".{name}"
+        shutil.copy(made, begun)
+        begun.replace(FIGURES / name)
 
 
 def run_notebook(made: Path) -> None:

@@ -18,7 +18,8 @@ SAID = {
     "straight_walls": "corners before",
     "fill_under_clouds": "completed: RMSE under the clouds",
 }
-SMALLER = runpy.run_path(str(ROOT / "docs" / "figures.py"))["DRAFTS"]
+FIGURES = runpy.run_path(str(ROOT / "docs" / "figures.py"))
+SMALLER = FIGURES["DRAFTS"]
 
 
 # As for whoever runs one: a warning does not end it.
@@ -44,6 +45,10 @@ def test_an_example_runs_and_draws_its_figure(
     assert drawn.std() > 5
 
 
+def test_every_draft_is_one_of_a_figure() -> None:
+    assert {f"{name}.png" for name in SMALLER} <= set(FIGURES["NAMES"])
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_is_stored_without_what_running_it_adds(path: Path) -> None:
     nbformat = pytest.importorskip("nbformat", reason="the extra docs is not installed")
@@ -59,7 +64,7 @@ def docs_with_figures(folder: Path) -> Path:
     """Copy the pages; a figure that was not drawn yet is a blank one."""
     shutil.copytree(ROOT / "docs", folder, ignore=shutil.ignore_patterns("figures"))
     (folder / "figures").mkdir()
-    for name in runpy.run_path(str(ROOT / "docs" / "figures.py"))["NAMES"]:
+    for name in FIGURES["NAMES"]:
         cv2.imwrite(str(folder / "figures" / name), np.full((8, 8), 255, np.uint8))
     return folder
 

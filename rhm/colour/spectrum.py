@@ -269,5 +269,5 @@ def _amplitudes(values: NDArray[Any], valid: NDArray[np.bool_], side: int) -> Fl
 
 
 def _fft() -> ModuleType:
-    # Whoever reads a bank needs no transforms, and loading them takes as long as that.
+    # Loading it takes as long as reading a bank, for which it is not needed.
     return import_module("scipy.fft")

@@ -172,7 +172,7 @@ def metric_crs(geometries: gpd.GeoSeries) -> pyproj.CRS:
     )
 
 
-# As for geopandas: pyproj makes a transformer anew in each thread that uses it.
+# Making one takes 5 ms; pyproj keeps what it made for each thread that uses it.
 @lru_cache(maxsize=16)
 def _to_geodetic(crs: pyproj.CRS) -> pyproj.Transformer:
     return pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)

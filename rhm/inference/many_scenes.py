@@ -100,7 +100,7 @@ def predict_scenes(
             on_progress,
             on_result,
         )
-    stopped, network = threading.Event(), NetworkIdentity.of(model)
+    stopped, lock, identified = threading.Event(), threading.Lock(), list[NetworkIdentity]()
 
     def advance(pixels: int) -> None:
         if stopped.is_set():
@@ -110,8 +110,17 @@ def predict_scenes(
 
     def predict(scene: str | os.PathLike[str]) -> SceneResult:
         try:
+            with lock:
+                if not identified:
+                    identified.append(NetworkIdentity.of(model))
             prediction = predict_scene(
-                model, scene, dst, config, workers=workers, network=network, on_progress=advance
+                model,
+                scene,
+                dst,
+                config,
+                workers=workers,
+                identity=identified[0],
+                on_progress=advance,
             )
         except Exception as error:  # noqa: BLE001 (whatever it is, the others are predicted)
             return SceneResult(os.fspath(scene), None, error)

@@ -196,7 +196,7 @@ def plan_prediction(
     dst: str | os.PathLike[str],
     config: PredictionConfig,
     *,
-    network: NetworkIdentity | None = None,
+    identity: NetworkIdentity | None = None,
 ) -> Plan:
     """Inspect a scene and plan its prediction.
 
@@ -205,7 +205,7 @@ def plan_prediction(
         src: path of the scene.
         dst: folder for the results.
         config: options of the prediction.
-        network: identity of the model, if it is known.
+        identity: that of the model, if it is known.
 
     Raises:
         RasterError: the scene cannot be read.
@@ -215,7 +215,7 @@ def plan_prediction(
     """
     spec: ModelSpec | None = getattr(model, "spec", None)
     # First, so that whatever is read from now on is either this scene or known to be another.
-    identity = scene_identity(src)
+    unchanged = scene_identity(src)
     scene = describe(src)
     outputs = Outputs.of(src, dst, config.suffix)
     check_format(outputs.buildings, scene.crs)
@@ -234,10 +234,10 @@ def plan_prediction(
     polygons = config.polygons or PolygonConfig(threshold=spec.threshold if spec else 0.5)
     polygon = _on_grid(area, scene, shape)
     task = Task(source, table, tiling, config.dtype, polygon)
-    identified, unknown = (network or NetworkIdentity.of(model)).parts, identity.unknown
+    identified, unknown = (identity or NetworkIdentity.of(model)).parts, unchanged.unknown
     if config.resume and (identified is None or unknown is not None):
         notes.append(_not_resumed(unknown))
-    inputs: tuple[Any, ...] = (identity, identified, spec, source, tiling, config.dtype)
+    inputs: tuple[Any, ...] = (unchanged, identified, spec, source, tiling, config.dtype)
     if area is not None:
         inputs += (area,)
     maps = maps_of(classes_of(model))
@@ -264,7 +264,7 @@ def plan_prediction(
         tuple(notes),
         _fingerprint(inputs),
         _fingerprint((*inputs, polygons, *new, config.compress, config.suffix)),
-        identity,
+        unchanged,
         origin_of(src),
         date,
         identified is not None and unknown is None,

@@ -106,14 +106,15 @@ def predict_scene(
     config: PredictionConfig,
     *,
     workers: Workers | None = None,
-    network: NetworkIdentity | None = None,
+    identity: NetworkIdentity | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Prediction:
     """Predict a scene like ``predict_raster``, with the options as one object.
 
-    The identity of the model need not be given, but saves time if there are many small scenes.
+    The identity of the model saves time if there are many small scenes; its weights must not change
+    as long as it is used.
     """
-    plan = plan_prediction(model, src, dst, config, network=network)
+    plan = plan_prediction(model, src, dst, config, identity=identity)
     grid = plan.grid
     size = (grid.width, grid.height, len(grid.strips), grid.tiling.tile)
     _LOG.info("%s: %d x %d pixels, %d strips of tiles of %d", plan.scene.path, *size)
@@ -166,7 +167,7 @@ def _finishing(plan: Plan, parts: StripJournal) -> "Iterator[Future[_Finished]]"
 
     The files appear under their names after the last strip, but not if the block raises.
     """
-    # In this thread, which remembers transformations that other scenes need as well.
+    # Not in the new thread, for which pyproj would make anew what other scenes have needed before.
     ground = Ground(plan.scene)
     with ThreadPoolExecutor(1) as thread:
         finished = thread.submit(_finish, plan, ground, partial(_rows, plan, parts))

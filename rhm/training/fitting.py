@@ -142,10 +142,7 @@ def fit(
                 val = chips.labelled_dataloader() if material.val else None
                 scored = partial(calibrate, tiles=material.val) if calibrate else None
                 target = chips.target_dataloader() if config.target.source_free else None
-                # Lightning has brought it back from the device, on which all of this is quick.
-                model.to(trainer.strategy.root_device)
                 finish(run, model, config, val, target, calibrate=scored)
-                model.cpu()
             scores = run.best_scores(SELECT[config.trainer.select])
             card = model_card(model.spec, config, material, scores)
             write_text(run.folder / "card.md", card)

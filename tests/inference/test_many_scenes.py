@@ -34,19 +34,30 @@ def scenes(tmp_path: Path) -> list[str]:
     return [str(path) for path in paths]
 
 
-def test_the_weights_are_hashed_once_for_all_scenes(
+def test_a_network_that_cannot_be_identified_fails_scene_by_scene(
     scenes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hashed: list[object] = []
+    def failing(network: object) -> str | None:
+        raise ZeroDivisionError("nobody thought of this")
+
+    monkeypatch.setattr("rhm.inference.runtime.identity.identity_of", failing)
+    results = predict_scenes(Half(), scenes, tmp_path / "out", CONFIG)
+    assert all(isinstance(result.error, ZeroDivisionError) for result in results)
+
+
+def test_the_network_is_identified_once_for_all_scenes(
+    scenes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
 
     def counting(network: object) -> str | None:
-        hashed.append(network)
+        seen.append(network)
         return identity_of(network)  # type: ignore[arg-type]
 
     monkeypatch.setattr("rhm.inference.runtime.identity.identity_of", counting)
     results = predict_scenes(Half(), scenes, tmp_path / "out", CONFIG)
     assert sum(result.prediction is not None for result in results) == 4
-    assert len(hashed) == 1
+    assert len(seen) == 1
     again = predict_scene(Half(), scenes[0], tmp_path / "out", replace(CONFIG, resume=True))
     assert "the results already existed" in again.notes
 

@@ -32,7 +32,9 @@ class WorkerConfig:
     """
 
     workers: int = option(
-        1, "Number of processes that predict on this machine, each on the next of its GPUs.", least=1
+        1,
+        "Number of processes that predict on this machine; with several GPUs, each takes the next.",
+        least=1,
     )
     dask: str | None = option(
         None, "Address of a Dask scheduler, such as tcp://head:8786, or local for this machine."

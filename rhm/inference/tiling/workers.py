@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import pairwise
 from multiprocessing import get_all_start_methods, get_context
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 import torch
 
 from rhm.errors import ModelFileError, OutputError
+from rhm.inference.runtime.runtimes import RUNTIMES
 from rhm.inference.runtime.selection import network_for
 from rhm.inference.runtime.tta import Network
 from rhm.inference.tiling.strips import Strip, Task, predict_strips
@@ -109,9 +110,11 @@ class LocalProcesses:
         self._count = count
         threads = threads or max(1, (os.cpu_count() or 1) // count)
         context = _context()
-        begun = context.Value("i", 0) if model.device in ("auto", "cuda") else None
         self._pool = ProcessPoolExecutor(
-            count, mp_context=context, initializer=_begin, initargs=(threads, begun)
+            count,
+            mp_context=context,
+            initializer=_begin,
+            initargs=(threads, context.Value("i", 0)),
         )
 
     def __enter__(self) -> Self:
@@ -155,14 +158,16 @@ def _context() -> BaseContext:
     return context
 
 
-def _begin(threads: int, begun: "Synchronized[int] | None") -> None:
-    """Begin a process: set its number of threads, and its GPU by how many have begun before it."""
+_NUMBER: list[int] = []
+"""How many processes of the pool had begun before this one; empty in a process of no pool."""
+
+
+def _begin(threads: int, begun: "Synchronized[int]") -> None:
+    """Begin a process of a pool."""
     torch.set_num_threads(threads)
-    gpus = torch.cuda.device_count()
-    if begun is not None and gpus > 1:
-        with begun.get_lock():
-            number, begun.value = begun.value, begun.value + 1
-        torch.cuda.set_device(number % gpus)
+    with begun.get_lock():
+        _NUMBER[:] = [begun.value]
+        begun.value += 1
 
 
 def jobs(missing: Sequence[range], workers: int) -> list[range]:
@@ -193,6 +198,10 @@ def predict_job(model: ModelSource, task: Task, strips: range) -> list[Strip]:
 
 @lru_cache(maxsize=2)
 def _network(model: ModelSource) -> Network:
+    gpus = torch.cuda.device_count()
+    any_gpu = model.device in ("auto", "cuda") and "cuda" in RUNTIMES[model.runtime].devices
+    if _NUMBER and gpus > 1 and any_gpu:
+        model = replace(model, device=f"cuda:{_NUMBER[0] % gpus}")
     return model.load()
 
 

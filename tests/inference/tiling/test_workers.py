@@ -16,7 +16,14 @@ from hypothesis import strategies as st
 from rhm.errors import ModelFileError, OutputError, RasterError
 from rhm.inference import predict_raster
 from rhm.inference.tiling.strips import Strip, Task
-from rhm.inference.tiling.workers import LocalProcesses, ModelSource, _begin, jobs
+from rhm.inference.tiling.workers import (
+    _NUMBER,
+    LocalProcesses,
+    ModelSource,
+    _begin,
+    _network,
+    jobs,
+)
 from rhm.models.build import SegmentationModel
 from rhm.models.model_file import load_model, save_model
 from rhm.models.spec import ModelSpec
@@ -52,19 +59,49 @@ def test_jobs_are_enough_for_all_and_long(strips: int, workers: int, lengths: li
     assert set(map(len, cut)) <= set(lengths)
 
 
-@pytest.mark.parametrize(("gpus", "expected"), [(2, [0, 1, 0]), (1, []), (0, [])])
+@pytest.mark.parametrize(
+    ("gpus", "device", "runtime", "expected"),
+    [
+        (2, "auto", "torch", ["cuda:0", "cuda:1", "cuda:0"]),
+        (2, "cuda", "torch", ["cuda:0", "cuda:1", "cuda:0"]),
+        (2, "cuda:1", "torch", ["cuda:1"] * 3),
+        (2, "cpu", "torch", ["cpu"] * 3),
+        (2, "auto", "onnx", ["auto"] * 3),
+        (1, "auto", "torch", ["auto"] * 3),
+    ],
+)
 def test_each_process_takes_the_next_gpu(
-    gpus: int, expected: list[int], monkeypatch: pytest.MonkeyPatch
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    gpus: int,
+    device: str,
+    runtime: str,
+    expected: list[str],
 ) -> None:
-    taken: list[int] = []
+    loaded: list[str] = []
     monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
-    monkeypatch.setattr("torch.cuda.set_device", taken.append)
+    monkeypatch.setattr(ModelSource, "load", lambda source: loaded.append(source.device))
+    monkeypatch.setattr("rhm.inference.tiling.workers._NUMBER", [])
     begun = get_context("spawn").Value("i", 0)
     for _ in range(3):
         _begin(torch.get_num_threads(), begun)
-    assert taken == expected
-    _begin(torch.get_num_threads(), None)
-    assert taken == expected
+        _network.cache_clear()
+        _network(ModelSource.of(model, None, device, runtime))
+    _network.cache_clear()
+    assert loaded == expected
+
+
+def test_processes_of_a_pool_are_numbered(model: Path) -> None:
+    with LocalProcesses(ModelSource.of(model, None, "cpu"), 2, threads=1) as workers:
+        seen = {workers._pool.submit(numbered).result() for _ in range(20)}
+    assert seen <= {0, 1}
+    assert seen
+
+
+def numbered() -> int:
+    time.sleep(0.01)
+    (number,) = _NUMBER
+    return number
 
 
 def test_processes_of_this_machine_give_the_same_files(
