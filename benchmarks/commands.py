@@ -106,7 +106,7 @@ def row(case: Case, ours: float, floor: float) -> str:
     """Return a row of the table."""
     over = ""
     if case.count:
-        over = f"{1000 * (ours - floor) / case.count:.1f} ms a {case.unit}"
+        over = f"{1000 * (ours - floor) / case.count:.1f} ms per {case.unit}"
     cells = case.name, f"{case.floor_name}: {floor:.2f}", f"{ours:.2f}", f"{ours / floor:.2f}", over
     return f"| {' | '.join(cells)} |"
 
