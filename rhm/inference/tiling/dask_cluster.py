@@ -1,5 +1,6 @@
 """Prediction of strips on a Dask cluster."""
 
+import gc
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
@@ -51,6 +52,7 @@ class DaskCluster:
         self._model = model
         self._resources = resources
         self._cluster: Any = None
+        refusal = None
         try:
             if address == "local":
                 self._cluster = self._dask.LocalCluster(
@@ -65,12 +67,17 @@ class DaskCluster:
             self._client = self._dask.Client(address, timeout=timeout_s)
             self._check_resources()
         except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"no Dask scheduler answers at {address}: {one_line(error, 160)}"
-            ) from error
+            refusal = f"no Dask scheduler answers at {address}: {one_line(error, 160)}"
         except ConfigError:
             self.__exit__()
             raise
+        if refusal is not None:
+            if self._cluster is not None:
+                self._cluster.close()
+            # A client that could not connect is closed only when it is collected. If that happened
+            # in the thread of the next client's loop, each of the two would wait for the other.
+            gc.collect()
+            raise ConfigError(refusal)
 
     def __enter__(self) -> Self:
         return self

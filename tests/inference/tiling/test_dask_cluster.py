@@ -1,5 +1,6 @@
 """Strips on a Dask cluster: the files are those of one process, whoever is lost."""
 
+import gc
 import os
 import signal
 import threading
@@ -53,11 +54,14 @@ def test_a_dask_worker_that_is_killed_is_replaced(
 
 
 def test_a_scheduler_that_does_not_answer_is_said(model: Path) -> None:
-    pytest.importorskip("distributed", reason="needs the extra dask")
+    """And no client is left, which could hold up the next one for ten seconds, and end it."""
+    distributed = pytest.importorskip("distributed", reason="needs the extra dask")
     source = ModelSource.of(model, None, "cpu")
     for address in ("nonsense://x", "tcp://127.0.0.1:1"):
-        with pytest.raises(ConfigError, match="no Dask scheduler answers"):
+        with pytest.raises(ConfigError, match="no Dask scheduler answers") as refused:
             DaskCluster(source, address, timeout_s=1)
+        assert not [each for each in gc.get_objects() if type(each) is distributed.Client]
+        assert address in str(refused.value)
 
 
 def test_local_workers_offer_the_resources_that_jobs_need(
