@@ -123,15 +123,8 @@ class Run:
 
 def main() -> None:
     """Adapt and test the missing runs, then print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    data = Path(os.environ.get("RHM_DATA", "../shared/data"))
-    parser.add_argument("--data", type=Path, default=data)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=150)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser = options(__doc__)
     parser.add_argument("--places", nargs="+", default=list(TARGETS), choices=list(TARGETS))
-    parser.add_argument("--tune", action="store_true", help="choose the learning rates")
-    parser.add_argument("--table", action="store_true", help="only print the tables")
     asked = parser.parse_args()
     work = asked.work / f"{asked.steps}x{CHIP_PX}"
     if not asked.table:
@@ -142,6 +135,19 @@ def main() -> None:
     print(machine("torch", "segmentation-models-pytorch", "timm"))
     for line in (*tuning_table(found), "", *method_table(found)):
         print(line)
+
+
+def options(documentation: str) -> argparse.ArgumentParser:
+    """Return the options that all benchmarks of adaptation to a few chips have."""
+    parser = argparse.ArgumentParser(description=documentation.splitlines()[0])
+    data = Path(os.environ.get("RHM_DATA", "../shared/data"))
+    parser.add_argument("--data", type=Path, default=data)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--tune", action="store_true", help="choose the learning rates")
+    parser.add_argument("--table", action="store_true", help="only print the tables")
+    return parser
 
 
 def runs(work: Path, places: Sequence[str], seeds: int, *, tune: bool) -> Iterator[Run]:

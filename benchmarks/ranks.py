@@ -12,10 +12,8 @@ seeds. The last arm has the authors' setting of AdamW's eps, 1e-6.
 Finished runs are stored in ``--work`` and not repeated; ``--table`` only prints the tables.
 """
 
-import argparse
 import itertools
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,15 +39,8 @@ BASELINE = ARMS[0]
 
 def main() -> None:
     """Adapt and test the missing runs, then print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    data = Path(os.environ.get("RHM_DATA", "../shared/data"))
-    parser.add_argument("--data", type=Path, default=data)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=150)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser = few_shot.options(__doc__)
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
-    parser.add_argument("--tune", action="store_true", help="choose the learning rates")
-    parser.add_argument("--table", action="store_true", help="only print the tables")
     asked = parser.parse_args()
     work = asked.work / f"ranks-{asked.steps}x{CHIP_PX}"
     if not asked.table:
