@@ -61,7 +61,7 @@ CREDITS = {
 LIMITS = (
     "At 1 m per pixel (`massachusetts`) it is weakest: large halls and tanks are missed, and dark "
     "soil and water have small false footprints.",
-    "Bare soil, vegetable plots and courtyards between houses also become small footprints; "
+    "Bare soil, vegetable plots, leafless trees and yards between houses also become footprints; "
     "`--min-area-m2` leaves the smallest out.",
     "Where houses stand close together (`oam_banepa`, `spacenet1_rio`, `dubai`), they run "
     "together: count pixels there rather than buildings.",
