@@ -71,6 +71,8 @@ METHODS: dict[str, Method] = {
     "rhm or fda or jitter, + scale": _of(RHM | {"colour": "rhm | fda | color-jitter"} | ZOOM),
     "rhm or fda, + mixstyle + scale": _of(EITHER | {"mixstyle": 0.5} | ZOOM),
     "rhm or spectrum, + scale + entropy": _of(ALTERNATE | ZOOM, method="entropy", weight=0.01),
+    # The second stream alone: what both domains in one batch change through batch normalisation.
+    "stream": _of(method="entropy", weight=1e-9),
     "entropy": _of(method="entropy", weight=0.01),
     "coral": _of(method="coral"),
     "adversarial": _of(method="adversarial", weight=0.01),
