@@ -118,7 +118,11 @@ def steps(setting: Setting) -> Rows:
     for encoder, batch, (name, context) in itertools.product(
         ENCODERS, batches, precisions(setting).items()
     ):
-        for layout, fused in ((torch.contiguous_format, False), (torch.channels_last, True)):
+        for layout, fused in (
+            (torch.contiguous_format, False),
+            (torch.channels_last, False),
+            (torch.channels_last, True),
+        ):
             row = {"encoder": encoder, "batch": batch, "precision": name}
             row |= {"layout": str(layout).removeprefix("torch."), "fused AdamW": fused}
             try:

@@ -84,11 +84,7 @@ def prediction(setting: Setting) -> Rows:
         ("torch", "torch-float16") if setting.device == "cuda" else ("torch",),
         (1, 8, 32) if not setting.tiny else (1,),
     ):
-        model = network_for(
-            starter(), device=setting.device, runtime=runtime.replace("-float16", "")
-        )
-        if hasattr(model, "mixed"):
-            model.mixed = runtime.endswith("float16")
+        model = network_for(starter(), device=setting.device, runtime=runtime)
         images = torch.rand(batch, 3, 512, 512)
         ms = setting.median_ms(lambda model=model, images=images: model(images).cpu())
         begun = time.perf_counter()

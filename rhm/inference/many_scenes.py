@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
-from functools import partial, reduce
+from functools import cache, partial, reduce
 from math import ceil
 from pathlib import Path
 
@@ -100,7 +100,8 @@ def predict_scenes(
             on_progress,
             on_result,
         )
-    stopped, lock, identified = threading.Event(), threading.Lock(), list[NetworkIdentity]()
+    stopped = threading.Event()
+    identity = cache(partial(NetworkIdentity.of, model))
 
     def advance(pixels: int) -> None:
         if stopped.is_set():
@@ -110,16 +111,13 @@ def predict_scenes(
 
     def predict(scene: str | os.PathLike[str]) -> SceneResult:
         try:
-            with lock:
-                if not identified:
-                    identified.append(NetworkIdentity.of(model))
             prediction = predict_scene(
                 model,
                 scene,
                 dst,
                 config,
                 workers=workers,
-                identity=identified[0],
+                identity=identity(),
                 on_progress=advance,
             )
         except Exception as error:  # noqa: BLE001 (whatever it is, the others are predicted)

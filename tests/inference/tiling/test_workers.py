@@ -93,15 +93,16 @@ def test_each_process_takes_the_next_gpu(
 
 def test_processes_of_a_pool_are_numbered(model: Path) -> None:
     with LocalProcesses(ModelSource.of(model, None, "cpu"), 2, threads=1) as workers:
-        seen = {workers._pool.submit(numbered).result() for _ in range(20)}
-    assert seen <= {0, 1}
-    assert seen
+        pending = [workers._pool.submit(numbered) for _ in range(20)]
+        numbers = dict(each.result() for each in pending)
+    assert sorted(numbers.values()) == list(range(len(numbers)))
+    assert len(numbers) == 2
 
 
-def numbered() -> int:
-    time.sleep(0.01)
+def numbered() -> tuple[int, int]:
+    time.sleep(0.2)  # so that one process does not do everything
     (number,) = _NUMBER
-    return number
+    return os.getpid(), number
 
 
 def test_processes_of_this_machine_give_the_same_files(
