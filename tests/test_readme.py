@@ -48,6 +48,27 @@ def test_its_first_python_example_runs() -> None:
     exec(compile(example, "README.md", "exec"), {})  # noqa: S102 - it is our own README
 
 
+def test_it_says_of_the_starter_what_its_card_says() -> None:
+    card = (ROOT / "rhm" / "models" / "shipped" / "starter" / "card.md").read_text("utf-8")
+    scores = re.findall(r"^\| \w+ \| \d+ \| ([\d.]+).*? \| ([\d.]+)", card, flags=re.MULTILINE)
+    away, home = ([float(score) for score in column] for column in zip(*scores, strict=True))
+    flowing = " ".join(README.split())
+    assert len(scores) == 8
+    said = [
+        *re.findall(r"mean pixel IoU of ([\d.]+) in places", flowing),
+        *re.findall(r"trained on, from ([\d.]+) to ([\d.]+)", flowing)[0],
+        *re.findall(r"reaches a pixel IoU of ([\d.]+) to ([\d.]+) where it was", flowing)[0],
+        *re.findall(r"never saw the place, .*?, reach ([\d.]+) to ([\d.]+):", flowing)[0],
+    ]
+    apart = [min(away), max(away)]
+    expected = [sum(away) / 8, *apart, min(home), max(home), *apart]
+    assert [float(each) for each in said] == pytest.approx(expected, abs=0.0051)
+    steps = re.search(r"trained for (\d+) steps, those that leave a domain out for (\d+)", card)
+    assert steps is not None
+    assert int(steps[1]) == 6 * int(steps[2])
+    assert "trained for a sixth of the time" in flowing
+
+
 def test_the_example_of_the_page_on_analysis_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", PAGES["inside.md"], flags=re.DOTALL)
     exec(compile(example, "inside.md", "exec"), {})  # noqa: S102 - it is our own page
