@@ -1,6 +1,6 @@
-"""A prediction by rhm with each of its runtimes, and by geoai: seconds and peak memory.
+"""A prediction by rhm with each of its runtimes, by geoai, and by TerraTorch: seconds and memory.
 
-    python -m pip install --target PEERS geoai-py
+    python -m pip install --target PEERS geoai-py terratorch
     OMP_NUM_THREADS=1 python benchmarks/peers.py --peers PEERS
     OMP_NUM_THREADS=1 python benchmarks/peers.py --peers PEERS --model MODEL --scene scene.tif
 
@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -31,6 +32,7 @@ import rasterio
 import torch
 from machine import machine
 from prediction import USUAL, render, untrained
+from rasterio.windows import Window
 from torch import nn
 
 from rhm.inference import network_for, predict_raster
@@ -46,7 +48,9 @@ from rhm.system import peak_memory_bytes
 
 OURS = ("torch", "onnx", "openvino", "onnx-int8", "openvino-int8")
 FITTED = "openvino-int8 --fit-tiles"
-CANDIDATES = ("geoai", *OURS, FITTED)
+PEERS = ("geoai", "terratorch")
+BORDER_PX = 16
+CANDIDATES = (*PEERS, *OURS, FITTED)
 
 
 @dataclass(frozen=True)
@@ -86,20 +90,12 @@ def geoai(work: Work) -> tuple[float, Path]:
     """Predict with geoai and its defaults, except for the tiling, in the same way."""
     from geoai.inference import predict_geotiff
 
-    model = load_model(work.model).to(memory_format=torch.channels_last)
-    spec, tiling = model.spec, Tiling()
-    with rasterio.open(work.scene) as raster:
-        table = spec.input_table(raster.dtypes[0])
+    network, normalised, tiling = plain(work)
     target = work.folder / "geoai.tif"
-
-    def normalised(image: np.ndarray) -> np.ndarray:
-        pixels = np.ascontiguousarray(np.moveaxis(image.astype(np.uint8), 0, -1))
-        return np.moveaxis(table.apply(pixels), -1, 0)
-
     for _ in range(2):
         begun = time.perf_counter()
         predict_geotiff(
-            nn.Sequential(model, nn.Sigmoid()).eval(),
+            network,
             str(work.scene),
             str(target),
             tile_size=tiling.tile,
@@ -113,20 +109,73 @@ def geoai(work: Work) -> tuple[float, Path]:
     return seconds, target
 
 
+def terratorch(work: Work) -> tuple[float, Path]:
+    """Predict with TerraTorch and its defaults, except for the tiling, in the same way."""
+    from terratorch.tasks.tiled_inference import tiled_inference
+
+    network, normalised, tiling = plain(work)
+    target = work.folder / "terratorch.tif"
+    for _ in range(2):
+        begun = time.perf_counter()
+        with rasterio.open(work.scene) as raster:
+            image = torch.from_numpy(np.ascontiguousarray(normalised(raster.read())))
+            profile = raster.profile | {"count": 1, "dtype": "float32", "nodata": None}
+        probability = tiled_inference(
+            network,
+            image[None],
+            crop=tiling.tile,
+            stride=tiling.tile - tiling.overlap,
+            batch_size=tiling.batch_size,
+        )
+        with rasterio.open(target, "w", **profile) as raster:
+            raster.write(probability[0].numpy())
+        seconds = time.perf_counter() - begun
+    return seconds, target
+
+
+def plain(work: Work) -> tuple[nn.Module, Callable[[np.ndarray], np.ndarray], Tiling]:
+    """Return a network of probabilities, the normalisation of (bands, H, W), and the tiling."""
+    model = load_model(work.model).to(memory_format=torch.channels_last)
+    with rasterio.open(work.scene) as raster:
+        table = model.spec.input_table(raster.dtypes[0])
+
+    def normalised(image: np.ndarray) -> np.ndarray:
+        pixels = np.ascontiguousarray(np.moveaxis(image.astype(np.uint8), 0, -1))
+        return np.moveaxis(table.apply(pixels), -1, 0)
+
+    return nn.Sequential(model, nn.Sigmoid()).eval(), normalised, Tiling()
+
+
 def candidate(name: str, work: Work) -> None:
     """Predict, and print what was measured as JSON."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    if name == "geoai":
-        seconds, path = geoai(work)
+    if name in PEERS:
+        seconds, path = {"geoai": geoai, "terratorch": terratorch}[name](work)
     else:
         seconds, path = ours(work, name.partition(" ")[0], fit_tiles=name == FITTED)
     print(json.dumps({"seconds": seconds, "peak": peak_memory_bytes(), "path": str(path)}))
 
 
-def difference(path: str, expected: str) -> float:
-    """Return the mean difference between two rasters of probabilities."""
+def border(scene: Path) -> Path:
+    """Make the last columns of a scene without nodata nodata, and return its path."""
+    with rasterio.open(scene, "r+") as raster:
+        raster.nodata = 0
+        window = Window(raster.width - BORDER_PX, 0, BORDER_PX, raster.height)
+        raster.write(np.zeros((raster.count, raster.height, BORDER_PX), np.uint8), window=window)
+    return scene
+
+
+def differences(path: str, expected: str, scene: Path) -> tuple[float, float, float]:
+    """Return the mean difference, the share of other masks, and that of nodata predicted."""
     with rasterio.open(path) as first, rasterio.open(expected) as second:
-        return float(np.abs(first.read(1) - second.read(1)).mean())
+        ours, theirs = first.read(1, masked=True), second.read(1, masked=True)
+    with rasterio.open(scene) as raster:
+        nodata = raster.dataset_mask() == 0
+    known = ~np.ma.getmaskarray(theirs) & ~np.ma.getmaskarray(ours)
+    apart = np.abs(ours.data - theirs.data)[known].mean()
+    other = ((ours.data > 0.5) != (theirs.data > 0.5))[known].mean()
+    over = (~np.ma.getmaskarray(ours))[nodata].mean() if nodata.any() else np.nan
+    return float(apart), float(other), float(over)
 
 
 def median(results: list[dict[str, Any]], what: str) -> float:
@@ -134,9 +183,11 @@ def median(results: list[dict[str, Any]], what: str) -> float:
     return statistics.median(float(each[what]) for each in results)
 
 
-def compared(work: Work, runs: int, peers: Path | None) -> None:
+def compared(work: Work, runs: int, peers: Path | None, chosen: Sequence[str]) -> None:
     """Print the table."""
-    names = [name for name in CANDIDATES if name != "geoai" or peers is not None]
+    names = [name for name in chosen if name not in PEERS or peers is not None]
+    # The others are compared with its probabilities.
+    names += ["torch"] if "torch" not in names else []
     paths = filter(None, [os.environ.get("PYTHONPATH"), str(peers) if peers else None])
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "CI": "1"}
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
@@ -153,26 +204,30 @@ def compared(work: Work, runs: int, peers: Path | None) -> None:
             )
             found[name].append(json.loads(done.stdout.splitlines()[-1]))
     base = names[0]
-    print(f"| | seconds | times as fast as {base} | peak, MB | difference |\n|---|---|---|---|---|")
+    columns = f"seconds | times as fast as {base} | peak, MB | difference | other mask"
+    print(f"| | {columns} | nodata predicted |\n|---|---|---|---|---|---|---|")
     seconds = {
         name: statistics.median(float(each["seconds"]) for each in found[name]) for name in names
     }
     for name in names:
         ratio = seconds[base] / seconds[name]
         peak = median(found[name], "peak") / 1e6
-        off = difference(str(found[name][0]["path"]), str(found["torch"][0]["path"]))
-        who = name if name == "geoai" else f"rhm, {name}"
-        print(f"| {who} | {seconds[name]:.1f} | {ratio:.2f} | {peak:.0f} | {off:.1e} |")
+        paths_of = [str(found[each][0]["path"]) for each in (name, "torch")]
+        off, other, over = differences(paths_of[0], paths_of[1], work.scene)
+        who = name if name in PEERS else f"rhm, {name}"
+        speed = f"{seconds[name]:.1f} | {ratio:.2f} | {peak:.0f}"
+        print(f"| {who} | {speed} | {off:.1e} | {other:.2%} | {over:.0%} |")
 
 
 def main() -> None:
     """Compare the candidates, or be one of them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--peers", type=Path, help="folder that geoai is installed in")
+    parser.add_argument("--peers", type=Path, help="folder that the others are installed in")
     parser.add_argument("--model", type=Path)
     parser.add_argument("--scene", type=Path)
     parser.add_argument("--side", type=int, default=2_752)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--only", nargs="+", default=list(CANDIDATES), choices=list(CANDIDATES))
     parser.add_argument("--candidate", help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -183,8 +238,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = asked.model or untrained(folder, USUAL)
-        scene = asked.scene or render(folder / "scene.tif", asked.side)
-        compared(Work(model, scene, folder), asked.runs, asked.peers)
+        scene = asked.scene or border(render(folder / "scene.tif", asked.side))
+        compared(Work(model, scene, folder), asked.runs, asked.peers, asked.only)
 
 
 if __name__ == "__main__":

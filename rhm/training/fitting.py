@@ -142,7 +142,8 @@ def fit(
                 val = chips.labelled_dataloader() if material.val else None
                 scored = partial(calibrate, tiles=material.val) if calibrate else None
                 target = chips.target_dataloader() if config.target.source_free else None
-                finish(run, model, config, val, target, calibrate=scored)
+                device = trainer.strategy.root_device
+                finish(run, model, config, val, target, calibrate=scored, device=device)
             scores = run.best_scores(SELECT[config.trainer.select])
             card = model_card(model.spec, config, material, scores)
             write_text(run.folder / "card.md", card)

@@ -4,6 +4,8 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 from zipfile import is_zipfile
 
 import numpy as np
@@ -23,10 +25,15 @@ from rhm.models.score_calibration import ScoreCalibration
 from rhm.training.callbacks.run_cost import collect_cost
 from rhm.training.callbacks.update_recorder import FINAL
 from rhm.training.config import RunConfig
+from rhm.training.devices import deterministic
 from rhm.training.metrics import CalibrationBins
 from rhm.training.run import Run
 
 _LOG = logging.getLogger(__name__)
+
+_CPU = torch.device("cpu")
+
+_Found = TypeVar("_Found")
 
 
 def finish(
@@ -37,6 +44,7 @@ def finish(
     target: DataLoader[UnlabelledChip] | None = None,
     *,
     calibrate: Callable[[SegmentationModel], ScoreCalibration | None] | None = None,
+    device: torch.device = _CPU,
 ) -> None:
     """Load the best checkpoint, choose the threshold, calibrate scores, and write the metrics.
 
@@ -50,6 +58,7 @@ def finish(
         target: unlabelled chips of the place that a model was adapted to without labels, on which
             its threshold is chosen, unless the configuration gives one.
         calibrate: function that calibrates the scores of footprints.
+        device: device to predict on; afterwards, the model is on the CPU.
     """
     step = config.trainer.steps
     if run.best.is_file():
@@ -67,12 +76,12 @@ def finish(
         )
     threshold, expected = config.model.threshold, None
     if val is not None:
-        bins = calibration(model, val)
+        bins = measured_on(device, model, partial(calibration, chips=val))
         if threshold is None:
             threshold = choose_threshold(bins)
         expected = bins.expected_iou(threshold)
     elif target is not None and threshold is None:
-        threshold = threshold_of_target(model, target)
+        threshold = measured_on(device, model, partial(threshold_of_target, chips=target))
     _LOG.info("the model is that of step %d; expected IoU on validation: %s", step, expected)
     # Without a calibration of its own, an adapted model has none: that of its base is of other
     # weights.
@@ -83,7 +92,8 @@ def finish(
         score_calibration=None,
     )
     if calibrate is not None:
-        model.spec = replace(model.spec, score_calibration=calibrate(model.eval()))
+        scores = measured_on(device, model.eval(), calibrate)
+        model.spec = replace(model.spec, score_calibration=scores)
     if attachment_of(model) is not None:
         if config.adapter.method != "full":
             save_adapted(model, run.adapter)
@@ -92,6 +102,30 @@ def finish(
         merge(model)
     run.collect_metrics()
     collect_cost(run.folder)
+
+
+def measured_on(
+    device: torch.device, model: SegmentationModel, measure: Callable[[SegmentationModel], _Found]
+) -> _Found:
+    """Return what a function finds out with a model on a device.
+
+    A run whose training has succeeded does not fail for lack of the device's memory: the CPU takes
+    over.
+
+    Args:
+        device: device to compute on, deterministically.
+        model: network; afterwards, it is on the CPU.
+        measure: function of the network.
+    """
+    if device.type == "cuda":
+        try:
+            with deterministic():
+                return measure(model.to(device))
+        except torch.OutOfMemoryError:
+            _LOG.warning("%s has too little memory: calibrating the model on the CPU", device)
+        finally:
+            model.to(_CPU)
+    return measure(model)
 
 
 def choose_threshold(bins: CalibrationBins) -> float:

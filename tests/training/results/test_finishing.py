@@ -1,6 +1,9 @@
 """The end of a run: the threshold, and the calibration that it is chosen from."""
 
+from typing import cast
+
 import numpy as np
+import pytest
 import torch
 from torch.utils.data import DataLoader
 
@@ -9,7 +12,7 @@ from rhm.data.labels import IGNORE
 from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
 from rhm.training.metrics import CalibrationBins
-from rhm.training.results.finishing import calibration, choose_threshold
+from rhm.training.results.finishing import calibration, choose_threshold, measured_on
 
 
 def test_the_threshold_is_the_best_one_or_a_half() -> None:
@@ -33,3 +36,41 @@ def test_the_calibration_counts_every_known_pixel_of_every_chip() -> None:
         seen = model.eval()(torch.stack([chip["image"] for chip in chips])).sigmoid()
     expected = seen[:, :, :60].double().sum().item()
     np.testing.assert_allclose(bins.probability_sums.sum(), expected, rtol=1e-4)
+
+
+class Moved:
+    """A network that only knows which device it was moved to."""
+
+    def __init__(self) -> None:
+        self.device = "cpu"
+
+    def to(self, device: torch.device) -> "Moved":
+        self.device = device.type
+        return self
+
+
+@pytest.mark.parametrize(("short", "expected"), [(False, ["cuda"]), (True, ["cuda", "cpu"])])
+def test_a_model_is_measured_on_the_device_or_without_its_memory_on_the_cpu(
+    short: bool, expected: list[str]
+) -> None:
+    tried: list[str] = []
+
+    def measure(model: SegmentationModel) -> str:
+        tried.append(cast("Moved", model).device)
+        if short and tried == ["cuda"]:
+            raise torch.OutOfMemoryError("no memory")
+        return tried[-1]
+
+    network = Moved()
+    found = measured_on(torch.device("cuda"), cast("SegmentationModel", network), measure)
+    assert (tried, found, network.device) == (expected, expected[-1], "cpu")
+
+
+def test_other_errors_are_raised_and_the_model_is_on_the_cpu_all_the_same() -> None:
+    def measure(model: SegmentationModel) -> None:
+        raise ValueError("wrong")
+
+    network = Moved()
+    with pytest.raises(ValueError, match="wrong"):
+        measured_on(torch.device("cuda"), cast("SegmentationModel", network), measure)
+    assert network.device == "cpu"
