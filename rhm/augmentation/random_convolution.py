@@ -77,4 +77,6 @@ def to_dtype(values: NDArray[np.floating[Any]], dtype: np.dtype[Any]) -> NDArray
     if dtype.kind == "f":
         return values.astype(dtype)
     ends = np.iinfo(dtype)
-    return np.asarray(np.clip(np.rint(values), ends.min, ends.max).astype(dtype))
+    rounded = np.rint(values)
+    np.clip(rounded, ends.min, ends.max, out=rounded)
+    return np.asarray(rounded.astype(dtype, order="C"))

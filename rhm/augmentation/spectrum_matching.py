@@ -53,9 +53,10 @@ class SpectrumMatching:
         known = valid > 0
         if not known.any():
             return image
-        filled = image.astype(np.float64)
+        exact = np.can_cast(image.dtype, np.float32)
+        filled = image.astype(np.float32 if exact else np.float64)
         if not known.all():
-            filled[~known] = filled[known].mean(axis=0)
+            filled[~known] = filled[known].mean(axis=0, dtype=np.float64)
         reach = int(np.floor(min(height, width) * beta))
         amplitudes = target.at(height, width, reach, gsd_m=self._gsd_m)
         return to_dtype(swap_amplitudes(filled, amplitudes), image.dtype)

@@ -164,27 +164,29 @@ def reach_of(side: int) -> int:
     return int(np.floor(side * MOST_SHARE + 1e-9))
 
 
-def swap_amplitudes(image: NDArray[Any], amplitudes: FloatArray) -> FloatArray:
+def swap_amplitudes(image: NDArray[Any], amplitudes: FloatArray) -> NDArray[np.floating[Any]]:
     """Return an image with other amplitudes at low frequencies, and its own phases.
 
     Args:
-        image: (height, width, bands).
+        image: (height, width, bands), of which float32 is computed in single precision, which takes
+            half as long, and anything else in double precision.
         amplitudes: (bands, 2 reach + 1, reach + 1), as ``Spectrum.at`` returns them; where they are
             NaN, the image keeps its own.
 
     Returns:
-        (height, width, bands) float64.
+        (height, width, bands) float32 or float64, a view of contiguous bands.
     """
     reach = amplitudes.shape[2] - 1
     fft = _fft()
-    bands = fft.rfft2(np.moveaxis(image, -1, 0).astype(np.float64))
+    precision = np.float32 if image.dtype == np.float32 else np.float64
+    bands = fft.rfft2(np.ascontiguousarray(np.moveaxis(image, -1, 0), dtype=precision))
     rows = np.arange(-reach, reach + 1)
     low = bands[:, rows, : reach + 1]
     own = np.abs(low)
     # The phase of nothing is zero.
     phases = np.divide(low, own, out=np.ones_like(low), where=own > 0.0)
     bands[:, rows, : reach + 1] = np.where(np.isnan(amplitudes), low, amplitudes * phases)
-    return np.moveaxis(fft.irfft2(bands, s=image.shape[:2]), 0, -1)
+    return np.moveaxis(fft.irfft2(bands, s=image.shape[:2], overwrite_x=True), 0, -1)
 
 
 def windows_of(

@@ -65,6 +65,17 @@ def test_swapping_the_kept_amplitudes_is_fda_with_the_image(
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("level", [90.0, 60_000.0])
+def test_single_precision_is_enough_for_16_bits(level: float) -> None:
+    image = np.rint(texture((96, 80), seed=3, level=level)).astype(np.float32)
+    target = texture((96, 80), seed=4, level=0.9 * level)
+    amplitudes = spectrum_of(target, 80).at(96, 80, 6)
+    single = swap_amplitudes(image, amplitudes)
+    assert single.dtype == np.float32
+    double = swap_amplitudes(image.astype(np.float64), amplitudes)
+    np.testing.assert_allclose(single, double, rtol=0, atol=0.05)
+
+
 def test_an_image_with_its_own_amplitudes_is_itself() -> None:
     image = texture((96, 96))
     own = spectrum_of(image, 96).at(96, 96, reach_of(96))
