@@ -12,7 +12,7 @@ from torch.nn import functional
 from rhm.data.chips import TargetSample
 from rhm.models.build import SegmentationModel
 from rhm.models.building_classes import building_logits
-from rhm.training.unlabelled.target_method import TargetMethod, TargetStep, run_both
+from rhm.training.unlabelled.target_method import OWN, TargetMethod, TargetStep, run_both
 
 _BETAS = (0.9, 0.99)
 _SLOPE = 0.2
@@ -44,7 +44,7 @@ class AdversarialOutputs(TargetMethod):
     def step(self, model: SegmentationModel, batch: TargetSample) -> TargetStep:
         """Return the logits of the labelled chips and how well the unlabelled ones are told."""
         target = batch["target"]
-        labelled, unlabelled = run_both(model, batch["image"], target["image"])
+        labelled, unlabelled = run_both(model, batch["image"], target["image"], OWN)
         # Nodata has no output that could look like another domain's.
         if labelled is None:
             raise ValueError("there are no labelled chips to tell the unlabelled ones from")

@@ -10,7 +10,13 @@ from rhm.analysis.taps import Taps
 from rhm.data.chips import TargetSample
 from rhm.data.labels import IGNORE
 from rhm.models.build import SegmentationModel
-from rhm.training.unlabelled.target_method import TargetMethod, TargetStep, run_both
+from rhm.training.unlabelled.target_method import (
+    OWN,
+    TargetMethod,
+    TargetStep,
+    run_labelled,
+    run_unlabelled,
+)
 
 
 class CorrelationAlignment(TargetMethod):
@@ -31,12 +37,16 @@ class CorrelationAlignment(TargetMethod):
     def step(self, model: SegmentationModel, batch: TargetSample) -> TargetStep:
         """Return the logits of the labelled chips and the distance of the covariances."""
         target = batch["target"]
-        with Taps(model.network, self._features, graph=True) as taps:
-            labelled, _ = run_both(model, batch["image"], target["image"])
-        counted = torch.cat([batch["mask"] != IGNORE, target["valid"]])
+        with Taps(model.network, self._features, graph=True) as ours:
+            labelled = run_labelled(model, batch["image"])
+        with Taps(model.network, self._features, graph=True) as theirs:
+            run_unlabelled(model, target["image"], OWN)
         losses = [
-            coral(*_samples(features.float(), counted, len(batch["image"])))
-            for features in taps.features.values()
+            coral(
+                _cells(ours.features[name], batch["mask"] != IGNORE),
+                _cells(theirs.features[name], target["valid"]),
+            )
+            for name in ours.features
         ]
         return TargetStep(labelled, torch.stack(losses).sum())
 
@@ -63,9 +73,8 @@ def covariance(features: Tensor) -> Tensor:
     return centred.T @ centred / (len(features) - 1)
 
 
-def _samples(features: Tensor, counted: Tensor, labelled: int) -> tuple[Tensor, Tensor]:
-    """Return the cells (N, d) and (M, d) of both domains that see counted pixels only."""
+def _cells(features: Tensor, counted: Tensor) -> Tensor:
+    """Return the cells (N, d) float32 of a feature map that see counted pixels only."""
     size = (features.shape[2], features.shape[3])
     kept = functional.adaptive_avg_pool2d(counted.float(), size)[:, 0] > 1.0 - 1e-6
-    cells = features.movedim(1, 3)
-    return cells[:labelled][kept[:labelled]], cells[labelled:][kept[labelled:]]
+    return features.float().movedim(1, 3)[kept]

@@ -7,7 +7,13 @@ from torch.nn import functional
 
 from rhm.data.chips import TargetSample
 from rhm.models.build import SegmentationModel
-from rhm.training.unlabelled.target_method import TargetMethod, TargetStep, mean_where, run_both
+from rhm.training.unlabelled.target_method import (
+    OWN,
+    TargetMethod,
+    TargetStep,
+    mean_where,
+    run_both,
+)
 
 
 class EntropyMinimisation(TargetMethod):
@@ -20,7 +26,7 @@ class EntropyMinimisation(TargetMethod):
     def step(self, model: SegmentationModel, batch: TargetSample) -> TargetStep:
         """Return the logits of the labelled chips and the entropy of the unlabelled ones."""
         target = batch["target"]
-        labelled, unlabelled = run_both(model, batch.get("image"), target["image"])
+        labelled, unlabelled = run_both(model, batch.get("image"), target["image"], OWN)
         return TargetStep(labelled, mean_where(entropy(unlabelled), target["valid"]))
 
 

@@ -8,7 +8,13 @@ from torch import Tensor
 from rhm.data.chips import TargetSample
 from rhm.models.build import SegmentationModel
 from rhm.training.unlabelled.entropy import entropy
-from rhm.training.unlabelled.target_method import TargetMethod, TargetStep, mean_where, run_both
+from rhm.training.unlabelled.target_method import (
+    LEARNED,
+    TargetMethod,
+    TargetStep,
+    mean_where,
+    run_unlabelled,
+)
 
 _BATCHES = 8
 _EPSILON = 1e-6
@@ -50,7 +56,7 @@ class InformationMaximisation(TargetMethod):
         with torch.no_grad():
             for batch in batches(_BATCHES):
                 valid = batch["target"]["valid"]
-                _, logits = run_both(model, None, batch["target"]["image"])
+                logits = run_unlabelled(model, batch["target"]["image"], LEARNED)
                 sums += float(logits.sigmoid()[valid].double().sum())
                 pixels += int(valid.sum())
         model.train(training)
@@ -58,12 +64,12 @@ class InformationMaximisation(TargetMethod):
             self.share.fill_(sums / pixels)
 
     def step(self, model: SegmentationModel, batch: TargetSample) -> TargetStep:
-        """Return the logits of the labelled chips and the loss of the unlabelled ones."""
+        """Return the loss of the unlabelled chips; there are no others."""
         target = batch["target"]
-        labelled, unlabelled = run_both(model, batch.get("image"), target["image"])
+        unlabelled = run_unlabelled(model, target["image"], LEARNED)
         sure = mean_where(entropy(unlabelled), target["valid"])
         mean = mean_where(unlabelled.sigmoid(), target["valid"])
-        return TargetStep(labelled, sure + divergence(mean, self.share))
+        return TargetStep(None, sure + divergence(mean, self.share))
 
 
 def divergence(mean: Tensor, share: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from rhm.models.build import SegmentationModel
 from rhm.models.building_classes import building_logits, building_truth
 from rhm.training.unlabelled.calibrated_cut import CalibratedCut
 from rhm.training.unlabelled.pasting import chosen_pixels
-from rhm.training.unlabelled.target_method import TargetMethod, TargetStep, run_both
+from rhm.training.unlabelled.target_method import RUNNING, TargetMethod, TargetStep, run_both
 
 
 class MeanTeacher(TargetMethod):
@@ -65,7 +65,8 @@ class MeanTeacher(TargetMethod):
         target = batch["target"]
         labels = self.cut(self.teach(target["image"]), target["valid"])
         image, labels = self._mixed(batch, labels)
-        labelled, unlabelled = run_both(model, batch.get("image"), image)
+        # Beside labelled chips, the student predicts as its teacher does.
+        labelled, unlabelled = run_both(model, batch.get("image"), image, RUNNING)
         return TargetStep(labelled, self._loss(unlabelled, labels))
 
     @torch.no_grad()

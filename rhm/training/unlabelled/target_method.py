@@ -1,6 +1,7 @@
 """What the methods that learn from unlabelled imagery have in common."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -9,6 +10,10 @@ from torch import Tensor, nn
 from rhm.data.chips import TargetSample
 from rhm.models.build import SegmentationModel
 from rhm.models.building_classes import building_logits
+from rhm.training.unlabelled.batch_statistics import BatchNorm
+
+LEARNED, OWN, RUNNING = "learned", "own", "running"
+"""What batch normalisation does with unlabelled images, see ``run_unlabelled``."""
 
 
 class TargetStep(NamedTuple):
@@ -66,26 +71,67 @@ class TargetMethod(nn.Module):
 
 
 def run_both(
-    model: SegmentationModel, labelled: Tensor | None, unlabelled: Tensor
+    model: SegmentationModel, labelled: Tensor | None, unlabelled: Tensor, statistics: str
 ) -> tuple[Tensor | None, Tensor]:
-    """Return the logits of labelled and unlabelled images from one pass through a network.
-
-    Both go through the network together, so that batch normalisation computes its statistics over
-    both domains, as it will use them afterwards.
+    """Return the logits of labelled and unlabelled images, which pass through a network apart.
 
     Args:
-        model: network.
+        model: network, in training.
         labelled: (N, bands, H, W) normalised images, or None without any.
         unlabelled: (M, bands, H, W) normalised images.
+        statistics: what batch normalisation does with unlabelled images beside labelled ones; see
+            ``run_unlabelled``. Without labelled images it learns from them.
 
     Returns:
         Outputs (N, K, H, W), or None, and logits of building (M, 1, H, W), float32.
     """
-    images = unlabelled if labelled is None else torch.cat([labelled, unlabelled])
-    logits: Tensor = model(images.contiguous(memory_format=torch.channels_last)).float()
     if labelled is None:
-        return None, building_logits(logits)
-    return logits[: len(labelled)], building_logits(logits[len(labelled) :])
+        return None, run_unlabelled(model, unlabelled, LEARNED)
+    return run_labelled(model, labelled), run_unlabelled(model, unlabelled, statistics)
+
+
+def run_labelled(model: SegmentationModel, images: Tensor) -> Tensor:
+    """Return the logits (N, K, H, W) float32 of labelled images (N, bands, H, W)."""
+    logits: Tensor = model(images.contiguous(memory_format=torch.channels_last))
+    return logits.float()
+
+
+def run_unlabelled(model: SegmentationModel, images: Tensor, statistics: str) -> Tensor:
+    """Return the logits of building (N, 1, H, W) float32 of unlabelled images (N, bands, H, W).
+
+    Beside labelled images, batch normalisation must not learn the statistics of both places: it
+    would normalise labelled ones by their own in training, but by those of the mixture in
+    prediction.
+
+    Args:
+        model: network, in training.
+        images: normalised images.
+        statistics: what batch normalisation does with the images. ``LEARNED`` treats them like
+            labelled ones. ``OWN`` normalises them by the statistics of their batch, of which none
+            is remembered. ``RUNNING`` normalises them as a finished model will, by the running
+            statistics, which stay those of the labelled chips.
+    """
+    with _using(model, statistics):
+        return building_logits(run_labelled(model, images))
+
+
+@contextmanager
+def _using(model: SegmentationModel, statistics: str) -> Iterator[None]:
+    """Let batch normalisation that is in training use certain statistics inside the block."""
+    layers = [layer for layer in model.modules() if isinstance(layer, BatchNorm) and layer.training]
+    if statistics == LEARNED:
+        layers = []
+    for layer in layers:
+        if statistics == RUNNING:
+            layer.eval()
+        else:
+            layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.train()
+            layer.track_running_stats = True
 
 
 def mean_where(values: Tensor, counted: Tensor) -> Tensor:

@@ -50,10 +50,10 @@ def test_a_step_compares_the_cells_that_see_data_only() -> None:
     )
     step = CorrelationAlignment(["decoder"]).step(model, batch)
     handle.remove()
-    features = decoded[0].movedim(1, 3).numpy()
-    ours = features[:4, :, :32].reshape(-1, features.shape[-1])
-    theirs = features[4:, :16].reshape(-1, features.shape[-1])
-    expected = np.square(np.cov(ours.T) - np.cov(theirs.T)).sum() / (4 * features.shape[-1] ** 2)
+    first, second = (features.movedim(1, 3).numpy() for features in decoded)
+    channels = first.shape[-1]
+    ours, theirs = first[:, :, :32].reshape(-1, channels), second[:, :16].reshape(-1, channels)
+    expected = np.square(np.cov(ours.T) - np.cov(theirs.T)).sum() / (4 * channels**2)
     assert step.loss.item() == pytest.approx(expected, rel=1e-3)
     assert step.logits is not None
     assert step.logits.shape == (4, 1, 64, 64)

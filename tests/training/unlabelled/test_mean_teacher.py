@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rhm.data.chips import TargetSample
 from rhm.data.labels import IGNORE
 from rhm.training.unlabelled.mean_teacher import MeanTeacher
 from tests.training.unlabelled.batches import batch_of, small_model
@@ -85,11 +86,26 @@ def test_the_student_sees_the_strong_view_and_learns_the_cut_labels() -> None:
     handle = model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     method.step(model, batch)
     handle.remove()
-    assert torch.equal(seen[0], torch.cat([batch["image"], batch["target"]["strong"]]))
+    assert torch.equal(seen[0], batch["image"])
+    assert torch.equal(seen[1], batch["target"]["strong"])
     probability = method.teach(batch["target"]["image"])
     expected = (probability >= method.cut.threshold).long()
     expected[:, :, :7] = IGNORE
     assert torch.equal(loss.labels, expected)
+
+
+def test_beside_labelled_chips_the_student_predicts_as_its_teacher() -> None:
+    model, loss = small_model(), Kept()
+    method = teacher_of(model, loss)
+    batch = batch_of(1)
+    batch["target"]["strong"] = batch["target"]["image"]
+    method.step(model, batch)  # the batch of labelled chips moves the running statistics first
+    assert loss.logits.requires_grad
+    torch.testing.assert_close(loss.logits, model.eval()(batch["target"]["image"]))
+    model.train()
+    alone = TargetSample(target=batch["target"])
+    method.step(model, alone)
+    assert not torch.allclose(loss.logits, model.eval()(batch["target"]["image"]), atol=0.01)
 
 
 def test_pasted_buildings_bring_their_pixels_and_their_truth() -> None:
@@ -101,7 +117,7 @@ def test_pasted_buildings_bring_their_pixels_and_their_truth() -> None:
     handle = model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     method.step(model, batch)
     handle.remove()
-    shown = seen[0][4:]
+    shown = seen[1]
     pasted = torch.zeros(64, 64, dtype=torch.bool)
     pasted[6:26, 20:42] = True  # the building with its margin, where the target has data
     assert torch.equal(shown[..., pasted], batch["image"][..., pasted])

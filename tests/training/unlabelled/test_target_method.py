@@ -1,31 +1,85 @@
-"""What the methods have in common: one pass for both kinds of chips, means of counted pixels."""
+"""What the methods have in common: a pass for each kind of chips, means of counted pixels."""
 
+import pytest
 import torch
+from torch import Tensor
 
-from rhm.training.unlabelled.target_method import mean_where, run_both
+from rhm.models.build import SegmentationModel
+from rhm.training.unlabelled.batch_statistics import BatchNorm
+from rhm.training.unlabelled.target_method import (
+    LEARNED,
+    OWN,
+    RUNNING,
+    mean_where,
+    run_both,
+    run_labelled,
+    run_unlabelled,
+)
 from tests.training.unlabelled.batches import small_model
 
 
-def test_both_kinds_of_chips_share_one_pass_and_its_statistics() -> None:
+def statistics(model: SegmentationModel) -> list[Tensor]:
+    """Copies of all that batch normalisation has learned."""
+    layers = [each for each in model.modules() if isinstance(each, BatchNorm)]
+    assert layers
+    return [buffer.clone() for layer in layers for buffer in layer.buffers()]
+
+
+def images(count: int, *, brighter: float = 0.0) -> Tensor:
+    return torch.randn(count, 3, 64, 64, generator=torch.Generator().manual_seed(count)) + brighter
+
+
+@pytest.mark.parametrize("kind", [OWN, RUNNING])
+def test_beside_unlabelled_chips_labelled_ones_pass_as_they_would_alone(kind: str) -> None:
+    model, alone = small_model(), small_model()
+    labelled, _ = run_both(model, images(2), images(3, brighter=1.0), kind)
+    assert labelled is not None
+    assert torch.equal(labelled, run_labelled(alone, images(2)))
+    assert all(map(torch.equal, statistics(model), statistics(alone)))
+    assert all(each.training for each in model.modules())
+
+
+def test_their_own_statistics_are_those_of_a_batch() -> None:
+    model, alone = small_model(), small_model()
+    before = statistics(model)
+    found = run_unlabelled(model, images(3), OWN)
+    torch.testing.assert_close(found, run_labelled(alone, images(3)))
+    assert all(map(torch.equal, statistics(model), before))
+
+
+def test_the_running_statistics_are_those_of_a_finished_model() -> None:
     model = small_model()
-    labelled, unlabelled = torch.randn(2, 3, 64, 64), torch.randn(3, 3, 64, 64) + 1.0
-    passes: list[int] = []
-    model.register_forward_hook(lambda module, given, result: passes.append(len(given[0])))
-    first, second = run_both(model, labelled, unlabelled)
-    assert first is not None
-    assert passes == [5]
-    together = model(torch.cat([labelled, unlabelled]))
-    torch.testing.assert_close(torch.cat([first, second]), together, rtol=1e-3, atol=1e-3)
-    # In training, each kind alone would be normalised by its own statistics.
-    alone = model(labelled)
-    assert (first - alone).abs().max() > 0.01
+    run_labelled(model, images(4))
+    found = run_unlabelled(model, images(3, brighter=1.0), RUNNING)
+    assert found.requires_grad
+    torch.testing.assert_close(found, model.eval()(images(3, brighter=1.0)))
 
 
-def test_without_labelled_chips_there_are_no_labelled_logits() -> None:
-    model, images = small_model().eval(), torch.randn(2, 3, 64, 64)
-    labelled, unlabelled = run_both(model, None, images)
+def test_frozen_layers_stay_frozen() -> None:
+    model = small_model()
+    frozen = [each for each in model.encoder.modules() if isinstance(each, BatchNorm)]
+    for layer in frozen:
+        layer.eval()
+    for kind in (OWN, RUNNING, LEARNED):
+        run_unlabelled(model, images(2), kind)
+        assert not any(layer.training for layer in frozen)
+        assert all(layer.track_running_stats for layer in frozen)
+
+
+def test_an_error_leaves_the_layers_in_training() -> None:
+    model = small_model()
+    with pytest.raises(RuntimeError):
+        run_unlabelled(model, torch.zeros(2, 5, 64, 64), RUNNING)
+    assert all(each.training for each in model.modules())
+
+
+@pytest.mark.parametrize("kind", [OWN, RUNNING])
+def test_without_labelled_chips_batch_normalisation_learns(kind: str) -> None:
+    model, alone = small_model(), small_model()
+    labelled, unlabelled = run_both(model, None, images(2), kind)
     assert labelled is None
-    torch.testing.assert_close(unlabelled, model(images), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(unlabelled, run_labelled(alone, images(2)))
+    assert all(map(torch.equal, statistics(model), statistics(alone)))
 
 
 def test_a_mean_counts_what_it_is_told_to() -> None:

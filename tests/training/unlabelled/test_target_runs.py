@@ -54,6 +54,17 @@ class PowerCut(lightning.Callback):
 
 
 @pytest.mark.parametrize("method", TRAINED)
+def test_unlabelled_chips_without_weight_change_nothing(tiny: Make, method: str) -> None:
+    # Without a bank, whose range of values would be measured together with that of the target.
+    sections = {"augment": {"colour": "gamma"}, "data": {"sources": ["alder_aerial"]}}
+    without = fit(tiny("without", **sections))
+    beside = fit(tiny("beside", **sections, target=target_of(method, weight=1e-30)))
+    ours, theirs = (load_model(run.model).state_dict() for run in (beside, without))
+    for name, expected in theirs.items():
+        torch.testing.assert_close(ours[name], expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("method", TRAINED)
 def test_killed_and_resumed_ends_as_an_uninterrupted_run(
     tiny: Make,
     bank_path: Path,
