@@ -7,6 +7,8 @@ the three others, and tested on test images that no training saw: twelve pairs o
 Every method has the same chips, steps and batches; those with a second stream of chips see as many
 unlabelled ones besides. Settings were chosen on three places that are neither source nor target
 (``--choose``), and then kept. ``--seen`` lets banks and streams hold the tested images, too.
+``--apart`` trains one model for each target with the imagery of this target alone, as users do who
+need one city, instead of one model for all of them.
 
 Finished cells are kept in ``--work``, one JSON file each, and are not repeated: interrupt the
 script whenever you like, and add seeds and methods later. ``--kept`` names a file that has what the
@@ -30,7 +32,7 @@ from typing import Any
 import new_city_tables as tables
 import torch
 from machine import machine, thinned
-from new_city_methods import METHODS, file_stem
+from new_city_methods import METHODS, Method, file_stem
 from places import GSD_M, PLACES, TEST_PIXELS, TEST_SHARE, TILING, find_sources
 
 from rhm.augmentation.colours import COLOUR
@@ -67,6 +69,7 @@ class Setting:
         chip_px: side of a chip in pixels.
         batch_size: chips per step.
         seen: whether banks and streams hold the tested images, too.
+        apart: whether each target has a model of its own.
         targets: the places of which unlabelled images are seen.
     """
 
@@ -75,11 +78,22 @@ class Setting:
     chip_px: int
     batch_size: int
     seen: bool
+    apart: bool
     targets: dict[str, tuple[str, ...]]
 
-    def others(self, source: str) -> list[str]:
-        """Return the domains of all targets of a source."""
-        return [d for place, domains in self.targets.items() if place != source for d in domains]
+    def parts(self, source: str, seeing: bool = True) -> list[tuple[str, ...]]:
+        """Return the targets of a source, those that share a model together.
+
+        Args:
+            source: place with labels.
+            seeing: whether the model sees anything of its targets.
+        """
+        places = tuple(place for place in self.targets if place != source)
+        return [(place,) for place in places] if self.apart and seeing else [places]
+
+    def domains(self, places: Sequence[str]) -> list[str]:
+        """Return the domains of targets."""
+        return [domain for place in places for domain in self.targets[place]]
 
 
 def main() -> None:
@@ -95,6 +109,7 @@ def main() -> None:
     parser.add_argument("--sources", nargs="+", default=list(PLACES), choices=list(PLACES))
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--seen", action="store_true", help="show the tested images, unlabelled")
+    parser.add_argument("--apart", action="store_true", help="train one model for each target")
     parser.add_argument(
         "--choose",
         nargs="*",
@@ -103,10 +118,12 @@ def main() -> None:
     parser.add_argument("--kept", type=Path, help="file of finished cells, which is added to")
     parser.add_argument("--table", action="store_true", help="only print the tables")
     asked = parser.parse_args()
-    sizes = f"{asked.steps}x{asked.batch_size}x{asked.chip_px}{'-seen' if asked.seen else ''}"
+    sizes = f"{asked.steps}x{asked.batch_size}x{asked.chip_px}"
+    sizes += "-seen" * asked.seen + "-apart" * asked.apart
     targets = PLACES if asked.choose is None else UNSCORED
     folder = asked.work / (sizes if asked.choose is None else f"{sizes}-choose")
-    setting = Setting(folder, asked.steps, asked.chip_px, asked.batch_size, asked.seen, targets)
+    lengths = asked.steps, asked.chip_px, asked.batch_size
+    setting = Setting(folder, *lengths, asked.seen, asked.apart, targets)
     kept = tables.KeptCells(asked.kept, folder.name)
     if not asked.table:
         catalog = prepare(setting, asked.data)
@@ -138,10 +155,11 @@ def prepare(setting: Setting, data: Path) -> Catalog:
         kept = catalog if setting.seen else catalog.select(split="train")
         kept.save(seen)
     for source in PLACES:
-        bank = setting.work / f"not-{source}.bank"
-        if not bank.is_file():
-            images = Catalog.load(seen).select(domains=setting.others(source)).tiles
-            bank_of(images, spectrum_px=SIDE, gsd_m=GSD_M).save(bank)
+        for places in setting.parts(source):
+            bank = _bank(setting, places)
+            if not bank.is_file():
+                images = Catalog.load(seen).select(domains=setting.domains(places)).tiles
+                bank_of(images, spectrum_px=SIDE, gsd_m=GSD_M).save(bank)
     return catalog
 
 
@@ -158,8 +176,13 @@ def run_cell(
     if METHODS[name].base:
         counts, seconds = adapted(setting, catalog, source, name, seed, chosen)
     else:
-        model, seconds = train(setting, source, name, seed, chosen)
-        counts = {place: counted(model, catalog, domains) for place, domains in places.items()}
+        counts, seconds = {}, 0.0
+        for targets in setting.parts(source, sees_targets(METHODS[name])):
+            model, took = train(setting, source, targets, name, seed, chosen)
+            # At home, the first of several models is tested.
+            tested = targets if counts else (source, *targets)
+            counts |= {place: counted(model, catalog, places[place]) for place in tested}
+            seconds += took
     cell = {"source": source, "method": label, "seed": seed, "seconds": seconds, "counts": counts}
     write_text(result, json.dumps(cell) + "\n")
     shown = ", ".join(
@@ -177,24 +200,44 @@ def _model_file(setting: Setting, words: str) -> Path:
     return setting.work / "models" / f"{words}.safetensors"
 
 
+def colours_of(method: Method) -> list[str]:
+    """Return the names of the augmentations of colours of a method."""
+    return re.split(r"[ +|]+", method.augment.get("colour", "none"))
+
+
+def sees_targets(method: Method) -> bool:
+    """Return whether a method uses imagery of the targets."""
+    seen = (COLOUR[each].from_bank or COLOUR[each].from_targets for each in colours_of(method))
+    return bool(method.target) or any(seen)
+
+
+def _bank(setting: Setting, places: Sequence[str]) -> Path:
+    return setting.work / f"{'+'.join(places)}.bank"
+
+
 def train(
-    setting: Setting, source: str, name: str, seed: int, chosen: Sequence[str]
+    setting: Setting,
+    source: str,
+    targets: Sequence[str],
+    name: str,
+    seed: int,
+    chosen: Sequence[str],
 ) -> tuple[SegmentationModel, float]:
     """Train one model, keep its file, and return it with the processor time of the training."""
     words, method = file_stem(source, name, seed, chosen), METHODS[name]
-    augment = dict(method.augment)
-    colours = re.split(r"[ +|]+", augment.get("colour", "none"))
+    words += f"-{targets[0]}" * (len(targets) == 1)
+    augment, colours = dict(method.augment), colours_of(method)
     if any(COLOUR[colour].from_bank for colour in colours):
-        augment["bank"] = str(setting.work / f"not-{source}.bank")
+        augment["bank"] = str(_bank(setting, targets))
     if any(COLOUR[colour].from_targets for colour in colours):
-        augment["targets"] = setting.others(source)
+        augment["targets"] = setting.domains(targets)
     tree: dict[str, Any] = {
         **_sections(setting, words, seed, setting.steps * method.longer),
         "augment": augment,
     }
     if method.target:
         tree["target"] = {
-            "domains": setting.others(source),
+            "domains": setting.domains(targets),
             "split": _split(setting),
             **method.target,
         }
@@ -211,12 +254,14 @@ def adapted(
     """
     method = METHODS[name]
     before = run_cell(setting, catalog, source, method.base, seed, ())
-    base = _model_file(setting, file_stem(source, method.base, seed))
+    stem = file_stem(source, method.base, seed)
     counts, total = {source: before["counts"][source]}, 0.0
     for place, domains in setting.targets.items():
         if place == source:
             continue
         words = f"{file_stem(source, name, seed, chosen)}-{place}"
+        alone = setting.apart and sees_targets(METHODS[method.base])
+        base = _model_file(setting, f"{stem}-{place}" if alone else stem)
         tree: dict[str, Any] = {
             **_sections(setting, words, seed, setting.steps),
             "augment": method.augment,
