@@ -75,6 +75,11 @@ METHODS: dict[str, Method] = {
     "coral": _of(method="coral"),
     "adversarial": _of(method="adversarial", weight=0.01),
     "mean-teacher": _of(method="mean-teacher"),
+    # Both places in one batch, so that batch normalisation aligns them, too.
+    "entropy, shared": _of(method="entropy", weight=0.01, statistics="shared"),
+    "coral, shared": _of(method="coral", statistics="shared"),
+    "adversarial, shared": _of(method="adversarial", weight=0.01, statistics="shared"),
+    "mean-teacher, shared": _of(method="mean-teacher", statistics="shared"),
     "scale + mean-teacher": _of(ZOOM, method="mean-teacher"),
     "spectrum + scale + mean-teacher": _of(SPECTRUM | ZOOM, method="mean-teacher"),
     "rhm + entropy": _of(RHM, method="entropy", weight=0.01),

@@ -30,10 +30,14 @@ class AdversarialOutputs(TargetMethod):
         classes: number of channels of the maps that it sees.
         width: channels of the discriminator's first layer.
         learning_rate: learning rate of the discriminator.
+        statistics: one of ``target_method.STATISTICS``.
     """
 
-    def __init__(self, classes: int, *, width: int, learning_rate: float) -> None:
+    def __init__(
+        self, classes: int, *, width: int, learning_rate: float, statistics: str = OWN
+    ) -> None:
         super().__init__()
+        self._statistics = statistics
         self.discriminator = discriminator(classes, width)
         self._optimizer = torch.optim.Adam(
             self.discriminator.parameters(), lr=learning_rate, betas=_BETAS
@@ -44,7 +48,8 @@ class AdversarialOutputs(TargetMethod):
     def step(self, model: SegmentationModel, batch: TargetSample) -> TargetStep:
         """Return the logits of the labelled chips and how well the unlabelled ones are told."""
         target = batch["target"]
-        labelled, unlabelled = run_both(model, batch["image"], target["image"], OWN)
+        images = batch["image"], target["image"]
+        labelled, unlabelled = run_both(model, *images, self._statistics)
         # Nodata has no output that could look like another domain's.
         if labelled is None:
             raise ValueError("there are no labelled chips to tell the unlabelled ones from")

@@ -12,10 +12,12 @@ from rhm.data.labels import IGNORE
 from rhm.models.build import SegmentationModel
 from rhm.training.unlabelled.target_method import (
     OWN,
+    SHARED,
     TargetMethod,
     TargetStep,
-    run_labelled,
-    run_unlabelled,
+    run,
+    run_apart,
+    run_both,
 )
 
 
@@ -28,27 +30,36 @@ class CorrelationAlignment(TargetMethod):
     Args:
         features: names of the modules whose features are aligned, as in ``rhm.analysis.taps``; the
             losses of several modules are added.
+        statistics: one of ``target_method.STATISTICS``.
     """
 
-    def __init__(self, features: Sequence[str]) -> None:
+    def __init__(self, features: Sequence[str], statistics: str = OWN) -> None:
         super().__init__()
+        self._statistics = statistics
         self._features = tuple(features)
 
     def step(self, model: SegmentationModel, batch: TargetSample) -> TargetStep:
         """Return the logits of the labelled chips and the distance of the covariances."""
         target = batch["target"]
-        with Taps(model.network, self._features, graph=True) as ours:
-            labelled = run_labelled(model, batch["image"])
-        with Taps(model.network, self._features, graph=True) as theirs:
-            run_unlabelled(model, target["image"], OWN)
-        losses = [
-            coral(
-                _cells(ours.features[name], batch["mask"] != IGNORE),
-                _cells(theirs.features[name], target["valid"]),
-            )
-            for name in ours.features
-        ]
+        images = batch["image"], target["image"]
+        labelled, features = self._features_of(model, *images)
+        counted = batch["mask"] != IGNORE, target["valid"]
+        losses = [coral(*map(_cells, both, counted)) for both in features]
         return TargetStep(labelled, torch.stack(losses).sum())
+
+    def _features_of(
+        self, model: SegmentationModel, labelled: Tensor, unlabelled: Tensor
+    ) -> tuple[Tensor | None, list[tuple[Tensor, Tensor]]]:
+        """Return the logits of labelled images, and the features of both kinds by module."""
+        with Taps(model.network, self._features, graph=True) as first:
+            if self._statistics == SHARED:
+                logits, _ = run_both(model, labelled, unlabelled, SHARED)
+                count = len(labelled)
+                return logits, [(each[:count], each[count:]) for each in first.features.values()]
+            logits = run(model, labelled)
+        with Taps(model.network, self._features, graph=True) as second:
+            run_apart(model, unlabelled, self._statistics)
+        return logits, [(each, second.features[name]) for name, each in first.features.items()]
 
 
 def coral(source: Tensor, target: Tensor) -> Tensor:

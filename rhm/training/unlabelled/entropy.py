@@ -21,12 +21,20 @@ class EntropyMinimisation(TargetMethod):
 
     This is the direct form, MinEnt, of Vu, Jain, Bucher, Cord, Pérez, "ADVENT: Adversarial entropy
     minimization for domain adaptation in semantic segmentation", CVPR 2019.
+
+    Args:
+        statistics: one of ``target_method.STATISTICS``.
     """
+
+    def __init__(self, statistics: str = OWN) -> None:
+        super().__init__()
+        self._statistics = statistics
 
     def step(self, model: SegmentationModel, batch: TargetSample) -> TargetStep:
         """Return the logits of the labelled chips and the entropy of the unlabelled ones."""
         target = batch["target"]
-        labelled, unlabelled = run_both(model, batch.get("image"), target["image"], OWN)
+        images = batch.get("image"), target["image"]
+        labelled, unlabelled = run_both(model, *images, self._statistics)
         return TargetStep(labelled, mean_where(entropy(unlabelled), target["valid"]))
 
 

@@ -7,14 +7,9 @@ from torch import Tensor
 
 from rhm.data.chips import TargetSample
 from rhm.models.build import SegmentationModel
+from rhm.models.building_classes import building_logits
 from rhm.training.unlabelled.entropy import entropy
-from rhm.training.unlabelled.target_method import (
-    LEARNED,
-    TargetMethod,
-    TargetStep,
-    mean_where,
-    run_unlabelled,
-)
+from rhm.training.unlabelled.target_method import TargetMethod, TargetStep, mean_where, run
 
 _BATCHES = 8
 _EPSILON = 1e-6
@@ -56,7 +51,7 @@ class InformationMaximisation(TargetMethod):
         with torch.no_grad():
             for batch in batches(_BATCHES):
                 valid = batch["target"]["valid"]
-                logits = run_unlabelled(model, batch["target"]["image"], LEARNED)
+                logits = building_logits(run(model, batch["target"]["image"]))
                 sums += float(logits.sigmoid()[valid].double().sum())
                 pixels += int(valid.sum())
         model.train(training)
@@ -66,7 +61,7 @@ class InformationMaximisation(TargetMethod):
     def step(self, model: SegmentationModel, batch: TargetSample) -> TargetStep:
         """Return the loss of the unlabelled chips; there are no others."""
         target = batch["target"]
-        unlabelled = run_unlabelled(model, target["image"], LEARNED)
+        unlabelled = building_logits(run(model, target["image"]))
         sure = mean_where(entropy(unlabelled), target["valid"])
         mean = mean_where(unlabelled.sigmoid(), target["valid"])
         return TargetStep(None, sure + divergence(mean, self.share))

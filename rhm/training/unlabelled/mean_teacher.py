@@ -30,6 +30,8 @@ class MeanTeacher(TargetMethod):
         certainty: setting of ``CalibratedCut``.
         paste: one of ``rhm.training.unlabelled.pasting.PASTES``.
         margin_px: width of the surroundings that are pasted with a building, in pixels.
+        statistics: one of ``target_method.STATISTICS``; with the default, the student sees
+            unlabelled chips as its teacher does.
     """
 
     strong: ClassVar[bool] = True
@@ -44,6 +46,7 @@ class MeanTeacher(TargetMethod):
         certainty: float,
         paste: str,
         margin_px: int,
+        statistics: str = RUNNING,
     ) -> None:
         super().__init__()
         self.teacher = copy.deepcopy(model).requires_grad_(False)
@@ -52,6 +55,7 @@ class MeanTeacher(TargetMethod):
         self._decay = decay
         self._paste = paste
         self._margin_px = margin_px
+        self._statistics = statistics
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def train(self, mode: bool = True) -> "MeanTeacher":
@@ -65,8 +69,7 @@ class MeanTeacher(TargetMethod):
         target = batch["target"]
         labels = self.cut(self.teach(target["image"]), target["valid"])
         image, labels = self._mixed(batch, labels)
-        # Beside labelled chips, the student predicts as its teacher does.
-        labelled, unlabelled = run_both(model, batch.get("image"), image, RUNNING)
+        labelled, unlabelled = run_both(model, batch.get("image"), image, self._statistics)
         return TargetStep(labelled, self._loss(unlabelled, labels))
 
     @torch.no_grad()

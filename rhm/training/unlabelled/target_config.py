@@ -18,7 +18,7 @@ from rhm.training.unlabelled.entropy import EntropyMinimisation
 from rhm.training.unlabelled.information import InformationMaximisation
 from rhm.training.unlabelled.mean_teacher import MeanTeacher
 from rhm.training.unlabelled.pasting import PASTES
-from rhm.training.unlabelled.target_method import TargetMethod
+from rhm.training.unlabelled.target_method import OWN, RUNNING, STATISTICS, TargetMethod
 
 LEARNING_RATES = {"deep-lora": 1e-3, "lora": 1e-4, "bitfit": 1e-3, "batch-norm": 1e-3, "full": 1e-4}
 """Default learning rate of ``rhm adapt --unlabelled`` for what is trained."""
@@ -56,6 +56,8 @@ class TargetConfig:
             the method, or 1 without labelled chips.
         warmup: share of the steps over which the weight rises from zero; null uses that of the
             method, or 0 without labelled chips.
+        statistics: what batch normalisation does with unlabelled chips beside labelled ones, one of
+            ``target_method.STATISTICS``; null uses that of the method.
         features: setting of ``coral``: layers whose features are aligned, as ``rhm analyze`` names
             them: ``encoder[1]`` to ``encoder[5]``, ``decoder``.
         discriminator_rate: setting of ``adversarial``: learning rate of the discriminator.
@@ -80,6 +82,7 @@ class TargetConfig:
     chips: int | None = None
     weight: float | None = None
     warmup: float | None = None
+    statistics: str | None = None
     features: tuple[str, ...] = ("decoder",)
     discriminator_rate: float = 1e-4
     discriminator_width: int = 64
@@ -96,6 +99,9 @@ class TargetConfig:
                 raise ValueError(
                     f"unknown {name} '{getattr(self, name)}': choose {', '.join(choices)}"
                 )
+        if self.statistics not in (None, *STATISTICS):
+            known = ", ".join(STATISTICS)
+            raise ValueError(f"unknown statistics '{self.statistics}': choose {known}")
         if self.method != "none" and not self.domains:
             raise ValueError(f"method {self.method} needs unlabelled images: give target.domains")
         self._check_numbers()
@@ -118,8 +124,9 @@ class TargetConfig:
                 f"method {self.method} adapts a finished model: set source_free, or run "
                 "`rhm adapt --unlabelled`"
             )
-        if self.source_free and self.paste != "none":
-            raise ValueError("paste needs labelled chips: leave it out with source_free")
+        for name, unset in (("paste", "none"), ("statistics", None)):
+            if self.source_free and getattr(self, name) != unset:
+                raise ValueError(f"{name} needs labelled chips: leave it out with source_free")
 
     def _check_numbers(self) -> None:
         if self.weight is not None and not 0 < self.weight < 1e6:
@@ -192,6 +199,7 @@ def _mean_teacher(config: TargetConfig, model: SegmentationModel, loss: nn.Modul
         certainty=config.certainty,
         paste=config.paste,
         margin_px=config.paste_margin_px,
+        statistics=config.statistics or RUNNING,
     )
 
 
@@ -199,12 +207,12 @@ METHODS = {
     "none": UnlabelledMethod("unlabelled images are not trained on"),
     "entropy": UnlabelledMethod(
         "entropy minimisation: certain predictions on the target (Vu et al., CVPR 2019)",
-        lambda config, model, loss: EntropyMinimisation(),
+        lambda config, model, loss: EntropyMinimisation(config.statistics or OWN),
         weight=1e-3,
     ),
     "coral": UnlabelledMethod(
         "Deep CORAL: equal covariances of the features (Sun, Saenko, ECCV Workshops 2016)",
-        lambda config, model, loss: CorrelationAlignment(config.features),
+        lambda config, model, loss: CorrelationAlignment(config.features, config.statistics or OWN),
         needs=LABELLED,
     ),
     "adversarial": UnlabelledMethod(
@@ -213,6 +221,7 @@ METHODS = {
             1,  # whatever the classes of the network, it sees the probability of building
             width=config.discriminator_width,
             learning_rate=config.discriminator_rate,
+            statistics=config.statistics or OWN,
         ),
         weight=1e-3,
         needs=LABELLED,

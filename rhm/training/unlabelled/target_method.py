@@ -12,8 +12,15 @@ from rhm.models.build import SegmentationModel
 from rhm.models.building_classes import building_logits
 from rhm.training.unlabelled.batch_statistics import BatchNorm
 
-LEARNED, OWN, RUNNING = "learned", "own", "running"
-"""What batch normalisation does with unlabelled images, see ``run_unlabelled``."""
+OWN, RUNNING, SHARED = "own", "running", "shared"
+STATISTICS = (OWN, RUNNING, SHARED)
+"""What batch normalisation does with unlabelled chips beside labelled ones.
+
+``own`` normalises unlabelled chips by the statistics of their batch, of which none is remembered.
+``running`` normalises them as a finished model will, by the running statistics, which are those of
+the labelled chips. ``shared`` puts both kinds of chips in one batch with common statistics, which
+the finished model uses, too.
+"""
 
 
 class TargetStep(NamedTuple):
@@ -73,54 +80,50 @@ class TargetMethod(nn.Module):
 def run_both(
     model: SegmentationModel, labelled: Tensor | None, unlabelled: Tensor, statistics: str
 ) -> tuple[Tensor | None, Tensor]:
-    """Return the logits of labelled and unlabelled images, which pass through a network apart.
+    """Return the logits of labelled and unlabelled images.
 
     Args:
         model: network, in training.
         labelled: (N, bands, H, W) normalised images, or None without any.
         unlabelled: (M, bands, H, W) normalised images.
-        statistics: what batch normalisation does with unlabelled images beside labelled ones; see
-            ``run_unlabelled``. Without labelled images it learns from them.
+        statistics: one of ``STATISTICS``. Without labelled images it is not used: batch
+            normalisation learns from the unlabelled ones.
 
     Returns:
         Outputs (N, K, H, W), or None, and logits of building (M, 1, H, W), float32.
     """
     if labelled is None:
-        return None, run_unlabelled(model, unlabelled, LEARNED)
-    return run_labelled(model, labelled), run_unlabelled(model, unlabelled, statistics)
+        return None, building_logits(run(model, unlabelled))
+    if statistics == SHARED:
+        logits = run(model, torch.cat([labelled, unlabelled]))
+        return logits[: len(labelled)], building_logits(logits[len(labelled) :])
+    return run(model, labelled), run_apart(model, unlabelled, statistics)
 
 
-def run_labelled(model: SegmentationModel, images: Tensor) -> Tensor:
-    """Return the logits (N, K, H, W) float32 of labelled images (N, bands, H, W)."""
+def run(model: SegmentationModel, images: Tensor) -> Tensor:
+    """Return the logits (N, K, H, W) float32 of images (N, bands, H, W)."""
     logits: Tensor = model(images.contiguous(memory_format=torch.channels_last))
     return logits.float()
 
 
-def run_unlabelled(model: SegmentationModel, images: Tensor, statistics: str) -> Tensor:
+def run_apart(model: SegmentationModel, images: Tensor, statistics: str) -> Tensor:
     """Return the logits of building (N, 1, H, W) float32 of unlabelled images (N, bands, H, W).
 
-    Beside labelled images, batch normalisation must not learn the statistics of both places: it
-    would normalise labelled ones by their own in training, but by those of the mixture in
-    prediction.
+    Batch normalisation learns no statistics from them.
 
     Args:
         model: network, in training.
         images: normalised images.
-        statistics: what batch normalisation does with the images. ``LEARNED`` treats them like
-            labelled ones. ``OWN`` normalises them by the statistics of their batch, of which none
-            is remembered. ``RUNNING`` normalises them as a finished model will, by the running
-            statistics, which stay those of the labelled chips.
+        statistics: ``OWN`` or ``RUNNING``.
     """
     with _using(model, statistics):
-        return building_logits(run_labelled(model, images))
+        return building_logits(run(model, images))
 
 
 @contextmanager
 def _using(model: SegmentationModel, statistics: str) -> Iterator[None]:
     """Let batch normalisation that is in training use certain statistics inside the block."""
     layers = [layer for layer in model.modules() if isinstance(layer, BatchNorm) and layer.training]
-    if statistics == LEARNED:
-        layers = []
     for layer in layers:
         if statistics == RUNNING:
             layer.eval()

@@ -39,7 +39,8 @@ def test_a_single_feature_has_no_covariance() -> None:
     assert coral(torch.randn(9, 3), torch.randn(1, 3)).item() == 0.0
 
 
-def test_a_step_compares_the_cells_that_see_data_only() -> None:
+@pytest.mark.parametrize("statistics", ["own", "shared"])
+def test_a_step_compares_the_cells_that_see_data_only(statistics: str) -> None:
     model = small_model()
     batch = batch_of(seed=3)
     batch["mask"][:, :, :, 32:] = IGNORE
@@ -48,11 +49,14 @@ def test_a_step_compares_the_cells_that_see_data_only() -> None:
     handle = model.network.get_submodule("decoder").register_forward_hook(
         lambda module, inputs, output: decoded.append(output.detach())
     )
-    step = CorrelationAlignment(["decoder"]).step(model, batch)
+    step = CorrelationAlignment(["decoder"], statistics).step(model, batch)
     handle.remove()
-    first, second = (features.movedim(1, 3).numpy() for features in decoded)
+    assert len(decoded) == (1 if statistics == "shared" else 2)
+    cells = torch.cat(decoded).movedim(1, 3)
+    first, second = cells[:4], cells[4:]
     channels = first.shape[-1]
-    ours, theirs = first[:, :, :32].reshape(-1, channels), second[:, :16].reshape(-1, channels)
+    ours = first[:, :, :32].reshape(-1, channels).numpy()
+    theirs = second[:, :16].reshape(-1, channels).numpy()
     expected = np.square(np.cov(ours.T) - np.cov(theirs.T)).sum() / (4 * channels**2)
     assert step.loss.item() == pytest.approx(expected, rel=1e-3)
     assert step.logits is not None

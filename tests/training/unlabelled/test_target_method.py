@@ -7,13 +7,13 @@ from torch import Tensor
 from rhm.models.build import SegmentationModel
 from rhm.training.unlabelled.batch_statistics import BatchNorm
 from rhm.training.unlabelled.target_method import (
-    LEARNED,
     OWN,
     RUNNING,
+    SHARED,
     mean_where,
+    run,
+    run_apart,
     run_both,
-    run_labelled,
-    run_unlabelled,
 )
 from tests.training.unlabelled.batches import small_model
 
@@ -34,7 +34,7 @@ def test_beside_unlabelled_chips_labelled_ones_pass_as_they_would_alone(kind: st
     model, alone = small_model(), small_model()
     labelled, _ = run_both(model, images(2), images(3, brighter=1.0), kind)
     assert labelled is not None
-    assert torch.equal(labelled, run_labelled(alone, images(2)))
+    assert torch.equal(labelled, run(alone, images(2)))
     assert all(map(torch.equal, statistics(model), statistics(alone)))
     assert all(each.training for each in model.modules())
 
@@ -42,15 +42,15 @@ def test_beside_unlabelled_chips_labelled_ones_pass_as_they_would_alone(kind: st
 def test_their_own_statistics_are_those_of_a_batch() -> None:
     model, alone = small_model(), small_model()
     before = statistics(model)
-    found = run_unlabelled(model, images(3), OWN)
-    torch.testing.assert_close(found, run_labelled(alone, images(3)))
+    found = run_apart(model, images(3), OWN)
+    torch.testing.assert_close(found, run(alone, images(3)))
     assert all(map(torch.equal, statistics(model), before))
 
 
 def test_the_running_statistics_are_those_of_a_finished_model() -> None:
     model = small_model()
-    run_labelled(model, images(4))
-    found = run_unlabelled(model, images(3, brighter=1.0), RUNNING)
+    run(model, images(4))
+    found = run_apart(model, images(3, brighter=1.0), RUNNING)
     assert found.requires_grad
     torch.testing.assert_close(found, model.eval()(images(3, brighter=1.0)))
 
@@ -60,8 +60,8 @@ def test_frozen_layers_stay_frozen() -> None:
     frozen = [each for each in model.encoder.modules() if isinstance(each, BatchNorm)]
     for layer in frozen:
         layer.eval()
-    for kind in (OWN, RUNNING, LEARNED):
-        run_unlabelled(model, images(2), kind)
+    for kind in (OWN, RUNNING):
+        run_apart(model, images(2), kind)
         assert not any(layer.training for layer in frozen)
         assert all(layer.track_running_stats for layer in frozen)
 
@@ -69,16 +69,25 @@ def test_frozen_layers_stay_frozen() -> None:
 def test_an_error_leaves_the_layers_in_training() -> None:
     model = small_model()
     with pytest.raises(RuntimeError):
-        run_unlabelled(model, torch.zeros(2, 5, 64, 64), RUNNING)
+        run_apart(model, torch.zeros(2, 5, 64, 64), RUNNING)
     assert all(each.training for each in model.modules())
 
 
-@pytest.mark.parametrize("kind", [OWN, RUNNING])
+def test_shared_statistics_are_those_of_one_batch() -> None:
+    model, alone = small_model(), small_model()
+    ours, theirs = run_both(model, images(2), images(3, brighter=1.0), SHARED)
+    together = run(alone, torch.cat([images(2), images(3, brighter=1.0)]))
+    assert ours is not None
+    assert torch.equal(torch.cat([ours, theirs]), together)
+    assert all(map(torch.equal, statistics(model), statistics(alone)))
+
+
+@pytest.mark.parametrize("kind", [OWN, RUNNING, SHARED])
 def test_without_labelled_chips_batch_normalisation_learns(kind: str) -> None:
     model, alone = small_model(), small_model()
     labelled, unlabelled = run_both(model, None, images(2), kind)
     assert labelled is None
-    torch.testing.assert_close(unlabelled, run_labelled(alone, images(2)))
+    torch.testing.assert_close(unlabelled, run(alone, images(2)))
     assert all(map(torch.equal, statistics(model), statistics(alone)))
 
 

@@ -53,12 +53,16 @@ class PowerCut(lightning.Callback):
             raise Killed
 
 
+@pytest.mark.parametrize("statistics", ["own", "running"])
 @pytest.mark.parametrize("method", TRAINED)
-def test_unlabelled_chips_without_weight_change_nothing(tiny: Make, method: str) -> None:
+def test_unlabelled_chips_without_weight_change_nothing(
+    tiny: Make, method: str, statistics: str
+) -> None:
     # Without a bank, whose range of values would be measured together with that of the target.
     sections = {"augment": {"colour": "gamma"}, "data": {"sources": ["alder_aerial"]}}
     without = fit(tiny("without", **sections))
-    beside = fit(tiny("beside", **sections, target=target_of(method, weight=1e-30)))
+    target = target_of(method, weight=1e-30, statistics=statistics)
+    beside = fit(tiny("beside", **sections, target=target))
     ours, theirs = (load_model(run.model).state_dict() for run in (beside, without))
     for name, expected in theirs.items():
         torch.testing.assert_close(ours[name], expected, rtol=0, atol=0)
