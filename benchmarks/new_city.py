@@ -8,7 +8,7 @@ Every method has the same chips, steps and batches; those with a second stream o
 unlabelled ones besides. Settings were chosen on three places that are neither source nor target
 (``--choose``), and then kept. ``--seen`` lets banks and streams hold the tested images, too.
 ``--apart`` trains one model for each target with the imagery of this target alone, as users do who
-need one city, instead of one model for all of them.
+need one city, instead of one model for all of them; at home, the first of these is tested.
 
 Finished cells are kept in ``--work``, one JSON file each, and are not repeated: interrupt the
 script whenever you like, and add seeds and methods later. ``--kept`` names a file that has what the
@@ -81,8 +81,8 @@ class Setting:
     apart: bool
     targets: dict[str, tuple[str, ...]]
 
-    def parts(self, source: str, seeing: bool = True) -> list[tuple[str, ...]]:
-        """Return the targets of a source, those that share a model together.
+    def parts(self, source: str, *, seeing: bool = True) -> list[tuple[str, ...]]:
+        """Return the targets of a source, grouped by model.
 
         Args:
             source: place with labels.
@@ -177,7 +177,7 @@ def run_cell(
         counts, seconds = adapted(setting, catalog, source, name, seed, chosen)
     else:
         counts, seconds = {}, 0.0
-        for targets in setting.parts(source, sees_targets(METHODS[name])):
+        for targets in setting.parts(source, seeing=sees_targets(METHODS[name])):
             model, took = train(setting, source, targets, name, seed, chosen)
             # At home, the first of several models is tested.
             tested = targets if counts else (source, *targets)

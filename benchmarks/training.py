@@ -151,17 +151,19 @@ def parts(work: Path, steps: int, *, compiled: bool) -> Iterator[str]:
             times[name].append(1000.0 * (ended - begun))
     # The first steps allocate memory, or compile.
     found = {name: statistics.median(each[3:]) for name, each in times.items()}
+    if compiled:
+        yield "| part of a step | milliseconds |\n|---|---|"
+        for name, each in found.items():
+            yield f"| {name} | {each:.0f} |"
+        first = sum(sum(each[:3]) for each in times.values())
+        yield f"\nThe first three steps took {first:.0f} ms, most of it to compile the network."
+        return
     whole = step_of_a_run(work, steps)
-    yield "| part of a step | milliseconds | share of a step of a run |"
-    yield "|---|---|---|"
-    if not compiled:
-        found["Lightning and the rest of rhm"] = whole - sum(found.values())
+    found["Lightning and the rest of rhm"] = whole - sum(found.values())
+    yield "| part of a step | milliseconds | share of a step of a run |\n|---|---|---|"
     for name, each in found.items():
         yield f"| {name} | {each:.0f} | {each / whole:.1%} |"
     yield f"| a step of a run | {whole:.0f} | |"
-    if compiled:
-        first = sum(sum(each[:3]) for each in times.values())
-        yield f"\nThe first three steps took {first:.0f} ms, most of it to compile the network."
 
 
 def step_of_a_run(work: Path, steps: int) -> float:
@@ -207,7 +209,6 @@ def waited(chips: ChipDataModule, batches: int, pause_s: float) -> float:
 
 def start(work: Path, runs: int) -> Iterator[str]:
     """Yield the seconds from the command to the end of the first step."""
-    shutil.rmtree(work / "runs", ignore_errors=True)
     path = work / "start.json"
     path.write_text(config_of(work, "start", 100, workers=2).model_dump_json())
     seconds = []
@@ -215,7 +216,7 @@ def start(work: Path, runs: int) -> Iterator[str]:
     # Otherwise every process would compile all modules that it imports.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     for run in range(runs + 1):
-        shutil.rmtree(work / "runs", ignore_errors=True)
+        shutil.rmtree(work / "runs" / "start", ignore_errors=True)
         begun = time.time()
         done = subprocess.run(
             [sys.executable, "-c", FIRST_STEP, "train", str(path)],

@@ -73,9 +73,12 @@ def convolved(image: NDArray[np.float32], kernels: NDArray[np.float32]) -> NDArr
 
 
 def to_dtype(values: NDArray[np.floating[Any]], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return values in a dtype of imagery, rounded and clipped to its range if it is an integer."""
+    """Return values in a dtype of imagery, rounded and clipped to its range if it is an integer.
+
+    The result is in C order.
+    """
     if dtype.kind == "f":
-        return values.astype(dtype)
+        return values.astype(dtype, order="C")
     ends = np.iinfo(dtype)
     rounded = np.rint(values)
     np.clip(rounded, ends.min, ends.max, out=rounded)

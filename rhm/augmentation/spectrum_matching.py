@@ -53,8 +53,8 @@ class SpectrumMatching:
         known = valid > 0
         if not known.any():
             return image
-        exact = np.can_cast(image.dtype, np.float32)
-        filled = image.astype(np.float32 if exact else np.float64)
+        # Single precision holds the values of all dtypes that a bank can have.
+        filled = image.astype(np.float32)
         if not known.all():
             filled[~known] = filled[known].mean(axis=0, dtype=np.float64)
         reach = int(np.floor(min(height, width) * beta))

@@ -178,15 +178,25 @@ def swap_amplitudes(image: NDArray[Any], amplitudes: FloatArray) -> NDArray[np.f
     """
     reach = amplitudes.shape[2] - 1
     fft = _fft()
+    height, width = image.shape[:2]
     precision = np.float32 if image.dtype == np.float32 else np.float64
-    bands = fft.rfft2(np.ascontiguousarray(np.moveaxis(image, -1, 0), dtype=precision))
+    planes = np.ascontiguousarray(np.moveaxis(image, -1, 0), dtype=precision)
+    # The mean is left out of the transform, whose rounding would otherwise be in proportion to it.
+    means = planes.mean(axis=(1, 2), dtype=np.float64)
+    bands = fft.rfft2(planes - means[:, None, None].astype(precision), overwrite_x=True)
     rows = np.arange(-reach, reach + 1)
     low = bands[:, rows, : reach + 1]
+    low[:, reach, 0] = means * (height * width)
     own = np.abs(low)
     # The phase of nothing is zero.
     phases = np.divide(low, own, out=np.ones_like(low), where=own > 0.0)
-    bands[:, rows, : reach + 1] = np.where(np.isnan(amplitudes), low, amplitudes * phases)
-    return np.moveaxis(fft.irfft2(bands, s=image.shape[:2], overwrite_x=True), 0, -1)
+    low = np.where(np.isnan(amplitudes), low, amplitudes * phases)
+    means = low[:, reach, 0].real / (height * width)
+    low[:, reach, 0] = 0.0
+    bands[:, rows, : reach + 1] = low
+    swapped = fft.irfft2(bands, s=(height, width), overwrite_x=True)
+    swapped += means[:, None, None].astype(precision)
+    return np.moveaxis(swapped, 0, -1)
 
 
 def windows_of(

@@ -221,7 +221,7 @@ def _mistakes_of_users() -> Iterator[None]:
         # The SIGTERM of a job scheduler also reaches the loader's workers, often first.
         if "is killed by signal: Terminated" in str(error):
             raise KeyboardInterrupt from error
-        if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
+        if isinstance(error, torch.cuda.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
             raise ConfigError(
                 "training needs more memory than there is: lower trainer.batch_size or "
                 "data.chip_px, or raise trainer.accumulate"

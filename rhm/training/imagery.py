@@ -1,6 +1,6 @@
 """The imagery of a run: images, histogram bank, and the value ranges of both."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -101,16 +101,18 @@ def gather(config: RunConfig) -> Material:
             "from imagery with the same bands"
         )
     histograms = _by_domain(train, counted)
-    others = [("augment.bank", each) for each in ([] if bank is None else bank.pooled.values())]
-    others += [("target.domains", each) for each in _by_domain(unlabelled, seen).values()]
-    scalings = _scalings(config, histograms, [each for _, each in others], bands)
+    others = {
+        "augment.bank": [] if bank is None else list(bank.pooled.values()),
+        "target.domains": list(_by_domain(unlabelled, seen).values()),
+    }
+    scalings = _scalings(config, histograms, others.values(), bands)
     _check_resolution(config, [*train, *unlabelled])
     _check_validation(val, bands=bands, dtypes=scalings.keys())
     scenes = {}
     if config.model.standardize != "none" or config.augment.statistics == "scene":
         scenes = counted | _counted(val) | seen
     references = _references(config, catalog, bands)
-    for what, pooled in others:
+    for what, pooled in ((what, each) for what, counts in others.items() for each in counts):
         _check_range(what, pooled, scalings[pooled.dtype.name], "the training imagery")
     return Material(catalog, train, val, bank, scalings, histograms, scenes, references, unlabelled)
 
@@ -144,21 +146,29 @@ def _labelled(
 def _scalings(
     config: RunConfig,
     histograms: Mapping[tuple[str, str], Histogram],
-    others: Sequence[Histogram],
+    others: Iterable[Sequence[Histogram]],
     bands: int,
 ) -> dict[str, Scaling]:
     """Return the value range of each dtype.
 
-    The bank and other unlabelled imagery must not change the value range of labelled imagery, so
-    that runs with and without them differ only in what they learn. The ranges of a base model take
-    precedence over both.
+    Unlabelled imagery must not change the value range of labelled imagery or of the bank, nor the
+    bank that of labelled imagery, so that runs with and without them differ only in what they
+    learn. The ranges of a base model take precedence over all.
+
+    Args:
+        config: configuration of the run.
+        histograms: those of labelled imagery.
+        others: histograms of other kinds of imagery, the most important ones first.
+        bands: number of bands.
     """
     base = _base_scalings(config, bands)
     for (domain, name), pooled in histograms.items():
         if name in base:
             _check_range(domain, pooled, base[name], "the base model's training imagery")
-    unlabelled = measure_scalings(others) if others else {}
-    return unlabelled | (measure_scalings(histograms.values()) if histograms else {}) | base
+    measured: dict[str, Scaling] = {}
+    for counts in (list(histograms.values()), *others):
+        measured = (measure_scalings(counts) if counts else {}) | measured
+    return measured | base
 
 
 def _base_scalings(config: RunConfig, bands: int) -> dict[str, Scaling]:

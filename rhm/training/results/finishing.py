@@ -58,7 +58,7 @@ def finish(
         target: unlabelled chips of the place that a model was adapted to without labels, on which
             its threshold is chosen, unless the configuration gives one.
         calibrate: function that calibrates the scores of footprints.
-        device: device to predict on; afterwards, the model is on the CPU.
+        device: device to predict on; from a CUDA device, the model comes back to the CPU.
     """
     step = config.trainer.steps
     if run.best.is_file():
@@ -107,25 +107,36 @@ def finish(
 def measured_on(
     device: torch.device, model: SegmentationModel, measure: Callable[[SegmentationModel], _Found]
 ) -> _Found:
-    """Return what a function finds out with a model on a device.
+    """Return what a function finds out with a model, on a CUDA device if that has the memory.
 
-    A run whose training has succeeded does not fail for lack of the device's memory: the CPU takes
+    A run whose training has succeeded is not to fail for lack of the device's memory: the CPU takes
     over.
 
     Args:
-        device: device to compute on, deterministically.
-        model: network; afterwards, it is on the CPU.
-        measure: function of the network.
+        device: device to compute on, deterministically; if it is no CUDA device, the model stays
+            where it is.
+        model: network; it leaves a CUDA device for the CPU afterwards.
+        measure: function of the network, which may be called twice.
+
+    Returns:
+        What the function returns. Errors other than a lack of memory are raised as they are.
     """
     if device.type == "cuda":
         try:
             with deterministic():
                 return measure(model.to(device))
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not _is_lack_of_memory(error):
+                raise
             _LOG.warning("%s has too little memory: calibrating the model on the CPU", device)
         finally:
             model.to(_CPU)
     return measure(model)
+
+
+def _is_lack_of_memory(error: RuntimeError) -> bool:
+    # Libraries that CUDA's allocator is asked by have errors of their own.
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "ALLOC_FAILED" in str(error)
 
 
 def choose_threshold(bins: CalibrationBins) -> float:

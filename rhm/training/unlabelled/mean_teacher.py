@@ -49,7 +49,8 @@ class MeanTeacher(TargetMethod):
         statistics: str = RUNNING,
     ) -> None:
         super().__init__()
-        self.teacher = copy.deepcopy(model).requires_grad_(False)
+        # Lightning leaves every module in the mode that it finds it in.
+        self.teacher = copy.deepcopy(model).requires_grad_(False).eval()
         self.cut = CalibratedCut(certainty)
         self._loss = loss
         self._decay = decay
@@ -84,7 +85,9 @@ class MeanTeacher(TargetMethod):
         if "image" not in batch or "mask" not in batch:
             return target["strong"], labels
         truth = building_truth(batch["mask"])
-        pasted = chosen_pixels(truth, self._paste, self._margin_px) & target["valid"]
+        # Labelled chips must see the random numbers that they would see without this method.
+        with torch.random.fork_rng(devices=()):
+            pasted = chosen_pixels(truth, self._paste, self._margin_px) & target["valid"]
         return (
             torch.where(pasted, batch["image"], target["strong"]),
             torch.where(pasted, truth, labels),

@@ -102,6 +102,8 @@ class TargetConfig:
         if self.statistics not in (None, *STATISTICS):
             known = ", ".join(STATISTICS)
             raise ValueError(f"unknown statistics '{self.statistics}': choose {known}")
+        if self.statistics is not None and METHODS[self.method].build is None:
+            raise ValueError(f"method {self.method} has no statistics: leave them out")
         if self.method != "none" and not self.domains:
             raise ValueError(f"method {self.method} needs unlabelled images: give target.domains")
         self._check_numbers()
@@ -149,8 +151,12 @@ class TargetConfig:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names in reports: the method, if there is one."""
-        return () if self.method == "none" else (self.method,)
+        """Names in reports: the method, if there is one, and statistics that are not its own."""
+        if self.method == "none":
+            return ()
+        usual = RUNNING if self.method == "mean-teacher" else OWN
+        kind = self.statistics or usual
+        return (self.method,) if kind == usual else (self.method, f"{kind} statistics")
 
     def build(self, model: SegmentationModel, loss: nn.Module) -> TargetMethod | None:
         """Return the method for a network and its loss on labelled chips, or None."""

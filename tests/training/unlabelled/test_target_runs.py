@@ -21,6 +21,7 @@ from rhm.training.config import RunConfig
 from rhm.training.datamodule import ChipDataModule
 from rhm.training.fitting import build_model, fit
 from rhm.training.imagery import gather
+from rhm.training.unlabelled.mean_teacher import MeanTeacher
 from rhm.training.unlabelled.target_config import ALONE, METHODS
 from tests.data.imagery import write_raster
 
@@ -56,16 +57,41 @@ class PowerCut(lightning.Callback):
 @pytest.mark.parametrize("statistics", ["own", "running"])
 @pytest.mark.parametrize("method", TRAINED)
 def test_unlabelled_chips_without_weight_change_nothing(
-    tiny: Make, method: str, statistics: str
+    tiny: Make, bank_path: Path, method: str, statistics: str
 ) -> None:
-    # Without a bank, whose range of values would be measured together with that of the target.
-    sections = {"augment": {"colour": "gamma"}, "data": {"sources": ["alder_aerial"]}}
+    # The network and the augmentation draw random numbers of their own in a step.
+    sections = {
+        "augment": {"colour": "rhm", "bank": str(bank_path), "mixstyle": 0.5},
+        "data": {"sources": ["alder_aerial"]},
+        "model": {"architecture": "deeplabv3plus", "encoder": "resnet18", "weights": "none"},
+        "trainer": {"steps": 2, "validate_every": 2, "batch_size": 4, "accumulate": 2},
+    }
     without = fit(tiny("without", **sections))
-    target = target_of(method, weight=1e-30, statistics=statistics)
-    beside = fit(tiny("beside", **sections, target=target))
-    ours, theirs = (load_model(run.model).state_dict() for run in (beside, without))
-    for name, expected in theirs.items():
-        torch.testing.assert_close(ours[name], expected, rtol=0, atol=0)
+    ends = {}
+    for name, weight in (("nothing", 1e-30), ("something", 1.0)):
+        target = target_of(method, weight=weight, statistics=statistics, warmup=0.0)
+        run = fit(tiny(name, **sections, target=target))
+        assert "target_loss" in pandas.read_csv(run.folder / "metrics.csv").columns
+        ends[name] = load_model(run.model).state_dict()
+    expected = load_model(without.model).state_dict()
+    assert all(map(torch.equal, ends["nothing"].values(), expected.values()))
+    assert not all(map(torch.equal, ends["something"].values(), expected.values()))
+
+
+def test_the_teacher_of_a_run_predicts_as_a_finished_model(
+    tiny: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = MeanTeacher.teach
+    training: list[bool] = []
+
+    def teach(self: MeanTeacher, images: torch.Tensor) -> torch.Tensor:
+        training.extend(each.training for each in self.teacher.modules())
+        return real(self, images)
+
+    monkeypatch.setattr(MeanTeacher, "teach", teach)
+    fit(tiny(target=target_of("mean-teacher"), trainer={"steps": 4, "validate_every": 2}))
+    assert training
+    assert not any(training)
 
 
 @pytest.mark.parametrize("method", TRAINED)
