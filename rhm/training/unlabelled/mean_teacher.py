@@ -11,7 +11,16 @@ from rhm.models.build import SegmentationModel
 from rhm.models.building_classes import building_logits, building_truth
 from rhm.training.unlabelled.calibrated_cut import CalibratedCut
 from rhm.training.unlabelled.pasting import chosen_pixels
-from rhm.training.unlabelled.target_method import RUNNING, TargetMethod, TargetStep, run_both
+from rhm.training.unlabelled.target_method import (
+    OWN,
+    RUNNING,
+    TargetMethod,
+    TargetStep,
+    batch_norms,
+    own_statistics,
+    run,
+    run_both,
+)
 
 
 class MeanTeacher(TargetMethod):
@@ -30,8 +39,9 @@ class MeanTeacher(TargetMethod):
         certainty: setting of ``CalibratedCut``.
         paste: one of ``rhm.training.unlabelled.pasting.PASTES``.
         margin_px: width of the surroundings that are pasted with a building, in pixels.
-        statistics: one of ``target_method.STATISTICS``; with the default, the student sees
-            unlabelled chips as its teacher does.
+        statistics: one of ``target_method.STATISTICS``, for the student.
+        teacher_statistics: ``OWN`` normalises the chips that the teacher sees by the statistics of
+            their batch, unless batch normalisation is frozen; ``RUNNING`` by its running ones.
     """
 
     strong: ClassVar[bool] = True
@@ -47,6 +57,7 @@ class MeanTeacher(TargetMethod):
         paste: str,
         margin_px: int,
         statistics: str = RUNNING,
+        teacher_statistics: str = OWN,
     ) -> None:
         super().__init__()
         # Lightning leaves every module in the mode that it finds it in.
@@ -57,10 +68,11 @@ class MeanTeacher(TargetMethod):
         self._paste = paste
         self._margin_px = margin_px
         self._statistics = statistics
+        self._teacher_statistics = teacher_statistics
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def train(self, mode: bool = True) -> "MeanTeacher":
-        """Set the mode of the method; its teacher always predicts as a finished model does."""
+        """Set the mode of the method; dropout of its teacher is always off."""
         super().train(mode)
         self.teacher.eval()
         return self
@@ -68,16 +80,23 @@ class MeanTeacher(TargetMethod):
     def step(self, model: SegmentationModel, batch: TargetSample) -> TargetStep:
         """Return the logits of the labelled chips and the loss against the teacher's labels."""
         target = batch["target"]
-        labels = self.cut(self.teach(target["image"]), target["valid"])
+        frozen = not any(layer.training for layer in batch_norms(model))
+        own = self._teacher_statistics == OWN and not frozen
+        labels = self.cut(self.teach(target["image"], own=own), target["valid"])
         image, labels = self._mixed(batch, labels)
         labelled, unlabelled = run_both(model, batch.get("image"), image, self._statistics)
         return TargetStep(labelled, self._loss(unlabelled, labels))
 
     @torch.no_grad()
-    def teach(self, images: Tensor) -> Tensor:
-        """Return the teacher's probabilities (N, 1, H, W) float32 for images."""
-        logits: Tensor = self.teacher(images.contiguous(memory_format=torch.channels_last))
-        return building_logits(logits.float()).sigmoid()
+    def teach(self, images: Tensor, *, own: bool) -> Tensor:
+        """Return the teacher's probabilities (N, 1, H, W) float32 for images.
+
+        Args:
+            images: (N, bands, H, W) normalised images.
+            own: whether batch normalisation uses the statistics of this batch.
+        """
+        with own_statistics(batch_norms(self.teacher) if own else ()):
+            return building_logits(run(self.teacher, images)).sigmoid()
 
     def _mixed(self, batch: TargetSample, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the student's view of the unlabelled chips, with its labels."""

@@ -63,6 +63,8 @@ class TargetConfig:
         discriminator_rate: setting of ``adversarial``: learning rate of the discriminator.
         discriminator_width: setting of ``adversarial``: channels of its first layer.
         decay: setting of ``mean-teacher``: weight of the teacher in its average with the student.
+        teacher_statistics: setting of ``mean-teacher``: how batch normalisation treats the chips
+            that the teacher sees, ``own`` or ``running``, as for ``statistics``.
         certainty: setting of ``mean-teacher``: share of the way from the cut to certainty that a
             pixel must go for a label; 0 labels every pixel.
         paste: setting of ``mean-teacher``: what is pasted from the labelled chips, one of
@@ -87,6 +89,7 @@ class TargetConfig:
     discriminator_rate: float = 1e-4
     discriminator_width: int = 64
     decay: float = 0.99
+    teacher_statistics: str = OWN
     certainty: float = 0.5
     paste: str = "none"
     paste_margin_px: int = 0
@@ -102,6 +105,10 @@ class TargetConfig:
         if self.statistics not in (None, *STATISTICS):
             known = ", ".join(STATISTICS)
             raise ValueError(f"unknown statistics '{self.statistics}': choose {known}")
+        if self.teacher_statistics not in (OWN, RUNNING):
+            raise ValueError(
+                f"unknown teacher_statistics '{self.teacher_statistics}': choose {OWN}, {RUNNING}"
+            )
         if self.statistics is not None and METHODS[self.method].build is None:
             raise ValueError(f"method {self.method} has no statistics: leave them out")
         if self.method != "none" and not self.domains:
@@ -206,6 +213,7 @@ def _mean_teacher(config: TargetConfig, model: SegmentationModel, loss: nn.Modul
         paste=config.paste,
         margin_px=config.paste_margin_px,
         statistics=config.statistics or RUNNING,
+        teacher_statistics=config.teacher_statistics,
     )
 
 

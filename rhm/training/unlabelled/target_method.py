@@ -1,6 +1,6 @@
 """What the methods that learn from unlabelled imagery have in common."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import ClassVar, NamedTuple
 
@@ -123,17 +123,37 @@ def run_apart(model: SegmentationModel, images: Tensor, statistics: str) -> Tens
 @contextmanager
 def _using(model: SegmentationModel, statistics: str) -> Iterator[None]:
     """Let batch normalisation that is in training use certain statistics inside the block."""
-    layers = [layer for layer in model.modules() if isinstance(layer, BatchNorm) and layer.training]
+    layers = [layer for layer in batch_norms(model) if layer.training]
+    if statistics == OWN:
+        with own_statistics(layers):
+            yield
+        return
     for layer in layers:
-        if statistics == RUNNING:
-            layer.eval()
-        else:
-            layer.track_running_stats = False
+        layer.eval()
     try:
         yield
     finally:
         for layer in layers:
             layer.train()
+
+
+def batch_norms(model: nn.Module) -> list[BatchNorm]:
+    """Return the batch normalisations of a network."""
+    return [layer for layer in model.modules() if isinstance(layer, BatchNorm)]
+
+
+@contextmanager
+def own_statistics(layers: Sequence[BatchNorm]) -> Iterator[None]:
+    """Let batch normalisations use the statistics of a batch and remember none inside the block."""
+    modes = [layer.training for layer in layers]
+    for layer in layers:
+        layer.train()
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer, training in zip(layers, modes, strict=True):
+            layer.train(training)
             layer.track_running_stats = True
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from rhm.data.chips import TargetSample
 from rhm.data.labels import IGNORE
+from rhm.training.module import freeze_batch_norm
 from rhm.training.unlabelled.mean_teacher import MeanTeacher
 from tests.training.unlabelled.batches import batch_of, small_model
 
@@ -63,18 +64,41 @@ def test_without_an_optimiser_step_the_teacher_stays() -> None:
     assert all(torch.equal(before[name], each) for name, each in method.state_dict().items())
 
 
-def test_the_teacher_predicts_as_a_finished_model_and_learns_no_gradient() -> None:
+def test_the_teacher_learns_neither_gradient_nor_statistics() -> None:
     model = small_model()
     method = teacher_of(model)
     assert not any(module.training for module in method.teacher.modules())
-    batch = batch_of()
     buffers = [each.clone() for each in method.teacher.buffers()]
-    step = method.step(model, batch)
+    step = method.step(model, batch_of())
     torch.autograd.backward(step.loss)
     assert all(each.grad is None for each in method.teacher.parameters())
     assert all(torch.equal(a, b) for a, b in zip(buffers, method.teacher.buffers(), strict=True))
-    expected = small_model().eval()(batch["target"]["image"]).sigmoid()
-    torch.testing.assert_close(method.teach(batch["target"]["image"]), expected)
+    assert not any(module.training for module in method.teacher.modules())
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_the_teacher_predicts_by_running_statistics_or_those_of_its_batch(own: bool) -> None:
+    method, twin = teacher_of(small_model()), small_model()
+    images = batch_of()["target"]["image"]
+    expected = twin.train(own)(images).sigmoid()
+    torch.testing.assert_close(method.teach(images, own=own), expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("setting", "frozen", "own"),
+    [("own", False, True), ("own", True, False), ("running", False, False)],
+)
+def test_the_teacher_of_frozen_statistics_uses_them(setting: str, frozen: bool, own: bool) -> None:
+    model, loss = small_model(), Kept()
+    if frozen:
+        freeze_batch_norm(model)
+    method = teacher_of(model, loss, teacher_statistics=setting)
+    batch = batch_of(1)
+    method.step(model, batch)
+    probability = method.teach(batch["target"]["image"], own=own)
+    assert torch.equal(loss.labels, (probability >= method.cut.threshold).long())
+    other = method.teach(batch["target"]["image"], own=not own)
+    assert not torch.allclose(probability, other, atol=1e-3)
 
 
 def test_the_student_sees_the_strong_view_and_learns_the_cut_labels() -> None:
@@ -88,13 +112,13 @@ def test_the_student_sees_the_strong_view_and_learns_the_cut_labels() -> None:
     handle.remove()
     assert torch.equal(seen[0], batch["image"])
     assert torch.equal(seen[1], batch["target"]["strong"])
-    probability = method.teach(batch["target"]["image"])
+    probability = method.teach(batch["target"]["image"], own=True)
     expected = (probability >= method.cut.threshold).long()
     expected[:, :, :7] = IGNORE
     assert torch.equal(loss.labels, expected)
 
 
-def test_beside_labelled_chips_the_student_predicts_as_its_teacher() -> None:
+def test_beside_labelled_chips_the_student_predicts_as_a_finished_model() -> None:
     model, loss = small_model(), Kept()
     method = teacher_of(model, loss)
     batch = batch_of(1)

@@ -13,6 +13,7 @@ from rhm.training.unlabelled.target_config import METHODS, TargetConfig
         ({"method": "guess"}, "unknown method 'guess': choose none, entropy"),
         ({"split": "rest"}, "unknown split 'rest': choose train, val, test, all"),
         ({"paste": "roofs"}, "unknown paste 'roofs'"),
+        ({"teacher_statistics": "shared"}, "unknown teacher_statistics 'shared': choose own, run"),
         ({"statistics": "own"}, "method none has no statistics"),
         ({"statistics": "none"}, "unknown statistics 'none': choose own, running, shared"),
         ({"method": "coral"}, "method coral needs unlabelled images: give target.domains"),

@@ -78,17 +78,17 @@ def test_unlabelled_chips_without_weight_change_nothing(
     assert not all(map(torch.equal, ends["something"].values(), expected.values()))
 
 
-def test_the_teacher_of_a_run_predicts_as_a_finished_model(
+def test_the_teacher_of_a_run_is_never_in_training(
     tiny: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = MeanTeacher.teach
+    real = MeanTeacher.step
     training: list[bool] = []
 
-    def teach(self: MeanTeacher, images: torch.Tensor) -> torch.Tensor:
+    def step(self: MeanTeacher, *given: Any) -> Any:
         training.extend(each.training for each in self.teacher.modules())
-        return real(self, images)
+        return real(self, *given)
 
-    monkeypatch.setattr(MeanTeacher, "teach", teach)
+    monkeypatch.setattr(MeanTeacher, "step", step)
     fit(tiny(target=target_of("mean-teacher"), trainer={"steps": 4, "validate_every": 2}))
     assert training
     assert not any(training)
