@@ -135,7 +135,7 @@ def measured_on(
 
 
 def _is_lack_of_memory(error: RuntimeError) -> bool:
-    # Libraries that CUDA's allocator is asked by have errors of their own.
+    # cuBLAS and cuDNN have errors of their own: CUBLAS_STATUS_ALLOC_FAILED, for instance.
     return isinstance(error, torch.cuda.OutOfMemoryError) or "ALLOC_FAILED" in str(error)
 
 

@@ -145,16 +145,16 @@ def batch_norms(model: nn.Module) -> list[BatchNorm]:
 @contextmanager
 def own_statistics(layers: Sequence[BatchNorm]) -> Iterator[None]:
     """Let batch normalisations use the statistics of a batch and remember none inside the block."""
-    modes = [layer.training for layer in layers]
+    before = [(layer, layer.training, layer.track_running_stats) for layer in layers]
     for layer in layers:
         layer.train()
         layer.track_running_stats = False
     try:
         yield
     finally:
-        for layer, training in zip(layers, modes, strict=True):
+        for layer, training, tracking in before:
             layer.train(training)
-            layer.track_running_stats = True
+            layer.track_running_stats = tracking
 
 
 def mean_where(values: Tensor, counted: Tensor) -> Tensor:
