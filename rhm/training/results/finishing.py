@@ -44,7 +44,7 @@ def finish(
     target: DataLoader[UnlabelledChip] | None = None,
     *,
     calibrate: Callable[[SegmentationModel], ScoreCalibration | None] | None = None,
-    device: torch.device = _CPU,
+    device: torch.device,
 ) -> None:
     """Load the best checkpoint, choose the threshold, calibrate scores, and write the metrics.
 
