@@ -41,7 +41,8 @@ class MeanTeacher(TargetMethod):
         margin_px: width of the surroundings that are pasted with a building, in pixels.
         statistics: one of ``target_method.STATISTICS``, for the student.
         teacher_statistics: ``OWN`` normalises the chips that the teacher sees by the statistics of
-            their batch, unless batch normalisation is frozen; ``RUNNING`` by its running ones.
+            their batch; ``RUNNING`` by its running ones, as it always does if batch normalisation
+            is frozen or there are no labelled chips.
     """
 
     strong: ClassVar[bool] = True
@@ -80,8 +81,8 @@ class MeanTeacher(TargetMethod):
     def step(self, model: SegmentationModel, batch: TargetSample) -> TargetStep:
         """Return the logits of the labelled chips and the loss against the teacher's labels."""
         target = batch["target"]
-        frozen = not any(layer.training for layer in batch_norms(model))
-        own = self._teacher_statistics == OWN and not frozen
+        learning = "image" in batch and any(layer.training for layer in batch_norms(model))
+        own = learning and self._teacher_statistics == OWN
         labels = self.cut(self.teach(target["image"], own=own), target["valid"])
         image, labels = self._mixed(batch, labels)
         labelled, unlabelled = run_both(model, batch.get("image"), image, self._statistics)

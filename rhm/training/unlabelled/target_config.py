@@ -64,7 +64,8 @@ class TargetConfig:
         discriminator_width: setting of ``adversarial``: channels of its first layer.
         decay: setting of ``mean-teacher``: weight of the teacher in its average with the student.
         teacher_statistics: setting of ``mean-teacher``: how batch normalisation treats the chips
-            that the teacher sees, ``own`` or ``running``, as for ``statistics``.
+            that the teacher sees beside labelled ones, ``own`` or ``running``, as for
+            ``statistics``.
         certainty: setting of ``mean-teacher``: share of the way from the cut to certainty that a
             pixel must go for a label; 0 labels every pixel.
         paste: setting of ``mean-teacher``: what is pasted from the labelled chips, one of

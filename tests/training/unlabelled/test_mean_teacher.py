@@ -85,16 +85,23 @@ def test_the_teacher_predicts_by_running_statistics_or_those_of_its_batch(own: b
 
 
 @pytest.mark.parametrize(
-    ("setting", "frozen", "own"),
-    [("own", False, True), ("own", True, False), ("running", False, False)],
+    ("setting", "frozen", "alone", "own"),
+    [
+        ("own", False, False, True),
+        ("own", True, False, False),
+        ("own", False, True, False),
+        ("running", False, False, False),
+    ],
 )
-def test_the_teacher_of_frozen_statistics_uses_them(setting: str, frozen: bool, own: bool) -> None:
+def test_the_teacher_uses_the_statistics_of_its_batch_where_others_are_learned(
+    setting: str, frozen: bool, alone: bool, own: bool
+) -> None:
     model, loss = small_model(), Kept()
     if frozen:
         freeze_batch_norm(model)
     method = teacher_of(model, loss, teacher_statistics=setting)
     batch = batch_of(1)
-    method.step(model, batch)
+    method.step(model, TargetSample(target=batch["target"]) if alone else batch)
     probability = method.teach(batch["target"]["image"], own=own)
     assert torch.equal(loss.labels, (probability >= method.cut.threshold).long())
     other = method.teach(batch["target"]["image"], own=not own)
