@@ -150,7 +150,7 @@ class Resampled:
             place: np.vstack(
                 [np.ones(size), rng.multinomial(size, np.full(size, 1 / size), RESAMPLES)]
             )
-            for place, size in sizes.items()
+            for place, size in sorted(sizes.items())  # whatever the order of the cells
         }
         self._seed_draws = rng.random((RESAMPLES, 64))
 

@@ -9,7 +9,7 @@ trained on eight chips of 256 x 256 pixels a step, with the default augmentation
 
 ``parts`` times the parts of a step one after another, with the data loader in the same process, and
 then a whole run of ``rhm.training.fit``: what a step takes there beyond the sum of its parts is
-Lightning's and rhm's. ``--compile`` also compiles the network.
+Lightning's and rhm's.
 
 ``loader`` puts a pause in place of the network, and measures which share of the time training would
 wait for chips, by the pause and the number of worker processes.
@@ -69,13 +69,12 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--runs", type=int, default=20, help="steps, batches or starts")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--compile", action="store_true", help="also compile the network")
     asked = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     prepare(asked.work)
     print(machine("torch", "lightning", "segmentation-models-pytorch", "timm"), "\n")
     if asked.what == "parts":
-        table = parts(asked.work, asked.runs, compiled=asked.compile)
+        table = parts(asked.work, asked.runs)
     elif asked.what == "loader":
         table = loader(asked.work, asked.runs, asked.workers)
     else:
@@ -123,13 +122,12 @@ def chips_of(config: RunConfig) -> tuple[SegmentationModel, ChipDataModule]:
     return model, ChipDataModule(config, material, model.spec)
 
 
-def parts(work: Path, steps: int, *, compiled: bool) -> Iterator[str]:
+def parts(work: Path, steps: int) -> Iterator[str]:
     """Yield what the parts of a step take, as Markdown."""
     config = config_of(work, "parts", steps + 3)
     model, chips = chips_of(config)
     loss = loss_of(config.loss, model.spec.classes)
     optimizer = torch.optim.AdamW(parameter_groups(model, 0.01), lr=1e-3)
-    network = torch.compile(model) if compiled else model
     names = ("reading and augmenting chips", "forward and loss", "backward", "optimiser")
     times: dict[str, list[float]] = {name: [] for name in names}
     model.train()
@@ -139,7 +137,7 @@ def parts(work: Path, steps: int, *, compiled: bool) -> Iterator[str]:
         batch = next(batches)
         marks.append(time.perf_counter())
         images = batch["image"].contiguous(memory_format=torch.channels_last)
-        value = loss(network(images).float(), batch["mask"])
+        value = loss(model(images).float(), batch["mask"])
         marks.append(time.perf_counter())
         value.backward()
         marks.append(time.perf_counter())
@@ -149,15 +147,8 @@ def parts(work: Path, steps: int, *, compiled: bool) -> Iterator[str]:
         marks.append(time.perf_counter())
         for name, begun, ended in zip(names, marks, marks[1:], strict=False):
             times[name].append(1000.0 * (ended - begun))
-    # The first steps allocate memory, or compile.
+    # The first steps allocate memory.
     found = {name: statistics.median(each[3:]) for name, each in times.items()}
-    if compiled:
-        yield "| part of a step | milliseconds |\n|---|---|"
-        for name, each in found.items():
-            yield f"| {name} | {each:.0f} |"
-        first = sum(sum(each[:3]) for each in times.values())
-        yield f"\nThe first three steps took {first:.0f} ms, most of it to compile the network."
-        return
     whole = step_of_a_run(work, steps)
     found["Lightning and the rest of rhm"] = whole - sum(found.values())
     yield "| part of a step | milliseconds | share of a step of a run |\n|---|---|---|"

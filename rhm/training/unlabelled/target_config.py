@@ -162,9 +162,15 @@ class TargetConfig:
         """Names in reports: the method, if there is one, and statistics that are not its own."""
         if self.method == "none":
             return ()
-        usual = RUNNING if self.method == "mean-teacher" else OWN
-        kind = self.statistics or usual
-        return (self.method,) if kind == usual else (self.method, f"{kind} statistics")
+        kind = self.statistics_used
+        if kind == METHODS[self.method].statistics:
+            return (self.method,)
+        return self.method, f"{kind} statistics"
+
+    @property
+    def statistics_used(self) -> str:
+        """One of ``target_method.STATISTICS``: the chosen one, or that of the method."""
+        return self.statistics or METHODS[self.method].statistics
 
     def build(self, model: SegmentationModel, loss: nn.Module) -> TargetMethod | None:
         """Return the method for a network and its loss on labelled chips, or None."""
@@ -193,6 +199,8 @@ class UnlabelledMethod:
         weight: default weight of its loss.
         warmup: default share of the steps over which the weight rises.
         strong: whether chips are also needed in other colours.
+        statistics: what batch normalisation does with unlabelled chips, one of
+            ``target_method.STATISTICS``, unless the configuration says.
         needs: ``LABELLED`` if the method needs labelled chips beside the unlabelled ones, ``ALONE``
             if it adapts a finished model without them; empty if it works with and without.
     """
@@ -202,6 +210,7 @@ class UnlabelledMethod:
     weight: float = 1.0
     warmup: float = 0.0
     strong: bool = False
+    statistics: str = OWN
     needs: str = ""
 
 
@@ -213,7 +222,7 @@ def _mean_teacher(config: TargetConfig, model: SegmentationModel, loss: nn.Modul
         certainty=config.certainty,
         paste=config.paste,
         margin_px=config.paste_margin_px,
-        statistics=config.statistics or RUNNING,
+        statistics=config.statistics_used,
         teacher_statistics=config.teacher_statistics,
     )
 
@@ -222,12 +231,12 @@ METHODS = {
     "none": UnlabelledMethod("unlabelled images are not trained on"),
     "entropy": UnlabelledMethod(
         "entropy minimisation: certain predictions on the target (Vu et al., CVPR 2019)",
-        lambda config, model, loss: EntropyMinimisation(config.statistics or OWN),
+        lambda config, model, loss: EntropyMinimisation(config.statistics_used),
         weight=1e-3,
     ),
     "coral": UnlabelledMethod(
         "Deep CORAL: equal covariances of the features (Sun, Saenko, ECCV Workshops 2016)",
-        lambda config, model, loss: CorrelationAlignment(config.features, config.statistics or OWN),
+        lambda config, model, loss: CorrelationAlignment(config.features, config.statistics_used),
         needs=LABELLED,
     ),
     "adversarial": UnlabelledMethod(
@@ -236,7 +245,7 @@ METHODS = {
             1,  # whatever the classes of the network, it sees the probability of building
             width=config.discriminator_width,
             learning_rate=config.discriminator_rate,
-            statistics=config.statistics or OWN,
+            statistics=config.statistics_used,
         ),
         weight=1e-3,
         needs=LABELLED,
@@ -246,6 +255,7 @@ METHODS = {
         _mean_teacher,
         warmup=0.5,
         strong=MeanTeacher.strong,
+        statistics=RUNNING,
     ),
     "shot": UnlabelledMethod(
         "sure predictions with the expected share of buildings (SHOT, Liang et al., ICML 2020)",

@@ -48,6 +48,16 @@ def test_without_a_method_nothing_is_named() -> None:
     assert TargetConfig(domains=("a",), method="entropy").names == ("entropy",)
 
 
+@pytest.mark.parametrize(("method", "usual"), [("entropy", "own"), ("mean-teacher", "running")])
+def test_statistics_are_named_unless_they_are_those_of_the_method(method: str, usual: str) -> None:
+    def of(statistics: str | None) -> TargetConfig:
+        return TargetConfig(domains=("a",), method=method, statistics=statistics)
+
+    assert (of(None).statistics_used, of(None).names) == (usual, (method,))
+    assert of(usual).names == (method,)
+    assert of("shared").names == (method, "shared statistics")
+
+
 def test_the_weight_rises_over_the_warm_up_and_then_stays() -> None:
     config = TargetConfig(domains=("a",), method="coral", weight=2.0, warmup=0.5)
     weights = [config.weight_at(step, 8) for step in range(8)]
