@@ -24,7 +24,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from rhm.data.labels import IGNORE
 from rhm.data.radiometry import bank_of
 from rhm.evaluation.tile_scores import predict_image
 from rhm.files import write_text
+from rhm.inference.tiling.stream import Tiling
 from rhm.models.build import SegmentationModel
 from rhm.models.model_file import load_model
 from rhm.training.config import parse_config
@@ -173,16 +174,22 @@ def run_cell(
         found: dict[str, Any] = json.loads(result.read_text())
         return found
     places = {source: PLACES[source], **setting.targets}
-    if METHODS[name].base:
+    if METHODS[name].adapter:
         counts, seconds = adapted(setting, catalog, source, name, seed, chosen)
     else:
-        counts, seconds = {}, 0.0
-        for targets in setting.parts(source, seeing=sees_targets(METHODS[name])):
-            model, took = train(setting, source, targets, name, seed, chosen)
+        counts, seconds, views = {}, 0.0, METHODS[name].views
+        if views:
+            seconds = run_cell(setting, catalog, source, METHODS[name].base, seed, ())["seconds"]
+        trained = METHODS[name].base or name
+        for targets in setting.parts(source, seeing=sees_targets(METHODS[trained])):
+            if views:
+                model = _loaded(_model_file(setting, _stem(source, targets, trained, seed)))
+            else:
+                model, took = train(setting, source, targets, name, seed, chosen)
+                seconds += took
             # At home, the first of several models is tested.
             tested = targets if counts else (source, *targets)
-            counts |= {place: counted(model, catalog, places[place]) for place in tested}
-            seconds += took
+            counts |= {place: counted(model, catalog, places[place], views) for place in tested}
     cell = {"source": source, "method": label, "seed": seed, "seconds": seconds, "counts": counts}
     write_text(result, json.dumps(cell) + "\n")
     shown = ", ".join(
@@ -198,6 +205,13 @@ def _result(setting: Setting, words: str) -> Path:
 
 def _model_file(setting: Setting, words: str) -> Path:
     return setting.work / "models" / f"{words}.safetensors"
+
+
+def _stem(
+    source: str, targets: Sequence[str], name: str, seed: int, chosen: Sequence[str] = ()
+) -> str:
+    """Return the name of a model's files, without their endings."""
+    return file_stem(source, name, seed, chosen) + f"-{targets[0]}" * (len(targets) == 1)
 
 
 def colours_of(method: Method) -> list[str]:
@@ -224,8 +238,7 @@ def train(
     chosen: Sequence[str],
 ) -> tuple[SegmentationModel, float]:
     """Train one model, keep its file, and return it with the processor time of the training."""
-    words, method = file_stem(source, name, seed, chosen), METHODS[name]
-    words += f"-{targets[0]}" * (len(targets) == 1)
+    words, method = _stem(source, targets, name, seed, chosen), METHODS[name]
     augment, colours = dict(method.augment), colours_of(method)
     if any(COLOUR[colour].from_bank for colour in colours):
         augment["bank"] = str(_bank(setting, targets))
@@ -324,20 +337,20 @@ def _loaded(file: Path) -> SegmentationModel:
 
 
 def counted(
-    model: SegmentationModel, catalog: Catalog, domains: Sequence[str]
+    model: SegmentationModel, catalog: Catalog, domains: Sequence[str], views: bool = False
 ) -> dict[str, list[list[float]]]:
     """Return pixels, probability sums and buildings by level, for each group of test images."""
     tiles = thinned(catalog.select(domains=domains, split="test").tiles, TEST_PIXELS)
     found: dict[str, list[CalibrationBins]] = {}
     for tile in tiles:
-        found.setdefault(tile.group, []).append(_bins(model, tile))
+        found.setdefault(tile.group, []).append(_bins(model, tile, replace(TILING, views=views)))
     return {
         group: [[round(float(x), 3) for x in part] for part in _parts(reduce(_add, of_group))]
         for group, of_group in found.items()
     }
 
 
-def _bins(model: SegmentationModel, tile: Tile) -> CalibrationBins:
+def _bins(model: SegmentationModel, tile: Tile, tiling: Tiling) -> CalibrationBins:
     scale = tile.scale_to(model.spec.gsd_m)
     with tile.open(scale) as raster, tile.open_label(raster, scale) as label:
         pixels, probability = predict_image(
@@ -346,7 +359,7 @@ def _bins(model: SegmentationModel, tile: Tile) -> CalibrationBins:
             tile.name,
             scaling=model.spec.scaling_of(raster),
             shift=None,
-            tiling=TILING,
+            tiling=tiling,
         )
         truth = label.read()
     valid = pixels.valid & (truth != IGNORE)

@@ -27,7 +27,9 @@ class Method:
         longer: factor of the number of steps.
         base: name of the method whose finished models are adapted to each target, without their
             source; empty if models are trained from the start.
-        adapter: section ``adapter`` of such an adaptation, without its base.
+        adapter: section ``adapter`` of such an adaptation, without its base; empty if the models
+            are used as they are.
+        views: whether prediction averages over rotated and mirrored views.
     """
 
     augment: dict[str, Any]
@@ -35,6 +37,7 @@ class Method:
     longer: int = 1
     base: str = ""
     adapter: dict[str, Any] = field(default_factory=dict)
+    views: bool = False
 
 
 def _of(augment: dict[str, Any] | None = None, longer: int = 1, **target: Any) -> Method:
@@ -47,6 +50,11 @@ def _after(base: str, method: str, train: str, **adapter: Any) -> Method:
     sections = {"method": train, "batch_norm": "statistics", **adapter}
     augment = {"colour": "rhm", "bank": SOURCES_BANK, "p": 1.0} if method == "mean-teacher" else {}
     return Method(augment, target, base=base, adapter=sections)
+
+
+def _viewed(base: str) -> Method:
+    """Return the prediction of a method's finished models with test-time augmentation."""
+    return Method({}, {}, base=base, views=True)
 
 
 METHODS: dict[str, Method] = {
@@ -90,6 +98,8 @@ METHODS: dict[str, Method] = {
     "rhm + scale + mean-teacher": _of(RHM | ZOOM, method="mean-teacher"),
     "rhm + spectrum + scale + mean-teacher": _of(BOTH | ZOOM, method="mean-teacher"),
     "rhm or fda, + scale + mean-teacher": _of(EITHER | ZOOM, method="mean-teacher"),
+    "none, views": _viewed("none"),
+    "spectrum + scale, views": _viewed("spectrum + scale"),
     "none, then adabn": _after("none", "adabn", "batch-norm"),
     "rhm, then adabn": _after("rhm", "adabn", "batch-norm"),
     "rhm + scale, then adabn": _after("rhm + scale", "adabn", "batch-norm"),
