@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from rhm.inference.layers.vector_files import (
     KEEP_IT,
     check_closed,
     check_replaceable,
+    count_footprints,
     write_table,
 )
 from rhm.mapping.place_tiles import PlaceTile
@@ -33,6 +36,10 @@ _SCENE = "scene"
 
 INDEX = "tiles.json"
 """File that lists the tiles of a folder with the number of their buildings."""
+
+_TILE_NAME = re.compile(r"\d+-\d+-\d+\.parquet")
+
+_CHOOSE = "choose another folder, or a file with a suffix such as .gpkg"
 
 Rows = Callable[[NDArray[np.intp]], Iterator[pa.RecordBatch]]
 """Function from numbers of buildings to their rows."""
@@ -54,7 +61,7 @@ def check_layer(
         OutputError: it cannot be written, or something would be lost.
     """
     if not target.suffix:
-        check_folder(target, overwrite=overwrite)
+        check_folder(target, sources, overwrite=overwrite)
     else:
         check_file(target, sources, overwrite=overwrite)
     if overwrite or not target.exists():
@@ -70,31 +77,42 @@ def check_layer(
 
 
 def check_file(
-    target: Path, sources: Iterable[Path], *, to: str = "merge", overwrite: bool
+    target: Path,
+    sources: Iterable[Path],
+    *,
+    to: str = "merge",
+    suffixes: Collection[str] = FORMATS,
+    overwrite: bool,
 ) -> None:
     """Check that a layer can be written to a file, and that this loses no work of the user.
 
     Args:
         target: file to write.
-        sources: files that are read.
+        sources: files that are read, or written besides.
         to: what is done with them, for messages.
+        suffixes: suffixes that the file can have.
         overwrite: whether to replace a layer that was edited, or was not written by rhm.
 
     Raises:
         OutputError: it cannot be written, or something would be lost.
     """
-    if target.suffix.lower() not in FORMATS:
+    if target.suffix.lower() not in suffixes:
         folder = ", or none for a folder of GeoParquet files by place" if to == "merge" else ""
-        raise OutputError(
-            f"cannot write {target}: the suffix must be one of {', '.join(FORMATS)}{folder}"
-        )
+        allowed = f"one of {', '.join(suffixes)}" if len(suffixes) > 1 else "".join(suffixes)
+        raise OutputError(f"cannot write {target}: the suffix must be {allowed}{folder}")
     if target.is_dir():
         raise OutputError(f"cannot write {target}: it is a folder")
     check_closed(target)
-    if target.exists() and any(each.exists() and target.samefile(each) for each in sources):
+    if any(_are_same(target, each) for each in sources):
         raise OutputError(f"cannot write {target}: it is one of the layers to {to}")
     if not overwrite:
         check_replaceable(target, LAYER_ORIGIN)
+
+
+def _are_same(one: Path, other: Path) -> bool:
+    if one.exists() and other.exists():
+        return one.samefile(other)
+    return one.resolve() == other.resolve()
 
 
 def _scenes_of(target: Path) -> set[str]:
@@ -108,27 +126,50 @@ def _scenes_of(target: Path) -> set[str]:
             scenes = None if rows is None else rows.column(0).unique().to_pylist()
         else:
             scenes = read_column(path, _SCENE)
-        if scenes is None:
+        # An empty GeoJSON file has no columns.
+        if scenes is None and count_footprints(path):
             raise OutputError(f"{path} was not written by a merge: {KEEP_IT}")
-        found |= {str(scene) for scene in scenes if scene is not None}
+        found |= {str(scene) for scene in scenes or () if scene is not None}
     return found
 
 
-def check_folder(folder: Path, *, overwrite: bool) -> None:
+def check_folder(folder: Path, sources: Iterable[Path] = (), *, overwrite: bool) -> None:
     """Check that a folder of tiles can be written, and that this loses no work of the user.
 
+    Args:
+        folder: folder, which is replaced as a whole.
+        sources: files that are read, which need not exist yet.
+        overwrite: whether to replace tiles that were edited, or that a merge did not write.
+
     Raises:
-        OutputError: it is a file, or holds files that a merge did not write or that were edited.
+        OutputError: it is a file or the working folder, it holds anything but tiles, or tiles that
+            a merge did not write or that were edited.
     """
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"cannot write {folder}: it is a file; add a suffix such as .gpkg")
-    if overwrite or not folder.is_dir():
+    place = folder.resolve()
+    if any(place in source.resolve().parents for source in sources):
+        raise OutputError(f"cannot write {folder}: layers to merge are in it; {_CHOOSE}")
+    if Path.cwd().is_relative_to(place):
+        raise OutputError(f"cannot write {folder}: it is the working folder; {_CHOOSE}")
+    if not place.is_dir():
         return
-    for path in sorted(folder.iterdir()):
-        if path.suffix == ".parquet":
+    _check_only_tiles(folder)
+    if not overwrite:
+        for path in sorted(folder.glob("*.parquet")):
             check_replaceable(path, LAYER_ORIGIN)
-        elif path.name != INDEX:
-            raise OutputError(f"{path} was not written by a merge: {KEEP_IT}")
+
+
+def _check_only_tiles(folder: Path) -> None:
+    """Check that a folder holds nothing else, which would be lost with it.
+
+    Raises:
+        OutputError: it does.
+    """
+    for path in sorted(folder.iterdir()):
+        is_tile = path.name == INDEX or _TILE_NAME.fullmatch(path.name)
+        if path.is_dir() or not is_tile:
+            raise OutputError(f"{path} was not written by a merge and would be lost; {_CHOOSE}")
 
 
 def write_tiles(
@@ -142,7 +183,7 @@ def write_tiles(
 ) -> int:
     """Write a layer as one GeoParquet file for each tile of the map, and an index of them.
 
-    The files of an earlier layer are removed when all new ones are complete.
+    The folder takes the place of that of an earlier layer when all files are complete.
 
     Args:
         rows: function that returns the rows of buildings.
@@ -157,24 +198,34 @@ def write_tiles(
         Number of buildings.
 
     Raises:
-        OutputError: a file cannot be written.
+        OutputError: a file cannot be written, or the folder holds anything but tiles.
     """
-    begun = folder.with_name(f".{folder.name}.rhm-tiles")
+    place = folder.resolve()
+    begun, ended = (place.with_name(f".{place.name}.rhm-{what}") for what in ("tiles", "ended"))
     shutil.rmtree(begun, ignore_errors=True)
     edges = np.flatnonzero(np.any(np.diff(tiles, axis=0, prepend=-1) != 0, axis=1))
     counts: dict[str, int] = {}
-    for first, last in zip(edges, [*edges[1:], len(tiles)], strict=True):
+    for first, last in pairwise([*edges, len(tiles)]):
         name = PlaceTile(*map(int, tiles[first])).name
         own = replace(stamp, fingerprint=_hash(f"{stamp.fingerprint} {name}"))
         path = begun / f"{name}.parquet"
         counts[name] = write_table(rows(order[first:last]), schema, crs, path, stamp=own)
     write_text(begun / INDEX, json.dumps({"crs": crs.to_string(), "tiles": counts}, indent=1))
     try:
-        if folder.is_dir():
-            shutil.rmtree(folder)
-        begun.rename(folder)
+        if place.is_dir():
+            # Merging may have taken long enough for somebody to put a file there.
+            _check_only_tiles(folder)
+            shutil.rmtree(ended, ignore_errors=True)
+            place.rename(ended)
+        try:
+            begun.rename(place)
+        except OSError:
+            if ended.is_dir():
+                ended.rename(place)
+            raise
     except OSError as error:
         raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
+    shutil.rmtree(ended, ignore_errors=True)
     return sum(counts.values())
 
 

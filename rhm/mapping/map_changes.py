@@ -8,6 +8,7 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyproj
 import shapely
@@ -23,7 +24,7 @@ from rhm.mapping.compare_config import CompareConfig
 from rhm.mapping.comparison.building_matches import Matches, match_buildings
 from rhm.mapping.comparison.imagery_shift import ImageryShift, estimate_shift
 from rhm.mapping.comparison.map_buildings import MapBuildings, read_map
-from rhm.mapping.comparison.overture import OvertureBuildings, write_overture
+from rhm.mapping.comparison.overture import OVERTURE_SUFFIXES, OvertureBuildings, write_overture
 from rhm.mapping.layer_files import LAYER_ORIGIN, check_file
 
 MATCHED, CHANGED, NEW, GONE = "matched", "changed", "new", "gone"
@@ -100,7 +101,17 @@ def compare_maps(
         OutputError: a file cannot be written or must not be replaced.
     """
     config, target = config or CompareConfig(), Path(target)
-    check_file(target, (Path(new), Path(existing)), to="compare", overwrite=config.overwrite)
+    today = None if overture is None else Path(overture)
+    read = (Path(new), Path(existing))
+    check_file(target, read, to="compare", overwrite=config.overwrite)
+    if today is not None:
+        check_file(
+            today,
+            (*read, target),
+            to="compare",
+            suffixes=OVERTURE_SUFFIXES,
+            overwrite=config.overwrite,
+        )
     ours, theirs = read_map(new), read_map(existing)
     if not len(ours):
         raise VectorError(f"{new} has no buildings to compare")
@@ -115,8 +126,8 @@ def compare_maps(
     told = (rhm.__version__, config, shift, crs.to_wkt(), area, rows.num_rows)
     stamp = Stamp(hashlib.sha256(repr(told).encode()).hexdigest(), LAYER_ORIGIN)
     write_table(_in_crs(rows, ours.crs, crs), SCHEMA, crs, target, stamp=stamp)
-    if overture is not None:
-        _write_overture(ours, theirs, matches, Path(existing).stem, Path(overture))
+    if today is not None:
+        _write_overture(ours, theirs, matches, Path(existing).stem, today, stamp)
     status = np.array(rows.column("status").to_pylist(), dtype=object)
     counts = {name: int(np.count_nonzero(status == name)) for name in (MATCHED, CHANGED, NEW, GONE)}
     iou = matches.iou[matches.matched]
@@ -204,7 +215,12 @@ def _in_crs(rows: pa.RecordBatch, own: pyproj.CRS, crs: pyproj.CRS) -> list[pa.R
 
 
 def _write_overture(
-    ours: MapBuildings, theirs: MapBuildings, matches: Matches, dataset: str, path: Path
+    ours: MapBuildings,
+    theirs: MapBuildings,
+    matches: Matches,
+    dataset: str,
+    path: Path,
+    stamp: Stamp,
 ) -> None:
     """Write the buildings that are there now: those of the map that are matched, and our own."""
     old = matches.partner[matches.matched]
@@ -216,11 +232,14 @@ def _write_overture(
     kept = first & (partner >= 0) & ~np.isin(partner, old)
     ids = _with_none(theirs.ids)[partner]
     ids[~kept] = None
+    all_ids = np.array([*known.ids, *ids], dtype=object)
+    # The polygons of one feature share its identifier, which must be unique.
+    all_ids[pd.Series(all_ids).duplicated().to_numpy()] = None
     degrees = [known.in_crs("EPSG:4326"), own.in_crs("EPSG:4326")]
     write_overture(
         OvertureBuildings(
             np.concatenate(degrees),
-            [*known.ids, *ids],
+            list(all_ids),
             [*known.ids, *own.ids],
             [dataset] * len(known) + ["rhm"] * len(own),
             np.concatenate([ours.score[matches.matched], own.score]),
@@ -228,4 +247,5 @@ def _write_overture(
             np.concatenate([known.floors, own.floors]),
         ),
         path,
+        stamp,
     )

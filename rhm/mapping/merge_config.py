@@ -28,7 +28,9 @@ class MergeConfig:
     readers: int = option(1, "Number of scenes that are read at the same time.", least=1)
     resume: bool = option(False, "Continue an interrupted run.")
     overwrite: bool = option(
-        False, "Replace the layer even if it was edited or was not written by this command."
+        False,
+        "Replace the layer even if it was edited or was not written by this command. A folder must "
+        "hold nothing but tiles.",
     )
 
     def __post_init__(self) -> None:

@@ -260,7 +260,8 @@ def _workplace(target: Path, *, resume: bool) -> Iterator[Path]:
     Raises:
         OutputError: another run is using it, or it cannot be written.
     """
-    folder = target.with_name(f".{target.name}.rhm-parts")
+    place = Path(os.path.abspath(target))
+    folder = place.with_name(f".{place.name}.rhm-parts")
     lock = filelock.FileLock(folder.with_name(f"{folder.name}.lock"), timeout=0)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

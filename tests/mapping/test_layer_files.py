@@ -19,3 +19,36 @@ def test_a_folder_of_other_files_is_not_replaced(tmp_path: Path) -> None:
     check_folder(tmp_path, overwrite=True)
     with pytest.raises(OutputError, match="it is a file"):
         check_folder(tmp_path / INDEX, overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "scene.tif", "town.parquet", "folder"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_whatever_is_no_tile_stays(tmp_path: Path, name: str, overwrite: bool) -> None:
+    if name == "folder":
+        (tmp_path / name).mkdir()
+    else:
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(OutputError, match=f"{name} was not written by a merge and would be lost"):
+        check_folder(tmp_path, overwrite=overwrite)
+
+
+@pytest.mark.parametrize("place", [".", "town", "town/../town/deeper"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_with_what_is_read_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, overwrite: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = Path("town/deeper/a_buildings.gpkg")  # which a prediction has yet to write
+    with pytest.raises(OutputError, match="layers to merge are in it"):
+        check_folder(Path(place), [source], overwrite=overwrite)
+
+
+def test_the_working_folder_and_those_around_it_are_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "town").mkdir()
+    monkeypatch.chdir(tmp_path / "town")
+    for place in (".", "..", "/"):
+        with pytest.raises(OutputError, match="it is the working folder"):
+            check_folder(Path(place), overwrite=True)
+    check_folder(Path("../other"), overwrite=True)

@@ -118,6 +118,20 @@ def test_the_map_of_today_is_exported_in_overtures_schema(
     assert "m5" in set(ids)  # the building that grew keeps its identifier
 
 
+def test_a_feature_of_several_polygons_gives_its_identifier_to_one_of_them(
+    tmp_path: Path, town: NDArray[np.object_]
+) -> None:
+    new = write(tmp_path / "new.gpkg", town[:50], "n")
+    yards = np.array([shapely.MultiPolygon(list(town[:2])), *town[2:50]], dtype=object)
+    old = write(tmp_path / "map.gpkg", yards, "m")
+    path = tmp_path / "today.parquet"
+    compare_maps(new, old, tmp_path / "changes.gpkg", overture=path)
+    today = gpd.read_parquet(path)
+    assert len(today) == 50
+    assert today["id"].is_unique
+    assert "m0" in set(today["id"])
+
+
 @pytest.mark.parametrize("suffix", [".gpkg", ".parquet", ".geojson", ".fgb"])
 def test_the_same_layers_give_the_same_bytes(
     tmp_path: Path, town: NDArray[np.object_], suffix: str
@@ -145,3 +159,25 @@ def test_what_must_not_be_lost_is_not_replaced(tmp_path: Path, town: NDArray[np.
     frame.to_file(empty, geometry_type="Polygon")
     with pytest.raises(VectorError, match="has no buildings"):
         compare_maps(empty, old, tmp_path / "changes.gpkg")
+
+
+def test_the_export_replaces_nothing_but_an_earlier_one(
+    tmp_path: Path, town: NDArray[np.object_]
+) -> None:
+    new = write(tmp_path / "new.gpkg", town[:50], "n")
+    old = tmp_path / "map.parquet"
+    gpd.GeoDataFrame({"id": range(40)}, geometry=town[:40], crs=UTM).to_parquet(old)
+    kept, changes, today = old.read_bytes(), tmp_path / "c.parquet", tmp_path / "today.parquet"
+    for same in (old, tmp_path / "x" / ".." / "map.parquet", changes):
+        with pytest.raises(OutputError, match="one of the layers to compare"):
+            compare_maps(new, old, changes, CompareConfig(overwrite=True), overture=same)
+    with pytest.raises(OutputError, match=r"suffix must be \.parquet"):
+        compare_maps(new, old, changes, overture=tmp_path / "today.gpkg")
+    today.write_bytes(kept)
+    with pytest.raises(OutputError, match="not written by a prediction"):
+        compare_maps(new, old, changes, overture=today)
+    assert (old.read_bytes(), today.read_bytes()) == (kept, kept)
+    assert not changes.exists()
+    compare_maps(new, old, changes, CompareConfig(overwrite=True), overture=today)
+    compare_maps(new, old, changes, overture=today)  # its own result is replaced
+    assert len(gpd.read_parquet(today)) == 50

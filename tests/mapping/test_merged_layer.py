@@ -10,7 +10,8 @@ import pytest
 import shapely
 
 from rhm.errors import CatalogError, ConfigError, OutputError, VectorError
-from rhm.mapping import merged_layer
+from rhm.inference.layers.vector_files import write_table
+from rhm.mapping import layer_files, merged_layer
 from rhm.mapping.merge_config import MergeConfig
 from rhm.mapping.merged_layer import merge_layers
 from rhm.mapping.merging import scene_parts
@@ -173,8 +174,53 @@ def test_a_folder_holds_one_file_for_each_place(tmp_path: Path) -> None:
     merge_layers(layers_in(*files), folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     (folder / "notes.txt").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(OutputError, match=r"notes\.txt was not written by a merge"):
+            merge_layers(layers_in(*files), folder, MergeConfig(overwrite=overwrite))
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_a_folder_that_a_link_names_is_written_where_the_link_leads(
+    two_scenes: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "disk" / "town").mkdir(parents=True)
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "disk" / "town")
+    for _ in range(2):
+        assert merge_layers(layers_in(*two_scenes), link).count > 0
+        assert link.is_symlink()
+        assert (tmp_path / "disk" / "town" / "tiles.json").is_file()
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["town"]
+
+
+def test_a_file_that_appears_during_the_merge_is_not_lost(
+    two_scenes: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "town"
+    merge_layers(layers_in(*two_scenes), folder)
+    real: Any = write_table
+
+    def slowly(*words: Any, **more: Any) -> int:
+        (folder / "notes.txt").write_text("mine")
+        count: int = real(*words, **more)
+        return count
+
+    monkeypatch.setattr(layer_files, "write_table", slowly)
     with pytest.raises(OutputError, match=r"notes\.txt was not written by a merge"):
-        merge_layers(layers_in(*files), folder)
+        merge_layers(layers_in(*two_scenes), folder)
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["town.gpkg", "town.geojson", "town.parquet", "town"])
+def test_scenes_without_buildings_give_an_empty_layer(tmp_path: Path, name: str) -> None:
+    empty = write_town_scene(tmp_path / "p", "a", (0, 0, 60, 60), [])
+    target = tmp_path / name
+    for _ in range(2):
+        assert merge_layers(layers_in(empty), target).count == 0
+    if target.is_dir():
+        assert json.loads((target / "tiles.json").read_text())["tiles"] == {}
+    else:
+        assert len(read_layer_file(target)) == 0
 
 
 def test_an_interrupted_merge_reads_only_what_it_had_not_read(

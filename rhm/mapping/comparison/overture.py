@@ -20,6 +20,11 @@ from numpy.typing import NDArray
 
 from rhm.errors import OutputError
 from rhm.files import atomic_path
+from rhm.inference.layers import stamps
+from rhm.inference.layers.stamps import Stamp
+
+OVERTURE_SUFFIXES = (".parquet",)
+"""Suffixes of files in Overture's schema."""
 
 _BATCH = 1 << 16
 _SPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "rhm.buildings")
@@ -76,14 +81,17 @@ class OvertureBuildings:
     floors: NDArray[np.float64]
 
 
-def write_overture(buildings: OvertureBuildings, path: Path) -> None:
+def write_overture(buildings: OvertureBuildings, path: Path, stamp: Stamp) -> None:
     """Write buildings as GeoParquet in Overture's schema.
+
+    Args:
+        buildings: the buildings.
+        path: path of the file.
+        stamp: origin to store in the file, by which it is known when it is to be replaced.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    if path.suffix.lower() != ".parquet":
-        raise OutputError(f"cannot write {path}: Overture's schema is for .parquet files")
     column = {
         "encoding": "WKB",
         "geometry_types": ["Polygon"],
@@ -91,12 +99,13 @@ def write_overture(buildings: OvertureBuildings, path: Path) -> None:
         "covering": {"bbox": {edge: ["bbox", edge] for edge in _EDGES}},
     }
     geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
-    schema = SCHEMA.with_metadata({"geo": json.dumps(geo)})
+    schema = SCHEMA.with_metadata({"geo": json.dumps(geo), "RHM": stamp.text})
     with atomic_path(path) as temporary:
         try:
             with pyarrow.parquet.ParquetWriter(temporary, schema, compression="zstd") as writer:
                 for batch in _batches(buildings):
                     writer.write_batch(batch)
+            stamps.seal(temporary)
         except (pa.ArrowException, OSError) as error:
             raise OutputError(f"cannot write {path}: {error}") from error
 
@@ -109,8 +118,10 @@ def _batches(buildings: OvertureBuildings) -> Iterator[pa.RecordBatch]:
 def _batch(buildings: OvertureBuildings, rows: slice) -> pa.RecordBatch:
     polygons = buildings.polygons[rows]
     count = len(polygons)
-    left, bottom, right, top = shapely.bounds(polygons).reshape(-1, 4).astype(np.float32).T
-    boxes = pa.StructArray.from_arrays([left, right, bottom, top], names=list(_EDGES))
+    left, bottom, right, top = shapely.bounds(polygons).reshape(-1, 4).T
+    edges = [_rounded(left, -np.inf), _rounded(right, np.inf)]
+    edges += [_rounded(bottom, -np.inf), _rounded(top, np.inf)]
+    boxes = pa.StructArray.from_arrays(edges, names=list(_EDGES))
     ids = [
         known or str(uuid.uuid5(_SPACE, shapely.to_wkb(shapely.normalize(shape)).hex()))
         for known, shape in zip(buildings.ids[rows], polygons, strict=True)
@@ -136,6 +147,13 @@ def _batch(buildings: OvertureBuildings, rows: slice) -> pa.RecordBatch:
         for field in SCHEMA
     ]
     return pa.record_batch(arrays, schema=SCHEMA)
+
+
+def _rounded(values: NDArray[np.float64], towards: float) -> NDArray[np.float32]:
+    """Return values in single precision, none of which lies on the other side of what it was."""
+    near = values.astype(np.float32)
+    beyond = near > values if towards < 0 else near < values
+    return np.where(beyond, np.nextafter(near, np.float32(towards)), near)
 
 
 def _sources(buildings: OvertureBuildings, rows: slice) -> list[list[dict[str, Any]]]:

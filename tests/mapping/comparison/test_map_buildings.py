@@ -9,6 +9,7 @@ import pytest
 import shapely
 
 from rhm.errors import VectorError
+from rhm.inference.layers.stamps import Stamp
 from rhm.mapping.comparison.map_buildings import read_map
 from rhm.mapping.comparison.overture import OvertureBuildings, write_overture
 from tests.mapping.towns import UTM, ground
@@ -44,7 +45,7 @@ def test_overtures_schema_comes_back(tmp_path: Path) -> None:
     buildings = OvertureBuildings(
         shapes, ids, ids, ["x"] * 3, unknown, np.array([3.5, np.nan, np.nan]), unknown
     )
-    write_overture(buildings, path)
+    write_overture(buildings, path, Stamp("1", "2"))
     found = read_map(path)
     assert found.ids[0] == "08b"
     assert len(set(found.ids)) == 3
