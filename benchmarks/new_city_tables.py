@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rhm.files import write_text
-from rhm.models.expected_iou import best_threshold
+from rhm.models.expected_iou import LEAST_IMPLIED, best_threshold
 
 THRESHOLDS = ("0.5", "0.1", "own", "split", "best")
 """At which probability a pixel counts as building: a half; a tenth; the one that maximises the
@@ -34,7 +34,8 @@ def hits_and_unions(groups: Groups, threshold: str) -> NDArray[np.float64]:
     unions = called + buildings.sum(axis=1, keepdims=True) - hits
     levels = pixels.shape[1]
     if threshold == "own":
-        level = best_threshold(pixels.sum(axis=0), sums.sum(axis=0)) or 0
+        level = best_threshold(pixels.sum(axis=0), sums.sum(axis=0), least=LEAST_IMPLIED)
+        level = len(pixels[0]) // 2 if level is None else level
     elif threshold == "split":
         level = split_of_logits(pixels.sum(axis=0), sums.sum(axis=0))
     elif threshold != "best":

@@ -55,5 +55,5 @@ def own_threshold(
         np.save(paths[-1], maps)
         if on_progress is not None:
             on_progress()
-    found = counted.best_threshold()
+    found = counted.implied_threshold()
     return model.spec.threshold if found is None else found, paths

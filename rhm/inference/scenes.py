@@ -53,6 +53,11 @@ from rhm.inference.tiling.strips import LEAST_CACHE, ThisProcess, Workers
 from rhm.models.expected_iou import ExpectedIoU
 from rhm.models.score_calibration import SCORES, kind_of_scores
 
+TOO_FEW_BUILDINGS = (
+    "the probabilities imply too few buildings to choose a threshold by: it is that of the model"
+)
+"""Note on a scene whose probabilities were to choose the threshold."""
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -191,12 +196,16 @@ def is_finished(plan: Plan) -> bool:
 
 @dataclass(frozen=True)
 class _Finished:
-    """The number of footprints in finished results, their threshold, and the expected IoU."""
+    """The number of footprints in finished results, their threshold, and the expected IoU.
+
+    The threshold is unsure if the probabilities were to choose it, and imply too few buildings.
+    """
 
     count: int
     threshold: float
     expected: ExpectedIoU | None = None
     scores: str | None = None
+    unsure: bool = False
 
 
 def _prediction(plan: Plan, found: _Finished, notes: tuple[str, ...]) -> Prediction:
@@ -205,6 +214,8 @@ def _prediction(plan: Plan, found: _Finished, notes: tuple[str, ...]) -> Predict
     files = (outputs.probability, outputs.mask, outputs.buildings)
     if found.scores == "uncertain":
         notes = (*notes, f"the scores are {SCORES[found.scores]}")
+    if found.unsure:
+        notes = (*notes, TOO_FEW_BUILDINGS)
     scores = found.scores or "mean probability"
     return Prediction(*files, found.count, found.threshold, expected, warning, notes, scores)
 
@@ -241,12 +252,12 @@ def _finish(plan: Plan, ground: Ground, rows: Callable[[Path], Rows]) -> _Finish
     # In the folder of the parts, with which they are removed if this process is killed.
     with staged_paths(targets, within=outputs.unfinished) as (buildings, probability, mask):
         scratch = buildings.with_name("predicted.tif")
-        polygons, chosen = plan.polygons, None
+        polygons, chosen, unsure = plan.polygons, None, False
         if isinstance(polygons.threshold, str):
             storage = STORAGES[plan.config.dtype]
             counted = expectation_of(rows(scratch), storage, len(plan.maps), plan.own_threshold)
-            # That of the model, if the probabilities imply no building at all.
             chosen = chosen_threshold(counted, polygons.threshold)
+            unsure = chosen is None
             chosen = plan.own_threshold if chosen is None else chosen
             polygons = replace(polygons, threshold=chosen)
         threshold, kind = polygons.fixed_threshold, None
@@ -271,7 +282,7 @@ def _finish(plan: Plan, ground: Ground, rows: Callable[[Path], Rows]) -> _Finish
                 rasters[1].update_tags(**{SCORES_ARE: kind})
         plan.check_unchanged()
         make_way(outputs.buildings)
-    return _Finished(count, threshold, expected, kind)
+    return _Finished(count, threshold, expected, kind, unsure)
 
 
 def _rows(plan: Plan, parts: StripJournal, scratch: Path) -> Rows:

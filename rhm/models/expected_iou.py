@@ -17,6 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 NOTABLE = 0.05
 """Decrease of the expected IoU above which a scene counts as out of the model's domain."""
 
+LEAST_IMPLIED = 0.25
+"""Expected IoU below which probabilities do not tell a threshold. Where there is hardly a building,
+the best threshold calls noise building."""
+
 BYTE_LEVELS = 255
 """Number of levels of a probability that is stored as a byte; level k means k / 254."""
 
@@ -36,7 +40,9 @@ def expected_iou(
     return float(sums[called].sum() / union) if union > 0 else None
 
 
-def best_threshold(pixels: ArrayLike, probability_sums: ArrayLike) -> int | None:
+def best_threshold(
+    pixels: ArrayLike, probability_sums: ArrayLike, *, least: float = 0.0
+) -> int | None:
     """Return the bin from which calling pixels building gives the highest expected IoU.
 
     The expected IoU of a threshold rises as long as the pixels below it have a probability above
@@ -45,10 +51,12 @@ def best_threshold(pixels: ArrayLike, probability_sums: ArrayLike) -> int | None
     Args:
         pixels: (bins,) number of pixels, in bins of rising probability.
         probability_sums: (bins,) sum of the pixels' probabilities.
+        least: lowest expected IoU with which a threshold is returned.
 
     Returns:
-        The number of the lowest bin to call building; among equals, the highest. None if the
-        probabilities imply no building at all.
+        The number of the lowest bin to call building; among equals, which have no pixels between
+        them, the one nearest to ``IoU / (1 + IoU)``. None if the probabilities imply no building at
+        all, or no threshold has the least expected IoU.
     """
     counts, sums = np.asarray(pixels, np.float64), np.asarray(probability_sums, np.float64)
     if not sums.sum() > 0:
@@ -56,8 +64,12 @@ def best_threshold(pixels: ArrayLike, probability_sums: ArrayLike) -> int | None
     called, hits = np.cumsum(counts[::-1]), np.cumsum(sums[::-1])
     # Each bin that is left out adds its probable buildings to the union.
     union = called + np.maximum(sums.sum() - hits, 0.0)
-    scores = np.divide(hits, union, out=np.zeros_like(hits), where=union > 0)
-    return int(len(counts) - 1 - np.argmax(scores))
+    scores = np.divide(hits, union, out=np.zeros_like(hits), where=union > 0)[::-1]
+    highest = scores.max()
+    if highest < least:
+        return None
+    equal = np.flatnonzero(scores == highest)
+    return int(equal[np.argmin(np.abs(equal - highest / (1.0 + highest) * len(counts)))])
 
 
 class ExpectedIoU:
@@ -103,7 +115,17 @@ class ExpectedIoU:
 
         None if the counted pixels imply no building at all.
         """
-        level = best_threshold(self.pixels, self.pixels * self._probability)
+        return self._best_threshold(0.0)
+
+    def implied_threshold(self) -> float | None:
+        """Return the threshold with the highest expected IoU, if that is at least LEAST_IMPLIED.
+
+        None if the counted pixels imply too few buildings to choose a threshold by.
+        """
+        return self._best_threshold(LEAST_IMPLIED)
+
+    def _best_threshold(self, least: float) -> float | None:
+        level = best_threshold(self.pixels, self.pixels * self._probability, least=least)
         # A pixel counts at the nearest level, so a level begins halfway below it.
         return None if level is None else max(0.0, (level - 0.5) / (BYTE_LEVELS - 1))
 

@@ -27,7 +27,7 @@ class Unsure(Bright):
     """Calls bright pixels building, without ever being sure."""
 
     def forward(self, images: Any) -> Any:
-        return 0.12 * super().forward(images) - 1.0
+        return 0.3 * super().forward(images) - 0.4
 
 
 def town(seed: int, *, level: int = 0, size: tuple[int, int] = (90, 130)) -> NDArray[np.uint8]:
@@ -143,10 +143,22 @@ def test_a_finished_or_interrupted_prediction_is_resumed_to_the_last_byte(
     assert files(tmp_path / "other") == files(tmp_path / "whole")
 
 
-def test_where_no_building_is_expected_the_threshold_of_the_model_stays(tmp_path: Path) -> None:
-    scene = write_scene(tmp_path / "x.tif", np.zeros((70, 70, 3), np.uint8), nodata=0)
-    model = Bright(spec(threshold=0.3))
-    assert predict_raster(model, scene, tmp_path / "out", polygons=AUTO).threshold == 0.3
+@pytest.mark.parametrize("pixels", [0, 20, 90], ids=["nothing", "dark", "dim"])
+def test_where_hardly_a_building_is_expected_the_threshold_of_the_model_stays(
+    tmp_path: Path, pixels: int
+) -> None:
+    values = np.full((70, 70, 3), pixels, np.uint8)
+    values[3:6, 3:6] = pixels + pixels // 4  # a little more likely than the rest
+    scene = write_scene(tmp_path / "x.tif", values, nodata=0)
+    for threshold in ("auto", "auto-all"):
+        polygons = PolygonConfig(threshold=threshold)
+        config = PredictionConfig(polygons=polygons)
+        model = Bright(spec(threshold=0.3))
+        (result,) = predict_scenes(model, [str(scene)], tmp_path / threshold, config)
+        found = result.prediction
+        assert found is not None
+        assert (found.threshold, found.count) == (0.3, 0)
+        assert "too few buildings to choose a threshold by" in " ".join(found.notes)
 
 
 def test_all_scenes_together_have_one_threshold(tmp_path: Path) -> None:

@@ -52,3 +52,38 @@ def test_a_scene_is_out_of_domain_where_notably_less_is_expected(
     home: float | None, here: float | None, expected: bool
 ) -> None:
     assert out_of_domain(home, here) is expected
+
+
+def counted(**pixels: int) -> ExpectedIoU:
+    """The pixels that have a probability, as level=count."""
+    found = ExpectedIoU(0.5)
+    for level, count in pixels.items():
+        found.pixels[int(level.removeprefix("level"))] = count
+    return found
+
+
+def test_of_thresholds_between_the_same_pixels_the_one_in_principle_is_chosen() -> None:
+    sure = counted(level0=90_000, level254=10_000)
+    assert sure.best_threshold() == pytest.approx(0.5, abs=0.004)
+    nearly = counted(level0=90_000, level40=100, level250=10_000)
+    highest = nearly.value
+    assert highest is not None
+    assert nearly.best_threshold() == pytest.approx(highest / (1 + highest), abs=0.004)
+
+
+def test_the_best_threshold_is_never_above_one_half() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        scene = ExpectedIoU(0.5)
+        levels = rng.integers(0, 255, rng.integers(1, 6))
+        scene.pixels[levels] = rng.integers(1, 1000, len(levels))
+        best = scene.best_threshold()
+        assert best is None or best <= 0.5
+
+
+def test_where_hardly_a_building_is_expected_no_threshold_is_implied() -> None:
+    desert = counted(level1=1_000_000, level12=5000, level20=30)
+    assert desert.best_threshold() is not None
+    assert desert.implied_threshold() is None
+    town = counted(level1=900_000, level120=20_000, level230=80_000)
+    assert town.implied_threshold() == town.best_threshold()

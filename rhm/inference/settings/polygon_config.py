@@ -55,14 +55,14 @@ def is_common(threshold: float | str) -> bool:
 
 
 def chosen_threshold(counted: "ExpectedIoU", threshold: float | str) -> float | None:
-    """Return the threshold that counted probabilities imply, or None if they imply none.
+    """Return the threshold that counted probabilities imply, or None if they imply too little.
 
     Args:
         counted: probabilities of a scene, or of all.
         threshold: how to choose it: ``auto``, ``auto-all`` or a share such as ``40%``.
     """
     share = share_of(threshold)
-    return counted.best_threshold() if share is None else counted.threshold_of_share(share)
+    return counted.implied_threshold() if share is None else counted.threshold_of_share(share)
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ def choose_threshold(bins: CalibrationBins) -> float:
 def threshold_of_target(model: SegmentationModel, chips: DataLoader[UnlabelledChip]) -> float:
     """Return the threshold with the highest expected IoU over unlabelled chips.
 
-    It is that of the model if its probabilities imply no building at all.
+    It is that of the model if its probabilities imply too few buildings to choose by.
     """
     device = next(model.parameters()).device
     counted = ExpectedIoU(model.spec.threshold)
@@ -157,8 +157,14 @@ def threshold_of_target(model: SegmentationModel, chips: DataLoader[UnlabelledCh
         for chip in chips:
             logits = building_logits(model(chip["image"].to(device)))
             counted.add(logits.float().sigmoid().cpu().numpy(), chip["valid"].numpy())
-    found = counted.best_threshold()
-    return model.spec.threshold if found is None else found
+    found = counted.implied_threshold()
+    if found is None:
+        _LOG.warning(
+            "the unlabelled images show too few buildings to choose a threshold by: it stays %.3g",
+            model.spec.threshold,
+        )
+        return model.spec.threshold
+    return found
 
 
 def calibration(model: SegmentationModel, chips: DataLoader[Chip]) -> CalibrationBins:
