@@ -95,6 +95,7 @@ def attach(
     *,
     batch_norm: str = "frozen",
     trained: Sequence[str] = (),
+    but: Sequence[str] = (),
     seed: int = 0,
 ) -> Attachment:
     """Add low-rank updates to the weights of a network in place, and freeze the rest.
@@ -111,6 +112,7 @@ def attach(
         batch_norm: one of ``BATCH_NORM``.
         trained: globs of modules or parameters that are also trained, in full, and get no updates,
             such as ``*segmentation_head`` or ``*.bias``.
+        but: globs of further modules that get no updates.
         seed: seed of random factors.
 
     Raises:
@@ -121,7 +123,7 @@ def attach(
         raise ConfigError("the network already has an adapter: merge or detach it first")
     if adapter is None:
         return put_on(model, None, {}, batch_norm=batch_norm, trained=trained)
-    layers = layers_to_adapt(model, adapter, targets, but=trained)
+    layers = layers_to_adapt(model, adapter, targets, but=[*trained, *but])
     gradients: Mapping[str, Tensor] = {}
     if gradient_batch is not None and isinstance(adapter, DeepLoRA):
         losses = [gradient_batch] if callable(gradient_batch) else list(gradient_batch)

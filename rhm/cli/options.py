@@ -77,7 +77,11 @@ TargetBank = Annotated[
     ),
 ]
 ResumeRun = Annotated[
-    bool, typer.Option("--resume", help="Continue an interrupted run from its last checkpoint.")
+    bool,
+    typer.Option(
+        "--resume",
+        help="Continue an interrupted run from its last checkpoint, or begin it if there is none.",
+    ),
 ]
 ModelPath = Annotated[
     Path,

@@ -1,11 +1,25 @@
-"""What ``rhm train`` and ``rhm adapt`` print of a finished run."""
+"""What ``rhm train`` and ``rhm adapt`` say of a run."""
 
 from typing import TYPE_CHECKING, Any
 
-from rhm.cli.output import duration
+from rhm.cli.output import duration, say
 
 if TYPE_CHECKING:
+    from rhm.training.config import RunConfig
     from rhm.training.run import Run
+
+
+def continues(config: "RunConfig", *, resume: bool) -> bool:
+    """Return whether an earlier attempt is continued; one that never began begins.
+
+    An interrupt may come before there is anything to continue.
+    """
+    from rhm.training.run import Run
+
+    begun = Run(config.folder).is_begun
+    if resume and not begun:
+        say(f"there is no run at {config.folder} yet: it begins")
+    return resume and begun
 
 
 def finished_run(run: "Run") -> tuple[dict[str, Any], list[str]]:

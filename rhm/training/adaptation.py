@@ -16,6 +16,7 @@ from rhm.adapters import Attachment, DeepLoRA, LoRA, attach, attachment_of
 from rhm.adapters.attach import BATCH_NORM
 from rhm.adapters.gradient import LossOf
 from rhm.adapters.lowrank import Adapter
+from rhm.adapters.targets import matches
 from rhm.data.chips import Chip
 from rhm.errors import ConfigError
 from rhm.models.build import SegmentationModel
@@ -117,6 +118,7 @@ def adapt_network(
     *,
     seed: int,
     losses_of: Callable[[int], list[LossOf]] | None = None,
+    keep_head: bool = False,
 ) -> Attachment:
     """Attach the low-rank updates of a method to a model, and freeze what it does not train.
 
@@ -128,6 +130,7 @@ def adapt_network(
         seed: seed of factors that are drawn at random.
         losses_of: function that returns the losses of the given number of batches, in place of
             ``loss`` and ``batches``, for training without labels.
+        keep_head: whether the segmentation head stays as it is, whatever the method trains.
 
     Raises:
         ConfigError: no layer matches the targets, the rank is higher than a named layer allows,
@@ -139,15 +142,27 @@ def adapt_network(
         losses = losses_of(config.gradient_batches)
     elif isinstance(update, DeepLoRA):
         losses = [_BatchLoss(loss, chip) for chip in batches(config.gradient_batches)]
+    trained = METHODS[config.method] if config.trained is None else config.trained
     return attach(
         model,
         update,
         config.targets,
         losses or None,
         batch_norm=config.batch_norm,
-        trained=METHODS[config.method] if config.trained is None else config.trained,
+        trained=_sparing_head(model, trained) if keep_head else trained,
+        but=_HEAD if keep_head else (),
         seed=seed,
     )
+
+
+def _sparing_head(model: nn.Module, globs: Iterable[str]) -> list[str]:
+    """Return globs that match the same parameters but for those of the head."""
+    found = []
+    for glob in globs:
+        names = [name for name, _ in model.named_parameters() if matches(name, [glob])]
+        others = [name for name in names if not matches(name, _HEAD)]
+        found += [glob] if len(others) == len(names) else others
+    return found
 
 
 def trained_table(model: nn.Module) -> pandas.DataFrame:

@@ -18,6 +18,8 @@ from rhm.training.imagery import Material
 from rhm.training.run import Run
 from rhm.training.unlabelled.target_config import MEASURED
 
+_LICENCES_APART = "; "
+
 
 def with_base(config: RunConfig) -> RunConfig:
     """Return a configuration completed with the settings that its base model determines.
@@ -49,8 +51,13 @@ def with_base(config: RunConfig) -> RunConfig:
             raise ConfigError(
                 f"model.{key} applies only to new models: leave it out if adapter.base is set"
             )
+    adapter = config.adapter
+    if config.target.method in MEASURED:
+        # They train nothing, whatever the method of the adapter.
+        adapter = replace(adapter, method="batch-norm", batch_norm="statistics", trained=None)
     sections = {
         "model": replace(config.model, **decided),
+        "adapter": adapter,
         "data": replace(config.data, gsd_m=config.data.gsd_m or spec.gsd_m),
     }
     return parse_config({**dict(config), **sections})
@@ -75,9 +82,17 @@ def base_model(config: RunConfig, material: Material) -> SegmentationModel:
         training_images=spec.training_images + len(material.train),
         split_hash=material.catalog.split_hash(),
         seed=config.seed,
+        licence=_licences(spec.licence, config.data.licence),
         rhm_version=rhm.__version__,
     )
     return model.train().to(memory_format=torch.channels_last)
+
+
+def _licences(of_base: str, given: str) -> str:
+    """Return the licences of the imagery of a base model and of that of its adaptation."""
+    return _LICENCES_APART.join(
+        dict.fromkeys(filter(None, [*of_base.split(_LICENCES_APART), given]))
+    )
 
 
 def _added(config: RunConfig) -> list[str]:

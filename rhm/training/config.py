@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from rhm.augmentation.augment_config import AugmentConfig, with_recipe
 from rhm.data.chips import DataConfig
@@ -26,13 +33,16 @@ from rhm.training.callbacks.trackers import TRACKERS
 from rhm.training.configs.named_configs import config_file
 from rhm.training.losses import LossConfig
 from rhm.training.module import OptimizerConfig
-from rhm.training.unlabelled.target_config import ADABN, MEASURED, TargetConfig
+from rhm.training.unlabelled.target_config import MEASURED, TargetConfig
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 """Numeric precisions, by the names that configurations and Lightning use."""
 
 SELECT = {"val-iou": "val_iou", "expected-iou": "target_expected_iou"}
 """Scores by which the best checkpoint is chosen, by the names that configurations use."""
+
+LONGEST_NAME = 200
+"""Length of the longest name of a run in bytes. File systems allow 255, some for suffixes."""
 
 ACCELERATORS = ("auto", "cpu", "gpu")
 """Hardware to train on, by the names that configurations and Lightning use."""
@@ -142,6 +152,13 @@ class RunConfig(BaseModel):
     trainer: TrainerConfig = Field(default_factory=TrainerConfig)
     analysis: AnalysisConfig = Field(default_factory=AnalysisConfig)
 
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if len(name.encode()) > LONGEST_NAME:
+            raise ValueError(f"it names a folder, and can have at most {LONGEST_NAME} bytes")
+        return name
+
     @model_validator(mode="after")
     def _check_colour(self) -> Self:
         if self.model.standardize != "none" and self.augment.colour != "none":
@@ -159,15 +176,14 @@ class RunConfig(BaseModel):
     def _check_adapter(self) -> Self:
         if self.adapter.base is None and self.adapter != AdapterConfig():
             raise ValueError("adapter.base is missing: name the model to adapt")
-        measures = self.target.method in MEASURED
-        if self.adapter.method == "batch-norm" and not measures:
-            if self.adapter.batch_norm == "statistics":
-                raise ValueError(
-                    "adapter.batch_norm statistics trains nothing with adapter.method batch-norm: "
-                    "use affine"
-                )
-        elif self.target.method == ADABN and self.adapter.batch_norm == "frozen":
-            raise ValueError("target.method adabn needs adapter.batch_norm statistics")
+        trains_nothing = self.adapter.method == "batch-norm" and (
+            self.adapter.batch_norm == "statistics"
+        )
+        if trains_nothing and self.target.method not in MEASURED:
+            raise ValueError(
+                "adapter.batch_norm statistics trains nothing with adapter.method batch-norm: use "
+                "affine"
+            )
         return self
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Training on GPUs: batch normalisation over several of them, and results that can be repeated."""
+"""What devices demand: batches for normalisation, and results that can be repeated."""
 
 import os
 import warnings
@@ -8,6 +8,12 @@ from contextlib import contextmanager
 import torch
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch import nn
+
+from rhm.errors import ConfigError
+from rhm.models.build import SegmentationModel
+from rhm.models.spec import ModelSpec
+from rhm.training.config import RunConfig
+from rhm.training.unlabelled.target_config import MEASURED
 
 
 @contextmanager
@@ -58,3 +64,32 @@ def deterministic() -> Iterator[None]:
             yield
     finally:
         torch.use_deterministic_algorithms(before, warn_only=only_warned)
+
+
+def check_batch(spec: ModelSpec, config: RunConfig) -> None:
+    """Check that batch normalisation gets more than one value per channel and step.
+
+    Args:
+        spec: description of the network.
+        config: configuration of the run.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    settings = config.trainer
+    chips = settings.batch_size // (settings.devices * settings.num_nodes * settings.accumulate)
+    adapts, measures = config.adapter.base is not None, config.target.method in MEASURED
+    norm = config.adapter.batch_norm if adapts else config.model.batch_norm
+    if chips > 1 or norm == "frozen" or measures:
+        return
+    side = config.data.chip_px
+    with torch.device("meta"):
+        network = SegmentationModel(spec).train()
+        try:
+            network(torch.zeros(1, spec.bands, side, side))
+        except ValueError as error:
+            raise ConfigError(
+                f"{spec.architecture} cannot be trained on one chip of {side} px at a time, "
+                "because batch normalisation needs several values: raise trainer.batch_size, or "
+                f"set {'adapter' if adapts else 'model'}.batch_norm=frozen"
+            ) from error

@@ -11,12 +11,7 @@ from typing import Protocol
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import (
-    Callback,
-    EarlyStopping,
-    LearningRateMonitor,
-    RichProgressBar,
-)
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import Tensor, nn
 
@@ -40,11 +35,12 @@ from rhm.training.base_model import base_model, check_base, remember_base, with_
 from rhm.training.callbacks.checkpoints import AtomicCheckpointIO, CheckpointWriter
 from rhm.training.callbacks.cost_recorder import CostRecorder
 from rhm.training.callbacks.feature_monitor import FeatureMonitor
+from rhm.training.callbacks.patience import Patience
 from rhm.training.callbacks.trackers import tracker_loggers
 from rhm.training.callbacks.update_recorder import UpdateRecorder
 from rhm.training.config import SELECT, RunConfig, read_config
 from rhm.training.datamodule import ChipDataModule
-from rhm.training.devices import deterministic, synchronized_batch_norm
+from rhm.training.devices import check_batch, deterministic, synchronized_batch_norm
 from rhm.training.imagery import Material, gather
 from rhm.training.losses import loss_of
 from rhm.training.module import SegmentationModule, freeze_batch_norm
@@ -52,7 +48,7 @@ from rhm.training.results.card import model_card
 from rhm.training.results.finishing import finish
 from rhm.training.run import Run
 from rhm.training.unlabelled.batch_statistics import measure_statistics, set_statistics
-from rhm.training.unlabelled.target_config import ADABN, THRESHOLD
+from rhm.training.unlabelled.target_config import ADABN, METHODS, THRESHOLD
 
 _LOG = logging.getLogger(__name__)
 
@@ -110,7 +106,7 @@ def fit(
         Run.refuse_existing(config)
     if config.adapter.base is None:
         check_weights(config.model.encoder, config.model.weights)
-    material = gather(config)
+    material = _gathered(config, resume=resume)
     model = build_model(config, material)
     chips = ChipDataModule(config, material, model.spec)
     loss = loss_of(config.loss, model.spec.classes)
@@ -123,14 +119,16 @@ def fit(
             chips.first_batches,
             seed=config.seed,
             losses_of=losses_of if config.target.source_free else None,
+            keep_head=METHODS[config.target.method].keeps_head,
         )
-    _check_batch(model, config)
-    validated = bool(material.val) or config.trainer.select == "expected-iou"
-    trainer = _trainer(config, validated=validated, progress=progress)
+    check_batch(model.spec, config)
+    labelled = bool(material.val)
+    validated = labelled or config.trainer.select == "expected-iou"
+    trainer = _trainer(config, validated=validated, labelled=labelled, progress=progress)
     run = Run(config.folder)
     with run.locked() if trainer.is_global_zero else nullcontext():
         if trainer.is_global_zero:
-            _prepare(run, model, config, resume=resume)
+            _prepare(run, model, config, None if resume else material)
         with _mistakes_of_users():
             if config.target.method == ADABN:
                 model.to(trainer.strategy.root_device)
@@ -150,6 +148,14 @@ def fit(
             # Last, because a run that has a model is finished.
             save_model(model, run.model)
     return run
+
+
+def _gathered(config: RunConfig, *, resume: bool) -> Material:
+    """Return the imagery of a run, which does not change while it is interrupted."""
+    material = gather(config)
+    if resume:
+        Run(config.folder).check_data(material.digest())
+    return material
 
 
 def _train(
@@ -199,10 +205,12 @@ def _target_losses(
     return [loss_of(batch) for batch in chips.first_target_batches(count)]
 
 
-def _prepare(run: Run, model: SegmentationModel, config: RunConfig, *, resume: bool) -> None:
-    """Create the folder of the run, and what its first attempt may have been too short for."""
-    if not resume:
-        Run.begin(config)
+def _prepare(
+    run: Run, model: SegmentationModel, config: RunConfig, material: Material | None
+) -> None:
+    """Create the folder of a new run, and what its first attempt may have been too short for."""
+    if material is not None:
+        Run.begin(config).remember_data(material.digest())
     if attachment_of(model) is not None:
         remember_base(run, model)
         with atomic_path(run.folder / "trained.csv") as temporary:
@@ -238,7 +246,7 @@ def fit_once(
         ConfigError: as for ``fit``, or the run of this name was started with other settings.
     """
     config = with_base(config)
-    started = (config.folder / "config.yaml").is_file()
+    started = Run(config.folder).is_begun
     run = Run.resume(config) if started else Run(config.folder)
     if started:
         check_base(run)
@@ -301,30 +309,9 @@ def _method(config: RunConfig) -> str:
     return ", ".join([*standardized, *config.augment.names, *config.target.names]) or "none"
 
 
-def _check_batch(model: SegmentationModel, config: RunConfig) -> None:
-    """Check that batch normalisation gets more than one value per channel and step.
-
-    Raises:
-        ConfigError: it does not.
-    """
-    settings = config.trainer
-    chips = settings.batch_size // (settings.devices * settings.num_nodes * settings.accumulate)
-    if chips > 1 or config.model.batch_norm == "frozen" or attachment_of(model) is not None:
-        return
-    side = config.data.chip_px
-    with torch.device("meta"):
-        network = SegmentationModel(model.spec).train()
-        try:
-            network(torch.zeros(1, model.spec.bands, side, side))
-        except ValueError as error:
-            raise ConfigError(
-                f"{model.spec.architecture} cannot be trained on one chip of {side} px at a time, "
-                "because batch normalisation needs several values: raise trainer.batch_size, or "
-                "set model.batch_norm=frozen"
-            ) from error
-
-
-def _trainer(config: RunConfig, *, validated: bool, progress: bool) -> lightning.Trainer:
+def _trainer(
+    config: RunConfig, *, validated: bool, labelled: bool, progress: bool
+) -> lightning.Trainer:
     run = Run(config.folder)
     settings = config.trainer
     if settings.accelerator == "gpu" and torch.cuda.device_count() < settings.devices:
@@ -333,17 +320,18 @@ def _trainer(config: RunConfig, *, validated: bool, progress: bool) -> lightning
             f"{settings.devices} GPUs are available: use cpu or auto"
         )
     monitor = SELECT[settings.select]
-    callbacks: list[Callback] = [
+    callbacks: list[Callback] = []
+    if settings.patience and validated:
+        callbacks.append(Patience(monitor, settings.patience))
+    callbacks += [
         CheckpointWriter(run.last, run.best, monitor=monitor if validated else None),
         LearningRateMonitor("step"),
         CostRecorder(run.folder / "logs" / f"attempt_{run.next_attempt()}", settings.batch_size),
     ]
     if config.adapter.base is not None and config.adapter.update() is not None:
         callbacks.append(UpdateRecorder(run.updates))
-    if config.analysis.every and validated:
+    if config.analysis.every and labelled:
         callbacks.append(FeatureMonitor(config.analysis, seed=config.seed))
-    if settings.patience and validated:
-        callbacks.append(EarlyStopping(monitor, mode="max", patience=settings.patience))
     if progress:
         callbacks.append(RichProgressBar())
     return lightning.Trainer(

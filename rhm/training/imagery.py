@@ -1,7 +1,9 @@
 """The imagery of a run: images, histogram bank, and the value ranges of both."""
 
+import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -63,6 +65,27 @@ class Material:
         images = [tile for tile in self.references if tile.dtype == dtype]
         counted = [histogram for histogram in _counted(images).values() if histogram.pixels]
         return measure_scalings(counted)[dtype]
+
+    def digest(self) -> str:
+        """Return a hash of what the run sees: images, labels, splits, pixel values and the bank.
+
+        It does not change with the folders that hold them.
+        """
+        told = hashlib.sha256()
+        for part in (self.train, self.val, self.references, self.unlabelled):
+            placeless = [
+                replace(
+                    tile, image=Path(tile.image.name), label=tile.label and Path(tile.label.name)
+                )
+                for tile in part
+            ]
+            told.update(repr(placeless).encode())
+        pooled = {} if self.bank is None else self.bank.pooled
+        counted = {str(key): each for key, each in [*self.histograms.items(), *pooled.items()]}
+        for key in sorted(counted):
+            told.update(f"{key} {counted[key].first}".encode())
+            told.update(counted[key].counts.tobytes())
+        return told.hexdigest()
 
     def unit_histograms(self) -> dict[str, list[list[float]]]:
         """Return the histograms of the training domains on 256 levels from black to white.

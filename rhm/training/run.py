@@ -2,6 +2,7 @@
 
 runs/NAME/config.yaml          the configuration, including all defaults
 runs/NAME/environment.json     versions of packages, and the machine
+runs/NAME/data.sha256          hash of the imagery and the bank, as the run saw them
 runs/NAME/metrics.csv          losses and scores by step, over all attempts
 runs/NAME/cost.json            time and memory that training took, over all attempts
 runs/NAME/logs/                one folder per attempt, and the logs of TensorBoard
@@ -68,6 +69,11 @@ class Run(NotebookDisplay):
     def base(self) -> Path:
         """Path of the file with the hash of an adaptation's base model."""
         return self.folder / "base.sha256"
+
+    @property
+    def data(self) -> Path:
+        """Path of the file with the hash of the imagery."""
+        return self.folder / "data.sha256"
 
     @property
     def adapter(self) -> Path:
@@ -139,7 +145,7 @@ class Run(NotebookDisplay):
             ConfigError: there is no run of this name, or it was started with other settings.
         """
         run = cls(config.folder)
-        if not (run.folder / "config.yaml").is_file():
+        if not run.is_begun:
             raise ConfigError(f"no run to resume at {run.folder}: start it without --resume")
         before, now = run.config.model_dump(), config.model_dump()
         changed = [name for name in now if before[name] != now[name] and name != "output"]
@@ -149,6 +155,28 @@ class Run(NotebookDisplay):
                 "its own config.yaml, or choose another name"
             )
         return run
+
+    def remember_data(self, digest: str) -> None:
+        """Write the hash of the imagery to the folder.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        write_text(self.data, digest + "\n")
+
+    def check_data(self, digest: str) -> None:
+        """Check that the imagery is that with which the run was started.
+
+        Raises:
+            ConfigError: images, labels, splits or the bank have changed since then.
+        """
+        if not self.data.is_file():  # a run of an earlier version
+            return
+        if self.data.read_text(encoding="ascii", errors="replace").strip() != digest:
+            raise ConfigError(
+                f"the imagery is no longer that with which {self.folder} was started (images, "
+                "labels, splits or the bank): restore it, or choose another name"
+            )
 
     def last_checkpoint(self) -> Path | None:
         """Return the path of the newest checkpoint, or None if there is none yet.
@@ -167,6 +195,11 @@ class Run(NotebookDisplay):
         if found and whole[0] != found[0]:
             _LOG.warning("%s is damaged: training continues from %s", found[0], whole[0].name)
         return whole[0] if whole else None
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether the run has got as far as its configuration."""
+        return (self.folder / "config.yaml").is_file()
 
     @property
     def has_progress(self) -> bool:

@@ -11,8 +11,9 @@ from rhm.errors import ConfigError, ModelFileError
 from rhm.models.build import SegmentationModel
 from rhm.models.model_file import save_model
 from rhm.models.spec import ModelSpec
-from rhm.training.base_model import check_base, remember_base, with_base
+from rhm.training.base_model import base_model, check_base, remember_base, with_base
 from rhm.training.config import RunConfig
+from rhm.training.imagery import gather
 from rhm.training.run import Run
 
 Make = Callable[..., RunConfig]
@@ -82,3 +83,32 @@ def test_a_run_goes_on_with_the_base_it_remembers_only(tiny: Make, base: Path) -
     save_model(model, base)
     with pytest.raises(ConfigError, match=r"base\.safetensors"):
         check_base(run)
+
+
+@pytest.mark.parametrize(
+    ("of_base", "given", "both"),
+    [
+        ("", "", ""),
+        ("CC-BY-4.0", "", "CC-BY-4.0"),
+        ("", "ODbL-1.0", "ODbL-1.0"),
+        ("CC-BY-4.0", "ODbL-1.0", "CC-BY-4.0; ODbL-1.0"),
+        ("CC-BY-4.0; ODbL-1.0", "ODbL-1.0", "CC-BY-4.0; ODbL-1.0"),
+    ],
+)
+def test_the_licences_of_all_imagery_are_kept(
+    tiny: Make, tmp_path: Path, of_base: str, given: str, both: str
+) -> None:
+    spec = ModelSpec("fpn", "test_efficientnet", 3, gsd_m=0.4, licence=of_base)
+    save_model(SegmentationModel(spec), tmp_path / "base.safetensors")
+    config = with_base(adapting(tiny, tmp_path / "base.safetensors", data={"licence": given}))
+    assert base_model(config, gather(config)).spec.licence == both
+
+
+@pytest.mark.parametrize("method", ["threshold", "adabn"])
+def test_what_is_only_measured_trains_nothing_whatever_the_method(
+    tiny: Make, base: Path, method: str
+) -> None:
+    target = {"domains": ["birch_satellite"], "method": method, "source_free": True}
+    config = with_base(adapting(tiny, base, target=target, data={"sources": []}))
+    assert (config.adapter.method, config.adapter.batch_norm) == ("batch-norm", "statistics")
+    assert config.adapter.update() is None

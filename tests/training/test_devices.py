@@ -1,15 +1,19 @@
-"""Synchronised batch normalisation; law: neither the way there nor back changes the network."""
+"""Devices; law: to synchronise batch normalisation and back does not change the network."""
 
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from timm.layers.norm_act import BatchNormAct2d, SyncBatchNormAct
 from torch import nn
 
+from rhm.errors import ConfigError
 from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
-from rhm.training.devices import synchronized_batch_norm
+from rhm.training.config import RunConfig
+from rhm.training.devices import check_batch, synchronized_batch_norm
 
 
 def network(encoder: str) -> SegmentationModel:
@@ -55,3 +59,27 @@ def test_what_was_learned_meanwhile_is_kept() -> None:
     assert original.running_mean.tolist() == [7.0] * 4
     assert original.weight.tolist() == [3.0] * 4
     assert not original.training
+
+
+@pytest.mark.parametrize("norm", ["statistics", "affine"])
+def test_one_chip_is_too_few_for_batch_normalisation_of_adaptations_too(
+    tiny: Callable[..., RunConfig], norm: str
+) -> None:
+    spec = network("test_efficientnet").spec
+    base: dict[str, Any] = {"base": "model.safetensors", "method": "lora"}
+
+    def one_chip(adapter: dict[str, Any], **sections: Any) -> RunConfig:
+        sections |= {"data": {"chip_px": 32}, "trainer": {"batch_size": 1}}
+        return tiny(adapter=adapter, **sections)
+
+    with pytest.raises(ConfigError, match=r"raise trainer\.batch_size, or set model\.batch_norm"):
+        check_batch(spec, one_chip({}))
+    with pytest.raises(ConfigError, match=r"set adapter\.batch_norm=frozen"):
+        check_batch(spec, one_chip(base | {"batch_norm": norm}))
+    check_batch(spec, one_chip(base | {"batch_norm": "frozen"}))
+    measuring = {"method": "threshold", "domains": ["birch_satellite"], "source_free": True}
+    measures = base | {"method": "batch-norm", "batch_norm": "statistics"}
+    config = tiny(
+        adapter=measures, target=measuring, data={"sources": []}, trainer={"batch_size": 1}
+    )
+    check_batch(spec, config)

@@ -239,3 +239,36 @@ def test_chips_are_standardised_by_all_of_their_image(tiny: Make, standardize: s
     for chip, (row, col) in zip(seen, ((0, 0), (0, 64), (64, 0), (64, 64)), strict=True):
         inside = expected[:, row : row + 64, col : col + 64]
         assert torch.equal(chip[:, : inside.shape[1], : inside.shape[2]], inside)
+
+
+def test_the_digest_follows_what_is_seen_and_not_where_it_lies(tiny: Make, bank_path: Path) -> None:
+    material = gather(tiny())
+    moved = [replace(tile, image=Path("/elsewhere") / tile.image.name) for tile in material.train]
+    assert replace(material, train=moved).digest() == material.digest()
+    first, *rest = material.train
+    pixels = {key: each.merge(each) for key, each in material.histograms.items()}
+    matched = gather(tiny(augment={"colour": "rhm", "bank": str(bank_path)}))
+    others = [
+        replace(material, train=rest),
+        replace(material, train=rest, val=[first]),
+        replace(material, train=[replace(first, building_fraction=0.5), *rest]),
+        replace(material, histograms=pixels),
+        matched,
+    ]
+    assert len({material.digest(), *(other.digest() for other in others)}) == 6
+
+
+def test_a_run_is_not_continued_on_other_imagery(
+    tiny: Make, catalog_path: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "catalog.parquet"
+    catalog = Catalog.load(catalog_path)
+    catalog.save(path)
+    config = tiny("swapped", data={"catalog": str(path)})
+    fit(config).model.unlink()
+    fit(config, resume=True).model.unlink()
+    frame = catalog.frame
+    frame["split"] = frame["split"].replace({"train": "val", "val": "train"})
+    Catalog(frame).save(path)
+    with pytest.raises(ConfigError, match="imagery is no longer that"):
+        fit(config, resume=True)

@@ -74,6 +74,16 @@ def test_a_run_is_resumed_with_its_own_configuration_only(tiny: Make, tmp_path: 
     assert Run.resume(moved).folder == tmp_path / "moved" / "again"
 
 
+def test_a_run_is_resumed_with_its_own_imagery_only(tiny: Make) -> None:
+    run = Run.begin(tiny("seen"))
+    run.check_data("a" * 64)  # a run of an earlier version, which did not remember it
+    run.remember_data("a" * 64)
+    run.check_data("a" * 64)
+    with pytest.raises(ConfigError, match="imagery is no longer that") as error:
+        run.check_data("b" * 64)
+    assert "\n" not in str(error.value)
+
+
 def test_checkpoints_and_attempts_are_counted(tmp_path: Path) -> None:
     run = Run(tmp_path)
     assert (run.last_checkpoint(), run.next_attempt()) == (None, 0)

@@ -18,7 +18,7 @@ from rhm.cli.options import (
 )
 from rhm.cli.output import emit, shows_progress
 from rhm.cli.output_files import Overwrite, check_output
-from rhm.cli.training_output import finished_run
+from rhm.cli.training_output import continues, finished_run
 
 if TYPE_CHECKING:
     import pandas
@@ -128,7 +128,7 @@ def adapt(
         raise typer.BadParameter("adapter.base cannot be set: it is the model of the command line")
     run = fit(
         config,
-        resume=resume,
+        resume=continues(config, resume=resume),
         progress=shows_progress(quiet=json),
         calibrate=calibrate_scores,
     )
@@ -230,8 +230,6 @@ def _without_labels(
         adapter["batch_norm"] = "affine"
     elif train == "deep-lora":
         adapter["trained"] = []
-    elif method == "shot":
-        adapter["trained"] = ["*encoder", "*decoder"]  # the head is the source hypothesis
     sections = {
         "adapter": adapter,
         "target": {"domains": domains, "method": method, "source_free": True},
@@ -282,8 +280,19 @@ def _complete(tree: dict[str, Any], model: Path) -> None:
         trainer.setdefault("validate_every", _validate_every(trainer["steps"]))
     sources = target.get("domains") or data.get("sources")
     domains = map(str, sources) if isinstance(sources, list) else ()
-    name = "-".join([_name_of(model), *domains, method])
-    tree.setdefault("name", re.sub(r"[^\w.+-]+", "_", name).lstrip(".+-"))
+    tree.setdefault("name", _run_name(_name_of(model), list(domains), method))
+
+
+def _run_name(model: str, domains: list[str], method: str) -> str:
+    """Return the name of a run that was given none; too many domains are only counted."""
+    from rhm.training.config import LONGEST_NAME
+
+    name = ""
+    for said in (domains, [f"{len(domains)}-domains"]):
+        name = re.sub(r"[^\w.+-]+", "_", "-".join([model, *said, method])).lstrip(".+-")
+        if len(name.encode()) <= LONGEST_NAME:
+            break
+    return name
 
 
 def _validate_every(steps: int) -> int:

@@ -7,7 +7,7 @@ import typer
 
 from rhm.cli.options import BatchSize, Json, ResumeRun, Steps, TargetBank, required
 from rhm.cli.output import emit, shows_progress
-from rhm.cli.training_output import finished_run
+from rhm.cli.training_output import continues, finished_run
 from rhm.required_files import require_catalog
 from rhm.training.configs.named_configs import config_file
 
@@ -70,7 +70,7 @@ def train(
     )
     run = fit(
         read,
-        resume=resume,
+        resume=continues(read, resume=resume),
         progress=shows_progress(quiet=json),
         calibrate=calibrate_scores,
     )

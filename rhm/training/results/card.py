@@ -5,12 +5,14 @@ Datasheets for datasets (CACM 64(12), 2021), as far as a run knows the answers.
 """
 
 import re
+import shlex
 from collections.abc import Iterable
 from typing import Any
 
 from rhm.models.spec import ModelSpec
 from rhm.training.config import RunConfig
 from rhm.training.imagery import Material
+from rhm.training.unlabelled.target_config import MEASURED
 
 
 def model_card(
@@ -33,7 +35,7 @@ def model_card(
         f"{_code(spec.architecture)} with the encoder {_code(spec.encoder)}, trained by rhm "
         f"{spec.rhm_version}.",
         "## Use",
-        f"    rhm predict {_plain(str(config.folder))} SCENE.tif -o predicted",
+        f"    rhm predict {_plain(shlex.quote(str(config.folder)))} SCENE.tif -o predicted",
         _bullets(_uses(spec, config, scores)),
         "## Training",
         _table(("", ""), _training(spec, config, material)),
@@ -41,7 +43,7 @@ def model_card(
         _scored(scores),
         "## Data",
         "Images that show the same ground form a group, and are all in the same split (hash of the "
-        f"splits: {_code(material.catalog.split_hash())}). {_licence(spec)}",
+        f"splits: {_code(material.catalog.split_hash())}). {_licence(spec, config)}",
         _data(material),
         "## Limits",
         _bullets(_limits(spec)),
@@ -49,9 +51,14 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
-def _licence(spec: ModelSpec) -> str:
+def _licence(spec: ModelSpec, config: RunConfig) -> str:
     if not spec.licence:
         return "The licences of the imagery's sources apply."
+    if config.adapter.base is not None and not config.data.licence:
+        return (
+            f"Licence of imagery and labels of the base model: {_code(spec.licence)}. Those of the "
+            "sources of the imagery that it was adapted to apply, too."
+        )
     return f"Licence of imagery and labels: {_code(spec.licence)}."
 
 
@@ -90,12 +97,8 @@ def _training(
 ) -> Iterable[tuple[str, object]]:
     yield "domains", ", ".join(map(_code, spec.sources))
     yield "images", f"{len(material.train)} for training, {len(material.val)} for validation"
-    side = config.data.chip_px
-    yield "chips", f"{side} x {side} pixels, {config.trainer.batch_size} per step"
-    yield "steps", config.trainer.steps
-    yield "colour augmentation", _code(config.augment.colour)
-    if unusual := config.augment.unusual_geometry:
-        yield "geometric augmentation", ", ".join(map(_code, unusual))
+    if config.target.method not in MEASURED:
+        yield from _steps(config)
     if material.bank is not None:
         yield "histogram bank", f"{len(material.bank)} images"
     if material.unlabelled:
@@ -106,12 +109,22 @@ def _training(
         yield "standardisation of scenes", _code(spec.standardize)
     if config.adapter.base is not None:
         yield "base model", _code(config.adapter.base)
-        yield "adaptation method", _code(config.adapter.method)
+        if config.target.method not in MEASURED:
+            yield "adaptation method", _code(config.adapter.method)
     elif config.model.weights not in ("bundled", "none"):
         yield "encoder weights", _code(config.model.weights)
+    yield "seed", config.seed
+
+
+def _steps(config: RunConfig) -> Iterable[tuple[str, object]]:
+    side = config.data.chip_px
+    yield "chips", f"{side} x {side} pixels, {config.trainer.batch_size} per step"
+    yield "steps", config.trainer.steps
+    yield "colour augmentation", _code(config.augment.colour)
+    if unusual := config.augment.unusual_geometry:
+        yield "geometric augmentation", ", ".join(map(_code, unusual))
     yield "loss", _code(config.loss.name)
     yield "learning rate", f"{config.optimizer.learning_rate:g}"
-    yield "seed", config.seed
 
 
 def _scored(scores: dict[str, float]) -> str:
@@ -123,7 +136,8 @@ def _scored(scores: dict[str, float]) -> str:
 
 def _data(material: Material) -> str:
     columns = ("domain", "images", "labelled", "train", "val", "test", "gsd_m", "buildings")
-    used = material.catalog.select(domains=list({tile.domain for tile in material.train}))
+    seen = {tile.domain for tile in (*material.train, *material.val, *material.unlabelled)}
+    used = material.catalog.select(domains=sorted(seen))
     rows = []
     for row in used.overview():
         cells = [row[name] for name in columns]

@@ -203,6 +203,7 @@ class UnlabelledMethod:
             ``target_method.STATISTICS``, unless the configuration says.
         needs: ``LABELLED`` if the method needs labelled chips beside the unlabelled ones, ``ALONE``
             if it adapts a finished model without them; empty if it works with and without.
+        keeps_head: whether the segmentation head must stay as it is.
     """
 
     text: str
@@ -212,6 +213,7 @@ class UnlabelledMethod:
     strong: bool = False
     statistics: str = OWN
     needs: str = ""
+    keeps_head: bool = False
 
 
 def _mean_teacher(config: TargetConfig, model: SegmentationModel, loss: nn.Module) -> TargetMethod:
@@ -261,6 +263,7 @@ METHODS = {
         "sure predictions with the expected share of buildings (SHOT, Liang et al., ICML 2020)",
         lambda config, model, loss: InformationMaximisation(config.building_share),
         needs=ALONE,
+        keeps_head=True,
     ),
     THRESHOLD: UnlabelledMethod(
         "the threshold with the highest expected IoU on the target; no weight changes", needs=ALONE

@@ -250,6 +250,10 @@ def test_settings_that_were_not_made_follow_those_that_were(trained: Path) -> No
     assert tree["optimizer"] == {"learning_rate": LEARNING_RATES["lora"]}
     assert tree["trainer"]["validate_every"] == 3
     assert tree["model"] == {"threshold": load_model(trained).spec.threshold}
+    many: dict[str, Any] = {**tree, "data": {"sources": [f"town number {n}" for n in range(50)]}}
+    del many["name"]
+    _complete(many, trained)
+    assert many["name"] == "tiny-50-domains-lora"
     odd: dict[str, Any] = {**tree, "data": {"sources": 3}}
     del odd["name"]
     _complete(odd, trained)

@@ -59,7 +59,6 @@ def test_common_settings_have_options_of_their_own(
     [
         (["--set", "trainer.stepz=1"], "trainer.stepz"),
         (["--set", "trainer"], "section.key=value"),
-        (["--resume"], "no run to resume"),
     ],
 )
 def test_what_cannot_be_trained_is_one_line(
@@ -68,3 +67,13 @@ def test_what_cannot_be_trained_is_one_line(
     code, printed, err = rhm("train", config, *words)
     assert (code, printed, err.count("\n")) == (2, "", 1)
     assert told in err
+
+
+def test_a_run_that_never_began_begins(rhm: Rhm, config: Path, tmp_path: Path) -> None:
+    words = ["--steps", 1, "-o", tmp_path / "runs", "--resume"]
+    code, _, err = rhm("train", config, *words)
+    assert code == 0, err
+    assert "there is no run at" in err
+    code, _, err = rhm("train", config, *words)
+    assert code == 0, err
+    assert "there is no run at" not in err

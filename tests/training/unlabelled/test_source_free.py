@@ -175,7 +175,6 @@ def test_labels_are_not_looked_at(adapting: Make, catalog_path: Path, tmp_path: 
         ({"method": "none"}, {}, "none needs labelled chips"),
         ({"method": "adabn", "source_free": False}, STATISTICS, "rhm adapt --unlabelled"),
         ({"method": "mean-teacher", "paste": "class"}, {}, "paste needs labelled chips"),
-        ({"method": "adabn"}, {"batch_norm": "frozen", "method": "head"}, "adabn needs adapter"),
         ({"method": "entropy"}, STATISTICS, "trains nothing"),
         ({"method": "entropy", "domains": []}, {}, "give target.domains"),
     ],
@@ -197,3 +196,31 @@ def test_there_is_nothing_to_adapt_without_a_base_and_no_place_for_sources(
     config["data"]["sources"] = ["alder_aerial"]
     with pytest.raises(ConfigError, match=r"leave out data\.sources"):
         tiny(**{k: config[k] for k in ("data", "target", "adapter")})
+
+
+@pytest.mark.parametrize("method", ["deep-lora", "lora", "bitfit", "full", "head"])
+def test_shot_never_changes_the_head(adapting: Make, base: Path, method: str) -> None:
+    adapter = {
+        "method": method,
+        "batch_norm": "affine",
+        "targets": "all",
+        "rank": 1 + (method == "deep-lora"),
+    }
+    run = fit(adapting("shot", adapter=adapter, optimizer={"learning_rate": 0.05}))
+    names = changed(base, run)
+    assert names
+    assert not [name for name in names if "segmentation_head" in name]
+
+
+@pytest.mark.parametrize("method", ["threshold", "adabn"])
+def test_what_is_only_measured_needs_no_method(adapting: Make, base: Path, method: str) -> None:
+    adapter = {"method": "deep-lora", "batch_norm": "frozen"}
+    run = fit(adapting(method, adapter=adapter))
+    trained = [name for name in changed(base, run) if "running" not in name and "num_" not in name]
+    assert not trained
+
+
+def test_features_are_not_recorded_without_labels(adapting: Make) -> None:
+    trainer = {"select": "expected-iou", "steps": 2, "validate_every": 1}
+    run = fit(adapting("entropy", trainer=trainer, analysis={"every": 1}))
+    assert run.model.is_file()
