@@ -12,8 +12,6 @@ from torch import nn
 from rhm.errors import ConfigError
 from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
-from rhm.training.config import RunConfig
-from rhm.training.unlabelled.target_config import MEASURED
 
 
 @contextmanager
@@ -66,30 +64,24 @@ def deterministic() -> Iterator[None]:
         torch.use_deterministic_algorithms(before, warn_only=only_warned)
 
 
-def check_batch(spec: ModelSpec, config: RunConfig) -> None:
-    """Check that batch normalisation gets more than one value per channel and step.
+def check_one_chip(spec: ModelSpec, chip_px: int, *, frozen: str) -> None:
+    """Check that a network can be trained on one chip at a time.
 
     Args:
         spec: description of the network.
-        config: configuration of the run.
+        chip_px: side of a chip in pixels.
+        frozen: setting that freezes batch normalisation, for the message.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: batch normalisation gets a single value per channel.
     """
-    settings = config.trainer
-    chips = settings.batch_size // (settings.devices * settings.num_nodes * settings.accumulate)
-    adapts, measures = config.adapter.base is not None, config.target.method in MEASURED
-    norm = config.adapter.batch_norm if adapts else config.model.batch_norm
-    if chips > 1 or norm == "frozen" or measures:
-        return
-    side = config.data.chip_px
     with torch.device("meta"):
         network = SegmentationModel(spec).train()
         try:
-            network(torch.zeros(1, spec.bands, side, side))
+            network(torch.zeros(1, spec.bands, chip_px, chip_px))
         except ValueError as error:
             raise ConfigError(
-                f"{spec.architecture} cannot be trained on one chip of {side} px at a time, "
+                f"{spec.architecture} cannot be trained on one chip of {chip_px} px at a time, "
                 "because batch normalisation needs several values: raise trainer.batch_size, or "
-                f"set {'adapter' if adapts else 'model'}.batch_norm=frozen"
+                f"set {frozen}"
             ) from error

@@ -40,7 +40,7 @@ from rhm.training.callbacks.trackers import tracker_loggers
 from rhm.training.callbacks.update_recorder import UpdateRecorder
 from rhm.training.config import SELECT, RunConfig, read_config
 from rhm.training.datamodule import ChipDataModule
-from rhm.training.devices import check_batch, deterministic, synchronized_batch_norm
+from rhm.training.devices import check_one_chip, deterministic, synchronized_batch_norm
 from rhm.training.imagery import Material, gather
 from rhm.training.losses import loss_of
 from rhm.training.module import SegmentationModule, freeze_batch_norm
@@ -48,7 +48,7 @@ from rhm.training.results.card import model_card
 from rhm.training.results.finishing import finish
 from rhm.training.run import Run
 from rhm.training.unlabelled.batch_statistics import measure_statistics, set_statistics
-from rhm.training.unlabelled.target_config import ADABN, METHODS, THRESHOLD
+from rhm.training.unlabelled.target_config import ADABN, MEASURED, METHODS, THRESHOLD
 
 _LOG = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ def fit(
             losses_of=losses_of if config.target.source_free else None,
             keep_head=METHODS[config.target.method].keeps_head,
         )
-    check_batch(model.spec, config)
+    _check_batch(model, config)
     labelled = bool(material.val)
     validated = labelled or config.trainer.select == "expected-iou"
     trainer = _trainer(config, validated=validated, labelled=labelled, progress=progress)
@@ -307,6 +307,17 @@ def _method(config: RunConfig) -> str:
     """Return the name under which a report compares the run with others."""
     standardized = [] if config.model.standardize == "none" else [config.model.standardize]
     return ", ".join([*standardized, *config.augment.names, *config.target.names]) or "none"
+
+
+def _check_batch(model: SegmentationModel, config: RunConfig) -> None:
+    """Check that batch normalisation gets more than one value per channel and step."""
+    settings, adapts = config.trainer, config.adapter.base is not None
+    chips = settings.batch_size // (settings.devices * settings.num_nodes * settings.accumulate)
+    norm = config.adapter.batch_norm if adapts else config.model.batch_norm
+    if chips > 1 or norm == "frozen" or config.target.method in MEASURED:
+        return
+    frozen = f"{'adapter' if adapts else 'model'}.batch_norm=frozen"
+    check_one_chip(model.spec, config.data.chip_px, frozen=frozen)
 
 
 def _trainer(

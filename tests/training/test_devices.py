@@ -1,8 +1,6 @@
 """Devices; law: to synchronise batch normalisation and back does not change the network."""
 
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -12,8 +10,7 @@ from torch import nn
 from rhm.errors import ConfigError
 from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
-from rhm.training.config import RunConfig
-from rhm.training.devices import check_batch, synchronized_batch_norm
+from rhm.training.devices import check_one_chip, synchronized_batch_norm
 
 
 def network(encoder: str) -> SegmentationModel:
@@ -61,25 +58,11 @@ def test_what_was_learned_meanwhile_is_kept() -> None:
     assert not original.training
 
 
-@pytest.mark.parametrize("norm", ["statistics", "affine"])
-def test_one_chip_is_too_few_for_batch_normalisation_of_adaptations_too(
-    tiny: Callable[..., RunConfig], norm: str
-) -> None:
-    spec = network("test_efficientnet").spec
-    base: dict[str, Any] = {"base": "model.safetensors", "method": "lora"}
-
-    def one_chip(adapter: dict[str, Any], **sections: Any) -> RunConfig:
-        sections |= {"data": {"chip_px": 32}, "trainer": {"batch_size": 1}}
-        return tiny(adapter=adapter, **sections)
-
-    with pytest.raises(ConfigError, match=r"raise trainer\.batch_size, or set model\.batch_norm"):
-        check_batch(spec, one_chip({}))
-    with pytest.raises(ConfigError, match=r"set adapter\.batch_norm=frozen"):
-        check_batch(spec, one_chip(base | {"batch_norm": norm}))
-    check_batch(spec, one_chip(base | {"batch_norm": "frozen"}))
-    measuring = {"method": "threshold", "domains": ["birch_satellite"], "source_free": True}
-    measures = base | {"method": "batch-norm", "batch_norm": "statistics"}
-    config = tiny(
-        adapter=measures, target=measuring, data={"sources": []}, trainer={"batch_size": 1}
-    )
-    check_batch(spec, config)
+@pytest.mark.parametrize(("side", "fits"), [(32, False), (64, True)])
+def test_one_chip_may_be_too_few_for_batch_normalisation(side: int, fits: bool) -> None:
+    spec = network("tf_efficientnet_lite0").spec
+    if fits:
+        check_one_chip(spec, side, frozen="model.batch_norm=frozen")
+        return
+    with pytest.raises(ConfigError, match=r"one chip of 32 px at a time.*model\.batch_norm=frozen"):
+        check_one_chip(spec, side, frozen="model.batch_norm=frozen")

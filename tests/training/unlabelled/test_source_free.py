@@ -224,3 +224,18 @@ def test_features_are_not_recorded_without_labels(adapting: Make) -> None:
     trainer = {"select": "expected-iou", "steps": 2, "validate_every": 1}
     run = fit(adapting("entropy", trainer=trainer, analysis={"every": 1}))
     assert run.model.is_file()
+
+
+@pytest.mark.parametrize("norm", ["statistics", "affine", "frozen"])
+def test_one_chip_is_too_few_for_batch_normalisation_of_adaptations_too(
+    adapting: Make, norm: str
+) -> None:
+    sections: dict[str, Any] = {"trainer": {"batch_size": 1, "steps": 1}}
+    adapter = {"method": "lora", "rank": 1, "batch_norm": norm}
+    config = adapting("entropy", adapter=adapter, **sections)
+    config = config.model_copy(update={"data": replace(config.data, chip_px=32)})
+    if norm == "frozen":
+        assert fit(config).model.is_file()
+        return
+    with pytest.raises(ConfigError, match=r"or set adapter\.batch_norm=frozen"):
+        fit(config)
