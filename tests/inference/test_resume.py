@@ -2,12 +2,13 @@
 
 import json
 import os
-import signal
 import time
-import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from rhm.inference.polygons import PolygonConfig
 from rhm.inference.scenes import _finishing
 from rhm.inference.tiling.journal import StripJournal
 from tests.data.imagery import noise, write_raster
+from tests.forked import start_server
 
 OPTIONS: dict[str, Any] = {
     "tile": 64,
@@ -295,24 +297,24 @@ def test_a_failure_before_anything_is_finished_leaves_nothing(scene: Path, tmp_p
     assert not list((tmp_path / "out").iterdir())
 
 
-def predicting(scene: Path, out: Path) -> int:
-    """Predict in another process, and return its number once it has begun."""
-    reading, writing = os.pipe()
-    with warnings.catch_warnings():
-        # Threads are idle here, and the child makes its own.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
-        # Whatever happens, the child must not go on as a second process of the tests.
-        try:
-            os.write(writing, b"!")
-            options = OPTIONS | {"on_progress": lambda _: time.sleep(0.03)}
-            predict_raster(Counting(), scene, out, resume=True, **options)
-        finally:
-            os._exit(0)
-    os.read(reading, 1)
-    os.close(reading)
-    os.close(writing)
+def predict_slowly(begun: "Connection[None, None]", scene: Path, out: Path) -> None:
+    begun.send(None)
+    options = OPTIONS | {"on_progress": lambda _: time.sleep(0.03)}
+    predict_raster(Counting(), scene, out, resume=True, **options)
+
+
+def predicting(scene: Path, out: Path) -> BaseProcess:
+    """Predict in another process, and return it once it has begun.
+
+    It is not forked from this one, whose threads may hold locks for ever then.
+    """
+    start_server()
+    context = get_context("forkserver")
+    ours, theirs = context.Pipe()
+    child = context.Process(target=predict_slowly, args=(theirs, scene, out))
+    child.start()
+    theirs.close()
+    ours.recv()
     return child
 
 
@@ -325,8 +327,8 @@ def test_a_killed_process_can_be_gone_on_with(
     for _ in range(6):
         child = predicting(scene, out)
         time.sleep(rng.uniform(0.0, 0.25))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        child.kill()
+        child.join()
     predict_raster(Counting(), scene, out, resume=True, **OPTIONS)
     assert files(out) == whole
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
