@@ -49,8 +49,8 @@ def read_footprints(
     dropped. Files without a spatial index are read once, and kept as long as memory allows.
 
     Args:
-        path: file in one of ``rhm.data.vectors.vector_layer.VECTOR_FORMATS``. If it has several
-            layers, the first one that may contain polygons is read.
+        path: file in one of ``rhm.data.vectors.vector_layer.VECTOR_FORMATS``. Of several layers,
+            the one with polygons is read; the folders of a KML file are read together.
         crs: CRS of the raster, in any form that pyproj understands (including rasterio's).
         bounds: (left, bottom, right, top) in ``crs``; polygons that do not intersect this box
             are left out.
@@ -60,7 +60,8 @@ def read_footprints(
 
     Raises:
         VectorError: the file cannot be read, is of another format than its name says, has no
-            polygon layer or no CRS, a polygon cannot be repaired, or ``crs`` is None or unknown.
+            polygon layer or more than one, or no CRS, a polygon cannot be repaired, or ``crs`` is
+            None or unknown.
     """
     target = _pyproj_crs(crs, path)
     area = None if bounds is None else shapely.box(*bounds)
@@ -176,25 +177,6 @@ def metric_crs(geometries: gpd.GeoSeries) -> pyproj.CRS:
 @lru_cache(maxsize=16)
 def _to_geodetic(crs: pyproj.CRS) -> pyproj.Transformer:
     return pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
-
-
-def contiguous(geometries: NDArray[Any], near: float, turn: float) -> NDArray[Any]:
-    """Undo the jump at the 180th meridian that a transformation of coordinates introduces.
-
-    Args:
-        geometries: (N,) geometries in longitude and latitude.
-        near: longitude near which all vertices are placed.
-        turn: full turn in the unit of the longitudes.
-
-    Returns:
-        (N,) the same geometries; if they cross the meridian, with longitudes beyond half a turn.
-    """
-    points = shapely.get_coordinates(geometries)
-    turns = np.round((points[:, 0] - near) / turn)
-    if not turns.any():
-        return geometries
-    points[:, 0] -= turn * turns
-    return np.asarray(shapely.set_coordinates(geometries.copy(), points), dtype=object)
 
 
 def areas_m2(geometries: gpd.GeoSeries) -> NDArray[np.float64]:

@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 from affine import Affine
+from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.io import DatasetReader
+from rasterio.transform import GCPTransformer
 
 from rhm.data.rasters.raster_info import RasterInfo
 
@@ -41,6 +44,17 @@ class PixelGrid:
     def of_info(cls, info: RasterInfo) -> "PixelGrid":
         """Return the grid of a raster with these properties."""
         return cls(info.height, info.width, info.crs, info.transform, info.gcps)
+
+    def to_coordinates(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the coordinates (N, 2) of corners of pixels (N, 2), (column, row)."""
+        cols, rows = points.T
+        if self.gcps:
+            with GCPTransformer(list(self.gcps)) as transformer:
+                return np.column_stack(transformer.xy(rows, cols, offset="ul"))
+        a, b, c, d, e, f = self.transform[:6]
+        # Not as a matrix product, whose rounding depends on the place of a point in the array:
+        # a corner that two footprints share has the same coordinates in both.
+        return np.column_stack([a * cols + b * rows + c, d * cols + e * rows + f])
 
     def corner_of(self, part: "PixelGrid") -> tuple[int, int] | None:
         """Return the row and column at which a part of this grid begins; None if it is none.

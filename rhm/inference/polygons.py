@@ -17,32 +17,28 @@ from typing import Any, NamedTuple
 import geopandas as gpd
 import numpy as np
 import shapely
-from affine import Affine
 from numpy.typing import NDArray
 from pyproj import Transformer
 from pyproj.enums import TransformDirection
-from rasterio.control import GroundControlPoint
 from rasterio.io import DatasetReader
-from rasterio.transform import GCPTransformer
 from rasterio.windows import Window as RasterioWindow
 
-from rhm.data.footprints import contiguous, metric_crs, polygon_parts
+from rhm.data.footprints import metric_crs, polygon_parts
 from rhm.data.rasters.gdal_options import GDAL_ERRORS, open_dataset
 from rhm.data.rasters.georeference import is_square, to_degrees
 from rhm.data.rasters.raster import describe
 from rhm.data.rasters.raster_info import RasterInfo
 from rhm.data.rasters.windows import in_bands
+from rhm.data.vectors.antimeridian import contiguous, turn_of
 from rhm.errors import RasterError
 from rhm.inference.layers.vector_files import Footprints
+from rhm.inference.pixel_grid import PixelGrid
 from rhm.inference.regularization import regularize
 from rhm.inference.regularization.territory import Territory
 from rhm.inference.settings.keywords import taking
 from rhm.inference.settings.polygon_config import PolygonConfig as PolygonConfig
 from rhm.inference.tracing.components import Outlines, Tracer
 from rhm.inference.tracing.watershed import LearnedSeparation, Splitting, Watershed
-
-Coordinates = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-"""Function from pixel corners (N, 2), (column, row), to coordinates (N, 2)."""
 
 _REACH = 10.0
 """Distance within which straightened walls may meet a neighbour's, in tolerances."""
@@ -91,19 +87,16 @@ class Ground:
 
     def __init__(self, raster: RasterInfo) -> None:
         self._crs = raster.crs
-        self._to_coordinates = _affine(raster.transform)
-        if raster.gcps:
-            self._to_coordinates = _through_gcps(raster.gcps)
+        self._to_coordinates = PixelGrid.of_info(raster).to_coordinates
         self._plane = None
         self._middle = np.array([raster.width / 2, raster.height / 2])
-        self._turn: float | None = None
+        self._turn = None
         (centre,) = self._to_coordinates(self._middle[None])
         if self._crs is not None and to_degrees(self._crs, *centre[:, None]) is not None:
-            self._plane = metric_crs(gpd.GeoSeries([shapely.Point(centre)], crs=self._crs))
-            self._longitude = float(centre[0])
-            geodetic = self._plane.geodetic_crs
-            if self._crs.is_geographic and geodetic is not None:
-                self._turn = 2 * math.pi / geodetic.axis_info[0].unit_conversion_factor
+            place = gpd.GeoSeries([shapely.Point(centre)], crs=self._crs)
+            self._plane = metric_crs(place)
+            self._turn = turn_of(place.crs)
+            self._middle_x = float(centre[0])
 
     @cached_property
     def pixel_m(self) -> tuple[float, float]:
@@ -215,7 +208,9 @@ class Ground:
         if self._plane is None:
             return self.placed(measured)
         placed = self._moved(measured, TransformDirection.INVERSE)
-        return placed if self._turn is None else contiguous(placed, self._longitude, self._turn)
+        if self._turn is None:
+            return placed
+        return contiguous(placed, self._middle_x, self._turn.length)
 
     @cached_property
     def _to_plane(self) -> Transformer:
@@ -360,27 +355,6 @@ def _check_probabilities(
             f"{name} holds values up to {max(high, -low):g}, not probabilities; give the "
             "probability raster of a prediction, with its scale"
         )
-
-
-def _affine(transform: Affine) -> Coordinates:
-    a, b, c, d, e, f = transform[:6]
-
-    def coordinates(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        # Not as a matrix product, whose rounding depends on the place of a point in the array:
-        # a corner that two footprints share has the same coordinates in both.
-        cols, rows = points.T
-        return np.column_stack([a * cols + b * rows + c, d * cols + e * rows + f])
-
-    return coordinates
-
-
-def _through_gcps(gcps: Sequence[GroundControlPoint]) -> Coordinates:
-    def coordinates(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        cols, rows = points.T
-        with GCPTransformer(list(gcps)) as transformer:
-            return np.column_stack(transformer.xy(rows, cols, offset="ul"))
-
-    return coordinates
 
 
 def _valid(polygons: NDArray[Any]) -> NDArray[Any]:

@@ -124,7 +124,7 @@ def test_bounds_across_the_180th_meridian(tmp_path: Path) -> None:
     assert len(read_footprints(path, pacific, (-20_000, 1_000_000, 20_000, 1_200_000))) == 2
 
 
-def test_first_layer_of_polygons_is_read(tmp_path: Path) -> None:
+def test_the_only_layer_of_polygons_is_read(tmp_path: Path) -> None:
     path = tmp_path / "layers.gpkg"
     points = gpd.GeoDataFrame(geometry=[shapely.Point(0, 0)], crs=UTM)
     points.to_file(path, layer="points")

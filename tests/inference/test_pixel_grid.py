@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from affine import Affine
 from rasterio.control import GroundControlPoint
@@ -67,3 +68,13 @@ def test_a_grid_contains_what_lies_in_it() -> None:
     assert not part.contains(SCENE)
     assert not part.contains(cut(SCENE, 16, 400, 300, 200))
     assert not cut(SCENE, 0, 0, 300, 200).contains(part)
+
+
+def test_corners_of_pixels_have_the_same_place_by_transform_or_control_points() -> None:
+    corners = [(0.0, 0.0), (0.0, 900.0), (600.0, 0.0), (600.0, 900.0)]
+    gcps = tuple(GroundControlPoint(r, c, *(SCENE.transform @ (c, r))) for r, c in corners)
+    points = np.array([(0.0, 0.0), (900.0, 600.0), (10.25, 500.5)])
+    expected = np.column_stack(SCENE.transform @ points.T)
+    np.testing.assert_allclose(SCENE.to_coordinates(points), expected, rtol=0, atol=1e-9)
+    by_gcps = replace(SCENE, transform=Affine.identity(), gcps=gcps).to_coordinates(points)
+    np.testing.assert_allclose(by_gcps, expected, rtol=0, atol=1e-6)

@@ -15,6 +15,7 @@ import shapely
 from numpy.typing import NDArray
 
 from rhm.data.footprints import metric_crs
+from rhm.data.vectors.antimeridian import contiguous, turn_of
 from rhm.errors import ConfigError, VectorError
 from rhm.inference.regularization.junctions import corners, tidied
 from rhm.inference.regularization.outlines import Rings, rings_of, split
@@ -136,6 +137,11 @@ def regularize_frame(
         plane = traced.to_crs(metric_crs(traced))
         clean = gpd.GeoSeries(regularize(plane.to_numpy(), **options), traced.index, plane.crs)
         clean = clean.to_crs(traced.crs)
+        turn = turn_of(traced.crs)
+        if turn is not None:
+            near = traced.bounds.minx.to_numpy()
+            whole = contiguous(clean.to_numpy(), near, turn.length)
+            clean = gpd.GeoSeries(whole, traced.index, traced.crs)
         # Rounding on the way back can invalidate polygons with narrow gaps.
         clean = clean.where(clean.is_valid, traced)
     if isinstance(frame, gpd.GeoSeries):

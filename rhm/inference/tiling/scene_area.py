@@ -1,6 +1,7 @@
 """The part of a scene that an area of interest covers, and results that are cut to it."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
+from pyproj.exceptions import ProjError
 from rasterio.control import GroundControlPoint
 from rasterio.features import rasterize
 from rasterio.transform import GCPTransformer
@@ -17,10 +19,18 @@ from rhm.data.rasters.raster_info import RasterInfo
 from rhm.data.rasters.windows import Window
 from rhm.data.vectors.area_of_interest import AreaOfInterest
 from rhm.errors import OutsideAreaError, RasterError
+from rhm.inference.pixel_grid import PixelGrid
 from rhm.inference.tiling.regrid import Rows
 
 _INTERPOLATED_PX = 2.0
 """Pixels around the area that an interpolation at its edge takes into account."""
+
+_MARGIN = 0.05
+"""Part of a scene by which its outline is grown: the polynomials from pixels to the ground, and
+back, agree to the accuracy of the control points."""
+
+_PIECES = 16
+"""Pieces of the longer side of a scene, because control points make curves of its edges."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +94,12 @@ def scene_area(scene: RasterInfo, area: AreaOfInterest) -> SceneArea:
         OutsideAreaError: the scene has no pixel in it.
         RasterError: the scene has no place on Earth that an area could be compared with.
     """
-    if scene.crs is None or (scene.rpcs is not None and scene.transform.is_identity):
-        raise RasterError(
-            f"{scene.path} has no coordinate reference system, so no area of interest can be found "
-            "in it: georeference it first"
-        )
-    shape = _in_pixels(area.in_crs(scene.crs.to_wkt()), scene)
+    outline = _outline(scene)
+    shape = _placed(area, scene, outline)
+    if scene.gcps:
+        # Far from the control points, the polynomials that locate pixels have no meaning.
+        shape = shapely.intersection(shape, outline)
+    shape = _in_pixels(shape, scene)
     shape = shapely.intersection(shape, shapely.box(0, 0, scene.width, scene.height))
     parts = shapely.get_parts(shape)
     shape = shapely.union_all(parts[shapely.area(parts) > 0])
@@ -160,6 +170,26 @@ def _blanked(stored: NDArray[Any], area: SceneArea, first: int, nodata: float) -
     of_maps = result.reshape(len(stored), -1, outside.shape[1])
     of_maps[np.broadcast_to(outside[:, None], of_maps.shape)] = nodata
     return result
+
+
+def _placed(area: AreaOfInterest, scene: RasterInfo, outline: Any) -> Any:
+    """Return the polygons of an area, at least those in an outline, in the CRS of a scene."""
+    if scene.crs is not None and (scene.rpcs is None or not scene.transform.is_identity):
+        with suppress(ProjError):  # a local system, which has no place on Earth
+            return area.in_crs(scene.crs.to_wkt(), outline.bounds)
+    raise RasterError(
+        f"{scene.path} has no coordinate reference system on Earth, so no area of interest can be "
+        "found in it: georeference it first"
+    )
+
+
+def _outline(scene: RasterInfo) -> Any:
+    """Return the outline of a scene, and of some pixels around it, in the CRS of the scene."""
+    side = max(scene.height, scene.width)
+    margin = max(_INTERPOLATED_PX, _MARGIN * side)
+    pixels = shapely.box(-margin, -margin, scene.width + margin, scene.height + margin)
+    pixels = shapely.segmentize(pixels, side / _PIECES)
+    return shapely.make_valid(shapely.transform(pixels, PixelGrid.of_info(scene).to_coordinates))
 
 
 def _in_pixels(shape: Any, scene: RasterInfo) -> Any:

@@ -95,7 +95,7 @@ def _shape(
         others = [_joined(heap, buildings.of(other)) for other in trimmed[1][first:last].tolist()]
         shape = shapely.difference(shape, shapely.union_all(others))
     parts, _ = polygon_parts(np.array([shape], dtype=object))
-    return parts[np.argmax(shapely.area(parts))] if len(parts) else None
+    return heap.in_principal_turn(parts[np.argmax(shapely.area(parts))]) if len(parts) else None
 
 
 def _joined(heap: FootprintHeap, members: NDArray[np.int64]) -> Any:

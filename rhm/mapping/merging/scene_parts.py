@@ -5,6 +5,7 @@ when it is complete, so that an interrupted run finds it again.
 """
 
 import hashlib
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 import rhm
 from rhm.data.footprints import areas_m2
+from rhm.data.vectors.antimeridian import FullTurn, turn_of, whole_in
 from rhm.data.vectors.streamed_layer import PolygonBatch, streamed
 from rhm.data.vectors.vector_layer import is_finite
 from rhm.errors import OutputError, VectorError
@@ -27,7 +29,7 @@ from rhm.mapping.merging.valid_regions import CLEAR, ValidRegion, region_of
 from rhm.mapping.scene_layers import SceneLayer
 
 _COLUMNS = ("score", "area_m2")
-_REGION, _PIXEL = b"region", b"pixel"
+_REGION, _PIXEL, _TURN = b"region", b"pixel", b"turn"
 _SCHEMA = pa.schema(
     [
         ("score", pa.float64()),
@@ -52,11 +54,14 @@ class ScenePart:
             how well the scene sees it (``valid_regions``), bounds, and geometry as WKB.
         region: what the scene shows, as polygons; None if that is unknown.
         pixel: side of a pixel in the unit of the CRS; 0 if it is unknown.
+        turn: full turn after which the coordinates of the CRS repeat, or None. All geometries are
+            in the principal turn, by their middles; none is torn at its end.
     """
 
     table: pa.Table
     region: Any
     pixel: float
+    turn: FullTurn | None = None
 
     def numbers(self, *names: str) -> NDArray[Any]:
         """Return a column (N,), or several columns (N, columns), as numbers."""
@@ -109,7 +114,8 @@ def write_part(layer: SceneLayer, crs: pyproj.CRS, path: Path) -> None:
         own = found.crs
         batches = [_measured(batch, own, crs, region) for batch in found.batches]
     outline = None if region is None else _moved(region.outline, region.crs, crs)
-    known: dict[bytes, bytes] = {}
+    turn = turn_of(crs)
+    known = {} if turn is None else {_TURN: json.dumps(turn).encode()}
     if region is not None and outline is not None and region.area_px:
         known[_REGION] = shapely.to_wkb(outline)
         known[_PIXEL] = repr(float(np.sqrt(outline.area / region.area_px))).encode()
@@ -134,7 +140,8 @@ def read_part(path: Path) -> ScenePart:
             table = pa.ipc.open_file(file).read_all()
         known = table.schema.metadata or {}
         region = shapely.from_wkb(known[_REGION]) if _REGION in known else None
-        return ScenePart(table, region, float(known.get(_PIXEL, b"0")))
+        turn = FullTurn(*json.loads(known[_TURN])) if _TURN in known else None
+        return ScenePart(table, region, float(known.get(_PIXEL, b"0")), turn)
     except (pa.ArrowException, OSError, ValueError, shapely.errors.ShapelyError) as error:
         raise OutputError(f"{path} is damaged: merge again without --resume") from error
 
@@ -147,12 +154,11 @@ def _measured(
     series = gpd.GeoSeries(polygons, crs=own)
     sight = np.full(len(polygons), CLEAR, dtype=np.int8)
     if region is not None:
-        local = series if region.crs is None else _series_in(series, region.crs.to_wkt())
-        sight = region.sight(np.asarray(local.to_numpy(), dtype=object))
+        sight = region.sight(_beside(region, polygons, own))
     unmeasured = ~(np.isfinite(areas) & (areas > 0))
     if unmeasured.any():
         areas[unmeasured] = areas_m2(series[unmeasured])
-    placed = np.asarray(_series_in(series, crs).to_numpy(), dtype=object)
+    placed = whole_in(polygons, own, crs)
     kept = is_finite(placed) & shapely.is_valid(placed) & (shapely.area(placed) > 0)
     placed = placed[kept]
     bounds = shapely.bounds(placed).reshape(-1, 4)
@@ -162,13 +168,17 @@ def _measured(
     return pa.record_batch([*arrays, geometry], schema=_SCHEMA)
 
 
-def _series_in(series: gpd.GeoSeries, crs: Any) -> gpd.GeoSeries:
-    """Return geometries in a CRS; those that are in it already stay as they are, bit by bit."""
-    return series if series.crs == crs else series.to_crs(crs)
+def _beside(region: ValidRegion, polygons: NDArray[Any], own: pyproj.CRS | None) -> NDArray[Any]:
+    """Return footprints (N,) in the CRS of their scene, on its side of the 180th meridian."""
+    if region.crs is None or region.outline.is_empty:
+        return polygons
+    left, _, right, _ = region.outline.bounds
+    return whole_in(polygons, own, region.crs.to_wkt(), near=(left + right) / 2)
 
 
 def _moved(outline: Any, own: Any, crs: pyproj.CRS) -> Any:
+    """Return what a scene shows in another CRS; None if it has no place there."""
     if own is None:
         return None
-    moved = _series_in(gpd.GeoSeries([outline], crs=own.to_wkt()), crs).to_numpy()[0]
+    (moved,) = whole_in(np.array([outline], dtype=object), own.to_wkt(), crs)
     return shapely.make_valid(moved) if is_finite(np.array([moved]))[0] else None

@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import geopandas as gpd
+import numpy as np
 import pyproj
 import pytest
 import shapely
 
 from rhm.data.vectors.area_of_interest import read_area
+from rhm.data.vectors.vector_layer import Bounds
 from rhm.errors import ConfigError, VectorError
 
 UTM = "EPSG:32633"
@@ -80,3 +82,86 @@ def test_a_place_that_another_system_does_not_reach_is_empty() -> None:
     pole = read_area("0,-90,10,-89.9")
     mercator = pyproj.CRS("EPSG:3857")
     assert pole.in_crs(mercator).is_empty or pole.in_crs(mercator).bounds[3] < -2e7
+
+
+def around(crs: str, longitude: float, latitude: float, side_m: float) -> Bounds:
+    """A box in a CRS, beside a place."""
+    there = pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True)
+    x, y = there.transform(longitude, latitude)
+    side = side_m / 111_320 if pyproj.CRS(crs).is_geographic else side_m
+    return x - 0.4 * side, y - 0.7 * side, x + 0.6 * side, y + 0.3 * side
+
+
+@pytest.mark.parametrize(
+    ("crs", "place"),
+    [
+        ("EPSG:32633", (15.0, 45.0)),
+        ("EPSG:32652", (130.0, 45.0)),
+        ("EPSG:32760", (180.0, -17.0)),
+        ("EPSG:4326", (180.0, -17.0)),
+        ("EPSG:4326", (-180.0, -17.0)),
+        ("EPSG:4326", (0.0, 60.0)),
+        ("EPSG:3857", (180.0, -17.0)),
+        ("EPSG:3857", (-180.0, 70.0)),
+        ("EPSG:3832", (-30.0, 45.0)),  # cut at 30 degrees west
+        ("EPSG:5041", (30.0, 89.999)),
+        ("+proj=laea +lon_0=180 +lat_0=-17", (180.0, -17.0)),
+    ],
+)
+@pytest.mark.parametrize("side_m", [300.0, 200_000.0])
+@pytest.mark.parametrize("mercator", [False, True])
+def test_an_area_has_the_points_that_lie_in_it_whatever_its_size(
+    crs: str, place: tuple[float, float], side_m: float, *, mercator: bool
+) -> None:
+    longitude, latitude = place
+    within = around(crs, longitude, latitude, side_m)
+    rng = np.random.default_rng(7)
+    x, y = rng.uniform(within[:2], within[2:], (500, 2)).T
+    degrees = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    longitudes, latitudes = degrees.transform(x, y)
+    to_mercator = pyproj.Transformer.from_crs("EPSG:4326", "EPSG:3857", always_xy=True)
+    for across in (1e-3, 1.0, 150.0):
+        left, right = longitude - 0.3 * across, longitude + 0.7 * across
+        bottom, top = max(-84.0, latitude - across), latitude
+        if mercator:  # a box that goes on beyond the end of the map
+            (_, bottom_m), (_, top_m) = (to_mercator.transform(0.0, each) for each in (bottom, top))
+            west, east = (each * 20_037_508.342789244 / 180 for each in (left, right))
+            area = read_area(f"{west},{bottom_m},{east},{top_m},EPSG:3857")
+        elif abs(longitude) == 180.0:
+            west, east = (each % 360 for each in (left, right))
+            area = read_area(f"{west},{bottom},{east - 360},{top}")
+        else:
+            area = read_area(f"{left},{bottom},{right},{top}")
+        found = shapely.contains_xy(area.in_crs(crs, within), x, y)
+        expected = ((longitudes - left) % 360 < across) & (bottom < latitudes) & (latitudes < top)
+        assert np.count_nonzero(found != expected) <= 2
+
+
+@pytest.mark.parametrize("latitude", [90, 85])
+@pytest.mark.parametrize("crs", ["EPSG:32633", "EPSG:32652", "EPSG:32760", "EPSG:4326"])
+def test_the_whole_earth_is_everywhere(crs: str, latitude: int) -> None:
+    zones = {"EPSG:32633": 15.0, "EPSG:32652": 129.0}
+    within = around(crs, zones.get(crs, 180.0), -17.0, 300.0)
+    found = read_area(f"-180,-{latitude},180,{latitude}").in_crs(crs, within)
+    assert found.contains(shapely.box(*within))
+
+
+def test_an_area_across_the_meridian_in_a_local_system_is_not_torn(tmp_path: Path) -> None:
+    east, north = around("EPSG:32760", 180.0, -17.0, 1000.0)[:2]
+    box = f"{east},{north},{east + 1000},{north + 1000},EPSG:32760"
+    area = read_area(box)
+    for within in ((179.9, -17.1, 180.1, -16.9), (-180.1, -17.1, -179.9, -16.9)):
+        left, bottom, right, top = area.in_crs("EPSG:4326", within).bounds
+        assert right - left < 0.02
+        assert within[0] < left < right < within[2]
+        assert (within[0] + within[2]) / 2 == pytest.approx(left, abs=0.01)
+        assert (bottom, top) == pytest.approx((-17.006, -16.997), abs=0.003)
+
+
+def test_an_area_elsewhere_has_no_part_in_a_box() -> None:
+    area = read_area("10,20,11,21")
+    for crs in ("EPSG:4326", "EPSG:32633", "EPSG:3857"):
+        box = shapely.box(*around(crs, 15.0, 45.0, 300.0))
+        assert not area.in_crs(crs, box.bounds).intersects(box)
+    # Coordinates that are in no place on Earth are no reason to go round it a billion times.
+    assert not area.in_crs("EPSG:4326", (-1e12, -1.0, 1e12, 1.0)).is_empty

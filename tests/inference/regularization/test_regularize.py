@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
@@ -14,7 +15,7 @@ from shapely import Polygon, affinity, box
 
 from rhm.data.footprints import metric_crs, read_footprints
 from rhm.errors import ConfigError, VectorError
-from rhm.inference.regularization import regularize
+from rhm.inference.regularization import regularize, regularize_frame
 from rhm.inference.regularization.regularize import _regular
 from rhm.inference.tracing.components import trace
 from tests.examples import examples
@@ -261,6 +262,15 @@ def test_what_is_no_polygon_is_refused(odd: Any) -> None:
 def test_impossible_options_are_refused(option: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(option))):
         regularize(array(COURT), **{"tolerance_m": 1.0, **option})
+
+
+@pytest.mark.parametrize("middle", [180.0, -180.0])
+def test_a_frame_across_the_180th_meridian_is_not_torn(middle: float) -> None:
+    shape = box(middle - 1e-4, -17.0, middle + 2e-4, -16.9998)
+    frame = gpd.GeoDataFrame({"name": ["a"]}, geometry=[shape.segmentize(1e-5)], crs="EPSG:4326")
+    (found,) = regularize_frame(frame, tolerance_m=1.0).geometry
+    assert shapely.get_num_coordinates(found) == 5
+    assert found.bounds == pytest.approx(shape.bounds, abs=1e-6)
 
 
 @pytest.mark.shared

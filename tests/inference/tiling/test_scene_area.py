@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+from affine import Affine
 from rasterio.control import GroundControlPoint
 
 from rhm.data.rasters.gdal_options import quiet_about_georeference
@@ -68,8 +69,58 @@ def test_ground_control_points_locate_areas_too(tmp_path: Path) -> None:
     assert [(point.row, point.col) for point in moved] == [(r - 10, c - 10) for r, c in corners]
 
 
-def test_a_scene_without_a_place_is_refused(tmp_path: Path) -> None:
-    path = write_scene(tmp_path / "a.tif", np.zeros((9, 9, 1), np.uint8), crs=None, transform=None)
+@pytest.mark.parametrize("count", [6, 9, 20])
+@pytest.mark.parametrize("side_m", [400, 20_000, 200_000, 2_000_000])
+def test_control_points_have_no_meaning_far_from_the_scene(
+    tmp_path: Path, count: int, side_m: float
+) -> None:
+    path = write_scene(tmp_path / "a.tif", np.zeros((300, 400, 1), np.uint8), transform=None)
+    rng = np.random.default_rng(5)
+    places = [(r, c) for r in np.linspace(0, 300, 4) for c in np.linspace(0, 400, 5)]
+    grid = GRID @ Affine.rotation(20)
+    points = []
+    for number in rng.permutation(20)[:count]:
+        row, col = places[number]
+        x, y = grid @ (col + rng.normal(0, 0.5), row + rng.normal(0, 0.5))
+        points.append(GroundControlPoint(row, col, x, y, 0.0))
+    with quiet_about_georeference(), rasterio.open(path, "r+") as raster:
+        raster.gcps = points, UTM
+    found = scene_area(describe(path), square(-side_m, -side_m, side_m, side_m))
+    assert found.window == Window(0, 0, 300, 400)
+    assert not found.outside(0, 300).any()
+
+
+@pytest.mark.parametrize(
+    ("crs", "left", "top", "pixel"),
+    [
+        ("EPSG:4326", 179.9995, -16.8, 4.5e-6),
+        ("EPSG:4326", -180.0005, -16.8, 4.5e-6),
+        ("EPSG:3857", 20_037_508.343 - 50, -1_900_000.0, 0.5),
+        ("EPSG:32760", 819_739.0, 8_140_198.0, 0.5),
+    ],
+)
+def test_a_box_across_the_meridian_covers_both_sides_of_a_scene(
+    tmp_path: Path, crs: str, left: float, top: float, pixel: float
+) -> None:
+    transform = Affine(pixel, 0, left, 0, -pixel, top)
+    pixels = np.zeros((200, 220, 1), np.uint8)
+    scene = describe(write_scene(tmp_path / "fiji.tif", pixels, crs=crs, transform=transform))
+    whole = scene_area(scene, read_area("179.99,-17,-179.99,-16"))
+    assert whole.window == Window(0, 0, 200, 220)
+    assert not whole.outside(0, 200).any()
+    west = scene_area(scene, read_area("179.99,-17,180,-16")).window
+    east = scene_area(scene, read_area("-180,-17,-179.99,-16")).window
+    assert west.col == 0
+    assert 0 < west.width < 220
+    assert abs(west.width - east.col) <= 5  # the meridian is not a column of the UTM grid
+    assert east.col + east.width == 220
+
+
+@pytest.mark.parametrize("crs", [None, 'LOCAL_CS["site",UNIT["metre",1]]'])
+def test_a_scene_without_a_place_is_refused(tmp_path: Path, crs: str | None) -> None:
+    transform = None if crs is None else GRID
+    pixels = np.zeros((9, 9, 1), np.uint8)
+    path = write_scene(tmp_path / "a.tif", pixels, crs=crs, transform=transform)
     with pytest.raises(RasterError, match="georeference it"):
         scene_area(describe(path), square(0, 0, 1, 1))
 

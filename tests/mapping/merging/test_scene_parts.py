@@ -6,10 +6,14 @@ import geopandas as gpd
 import numpy as np
 import pyproj
 import pytest
+import rasterio
 import shapely
+from rasterio.transform import from_origin
 
 from rhm.errors import OutputError, VectorError
+from rhm.inference.layers.vector_files import Footprints, write_footprints
 from rhm.mapping.merging.scene_parts import crs_of_layer, part_path, read_part, write_part
+from rhm.mapping.merging.valid_regions import CLEAR, NEAR
 from rhm.mapping.scene_layers import SceneLayer
 from tests.mapping.towns import UTM, ground, layers_in, write_town_scene
 
@@ -46,6 +50,37 @@ def test_another_system_another_part(tmp_path: Path) -> None:
     assert part.numbers("area_m2").tolist() == [100.0, 100.0]
     layer.vectors.touch()
     assert path != part_path(tmp_path, layer, degrees)  # the file may be another
+
+
+def test_a_part_beyond_the_180th_meridian_is_whole_in_the_principal_turn(tmp_path: Path) -> None:
+    """A scene in Web Mercator beyond the end of the map; its footprints in degrees, cut there."""
+    end = 20_037_508.342789244
+    across, beyond = shapely.box(end - 5, 0, end + 9, 10), shapely.box(end + 38, 0, end + 48, 10)
+    batch = Footprints(np.array([across, beyond]), np.array([0.9, 0.8]), np.array([140.0, 100.0]))
+    for suffix, count in ((".gpkg", 2), (".geojson", 3)):
+        path = tmp_path / suffix[1:] / f"a_buildings{suffix}"
+        path.parent.mkdir()
+        write_footprints([batch], "EPSG:3857", path)
+        with rasterio.open(
+            path.with_name("a_mask.tif"), "w", driver="GTiff", height=100, width=200, count=1,
+            dtype="uint8", nodata=255, crs="EPSG:3857",
+            transform=from_origin(end - 49, 30, 0.5, 0.5),
+        ) as mask:  # fmt: skip
+            mask.write(np.zeros((1, 100, 200), np.uint8))
+        (layer,) = layers_in(path)
+        for crs, turn in (("EPSG:4326", 360.0), ("EPSG:3857", 2 * end)):
+            write_part(layer, pyproj.CRS(crs), tmp_path / "part.arrow")
+            part = read_part(tmp_path / "part.arrow")
+            assert part.turn is not None
+            assert part.turn.length == pytest.approx(turn)
+            left, right = part.numbers("left", "right").T
+            metre = turn / 2 / end
+            assert (right - left).max() < 15 * metre
+            assert np.abs(left + right).max() <= turn
+            assert part.region.bounds[2] - part.region.bounds[0] == pytest.approx(100 * metre)
+            assert part.pixel == pytest.approx(0.5 * metre, rel=1e-3)
+            # The last one is near the border of the scene; the end of the map is none.
+            assert part.numbers("sight").tolist() == [CLEAR] * (count - 1) + [NEAR]
 
 
 def test_layers_of_others_are_measured(tmp_path: Path) -> None:
