@@ -67,7 +67,7 @@ def main() -> None:
 def report(model: SegmentationModel, domain: str, tiles: list[Tile]) -> None:
     """Print one domain's table."""
     seen = [see(model, tile, shift=None, tiling=Tiling()) for tile in tiles]
-    sizes = [model.spec.gsd_m or tile.gsd_m or 1.0 for tile in tiles]
+    sizes = [tile.gsd_at(model.spec.gsd_m) or 1.0 for tile in tiles]
     true = sum(len(each.true_objects) for each in seen)
     gsd_m = np.mean(sizes)
     print(f"\n{domain}: {len(tiles)} images, {true} true buildings, {gsd_m:.2f} m per pixel")

@@ -10,11 +10,10 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from rasterio.transform import Affine
-from shapely.affinity import affine_transform
 
 from rhm.augmentation.mask_values import MARKED_BOUNDARY, MARKED_CONTACT, numbered
-from rhm.data.footprints import burn, burn_numbers, read_footprints
-from rhm.data.rasters.georeference import ONE, GridScale, offset_px
+from rhm.data.footprints import burn, burn_numbers, polygon_parts, read_footprints
+from rhm.data.rasters.georeference import ONE, GridScale, extent, offset_px, to_pixels
 from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import Window
@@ -85,7 +84,7 @@ class Label:
         suffix = Path(path).suffix.lower()
         if suffix in VECTOR_SUFFIXES | (OTHER_VECTOR_SUFFIXES - _RASTER_TOO):
             self._footprints = _footprints_over(path, raster)
-            self._shapes = self._footprints.geometry.to_numpy()
+            self._shapes, self._source = _in_pixels(self._footprints, raster)
             self._tree = shapely.STRtree(self._shapes)
         else:
             self._mask = Raster(path, scale=scale, categorical=True, mapped=mapped)
@@ -119,6 +118,14 @@ class Label:
         """The footprints that touch the image, in its CRS; None if the label is a mask."""
         return self._footprints
 
+    @property
+    def outlines(self) -> NDArray[Any] | None:
+        """The footprints, (N,) valid polygons, as (column, row) on the grid of the raster.
+
+        It is None if the label is a mask. Polygons may reach beyond the image.
+        """
+        return None if self._mask is not None else self._shapes
+
     def read(self, window: Window | None = None) -> NDArray[np.uint8]:
         """Return the truth, (height, width) uint8: 1 on buildings and 0 elsewhere.
 
@@ -131,8 +138,8 @@ class Label:
         window = window or Window(0, 0, self._info.height, self._info.width)
         if self._mask is not None:
             return self.truth_of(self._mask.read(window), window)
-        transform = self._info.transform @ Affine.translation(window.col, window.row)
-        return burn(self._nearby(window, transform), transform, window.height, window.width)
+        found, *grid = self._nearby(window)
+        return burn(self._shapes[found], *grid)
 
     def read_numbers(self, window: Window | None = None) -> NDArray[np.uint8]:
         """Return the truth, (height, width) uint8, in which buildings are told apart if possible.
@@ -145,11 +152,8 @@ class Label:
         """
         window = window or Window(0, 0, self._info.height, self._info.width)
         if self._mask is None:
-            transform = self._info.transform @ Affine.translation(window.col, window.row)
-            # In the order of the file, so that overlaps are the same in every window.
-            found = np.sort(self._tree.query(_ground(transform, window.height, window.width)))
-            size = (window.height, window.width)
-            return burn_numbers(self._shapes[found], numbered(found), transform, *size)
+            found, *grid = self._nearby(window)
+            return burn_numbers(self._shapes[found], numbered(self._source[found]), *grid)
         stored = self._mask.read(window)
         truth = self.truth_of(stored, window)
         building = truth == 1
@@ -182,9 +186,12 @@ class Label:
         row_inside = (rows >= 0) & (rows < self._info.height)
         return row_inside[:, None] & (cols >= 0) & (cols < self._info.width)
 
-    def _nearby(self, window: Window, transform: Affine) -> NDArray[Any]:
-        ground = _ground(transform, window.height, window.width)
-        return np.asarray(self._shapes[self._tree.query(ground)])
+    def _nearby(self, window: Window) -> tuple[NDArray[np.intp], Affine, int, int]:
+        """Return the numbers of the polygons in a window, its transform, height and width."""
+        row, col, height, width = window
+        box = shapely.box(col, row, col + width, row + height)
+        # In the order of the file, so that overlaps are the same in every window.
+        return np.sort(self._tree.query(box)), Affine.translation(col, row), height, width
 
 
 def _any_band(pixels: NDArray[Any]) -> NDArray[np.bool_]:
@@ -273,8 +280,16 @@ def _footprints_over(path: str | os.PathLike[str], raster: Raster) -> geopandas.
             f"{info.path} has no coordinate reference system, so the footprints of {path} "
             "cannot be placed on it: assign one to the image, or use a mask"
         )
-    return read_footprints(path, info.crs, _ground(info.transform, info.height, info.width).bounds)
+    bounds = extent(info.height, info.width, info.transform, info.gcps)
+    return read_footprints(path, info.crs, bounds)
 
 
-def _ground(transform: Affine, height: int, width: int) -> shapely.Polygon:
-    return affine_transform(shapely.box(0, 0, width, height), transform.to_shapely())
+def _in_pixels(
+    footprints: geopandas.GeoDataFrame, raster: Raster
+) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    """Return polygons on the grid of a raster, and the number of the footprint of each."""
+    info = raster.info
+    moved = to_pixels(footprints.geometry.to_numpy(), info.transform, info.gcps)
+    if info.gcps and not shapely.is_valid(moved).all():
+        return polygon_parts(moved)
+    return moved, np.arange(len(moved))

@@ -181,6 +181,14 @@ class Tile(Source):
         """
         return scale_between(self.gsd_m, gsd_m, self.pixel_aspect)
 
+    def gsd_at(self, gsd_m: float | None) -> float | None:
+        """Return the ground sampling distance in metres of the grid of ``scale_to``.
+
+        It is None if that of the image is unknown: then the grid is the image's own, whatever was
+        wanted.
+        """
+        return None if self.gsd_m is None else gsd_m or self.gsd_m
+
 
 def _check_values(row: dict[str, Any]) -> None:
     """Check the values of a mask in a row of a catalog.

@@ -283,6 +283,7 @@ def _domain(
         distance=_distance(spec, histogram),
         examples=examples,
         footprint_scores=footprint_scores(scored),
+        unknown_gsd=sum(scores.tile.gsd_m is None for scores in scored),
     )
 
 

@@ -99,7 +99,7 @@ def scored_footprints(
         valid = pixels.valid & (truth != IGNORE)
         true = true_objects(label, truth, valid, raster)
     polygons, scores = default_footprints(
-        maps, valid, threshold=used, gsd_m=spec.gsd_m or tile.gsd_m
+        maps, valid, threshold=used, gsd_m=tile.gsd_at(spec.gsd_m)
     )
     return ScoredFootprints(scores, matched_predictions(true, polygons, scores))
 

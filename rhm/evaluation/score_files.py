@@ -13,6 +13,7 @@ from rhm.evaluation.scores import (
     FORMAT,
     HISTOGRAM_LEVELS,
     DomainScores,
+    Interval,
     Scores,
 )
 from rhm.files import write_text
@@ -146,7 +147,14 @@ def _complete(scores: Scores) -> Scores:
     """Return scores whose domains say which evaluation they are of."""
     told = {name: getattr(scores, name) for name in ("catalog", "split", "created", "views")}
     domains = (domain if domain.created else replace(domain, **told) for domain in scores.domains)
-    return replace(scores, domains=tuple(domains))
+    return replace(scores, domains=tuple(_without_unknown_metres(domain) for domain in domains))
+
+
+def _without_unknown_metres(domain: DomainScores) -> DomainScores:
+    """Return a domain without the metres that files had for pixels of unknown size."""
+    if domain.gsd_m is not None or domain.outline is None:
+        return domain
+    return replace(domain, outline=replace(domain.outline, polis_m=Interval(None, None, None)))
 
 
 def _check(scores: Scores) -> None:

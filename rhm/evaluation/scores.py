@@ -76,7 +76,8 @@ class OutlineScores:
     """Scores of outlines; see ``rhm.evaluation.outlines`` for their definitions.
 
     Attributes:
-        polis_m: mean PoLiS distance of matched outlines in metres.
+        polis_m: mean PoLiS distance of matched outlines in metres, on the images whose ground
+            sampling distance is known.
         complexity_iou: mean complexity-aware IoU of the images.
         vertex_ratio: number of predicted vertices for each true one.
         tangent_error_deg: mean of the maximum tangent angle errors, in degrees.
@@ -189,7 +190,8 @@ class DomainScores:
         shift: shift of the images, or None.
         images: number of images.
         groups: number of groups of images, which are different places.
-        gsd_m: median ground sampling distance in metres; None if unknown.
+        gsd_m: median ground sampling distance in metres, of the images for which it is known; None
+            if there are none.
         pixel: scores of pixels.
         object: scores of footprints.
         boundary_iou: Boundary IoU by width of the band, one of ``BOUNDARY_WIDTHS``.
@@ -207,6 +209,8 @@ class DomainScores:
         outline: scores of outlines; None up to format 5.
         footprint_scores: calibrated scores of footprints and how many are correct; empty if the
             model does not calibrate scores.
+        unknown_gsd: number of images whose ground sampling distance is unknown. Their pixels count
+            as one metre in Boundary IoU, and their outlines are left out of PoLiS.
     """
 
     name: Text
@@ -229,6 +233,7 @@ class DomainScores:
     threshold: Number | None = None
     outline: OutlineScores | None = None
     footprint_scores: tuple[ScoreBin, ...] = ()
+    unknown_gsd: Whole = 0
 
     @property
     def key(self) -> tuple[str, str, Shift | None]:
@@ -318,4 +323,20 @@ def few_groups(domains: Iterable[DomainScores]) -> str | None:
     groups = f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
     return (
         f"intervals of {', '.join(few)} rest on {groups} groups of images each and are too narrow"
+    )
+
+
+def unknown_sizes(domains: Iterable[DomainScores]) -> str | None:
+    """Return a sentence on domains with images of unknown resolution, without its full stop."""
+    parts = {
+        each.name: "" if each.unknown_gsd == each.images else f" ({each.unknown_gsd} images)"
+        for each in domains
+        if each.unknown_gsd
+    }
+    if not parts:
+        return None
+    names = ", ".join(f"{name}{part}" for name, part in parts.items())
+    return (
+        f"the ground sampling distance in {names} is unknown: a pixel counts as one metre in "
+        "Boundary IoU and where outlines are simplified, and PoLiS is left out"
     )

@@ -5,11 +5,9 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-import geopandas
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from rasterio.transform import Affine
 
 from rhm.colour.histogram import Histogram
 from rhm.data.catalog import Tile
@@ -20,7 +18,7 @@ from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.errors import CatalogError
 from rhm.evaluation.outlines.average_precision import Detections
-from rhm.evaluation.outlines.default_footprints import default_footprints
+from rhm.evaluation.outlines.default_footprints import ASSUMED_PIXEL_M, default_footprints
 from rhm.evaluation.outlines.outline_counts import OutlineCounts
 from rhm.evaluation.scores import BOUNDARY_WIDTHS_M, Shift
 from rhm.inference.polygons import inside_of
@@ -46,7 +44,8 @@ MIN_OBJECT_PX = 20.0
 
 SIMPLIFY_M = 0.5
 """Tolerance of the simplification of outlines before they are scored as polygons, in metres; that
-of ``rhm predict``. True outlines that come from a mask are simplified in the same way."""
+of ``rhm predict``, for which a pixel of unknown size counts as one metre, too. True outlines that
+come from a mask are simplified in the same way."""
 SCORE_BINS = 10
 """Number of bins of calibrated scores in which footprints are counted."""
 
@@ -89,7 +88,7 @@ class Seen:
     Attributes:
         pixels: (H, W, bands) uint8 values from black to white.
         valid: (H, W) bool validity.
-        gsd_m: ground sampling distance in metres; None if unknown.
+        gsd_m: ground sampling distance of these pixels in metres; None if unknown.
         truth: (H, W) uint8 mask, 1 on buildings.
         probability: (H, W) float32 probabilities.
         true_objects: outlines of the true buildings, in pixel coordinates.
@@ -152,7 +151,7 @@ def see(
         true = true_objects(label, truth, valid, raster)
         drawn = label.footprints is not None
     used = model.spec.threshold if threshold is None else threshold
-    gsd_m = model.spec.gsd_m or tile.gsd_m
+    gsd_m = tile.gsd_at(model.spec.gsd_m)
     inside = inside_of(maps[0], maps[1:])
     outlines = trace(
         maps[0],
@@ -218,11 +217,10 @@ def count(seen: Seen, tile: Tile, threshold: float) -> TileScores:
 
 def _polygons(seen: Seen, iou: float) -> tuple[OutlineCounts, Detections]:
     """Return the sums over outlines, and the matched predictions, of an image."""
-    gsd_m = seen.gsd_m or 1.0
-    tolerance = SIMPLIFY_M / gsd_m
+    tolerance = SIMPLIFY_M / (seen.gsd_m or ASSUMED_PIXEL_M)
     true, _ = _large(seen.true_objects, 0.0 if seen.drawn else tolerance)
     found, kept = _large(seen.objects, tolerance)
-    outlines = OutlineCounts.of(true, found, iou, gsd_m)
+    outlines = OutlineCounts.of(true, found, iou, seen.gsd_m)
     return outlines, Detections.of(true, found, seen.confidences[kept])
 
 
@@ -234,8 +232,8 @@ def _large(polygons: NDArray[Any], tolerance: float) -> tuple[NDArray[Any], NDAr
 
 
 def _width_px(width_m: float, gsd_m: float | None) -> int:
-    """Return a width in whole pixels, at least one; a pixel of unknown size counts as a metre."""
-    return max(1, round(width_m / (gsd_m or 1.0)))
+    """Return a width in whole pixels, at least one; unknown ones are ``ASSUMED_PIXEL_M`` large."""
+    return max(1, round(width_m / (gsd_m or ASSUMED_PIXEL_M)))
 
 
 def pooled_histogram(scores: list[TileScores]) -> Histogram:
@@ -312,10 +310,9 @@ def true_objects(
 
     Buildings of which the image shows less than half are left out.
     """
-    footprints = label.footprints
-    if footprints is None:
+    if label.outlines is None:
         return trace((truth == 1).astype(np.float32), valid).polygons
-    drawn = _in_pixels(footprints, raster)
+    drawn = _within(label.outlines, raster.info.height, raster.info.width)
     if valid.all() or not len(drawn):
         return drawn
     blank = shapely.union_all(trace((~valid).astype(np.float32), np.ones_like(valid)).polygons)
@@ -323,10 +320,8 @@ def true_objects(
     return np.asarray(drawn[hidden < 0.5])
 
 
-def _in_pixels(footprints: geopandas.GeoDataFrame, raster: Raster) -> NDArray[Any]:
-    to_pixels: Affine = ~raster.info.transform
-    height, width = raster.info.height, raster.info.width
-    drawn = footprints.geometry.affine_transform(to_pixels.to_shapely())
-    inside = shapely.intersection(drawn.to_numpy(), shapely.box(0, 0, width, height))
+def _within(outlines: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """Return the parts of polygons in pixels that lie on the image."""
+    inside = shapely.intersection(outlines, shapely.box(0, 0, width, height))
     parts = shapely.get_parts(inside)
     return np.asarray(parts[shapely.area(parts) > 0])

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from rhm.evaluation.scores import few_groups
+from rhm.evaluation.scores import few_groups, unknown_sizes
 from rhm.report.cross_domain import BASELINE, Group, Rank, Ranking, ScoreEstimate, target_of
 
 _CLEAR_OF_SEEDS = {1: 0.25, 3: 0.1}
@@ -53,8 +53,9 @@ def notes(groups: Sequence[Group]) -> tuple[str, ...]:
     if len({run.scores.threshold for run in runs}) > 1:
         result.append("Runs were scored at different thresholds (see the table of runs).")
     result += _own_thresholds(groups)
-    few = few_groups(domain for run in runs for domain in run.scores.domains)
-    result += [f"{few[0].upper()}{few[1:]}."] if few else []
+    domains = [domain for run in runs for domain in run.scores.domains]
+    told = filter(None, [few_groups(domains), unknown_sizes(domains)])
+    result += [f"{each[0].upper()}{each[1:]}." for each in told]
     images: dict[str, set[int]] = {}
     for run in runs:
         for domain in run.scores.domains:

@@ -1,7 +1,6 @@
 """Footprints in pixel coordinates of their raster, searched by the visible part of it."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import geopandas as gpd
@@ -10,8 +9,8 @@ import pyproj.exceptions
 import shapely
 from numpy.typing import NDArray
 from rasterio.io import DatasetReader
-from rasterio.transform import GCPTransformer
 
+from rhm.data.rasters.georeference import to_pixels
 from rhm.errors import VectorError
 from rhm.viewer.marks import MarkedFootprint, Marks, numbers_of
 from rhm.viewer.predictions import PredictionFiles, read_vectors_alone
@@ -124,21 +123,8 @@ def on_raster(frame: gpd.GeoDataFrame, prediction: PredictionFiles) -> NDArray[A
 
 def in_pixels(geometries: NDArray[Any], raster: DatasetReader) -> NDArray[Any]:
     """Return geometries in the CRS of a raster as (column, row) of its pixels."""
-    points: Callable[[NDArray[np.float64]], NDArray[np.float64]]
     gcps, _ = raster.gcps
-    if gcps:
-        with GCPTransformer(gcps) as transformer:
-
-            def points(places: NDArray[np.float64]) -> NDArray[np.float64]:
-                rows, cols = transformer.rowcol(*places.T, op=lambda value: value)
-                return np.column_stack([cols, rows])
-
-            return np.asarray(shapely.transform(geometries, points), dtype=object)
-    inverse = ~raster.transform
-    turn = np.array([[inverse.a, inverse.b], [inverse.d, inverse.e]])
-    origin = np.array([inverse.c, inverse.f])
-    moved = shapely.transform(geometries, lambda places: places @ turn.T + origin)
-    return np.asarray(moved, dtype=object)
+    return to_pixels(geometries, raster.transform, gcps)
 
 
 def _parts(geometry: Any) -> list[list[list[list[float]]]]:

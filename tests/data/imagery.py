@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
@@ -34,11 +35,14 @@ def write_raster(
 ) -> Path:
     """Write pixels (H, W) or (H, W, bands); the suffix chooses the format.
 
-    With ``alpha`` the last band is an alpha band; ``mask`` becomes an internal mask.
+    With ``alpha`` the last band is an alpha band; ``mask`` becomes an internal mask. ``gcps`` take
+    the place of the transform.
     """
     bands = pixels[..., None] if pixels.ndim == 2 else pixels
     driver = {".tif": "GTiff", ".png": "PNG", ".jpg": "JPEG"}[path.suffix]
     place = {} if crs is None else {"crs": crs, "transform": transform}
+    if "gcps" in profile:
+        del place["transform"]
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings(), rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
@@ -73,3 +77,21 @@ def noise(
     rng = np.random.default_rng(seed)
     high = {"uint8": 256, "uint16": 2048}[dtype]
     return rng.integers(1, high, (height, width, bands)).astype(dtype)
+
+
+def warped(places: NDArray[Any], width: int) -> NDArray[Any]:
+    """Return coordinates of (column, row) on an image that is bent by up to three pixels.
+
+    No affine transform fits them to better than a pixel.
+    """
+    cols, rows = places.T
+    bent = cols + 3.0 * (2.0 * cols / width - 1.0) ** 2
+    return np.column_stack(HALF_METRE @ (bent, rows))
+
+
+def warped_gcps(height: int, width: int) -> list[GroundControlPoint]:
+    """Return the ground control points of such an image."""
+    grid = np.meshgrid(np.linspace(0, width, 5), np.linspace(0, height, 4))
+    places = np.column_stack([each.ravel() for each in grid])
+    pairs = zip(places, warped(places, width), strict=True)
+    return [GroundControlPoint(row, col, x, y) for (col, row), (x, y) in pairs]

@@ -9,11 +9,12 @@ import shapely
 from rasterio.transform import Affine
 from shapely.affinity import affine_transform
 
+from rhm.data.footprints import burn
 from rhm.data.labels import IGNORE, Label, parse_building_values
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import Window, partition
 from rhm.errors import RasterError, VectorError
-from tests.data.imagery import HALF_METRE, UTM, noise, write_raster
+from tests.data.imagery import HALF_METRE, UTM, noise, warped, warped_gcps, write_raster
 
 TRUTH = np.zeros((60, 80), dtype=np.uint8)
 TRUTH[5:25, 10:40] = 1
@@ -171,6 +172,48 @@ def test_halved_labels_are_what_most_of_a_pixel_shows(tmp_path: Path, kind: str,
     else:
         write_raster(label, even * high, crs=None)
     np.testing.assert_array_equal(_truth(_image(tmp_path), label, scale=0.5), even[::2, ::2])
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5, 2.0])
+def test_footprints_lie_where_control_points_say(tmp_path: Path, scale: float) -> None:
+    boxes = np.array([shapely.box(left, 6, left + 12, 26) for left in (0, 20, 34, 66)])
+    placed = shapely.transform(boxes, lambda places: warped(places, 80))
+    label = tmp_path / "label.gpkg"
+    geopandas.GeoDataFrame(geometry=placed, crs=UTM).to_crs("EPSG:4326").to_file(label)
+    image = _image(tmp_path, gcps=warped_gcps(60, 80))
+    height, width = round(60 * scale), round(80 * scale)
+    truth = burn(boxes, Affine.scale(1 / scale), height, width)
+    with Raster(image, scale=scale) as raster, Label(label, raster, scale=scale) as found:
+        np.testing.assert_array_equal(found.read(), truth)
+        np.testing.assert_array_equal(found.read_numbers() > 0, truth == 1)
+        assert len(np.unique(found.read_numbers())) == 1 + len(boxes)
+        for window in partition(height, width, 17):
+            part = truth[window.row :, window.col :][: window.height, : window.width]
+            np.testing.assert_array_equal(found.read(window), part)
+            np.testing.assert_array_equal(found.read_numbers(window) > 0, part == 1)
+        assert found.outlines is not None
+        away = shapely.hausdorff_distance(
+            found.outlines, shapely.transform(boxes, lambda places: places * scale)
+        )
+        assert away.max() < 0.3 * scale
+
+
+def test_footprints_that_control_points_fold_stay_valid(tmp_path: Path) -> None:
+    # Its longest edge is straight on the ground and in pixels, and its last vertex in between.
+    folded = shapely.Polygon([(0, 0), (80, 58), (10, 58), (41, 29), (0, 50)])
+    placed = shapely.transform(folded, lambda places: warped(places, 80))
+    assert (folded.is_valid, placed.is_valid) == (False, True)
+    label = tmp_path / "label.gpkg"
+    geopandas.GeoDataFrame(geometry=[placed], crs=UTM).to_file(label)
+    image = _image(tmp_path, gcps=warped_gcps(60, 80))
+    with Raster(image) as raster, Label(label, raster) as found:
+        assert found.outlines is not None
+        assert shapely.is_valid(found.outlines).all()
+        assert {each.geom_type for each in found.outlines} == {"Polygon"}
+        numbers = found.read_numbers()
+        np.testing.assert_array_equal(numbers > 0, found.read() == 1)
+        assert len(np.unique(numbers)) == 2
+        assert found.read().sum() == pytest.approx(shapely.make_valid(folded).area, rel=0.05)
 
 
 @pytest.mark.shared

@@ -1,7 +1,7 @@
 """Images of a catalog; law: a row becomes an image only if every value is possible."""
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +69,17 @@ def test_every_type_of_raster_is_known() -> None:
         check_dtype_name(name)
     with pytest.raises(ValueError, match="no raster has the dtype 'U8'"):
         check_dtype_name("U8")
+
+
+@pytest.mark.parametrize(
+    ("own", "wanted", "found"),
+    [(0.3, 0.5, 0.5), (0.3, None, 0.3), (None, 0.5, None), (None, None, None)],
+)
+def test_pixels_of_unknown_size_keep_it_whatever_is_wanted(
+    own: float | None, wanted: float | None, found: float | None
+) -> None:
+    tile = replace(TILE, gsd_m=own)
+    assert tile.gsd_at(wanted) == found
+    # What the grid says, it is.
+    if own is not None and found is not None:
+        assert own / tile.scale_to(wanted).across == pytest.approx(found)

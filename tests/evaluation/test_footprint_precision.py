@@ -84,3 +84,17 @@ def test_models_without_a_calibration_have_no_such_section(
     assert read_scores(folder).domains[0].footprint_scores == ()
     shown = section(Comparison.of([load_run(tmp_path / "run")]))
     assert (shown.shown, dict(shown.numbers)) == (False, {})
+
+
+def test_footprints_of_pixels_of_unknown_size_are_those_of_a_prediction(
+    bright: SegmentationModel, catalog: Catalog
+) -> None:
+    spec, tile = bright.spec, catalog.tiles[0]
+    try:
+        as_predicted = scored_footprints(bright, replace(tile, gsd_m=1.0), tiling=TILING)
+        bright.spec = replace(spec, gsd_m=0.1)
+        found = scored_footprints(bright, replace(tile, gsd_m=None), tiling=TILING)
+    finally:
+        bright.spec = spec
+    assert len(found.scores)
+    np.testing.assert_array_equal(found.scores, as_predicted.scores)

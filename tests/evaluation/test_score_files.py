@@ -30,6 +30,7 @@ from rhm.evaluation.scores import (
     Interval,
     Levels,
     ModelFacts,
+    OutlineScores,
     PixelScores,
     Scores,
     Shift,
@@ -114,7 +115,8 @@ def test_the_file_has_the_layout_of_its_format(tmp_path: Path) -> None:
     domain = document["domains"][0]
     assert " ".join(domain) == (
         "name role shift images groups gsd_m pixel object boundary_iou calibration histogram "
-        "distance examples catalog split created views threshold outline footprint_scores"
+        "distance examples catalog split created views threshold outline footprint_scores "
+        "unknown_gsd"
     )
     assert domain["shift"] == {"family": "gamma", "seed": 3}
     assert list(domain["pixel"]) == ["iou", "f1", "precision", "recall"]
@@ -298,3 +300,15 @@ def test_several_lost_domains_are_counted() -> None:
             threshold=0.5,
             own_threshold=False,
         )
+
+
+@pytest.mark.parametrize("gsd_m", [0.5, None])
+def test_earlier_files_have_no_metres_for_pixels_of_unknown_size(
+    tmp_path: Path, gsd_m: float | None
+) -> None:
+    outline = OutlineScores(SCORE, SCORE, SCORE, SCORE, 0.5, 0.5, 0.5)
+    domain = replace(DOMAIN, gsd_m=gsd_m, outline=outline)
+    write_scores(replace(SCORES, domains=(domain,)), tmp_path)
+    (found,) = read_scores(tmp_path).domains
+    polis_m = SCORE if gsd_m else Interval(None, None, None)
+    assert found.outline == replace(outline, polis_m=polis_m)

@@ -3,7 +3,7 @@
 import os
 from dataclasses import replace
 
-from rhm.evaluation.scores import finite
+from rhm.evaluation.scores import finite, unknown_sizes
 from tests.evaluation.test_score_files import DOMAIN, SCORES
 
 
@@ -23,3 +23,13 @@ def test_the_same_images_under_the_same_shift_have_one_key() -> None:
     assert same.key == DOMAIN.key
     assert replace(DOMAIN, shift=None).key != DOMAIN.key
     assert replace(DOMAIN, catalog="other.parquet").key != DOMAIN.key
+
+
+def test_domains_without_metres_are_named() -> None:
+    assert unknown_sizes([DOMAIN]) is None
+    all_of, some = (
+        replace(DOMAIN, name=name, unknown_gsd=count) for name, count in (("a", 9), ("b", 2))
+    )
+    said = unknown_sizes([all_of, DOMAIN, some, some])
+    assert said is not None
+    assert said.startswith("the ground sampling distance in a, b (2 images) is unknown: a pixel ")

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pytest
 import shapely
@@ -13,7 +14,9 @@ from rhm.colour.histogram import Histogram
 from rhm.colour.shifts import SHIFTS
 from rhm.data import Catalog
 from rhm.data.catalog import Tile
+from rhm.data.labels import Label
 from rhm.data.rasters.pixels import Pixels
+from rhm.data.rasters.raster import Raster
 from rhm.errors import CatalogError
 from rhm.evaluation.scores import Shift
 from rhm.evaluation.tile_scores import (
@@ -24,9 +27,11 @@ from rhm.evaluation.tile_scores import (
     pooled_histogram,
     see,
     shifted,
+    true_objects,
 )
 from rhm.inference.tiling.stream import Tiling
 from rhm.models.build import SegmentationModel
+from tests.data.imagery import UTM, warped, warped_gcps, write_raster
 
 TILING = Tiling(tile=96, overlap=0)
 
@@ -130,3 +135,35 @@ def test_images_are_pooled_as_if_they_were_one(
             pixels.append(raster.read()[0])
     expected = Histogram.of(np.concatenate(pixels))
     np.testing.assert_array_equal(pooled_histogram(scores).distribution(), expected.distribution())
+
+
+def test_true_buildings_lie_where_control_points_say(tmp_path: Path) -> None:
+    boxes = np.array([shapely.box(left, 6, left + 12, 26) for left in (20, 34, 74)])
+    placed = shapely.transform(boxes, lambda places: warped(places, 80))
+    geopandas.GeoDataFrame(geometry=placed, crs=UTM).to_file(tmp_path / "a.gpkg")
+    pixels = np.zeros((60, 80, 3), np.uint8)
+    image = write_raster(tmp_path / "a.tif", pixels, gcps=warped_gcps(60, 80))
+    with Raster(image) as raster, Label(tmp_path / "a.gpkg", raster) as label:
+        found = true_objects(label, label.read(), np.ones((60, 80), bool), raster)
+    expected = shapely.intersection(boxes, shapely.box(0, 0, 80, 60))
+    assert shapely.hausdorff_distance(found, expected).max() < 0.3
+
+
+@pytest.mark.parametrize(("own", "counted"), [(1.0, 0.5), (None, None)])
+def test_an_image_of_unknown_size_does_not_get_the_metres_of_the_model(
+    bright: SegmentationModel, tile: Tile, own: float | None, counted: float | None
+) -> None:
+    spec = bright.spec
+    try:
+        bright.spec = replace(spec, gsd_m=0.5)
+        seen = see(bright, replace(tile, gsd_m=own), shift=None, tiling=TILING)
+    finally:
+        bright.spec = spec
+    assert seen.gsd_m == counted
+    assert len(seen.truth) == tile.height * (1 if own is None else 2)
+    scores = count(seen, tile, 0.5)
+    assert (scores.outlines.matched > 0) == (counted is not None)
+    if counted is None:  # a pixel counts as one metre, as in a prediction
+        same = count(replace(seen, gsd_m=1.0), tile, 0.5)
+        assert scores.boundaries == same.boundaries
+        assert scores.outlines.vertices == same.outlines.vertices

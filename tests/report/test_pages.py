@@ -114,23 +114,26 @@ def test_numbers_on_the_page_are_those_of_the_json(runs: list[Path], tmp_path: P
         assert sentence in page.text
 
 
+@pytest.mark.parametrize("polis_m", [1.234, None], ids=["metres", "size of pixels unknown"])
 def test_scores_of_outlines_are_shown_where_they_are_known(
-    runs: list[Path], tmp_path: Path
+    runs: list[Path], tmp_path: Path, polis_m: float | None
 ) -> None:
     before = write_report(runs, tmp_path / "before.html").read_text(encoding="utf-8")
     assert "PoLiS" not in before
     for run in runs:
         path = run / "evaluation" / "scores.json"
         document = json.loads(path.read_text()) | {"format": 6}
-        interval = {"value": 1.234, "low": None, "high": None}
-        names = ("polis_m", "complexity_iou", "vertex_ratio", "tangent_error_deg")
+        interval = {"value": 0.987, "low": None, "high": None}
+        names = ("complexity_iou", "vertex_ratio", "tangent_error_deg")
         for domain in document["domains"]:
             precisions = {"ap": 0.321, "ap50": 0.654, "ap75": None}
             domain["outline"] = dict.fromkeys(names, interval) | precisions
+            domain["outline"]["polis_m"] = interval | {"value": polis_m}
         path.write_text(json.dumps(document))
     after = write_report(runs, tmp_path / "after.html").read_text(encoding="utf-8")
     assert "PoLiS" in after
-    assert "1.234" in after
+    assert ("1.234" in after) == (polis_m is not None)
+    assert "0.987" in after
     assert "0.321" in after
 
 

@@ -119,3 +119,13 @@ def test_intervals_of_few_groups_are_marked(make_run: MakeRun) -> None:
     scores.write_text(json.dumps(values))
     (note,) = notes(loaded(folder))
     assert note == "Intervals of city rest on 3 groups of images each and are too narrow."
+
+
+def test_domains_without_metres_are_noted(make_run: MakeRun) -> None:
+    folder = make_run("a", {"town": 0.6, "city": 0.3})
+    scores = folder / "evaluation" / "scores.json"
+    values = json.loads(scores.read_text())
+    values["domains"][1]["unknown_gsd"] = values["domains"][1]["images"]
+    scores.write_text(json.dumps(values))
+    (note,) = notes(loaded(folder))
+    assert note.startswith("The ground sampling distance in city is unknown: ")

@@ -91,7 +91,7 @@ def evaluate(
     used = _threshold(threshold)
     from rhm.data.catalog import Catalog
     from rhm.evaluation.evaluator import picks_of
-    from rhm.evaluation.scores import few_groups
+    from rhm.evaluation.scores import few_groups, unknown_sizes
     from rhm.models.spec import load_spec
     from rhm.records import plain
 
@@ -115,9 +115,9 @@ def evaluate(
             found = scored(path, folder, listed, asked, **options)
             first = first or found
             results.append(found)
-    few = few_groups(domain for scores in results for domain in scores.domains)
-    if few:
-        say(few)
+    listed_domains = [domain for scores in results for domain in scores.domains]
+    for told in filter(None, [few_groups(listed_domains), unknown_sizes(listed_domains)]):
+        say(told)
     emit({"runs": [plain(scores) for scores in results]}, score_lines(results), as_json=json)
 
 

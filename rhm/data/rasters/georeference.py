@@ -4,15 +4,16 @@ import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from math import isfinite, sqrt
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import shapely
 from numpy.typing import ArrayLike, NDArray
 from pyproj import Geod, Transformer
 from pyproj.exceptions import ProjError
+from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
-from rasterio.transform import Affine
+from rasterio.transform import Affine, GCPTransformer
 from shapely.affinity import affine_transform
 
 
@@ -198,6 +199,70 @@ def _in_pixels(raster: "Georeferenced") -> bool:
     at = raster.transform
     upright = at.e > 0 and at.b == at.c == at.d == at.f == 0
     return bool(at.is_identity or (raster.crs is None and upright))
+
+
+def to_pixels(
+    geometries: NDArray[Any], transform: Affine, gcps: Sequence[GroundControlPoint] = ()
+) -> NDArray[Any]:
+    """Return geometries (N,) in the CRS of a raster as (column, row) of its pixels.
+
+    Control points may bend straight edges, of which only the vertices are moved.
+
+    Args:
+        geometries: (N,) geometries.
+        transform: affine transform from (column, row) to coordinates; unused with ``gcps``.
+        gcps: ground control points of the raster, if it has these instead of a transform.
+    """
+    if gcps:
+        with GCPTransformer(list(gcps)) as transformer:
+
+            def through_gcps(places: NDArray[np.float64]) -> NDArray[np.float64]:
+                rows, cols = transformer.rowcol(*places.T, op=lambda value: value)
+                return np.column_stack([cols, rows])
+
+            return np.asarray(shapely.transform(geometries, through_gcps), dtype=object)
+    a, b, left, d, e, top = transform[:6]
+    inverse = ~Affine(a, b, 0.0, d, e, 0.0)
+
+    def affine(places: NDArray[np.float64]) -> NDArray[np.float64]:
+        # The corner first: it is far from the origin, and subtracting it loses no digits.
+        x, y = places[:, 0] - left, places[:, 1] - top
+        return np.column_stack([inverse.a * x + inverse.b * y, inverse.d * x + inverse.e * y])
+
+    return np.asarray(shapely.transform(geometries, affine), dtype=object)
+
+
+def extent(
+    height: int, width: int, transform: Affine, gcps: Sequence[GroundControlPoint] = ()
+) -> tuple[float, float, float, float]:
+    """Return the (left, bottom, right, top) of a raster in its CRS.
+
+    Args:
+        height: number of rows.
+        width: number of columns.
+        transform: affine transform from (column, row) to coordinates; unused with ``gcps``.
+        gcps: ground control points, if there are these instead of a transform.
+    """
+    corners = shapely.box(0, 0, width, height)
+    if not gcps:
+        left, bottom, right, top = affine_transform(corners, transform.to_shapely()).bounds
+        return left, bottom, right, top
+    # Straight edges become curves.
+    edges = shapely.segmentize(corners, max(height, width) / _PIECES_PER_EDGE)
+    cols, rows = shapely.get_coordinates(edges).T
+    with GCPTransformer(list(gcps)) as transformer:
+        x, y = transformer.xy(rows, cols, offset="ul")
+    return float(np.min(x)), float(np.min(y)), float(np.max(x)), float(np.max(y))
+
+
+def scaled_gcps(
+    gcps: Sequence[GroundControlPoint], step: tuple[float, float]
+) -> tuple[GroundControlPoint, ...]:
+    """Return ground control points on a grid whose pixels are ``step`` (rows, columns) as large."""
+    return tuple(
+        GroundControlPoint(gcp.row / step[0], gcp.col / step[1], gcp.x, gcp.y, gcp.z)
+        for gcp in gcps
+    )
 
 
 def outline(crs: CRS | None, transform: Affine, height: int, width: int) -> shapely.Polygon:

@@ -25,7 +25,7 @@ from rhm.data.rasters.gdal_options import (
     reading,
     stores_nothing,
 )
-from rhm.data.rasters.georeference import ONE, GridScale
+from rhm.data.rasters.georeference import ONE, GridScale, scaled_gcps
 from rhm.data.rasters.pixels import Pixels, any_differs, bands_last
 from rhm.data.rasters.raster_info import RasterInfo, check_no_palette, describe_dataset
 from rhm.data.rasters.windows import Window
@@ -97,6 +97,7 @@ class Raster:
             width=width,
             transform=stored.transform @ Affine.scale(self._step[1], self._step[0]),
             masked=stored.masked or black_is_nodata,
+            gcps=stored.gcps if self._step == (1.0, 1.0) else scaled_gcps(stored.gcps, self._step),
         )
 
     def __enter__(self) -> Self:

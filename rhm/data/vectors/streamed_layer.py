@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 from shapely.errors import ShapelyError
 
 from rhm.data.vectors.geoparquet import check_geoparquet
+from rhm.data.vectors.layer_choice import facts_of_layer, polygon_layers, selection
 from rhm.data.vectors.repair import TangledError
 from rhm.data.vectors.side_files import no_side_files
 from rhm.data.vectors.vector_layer import (
     VectorFormat,
     checked_format,
-    facts_of_layer,
-    polygon_layer,
     valid_polygons,
 )
 from rhm.errors import VectorError, one_line
@@ -92,13 +91,14 @@ def streamed(path: str | os.PathLike[str], columns: Sequence[str]) -> Iterator[S
     """Open a vector file and yield its polygons in batches.
 
     Args:
-        path: file in one of ``vector_layer.VECTOR_FORMATS``; of several layers, the first one that
-            may contain polygons is read.
+        path: file in one of ``vector_layer.VECTOR_FORMATS``. Of several layers, the one with
+            polygons is read; the folders of a KML file are read together.
         columns: names of the attributes to read, where the file has them.
 
     Raises:
-        VectorError: the file cannot be read, is of another format than its name says, or a polygon
-            cannot be repaired. The iterator raises it, too.
+        VectorError: the file cannot be read, is of another format than its name says, has no
+            polygon layer or more than one, or a polygon cannot be repaired. The iterator raises it,
+            too.
     """
     path = Path(path)
     try:
@@ -114,23 +114,26 @@ def streamed(path: str | os.PathLike[str], columns: Sequence[str]) -> Iterator[S
 
 @contextmanager
 def _by_gdal(path: Path, kind: VectorFormat, columns: Sequence[str]) -> Iterator[StreamedLayer]:
-    name = polygon_layer(path)
-    facts = facts_of_layer(path, kind, name)
-    names = tuple(map(str, facts["fields"]))
+    layers = polygon_layers(path, kind.drivers, together=kind.together)
+    facts = facts_of_layer(path, layers[0], kind.drivers)
+    chosen, crs = selection(layers), facts["crs"]
+    names = _attributes(path, chosen) if len(layers) > 1 else tuple(map(str, facts["fields"]))
     wanted = [column for column in columns if column in names]
-    crs = facts["crs"]
-    with (
-        no_side_files(),
-        pyogrio.open_arrow(
-            path, layer=name, columns=wanted, batch_size=BATCH, use_pyarrow=True
-        ) as (meta, reader),
-    ):
+    asked: dict[str, Any] = {"columns": wanted, "batch_size": BATCH, "use_pyarrow": True}
+    with no_side_files(), pyogrio.open_arrow(path, **chosen, **asked) as (meta, reader):
         geometry = meta["geometry_name"] or "wkb_geometry"
         yield StreamedLayer(
             None if crs is None else pyproj.CRS.from_user_input(crs),
             names,
             (_batch(batch, geometry, wanted) for batch in reader),
         )
+
+
+@no_side_files()
+def _attributes(path: Path, chosen: dict[str, str]) -> tuple[str, ...]:
+    """Return the names of the attributes that at least one of several layers has."""
+    with pyogrio.open_arrow(path, **chosen, read_geometry=False, use_pyarrow=True) as (meta, _):
+        return tuple(map(str, meta["fields"]))
 
 
 @contextmanager

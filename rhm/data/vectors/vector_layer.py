@@ -19,6 +19,7 @@ import shapely
 from numpy.typing import NDArray
 
 from rhm.data.vectors.geoparquet import read_geoparquet
+from rhm.data.vectors.layer_choice import facts_of_layer, polygon_layers, selection
 from rhm.data.vectors.repair import TangledError, repaired
 from rhm.data.vectors.side_files import no_side_files
 from rhm.errors import VectorError
@@ -43,11 +44,13 @@ class VectorFormat:
         drivers: drivers of GDAL that may read it; empty for GeoParquet, which pyarrow reads.
         begins: whether the first bytes of a file are those of the format.
         indexed: whether the polygons in a box are found without reading the whole file.
+        together: whether layers are parts of one document, which are read together.
     """
 
     drivers: tuple[str, ...]
     begins: Callable[[bytes], bool]
     indexed: bool = False
+    together: bool = False
 
 
 def _is_json(head: bytes) -> bool:
@@ -70,7 +73,7 @@ VECTOR_FORMATS: dict[str, VectorFormat] = {
     ".json": _JSON,
     ".geojsonl": _LINES,
     ".geojsons": _LINES,
-    ".kml": VectorFormat(("KML", "LIBKML"), _is_kml),
+    ".kml": VectorFormat(("KML", "LIBKML"), _is_kml, together=True),
 }
 """Formats of footprints that are read, by suffix."""
 
@@ -148,13 +151,13 @@ def read_layer(path: str | os.PathLike[str], box_in: Callable[[Any], Bounds | No
     """Read the polygons of a vector file, at least those that meet a box.
 
     Args:
-        path: file in one of ``VECTOR_FORMATS``. If it has several layers, the first one that may
-            contain polygons is read.
+        path: file in one of ``VECTOR_FORMATS``. Of several layers, the one with polygons is read;
+            the folders of a KML file are read together.
         box_in: function that returns the box in a CRS, or None for everything.
 
     Raises:
         VectorError: the suffix is not one of ``VECTOR_FORMATS``, the content is of another format,
-            there is no polygon layer, or a polygon cannot be repaired.
+            there is no polygon layer or more than one, or a polygon cannot be repaired.
         OSError: the file cannot be read.
         ValueError: the file is damaged; GDAL's own errors also occur.
     """
@@ -196,15 +199,14 @@ def count_features(path: str | os.PathLike[str]) -> int:
     """Return the number of features in the layer that ``read_layer`` reads.
 
     Raises:
-        VectorError: there is no polygon layer.
+        VectorError: there is no polygon layer, or more than one.
     """
     path = Path(path)
     kind = VECTOR_FORMATS[path.suffix.lower()]
     if not kind.indexed:
         return len(_RECENT.get(path, lambda path: _read(path, kind, None)).polygons)
-    return int(
-        pyogrio.read_info(path, layer=polygon_layer(path), force_feature_count=True)["features"]
-    )
+    (layer,) = polygon_layers(path, kind.drivers)
+    return int(pyogrio.read_info(path, layer=layer, force_feature_count=True)["features"])
 
 
 def simple_parts(geometries: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
@@ -272,45 +274,12 @@ def _read(
 def _by_gdal(
     path: Path, kind: VectorFormat, box_in: Callable[[Any], Bounds | None] | None
 ) -> tuple[Any, NDArray[np.int64]]:
-    """Return the geometries of the first polygon layer and their feature numbers."""
-    layer = polygon_layer(path)
-    facts = facts_of_layer(path, kind, layer)
+    """Return the geometries of the layers with polygons, and their feature numbers."""
+    layers = polygon_layers(path, kind.drivers, together=kind.together)
+    facts = facts_of_layer(path, layers[0], kind.drivers)
     box = box_in(facts["crs"]) if box_in is not None and facts["crs"] else None
     # Geometries that cannot be built, such as rings of two points, are returned as missing.
     frame = pyogrio.read_dataframe(
-        path, layer=layer, columns=[], bbox=box, on_invalid="ignore", fid_as_index=True
+        path, **selection(layers), columns=[], bbox=box, on_invalid="ignore", fid_as_index=True
     )
     return frame.geometry, frame.index.to_numpy()
-
-
-@no_side_files()
-def facts_of_layer(path: Path, kind: VectorFormat, layer: str) -> dict[str, Any]:
-    """Return what GDAL says about a layer, such as its CRS and the names of its attributes.
-
-    Raises:
-        VectorError: the content is of another format than the name of the file says.
-    """
-    facts: dict[str, Any] = pyogrio.read_info(path, layer=layer)
-    driver = facts.get("driver", kind.drivers[0])
-    if driver not in kind.drivers:
-        raise VectorError(f"{path} is {driver}, not what its name says: rename or convert it")
-    return facts
-
-
-@no_side_files()
-def polygon_layer(path: Path) -> str:
-    """Return the name of the first layer that may contain polygons.
-
-    Raises:
-        VectorError: there is none.
-    """
-    polygonal = [name for name, word in pyogrio.list_layers(path) if _may_hold_polygons(word)]
-    if not polygonal:
-        raise VectorError(f"{path} has no polygon layer; choose a file that has one")
-    return str(polygonal[0])
-
-
-def _may_hold_polygons(kind: str | None) -> bool:
-    return kind is not None and any(
-        word in kind for word in ("Polygon", "Unknown", "Surface", "Collection")
-    )

@@ -13,7 +13,8 @@ from rhm.inference.tracing.components import trace
 from rhm.inference.tracing.watershed import LearnedSeparation, Splitting, Watershed
 from rhm.training.metrics import FloatArray
 
-_PIXEL_M = 1.0  # assumed size of a pixel where it is unknown
+ASSUMED_PIXEL_M = 1.0
+"""Size of a pixel in metres where it is unknown, as for ``rhm predict``."""
 
 
 def default_footprints(
@@ -31,12 +32,13 @@ def default_footprints(
         maps: (M, H, W) maps of a model, see ``rhm.models.building_classes``.
         valid: (H, W) bool validity.
         threshold: minimum probability of a building pixel.
-        gsd_m: ground sampling distance in metres; None if unknown.
+        gsd_m: ground sampling distance in metres; None if unknown, so that a pixel counts as
+            ``ASSUMED_PIXEL_M``.
 
     Returns:
         (N,) polygons in pixel coordinates, and (N,) their mean probabilities.
     """
-    pixel_m, inside = gsd_m or _PIXEL_M, inside_of(maps[0], maps[1:])
+    pixel_m, inside = gsd_m or ASSUMED_PIXEL_M, inside_of(maps[0], maps[1:])
     splitting: Splitting = Watershed(_by_default("split_m") / pixel_m, threshold)
     if inside is not None:
         splitting = LearnedSeparation(_by_default("separate"))

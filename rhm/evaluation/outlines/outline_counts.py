@@ -22,7 +22,7 @@ class OutlineCounts(Counts):
 
     Attributes:
         polis_m: sum of the PoLiS distances of matched outlines, in metres.
-        matched: number of matched outlines.
+        matched: number of matched outlines, on images of which a pixel's size is known.
         complexity_iou: sum of the complexity-aware IoU of images.
         images: number of images.
         vertices: number of predicted vertices.
@@ -42,7 +42,7 @@ class OutlineCounts(Counts):
 
     @classmethod
     def of(
-        cls, true: NDArray[Any], predicted: NDArray[Any], iou: float, gsd_m: float
+        cls, true: NDArray[Any], predicted: NDArray[Any], iou: float, gsd_m: float | None
     ) -> "OutlineCounts":
         """Compare the outlines of an image.
 
@@ -50,10 +50,12 @@ class OutlineCounts(Counts):
             true: (M,) valid polygons in pixels.
             predicted: (N,) valid polygons in pixels.
             iou: IoU of the pixels; nan without any building.
-            gsd_m: side of a pixel in metres.
+            gsd_m: side of a pixel in metres; None if unknown, so that no distance is counted.
         """
-        one, other = _best_pairs(true, predicted)
-        distances = gsd_m * polis_distances(true[one], predicted[other])
+        distances = np.empty(0)
+        if gsd_m is not None:
+            one, other = _best_pairs(true, predicted)
+            distances = gsd_m * polis_distances(true[one], predicted[other])
         errors = tangent_errors(predicted, true)
         vertices = vertex_count(predicted), vertex_count(true)
         complexity = complexity_iou(1.0 if np.isnan(iou) else iou, *vertices)

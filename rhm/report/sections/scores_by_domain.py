@@ -27,7 +27,7 @@ def section(comparison: Comparison) -> Section:
         fragment='{% include "sections/scores_by_domain.html" %}',
         view={
             "score_blocks": _by_target(scores),
-            "with_outlines": any(row.scores["polis_m"].mean is not None for row in scores),
+            "with_outlines": any(row.scores["complexity_iou"].mean is not None for row in scores),
             "run_blocks": _by_target(run_scores) if len(run_scores) > len(scores) else [],
             "reliability": reliabilities,
             "reliability_panels": _panels(reliabilities, styles, reliability_panel),

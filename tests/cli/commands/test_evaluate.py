@@ -1,6 +1,7 @@
 """``rhm evaluate``: a row of scores for each run and domain."""
 
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -178,3 +179,17 @@ def test_several_catalogs_are_scored_one_after_the_other(
     assert (code, "atlantis" in err) == (2, True)
     for words in (files, [trained, tmp_path / "no.parquet", catalog_path]):
         assert rhm("evaluate", *words)[0] == 2
+
+
+def test_a_domain_without_metres_says_so(
+    rhm: Rhm, trained: Path, catalog_path: Path, tmp_path: Path
+) -> None:
+    known = Catalog.load(catalog_path).select(domains=["alder_aerial"])
+    Catalog(known.frame.assign(gsd_m=math.nan)).save(tmp_path / "unknown.parquet")
+    code, _, err = rhm("evaluate", trained, tmp_path / "unknown.parquet", "-o", tmp_path / "out")
+    assert code == 0
+    assert "the ground sampling distance in alder_aerial is unknown: a pixel counts" in err
+    (domain,) = read_scores(tmp_path / "out").domains
+    assert (domain.gsd_m, domain.unknown_gsd) == (None, domain.images)
+    assert domain.outline is not None
+    assert domain.outline.polis_m.value is None

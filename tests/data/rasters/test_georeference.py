@@ -8,17 +8,21 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import Geod, Transformer
+from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from rhm.data.rasters.georeference import (
+    extent,
     ground_sampling_distance,
     is_square,
     offset_px,
     outline,
     pixel_aspect,
     scale_between,
+    scaled_gcps,
     to_degrees,
+    to_pixels,
 )
 from rhm.data.rasters.raster_info import RasterInfo
 
@@ -160,3 +164,35 @@ def test_an_outline_holds_every_corner_and_every_edge_between() -> None:
     assert away.max() < 0.005
     assert found.is_valid
     assert outline(None, transform, 2, 2).is_empty
+
+
+TURNED = (
+    Affine.translation(500_000.0, 5_000_000.0) @ Affine.rotation(30.0) @ Affine.scale(0.5, -0.4)
+)
+CORNERS = [(0, 0), (0, 90), (60, 0), (60, 90)]
+GCPS = [GroundControlPoint(row, col, *(TURNED @ (col, row))) for row, col in CORNERS]
+
+
+@pytest.mark.parametrize("gcps", [[], GCPS], ids=["transform", "control points"])
+def test_places_return_to_their_pixels(gcps: list[GroundControlPoint]) -> None:
+    shape = shapely.Polygon([(10, 5), (40, 5), (40.5, 25.25)], [[(30, 10), (31, 10), (31, 11)]])
+    points = shapely.get_coordinates(shape)
+    placed = shapely.transform(shape, lambda _: np.column_stack(TURNED @ tuple(points.T)))
+    # Control points take precedence over a transform.
+    transform = Affine.identity() if gcps else TURNED
+    (found,) = to_pixels(np.array([placed]), transform, gcps)
+    assert shapely.get_coordinates(found) == pytest.approx(points, abs=1e-6)
+    assert len(found.interiors) == 1
+    x, y = TURNED @ tuple(np.array([(0, 0), (0, 60), (90, 0), (90, 60)]).T)
+    expected = (x.min(), y.min(), x.max(), y.max())
+    assert extent(60, 90, transform, gcps) == pytest.approx(expected, abs=1e-6)
+    assert to_pixels(np.empty(0, dtype=object), transform, gcps).shape == (0,)
+
+
+@given(st.floats(0.1, 10.0), st.floats(0.1, 10.0))
+def test_control_points_go_with_their_grid(down: float, across: float) -> None:
+    moved = scaled_gcps(GCPS, (1 / down, 1 / across))
+    shape = np.array([shapely.box(500_000, 4_999_990, 500_010, 5_000_000)])
+    (there,), (here,) = (to_pixels(shape, Affine.identity(), gcps) for gcps in (moved, GCPS))
+    expected = shapely.get_coordinates(here) * (across, down)
+    assert shapely.get_coordinates(there) == pytest.approx(expected, abs=1e-4)

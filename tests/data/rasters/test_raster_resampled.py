@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pyproj import Geod
+from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
@@ -135,3 +136,16 @@ def test_without_a_place_on_earth_there_is_no_distance(
 ) -> None:
     path = write_raster(tmp_path / "x.tif", noise(4, 4), crs=crs, transform=transform)
     assert describe(path).gsd_m is None
+
+
+def test_control_points_are_those_of_the_grid_that_is_read(tmp_path: Path) -> None:
+    corners = [(0, 0), (0, 90), (60, 0), (60, 90)]
+    gcps = [GroundControlPoint(row, col, *(HALF_METRE @ (col, row))) for row, col in corners]
+    path = write_raster(tmp_path / "x.tif", noise(60, 90), gcps=gcps)
+    with Raster(path, scale=1 / 3) as raster:
+        found = [(gcp.row, gcp.col, gcp.x, gcp.y) for gcp in raster.info.gcps]
+        placed = [raster.info.transform @ (col, row) for row, col, _, _ in found]
+    assert found == [(gcp.row / 3, gcp.col / 3, gcp.x, gcp.y) for gcp in gcps]
+    assert placed == [pytest.approx((x, y)) for _, _, x, y in found]
+    with Raster(path) as raster:
+        assert [(gcp.row, gcp.col) for gcp in raster.info.gcps] == corners

@@ -43,3 +43,12 @@ def test_without_buildings_there_is_nothing_to_compare() -> None:
     missed = OutlineCounts.of(TRUE, none, 0.0, 1.0)
     assert vertex_ratio(missed.vector) == 0.0
     assert np.isnan(mean_tangent_error(missed.vector))
+
+
+def test_outlines_in_pixels_of_unknown_size_have_no_distance_in_metres() -> None:
+    known = OutlineCounts.of(TRUE, np.array([MOVED]), 0.4, 0.5)
+    unknown = OutlineCounts.of(TRUE, np.array([MOVED]), 0.4, None)
+    assert np.isnan(mean_polis(unknown.vector))
+    assert mean_polis((known + unknown).vector) == mean_polis(known.vector)
+    for score in (mean_complexity_iou, vertex_ratio, mean_tangent_error):
+        assert score(unknown.vector) == score(known.vector)
