@@ -24,6 +24,7 @@ from pyproj.crs.coordinate_operation import LambertAzimuthalEqualAreaConversion
 from rasterio.features import rasterize
 from shapely.errors import ShapelyError
 
+from rhm.data.vectors.antimeridian import whole_in
 from rhm.data.vectors.vector_layer import Bounds, read_layer, simple_parts, valid_polygons
 from rhm.errors import VectorError, one_line
 
@@ -71,7 +72,8 @@ def read_footprints(
         )
         if layer.crs is None:
             raise VectorError(f"{path} has no CRS; assign one to it (ogr2ogr -a_srs), then retry")
-        placed = gpd.GeoSeries(layer.polygons, crs=layer.crs).to_crs(target).to_numpy()
+        near = None if bounds is None else (bounds[0] + bounds[2]) / 2
+        placed = whole_in(layer.polygons, layer.crs, target, near)
         polygons, _ = valid_polygons(placed)
     except _READ_ERRORS as error:
         raise VectorError(f"cannot read footprints from {path}: {one_line(error)}") from error

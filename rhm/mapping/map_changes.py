@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 import rhm
 from rhm.data.footprints import areas_m2, metric_crs
+from rhm.data.vectors.antimeridian import whole_in
 from rhm.data.vectors.area_of_interest import AreaOfInterest
 from rhm.errors import VectorError
 from rhm.inference.layers.stamps import Stamp
@@ -145,9 +146,10 @@ def _within(
         hull = shapely.convex_hull(shapely.GeometryCollection(list(ours.in_crs(plane))))
         inside = shapely.intersects(there, hull)
         return ours, theirs[inside], int(np.count_nonzero(~inside))
-    shape = area.in_crs(plane)
+    both = (ours.in_crs(plane), there)
+    shape = area.in_crs(plane, tuple(shapely.total_bounds(np.concatenate(both)).tolist()))
     shapely.prepare(shape)
-    kept = [shapely.intersects(shape, polygons) for polygons in (ours.in_crs(plane), there)]
+    kept = [shapely.intersects(shape, polygons) for polygons in both]
     return ours[kept[0]], theirs[kept[1]], int(np.count_nonzero(~kept[1]))
 
 
@@ -209,7 +211,7 @@ def _in_crs(rows: pa.RecordBatch, own: pyproj.CRS, crs: pyproj.CRS) -> list[pa.R
     if own == crs:
         return [rows]
     shapes = shapely.from_wkb(rows.column("geometry").to_pylist())
-    moved = gpd.GeoSeries(shapes, crs=own).to_crs(crs).to_numpy()
+    moved = whole_in(shapes, own, crs)
     columns = [*rows.columns[:-1], pa.array(shapely.to_wkb(moved), pa.binary())]
     return [pa.record_batch(columns, schema=SCHEMA)]
 

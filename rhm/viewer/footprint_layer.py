@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rasterio.io import DatasetReader
 
 from rhm.data.rasters.georeference import to_pixels
+from rhm.data.vectors.antimeridian import whole_in
 from rhm.errors import VectorError
 from rhm.viewer.marks import MarkedFootprint, Marks, numbers_of
 from rhm.viewer.predictions import PredictionFiles, read_vectors_alone
@@ -115,9 +116,11 @@ def on_raster(frame: gpd.GeoDataFrame, prediction: PredictionFiles) -> NDArray[A
         crs = raster.crs or raster.gcps[1]
         if crs is not None and frame.crs is not None:
             try:
-                frame = frame.to_crs(crs)
+                middle = None if raster.gcps[0] else (raster.bounds.left + raster.bounds.right) / 2
+                moved = whole_in(frame.geometry.to_numpy(), frame.crs, crs, middle)
             except pyproj.exceptions.ProjError as error:
                 raise VectorError(f"{prediction.buildings}: {error}") from error
+            return in_pixels(moved, raster)
         return in_pixels(frame.geometry.to_numpy(), raster)
 
 

@@ -275,3 +275,17 @@ def _assert_published(mask: NDArray[np.uint8], path: Path) -> None:
     published = np.asarray(Image.open(path)) > 0
     # Their rasteriser decided otherwise about some pixels on outlines.
     assert (published == (mask > 0)).mean() > 0.998, path
+
+
+def test_labels_beyond_the_180th_meridian_lie_on_an_image_that_goes_on_there(
+    tmp_path: Path,
+) -> None:
+    houses = [shapely.box(left, 0.0, left + 1e-4, 1e-4) for left in (179.9997, 179.99995, 180.0002)]
+    placed = gpd.GeoSeries(houses, crs="EPSG:4326").to_crs("EPSG:32660")
+    gpd.GeoDataFrame(geometry=placed).to_file(tmp_path / "houses.gpkg")
+    found = read_footprints(
+        tmp_path / "houses.gpkg", "EPSG:4326", (179.999, -0.001, 180.001, 0.001)
+    )
+    assert len(found) == 3
+    for ours, house in zip(found.geometry, houses, strict=True):
+        assert ours.symmetric_difference(house).area < 0.01 * house.area

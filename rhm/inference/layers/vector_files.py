@@ -24,6 +24,7 @@ import pyproj.exceptions
 import shapely
 from numpy.typing import NDArray
 
+from rhm.data.vectors.antimeridian import whole_in
 from rhm.data.vectors.geoparquet import read_geoparquet
 from rhm.data.vectors.side_files import count_rows, read_frame
 from rhm.errors import OutputError
@@ -393,5 +394,4 @@ def _record_batch(batch: Footprints) -> pa.RecordBatch:
 
 def _in_degrees(batches: Iterable[Footprints], crs: pyproj.CRS) -> Iterator[Footprints]:
     for batch in batches:
-        placed = gpd.GeoSeries(batch.polygons, crs=crs).to_crs("EPSG:4326")
-        yield batch._replace(polygons=placed.to_numpy())
+        yield batch._replace(polygons=whole_in(batch.polygons, crs, "EPSG:4326"))

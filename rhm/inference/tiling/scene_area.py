@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from pyproj.exceptions import ProjError
 from rasterio.control import GroundControlPoint
 from rasterio.features import rasterize
-from rasterio.transform import GCPTransformer
 
-from rhm.data.rasters.georeference import GridScale
+from rhm.data.rasters.georeference import GridScale, to_pixels
 from rhm.data.rasters.raster_info import RasterInfo
 from rhm.data.rasters.windows import Window
 from rhm.data.vectors.area_of_interest import AreaOfInterest
@@ -194,21 +193,8 @@ def _outline(scene: RasterInfo) -> Any:
 
 def _in_pixels(shape: Any, scene: RasterInfo) -> Any:
     """Return polygons in the CRS of a scene in its pixels, (column, row)."""
-    if scene.gcps:
-        with GCPTransformer(list(scene.gcps)) as transformer:
-
-            def located(points: NDArray[np.float64]) -> NDArray[np.float64]:
-                rows, cols = transformer.rowcol(*points.T, op=lambda value: value)
-                return np.column_stack([cols, rows])
-
-            return shapely.make_valid(shapely.transform(shape, located))
-    a, b, c, d, e, f, *_ = ~scene.transform
-
-    def affine(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        x, y = points.T
-        return np.column_stack([a * x + b * y + c, d * x + e * y + f])
-
-    return shapely.transform(shape, affine)
+    (moved,) = to_pixels(np.array([shape], dtype=object), scene.transform, scene.gcps)
+    return shapely.make_valid(moved) if scene.gcps else moved
 
 
 def wanted_tiles(

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import geopandas as gpd
 import numpy as np
 import pyproj
 import shapely
 from numpy.typing import NDArray
 
+from rhm.data.vectors.antimeridian import whole_in
 from rhm.data.vectors.streamed_layer import PolygonBatch, StreamedLayer, streamed
 from rhm.data.vectors.vector_layer import is_finite
 from rhm.errors import VectorError
@@ -59,8 +59,7 @@ class MapBuildings:
 
     def in_crs(self, crs: Any) -> NDArray[Any]:
         """Return the polygons (N,) in another CRS; those without a place there are empty."""
-        series = gpd.GeoSeries(self.polygons, crs=self.crs)
-        moved = np.asarray((series if series.crs == crs else series.to_crs(crs)).to_numpy())
+        moved = whole_in(self.polygons, self.crs, crs)
         moved = np.where(is_finite(moved), moved, shapely.Polygon())
         broken = ~shapely.is_valid(moved)
         moved[broken] = shapely.buffer(moved[broken], 0.0)

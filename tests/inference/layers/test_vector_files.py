@@ -116,3 +116,19 @@ def test_where_nothing_can_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
         write_footprints(batches(), UTM, tmp_path / "file" / "p.gpkg")
+
+
+def test_a_building_on_the_180th_meridian_is_cut_there_in_degrees(tmp_path: Path) -> None:
+    degree_m = 111_320.0
+    in_degrees = [
+        shapely.box(180 + left / degree_m, 0, 180 + (left + 12) / degree_m, 10 / degree_m)
+        for left in (-30, -5, 20)
+    ]
+    polygons = gpd.GeoSeries(in_degrees, crs="EPSG:4326").to_crs("EPSG:32660").to_numpy()
+    path = tmp_path / "x.geojson"
+    found = Footprints(np.array(polygons, dtype=object), np.ones(3), np.full(3, 120.0))
+    write_footprints([found], "EPSG:32660", path)
+    stored = gpd.read_file(path).geometry
+    areas = shapely.area(stored.to_numpy()) * degree_m**2
+    assert areas == pytest.approx([120.0] * 3, rel=0.01)
+    assert stored.geom_type.tolist() == ["Polygon", "MultiPolygon", "Polygon"]
