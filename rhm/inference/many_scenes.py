@@ -17,7 +17,7 @@ from rhm.inference.prediction import Prediction
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.identity import NetworkIdentity
 from rhm.inference.runtime.tta import Network
-from rhm.inference.scenes import predict_scene
+from rhm.inference.scenes import TOO_FEW_BUILDINGS, predict_scene
 from rhm.inference.settings.polygon_config import AUTO, chosen_threshold, is_common
 from rhm.inference.tiling.calibration import MOST_TILES, CalibrationTile
 from rhm.inference.tiling.stream import network_input
@@ -97,6 +97,7 @@ def predict_scenes(
             partial(predict_scenes, model, scenes, dst, workers=workers, side_by_side=side_by_side),
             replace(config, polygons=replace(polygons, threshold=AUTO)),
             polygons.threshold,
+            spec.threshold if (spec := getattr(model, "spec", None)) else 0.5,
             on_progress,
             on_result,
         )
@@ -141,6 +142,7 @@ def _together(
     predict: Callable[..., list[SceneResult]],
     config: PredictionConfig,
     threshold: float | str,
+    usual: float,
     on_progress: Callable[[int], None] | None,
     on_result: Callable[[SceneResult], None] | None,
 ) -> list[SceneResult]:
@@ -150,30 +152,39 @@ def _together(
         predict: function that predicts all scenes with some options.
         config: options with a threshold for each scene.
         threshold: ``auto-all``, or a share of building pixels.
+        usual: threshold for all scenes if they imply none together.
         on_progress: called with the number of pixels just finished in the first pass.
         on_result: called with the final results.
     """
     first = predict(config, on_progress=on_progress)
     counted = [each.prediction.expectation_of_all() for each in first if each.prediction]
-    found = chosen_threshold(reduce(ExpectedIoU.merge, counted), threshold) if counted else None
-    if found is None or config.polygons is None:
+    if not counted or config.polygons is None:
         results = first
     else:
-        fixed = replace(config.polygons, threshold=found)
+        found = chosen_threshold(reduce(ExpectedIoU.merge, counted), threshold)
+        fixed = replace(config.polygons, threshold=usual if found is None else found)
         # The probabilities exist by now; where nothing can be resumed, they are predicted again.
         again = predict(replace(config, polygons=fixed, resume=True))
-        results = [_with_notes(*pair) for pair in zip(first, again, strict=True)]
+        results = [
+            _with_notes(*pair, unsure=found is None) for pair in zip(first, again, strict=True)
+        ]
     if on_result is not None:
         for result in results:
             on_result(result)
     return results
 
 
-def _with_notes(first: SceneResult, again: SceneResult) -> SceneResult:
-    """Return the final result of a scene, with the notes on its prediction."""
+def _with_notes(first: SceneResult, again: SceneResult, *, unsure: bool) -> SceneResult:
+    """Return the final result of a scene, with the notes on its prediction.
+
+    Whether its own probabilities would have chosen a threshold does not matter, but whether those
+    of all scenes have.
+    """
     if first.prediction is None or again.prediction is None:
         return first if first.prediction is None else again
-    return replace(again, prediction=replace(again.prediction, notes=first.prediction.notes))
+    notes = [note for note in first.prediction.notes if note != TOO_FEW_BUILDINGS]
+    notes += [TOO_FEW_BUILDINGS] * unsure
+    return replace(again, prediction=replace(again.prediction, notes=tuple(notes)))
 
 
 def _side_by_side(

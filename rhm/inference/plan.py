@@ -23,13 +23,14 @@ from rhm.inference.runtime.identity import NetworkIdentity
 from rhm.inference.runtime.tta import Network
 from rhm.inference.scene_lists.scene_dates import date_of
 from rhm.inference.scene_lists.scene_names import name_of
-from rhm.inference.settings.polygon_config import PolygonConfig
+from rhm.inference.settings.polygon_config import AUTO, PolygonConfig
 from rhm.inference.suitability import difference, imagery_notes, undeclared_nodata
 from rhm.inference.tiling.scene_area import SceneArea, scene_area
 from rhm.inference.tiling.storage import ORIGIN, fingerprint_of, is_raster_as_left
 from rhm.inference.tiling.stream import Grid, Tiling, classes_of
 from rhm.inference.tiling.strips import StripSource, Task
 from rhm.models.building_classes import maps_of
+from rhm.models.expected_iou import LEAST_IMPLIED
 from rhm.models.score_calibration import ScoreCalibration
 from rhm.models.spec import ModelSpec
 from rhm.system import memory_bytes
@@ -248,6 +249,7 @@ def plan_prediction(
         *([polygons.separate] if len(maps) > 1 else []),
         *([calibration] if calibration else []),
         *([date] if date else []),
+        *([LEAST_IMPLIED] if polygons.threshold == AUTO else []),
     ]
     return Plan(
         scene if area is None else area.cut_info(scene),

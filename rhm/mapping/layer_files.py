@@ -180,6 +180,8 @@ def write_tiles(
     tiles: NDArray[np.int64],
     order: NDArray[np.intp],
     stamp: Stamp,
+    *,
+    overwrite: bool = False,
 ) -> int:
     """Write a layer as one GeoParquet file for each tile of the map, and an index of them.
 
@@ -193,12 +195,13 @@ def write_tiles(
         tiles: (N, 2) column and row of the tile of each building, in the order of the layer.
         order: (N,) numbers of the buildings, tile after tile.
         stamp: stamp of the files.
+        overwrite: as for ``check_folder``, which is asked once more when all files are complete.
 
     Returns:
         Number of buildings.
 
     Raises:
-        OutputError: a file cannot be written, or the folder holds anything but tiles.
+        OutputError: a file cannot be written, or the folder must not be replaced.
     """
     place = folder.resolve()
     begun, ended = (place.with_name(f".{place.name}.rhm-{what}") for what in ("tiles", "ended"))
@@ -213,8 +216,8 @@ def write_tiles(
     write_text(begun / INDEX, json.dumps({"crs": crs.to_string(), "tiles": counts}, indent=1))
     try:
         if place.is_dir():
-            # Merging may have taken long enough for somebody to put a file there.
-            _check_only_tiles(folder)
+            # Merging may have taken long enough for somebody to work there.
+            check_folder(folder, overwrite=overwrite)
             shutil.rmtree(ended, ignore_errors=True)
             place.rename(ended)
         try:
@@ -225,6 +228,8 @@ def write_tiles(
             raise
     except OSError as error:
         raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(begun, ignore_errors=True)
     shutil.rmtree(ended, ignore_errors=True)
     return sum(counts.values())
 

@@ -146,7 +146,9 @@ def _merged(
         modified = max((_modified(layer.vectors) for layer in layers), default=0.0)
         count = write_table(rows(order), SCHEMA, crs, target, modified=modified, stamp=stamp)
     else:
-        count = write_tiles(rows, SCHEMA, crs, target, tiles[order], order, stamp)
+        count = write_tiles(
+            rows, SCHEMA, crs, target, tiles[order], order, stamp, overwrite=config.overwrite
+        )
     return MergedLayer(
         target,
         count,

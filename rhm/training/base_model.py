@@ -90,9 +90,10 @@ def base_model(config: RunConfig, material: Material) -> SegmentationModel:
 
 def _licences(of_base: str, given: str) -> str:
     """Return the licences of the imagery of a base model and of that of its adaptation."""
-    return _LICENCES_APART.join(
-        dict.fromkeys(filter(None, [*of_base.split(_LICENCES_APART), given]))
-    )
+    if not given:
+        return of_base
+    known = (of_base or "unknown").split(_LICENCES_APART)
+    return _LICENCES_APART.join(dict.fromkeys([*known, given]))
 
 
 def _added(config: RunConfig) -> list[str]:

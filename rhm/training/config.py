@@ -18,7 +18,6 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
@@ -151,13 +150,6 @@ class RunConfig(BaseModel):
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
     trainer: TrainerConfig = Field(default_factory=TrainerConfig)
     analysis: AnalysisConfig = Field(default_factory=AnalysisConfig)
-
-    @field_validator("name")
-    @classmethod
-    def _check_name(cls, name: str) -> str:
-        if len(name.encode()) > LONGEST_NAME:
-            raise ValueError(f"it names a folder, and can have at most {LONGEST_NAME} bytes")
-        return name
 
     @model_validator(mode="after")
     def _check_colour(self) -> Self:

@@ -67,9 +67,11 @@ class Material:
         return measure_scalings(counted)[dtype]
 
     def digest(self) -> str:
-        """Return a hash of what the run sees: images, labels, splits, pixel values and the bank.
+        """Return a hash by which other imagery, labels, splits or another bank are noticed.
 
-        It does not change with the folders that hold them.
+        It comes from the catalog, the names and sizes of files, the histograms of the training
+        pixels and the bank, and does not change with the folders that hold them. A change that
+        leaves all of these alone is not noticed.
         """
         told = hashlib.sha256()
         for part in (self.train, self.val, self.references, self.unlabelled):
@@ -79,7 +81,12 @@ class Material:
                 )
                 for tile in part
             ]
-            told.update(repr(placeless).encode())
+            sizes = [_size(path) for tile in part for path in (tile.image, tile.label)]
+            told.update(repr([placeless, sizes]).encode())
+        if self.bank is not None:
+            told.update(repr([self.bank.names, self.bank.weights.tolist()]).encode())
+            spectra = (each.amplitudes for each in self.bank.spectra if each is not None)
+            told.update(b"".join(amplitudes.tobytes() for amplitudes in spectra))
         pooled = {} if self.bank is None else self.bank.pooled
         counted = {str(key): each for key, each in [*self.histograms.items(), *pooled.items()]}
         for key in sorted(counted):
@@ -98,6 +105,14 @@ class Material:
             unit = self.scalings[dtype].bytes_table().push(histogram)
             pooled[domain] = pooled[domain].merge(unit) if domain in pooled else unit
         return {domain: h.distribution().round(6).tolist() for domain, h in pooled.items()}
+
+
+def _size(path: Path | None) -> int | None:
+    """Return the bytes of a file; None if there is none that this machine can tell."""
+    try:
+        return None if path is None else path.stat().st_size
+    except OSError:
+        return None
 
 
 def gather(config: RunConfig) -> Material:

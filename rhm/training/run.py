@@ -33,7 +33,8 @@ import pandas
 from rhm.errors import ConfigError, OutputError
 from rhm.files import atomic_path, write_text
 from rhm.notebook_display import Curves, NotebookDisplay
-from rhm.training.config import SELECT, RunConfig, read_config
+from rhm.training.config import LONGEST_NAME, SELECT, RunConfig, read_config
+from rhm.training.unlabelled.target_config import MEASURED
 
 _LOG = logging.getLogger(__name__)
 
@@ -128,8 +129,12 @@ class Run(NotebookDisplay):
         """Check that there is no run of this name that has got as far as a checkpoint.
 
         Raises:
-            ConfigError: such a run exists.
+            ConfigError: such a run exists, or no folder can have the name.
         """
+        if len(config.name.encode()) > LONGEST_NAME:
+            raise ConfigError(
+                f"the name of a run is that of a folder, and can have at most {LONGEST_NAME} bytes"
+            )
         # The main process may have created the folder before the other processes begin.
         if config.trainer.is_main_process and cls(config.folder).has_progress:
             raise ConfigError(
@@ -148,6 +153,9 @@ class Run(NotebookDisplay):
         if not run.is_begun:
             raise ConfigError(f"no run to resume at {run.folder}: start it without --resume")
         before, now = run.config.model_dump(), config.model_dump()
+        if config.target.method in MEASURED:
+            # Nothing is trained, whatever the method of the adapter; earlier versions stored it.
+            before["adapter"], now["adapter"] = run.config.adapter.base, config.adapter.base
         changed = [name for name in now if before[name] != now[name] and name != "output"]
         if changed:
             raise ConfigError(

@@ -185,6 +185,36 @@ def test_all_scenes_together_have_one_threshold(tmp_path: Path) -> None:
     assert files(tmp_path / "all") == files(tmp_path / "given")
 
 
+@pytest.mark.parametrize("threshold", ["auto-all", "40%"])
+def test_a_scene_without_buildings_has_the_threshold_of_all(tmp_path: Path, threshold: str) -> None:
+    dark = np.full((70, 70, 3), 20, np.uint8)
+    scenes = [
+        str(write_scene(tmp_path / "town.tif", town(0, level=60), nodata=0)),
+        str(write_scene(tmp_path / "dark.tif", dark, nodata=0)),
+    ]
+    config = PredictionConfig(polygons=PolygonConfig(threshold=threshold))
+    found = predict_scenes(Unsure(spec(threshold=0.9)), scenes, tmp_path / "out", config)
+    predictions = [each.prediction for each in found if each.prediction]
+    assert len({each.threshold for each in predictions}) == 1
+    assert predictions[0].threshold < 0.9
+    assert not [note for each in predictions for note in each.notes if "too few" in note]
+
+
+def test_where_all_scenes_imply_too_little_they_share_the_threshold_of_the_model(
+    tmp_path: Path,
+) -> None:
+    dim = np.full((900, 900, 3), 90, np.uint8)
+    scenes = [
+        str(write_scene(tmp_path / "town.tif", town(0, level=60), nodata=0)),
+        str(write_scene(tmp_path / "dim.tif", dim, nodata=0)),
+    ]
+    config = PredictionConfig(polygons=PolygonConfig(threshold="auto-all"))
+    found = predict_scenes(Unsure(spec(threshold=0.45)), scenes, tmp_path / "out", config)
+    predictions = [each.prediction for each in found if each.prediction]
+    assert [each.threshold for each in predictions] == [0.45, 0.45]
+    assert all("too few buildings" in " ".join(each.notes) for each in predictions)
+
+
 @pytest.mark.parametrize("share", [0.05, 0.4, 0.93])
 def test_a_share_of_all_scenes_together_is_building(tmp_path: Path, share: float) -> None:
     scenes = [

@@ -209,6 +209,26 @@ def test_a_file_that_appears_during_the_merge_is_not_lost(
     with pytest.raises(OutputError, match=r"notes\.txt was not written by a merge"):
         merge_layers(layers_in(*two_scenes), folder)
     assert (folder / "notes.txt").read_text() == "mine"
+    assert not [path for path in tmp_path.iterdir() if path.name.endswith(".rhm-tiles")]
+
+
+def test_a_tile_that_is_edited_during_the_merge_is_not_lost(
+    two_scenes: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "town"
+    merge_layers(layers_in(*two_scenes), folder)
+    (tile,) = folder.glob("*.parquet")
+    real: Any = write_table
+
+    def slowly(*words: Any, **more: Any) -> int:
+        tile.write_bytes(tile.read_bytes() + b"mine")
+        count: int = real(*words, **more)
+        return count
+
+    monkeypatch.setattr(layer_files, "write_table", slowly)
+    with pytest.raises(OutputError, match="was edited after"):
+        merge_layers(layers_in(*two_scenes), folder)
+    assert tile.read_bytes().endswith(b"mine")
 
 
 @pytest.mark.parametrize("name", ["town.gpkg", "town.geojson", "town.parquet", "town"])

@@ -90,7 +90,7 @@ def test_a_run_goes_on_with_the_base_it_remembers_only(tiny: Make, base: Path) -
     [
         ("", "", ""),
         ("CC-BY-4.0", "", "CC-BY-4.0"),
-        ("", "ODbL-1.0", "ODbL-1.0"),
+        ("", "ODbL-1.0", "unknown; ODbL-1.0"),
         ("CC-BY-4.0", "ODbL-1.0", "CC-BY-4.0; ODbL-1.0"),
         ("CC-BY-4.0; ODbL-1.0", "ODbL-1.0", "CC-BY-4.0; ODbL-1.0"),
     ],

@@ -1,5 +1,6 @@
 """What a run trains on: which images, whose histograms, and what is refused."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -241,10 +242,28 @@ def test_chips_are_standardised_by_all_of_their_image(tiny: Make, standardize: s
         assert torch.equal(chip[:, : inside.shape[1], : inside.shape[2]], inside)
 
 
-def test_the_digest_follows_what_is_seen_and_not_where_it_lies(tiny: Make, bank_path: Path) -> None:
+def tile_files(tile: Tile) -> tuple[Path, Path]:
+    assert tile.label is not None
+    return tile.image, tile.label
+
+
+def test_the_digest_follows_what_is_seen_and_not_where_it_lies(
+    tiny: Make, bank_path: Path, tmp_path: Path
+) -> None:
     material = gather(tiny())
-    moved = [replace(tile, image=Path("/elsewhere") / tile.image.name) for tile in material.train]
+    moved = []
+    for tile in material.train:
+        image, label = (
+            tmp_path / "moved" / each.parent.name / each.name for each in tile_files(tile)
+        )
+        for old, new in zip(tile_files(tile), (image, label), strict=True):
+            new.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(old, new)
+        moved.append(replace(tile, image=image, label=label))
     assert replace(material, train=moved).digest() == material.digest()
+    label = tile_files(moved[0])[1]
+    label.write_bytes(label.read_bytes() + b"more")
+    assert replace(material, train=moved).digest() != material.digest()
     first, *rest = material.train
     pixels = {key: each.merge(each) for key, each in material.histograms.items()}
     matched = gather(tiny(augment={"colour": "rhm", "bank": str(bank_path)}))

@@ -74,6 +74,27 @@ def test_a_run_is_resumed_with_its_own_configuration_only(tiny: Make, tmp_path: 
     assert Run.resume(moved).folder == tmp_path / "moved" / "again"
 
 
+def test_a_name_that_no_folder_can_have_is_refused(tiny: Make) -> None:
+    Run.refuse_existing(tiny("é" * 100))
+    for name in ("é" * 101, "n" * 300):
+        with pytest.raises(ConfigError, match="at most 200 bytes"):
+            Run.begin(tiny(name))
+
+
+def test_what_trains_nothing_is_resumed_whatever_the_method_of_its_adapter(tiny: Make) -> None:
+    target = {"domains": ["birch_satellite"], "method": "adabn", "source_free": True}
+
+    def measuring(base: str, **adapter: str) -> RunConfig:
+        return tiny(
+            "measured", adapter={"base": base, **adapter}, target=target, data={"sources": []}
+        )
+
+    begun = Run.begin(measuring("b.safetensors"))
+    assert Run.resume(measuring("b.safetensors", method="batch-norm")) == begun
+    with pytest.raises(ConfigError, match="'adapter'"):
+        Run.resume(measuring("c.safetensors"))
+
+
 def test_a_run_is_resumed_with_its_own_imagery_only(tiny: Make) -> None:
     run = Run.begin(tiny("seen"))
     run.check_data("a" * 64)  # a run of an earlier version, which did not remember it

@@ -61,7 +61,8 @@ class AreaOfInterest:
             crs: CRS in any form that pyproj understands (including rasterio's).
             within: (left, bottom, right, top) in that CRS, beyond which nothing is needed. The
                 polygons are there in full, whatever their size, and also where the box goes on
-                beyond the 180th meridian. Outside it, they may be cut.
+                beyond the 180th meridian, unless it reaches round the Earth. Outside it, they may
+                be cut.
 
         Raises:
             pyproj.exceptions.ProjError: one of the two systems is in no relation to the other.

@@ -4,7 +4,9 @@ A file of several layers, such as a GeoPackage of a whole project, does not say 
 the buildings. Reading the first one would lose those of the others without a word.
 """
 
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -103,6 +105,10 @@ def _only_one(path: Path, possible: tuple[tuple[str, bool], ...], version: Any) 
             return _OWN_LAYER
     filled = [name for name, polygonal in possible if _has_polygons(path, name, polygonal)]
     if len(filled) > 1:
+        # A view shows the rows of other layers once more.
+        views = _views(path)
+        filled = [name for name in filled if name not in views] or filled
+    if len(filled) > 1:
         told = ", ".join(printable(name) for name in filled[:_MOST_NAMES])
         more = f" and {len(filled) - _MOST_NAMES} more" if len(filled) > _MOST_NAMES else ""
         raise VectorError(
@@ -110,6 +116,16 @@ def _only_one(path: Path, possible: tuple[tuple[str, bool], ...], version: Any) 
             "to a file of its own (ogr2ogr one.gpkg FILE LAYER)"
         )
     return (filled or names)[0]
+
+
+def _views(path: Path) -> set[str]:
+    """Return the names of the layers of a GeoPackage that are views; none for other files."""
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            rows = database.execute("SELECT name FROM sqlite_master WHERE type = 'view'")
+            return {str(name) for (name,) in rows}
+    except sqlite3.Error:
+        return set()
 
 
 def _has_polygons(path: Path, layer: str, polygonal: bool) -> bool:

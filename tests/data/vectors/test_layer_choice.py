@@ -1,6 +1,7 @@
 """Files of several layers; law: no polygon is left out, or chosen, without a word."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import geopandas as gpd
@@ -110,6 +111,21 @@ def test_several_layers_of_polygons_are_refused_by_name(tmp_path: Path) -> None:
         read_area(path)
     with pytest.raises(VectorError, match=SEVERAL), streamed(path, []):
         pass
+
+
+def test_a_view_of_a_layer_is_no_other_layer(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.gpkg", one=BOXES)
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE VIEW first AS SELECT * FROM one WHERE fid = 1")
+        database.execute(
+            "INSERT INTO gpkg_contents (table_name, data_type, identifier, srs_id) "
+            "VALUES ('first', 'features', 'first', 32633)"
+        )
+        database.execute(
+            "INSERT INTO gpkg_geometry_columns VALUES ('first', 'geom', 'POLYGON', 32633, 0, 0)"
+        )
+    assert sorted(pyogrio.list_layers(path)[:, 0]) == ["first", "one"]
+    assert len(read_footprints(path, UTM)) == len(BOXES)
 
 
 def test_of_many_layers_some_are_named(tmp_path: Path) -> None:
