@@ -72,8 +72,8 @@ def _uses(spec: ModelSpec, config: RunConfig, scores: dict[str, float]) -> Itera
         origin = "is set in the configuration"
     elif config.target.source_free:
         origin = (
-            "has the highest expected IoU on unlabelled images of the target, or is that of the base "
-            "model if these show too few buildings"
+            "has the highest expected IoU on unlabelled images of the target, or is that of the "
+            "base model if these show too few buildings"
         )
     elif scores:
         origin = "was chosen on the validation images"
