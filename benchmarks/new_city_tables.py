@@ -35,7 +35,7 @@ def hits_and_unions(groups: Groups, threshold: str) -> NDArray[np.float64]:
     levels = pixels.shape[1]
     if threshold == "own":
         level = best_threshold(pixels.sum(axis=0), sums.sum(axis=0), least=LEAST_IMPLIED)
-        level = len(pixels[0]) // 2 if level is None else level
+        level = levels // 2 if level is None else level
     elif threshold == "split":
         level = split_of_logits(pixels.sum(axis=0), sums.sum(axis=0))
     elif threshold != "best":

@@ -85,8 +85,8 @@ def fit(
 
     Raises:
         ConfigError: the configuration does not fit the data, or a run of this name exists (with
-            ``resume``: does not exist), or another process is training it, or training diverged
-            or ran out of memory.
+            ``resume``: does not exist, or was started with other imagery), or another process is
+            training it, or training diverged or ran out of memory.
         CatalogError: the catalog has no images to train on.
         BankError: the bank cannot be read or does not fit the imagery.
         OutputError: the disk is full.
