@@ -2,6 +2,7 @@
 
     python benchmarks/matrix_completion.py             # times, memory, compression: 2 minutes
     python benchmarks/matrix_completion.py --to-the-end     # and test errors: half an hour
+    python benchmarks/matrix_completion.py --seeds 5   # five smaller matrices to the end: an hour
 
 Networks of depth 3 with an initial scale of 0.001 complete a 1000 x 1000 matrix of rank 5, of which
 20 % is known. The wide network is implemented efficiently: it reuses partial products, its gradient
@@ -11,6 +12,7 @@ a compressed network is that of its start, which needs the wide weights once; ``
 the descent itself needs.
 """
 
+import argparse
 import json
 import os
 import subprocess
@@ -22,8 +24,9 @@ import resource
 import time
 from collections.abc import Callable
 
+import numpy as np
 import torch
-from machine import machine, medians_ms
+from machine import machine, mean_and_interval, medians_ms
 
 from rhm.adapters.completion import complete_matrix
 from rhm.adapters.descent import DenseResidual, SparseResidual
@@ -33,6 +36,8 @@ from rhm.adapters.weights import first_gradient, orthogonal_weights
 from rhm.lab.matrix_completion import low_rank_problem
 
 SIZE, RANK, KNOWN = 1000, 5, 0.2
+SMALLER = 500
+"""Size of the matrices that are completed with several seeds."""
 LAYER, LAYER_RANK = 2048, 8
 STEPS = {"full": 40, "compressed": 1000, "narrow": 1000, "autograd": 100}
 """Number of steps that are timed, by method."""
@@ -79,9 +84,13 @@ def measure(method: str, dtype: torch.dtype) -> dict[str, float]:
     }
 
 
-def finish(method: str, dtype: torch.dtype) -> dict[str, float]:
-    """Train until the training loss is below 1e-9 and then 1e-12; return both results."""
-    target, mask = low_rank_problem(SIZE, RANK, KNOWN, dtype=dtype)
+def finish(method: str, dtype: torch.dtype, *, size: int = SIZE, seed: int = 0) -> dict[str, float]:
+    """Train until the training loss is below 1e-9 and then 1e-12; return both results.
+
+    A method that does not get there within 30 000 steps returns where it was after these.
+    The seed draws the matrix, the known entries and the initial weights.
+    """
+    target, mask = low_rank_problem(size, RANK, KNOWN, seed=seed, dtype=dtype)
     result = complete_matrix(
         target,
         mask,
@@ -90,9 +99,12 @@ def finish(method: str, dtype: torch.dtype) -> dict[str, float]:
         max_steps=30_000,
         record_every=20,
         stop_train_loss=1e-12,
+        seed=seed,
     )
-    first = next(n for n, loss in enumerate(result.train_loss) if loss < 1e-9)
+    below = [n for n, loss in enumerate(result.train_loss) if loss < 1e-9]
+    first = below[0] if below else -1
     return {
+        "reached": float(bool(below)),
         "steps": result.steps[first],
         "seconds": result.seconds[first],
         "train_loss": result.train_loss[first],
@@ -145,10 +157,47 @@ def residuals(dtype: torch.dtype) -> None:
         )
 
 
+def over_seeds(seeds: int) -> None:
+    """Print, for smaller matrices, how methods end and how they compare with the full network."""
+    ends: dict[str, list[dict[str, float]]] = {
+        name: [] for name in ("full", "compressed", "narrow")
+    }
+    for seed in range(seeds):
+        for name, found in ends.items():
+            found.append(finish(name, torch.float32, size=SMALLER, seed=seed))
+            print(f"seed {seed}, {name}: {found[-1]}", flush=True)
+    print(f"\n{SMALLER} x {SMALLER}, rank {RANK}, {KNOWN:.0%} known, float32, {seeds} seeds")
+    print(
+        "| method | reached 1e-9 | steps | s | times as fast as full | test loss there | "
+        "test loss at the end | log10 of it over full's |"
+    )
+    print("|---" * 8 + "|")
+    for name, found in ends.items():
+        column, full = (
+            {key: np.array([end[key] for end in of]) for key in found[0]}
+            for of in (found, ends["full"])
+        )
+        paired = ["", ""]
+        if name != "full":
+            excess = np.log10(column["last_test_loss"] / full["last_test_loss"])
+            faster = full["seconds"] / column["seconds"]
+            paired = [mean_and_interval(faster, 0), mean_and_interval(excess, 2)]
+        print(
+            f"| {name} | {column['reached'].sum():.0f} of {seeds} | {column['steps'].mean():.0f} | "
+            f"{column['seconds'].mean():.1f} | {paired[0]} | {geometric(column['test_loss'])} | "
+            f"{geometric(column['last_test_loss'])} | {paired[1]} |"
+        )
+
+
+def geometric(losses: np.ndarray) -> str:
+    """Return the geometric mean of losses, for a table."""
+    return f"{np.exp(np.log(losses).mean()):.1e}"
+
+
 def child(task: str, method: str, dtype: str) -> dict[str, float]:
     """Run a task in a separate process, so that its memory can be measured."""
     finished = subprocess.run(
-        [sys.executable, __file__, task, method, dtype],
+        [sys.executable, __file__, "--child", task, method, dtype],
         capture_output=True,
         text=True,
         check=True,
@@ -159,8 +208,36 @@ def child(task: str, method: str, dtype: str) -> dict[str, float]:
 
 def main() -> None:
     """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--to-the-end", action="store_true", help="also train until convergence")
+    parser.add_argument("--seeds", type=int, help="only complete so many smaller matrices")
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
     torch.set_num_threads(1)
+    if asked.child:
+        task, method, dtype = asked.child
+        work = {"measure": measure, "finish": finish}[task]
+        print(json.dumps(work(method, getattr(torch, dtype))))
+        return
     print(machine("torch", "numpy"))
+    if asked.seeds:
+        over_seeds(asked.seeds)
+        return
+    times()
+    if asked.to_the_end:
+        for name in ("compressed", "full"):
+            values = child("finish", name, "float32")
+            print(
+                f"float32 {name:<11} {values['steps']:6.0f} steps, {values['seconds']:7.1f} s: "
+                f"train loss {values['train_loss']:.1e}, test loss {values['test_loss']:.1e}; "
+                f"at the end {values['last_train_loss']:.1e}, {values['last_test_loss']:.1e} "
+                f"(at the start {values['first_test_loss']:.1e})",
+                flush=True,
+            )
+
+
+def times() -> None:
+    """Print the times and memory of all methods."""
     for dtype in ("float32", "float64"):
         measured = {name: child("measure", name, dtype) for name in STEPS}
         for name, values in measured.items():
@@ -173,16 +250,6 @@ def main() -> None:
     for kind in (torch.float32, torch.float64):
         compression(kind)
         residuals(kind)
-    if "--to-the-end" in sys.argv:
-        for name in ("compressed", "full"):
-            values = child("finish", name, "float32")
-            print(
-                f"float32 {name:<11} {values['steps']:6.0f} steps, {values['seconds']:7.1f} s: "
-                f"train loss {values['train_loss']:.1e}, test loss {values['test_loss']:.1e}; "
-                f"at the end {values['last_train_loss']:.1e}, {values['last_test_loss']:.1e} "
-                f"(at the start {values['first_test_loss']:.1e})",
-                flush=True,
-            )
 
 
 def _peak_mib() -> float:
@@ -190,9 +257,4 @@ def _peak_mib() -> float:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 4:
-        torch.set_num_threads(1)
-        work = {"measure": measure, "finish": finish}[sys.argv[1]]
-        print(json.dumps(work(sys.argv[2], getattr(torch, sys.argv[3]))))
-    else:
-        main()
+    main()

@@ -185,7 +185,9 @@ def object_scores(
     if (crs is None) != (getattr(predictions, "crs", None) is None):
         raise ValueError("truth and predictions must both have a CRS, or neither")
     if crs is not None:
-        predictions = predictions.to_crs(crs)
+        from rhm.data.vectors.antimeridian import in_one_crs  # imports the GIS libraries
+
+        truth, predictions = in_one_crs(truth, predictions)
     actual, _ = _objects(truth, min_area)
     predicted, kept = _objects(predictions, min_area)
     found = int(np.count_nonzero(_matched(actual, predicted, iou, confidence[kept])))
@@ -360,8 +362,7 @@ def _objects(footprints: Any, min_area: float) -> tuple[NDArray[Any], NDArray[np
     geometries[broken] = shapely.buffer(shapely.make_valid(geometries[broken]), 0)
     areas = shapely.area(geometries)
     if getattr(series, "crs", None) is not None and min_area > 0:
-        # Importing the GIS libraries takes time, and only footprints with a CRS need them.
-        import geopandas as gpd
+        import geopandas as gpd  # takes time, and only footprints with a CRS need it
 
         from rhm.data.footprints import areas_m2
 

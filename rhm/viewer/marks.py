@@ -22,6 +22,7 @@ import pyproj.exceptions
 import shapely
 from numpy.typing import NDArray
 
+from rhm.data.vectors.antimeridian import whole_in
 from rhm.data.vectors.side_files import no_side_files
 from rhm.errors import OutputError, VectorError, one_line, printable
 from rhm.files import atomic_path
@@ -129,7 +130,8 @@ class Marks:
         if self._crs is None or frame.crs is None or frame.crs == self._crs:
             return frame
         try:
-            return frame.to_crs(self._crs)
+            placed = whole_in(frame.geometry.to_numpy(), frame.crs, self._crs)
+            return frame.set_geometry(gpd.GeoSeries(placed, frame.index, crs=self._crs))
         except pyproj.exceptions.ProjError as error:
             raise VectorError(f"{self._path}: {one_line(error)}") from error
 

@@ -139,6 +139,27 @@ def test_the_confident_prediction_chooses_first() -> None:
     assert object_scores(truths, [first, second], scores=[0.1, 0.9]).true_positives == 2
 
 
+def test_a_building_on_the_180th_meridian_is_found_from_either_side() -> None:
+    # Fiji: the truth in degrees, from the east; predictions in metres, and torn at the meridian.
+    truth = gpd.GeoSeries(
+        [box(179.9999, -16.8, 180.0001, -16.7998), box(179.99, -16.8, 179.9902, -16.7998)],
+        crs="EPSG:4326",
+    )
+    west = shapely.affinity.translate(truth.iloc[0], -360)
+    torn = shapely.Polygon(
+        [(179.9999, -16.8), (-179.9999, -16.8), (-179.9999, -16.7998), (179.9999, -16.7998)]
+    )
+    for other in (
+        truth.to_crs("EPSG:32760"),
+        truth.to_crs("EPSG:3832"),
+        gpd.GeoSeries([west, truth.iloc[1]], crs=truth.crs),
+    ):
+        assert object_scores(truth, other) == ObjectScores(2, 0, 0)
+        assert object_scores(other, truth) == ObjectScores(2, 0, 0)
+    # What reaches round the Earth in its own coordinates is taken at its word.
+    assert object_scores(truth, gpd.GeoSeries([torn], crs=truth.crs)).true_positives == 0
+
+
 def test_iou_of_exactly_the_threshold_is_a_match() -> None:
     assert object_scores([box(0, 0, 2, 1)], [box(0, 0, 1, 1)], iou=0.5) == ObjectScores(1, 0, 0)
     assert object_scores([box(0, 0, 2, 1)], [box(0, 0, 0.99, 1)]) == ObjectScores(0, 1, 1)

@@ -124,6 +124,17 @@ def test_marks_are_placed_in_the_crs_of_the_footprints(path: Path) -> None:
         assert shapely.hausdorff_distance(polygon, wanted) < 1e-9
 
 
+def test_a_mark_on_the_180th_meridian_stays_whole(path: Path) -> None:
+    middle = gpd.GeoSeries([shapely.Point(180, -16.8)], crs="EPSG:4326").to_crs("EPSG:32760")
+    across = middle.buffer(10.0)[0]
+    Marks(path, "EPSG:32760").set(MarkedFootprint(across, ""), "keep")
+    Marks(path, "EPSG:4326").set(
+        MarkedFootprint(shapely.box(179.9, -17, 179.91, -16.9), ""), "keep"
+    )
+    left, _, right, _ = gpd.read_file(path).bounds.to_numpy().T
+    assert (right - left < 0.02).all()
+
+
 def test_files_that_marks_would_ruin_are_refused(path: Path) -> None:
     Marks(path, CRS).set(MarkedFootprint(HOUSES[0], ""), "keep")
     gpd.GeoDataFrame(geometry=HOUSES, crs=CRS).to_file(path, layer="mine", mode="a")

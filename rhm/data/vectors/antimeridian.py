@@ -149,6 +149,25 @@ def whole_in(
     return placed_near(moved, turn.middle if near is None else near, turn.length)
 
 
+def in_one_crs(first: Any, second: Any) -> tuple[gpd.GeoSeries, gpd.GeoSeries]:
+    """Return the geometries of two layers in the CRS of the first, on one side of 180 degrees.
+
+    All of them are placed as wholes near the first geometry that has a place, so that what
+    overlaps on the ground has coordinates that overlap.
+
+    Args:
+        first: GeoSeries or GeoDataFrame with a CRS.
+        second: the same, of geometries that reach less than half round the Earth.
+    """
+    left, _, right, _ = shapely.bounds(first.geometry.to_numpy()).reshape(-1, 4).T
+    near = next((float(x) for x in (left + right) / 2 if np.isfinite(x)), None)
+    one, other = (
+        gpd.GeoSeries(whole_in(each.geometry.to_numpy(), each.crs, first.crs, near), crs=first.crs)
+        for each in (first, second)
+    )
+    return one, other
+
+
 def _turned(
     geometries: NDArray[Any], points: NDArray[np.float64], turns: NDArray[np.float64], turn: float
 ) -> NDArray[Any]:
