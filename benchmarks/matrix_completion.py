@@ -173,8 +173,8 @@ def ends_table(ends: dict[str, list[dict[str, float]]]) -> list[str]:
     """Return a table of how methods ended; losses are geometric means over seeds."""
     lines = [
         f"{SMALLER} x {SMALLER}, rank {RANK}, {KNOWN:.0%} known, float32\n",
-        "| method | below 1e-9 | steps to it, at most 30 000 | training loss at the end | test loss | "
-        "test over training loss |",
+        "| method | below 1e-9 | steps to it, at most 30 000 | training loss at the end | "
+        "test loss | test over training loss |",
         "|---" * 6 + "|",
     ]
     for name, found in ends.items():
