@@ -40,6 +40,16 @@ _UNREADABLE = (
 )
 
 _TEXT, _MERGE = (f"tag:yaml.org,2002:{name}" for name in ("str", "merge"))
+_INT, _FLOAT = (f"tag:yaml.org,2002:{name}" for name in ("int", "float"))
+_NUMBERS = {
+    _INT: re.compile(r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$"),
+    _FLOAT: re.compile(
+        r"[-+]?[0-9][0-9_]*\.[0-9_]*([eE][-+][0-9]+)?$|\.[0-9][0-9_]*([eE][-+][0-9]+)?$"
+        r"|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
+    ),
+}
+"""What YAML takes for numbers, without those to the base 60, as which 1:30 would be 90."""
+
 _PLAIN = re.compile(r"tag:yaml\.org,2002:(null|bool|int|float|str|seq|map)")
 
 
@@ -80,7 +90,8 @@ def parse_json(text: str, *, constant: Callable[[str], Any] | None = None) -> An
 def parse_yaml(text: str) -> Any:
     """Return the value of a YAML text: dicts with text keys, lists, text, numbers, booleans, None.
 
-    Dates are text. Aliases and merge keys are allowed, other tags are not.
+    Dates and times are text, and 010 is ten, as in YAML 1.2. Aliases and merge keys are allowed,
+    other tags are not.
 
     Raises:
         ValueError: the text is not YAML of this kind, a key occurs twice, or the text exceeds a
@@ -201,12 +212,22 @@ class _PlainLoader(yaml.SafeLoader):
         return node
 
 
+def _yaml_whole(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    digits = str(loader.construct_scalar(node)).replace("_", "")
+    # PyYAML would read digits after a zero to the base 8.
+    return int(digits, 0 if digits.lstrip("+-").startswith(("0b", "0x")) else 10)
+
+
 _PlainLoader.yaml_constructors = {
     tag: build
     for tag, build in yaml.SafeLoader.yaml_constructors.items()
     if tag is None or _PLAIN.fullmatch(tag)  # None: what reports an unknown tag
-}
+} | {_INT: _yaml_whole}
 _PlainLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+    first: [
+        (tag, _NUMBERS.get(tag, pattern))
+        for tag, pattern in resolvers
+        if not tag.endswith(":timestamp")
+    ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }

@@ -11,6 +11,10 @@ import platformdirs
 if sys.platform != "win32":
     import resource
 
+MOST_WORKERS = 128
+"""Most processes that are started to read files; beyond it, a number is a slip of the hand, and the
+machine would run out of memory before it could say so."""
+
 
 def peak_memory_bytes(*, workers: bool = False) -> int | None:
     """Return the peak memory of this process so far, in bytes.

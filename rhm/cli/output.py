@@ -1,6 +1,7 @@
 """Output of commands: results on standard output, everything else on standard error."""
 
 import json
+import math
 import shutil
 import sys
 import textwrap
@@ -31,12 +32,24 @@ def complain(text: str) -> None:
 
 
 def emit(values: dict[str, Any], lines: list[str], *, as_json: bool) -> None:
-    """Print the result of a command, as JSON or as lines of text."""
+    """Print the result of a command, as JSON or as lines of text.
+
+    Numbers that are not finite, which JSON lacks, are printed as null.
+    """
     if as_json:
-        typer.echo(json.dumps(values, indent=1, default=str))
+        typer.echo(json.dumps(_finite(values), indent=1, default=str, allow_nan=False))
     else:
         for line in lines:
             typer.echo(line)
+
+
+def _finite(value: Any) -> Any:
+    """Return a value with None in place of the numbers in it that are not finite."""
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def counted(count: int, noun: str) -> str:

@@ -181,7 +181,7 @@ class Histogram:
         """Return the lowest value in each band whose cumulative share reaches ``share``.
 
         Args:
-            share: share in [0, 1], or (Q,) shares.
+            share: share in [0, 1], or (Q,) shares; for 0, the lowest value that is present.
 
         Returns:
             (bands,) or (bands, Q) quantiles in the dtype of the imagery; the value of the first
@@ -190,7 +190,9 @@ class Histogram:
         cumulative = np.cumsum(self.distribution(), axis=1)
         # Rounding may leave the last cumulative share just below 1.
         wanted = np.minimum(np.asarray(share, dtype=np.float64), cumulative[:, -1].max())
-        found = [np.searchsorted(band, wanted - 1e-12) for band in cumulative]
+        # Levels below the lowest value of a band reach no share above zero.
+        least = np.finfo(np.float64).tiny if self.pixels else 0.0
+        found = [np.searchsorted(band, np.maximum(wanted - 1e-12, least)) for band in cumulative]
         return np.asarray(self.values[np.minimum(np.stack(found), self.counts.shape[1] - 1)])
 
     def distance(self, other: "Histogram") -> NDArray[np.float64]:

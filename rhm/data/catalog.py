@@ -18,10 +18,15 @@ from typing import Any
 import geopandas
 import numpy as np
 import pandas
-from numpy.typing import NDArray
 
-from rhm.data.indexing import OpenedSource, check_shares, notes_on, open_source
-from rhm.data.rasters.raster import Raster
+from rhm.data.indexing import (
+    OpenedSource,
+    check_each_once,
+    check_groups,
+    check_shares,
+    notes_on,
+    open_source,
+)
 from rhm.data.sources import SPLITS, VALUES, Source, Tile
 from rhm.data.stored_paths import folder_of, relative
 from rhm.data.vectors.geoparquet import has_columns, read_geoparquet
@@ -44,7 +49,6 @@ _COLUMNS = tuple(field.name for field in fields(Tile) if field.name not in _LATE
 _MOST_LISTED = 12
 _MOST_SHOWN = 4
 _THUMBNAIL_PX = 128
-_STRETCH = (0.01, 0.99)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +70,7 @@ class Catalog(NotebookDisplay):
         sources: Iterable[Source],
         *,
         workers: int = 1,
+        notes: Iterable[str] = (),
         on_progress: Callable[[], None] | None = None,
     ) -> "Catalog":
         """Open every source, check its label, and build the table.
@@ -73,17 +78,20 @@ class Catalog(NotebookDisplay):
         Args:
             sources: images found by an indexer.
             workers: number of processes that open files at the same time.
+            notes: what looked wrong to the indexer.
             on_progress: called after each image.
 
         Raises:
-            CatalogError: there are no sources, or most of a domain is building by its masks.
+            CatalogError: there are no sources, an image is listed twice, a group has two splits, or
+                most of a domain is building by its masks.
             RasterError: an image or mask cannot be read, or they differ in size or place.
             VectorError: footprints cannot be read, or cannot be placed on their image.
         """
         listed = list(sources)
         if not listed:
             raise CatalogError("no images to catalogue")
-
+        check_each_once((os.path.abspath(each.image) for each in listed), "the dataset")
+        check_groups((each.group, each.split, each.image) for each in listed)
         opened: list[OpenedSource] = []
         with _mapping(workers) as mapping:
             for each in mapping(open_source, listed):
@@ -91,14 +99,15 @@ class Catalog(NotebookDisplay):
                 if on_progress is not None:
                     on_progress()
         check_shares(opened)
-        return cls._of([(each.tile, each.outline) for each in opened], notes_on(opened))
+        told = (*notes, *notes_on(opened))
+        return cls._of([(each.tile, each.outline) for each in opened], told)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Catalog":
         """Read a catalog, and resolve the paths that are stored relative to it.
 
         Raises:
-            CatalogError: the file is missing, is not a catalog, or lists no images.
+            CatalogError: the file is missing, is not a catalog, or lists no images, or one twice.
         """
         path = Path(path)
         require_catalog(path)
@@ -114,6 +123,7 @@ class Catalog(NotebookDisplay):
             folder = folder_of(path, frame["image"].iloc[0])
             for column in ("image", "label"):
                 frame[column] = [str(folder / stored) if stored else "" for stored in frame[column]]
+            check_each_once(frame["image"], path)
             catalog = cls(frame)
             _ = catalog.tiles
         except (ArithmeticError, AttributeError, OSError, TypeError, ValueError) as error:
@@ -128,7 +138,9 @@ class Catalog(NotebookDisplay):
 
         Raises:
             OutputError: the file cannot be written, or exists and is not a catalog.
+            CatalogError: an image is listed twice.
         """
+        check_each_once(self.frame["image"], "the catalog")
         if os.path.exists(path) and not is_catalog(path):
             raise OutputError(f"{path} exists and is not a catalog: choose another name")
         folder = Path(os.path.abspath(path)).parent
@@ -197,7 +209,8 @@ class Catalog(NotebookDisplay):
             seed: seed of the order in which groups are dealt.
 
         Raises:
-            CatalogError: a share is negative or names no split, or the shares exceed 1 in total.
+            CatalogError: a share is negative or names no split, the shares exceed 1 in total, or
+                a group has two splits.
         """
         fitting = all(share >= 0.0 for share in shares.values()) and sum(shares.values()) <= 1.0
         if not fitting or not set(shares) <= set(SPLITS):
@@ -207,6 +220,7 @@ class Catalog(NotebookDisplay):
             )
         frame = self.frame.copy()
         has_split = frame[frame["split"] != ""]
+        check_groups(has_split[["group", "split", "image"]].itertuples(index=False, name=None))
         dealt: dict[str, str] = dict(zip(has_split["group"], has_split["split"], strict=True))
         for domain in self.domains:
             of_domain = frame[frame["domain"] == domain]
@@ -262,7 +276,7 @@ class Catalog(NotebookDisplay):
         for name in names:
             tiles = self.select(domains=[name]).tiles
             with tiles[len(tiles) // 2].open() as raster:
-                shown.append(_thumbnail(raster))
+                shown.append(raster.read_decimated(_THUMBNAIL_PX**2).thumbnail(_THUMBNAIL_PX))
         return Images(np.concatenate(shown, axis=1), names)
 
     def split_hash(self) -> str:
@@ -373,21 +387,3 @@ def _deal(
                 taken += sizes[name]
                 waiting.remove(name)
     return result | dict.fromkeys(waiting, "train")
-
-
-def _thumbnail(raster: Raster) -> NDArray[np.float64]:
-    """Return a small square picture of an image, (_THUMBNAIL_PX, _THUMBNAIL_PX, 3) from 0 to 1.
-
-    Its first three bands, or its first one, are stretched together; nodata is white.
-    """
-    read = raster.read_decimated(_THUMBNAIL_PX**2)
-    bands = read.values[..., :3] if read.values.shape[2] >= 3 else read.values[..., :1]
-    values = bands.astype(np.float64)
-    inside = values[read.valid]
-    low, high = np.quantile(inside, _STRETCH) if inside.size else (0.0, 1.0)
-    values = np.clip((values - low) / max(high - low, 1e-9), 0.0, 1.0)
-    values[~read.valid] = 1.0
-    rows, cols = (
-        np.linspace(0, length - 1, _THUMBNAIL_PX).round().astype(int) for length in values.shape[:2]
-    )
-    return np.broadcast_to(values[np.ix_(rows, cols)], (_THUMBNAIL_PX, _THUMBNAIL_PX, 3))

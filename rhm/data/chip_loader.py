@@ -70,7 +70,7 @@ class SeededSampler(Sampler[int]):
 def explain(error: Exception) -> RhmError | None:
     """Return the error of a loader's worker as if this process had met with it.
 
-    None stands for errors that did not come from a worker, and for defects.
+    None stands for errors that are right as they are, and for defects.
     """
     text = str(error)
     if isinstance(error, RhmError):
@@ -78,6 +78,12 @@ def explain(error: Exception) -> RhmError | None:
             return None
         # The worker's traceback, which ends with "package.Class: message".
         return type(error)(text.rstrip().rpartition("\n")[2].partition(": ")[2])
+    # NumPy's error of this kind cannot be raised again with the text of a worker's traceback.
+    if isinstance(error, MemoryError) or "MemoryError in DataLoader worker process" in text:
+        return ConfigError(
+            "reading chips needs more memory than there is: lower data.chip_px, "
+            "trainer.batch_size or data.workers"
+        )
     if not isinstance(error, RuntimeError):
         return None
     if "is killed by signal: Killed" in text:

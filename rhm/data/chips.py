@@ -23,6 +23,10 @@ from rhm.data.rasters.resampling import resize_classes, resize_pixels
 from rhm.data.rasters.windows import Window, partition, random_window
 from rhm.data.tile_choice import TileChoice
 from rhm.data.tile_readers import CachedRaster, OpenTiles
+from rhm.system import MOST_WORKERS
+
+MOST_CHIP_PX = 4096
+"""Largest side of a chip. One is 200 MB of network input, and several gigabytes of features."""
 
 _BALANCING_TRIES = 10
 
@@ -89,7 +93,7 @@ class DataConfig:
     Attributes:
         catalog: path of the catalog.
         sources: domains to train on; by default, all that have training labels.
-        chip_px: side of a chip in pixels, a multiple of 32.
+        chip_px: side of a chip in pixels, a multiple of 32 up to ``MOST_CHIP_PX``.
         gsd_m: ground sampling distance of the chips in metres; by default, that of each image.
         balance: share of training chips that are drawn so that they show a building.
         balance_domains: whether training chips come from all domains equally often; by default, a
@@ -98,7 +102,8 @@ class DataConfig:
             that have it.
         contact_px: a background pixel is of the class contact if two buildings are at most this
             far from it, in pixels.
-        workers: number of loader processes; 0 loads chips in the training process.
+        workers: number of loader processes, up to ``rhm.system.MOST_WORKERS``; 0 loads chips in the
+            training process.
         licence: licence of imagery and labels, in words; kept with the model, its card and report.
     """
 
@@ -116,8 +121,10 @@ class DataConfig:
     licence: str = ""
 
     def __post_init__(self) -> None:
-        if self.chip_px < 32 or self.chip_px % 32:
-            raise ValueError(f"chip_px must be a multiple of 32, got {self.chip_px}")
+        if not 32 <= self.chip_px <= MOST_CHIP_PX or self.chip_px % 32:
+            raise ValueError(
+                f"chip_px must be a multiple of 32 up to {MOST_CHIP_PX}, got {self.chip_px}"
+            )
         if not 0.0 <= self.balance <= 1.0:
             raise ValueError(f"balance must be a share in [0, 1], got {self.balance}")
         if self.gsd_m is not None and not 0.01 <= self.gsd_m <= 1000:
@@ -125,8 +132,8 @@ class DataConfig:
         for name in ("boundary_px", "contact_px"):
             if not 1 <= getattr(self, name) <= 64:
                 raise ValueError(f"{name} must be between 1 and 64, got {getattr(self, name)}")
-        if self.workers < 0:
-            raise ValueError(f"workers must be at least 0, got {self.workers}")
+        if not 0 <= self.workers <= MOST_WORKERS:
+            raise ValueError(f"workers must be between 0 and {MOST_WORKERS}, got {self.workers}")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ images it concerns.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,9 +24,12 @@ from rhm.errors import CatalogError
 MOSTLY_BUILDING = 0.5
 """Share of a domain from which it cannot be that all of it is building."""
 
+_BINARY = "make masks of 0 and 1 of them"
 _WINDOW_PX = 2048
 _SAMPLED = 4  # every fourth row and column shows which values a mask has
 _MOST_VALUES = 12
+
+_Value = tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -36,15 +39,52 @@ class OpenedSource:
     Attributes:
         tile: row of the catalog.
         outline: outline in EPSG:4326.
-        mask_values: values of its mask other than zero, one tuple with a number for each band; at
-            most a dozen, and empty without a mask or if the values of buildings were given.
+        mask_values: values of its mask other than zero, one tuple with a number for each band,
+            whole ones as int; at most a dozen, and empty without a mask or if the values of
+            buildings were given.
         misses: whether its label has footprints, but none on the image.
     """
 
     tile: Tile
     outline: shapely.Geometry
-    mask_values: frozenset[tuple[int, ...]] = frozenset()
+    mask_values: frozenset[_Value] = frozenset()
     misses: bool = False
+
+
+def check_each_once(images: Iterable[str], where: object) -> None:
+    """Check that no image is listed twice.
+
+    Args:
+        images: paths, spelled alike.
+        where: what lists them, for the message.
+
+    Raises:
+        CatalogError: one is.
+    """
+    seen: set[str] = set()
+    for image in images:
+        if image in seen:
+            raise CatalogError(f"{where} lists {image} more than once: list each image once")
+        seen.add(image)
+
+
+def check_groups(images: Iterable[tuple[str, str, object]]) -> None:
+    """Check that no group has two splits, in the same domain or in several.
+
+    Args:
+        images: group, split or an empty text, and path of each image.
+
+    Raises:
+        CatalogError: one has.
+    """
+    first: dict[str, tuple[str, object]] = {}
+    for group, split, image in images:
+        earlier = first.setdefault(group, (split, image)) if split else (split, image)
+        if earlier[0] != split:
+            raise CatalogError(
+                f"group '{group}' is {earlier[0]} for {earlier[1]} and {split} for {image}: give "
+                "it one split, or other groups to images of other ground"
+            )
 
 
 def open_source(source: Source) -> OpenedSource:
@@ -54,7 +94,7 @@ def open_source(source: Source) -> OpenedSource:
         RasterError: the image or mask cannot be read, or they differ in size or place.
         VectorError: footprints cannot be read, or cannot be placed on their image.
     """
-    fraction, values, misses = None, frozenset[tuple[int, ...]](), False
+    fraction, values, misses = None, frozenset[_Value](), False
     with source.open() as raster:
         info = raster.info
         if source.label is not None:
@@ -112,8 +152,13 @@ def check_shares(opened: Sequence[OpenedSource]) -> None:
             first = example[domain]
             raise CatalogError(
                 f"{domain}: {share:.0%} of its masks is building, as {first.tile.label} has "
-                f"{_told(first.mask_values)} besides 0 (inverted masks, or many classes?): give "
-                "the values of buildings with `rhm data index folder --building-value`"
+                f"{_told(first.mask_values)} besides 0 "
+                + (
+                    "(inverted masks, or many classes?): give the values of buildings with `rhm "
+                    "data index folder --building-value`"
+                    if _are_whole(first.mask_values)
+                    else f"(probabilities?): {_BINARY}"
+                )
             )
 
 
@@ -128,7 +173,7 @@ def notes_on(opened: Sequence[OpenedSource]) -> tuple[str, ...]:
     notes = []
     if astray:
         notes.append(
-            f"{_counted(astray)} has footprints, but none on its image: check its coordinate "
+            f"{counted_names(astray)} has footprints, but none on its image: check its coordinate "
             "reference system, and which image it belongs to"
         )
     many: dict[str, list[OpenedSource]] = {}
@@ -136,12 +181,38 @@ def notes_on(opened: Sequence[OpenedSource]) -> tuple[str, ...]:
         if len(each.mask_values) > 1:
             many.setdefault(each.tile.domain, []).append(each)
     for domain, of_domain in many.items():
-        labels = _counted([str(each.tile.label) for each in of_domain])
+        labels = counted_names([str(each.tile.label) for each in of_domain])
         notes.append(
             f"{domain}: {labels} has {_told(of_domain[0].mask_values)} besides 0, which all count "
-            "as building: if they are classes, give those of buildings with --building-value"
+            "as building: if they are "
+            + (
+                "classes, give those of buildings with --building-value"
+                if _are_whole(of_domain[0].mask_values)
+                else f"probabilities, {_BINARY}"
+            )
         )
-    return (*notes, *_without_resolution(opened), *_elongated(opened))
+    return (
+        *notes,
+        *_across_domains(opened),
+        *_without_resolution(opened),
+        *_elongated(opened),
+    )
+
+
+def _across_domains(opened: Sequence[OpenedSource]) -> Iterator[str]:
+    """Yield a note if groups have images in several domains."""
+    domains: dict[str, dict[str, None]] = {}
+    for each in opened:
+        domains.setdefault(each.tile.group, {})[each.tile.domain] = None
+    several = [group for group, names in domains.items() if len(names) > 1]
+    if several:
+        first, second, *_ = domains[several[0]]
+        what = "1 group has" if len(several) == 1 else f"{len(several)} groups have"
+        yield (
+            f"{what} images in several domains, such as '{several[0]}' in {first} and {second}, "
+            "and the same split in all of them: if they show different ground, name other groups "
+            "with --group-pattern or in the column group of a table"
+        )
 
 
 def _without_resolution(opened: Sequence[OpenedSource]) -> Iterator[str]:
@@ -171,22 +242,31 @@ def _elongated(opened: Sequence[OpenedSource]) -> Iterator[str]:
         )
 
 
-def _counted(names: Sequence[str]) -> str:
+def counted_names(names: Sequence[str]) -> str:
+    """Return the first of one or more names, and how many more there are."""
     return names[0] if len(names) == 1 else f"{names[0]} (and {len(names) - 1} more)"
 
 
-def _told(values: frozenset[tuple[int, ...]]) -> str:
-    words = [",".join(map(str, value)) for value in sorted(values)]
+def _told(values: frozenset[_Value]) -> str:
+    words = [",".join(map(_written, value)) for value in sorted(values)]
     listed = " ".join(words[: _MOST_VALUES - 1])
     return (
         f"the value{'s' if len(words) > 1 else ''} {listed}{' ...' * (len(words) >= _MOST_VALUES)}"
     )
 
 
-def _looked_through(label: Label, raster: Raster) -> tuple[float, frozenset[tuple[int, ...]]]:
+def _written(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:.4g}"
+
+
+def _are_whole(values: frozenset[_Value]) -> bool:
+    return all(isinstance(number, int) for value in values for number in value)
+
+
+def _looked_through(label: Label, raster: Raster) -> tuple[float, frozenset[_Value]]:
     """Return the share of the valid pixels that are building, and the values of a mask."""
     buildings = valid_pixels = 0
-    values: set[tuple[int, ...]] = set()
+    values: set[_Value] = set()
     for window in partition(raster.info.height, raster.info.width, _WINDOW_PX):
         valid = raster.read(window).valid
         if label.mask is None:
@@ -201,9 +281,13 @@ def _looked_through(label: Label, raster: Raster) -> tuple[float, frozenset[tupl
     return buildings / max(1, valid_pixels), frozenset(sorted(values)[:_MOST_VALUES])
 
 
-def _values(stored: Pixels) -> set[tuple[int, ...]]:
+def _values(stored: Pixels) -> set[_Value]:
     """Return the values of a sample of valid pixels, without the one that is zero in all bands."""
     sample: NDArray[np.generic] = stored.values[::_SAMPLED, ::_SAMPLED]
     sample = sample[stored.valid[::_SAMPLED, ::_SAMPLED]]
     found = np.unique(sample)[:, None] if sample.shape[1] == 1 else np.unique(sample, axis=0)
-    return {tuple(map(int, each)) for each in found[: _MOST_VALUES + 1] if each.any()}
+    return {
+        tuple(int(number) if number.is_integer() else number for number in map(float, each))
+        for each in found[: _MOST_VALUES + 1]
+        if each.any()
+    }

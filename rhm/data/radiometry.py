@@ -20,7 +20,7 @@ from rhm.colour.histogram_bank import HistogramBank
 from rhm.colour.levels import DTYPES, LARGEST_HALF
 from rhm.colour.lookup import PixelMap
 from rhm.colour.packed_histogram import PackedHistogram
-from rhm.colour.shifts import HsvShift, shift_of
+from rhm.colour.shifts import HsvShift, check_band_shift, shift_of
 from rhm.colour.spectrum import Spectrum
 from rhm.data.rasters.gdal_options import limited_cache
 from rhm.data.rasters.georeference import ONE, scale_between
@@ -266,6 +266,7 @@ def bank_of(
     decimated: bool = False,
     spectrum_px: int | None = None,
     gsd_m: float | None = None,
+    add: HistogramBank | None = None,
     workers: int | None = None,
     on_progress: Callable[[], None] | None = None,
 ) -> HistogramBank:
@@ -284,11 +285,12 @@ def bank_of(
         spectrum_px: side of the windows whose low-frequency amplitudes are kept for each image, in
             pixels; by default, the bank holds histograms only.
         gsd_m: metres per pixel at which these windows are read; by default, those of each image.
+        add: another bank, whose images the new one has as well, before those that are counted.
         workers: number of threads that read and count; by default, one per core.
         on_progress: called after each image.
 
     Raises:
-        BankError: no image has valid pixels, or the numbers of bands differ.
+        BankError: no image has valid pixels, the numbers of bands differ, or a name is too long.
         ConfigError: the shift is unknown, or cannot be applied to an image.
         RasterError: an image cannot be read.
     """
@@ -302,12 +304,8 @@ def bank_of(
             )
         if histogram.pixels and shift is not None:
             moved = shift_for(histogram, shift, source.name, seed=seed)
-            if not isinstance(moved, PixelMap):
-                raise ConfigError(
-                    f"shift '{shift}' mixes bands, but a bank holds histograms of single bands: "
-                    "choose affine, gamma or monotone"
-                )
-            histogram = moved.push(histogram)
+            if isinstance(moved, PixelMap):
+                histogram = moved.push(histogram)
         packed = PackedHistogram.of(histogram) if histogram.pixels else None
         spectrum = None
         if packed is not None and spectrum_px is not None:
@@ -316,15 +314,28 @@ def bank_of(
 
     if spectrum_px is not None and shift is not None:
         raise ConfigError("spectra of shifted images are not measured: leave out the shift")
+    if shift is not None:
+        check_band_shift(shift)
     entries, names, spectra = [], [], []
+    sample = None if add is None else _sample_of(add)
     for name, packed, spectrum in _in_order(count, sources, workers or _usable_cores()):
         if on_progress is not None:
             on_progress()
         if packed is not None:
+            one = HistogramBank([packed], [name], spectra=[spectrum])
+            # An image that does not go with the others ends it here, and not after all of them.
+            sample = _sample_of(one if sample is None else sample.merge(one))
             entries.append(packed)
             names.append(name)
             spectra.append(spectrum)
-    return HistogramBank(entries, names, spectra=spectra)
+    bank = HistogramBank(entries, names, spectra=spectra)
+    return bank if add is None else add.merge(bank)
+
+
+def _sample_of(bank: HistogramBank) -> HistogramBank:
+    """Return a bank of one image, which has a spectrum if any image of another bank has one."""
+    index = next((n for n, each in enumerate(bank.spectra) if each is not None), 0)
+    return HistogramBank([bank.entries[index]], spectra=[bank.spectra[index]])
 
 
 def source_spectrum(

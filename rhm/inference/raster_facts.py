@@ -1,5 +1,6 @@
 """Properties of a raster, and its distance from the imagery that a model was trained on."""
 
+import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -23,6 +24,9 @@ def inspect_raster(
 ) -> dict[str, Any]:
     """Return the properties of a raster as JSON-ready values.
 
+    A band without valid pixels has None in place of its values. Nodata that is no finite number is
+    the text ``nan``, ``inf`` or ``-inf``, because JSON has no such numbers.
+
     Args:
         path: path of the raster.
         spec: description of a model to compare with, or None.
@@ -35,7 +39,7 @@ def inspect_raster(
             record its training imagery.
     """
     with Raster(path, bands=bands, black_is_nodata=black_is_nodata) as raster:
-        info = raster.info
+        info, nodata = raster.info, raster.info.nodata
         facts: dict[str, Any] = {
             "file": info.path,
             "size": f"{info.width} x {info.height}",
@@ -45,7 +49,7 @@ def inspect_raster(
             "crs": info.crs.to_string() if info.crs else None,
             "gsd_m": info.gsd_m,
             "pixel_aspect": None if info.gsd_m is None else info.pixel_aspect,
-            "nodata": info.nodata,
+            "nodata": nodata if nodata is None or math.isfinite(nodata) else str(nodata),
             "masked": info.masked,
             "block": f"{info.block_shape[1]} x {info.block_shape[0]}",
             "overviews": list(info.overviews),
@@ -56,7 +60,8 @@ def inspect_raster(
     # The values below are counted on this many pixels, spread over the raster.
     facts["pixels_counted"] = histogram.pixels
     facts["values (min 2% 50% 98% max)"] = [
-        " ".join(str(value) for value in band) for band in histogram.quantile(_SHARES).tolist()
+        " ".join(str(value) for value in band) if histogram.pixels else None
+        for band in histogram.quantile(_SHARES).tolist()
     ]
     if spec is not None and histogram.pixels:
         facts |= _compared(spec, histogram, info)

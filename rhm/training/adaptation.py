@@ -43,6 +43,8 @@ LEARNING_RATES = {
 }
 """Default learning rate of ``rhm adapt`` for each method."""
 
+_MOST_BATCHES = 1000  # of chips that are in memory at the same time
+
 
 @dataclass(frozen=True)
 class AdapterConfig:
@@ -94,8 +96,8 @@ class AdapterConfig:
             object.__setattr__(self, "batch_norm", "affine")
         if self.alpha not in (None, LoRA.alpha) and self.method != "lora":
             raise ValueError("alpha is a setting of the method lora: leave it out")
-        if self.gradient_batches < 0:
-            raise ValueError("gradient_batches must be at least 0")
+        if not 0 <= self.gradient_batches <= _MOST_BATCHES:
+            raise ValueError(f"gradient_batches must be from 0 to {_MOST_BATCHES}")
         try:
             self.update()
         except ConfigError as error:

@@ -6,11 +6,11 @@ reads and checks the file.
 
 import difflib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, get_args, get_type_hints
 
 import yaml
 from pydantic import (
@@ -26,6 +26,7 @@ from rhm.data.chips import DataConfig
 from rhm.documents import parse_yaml, read_text
 from rhm.errors import ConfigError, one_line
 from rhm.models.build import ModelConfig
+from rhm.system import MOST_WORKERS
 from rhm.training.adaptation import AdapterConfig
 from rhm.training.callbacks.feature_monitor import AnalysisConfig
 from rhm.training.callbacks.trackers import TRACKERS
@@ -46,6 +47,17 @@ LONGEST_NAME = 200
 ACCELERATORS = ("auto", "cpu", "gpu")
 """Hardware to train on, by the names that configurations and Lightning use."""
 
+_MOST = {
+    "steps": 10**9,
+    "batch_size": 1 << 16,
+    "accumulate": 1 << 16,
+    "validate_every": 10**9,
+    "devices": MOST_WORKERS,
+    "num_nodes": 1 << 16,
+}
+"""Largest values of the settings of a trainer. No memory holds larger batches, and no machine has
+more devices; a number beyond them is a slip of the hand."""
+
 
 @dataclass(frozen=True)
 class TrainerConfig:
@@ -56,6 +68,8 @@ class TrainerConfig:
         batch_size: chips per optimiser step, over all devices and accumulated batches.
         accumulate: number of batches whose gradients are accumulated for one step.
         validate_every: steps between validations and checkpoints; must divide ``steps``.
+        average: last part of the run over whose steps the weights are averaged, in [0, 1); 0 keeps
+            the weights of single steps.
         patience: validations without improvement after which training stops; 0 never stops.
         select: score by which the best checkpoint is chosen, one of ``SELECT``: ``val-iou`` on the
             validation chips, or ``expected-iou``, the highest IoU that the model itself expects on
@@ -73,6 +87,7 @@ class TrainerConfig:
     batch_size: int = 8
     accumulate: int = 1
     validate_every: int = 250
+    average: float = 0.0
     patience: int = 0
     select: str = "val-iou"
     precision: str = "32-true"
@@ -91,11 +106,13 @@ class TrainerConfig:
         unknown = [name for name in self.trackers if name not in TRACKERS]
         if unknown:
             raise ValueError(f"unknown tracker '{unknown[0]}': choose {', '.join(TRACKERS)}")
-        if self.patience < 0:
-            raise ValueError("patience must be at least 0")
-        for name in ("steps", "batch_size", "accumulate", "validate_every", "devices", "num_nodes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1")
+        if self.patience < 0 or not 0 <= self.average < 1:
+            raise ValueError("patience must be at least 0, and average in [0, 1)")
+        for name, most in _MOST.items():
+            if not 1 <= getattr(self, name) <= most:
+                raise ValueError(
+                    f"{name} must be at least 1 and at most {most}, got {getattr(self, name)}"
+                )
         if self.steps % self.epoch_steps:
             raise ValueError("steps must be a multiple of validate_every")
         if self.batch_size % (self.devices * self.num_nodes * self.accumulate):
@@ -272,11 +289,47 @@ def parse_config(tree: Mapping[str, Any], *, origin: str = "configuration") -> R
     augment = tree.get("augment")
     if isinstance(augment, Mapping):
         tree = {**tree, "augment": with_recipe(augment)}
+    mistakes = [f"{name}: expected a number, not true or false" for name in _no_numbers(tree)]
     try:
-        return RunConfig.model_validate(tree)
+        config = RunConfig.model_validate(tree)
     except ValidationError as error:
-        mistakes = "; ".join(_sentence(dict(mistake)) for mistake in error.errors())
-        raise ConfigError(f"{origin}: {mistakes}") from error
+        mistakes += [_sentence(dict(mistake)) for mistake in error.errors()]
+        raise ConfigError(f"{origin}: {'; '.join(mistakes)}") from error
+    if mistakes:
+        raise ConfigError(f"{origin}: {'; '.join(mistakes)}")
+    return config
+
+
+def _no_numbers(tree: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the settings that are true or false where pydantic would take this for a number."""
+    for name, field in RunConfig.model_fields.items():
+        section, kind = tree.get(name), field.annotation
+        if isinstance(kind, type) and is_dataclass(kind):
+            hints = get_type_hints(kind)
+            inner = section if isinstance(section, Mapping) else {}
+            yield from (
+                f"{name}.{key}"
+                for key, value in inner.items()
+                if key in hints and _is_flag_for_number(hints[key], value)
+            )
+        elif _is_flag_for_number(kind, section):
+            yield name
+
+
+def _is_flag_for_number(kind: Any, value: Any) -> bool:
+    values = value if isinstance(value, list | tuple) else (value,)
+    kinds = _kinds(kind)
+    return (
+        any(isinstance(each, bool) for each in values)
+        and bool not in kinds
+        and not kinds.isdisjoint((int, float))
+    )
+
+
+def _kinds(kind: Any) -> set[Any]:
+    """Return a type, or those that it is composed of."""
+    parts = get_args(kind)
+    return set().union(*map(_kinds, parts)) if parts else {kind}
 
 
 def _put(tree: dict[str, Any], name: str, value: Any) -> None:

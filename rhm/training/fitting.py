@@ -38,6 +38,7 @@ from rhm.training.callbacks.feature_monitor import FeatureMonitor
 from rhm.training.callbacks.patience import Patience
 from rhm.training.callbacks.trackers import tracker_loggers
 from rhm.training.callbacks.update_recorder import UpdateRecorder
+from rhm.training.callbacks.weight_average import WeightAverage
 from rhm.training.config import SELECT, RunConfig, read_config
 from rhm.training.datamodule import ChipDataModule
 from rhm.training.devices import check_one_chip, deterministic, synchronized_batch_norm
@@ -343,6 +344,9 @@ def _trainer(
         callbacks.append(UpdateRecorder(run.updates))
     if config.analysis.every and labelled:
         callbacks.append(FeatureMonitor(config.analysis, seed=config.seed))
+    if settings.average:
+        # After what looks at a validated network, because it takes the mean out again.
+        callbacks.append(WeightAverage(settings.steps, settings.average))
     if progress:
         callbacks.append(RichProgressBar())
     return lightning.Trainer(

@@ -48,9 +48,9 @@ class LossConfig:
             raise ValueError("tversky_alpha must be in [0, 1]")
         if not 0 <= self.focal_gamma <= 100:
             raise ValueError("focal_gamma must be in [0, 100]")
-        if not 0 <= self.boundary_weight < 1e6 or self.boundary_px < 1:
+        if not 0 <= self.boundary_weight < 1e6 or not 1 <= self.boundary_px <= 64:
             raise ValueError(
-                "boundary_weight must be at least 0 and below 1e6, boundary_px at least 1"
+                "boundary_weight must be at least 0 and below 1e6, boundary_px from 1 to 64"
             )
         if not 0 < self.separation_weight < 1e6:
             raise ValueError("separation_weight must be above 0 and below 1e6")

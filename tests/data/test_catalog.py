@@ -192,7 +192,7 @@ def test_the_outline_of_a_rotated_image_is_rotated(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["none", "garbage", "plain", "other", "empty", "wrong", "far", "zero"]
+    "content", ["none", "garbage", "plain", "other", "empty", "wrong", "far", "zero", "twice"]
 )
 def test_what_is_no_catalog_is_refused_in_one_line(
     catalog: Catalog, tmp_path: Path, content: str
@@ -210,6 +210,8 @@ def test_what_is_no_catalog_is_refused_in_one_line(
         catalog.frame.assign(width="wide").to_parquet(path)
     elif content == "far":
         catalog.frame.assign(height=np.inf).to_parquet(path)
+    elif content == "twice":
+        pandas.concat([catalog.frame, catalog.frame[1:2]]).to_parquet(path)
     elif content == "zero":
         catalog.frame.assign(image="a\0.tif").to_parquet(path)
     with pytest.raises(CatalogError) as error:
@@ -244,6 +246,20 @@ def test_a_catalog_that_cannot_be_saved_leaves_the_earlier_one(
     with pytest.raises(OutputError, match="cannot write"):
         catalog.save(tmp_path / "file" / "catalog.parquet")
     assert (tmp_path / "file").read_text() == "earlier"
+
+
+def test_a_catalog_that_lists_an_image_twice_is_not_saved(catalog: Catalog, tmp_path: Path) -> None:
+    path = tmp_path / "catalog.parquet"
+    catalog.save(path)
+    with pytest.raises(CatalogError, match=r"the catalog lists .*masked\.tif more than once"):
+        catalog.merge(catalog.select(split="val")).save(path)
+    assert Catalog.load(path).tiles == catalog.tiles
+
+
+def test_what_looked_wrong_to_the_indexer_is_a_note(tmp_path: Path) -> None:
+    catalog = Catalog.build(_sources(tmp_path), notes=["b.tif is left out"])
+    assert catalog.notes[0] == "b.tif is left out"
+    assert catalog.notes[1:] == Catalog.build(_sources(tmp_path / "again")).notes != ()
 
 
 def test_rows_are_selected(catalog: Catalog) -> None:
@@ -284,6 +300,12 @@ def test_given_splits_stay_and_hold_their_groups(groups: list[str], data: st.Dat
         assert split == (before or split)
         if any(each for each, name in zip(splits, groups, strict=True) if name == group):
             assert split == where[group]
+
+
+def test_a_group_with_two_splits_is_not_dealt() -> None:
+    catalog = _table(["a", "b", "b", "b"], ["val", "test", "", "train"])
+    with pytest.raises(CatalogError, match=r"group 'b' is test for .*_1\.tif and train for .*_3"):
+        catalog.assign_splits(SPLIT_SHARES)
 
 
 def test_splits_follow_from_the_seed_and_come_close_to_their_shares() -> None:

@@ -3,6 +3,7 @@
 import multiprocessing
 from typing import Any
 
+import numpy as np
 import pytest
 from torch.utils.data import Dataset
 
@@ -58,6 +59,14 @@ def test_too_little_memory_is_explained(message: str, advice: str) -> None:
     explained = explain(RuntimeError(message))
     assert isinstance(explained, ConfigError)
     assert advice in str(explained)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_chips_beyond_the_memory_are_explained(workers: int) -> None:
+    # What NumPy raises, with the shape and dtype of an array.
+    error = np._core._exceptions._ArrayMemoryError((1 << 30, 1 << 30), np.dtype("float32"))  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match=r"more memory than there is: lower data\.chip_px"):
+        list(ChipLoader(Broken(error), num_workers=workers))
 
 
 def test_other_failures_are_not_explained_away() -> None:

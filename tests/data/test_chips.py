@@ -301,7 +301,7 @@ def test_a_rotated_image_and_its_mask_are_read_alike(tmp_path: Path) -> None:
         ({"chip_px": 0}, "multiple of 32"),
         ({"balance": 1.5}, "share in"),
         ({"gsd_m": 0.0}, "between 0.01 and 1000 metres"),
-        ({"workers": -1}, "workers must be at least 0"),
+        ({"workers": -1}, "workers must be between 0 and 128"),
     ],
 )
 def test_an_impossible_configuration_is_refused(change: dict[str, Any], message: str) -> None:

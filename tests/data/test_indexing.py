@@ -53,7 +53,7 @@ def test_masks_of_several_values_are_a_note_for_each_domain(tmp_path: Path) -> N
     town(tmp_path / "a", classes, classes, TRUTH)
     town(tmp_path / "b", TRUTH, TRUTH * 255)
     catalog = index_folder(tmp_path).assign_splits({"val": 0.2})
-    (note,) = catalog.notes
+    note, _ = catalog.notes
     assert note.startswith(f"a: {tmp_path}/a/masks/0.tif (and 1 more) has the values 1 2 3 besides")
 
 
@@ -62,6 +62,56 @@ def test_only_a_dozen_values_are_listed(tmp_path: Path) -> None:
     (note,) = index_folder(tmp_path).notes
     assert " ... besides 0" in note
     assert len(note.replace(str(tmp_path), "")) < 300
+
+
+FRACTIONS = (TRUTH * np.linspace(0.25, 0.75, 40).round(1)).astype(np.float32)
+
+
+def test_the_values_of_probabilities_are_told_as_they_are(tmp_path: Path) -> None:
+    write_raster(tmp_path / "images" / "a.tif", noise(40, 40))
+    mask = write_raster(tmp_path / "masks" / "a.tif", FRACTIONS)
+    (note,) = index_folder(tmp_path).notes
+    assert " has the values 0.4 0.5 besides 0, which all count" in note
+    assert note.endswith("if they are probabilities, make masks of 0 and 1 of them")
+    write_raster(mask, np.where(TRUTH, 0.9, 0.25).astype(np.float32))
+    told = r"has the values 0\.25 0\.9 besides 0 \(probabilities\?\): make masks of 0 and 1"
+    with pytest.raises(CatalogError, match=told):
+        index_folder(tmp_path)
+
+
+def test_groups_of_several_domains_are_a_note(tmp_path: Path) -> None:
+    town(tmp_path / "a", TRUTH, TRUTH, TRUTH)
+    town(tmp_path / "b", TRUTH, TRUTH)
+    (note,) = index_folder(tmp_path).notes
+    assert note.startswith("2 groups have images in several domains, such as '0' in a and b, and")
+    assert index_folder(tmp_path, domain="one").notes == ()
+    # Their images have the same split, whatever their domains.
+    frame = index_folder(tmp_path).assign_splits({"test": 0.5}).frame
+    assert (frame.groupby("group")["split"].nunique() == 1).all()
+
+
+def test_a_group_with_two_splits_is_refused_before_anything_is_opened(tmp_path: Path) -> None:
+    def source(name: str, domain: str, group: str, split: str) -> Source:
+        return Source(tmp_path / f"{name}.tif", None, domain, group, split)
+
+    sources = [source("a", "x", "g", "train"), source("b", "x", "g", ""), source("c", "x", "h", "")]
+    for domain in ("x", "y"):
+        with pytest.raises(CatalogError) as refused:
+            Catalog.build([*sources, source("d", domain, "g", "test")])
+        assert str(refused.value).startswith(
+            f"group 'g' is train for {tmp_path}/a.tif and test for {tmp_path}/d.tif: give it one"
+        )
+    with pytest.raises(RasterError, match=r"no such file: .*a\.tif"):
+        Catalog.build([*sources, source("d", "y", "h", "test")])
+
+
+def test_an_image_that_is_listed_twice_is_refused_before_anything_is_opened(
+    tmp_path: Path,
+) -> None:
+    twice = [Source(tmp_path / name, None, "x", "x") for name in ("a.tif", "b.tif", "./b.tif")]
+    twice[2] = Source(tmp_path / "c" / ".." / "b.tif", tmp_path / "m.tif", "y", "y")
+    with pytest.raises(CatalogError, match=r"lists .*/b\.tif more than once"):
+        Catalog.build(twice)
 
 
 def footprints(path: Path, *boxes: shapely.Polygon, crs: str = UTM) -> Path:

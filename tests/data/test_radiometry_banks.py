@@ -128,6 +128,34 @@ def test_a_shift_that_mixes_bands_is_none_of_histograms(tmp_path: Path) -> None:
         bank_of([Source(path, None, "town", "image")], shift="hsv")
 
 
+@pytest.mark.parametrize("added", [True, False])
+def test_an_image_that_does_not_go_with_the_others_ends_it_at_once(
+    tmp_path: Path, added: bool
+) -> None:
+    gray = write_raster(tmp_path / "gray.tif", noise(40, 40, 1))
+    colour = write_raster(tmp_path / "colour.tif", noise(40, 40, 3))
+    paths = [gray, colour, tmp_path / "never looked at.tif"]
+    sources = [Source(path, None, "town", path.stem) for path in paths[added:]]
+    known = bank_of([Source(gray, None, "town", "gray")]) if added else None
+    with pytest.raises(BankError, match=r"images with \[1, 3\] bands cannot share"):
+        bank_of(sources, add=known, workers=1)
+    other = bank_of([Source(colour, None, "town", "x")], spectrum_px=16)
+    with pytest.raises(BankError, match="windows of one size"):
+        bank_of([sources[-2], sources[-1]], spectrum_px=32, add=other, workers=1)
+    with pytest.raises(BankError, match="has 5005 characters"):
+        bank_of([Source(gray, None, "x" * 5000, "gray"), sources[-1]], workers=1)
+
+
+def test_images_are_added_to_those_of_another_bank(tmp_path: Path) -> None:
+    first, second = sources_in(tmp_path, 6)[:3], sources_in(tmp_path, 6)[3:]
+    known = bank_of(first, spectrum_px=16)
+    both, merged = bank_of(second, add=known), known.merge(bank_of(second))
+    assert (both.names, both.spectra) == (merged.names, merged.spectra)
+    both.save(tmp_path / "both.bank")
+    merged.save(tmp_path / "merged.bank")
+    assert (tmp_path / "both.bank").read_bytes() == (tmp_path / "merged.bank").read_bytes()
+
+
 def sources_in(folder: Path, count: int) -> list[Source]:
     """Small images of several sizes and types."""
     dtypes = ("uint8", "uint16", "int16", "float32")

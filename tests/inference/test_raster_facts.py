@@ -42,6 +42,32 @@ def test_only_valid_pixels_of_the_chosen_bands_are_counted(tmp_path: Path) -> No
     assert inspect_raster(path, black_is_nodata=True)["pixels_counted"] == 300
 
 
+def test_the_values_of_each_band_begin_at_its_own_lowest(tmp_path: Path) -> None:
+    pixels = np.array([[[13, 117, 143], [20, 200, 150], [0, 0, 0]]], np.uint8)
+    (values,) = values_of(write_raster(tmp_path / "x.tif", pixels, nodata=0))
+    assert values == ["13 13 13 20 20", "117 117 117 200 200", "143 143 143 150 150"]
+    (values,) = values_of(write_raster(tmp_path / "y.tif", np.full((1, 1), 72, np.uint8)))
+    assert values == ["72 72 72 72 72"]
+
+
+def test_a_raster_without_valid_pixels_has_no_values(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "x.tif", np.zeros((4, 5, 2), np.uint8), nodata=0)
+    assert inspect_raster(path)["pixels_counted"] == 0
+    assert values_of(path) == [[None, None]]
+
+
+@pytest.mark.parametrize("nodata", ["nan", "inf", "-inf"])
+def test_nodata_that_json_does_not_have_is_text(tmp_path: Path, nodata: str) -> None:
+    path = write_raster(tmp_path / "x.tif", np.ones((4, 5), np.float32), nodata=float(nodata))
+    facts = inspect_raster(path)
+    json.dumps(facts, allow_nan=False)
+    assert facts["nodata"] == nodata
+
+
+def values_of(path: Path) -> list[object]:
+    return [value for name, value in inspect_raster(path).items() if name.startswith("values")]
+
+
 def test_imagery_of_other_types_has_no_histogram(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "x.tif", np.zeros((8, 8), np.int32))
     assert "pixels_counted" not in inspect_raster(path)

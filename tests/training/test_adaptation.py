@@ -369,7 +369,7 @@ def save_adapted_of_another_network(base: Path, path: Path) -> None:
         ({"rank": 0, "method": "lora"}, "rank must be at least 1"),
         ({"alpha": 4.0}, "alpha is a setting of the method lora"),
         ({"batch_norm": "melted"}, "choose frozen, statistics, affine"),
-        ({"gradient_batches": -1}, "gradient_batches must be at least 0"),
+        ({"gradient_batches": -1}, "gradient_batches must be from 0 to 1000"),
         ({"outer_lr_ratio": 2.0}, "outer_lr_ratio must be in"),
         ({"ranks": 3}, "unknown key, did you mean 'rank'"),
         ({"targets": "typo"}, "adapter.base is missing"),

@@ -86,6 +86,13 @@ def test_overrides_are_read_as_yaml_and_the_last_wins(tmp_path: Path) -> None:
         ({"optimizer": {"schedule": "steps"}}, "unknown schedule: choose one-cycle"),
         ({"data": {"catalog": "c", "chip_px": 100}}, "chip_px must be a multiple of 32"),
         ({"data": {}}, "data.catalog: missing"),
+        ({"data": {"catalog": "c", "chip_px": 10**7}}, "a multiple of 32 up to 4096, got 10000000"),
+        ({"data": {"catalog": "c", "workers": 10**5}}, "workers must be between 0 and 128, got 1"),
+        ({"trainer": {"batch_size": 10**8}}, "at least 1 and at most 65536, got 100000000"),
+        ({"trainer": {"devices": 10**4, "batch_size": 10**4}}, "devices must be at least 1 and at"),
+        ({"trainer": {"steps": 10**18, "validate_every": 10**18}}, "at most 1000000000, got 1000"),
+        ({"adapter": {"base": "m", "gradient_batches": 10**6}}, "must be from 0 to 1000"),
+        ({"loss": {"boundary_px": 10**6}}, "boundary_px from 1 to 64"),
         ({"name": "../elsewhere"}, "name: string should match"),
     ],
 )
@@ -94,6 +101,33 @@ def test_a_mistake_is_named_with_its_path(change: dict[str, object], told: str) 
         parse_config(GOOD | change)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_true_and_false_are_no_numbers(flag: bool) -> None:
+    tree = GOOD | {
+        "seed": flag,
+        "trainer": {"steps": flag},
+        "optimizer": {"learning_rate": flag},
+        "data": {"catalog": "c", "gsd_m": flag, "balance_domains": flag},
+        "augment": {"blend": [flag, 1.0], "per_band": flag, "geometry": {"flips": flag}},
+        "sed": 1,
+    }
+    with pytest.raises(ConfigError) as caught:
+        parse_config(tree)
+    told = str(caught.value)
+    for name in ("seed", "trainer.steps", "optimizer.learning_rate", "data.gsd_m", "augment.blend"):
+        assert f"{name}: expected a number, not true or false" in told
+    assert told.count("expected a number") == 5
+    assert "sed: unknown key" in told
+
+
+def test_numbers_after_a_zero_are_decimal_and_times_are_no_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("name: run\ndata: {catalog: c.parquet}\n")
+    assert read_config(path, ["seed=010"]).seed == 10
+    with pytest.raises(ConfigError, match=r"trainer\.steps: input should be a valid integer"):
+        read_config(path, ["trainer.steps=1:30"])
 
 
 def test_all_mistakes_are_reported_at_once() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict
 from glob import glob, has_magic
 from pathlib import Path
@@ -11,13 +12,16 @@ import typer
 
 from rhm.cli.index_command import with_command_on_demand, with_layouts
 from rhm.cli.options import Bands, BlackIsNodata, Json, band_numbers, required
-from rhm.cli.output import emit, progress, say, table
+from rhm.cli.output import complain, counted, emit, progress, say, table
 from rhm.cli.output_files import check_output
+from rhm.files import check_writable
 from rhm.models.named_models import model_file
 from rhm.required_files import is_local, require_catalog, require_predictions, require_scenes
+from rhm.system import MOST_WORKERS
 
 if TYPE_CHECKING:
     from rhm.data.catalog import Catalog
+    from rhm.inference.runtime.backends import DescribedNetwork
 
 
 def _index() -> Any:
@@ -46,7 +50,9 @@ def index(
     test: Annotated[float, typer.Option(help="Share of each domain for testing.")] = 0.2,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
     black_is_nodata: BlackIsNodata = False,
-    workers: Annotated[int, typer.Option(min=1, help="Number of files opened at once.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, max=MOST_WORKERS, help="Number of files opened at once.")
+    ] = 1,
     json: Json = False,
     **options: Any,
 ) -> None:
@@ -58,9 +64,15 @@ def index(
     from rhm.data.layouts.registry import LAYOUTS
 
     check_output(output, _CATALOG, ours=is_catalog)
-    sources = LAYOUTS[layout].sources(folder, black_is_nodata=black_is_nodata, **options)
+    check_writable(output)
+    notes: list[str] = []
+    sources = LAYOUTS[layout].sources(
+        folder, black_is_nodata=black_is_nodata, tell=notes.append, **options
+    )
     with progress("indexing", len(sources)) as advance:
-        catalog = Catalog.build(sources, workers=workers, on_progress=lambda: advance(1))
+        catalog = Catalog.build(
+            sources, workers=workers, notes=notes, on_progress=lambda: advance(1)
+        )
     catalog = catalog.assign_splits({"val": val, "test": test}, seed=seed)
     rows = _saved(catalog, output, as_json=json)
     for row in rows:
@@ -77,7 +89,7 @@ def _saved(catalog: "Catalog", output: Path, *, as_json: bool) -> list[dict[str,
     lines = table(header, [[row[name] for name in header] for row in rows])
     for note in catalog.notes:
         say(note)
-    emit(values, [*lines, f"{len(catalog)} images in {output}"], as_json=as_json)
+    emit(values, [*lines, f"{counted(len(catalog), 'image')} in {output}"], as_json=as_json)
     return rows
 
 
@@ -167,41 +179,64 @@ def inspect(
     """Show the properties of rasters, and whether a model is suitable for them.
 
     With `--model`, samples of each raster are predicted. If the model expects a lower IoU than on
-    its validation chips, the command warns about it and says what helps.
+    its validation chips, the command warns about it and says what helps. Rasters that cannot be
+    read do not keep the others from being shown.
 
     Example: `rhm data inspect scene.tif --model runs/inria-rhm`
     """
-    from dataclasses import asdict
-
-    from rhm.inference.raster_facts import inspect_raster
+    from rhm.errors import RhmError, one_line
 
     files = [path for word in files for path in _rasters(word)]
     loaded = None
     if model is not None:
         from rhm.inference.runtime.selection import network_for
-        from rhm.inference.suitability import SAMPLED_PX, suitability
+        from rhm.inference.suitability import SAMPLED_PX
         from rhm.models.model_file import load_model
 
         loaded = network_for(load_model(model), pixels=SAMPLED_PX * len(files), tell=say)
     chosen = band_numbers(bands)
-    found = []
+    found, failed = [], dict[str, RhmError]()
     for path in files:
-        facts = inspect_raster(
-            path, loaded.spec if loaded else None, bands=chosen, black_is_nodata=black_is_nodata
-        )
-        if loaded is not None and "distance" in facts:
-            facts |= asdict(
-                suitability(
-                    loaded,
-                    path,
-                    bands=chosen,
-                    black_is_nodata=black_is_nodata,
-                    distance=facts["distance"],
-                )
-            )
-        found.append(facts)
-    lines = [line for facts in found for line in [*_facts(facts), ""]]
-    emit({"rasters": found}, lines[:-1], as_json=json)
+        try:
+            found.append(_inspected(path, loaded, chosen, black_is_nodata=black_is_nodata))
+        except RhmError as error:
+            failed[path] = error
+    if found:
+        lines = [line for facts in found for line in [*_facts(facts), ""]]
+        errors = [{"file": path, "error": str(error)} for path, error in failed.items()]
+        emit({"rasters": found, "failed": errors}, lines[:-1], as_json=json)
+    if failed:
+        # A fault of the model is that of every raster.
+        *others, last = {str(each): each for each in failed.values()}.values()
+        for other in others:
+            complain(f"rhm: {one_line(other)}")
+        raise last
+
+
+def _inspected(
+    path: str,
+    model: "DescribedNetwork | None",
+    bands: Sequence[int] | None,
+    *,
+    black_is_nodata: bool,
+) -> dict[str, Any]:
+    """Return the properties of a raster and, with a model, how suitable it is."""
+    from rhm.inference.raster_facts import inspect_raster
+
+    spec = model.spec if model else None
+    facts = inspect_raster(path, spec, bands=bands, black_is_nodata=black_is_nodata)
+    if model is None or "distance" not in facts:
+        return facts
+    from rhm.inference.suitability import suitability
+
+    suited = suitability(
+        model,
+        path,
+        bands=bands,
+        black_is_nodata=black_is_nodata,
+        distance=facts["distance"],
+    )
+    return facts | asdict(suited)
 
 
 def _rasters(word: str) -> list[str]:

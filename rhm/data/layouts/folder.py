@@ -6,19 +6,22 @@
 
 or in a table (CSV) with the columns ``image``, ``label`` (or ``mask``) and, as far as they are
 known, ``domain``, ``group``, ``split`` and ``gsd_m``.
+
+Images of the same name in several domains are one group, because they may be the same ground as
+several sensors see it.
 """
 
-import csv
-import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from rhm.data.catalog import SPLITS, Source
+from rhm.data.catalog import Source
+from rhm.data.indexing import counted_names
 from rhm.data.labels import VECTOR_SUFFIXES, parse_building_values
-from rhm.data.layouts.layout import DatasetLayout, LayoutOption
+from rhm.data.layouts.image_table import read_image_table
+from rhm.data.layouts.layout import DatasetLayout, LayoutOption, silent
 from rhm.data.vectors.vector_layer import OTHER_VECTOR_SUFFIXES
 from rhm.errors import CatalogError
 from rhm.required_files import require_folder, require_images
@@ -32,7 +35,6 @@ OTHER_IMAGE_SUFFIXES = frozenset(_OTHERS.split())
 
 _MASK_FOLDERS = ("masks", "labels", "gt")
 _VECTOR_FOLDERS = ("footprints", "labels", "vectors")
-_SURPLUS = "surplus cells"
 
 
 def find_in_folder(
@@ -44,7 +46,11 @@ def find_in_folder(
     ] = None,
     domain: Annotated[str | None, LayoutOption("Name of the one domain.")] = None,
     group_pattern: Annotated[
-        str | None, LayoutOption("Regular expression of the group in a name.")
+        str | None,
+        LayoutOption(
+            "Regular expression of the group in a name, in parentheses. By default, images of the "
+            "same name are one group, whatever their domains."
+        ),
     ] = None,
     gsd_m: Annotated[
         float | None,
@@ -82,6 +88,7 @@ def find_in_folder(
         LayoutOption("Each value of a mask is a building of its own.", kind=bool),
     ] = False,
     black_is_nodata: bool = False,
+    tell: Callable[[str], None] = silent,
 ) -> list[Source]:
     """Find images and labels in a folder, or read them from a table.
 
@@ -92,7 +99,8 @@ def find_in_folder(
             table or from the name of the folder.
         group_pattern: regular expression that is searched for in the name of each image; what its
             first group matches is the image's group. By default, the group comes from the table,
-            or each image is a group of its own.
+            or is the name of the image without its suffix, so that images of the same name share
+            a group, and a split, even in different domains.
         gsd_m: ground sampling distance in metres, used if neither table nor file specifies it.
         building_values: values of buildings in masks of several classes, or of inverted masks:
             numbers, or colours such as ``0,0,255``. By default, all but zero and those of contact
@@ -101,17 +109,21 @@ def find_in_folder(
         contact_values: values that mark background between near buildings.
         instances: whether each value of a mask is a building of its own.
         black_is_nodata: whether pixels that are zero in all bands are nodata.
+        tell: called with a sentence on each kind of thing that is left out.
 
     Returns:
         One source per image, sorted by path.
 
     Raises:
-        CatalogError: nothing is found, the table lacks a column or lists a missing file, or
-            the pattern does not match a name.
+        CatalogError: nothing is found, two images of a folder or two labels of an image have the
+            same name, the table is malformed (see ``read_image_table``), or the pattern does not
+            match a name.
     """
     root = Path(folder)
     require_folder(root)
-    found = _of_table(root, Path(table)) if table else _of_folders(root)
+    found = (
+        read_image_table(root, Path(table), tell=tell) if table else _of_folders(root, tell=tell)
+    )
     if not found:
         raise CatalogError(
             f"no images under {root}: expected images alone, or images/ beside masks/ or "
@@ -158,29 +170,52 @@ def images_in(path: str | os.PathLike[str]) -> list[Path]:
     return [named]
 
 
-def _of_folders(root: Path) -> list[Source]:
+def _of_folders(root: Path, *, tell: Callable[[str], None]) -> list[Source]:
     cities = (
         [root] if (root / "images").is_dir() else sorted(p for p in root.iterdir() if p.is_dir())
     )
-    sources = []
     if not any((city / "images").is_dir() for city in cities):
         # Images alone are one place without labels.
-        return [
-            Source(image, None, _name_of(root), image.stem)
-            for image in _images(root)
-            if image.parent == root
-        ]
+        images = [image for image in _images(root) if image.parent == root]
+        _check_names(images)
+        _tell_unused(_Labels(root, []).unused, tell)
+        return [Source(image, None, _name_of(root), image.stem) for image in images]
+    sources, unused = [], list[Path]()
     for city in cities:
         folder = city / "images"
-        if not folder.is_dir():
-            continue
-        images = _images(folder)
-        label_of = _Labels(city, {image.stem for image in images})
-        sources += [
-            Source(image, label_of(image), Path(os.path.abspath(city)).name, image.stem)
-            for image in images
-        ]
+        images = _images(folder) if folder.is_dir() else []
+        _check_names(images)
+        if folder.is_dir():
+            _check_read(city)
+        label_of = _Labels(city, images)
+        unused += label_of.unused
+        sources += [Source(image, label_of(image), _name_of(city), image.stem) for image in images]
+    _tell_unused(unused, tell)
     return sources
+
+
+def _check_names(images: Iterable[Path]) -> None:
+    """Refuse images of one name in a folder, which are the same picture or share a label.
+
+    Raises:
+        CatalogError: two have the same name without their suffixes.
+    """
+    named: dict[str, Path] = {}
+    for image in images:
+        other = named.setdefault(image.stem, image)
+        if other != image:
+            raise CatalogError(
+                f"{other} and {image} have the same name: keep one, rename one, or list the "
+                "images in a table (--table)"
+            )
+
+
+def _tell_unused(labels: Sequence[Path], tell: Callable[[str], None]) -> None:
+    if labels:
+        tell(
+            f"{counted_names(list(map(str, labels)))} has no image of the same name in a folder "
+            "'images' beside its own, and is left out"
+        )
 
 
 def _name_of(folder: Path) -> str:
@@ -189,25 +224,43 @@ def _name_of(folder: Path) -> str:
 
 
 class _Labels:
-    """Finds the label of each image of one city."""
+    """Finds the label of each image of one city.
 
-    def __init__(self, city: Path, stems: set[str]) -> None:
-        _check_read(city)
-        self._masks = _by_stem(city, _MASK_FOLDERS, IMAGE_SUFFIXES)
-        self._vectors = _by_stem(city, _VECTOR_FOLDERS, VECTOR_SUFFIXES)
-        of_all = not self._masks and len(self._vectors) == 1 and not stems & set(self._vectors)
-        self._of_all = next(iter(self._vectors.values())) if of_all else None
+    Attributes:
+        unused: labels that belong to none of the images.
+    """
+
+    def __init__(self, city: Path, images: Sequence[Path]) -> None:
+        masks = _by_stem(city, _MASK_FOLDERS, IMAGE_SUFFIXES)
+        vectors = _by_stem(city, _VECTOR_FOLDERS, VECTOR_SUFFIXES)
+        stems = {image.stem for image in images}
+        of_all = bool(stems) and not masks and len(vectors) == 1 and not stems & set(vectors)
+        self._of_all: list[Path] = next(iter(vectors.values())) if of_all else []
+        self._named: dict[str, list[Path]] = {
+            stem: [*masks.get(stem, ()), *vectors.get(stem, ())] for stem in {**masks, **vectors}
+        }
+        self.unused = [
+            label
+            for stem, labels in self._named.items()
+            if stem not in stems and not of_all
+            for label in labels
+        ]
 
     def __call__(self, image: Path) -> Path | None:
-        if not (self._masks or self._vectors):
+        if not self._named:
             return None
-        label = self._masks.get(image.stem) or self._vectors.get(image.stem) or self._of_all
-        if label is None:
+        labels = self._named.get(image.stem, self._of_all)
+        if not labels:
             raise CatalogError(
                 f"{image} has no label of the same name: add one, or move the image to a folder "
                 "of unlabelled images"
             )
-        return label
+        if len(labels) > 1:
+            raise CatalogError(
+                f"{image} has several labels, {' and '.join(map(str, labels))}: keep one, or say "
+                "which in a table (--table)"
+            )
+        return labels[0]
 
 
 def _check_read(city: Path) -> None:
@@ -247,13 +300,12 @@ def _check_images(folder: Path, what: str) -> None:
         )
 
 
-def _by_stem(city: Path, names: tuple[str, ...], suffixes: frozenset[str]) -> dict[str, Path]:
-    return {
-        path.stem: path
-        for name in names
-        if (city / name).is_dir()
-        for path in _files(city / name, suffixes)
-    }
+def _by_stem(city: Path, names: tuple[str, ...], suffixes: frozenset[str]) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for folder in (city / name for name in names):
+        for path in _files(folder, suffixes) if folder.is_dir() else ():
+            found.setdefault(path.stem, []).append(path)
+    return found
 
 
 def _files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
@@ -263,51 +315,6 @@ def _files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
         for path in folder.iterdir()
         if path.suffix.lower() in suffixes and not path.name.startswith(".")
     )
-
-
-def _of_table(root: Path, table: Path) -> list[Source]:
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restkey=_SURPLUS, restval="", strict=True)
-            rows, columns = list(reader), list(reader.fieldnames or ())
-    except (OSError, ValueError, csv.Error) as error:
-        reason = " ".join(str(error).split())
-        raise CatalogError(f"{table} cannot be read as a table: {reason}") from error
-    if "image" not in columns:
-        raise CatalogError(f"{table} has no column 'image': its columns are {columns}")
-    surplus = next((row for row in rows if any(row.get(_SURPLUS, ()))), None)
-    if surplus is not None:
-        raise CatalogError(f"{table} has more cells than columns in the row of {surplus['image']}")
-    return [_of_row(root, table, row) for row in rows]
-
-
-def _of_row(root: Path, table: Path, row: dict[str, str]) -> Source:
-    image = root / row["image"]
-    named = row.get("label") or row.get("mask") or ""
-    label = root / named if named else None
-    for path in (image, label):
-        if path is not None and not os.path.isfile(path):
-            raise CatalogError(f"{table} lists {path}, which does not exist")
-    split = row.get("split", "")
-    if split not in (*SPLITS, ""):
-        raise CatalogError(f"{table} has unknown split '{split}': choose {', '.join(SPLITS)}")
-    return Source(
-        image=image,
-        label=label,
-        domain=row.get("domain") or _name_of(root),
-        group=row.get("group") or image.stem,
-        split=split,
-        gsd_m=_positive(row.get("gsd_m", "")),
-    )
-
-
-def _positive(text: str) -> float | None:
-    """Parse a positive number; return None for any other text, such as "unknown"."""
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) and number > 0 else None
 
 
 def _pattern(text: str | None) -> re.Pattern[str] | None:

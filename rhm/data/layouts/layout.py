@@ -9,6 +9,10 @@ from typing import Any, get_type_hints
 from rhm.data.catalog import Source
 
 
+def silent(_: str) -> None:
+    """Say nothing of what is left out."""
+
+
 @dataclass(frozen=True)
 class LayoutOption:
     """An option of a layout; it annotates the keyword of the finder that takes the option.
@@ -34,7 +38,8 @@ class DatasetLayout:
     Attributes:
         summary: description in one line.
         find: function that returns the images and labels in a folder. Its keywords that are
-            annotated with a ``LayoutOption`` are the options of the layout.
+            annotated with a ``LayoutOption`` are the options of the layout. The function that its
+            keyword ``tell`` takes is called with a sentence on each kind of file that is left out.
     """
 
     summary: str
@@ -51,17 +56,23 @@ class DatasetLayout:
         }
 
     def sources(
-        self, folder: str | os.PathLike[str], *, black_is_nodata: bool = False, **options: Any
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        black_is_nodata: bool = False,
+        tell: Callable[[str], None] = silent,
+        **options: Any,
     ) -> list[Source]:
         """Find images and labels in a folder.
 
         Args:
             folder: folder of the dataset.
             black_is_nodata: whether pixels that are zero in all bands are nodata.
+            tell: called with a sentence on each kind of file that is left out.
             options: options of the layout.
 
         Raises:
             CatalogError: the folder does not have this layout.
         """
-        found = self.find(folder, **options)
+        found = self.find(folder, tell=tell, **options)
         return [replace(each, black_is_nodata=True) for each in found] if black_is_nodata else found

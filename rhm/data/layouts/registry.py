@@ -27,7 +27,7 @@ LAYOUTS: dict[str, DatasetLayout] = _found_here()
 
 
 def index_dataset(layout: str, folder: str | os.PathLike[str], **options: Any) -> Catalog:
-    """Catalogue a dataset in one of the ``LAYOUTS``.
+    """Catalogue a dataset in one of the ``LAYOUTS``; its notes name what was left out.
 
     Args:
         layout: name of the layout.
@@ -42,7 +42,9 @@ def index_dataset(layout: str, folder: str | os.PathLike[str], **options: Any) -
     """
     if layout not in LAYOUTS:
         raise ConfigError(f"unknown layout '{layout}': choose {', '.join(LAYOUTS)}")
-    return Catalog.build(LAYOUTS[layout].sources(folder, **options))
+    notes: list[str] = []
+    sources = LAYOUTS[layout].sources(folder, tell=notes.append, **options)
+    return Catalog.build(sources, notes=notes)
 
 
 def index_inria(folder: str | os.PathLike[str]) -> Catalog:

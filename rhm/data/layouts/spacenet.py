@@ -15,12 +15,13 @@ features means that its tile has no buildings.
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 from rhm.data.catalog import Source
-from rhm.data.layouts.layout import DatasetLayout, LayoutOption
+from rhm.data.indexing import counted_names
+from rhm.data.layouts.layout import DatasetLayout, LayoutOption, silent
 from rhm.errors import CatalogError
 
 PRODUCTS = ("RGB-PanSharpen", "PS-RGB", "3band", "global_monthly")
@@ -45,13 +46,17 @@ _Products = Annotated[
 
 
 def find_spacenet(
-    folder: str | os.PathLike[str], *, products: _Products = PRODUCTS
+    folder: str | os.PathLike[str],
+    *,
+    products: _Products = PRODUCTS,
+    tell: Callable[[str], None] = silent,
 ) -> list[Source]:
     """Find images and labels anywhere below ``folder``.
 
     Args:
         folder: folder of one or several downloads.
         products: products of the images to find, for example ``["MUL-PanSharpen"]``.
+        tell: called with a sentence on images and labels that are left out.
 
     Returns:
         One source per image, sorted. SN1 and SN2: the domain is the area (``AOI_2_Vegas``) and
@@ -63,7 +68,7 @@ def find_spacenet(
             same tile.
     """
     root = Path(folder)
-    images = _images(root, products)
+    images = _images(root, products, tell)
     if not images:
         raise CatalogError(
             f"no SpaceNet images under {folder}: expected names such as "
@@ -75,6 +80,9 @@ def find_spacenet(
         area, number = key
         group = area if _is_month(key) else number
         sources.append(Source(image, labels.get(key), _domain(key), group))
+    unused = [str(label) for key, label in labels.items() if key not in images]
+    if unused:
+        tell(f"{counted_names(unused)} belongs to none of the images, and is left out")
     return sources
 
 
@@ -102,13 +110,18 @@ def _key(stem: str) -> _Key | None:
     return None
 
 
-def _images(root: Path, products: Sequence[str]) -> dict[_Key, Path]:
+def _images(root: Path, products: Sequence[str], tell: Callable[[str], None]) -> dict[_Key, Path]:
     wanted = [
         path
-        for path in root.rglob("*.tif")
-        if any(f"_{product}_" in f"_{path.stem}" for product in products)
+        for path in sorted(root.rglob("*"))
+        if path.suffix.lower() in (".tif", ".tiff")
+        and not path.name.startswith(".")
+        and any(f"_{product}_" in f"_{path.stem}" for product in products)
         and not path.stem.endswith("_UDM")
     ]
+    nameless = [str(path) for path in wanted if _key(path.stem) is None]
+    if nameless:
+        tell(f"{counted_names(nameless)} is not named like an image of SpaceNet, and is left out")
     # SN7 contains each month twice; the masked image declares clouds as nodata.
     masked = [path for path in wanted if path.parent.name == "images_masked"]
     others = [path for path in wanted if path.parent.name != "images_masked"]
@@ -118,9 +131,10 @@ def _images(root: Path, products: Sequence[str]) -> dict[_Key, Path]:
 def _labels(root: Path) -> dict[_Key, Path]:
     return _by_key(
         path
-        for path in root.rglob("*.geojson")
+        for path in root.rglob("*")
+        if path.suffix.lower() == ".geojson"
         # Not labels: SN7's masks of unusable data, its labels matched over time, and roads.
-        if not path.stem.endswith("_UDM")
+        and not path.stem.endswith("_UDM")
         and not path.parent.name.startswith("labels_match")
         and "roads" not in path.stem
     )

@@ -13,6 +13,8 @@ from numpy.typing import DTypeLike, NDArray
 from rhm.colour.histogram import OPENCV_CHANNELS, Histogram
 from rhm.data.rasters.windows import Window
 
+_STRETCH = (0.01, 0.99)
+
 
 class Pixels(NamedTuple):
     """Pixels of an image and their validity mask; ``values, valid = pixels`` unpacks them.
@@ -53,6 +55,22 @@ class Pixels(NamedTuple):
     def put(self, part: "Pixels", window: Window) -> None:
         """Overwrite the pixels of a window with others of its size."""
         self.values[window.slices], self.valid[window.slices] = part
+
+    def thumbnail(self, side: int) -> NDArray[np.float64]:
+        """Return a small picture of these pixels, (side, side, 3) from 0 to 1.
+
+        The first three bands, or the first one, are stretched together; nodata is white.
+        """
+        bands = self.values[..., :3] if self.values.shape[2] >= 3 else self.values[..., :1]
+        values = bands.astype(np.float64)
+        inside = values[self.valid]
+        low, high = np.quantile(inside, _STRETCH) if inside.size else (0.0, 1.0)
+        values = np.clip((values - low) / max(high - low, 1e-9), 0.0, 1.0)
+        values[~self.valid] = 1.0
+        rows, cols = (
+            np.linspace(0, length - 1, side).round().astype(int) for length in values.shape[:2]
+        )
+        return np.broadcast_to(values[np.ix_(rows, cols)], (side, side, 3))
 
     def histogram(self) -> Histogram:
         """Count the values of the valid pixels.

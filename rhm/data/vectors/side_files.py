@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
+import pandas as pd
 import pyogrio
 
 _OPTION = "GDAL_PAM_ENABLED"
@@ -54,6 +55,17 @@ def no_side_files() -> Iterator[None]:
 def read_frame(path: Path) -> gpd.GeoDataFrame:
     """Return the first layer of a vector file; the errors are those of geopandas."""
     return gpd.read_file(path)
+
+
+@no_side_files()
+def read_exactly(path: Path) -> gpd.GeoDataFrame:
+    """Return the first layer of a vector file with the types of its columns, as those of Arrow.
+
+    The types of NumPy have no missing whole numbers and truth values: a column with one becomes
+    another, and large numbers lose digits. The errors are those of pyogrio and Arrow.
+    """
+    types = {"types_mapper": pd.ArrowDtype}
+    return pyogrio.read_dataframe(path, use_arrow=True, arrow_to_pandas_kwargs=types)
 
 
 @no_side_files()

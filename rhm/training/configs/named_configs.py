@@ -1,13 +1,15 @@
 """Configurations that come with rhm, which ``rhm train`` takes by name.
 
-They lie in ``rhm/training/configs/NAME.yaml``; the first line of each says what it is for. A path
-that exists takes precedence over a name. This module imports nothing that takes time.
+They lie in ``rhm/training/configs/NAME.yaml``; the first line of each says what it is for. A file
+that exists takes precedence over a name, and a folder does not. This module imports nothing that
+takes time.
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
-from rhm.errors import ConfigError
+from rhm.errors import ConfigError, printable
 
 _FOLDER = Path(__file__).parent
 
@@ -27,14 +29,15 @@ def config_file(name: str | os.PathLike[str]) -> Path:
     """Return the file of a configuration that is given by its path or name.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none; a folder is none.
     """
-    path = Path(name)
-    if path.exists():
+    path, known = Path(name), named_configs()
+    is_folder = exists = False
+    with suppress(OSError):  # such as of a name that is too long for one
+        is_folder, exists = path.is_dir(), path.exists()
+    if exists and not is_folder:
         return path
-    known = named_configs()
     if os.fspath(name) not in known:
-        raise ConfigError(
-            f"no configuration at {path}: give a file, or one of the names {', '.join(known)}"
-        )
+        what = f"{path} is a folder" if is_folder else f"no configuration at {path}"
+        raise ConfigError(f"{printable(what)}: give a file, or one of the names {', '.join(known)}")
     return known[os.fspath(name)]

@@ -11,6 +11,7 @@ import numpy as np
 import rasterio
 
 from rhm.data import Catalog
+from tests.data.imagery import write_raster
 
 Rhm = Callable[..., tuple[int, str, str]]
 
@@ -153,6 +154,56 @@ def test_patterns_and_folders_are_inspected(rhm: Rhm, world: Path, tmp_path: Pat
     assert (code, told.strip()) == (2, f"rhm: no file matches {tmp_path}/*.tif")
 
 
+def test_rasters_that_cannot_be_read_do_not_hide_the_others(
+    rhm: Rhm, world: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "text.tif").write_text("not a raster")
+    (tmp_path / "torn.tif").write_bytes(b"II*\0")
+    good = sorted((world / "birch_satellite" / "images").glob("*.tif"))[:2]
+    files = [good[0], tmp_path / "text.tif", good[1]]
+    code, printed, told = rhm("data", "inspect", *files, "--json")
+    assert (code, told.count("\n")) == (2, 1)
+    assert str(tmp_path / "text.tif") in told
+    values = json.loads(printed)
+    assert [facts["file"] for facts in values["rasters"]] == [str(path) for path in good]
+    (failed,) = values["failed"]
+    assert failed["file"] == str(tmp_path / "text.tif")
+    assert failed["error"] in told
+    code, printed, told = rhm("data", "inspect", *files, tmp_path / "torn.tif")
+    assert (code, told.count("\n"), printed.count("EPSG:32636")) == (2, 2, 2)
+    assert all(str(tmp_path / name) in told for name in ("text.tif", "torn.tif"))
+    code, printed, told = rhm("data", "inspect", tmp_path / "text.tif", "--json")
+    assert (code, printed, told.count("\n")) == (2, "", 1)
+
+
+def test_nodata_that_is_no_number_is_valid_json(rhm: Rhm, tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", np.ones((4, 5), np.float32), nodata=float("nan"))
+    code, printed, _ = rhm("data", "inspect", path, "--json")
+    assert (code, "NaN" in printed) == (0, False)
+    assert json.loads(printed)["rasters"][0]["nodata"] == "nan"
+
+
+def test_index_says_what_it_leaves_out_and_which_groups_span_domains(
+    rhm: Rhm, world: Path, tmp_path: Path
+) -> None:
+    image = next((world / "birch_satellite" / "images").glob("*.tif"))
+    for name in ("north/images/a.tif", "north/images/b.tif", "south/images/a.tif", "west/gt/c.tif"):
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, tmp_path / "data" / name)
+    out = tmp_path / "c.parquet"
+    code, _, told = rhm("data", "index", "folder", tmp_path / "data", "-o", out)
+    first, second = told.splitlines()
+    assert code == 0
+    assert first.startswith(f"{tmp_path}/data/west/gt/c.tif has no image of the same name")
+    assert second.startswith("1 group has images in several domains, such as 'a' in north and sou")
+
+
+def test_impossible_numbers_of_processes_are_refused(rhm: Rhm, tmp_path: Path) -> None:
+    code, _, told = rhm("data", "index", "folder", tmp_path, "--workers", 100_000)
+    assert (code, told.count("\n")) == (2, 1)
+    assert "less than or equal to 128" in told
+
+
 def test_a_folder_of_images_is_a_place_without_labels(
     rhm: Rhm, world: Path, tmp_path: Path
 ) -> None:
@@ -163,3 +214,18 @@ def test_a_folder_of_images_is_a_place_without_labels(
     catalog = Catalog.load(tmp_path / "c.parquet")
     assert list(catalog.domains) == ["kampala"]
     assert len(catalog.select(labelled=True).tiles) == 0 < len(catalog.tiles)
+
+
+def test_a_catalog_that_cannot_be_written_is_refused_before_images_are_read(
+    rhm: Rhm, tmp_path: Path
+) -> None:
+    images, file = tmp_path / "images", tmp_path / "file"
+    images.mkdir()
+    (images / "a.tif").write_bytes(b"not a raster")
+    file.write_text("mine")
+    words = ("data", "index", "folder", images, "-o")
+    code, _, said = rhm(*words, file / "catalog.parquet")
+    assert (code, said.count("\n"), said.startswith("rhm: cannot write to ")) == (2, 1, True)
+    code, _, said = rhm(*words, tmp_path / "catalog.parquet")
+    assert (code, "a.tif" in said) == (2, True)
+    assert file.read_text() == "mine"

@@ -62,6 +62,56 @@ def test_an_image_whose_label_is_missing_is_named(tmp_path: Path, label: str) ->
     assert str(tmp_path / "images" / "b.tif") in str(error.value)
 
 
+def _notes(folder: Path) -> list[str]:
+    notes: list[str] = []
+    find_in_folder(folder, tell=notes.append)
+    return notes
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("masks/a.tif", "masks/a.png"),
+        ("masks/a.tif", "labels/a.tif"),
+        ("masks/a.tif", "footprints/a.gpkg"),
+        ("labels/a.tif", "labels/a.geojson"),
+        ("footprints/all.gpkg", "vectors/all.geojson"),
+    ],
+)
+def test_several_labels_of_one_image_are_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
+    _files(tmp_path, "images/a.tif", *names)
+    with pytest.raises(CatalogError, match=r"images/a\.tif has several labels") as error:
+        find_in_folder(tmp_path)
+    assert all(str(tmp_path / name) in str(error.value) for name in names)
+
+
+@pytest.mark.parametrize("folder", ["images", "."])
+def test_images_of_one_name_in_a_folder_are_refused(tmp_path: Path, folder: str) -> None:
+    _files(tmp_path, f"{folder}/a.tif", f"{folder}/a.png")
+    with pytest.raises(CatalogError, match=r"a\.png and .*a\.tif have the same name"):
+        find_in_folder(tmp_path)
+
+
+def test_labels_without_an_image_are_told(tmp_path: Path) -> None:
+    _files(tmp_path, "north/images/a.tif", "north/masks/a.png", "north/masks/b.png")
+    _files(tmp_path, "south/labels/c.tif", "west/images/a.tif", "west/footprints/town.gpkg")
+    (note,) = _notes(tmp_path)
+    assert note.startswith(f"{tmp_path}/north/masks/b.png (and 1 more) has no image of the same")
+    # One file for all images is used, whatever its name.
+    assert _notes(tmp_path / "west") == []
+
+
+def test_labels_beside_images_that_are_alone_are_told(tmp_path: Path) -> None:
+    _files(tmp_path, "a.tif", "masks/a.png")
+    (note,) = _notes(tmp_path)
+    assert note.startswith(f"{tmp_path}/masks/a.png has no image of the same name in a folder 'im")
+
+
+def test_images_of_one_name_are_one_group_in_all_domains(tmp_path: Path) -> None:
+    _files(tmp_path, "north/images/a.tif", "south/images/a.tif", "south/images/b.tif")
+    assert [each.group for each in find_in_folder(tmp_path)] == ["a", "a", "b"]
+
+
 @pytest.mark.parametrize("names", [(), ("images/readme.txt",), ("x/y/images/a.tif",)])
 def test_a_folder_without_images_is_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
     _files(tmp_path, *names)
@@ -125,7 +175,7 @@ def test_a_table_says_what_it_knows(tmp_path: Path) -> None:
         ("image\nnone.tif\n", "which does not exist"),
         ("image,label\na.tif,none.png\n", "which does not exist"),
         ("image,split\na.tif,dev\n", "has unknown split 'dev': choose train, val, test"),
-        ("image\n", "no images"),
+        ("image\n", "lists no images"),
     ],
 )
 def test_a_table_that_does_not_fit_is_refused_in_one_line(

@@ -58,6 +58,35 @@ def test_a_training_tile_without_label_is_named(dataset: Path) -> None:
     assert str(label) in str(error.value)
 
 
+def test_capital_letters_make_no_difference(dataset: Path) -> None:
+    train = dataset / "train"
+    for image, label in (("Vienna9.tif", "vienna9.TIF"), ("tyrol-w8.TIF", "tyrol-w8.TIF")):
+        (train / "images" / image).touch()
+        (train / "gt" / label).touch()
+    found = {source.image.name: source for source in find_inria(dataset)}
+    vienna, tyrol = found["Vienna9.tif"], found["tyrol-w8.TIF"]
+    assert (vienna.domain, vienna.group, vienna.label) == (
+        "vienna",
+        "vienna9",
+        train / "gt" / "vienna9.TIF",
+    )
+    assert (tyrol.domain, tyrol.split) == ("tyrol-w", "train")
+    (train / "images" / "vienna09.tif").touch()
+    with pytest.raises(CatalogError, match="are both tile vienna9: keep one"):
+        find_inria(dataset)
+
+
+def test_what_is_left_out_is_told(dataset: Path) -> None:
+    (dataset / "train" / "images" / "austin 77.tif").touch()
+    (dataset / "train" / "gt" / "austin88.tif").touch()
+    notes: list[str] = []
+    find_inria(dataset, tell=notes.append)
+    assert notes == [
+        f"{dataset}/train/images/austin 77.tif is not named like austin1.tif, and is left out",
+        f"{dataset}/train/gt/austin88.tif has no image of the same name, and is left out",
+    ]
+
+
 @pytest.mark.parametrize("name", ["nothing", "here"])
 def test_another_layout_is_refused_with_a_hint(tmp_path: Path, name: str) -> None:
     (tmp_path / "here" / "train" / "images").mkdir(parents=True)

@@ -1,13 +1,14 @@
 """A layout's options are the annotated keywords of its finder."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import pytest
 
 from rhm.data.catalog import Source
-from rhm.data.layouts.layout import DatasetLayout, LayoutOption
+from rhm.data.layouts.layout import DatasetLayout, LayoutOption, silent
 from rhm.data.layouts.registry import LAYOUTS
 
 
@@ -17,7 +18,9 @@ def find(
     year: Annotated[int | None, LayoutOption("Year.", kind=int, minimum=1900)] = None,
     least_area: Annotated[str, LayoutOption("Least area.")] = "all",
     plain: int = 0,
+    tell: Callable[[str], None] = silent,
 ) -> list[Source]:
+    tell("c.tif is left out")
     name = f"{year} {least_area} {plain}"
     return [
         Source(Path(folder, "a.tif"), None, "town", name),
@@ -39,6 +42,12 @@ def test_options_reach_the_finder(tmp_path: Path) -> None:
     assert {each.group for each in LAYOUT.sources(tmp_path)} == {"None all 0"}
     found = LAYOUT.sources(tmp_path, year=2026, least_area="large")
     assert {each.group for each in found} == {"2026 large 0"}
+
+
+def test_what_the_finder_leaves_out_is_told(tmp_path: Path) -> None:
+    notes: list[str] = []
+    LAYOUT.sources(tmp_path, tell=notes.append)
+    assert notes == ["c.tif is left out"]
 
 
 def test_black_is_nodata_where_the_layout_or_the_user_says_so(tmp_path: Path) -> None:

@@ -43,3 +43,12 @@ def test_inria_and_spacenet_and_folders_become_catalogs(tmp_path: Path) -> None:
     assert index_folder(train, domain="here").domains == ["here"]
     black = index_dataset("spacenet", tmp_path / "vegas", black_is_nodata=True)
     assert [tile.black_is_nodata for tile in black.tiles] == [True]
+
+
+def test_the_notes_of_a_catalog_name_what_was_left_out(tmp_path: Path) -> None:
+    image = np.full((32, 40, 3), 90, np.uint8)
+    for part in ("images", "masks"):
+        write_raster(tmp_path / part / "a.tif", image)
+    write_raster(tmp_path / "masks" / "b.tif", image)
+    (note,) = index_folder(tmp_path, building_values=["90,90,90"]).notes
+    assert note.startswith(f"{tmp_path}/masks/b.tif has no image of the same name")

@@ -117,6 +117,26 @@ def test_other_names_are_refused_with_a_hint(tmp_path: Path, names: tuple[str, .
         find_spacenet(tmp_path)
 
 
+def test_capital_letters_in_suffixes_make_no_difference(tmp_path: Path) -> None:
+    image, label = (Path(name) for name in SN2)
+    image, label = image.with_suffix(".TIF"), label.with_suffix(".GeoJSON")
+    _files(tmp_path, str(image), str(label))
+    (source,) = find_spacenet(tmp_path)
+    assert (source.image, source.label) == (tmp_path / image, tmp_path / label)
+
+
+def test_what_is_left_out_is_told(tmp_path: Path) -> None:
+    other = "geojson/buildings_AOI_2_Vegas_img9.geojson"
+    _files(tmp_path, *SN2, other, "RGB-PanSharpen/RGB-PanSharpen_Vegas_802.tif")
+    notes: list[str] = []
+    find_spacenet(tmp_path, tell=notes.append)
+    assert notes == [
+        f"{tmp_path}/RGB-PanSharpen/RGB-PanSharpen_Vegas_802.tif is not named like an image of "
+        "SpaceNet, and is left out",
+        f"{tmp_path}/{other} belongs to none of the images, and is left out",
+    ]
+
+
 def test_an_empty_geojson_is_a_tile_without_buildings(tmp_path: Path) -> None:
     _files(tmp_path, *SN2)
     write_raster(tmp_path / SN2[0], noise(9, 9, dtype="uint16"))

@@ -64,3 +64,14 @@ def test_only_valid_pixels_are_counted() -> None:
     assert found.pixels == VALID.sum()
     np.testing.assert_array_equal(found.counts, expected.counts)
     assert Pixels.everywhere(VALUES).histogram().pixels == VALID.size
+
+
+@pytest.mark.parametrize("bands", [1, 2, 3, 4])
+def test_a_thumbnail_is_grey_or_coloured_with_white_where_there_is_no_data(bands: int) -> None:
+    picture = Pixels(VALUES[..., :bands], VALID).thumbnail(24)
+    assert picture.shape == (24, 24, 3)
+    assert 0.0 <= picture.min() < picture.max() == 1.0
+    rows, cols = (np.linspace(0, length - 1, 24).round().astype(int) for length in VALID.shape)
+    assert (picture[~VALID[np.ix_(rows, cols)]] == 1.0).all()
+    assert (np.ptp(picture, axis=2) == 0.0).all() == (bands < 3)
+    assert (Pixels.blank(3, 4, bands, np.uint16).thumbnail(5) == 1.0).all()

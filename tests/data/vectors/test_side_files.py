@@ -4,12 +4,13 @@ import threading
 from pathlib import Path
 
 import geopandas as gpd
+import pandas as pd
 import pyogrio
 import pytest
 import shapely
 
 from rhm.data.footprints import read_footprints
-from rhm.data.vectors.side_files import no_side_files
+from rhm.data.vectors.side_files import no_side_files, read_exactly
 from rhm.data.vectors.streamed_layer import streamed
 from rhm.data.vectors.vector_layer import count_features
 from rhm.inference.layers.vector_files import FORMATS
@@ -34,6 +35,27 @@ def test_nothing_is_written_beside_a_file_that_is_read(layer: Path) -> None:
         assert sum(len(batch.polygons) for batch in found.batches) == 1
     assert count_features(layer) == 1
     assert list(layer.parent.iterdir()) == [layer]
+
+
+def test_columns_are_read_with_their_types(layer: Path) -> None:
+    """Oracle: Arrow, as GDAL reads the file into it."""
+    frame = gpd.GeoDataFrame(
+        {"whole": pd.array([2**60 + 1, None], dtype="Int64"), "flag": [True, None], "text": "a"},
+        geometry=[shapely.box(0, 0, 9, 9)] * 2,
+        crs=CRS,
+    )
+    frame["flag"] = frame["flag"].astype("boolean")
+    frame.to_file(layer, engine="pyogrio", use_arrow=True)
+    before = sorted(layer.parent.iterdir())
+    read = read_exactly(layer)
+    assert sorted(layer.parent.iterdir()) == before
+    with no_side_files():
+        _, table = pyogrio.read_arrow(layer)
+    for name in ("whole", "flag", "text"):
+        assert read[name].dtype == pd.ArrowDtype(table.schema.field(name).type)
+        assert read[name].array.__arrow_array__().to_pylist() == table[name].to_pylist()
+    assert read["whole"][0] == 2**60 + 1
+    assert read.crs == CRS
 
 
 def test_the_option_is_as_before_when_the_last_thread_has_read(layer: Path) -> None:

@@ -23,6 +23,22 @@ def test_a_file_takes_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert config_file("inria") == Path("inria")
 
 
+def test_a_folder_hides_no_name_and_is_no_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("inria", "mine"):
+        Path(name).mkdir()
+    assert config_file("inria") == named_configs()["inria"]
+    assert read_config("inria") == read_config(named_configs()["inria"])
+    for name in ("mine", "", ".", str(tmp_path)):
+        with pytest.raises(ConfigError, match=r"is a folder: give a file, or one of the names"):
+            config_file(name)
+    for name in ("x" * 5000, "\0", "a\nb"):
+        with pytest.raises(ConfigError, match=r"^no configuration at .*: give a file, or one of"):
+            config_file(name)
+
+
 @pytest.mark.parametrize("name", ["inriA", "../inria", "inria.yaml", ""])
 def test_other_names_are_refused_with_those_that_exist(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
