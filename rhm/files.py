@@ -4,6 +4,7 @@ import errno
 import os
 import platform
 import shutil
+import stat
 import tempfile
 import time
 import zlib
@@ -25,6 +26,11 @@ _MACHINE = f"{zlib.crc32(platform.node().encode(errors='replace')):08x}"
 _DAY_S = 24 * 3600.0
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """Errors that only writing can cause, and never the reading of the input."""
+
+
+def is_temporary(path: Path) -> bool:
+    """Return whether a path has the name of a folder for temporary files, which may be removed."""
+    return path.name.startswith((_BEGUN, _PREFIX, _ENDED))
 
 
 @contextmanager
@@ -91,6 +97,28 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     """
     with staged_paths([Path(target)]) as (temporary,):
         yield temporary
+
+
+def check_writable(target: Path) -> None:
+    """Check that a file can be written, before work on its content begins.
+
+    Its folder is created if it does not exist.
+
+    Raises:
+        OutputError: the target is a folder, its name is impossible, or its folder cannot be created
+            or written to.
+    """
+    try:
+        is_folder = stat.S_ISDIR(target.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        is_folder = False  # what is in the way is told below
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"cannot write {target}: {reason}") from error
+    if is_folder:
+        raise OutputError(f"cannot write {target}: it is a folder")
+    with _scratch(target.parent, None):
+        pass
 
 
 def write_text(target: str | os.PathLike[str], text: str) -> None:

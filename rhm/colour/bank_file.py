@@ -1,7 +1,7 @@
 """The stored form of a histogram bank: a few plain arrays, in a ZIP archive or in JSON.
 
 Banks come from anywhere. What is read is never unpickled, and is checked before memory is allocated
-for it.
+for it. What is written keeps the same limits, so that whatever is written can be read.
 """
 
 import base64
@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rhm.errors import one_line
+from rhm.errors import BankError, OutputError, one_line, printable
+from rhm.files import check_writable
 
 FORMAT = 3
 """Version of the stored form with spectra; other versions than these two cannot be read."""
@@ -67,6 +68,10 @@ _MOST_BYTES = 1 << 30
 # Levels of 87 000 8-bit images of three bands. Each takes 16 bytes when it is in use.
 _MOST_ITEMS = 1 << 26
 
+# Larger banks are read as well, but then the file must be large, too. Those of real imagery take
+# about a byte for each level.
+_BYTES_PER_BYTE, _ITEMS_PER_BYTE = 64, 8
+
 _LONGEST_NAME = 4096
 
 _HEADERS = {
@@ -78,7 +83,11 @@ _HEADERS = {
 def write_archive(
     path: Path, arrays: Mapping[str, NDArray[Any]], summary: Mapping[str, Any]
 ) -> None:
-    """Write arrays and a readable summary to a ZIP archive; equal arguments give equal files."""
+    """Write arrays and a readable summary to a ZIP archive; equal arguments give equal files.
+
+    Raises:
+        BankError: the archive is larger than any that is read.
+    """
     with path.open("wb") as file:
         version = np.array(_version_of(arrays))
         np.savez_compressed(file, **{"format": version, **arrays})  # type: ignore[arg-type]
@@ -86,6 +95,37 @@ def write_archive(
         # With a plain name instead of a ZipInfo, the archive would contain the current time.
         text = json.dumps(summary, indent=1)
         archive.writestr(zipfile.ZipInfo(_SUMMARY), text, zipfile.ZIP_DEFLATED)
+        size = path.stat().st_size
+        try:
+            _check_unpacked(archive, size)
+            _checked(arrays, size)
+        except ValueError as error:
+            raise _too_large(error) from error
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Check that the names of images are as short as those that are read.
+
+    Raises:
+        BankError: a name is longer.
+    """
+    for name in names:
+        if len(name) > _LONGEST_NAME:
+            raise BankError(
+                f"the name '{printable(name[:40])}…' of an image has {len(name)} characters: give "
+                f"it one of at most {_LONGEST_NAME}"
+            )
+
+
+def check_target(path: Path) -> None:
+    """Check that a bank can be written to a path, and that nothing but a bank is replaced.
+
+    Raises:
+        OutputError: it cannot, or something else would be.
+    """
+    check_writable(path)
+    if path.exists() and not (path.is_file() and is_archive(path)):
+        raise OutputError(f"{path} exists and is not a histogram bank: choose another name")
 
 
 def is_archive(path: Path) -> bool:
@@ -109,24 +149,24 @@ def read_archive(path: Path) -> dict[str, NDArray[Any]]:
             if not zipfile.is_zipfile(file):
                 raise ValueError("it is damaged or not a ZIP archive")
             with zipfile.ZipFile(file) as archive:
-                size = sum(member.file_size for member in archive.infolist())
-                if size > _MOST_BYTES:
-                    raise ValueError(
-                        f"it unpacks to {size / 1e9:.1f} GB, above the limit of "
-                        f"{_MOST_BYTES / 1e9:.1f} GB"
-                    )
+                size = path.stat().st_size
+                _check_unpacked(archive, size)
                 stored = {name.removesuffix(".npy"): name for name in archive.namelist()}
                 names = _ARRAYS
                 if "format" in stored:
                     names = _names_of(_member(archive, stored["format"]))
                 _check_complete(stored, (*names, _SUMMARY))
-                return _checked({name: _member(archive, stored[name]) for name in names})
+                return _checked({name: _member(archive, stored[name]) for name in names}, size)
     except _UNREADABLE as error:
         raise ValueError(one_line(error)) from error
 
 
 def to_json(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """Return arrays as JSON-ready values: numbers, lists, and long arrays compressed to text."""
+    """Return arrays as JSON-ready values: numbers, lists, and long arrays compressed to text.
+
+    Raises:
+        BankError: the values are larger than any that are read.
+    """
     plain = {name: _plain(array) for name, array in arrays.items() if name not in _LONG}
     packed = {
         name: zlib.compress(arrays[name].astype(kind).tobytes())
@@ -134,6 +174,10 @@ def to_json(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
         if name in arrays
     }
     texts = {name: base64.b64encode(data).decode("ascii") for name, data in packed.items()}
+    try:
+        _checked(arrays, sum(map(len, texts.values())))
+    except ValueError as error:
+        raise _too_large(error) from error
     return {"format": _version_of(arrays)} | plain | texts
 
 
@@ -148,13 +192,14 @@ def from_json(values: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
         if isinstance(values, Mapping) and "format" in values:
             names = _names_of(values["format"])
         _check_complete(values, names)
+        texts = {name: values[name] for name in _LONG if name in names}
+        size = sum(map(len, texts.values()))
         long = {
-            name: np.frombuffer(_unpacked(values[name]), dtype=kind)
-            for name, kind in _LONG.items()
-            if name in names
+            name: np.frombuffer(_unpacked(text, _most_items(size)), dtype=_LONG[name])
+            for name, text in texts.items()
         }
         short = {name: _short(values[name], name) for name in names if name not in _LONG}
-        return _checked(short | long)
+        return _checked(short | long, size)
     except _UNREADABLE as error:
         raise ValueError(one_line(error)) from error
 
@@ -182,16 +227,16 @@ def _member(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
     return items.reshape(shape, order="F" if by_columns else "C")
 
 
-def _unpacked(text: str) -> bytes:
-    """Return the bytes of a compressed text, of which at most ``_MOST_ITEMS`` items are unpacked.
+def _unpacked(text: str, most: int) -> bytes:
+    """Return the bytes of a compressed text, of which at most ``most`` items are unpacked.
 
     Raises:
         ValueError: there are more.
     """
     unpacker = zlib.decompressobj()
-    data = unpacker.decompress(base64.b64decode(text), 8 * _MOST_ITEMS + 1)
-    if len(data) > 8 * _MOST_ITEMS:
-        raise ValueError(f"an array has more than {_MOST_ITEMS} values")
+    data = unpacker.decompress(base64.b64decode(text), 8 * most + 1)
+    if len(data) > 8 * most:
+        raise ValueError(f"an array has more than {most} values")
     if not unpacker.eof:
         raise ValueError("an array is incomplete")
     return data
@@ -245,15 +290,38 @@ def _check_complete(stored: Mapping[str, Any], names: Iterable[str]) -> None:
         raise ValueError(f"it lacks {', '.join(missing)}")
 
 
-def _checked(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def _check_unpacked(archive: zipfile.ZipFile, packed: int) -> None:
+    """Check the bytes to which an archive unpacks that takes ``packed`` bytes."""
+    size = sum(member.file_size for member in archive.infolist())
+    most = max(_MOST_BYTES, _BYTES_PER_BYTE * packed)
+    if size > most:
+        raise ValueError(
+            f"it unpacks to {size / 1e9:.1f} GB, above the limit of {most / 1e9:.1f} GB"
+        )
+
+
+def _most_items(packed: int) -> int:
+    """Return how many values an array may have in a bank that takes ``packed`` bytes."""
+    return max(_MOST_ITEMS, _ITEMS_PER_BYTE * packed)
+
+
+def _too_large(error: ValueError) -> BankError:
+    return BankError(
+        f"the bank is too large to be read again: {error}; build several banks of fewer images"
+    )
+
+
+def _checked(arrays: Mapping[str, NDArray[Any]], packed: int) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a bank that takes ``packed`` bytes after checking kinds and sizes."""
+    most = _most_items(packed)
     for name, (kinds, dimensions) in (_ARRAYS | _SPECTRAL).items():
         if name not in arrays:
             continue
         array = np.asarray(arrays[name])
         if array.dtype.kind not in kinds or array.ndim != dimensions:
             raise ValueError(f"its array '{name}' is {array.dtype} of shape {array.shape}")
-        if array.size > _MOST_ITEMS:
-            raise ValueError(f"its array '{name}' has more than {_MOST_ITEMS} values")
+        if array.size > most:
+            raise ValueError(f"its array '{name}' has more than {most} values")
         if array.dtype.kind == "U" and array.dtype.itemsize > 4 * _LONGEST_NAME:
             raise ValueError(f"its array '{name}' has texts of {array.dtype.itemsize // 4} letters")
-    return arrays
+    return dict(arrays)

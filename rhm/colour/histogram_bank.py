@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rhm.colour import spectrum
-from rhm.colour.bank_file import from_json, is_archive, read_archive, to_json, write_archive
+from rhm.colour import bank_file, spectrum
 from rhm.colour.bank_summary import facts_of, picture_of, summary_of
 from rhm.colour.histogram import Histogram, valid_pixels
 from rhm.colour.packed_histogram import PackedHistogram, from_arrays, pool, to_arrays
 from rhm.colour.spectrum import Spectrum
-from rhm.errors import BankError, OutputError
+from rhm.errors import BankError
 from rhm.files import atomic_path
 from rhm.notebook_display import Curves, NotebookDisplay
 from rhm.required_files import require_bank
@@ -82,6 +81,7 @@ class HistogramBank(NotebookDisplay):
         self.names = tuple(map(str, range(len(self))) if names is None else names)
         if len(self.names) != len(self):
             raise BankError(f"expected {len(self)} names, one per image, got {len(self.names)}")
+        bank_file.check_names(self.names)
         self.spectra = (None,) * len(self) if spectra is None else tuple(spectra)
         sides = {each.side for each in self.spectra if each is not None}
         fitting = all(each is None or each.bands == self.bands for each in self.spectra)
@@ -337,8 +337,12 @@ class HistogramBank(NotebookDisplay):
         return picture_of(self.pooled[max(self.dtypes, key=lambda each: len(self._of_dtype[each]))])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the bank as JSON-ready values, which ``from_dict`` reads back exactly."""
-        return to_json(self._arrays())
+        """Return the bank as JSON-ready values, which ``from_dict`` reads back exactly.
+
+        Raises:
+            BankError: the bank is too large to be read again.
+        """
+        return bank_file.to_json(self._arrays())
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "HistogramBank":
@@ -348,7 +352,7 @@ class HistogramBank(NotebookDisplay):
             BankError: the values do not describe a bank.
         """
         try:
-            return cls._of_arrays(from_json(values))
+            return cls._of_arrays(bank_file.from_json(values))
         except (ValueError, BankError) as error:
             raise BankError(f"not a histogram bank: {error}") from error
 
@@ -359,11 +363,11 @@ class HistogramBank(NotebookDisplay):
 
         Raises:
             OutputError: the file cannot be written, or exists and is not a bank.
+            BankError: the bank is too large to be read again.
         """
-        if Path(path).is_file() and not is_archive(Path(path)):
-            raise OutputError(f"{path} exists and is not a histogram bank: choose another name")
+        bank_file.check_target(Path(path))
         with atomic_path(path) as temporary:
-            write_archive(temporary, self._arrays(), self.summary())
+            bank_file.write_archive(temporary, self._arrays(), self.summary())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "HistogramBank":
@@ -374,7 +378,7 @@ class HistogramBank(NotebookDisplay):
         """
         require_bank(path)
         try:
-            return cls._of_arrays(read_archive(Path(path)))
+            return cls._of_arrays(bank_file.read_archive(Path(path)))
         except (ValueError, BankError) as error:
             how = "build it again with `rhm bank build`"
             raise BankError(f"{path} cannot be read as a histogram bank: {error}; {how}") from error
@@ -393,5 +397,4 @@ class HistogramBank(NotebookDisplay):
         bands = int(arrays["bands"])
         entries = from_arrays(arrays, bands)
         spectra = spectrum.from_arrays(arrays, len(entries), bands)
-        names = arrays["names"].tolist()
-        return cls(entries, names, weights=arrays["weights"], spectra=spectra)
+        return cls(entries, arrays["names"].tolist(), weights=arrays["weights"], spectra=spectra)

@@ -109,6 +109,22 @@ SHIFTS: dict[str, Callable[..., PixelMap | HsvShift]] = {
 }
 """Families of random pixel-wise shifts, by name."""
 
+BAND_SHIFTS = tuple(name for name in SHIFTS if name != "hsv")
+"""Families that change each band by itself, and can therefore be applied to histograms, too."""
+
+
+def check_band_shift(family: str) -> None:
+    """Check that a family changes each band by itself.
+
+    Raises:
+        ConfigError: it does not, or is unknown.
+    """
+    if family not in BAND_SHIFTS:
+        fault = f"unknown shift '{family}'"
+        if family in SHIFTS:
+            fault = f"shift '{family}' mixes bands, but a bank holds histograms of single bands"
+        raise ConfigError(f"{fault}: choose {', '.join(BAND_SHIFTS)}")
+
 
 def shift_of(
     family: str, name: str, *, dtype: np.dtype[Any], bands: int, high: float, seed: int

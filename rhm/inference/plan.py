@@ -16,7 +16,13 @@ from rhm.data.rasters.raster_info import RasterInfo
 from rhm.data.rasters.scene_identity import SceneIdentity, scene_identity
 from rhm.errors import OutputError, RasterError
 from rhm.inference.inputs import origin_of
-from rhm.inference.layers.vector_files import KEEP_IT, check_closed, check_format, check_replaceable
+from rhm.inference.layers.vector_files import (
+    FORMATS,
+    KEEP_IT,
+    check_closed,
+    check_format,
+    check_replaceable,
+)
 from rhm.inference.pixel_grid import PixelGrid
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.identity import NetworkIdentity
@@ -73,6 +79,12 @@ class Outputs:
         """Hidden folder of the finished parts of an unfinished prediction."""
         stem = self.mask.name.removesuffix("_mask.tif")
         return self.mask.with_name(f".{stem}.rhm-parts")
+
+    @property
+    def earlier_buildings(self) -> list[Path]:
+        """Existing footprints of the scene in other formats, which earlier predictions wrote."""
+        others = (self.buildings.with_suffix(suffix) for suffix in FORMATS)
+        return [path for path in others if path != self.buildings and path.is_file()]
 
     def check_free(self, origin: str, *, part: PixelGrid | None, overwrite: bool) -> None:
         """Check that the files can be written, and that this loses no work of the user.

@@ -216,6 +216,13 @@ def _prediction(plan: Plan, found: _Finished, notes: tuple[str, ...]) -> Predict
         notes = (*notes, f"the scores are {SCORES[found.scores]}")
     if found.unsure:
         notes = (*notes, TOO_FEW_BUILDINGS)
+    if earlier := outputs.earlier_buildings:
+        suffixes = ", ".join(path.suffix for path in earlier)
+        notes = (
+            *notes,
+            f"footprints of an earlier prediction stay in another format ({suffixes}); `rhm view` "
+            "and `rhm merge-footprints` use those of this one",
+        )
     scores = found.scores or "mean probability"
     return Prediction(*files, found.count, found.threshold, expected, warning, notes, scores)
 

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 import rhm
 from rhm.errors import CatalogError, ConfigError, OutputError
+from rhm.inference.layers.footprint_choice import notes_on_choices
 from rhm.inference.layers.geopackage import date_of_geopackage
 from rhm.inference.layers.stamps import Stamp
 from rhm.inference.layers.vector_files import FORMATS, write_table
@@ -288,11 +289,12 @@ def _modified(vectors: Path) -> float:
 
 
 def _notes(layers: Sequence[SceneLayer]) -> tuple[str, ...]:
+    notes = notes_on_choices(layer.choice for layer in layers if layer.choice is not None)
     unknown = [layer.name for layer in layers if layer.mask is None]
-    if not unknown:
-        return ()
-    who = f"{unknown[0]} has" if len(unknown) == 1 else f"{len(unknown)} scenes have"
-    return (
-        f"{who} no mask beside the footprints: buildings that their borders cut are not known, and "
-        "not joined",
-    )
+    if unknown:
+        who = f"{unknown[0]} has" if len(unknown) == 1 else f"{len(unknown)} scenes have"
+        notes.append(
+            f"{who} no mask beside the footprints: buildings that their borders cut are not known, "
+            "and not joined"
+        )
+    return tuple(notes)

@@ -12,6 +12,7 @@ from rasterio.io import DatasetReader
 
 from rhm.data.rasters.georeference import to_pixels
 from rhm.data.vectors.antimeridian import whole_in
+from rhm.data.vectors.vector_layer import is_finite
 from rhm.errors import VectorError
 from rhm.viewer.marks import MarkedFootprint, Marks, numbers_of
 from rhm.viewer.predictions import PredictionFiles, read_vectors_alone
@@ -83,7 +84,7 @@ class FootprintLayer:
             }
             for index in (present if len(present) <= MOST else [])
         ]
-        return json.dumps({"count": len(present), "footprints": footprints}).encode()
+        return _json({"count": len(present), "footprints": footprints})
 
     def mark(self, number: int, mark: str | None) -> bytes:
         """Mark a footprint, or take its mark away, and return the number of each mark as JSON.
@@ -102,26 +103,35 @@ class FootprintLayer:
 
     def counts(self) -> bytes:
         """Return the number of each mark as JSON."""
-        return json.dumps(self._marks.counts()).encode()
+        return _json(self._marks.counts())
 
 
 def on_raster(frame: gpd.GeoDataFrame, prediction: PredictionFiles) -> NDArray[Any]:
     """Return polygons as (column, row) of the pixels of a prediction.
 
+    A polygon whose place is not finite is None: it can be neither drawn nor searched for.
+
     Raises:
         VectorError: they cannot be placed in the CRS of the prediction.
         RasterError: the prediction cannot be read.
     """
+    polygons = _finite(frame.geometry.to_numpy())
     with prediction.open_probability() as raster:
         crs = raster.crs or raster.gcps[1]
         if crs is not None and frame.crs is not None:
             try:
                 middle = None if raster.gcps[0] else (raster.bounds.left + raster.bounds.right) / 2
-                moved = whole_in(frame.geometry.to_numpy(), frame.crs, crs, middle)
+                polygons = _finite(whole_in(polygons, frame.crs, crs, middle))
             except pyproj.exceptions.ProjError as error:
                 raise VectorError(f"{prediction.buildings}: {error}") from error
-            return in_pixels(moved, raster)
-        return in_pixels(frame.geometry.to_numpy(), raster)
+        return _finite(in_pixels(polygons, raster))
+
+
+def _finite(polygons: NDArray[Any]) -> NDArray[Any]:
+    """Return polygons (N,), with None in the place of those whose coordinates are not finite."""
+    kept = polygons.copy()
+    kept[~is_finite(kept)] = None
+    return kept
 
 
 def in_pixels(geometries: NDArray[Any], raster: DatasetReader) -> NDArray[Any]:
@@ -137,6 +147,10 @@ def _parts(geometry: Any) -> list[list[list[list[float]]]]:
         [np.round(shapely.get_coordinates(ring), 2).tolist() for ring in (p.exterior, *p.interiors)]
         for p in polygons
     ]
+
+
+def _json(values: dict[str, Any]) -> bytes:
+    return json.dumps(values, allow_nan=False).encode()
 
 
 def _known(value: float) -> float | None:

@@ -15,6 +15,7 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyogrio
 import pyogrio.errors
 import pyproj
@@ -23,7 +24,7 @@ import shapely
 from numpy.typing import NDArray
 
 from rhm.data.vectors.antimeridian import whole_in
-from rhm.data.vectors.side_files import no_side_files
+from rhm.data.vectors.side_files import no_side_files, read_exactly
 from rhm.errors import OutputError, VectorError, one_line, printable
 from rhm.files import atomic_path
 from rhm.inference.layers.vector_files import check_closed, make_way
@@ -112,7 +113,7 @@ class Marks:
             others = np.array(
                 [each != outline for each in shapely.to_wkb(frame.geometry.to_numpy())], dtype=bool
             )
-            frame = frame[others]
+            frame = frame[others].reset_index(drop=True)
             if mark is not None:
                 frame = _with_row(frame, footprint, mark)
             self._write(frame)
@@ -122,7 +123,9 @@ class Marks:
         """Return all rows of the file, in the CRS of the footprints."""
         frame = _rows(self._path)
         if frame is None:
-            columns: dict[str, list[Any]] = {_COLUMN: [], "score": [], "area_m2": []}
+            text, number = pd.ArrowDtype(pa.string()), pd.ArrowDtype(pa.float64())
+            types = {_COLUMN: text, "score": number, "area_m2": number}
+            columns = {name: pd.Series([], dtype=kind) for name, kind in types.items()}
             return gpd.GeoDataFrame(columns, geometry=[], crs=self._crs)
         for name in ("score", "area_m2"):
             if name not in frame:
@@ -147,7 +150,8 @@ class Marks:
                 with warnings.catch_warnings():
                     # A scene without a place on Earth has footprints without CRS.
                     warnings.filterwarnings("ignore", message="'crs' was not provided")
-                    frame.to_file(temporary, driver="GPKG", layer=LAYER, engine="pyogrio", **kind)
+                    how = {"engine": "pyogrio", "use_arrow": True, **kind}
+                    frame.to_file(temporary, driver="GPKG", layer=LAYER, **how)
             except _FAILED as error:
                 raise OutputError(f"cannot write {self._path}: {one_line(error)}") from error
             make_way(self._path)
@@ -171,7 +175,7 @@ def _rows(path: Path) -> gpd.GeoDataFrame | None:
         raise VectorError(f"{path} is no file")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="More than one layer")
-        frame = read_vectors_alone(path)
+        frame = read_vectors_alone(path, read_exactly)
     with no_side_files():
         layers = len(pyogrio.list_layers(path))
     if layers != 1:
@@ -185,6 +189,8 @@ def _rows(path: Path) -> gpd.GeoDataFrame | None:
         raise VectorError(
             f"{path} has the mark '{printable(unknown[0])[:40]}': choose {', '.join(MARKS)}"
         )
+    # As QGIS adds it, the column may be of any type as long as it is empty.
+    frame[_COLUMN] = frame[_COLUMN].astype(pd.ArrowDtype(pa.string()))
     return frame
 
 
@@ -196,14 +202,21 @@ def _marked(frame: gpd.GeoDataFrame) -> list[MarkedFootprint]:
 
 
 def _with_row(frame: gpd.GeoDataFrame, footprint: MarkedFootprint, mark: str) -> gpd.GeoDataFrame:
-    values = {
-        _COLUMN: [mark],
-        "score": [_known(footprint.score)],
-        "area_m2": [_known(footprint.area_m2)],
-        frame.geometry.name: [footprint.polygon],
+    """Return a frame with one more row, in which the columns of others have no value."""
+    last = len(frame)
+    # Joining two frames would give columns that only one of them has another type.
+    longer = frame.reindex(range(last + 1))
+    values = {"score": footprint.score, "area_m2": footprint.area_m2}
+    known = {
+        name: value
+        for name, value in values.items()
+        if np.isfinite(value) and pd.api.types.is_float_dtype(longer[name].dtype)
     }
-    row = gpd.GeoDataFrame(values, geometry=frame.geometry.name, crs=frame.crs)
-    return row if frame.empty else pd.concat([frame, row], ignore_index=True)
+    for name, value in {_COLUMN: mark, **known}.items():
+        longer.loc[last, name] = value
+    outlines = [*frame.geometry, footprint.polygon]
+    geometry = gpd.GeoSeries(outlines, longer.index, crs=frame.crs)
+    return longer.set_geometry(geometry.rename(frame.geometry.name))
 
 
 def numbers_of(frame: gpd.GeoDataFrame, name: str) -> NDArray[np.float64]:
@@ -211,10 +224,6 @@ def numbers_of(frame: gpd.GeoDataFrame, name: str) -> NDArray[np.float64]:
     if name not in frame:
         return np.full(len(frame), np.nan)
     try:
-        return np.asarray(frame[name].to_numpy(), dtype=np.float64)
+        return np.asarray(frame[name].to_numpy(dtype=np.float64, na_value=np.nan))
     except (TypeError, ValueError):
         return np.full(len(frame), np.nan)
-
-
-def _known(value: float) -> float:
-    return float(value) if np.isfinite(value) else float("nan")

@@ -1,7 +1,7 @@
 """The predictions in a folder: which files belong together, and which are safe to show."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +15,14 @@ from rhm.data.rasters.gdal_options import GDAL_ERRORS, open_dataset, quiet_about
 from rhm.data.rasters.raster_info import describe_dataset
 from rhm.errors import ConfigError, RasterError, VectorError
 from rhm.inference.inputs import find_named_scenes
+from rhm.inference.layers.footprint_choice import (
+    FootprintChoice,
+    choose_footprints,
+    notes_on_choices,
+)
 from rhm.inference.layers.vector_files import FORMATS
 from rhm.inference.pixel_grid import PixelGrid
-from rhm.inference.tiling.storage import PROBABILITIES, THRESHOLD
+from rhm.inference.tiling.storage import FINGERPRINT, PROBABILITIES, THRESHOLD
 from rhm.required_files import require_predictions
 
 _PROBABILITY = "_probability.tif"
@@ -38,7 +43,8 @@ class PredictionFiles:
         width: width in pixels.
         pixel_m: side of a pixel in metres on the ground; None without georeference.
         threshold: probability from which pixels were predicted as building.
-        buildings: file of footprints, if it exists.
+        buildings: file of footprints, if it exists. Of several formats, the one that belongs to the
+            mask.
         image: the scene itself, if it was found.
         image_corner: row and column of the scene at which the prediction begins, which was cut to
             an area of interest if it does not cover the whole scene.
@@ -92,10 +98,16 @@ def open_alone(path: Path) -> DatasetReader:
         raise RasterError(f"{path} is not a GeoTIFF") from error
 
 
-def read_vectors_alone(path: Path) -> gpd.GeoDataFrame:
+def read_vectors_alone(
+    path: Path, read: Callable[[Path], gpd.GeoDataFrame] | None = None
+) -> gpd.GeoDataFrame:
     """Read a vector file only in the format of its suffix.
 
     A file with such a name may be virtual and could show any file of the machine.
+
+    Args:
+        path: file in one of ``vector_files.FORMATS``.
+        read: function that reads it; by default that of the format.
 
     Raises:
         VectorError: it cannot be read.
@@ -105,7 +117,7 @@ def read_vectors_alone(path: Path) -> gpd.GeoDataFrame:
         with path.open("rb") as file:
             if not file.read(64).lstrip().startswith(kind.begins):
                 raise VectorError(f"{path} is not {kind.driver}")
-        frame = kind.read(path)
+        frame = (read or kind.read)(path)
     except (
         pyogrio.errors.DataSourceError,
         pyogrio.errors.DataLayerError,
@@ -141,21 +153,24 @@ def find_predictions(
     root = root.resolve()
     images = {scene.name: scene.path for scene in find_named_scenes(scenes)}
     found: list[PredictionFiles] = []
+    choices: list[FootprintChoice] = []
     notes, alone = [], 0
     for path in sorted(root.glob(f"*{_PROBABILITY}")):
         if not _within(path, root):
             notes.append(f"{path.name} is a link that leads out of the folder, so it is ignored")
             continue
         try:
-            prediction, more = _prediction(path, root, images)
+            prediction, choice, more = _prediction(path, root, images)
         except RasterError as error:
             notes.append(str(error))
             continue
+        choices += [choice] if choice is not None else []
         found.append(prediction)
         notes += more
         alone += prediction.image is None and not more
     if not found:
         raise ConfigError("; ".join([f"{folder} contains no results of `rhm predict`", *notes]))
+    notes += notes_on_choices(choices)
     if alone:
         who = f"the scene of {found[0].name} is" if len(found) == 1 else f"{alone} scenes are"
         notes.append(
@@ -166,7 +181,7 @@ def find_predictions(
 
 def _prediction(
     path: Path, root: Path, images: dict[str, str]
-) -> tuple[PredictionFiles, list[str]]:
+) -> tuple[PredictionFiles, FootprintChoice | None, list[str]]:
     name = path.name.removesuffix(_PROBABILITY)
     with open_alone(path) as raster:
         shape = (raster.height, raster.width)
@@ -191,25 +206,27 @@ def _prediction(
         if problem:
             image = None
             notes.append(f"{name}: {problem}; its scene is not shown")
+    tags = _tags_of(root / f"{name}_mask.tif", root)
     suffixes = (root / f"{name}_buildings{suffix}" for suffix in FORMATS)
-    buildings = next((each for each in suffixes if each.is_file() and _within(each, root)), None)
-    threshold = _threshold(root / f"{name}_mask.tif", root)
+    layers = [each for each in suffixes if each.is_file() and _within(each, root)]
+    choice = choose_footprints(layers, tags.get(FINGERPRINT)) if layers else None
     marks = root / f"{name}_marks.gpkg"
     if not _within(marks, root):
-        buildings = None
+        choice = None
         notes.append(f"{marks.name} is a link that leads out of the folder: move it away")
-    return PredictionFiles(
+    files = PredictionFiles(
         name,
         path,
         *shape,
         pixel_m,
-        threshold,
-        buildings,
+        _threshold(tags),
+        None if choice is None else choice.path,
         image,
         corner,
         name not in images,
         marks,
-    ), notes
+    )
+    return files, choice, notes
 
 
 def _beside(root: Path, name: str) -> str | None:
@@ -217,14 +234,22 @@ def _beside(root: Path, name: str) -> str | None:
     return next((str(each) for each in files if each.is_file() and _within(each, root)), None)
 
 
-def _threshold(mask: Path, root: Path) -> float:
-    """Return the threshold stored in a mask, or one half if there is none."""
+def _tags_of(mask: Path, root: Path) -> dict[str, str]:
+    """Return the tags of a mask; none if it is not there, or cannot be read."""
     if not mask.is_file() or not _within(mask, root):
-        return 0.5
+        return {}
     try:
         with open_alone(mask) as raster:
-            value = float(raster.tags().get(THRESHOLD, "0.5"))
-    except (RasterError, ValueError):
+            return dict(raster.tags())
+    except RasterError:
+        return {}
+
+
+def _threshold(tags: Mapping[str, str]) -> float:
+    """Return the threshold in the tags of a mask, or one half if there is none."""
+    try:
+        value = float(tags.get(THRESHOLD, "0.5"))
+    except ValueError:
         return 0.5
     return value if 0.0 <= value <= 1.0 else 0.5
 

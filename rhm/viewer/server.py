@@ -11,7 +11,7 @@ import secrets
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from http import HTTPStatus
@@ -102,7 +102,6 @@ class _Shown:
             "index": index,
             "other": other,
             "name": printable(self.prediction.name),
-            "folder": printable(self.prediction.probability.parent.name),
             "height": self.prediction.height,
             "width": self.prediction.width,
             "pixel_m": self.prediction.pixel_m,
@@ -118,6 +117,16 @@ def _grid(prediction: PredictionFiles) -> tuple[Any, ...]:
     with prediction.open_probability() as raster:
         turned = tuple(round(float(value), 9) for value in raster.transform[:6])
         return raster.shape, raster.crs, turned
+
+
+def _names_of(folders: Iterable[Path]) -> dict[Path, str]:
+    """Return the name of each folder, with as many of those above it as tell all of them apart."""
+    different, count = set(folders), 1
+    names: dict[Path, str] = {}
+    while len(set(names.values())) < len(different):
+        names = {folder: Path(*folder.parts[-count:]).as_posix() for folder in different}
+        count += 1
+    return names
 
 
 class ViewerServer(ThreadingHTTPServer):
@@ -160,9 +169,11 @@ class ViewerServer(ThreadingHTTPServer):
             for index, shown in enumerate(self.shown)
             if index >= self._first
         }
+        folders = [shown.prediction.probability.parent for shown in self.shown]
+        names = _names_of(folders)
         return [
             shown.facts(index, self._comparable(shown, others.get(shown.prediction.name)))
-            | {"second": index >= self._first}
+            | {"second": index >= self._first, "folder": printable(names[folders[index]])}
             for index, shown in enumerate(self.shown)
         ]
 
@@ -281,7 +292,7 @@ class _Handler(BaseHTTPRequestHandler):
             name, kind = _STATIC[rest]
             return kind, resources.files("rhm.viewer").joinpath("static", name).read_bytes()
         if rest == "scenes.json":
-            return "application/json", json.dumps(self.server.facts()).encode()
+            return "application/json", json.dumps(self.server.facts(), allow_nan=False).encode()
         if (found := _TILE.fullmatch(rest)) is not None:
             return self._tile(*found.groups())
         if (found := _FOOTPRINTS.fullmatch(rest)) is not None:

@@ -102,7 +102,7 @@ def test_an_empty_image_counts_nothing(dtype: type, shape: tuple[int, ...]) -> N
     histogram = Histogram.of(np.zeros(shape, dtype=dtype))
     assert (histogram.bands, histogram.pixels) == (3, 0)
     assert not histogram.distribution().any()
-    assert histogram.quantile(0.5).tolist() == [0, 0, 0]
+    assert histogram.quantile([0.0, 0.5]).tolist() == [[0, 0]] * 3
 
 
 @given(alike(count=1), st.data())
@@ -187,7 +187,14 @@ def test_quantile_is_the_lowest_value_that_reaches_the_share(image: Image, share
     cumulative = np.cumsum(dense(histogram, levels), axis=1) / histogram.pixels
     for band, value in enumerate(histogram.quantile(share)):
         assert cumulative[band, value] >= share - 1e-9
-        assert value == histogram.values[0] or cumulative[band, value - 1] < share
+        below = cumulative[band, value - 1] if value else 0.0
+        assert below < share or below == share == 0.0
+
+
+@given(images(smallest=1))
+def test_the_quantiles_of_all_and_none_are_the_extremes_of_each_band(image: Image) -> None:
+    expected = np.stack([image.min(axis=(0, 1)), image.max(axis=(0, 1))], axis=1)
+    np.testing.assert_array_equal(Histogram.of(image).quantile([0.0, 1.0]), expected)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

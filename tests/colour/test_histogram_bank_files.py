@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rhm.colour import bank_file
 from rhm.colour.histogram_bank import HistogramBank
-from rhm.errors import OutputError
+from rhm.errors import BankError, OutputError
 from tests.colour.banks import assert_same, imagery
 
 
@@ -107,3 +108,37 @@ def test_a_file_that_is_no_bank_is_not_replaced(tmp_path: Path) -> None:
     assert image.read_bytes() == b"II*\0 pixels"
     bank.save(tmp_path / "a.bank")
     bank.save(tmp_path / "a.bank")
+
+
+@pytest.mark.parametrize("limit", ["_MOST_ITEMS", "_MOST_BYTES"])
+def test_a_bank_that_could_not_be_read_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    path = tmp_path / "target.bank"
+    old, large = (HistogramBank.from_images(imagery(seed=seed)) for seed in (0, 1))
+    old.save(path)
+    for name, value in ((limit, 20), ("_ITEMS_PER_BYTE", 0), ("_BYTES_PER_BYTE", 0)):
+        monkeypatch.setattr(bank_file, name, value)
+    with pytest.raises(BankError, match=r"too large to be read again: .*; build several banks"):
+        large.save(path)
+    if limit == "_MOST_ITEMS":
+        with pytest.raises(BankError, match="too large to be read again"):
+            large.to_dict()
+    monkeypatch.undo()
+    assert os.listdir(tmp_path) == ["target.bank"]
+    assert_same(HistogramBank.load(path), old)
+
+
+def test_names_are_as_short_as_those_that_are_read(tmp_path: Path) -> None:
+    longest = ["a" * 4096, "b", "\udcff" * 4096]
+    HistogramBank.from_images(imagery(), names=longest).save(tmp_path / "a.bank")
+    assert HistogramBank.load(tmp_path / "a.bank").names == tuple(longest)
+    with pytest.raises(BankError, match=r"^the name 'a{40}…' of an image has 4097 characters: "):
+        HistogramBank.from_images(imagery(), names=["a" * 4097, "b", "c"])
+
+
+def test_a_name_that_no_file_can_have_is_one_error(tmp_path: Path) -> None:
+    bank = HistogramBank.from_images(imagery())
+    for path in (tmp_path / f"{'x' * 300}.bank", tmp_path / "x\0.bank", tmp_path):
+        with pytest.raises(OutputError, match=r"^cannot write "):
+            bank.save(path)

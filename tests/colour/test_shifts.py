@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from skimage.color import hsv2rgb, rgb2hsv
 
 from rhm.colour.lookup import PixelMap
-from rhm.colour.shifts import SHIFTS, HsvShift, shift_of
+from rhm.colour.shifts import BAND_SHIFTS, SHIFTS, HsvShift, check_band_shift, shift_of
 from rhm.errors import ConfigError
 
 RANGES = [
@@ -176,3 +176,19 @@ def test_an_unknown_family_is_refused_with_what_there_is() -> None:
         ConfigError, match=r"unknown shift 'sepia': choose affine, gamma, monotone, hsv"
     ):
         shift_of("sepia", "a", dtype=np.dtype(np.uint8), bands=1, high=255.0, seed=0)
+
+
+@pytest.mark.parametrize("family", SHIFTS)
+def test_families_of_single_bands_are_those_that_are_lookup_tables(family: str) -> None:
+    shift = shift_of(family, "a", dtype=np.dtype(np.uint8), bands=3, high=255.0, seed=0)
+    assert (family in BAND_SHIFTS) == isinstance(shift, PixelMap)
+    if family in BAND_SHIFTS:
+        check_band_shift(family)
+        return
+    with pytest.raises(ConfigError, match=f"'{family}' mixes bands.* choose affine, gamma, mono"):
+        check_band_shift(family)
+
+
+def test_an_unknown_family_is_none_of_single_bands() -> None:
+    with pytest.raises(ConfigError, match=r"unknown shift 'sepia': choose affine, gamma, monotone"):
+        check_band_shift("sepia")

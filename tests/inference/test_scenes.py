@@ -1,6 +1,7 @@
 """Scenes in, footprints out: files, nodata, sizes, places and names."""
 
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import numpy as np
@@ -182,3 +183,21 @@ def test_results_are_named_after_a_link_and_not_after_its_target(
     result = predict_raster(Bright(), link, tmp_path / "out")
     assert result.mask.name == "tile7_mask.tif"
     assert result.count == 2
+
+
+def test_footprints_of_an_earlier_prediction_in_another_format_stay_and_are_told(
+    houses: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    scene, out = write_scene(tmp_path / "x.tif", houses), tmp_path / "out"
+    first = predict_raster(Bright(), scene, out)
+    before = first.buildings.read_bytes()
+    options: dict[str, Any] = {"suffix": ".geojson", "resume": True}
+    options["polygons"] = PolygonConfig(0.4)
+    for _ in range(2):
+        again = predict_raster(Bright(), scene, out, **options)
+        (note,) = [each for each in again.notes if "earlier prediction" in each]
+        assert "(.gpkg)" in note
+    assert first.buildings.read_bytes() == before
+    first.buildings.unlink()
+    alone = predict_raster(Bright(), scene, out, **options)
+    assert alone.notes == ("the results already existed",)

@@ -1,6 +1,8 @@
 """Marks of footprints; laws: what was marked is read again, and nothing else is changed."""
 
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import geopandas as gpd
@@ -144,3 +146,65 @@ def test_files_that_marks_would_ruin_are_refused(path: Path) -> None:
     os.mkfifo(path)
     with pytest.raises(VectorError, match="is no file"):
         read_marks(path)
+
+
+ADDED = {
+    "number": ("INTEGER", 2**60 + 1),
+    "small": ("SMALLINT", 3),
+    "seen": ("BOOLEAN", 1),
+    "height": ("FLOAT", 0.5),
+    "note": ("TEXT", "corner shop"),
+    "day": ("DATE", "2024-05-01"),
+    "at": ("DATETIME", "2024-05-01T10:11:12Z"),
+    "photo": ("BLOB", b"\0\1"),
+}
+"""Columns that a user may add, with the types that GeoPackages have, and a value of each."""
+
+
+def added_to(path: Path) -> tuple[dict[str, str], list[tuple[object, ...]]]:
+    """The types of these columns in a file, and their values in rows that have any."""
+    with closing(sqlite3.connect(path)) as database:
+        types = {row[1]: row[2] for row in database.execute("PRAGMA table_info(marks)")}
+        names = ", ".join(ADDED)
+        asked = f"SELECT {names} FROM marks WHERE number IS NOT NULL"  # noqa: S608 (names of ours)
+        return {name: types[name] for name in ADDED}, database.execute(asked).fetchall()
+
+
+def test_columns_that_others_have_added_keep_their_types_and_digits(path: Path) -> None:
+    marks = Marks(path, CRS)
+    for house in HOUSES[:2]:
+        marks.set(MarkedFootprint(house, "", 0.5, 80.0), "keep")
+    with closing(sqlite3.connect(path)) as database, database:
+        # They call functions that only GDAL has, for the spatial index.
+        found = database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+        for (trigger,) in found.fetchall():
+            database.execute(f'DROP TRIGGER "{trigger}"')
+        for name, (kind, value) in ADDED.items():
+            database.execute(f"ALTER TABLE marks ADD COLUMN {name} {kind}")
+            database.execute(f"UPDATE marks SET {name} = ? WHERE fid = 1", (value,))  # noqa: S608
+    before = added_to(path)
+    assert before == (
+        {name: kind for name, (kind, _) in ADDED.items()},
+        [tuple(value for _, value in ADDED.values())],
+    )
+    for number, mark in ((2, "keep"), (1, "wrong"), (2, None), (2, "wrong")):
+        marks.set(MarkedFootprint(HOUSES[number], "", 0.25, 70.0), mark)
+        assert added_to(path) == before
+    assert [each.score for each in read_marks(path)] == [0.5, 0.25, 0.25]
+    # Without any mark, the columns are still there.
+    for house in HOUSES:
+        marks.set(MarkedFootprint(house, ""), None)
+    assert added_to(path) == (before[0], [])
+    marks.set(MarkedFootprint(HOUSES[0], ""), "keep")
+    assert added_to(path)[0] == before[0]
+    assert np.isnan(read_marks(path)[0].score)
+
+
+def test_a_score_that_is_text_in_the_file_stays_text(path: Path) -> None:
+    columns = {"mark": ["keep"], "score": ["high"], "area_m2": [80]}
+    gpd.GeoDataFrame(columns, geometry=HOUSES[:1], crs=CRS).to_file(path, layer="marks")
+    Marks(path, CRS).set(MarkedFootprint(HOUSES[1], "", 0.5, 70.0), "wrong")
+    frame = gpd.read_file(path)
+    assert frame["score"].tolist()[0] == "high"
+    assert found(path) == [(HOUSES[0], "keep"), (HOUSES[1], "wrong")]
+    assert read_marks(path)[0].area_m2 == 80.0

@@ -2,16 +2,19 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
 
 from rhm.errors import ConfigError, RasterError
+from rhm.inference import predict_raster
+from rhm.inference.polygons import PolygonConfig
 from rhm.inference.tiling.storage import THRESHOLD
 from rhm.viewer.predictions import find_predictions, open_alone
 from tests.data.imagery import write_raster
-from tests.viewer.conftest import write_scene
+from tests.viewer.conftest import Brightness, write_scene
 
 
 def test_it_finds_what_belongs_together(results: Path, scene: Path) -> None:
@@ -26,6 +29,23 @@ def test_it_finds_what_belongs_together(results: Path, scene: Path) -> None:
     shutil.copy(scene, results / "town.tif")
     (found,), notes = find_predictions(results)
     assert (found.image, notes) == (str(results / "town.tif"), [])
+
+
+def test_the_footprints_of_the_mask_are_shown_and_not_earlier_ones(
+    results: Path, scene: Path
+) -> None:
+    options: dict[str, Any] = {"polygons": PolygonConfig(0.9), "suffix": ".geojson"}
+    predict_raster(Brightness(), scene, results, tile=256, overwrite=True, **options)
+    (results / "town_buildings.gpkg").touch()
+    (found,), notes = find_predictions(results, [str(scene)])
+    assert (found.threshold, found.buildings) == (0.9, results / "town_buildings.geojson")
+    assert notes == [
+        "town_buildings.gpkg is left out, because town_buildings.geojson belongs to the mask"
+    ]
+    (results / "town_buildings.geojson").unlink()
+    (found,), (note,) = find_predictions(results, [str(scene)])
+    assert found.buildings == results / "town_buildings.gpkg"
+    assert "not from the prediction that wrote the mask" in note
 
 
 def test_a_scene_of_other_pixels_is_not_shown(results: Path, tmp_path: Path) -> None:

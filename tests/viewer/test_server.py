@@ -11,8 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import geopandas
 import pytest
 import rasterio
+import shapely
 
 from rhm.cli.main import run
 from rhm.errors import OutputError
@@ -271,3 +273,36 @@ def test_only_predictions_of_the_same_scene_are_compared(results: Path) -> None:
         raster.transform = raster.transform @ rasterio.Affine.translation(7, 0)
     with ViewerServer(one, others=find_predictions(elsewhere)[0]) as server:
         assert server.facts()[0]["other"] is None
+
+
+def test_folders_of_one_name_are_told_apart(results: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folders = [Path(shutil.copytree(results, tmp_path / run / "predicted")) for run in "ab"]
+    one, two = (find_predictions(each)[0] for each in folders)
+    with ViewerServer(one, others=two) as server:
+        assert [each["folder"] for each in server.facts()] == ["a/predicted", "b/predicted"]
+    with ViewerServer(one, others=find_predictions(results)[0]) as server:
+        assert [each["folder"] for each in server.facts()] == ["predicted", "results"]
+    with ViewerServer(one) as server:
+        assert [each["folder"] for each in server.facts()] == ["predicted"]
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_the_answer_on_footprints_that_are_nowhere_is_json(results: Path, value: float) -> None:
+    """They are counted among the footprints of the file, but cannot be in view."""
+    path = results / "town_buildings.gpkg"
+    frame = geopandas.read_file(path)
+    first = frame.geometry[0].exterior.coords[0]
+    for strange in ((value, first[1]), (value, value)):
+        frame.loc[len(frame), "geometry"] = shapely.Polygon([first, strange, strange, first])
+    path.unlink()
+    frame.to_file(path, layer="buildings")
+    with serving(results) as server:
+        code, body, _ = ask(server.url + "footprints/0/0/0/900/600")
+        told = json.loads(body, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+        assert (code, told["count"], len(told["footprints"])) == (200, 2, 2)
+        assert post(server, "marks/0/0", b'{"mark": "keep"}')[0] == 200
+        assert post(server, "marks/0/2", b'{"mark": "wrong"}')[0] == 200
+        assert json.loads(ask(server.url + "marks/0")[1]) == {"keep": 1, "wrong": 1}

@@ -12,12 +12,11 @@ from rhm.cli.options import (
     BlackIsNodata,
     Domains,
     Json,
-    ShiftFamily,
     ShiftSeed,
     band_numbers,
     required,
 )
-from rhm.cli.output import emit, progress, table
+from rhm.cli.output import counted, emit, progress, table
 from rhm.required_files import require_bank, require_images
 
 if TYPE_CHECKING:
@@ -49,7 +48,9 @@ def build(
             help="Images, folders of images, or catalogs.", callback=required(require_images)
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Bank to write.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Bank to write. An earlier bank is replaced.")
+    ],
     domains: Domains = None,
     split: Annotated[str | None, typer.Option(help="Use only this split of the catalogs.")] = None,
     name: Annotated[
@@ -61,7 +62,10 @@ def build(
     ] = None,
     bands: Bands = None,
     black_is_nodata: BlackIsNodata = False,
-    shift: ShiftFamily = None,
+    shift: Annotated[
+        str | None,
+        typer.Option(help="Apply a random pixel-wise shift: affine, gamma or monotone."),
+    ] = None,
     shift_seed: ShiftSeed = 0,
     add: Annotated[
         Path | None, typer.Option(help="Another bank to include in the new one.")
@@ -70,7 +74,8 @@ def build(
         bool,
         typer.Option(
             "--decimated",
-            help="For huge files: count at most 4 million pixels per image, read from overviews.",
+            help="For huge files: count at most 4 million single pixels per image, read from "
+            "overviews if there are any.",
         ),
     ] = False,
     spectrum: Annotated[
@@ -97,8 +102,12 @@ def build(
 ) -> None:
     """Build a bank from the histograms of images. Labels are not used.
 
+    Images of up to 16 million pixels are counted completely. Of a larger one, blocks of 1024 x 1024
+    pixels are counted, evenly spread over the image, until about as many valid pixels are reached.
+
     Example: `rhm bank build /data/kampala/images -o kampala.bank`
     """
+    from rhm.colour.bank_file import check_names, check_target
     from rhm.colour.histogram_bank import HistogramBank
     from rhm.colour.spectrum import SIDE
     from rhm.data.catalog import SPLITS
@@ -110,8 +119,11 @@ def build(
         spectrum = shift is None
     if gsd is not None and not spectrum:
         raise typer.BadParameter("--gsd applies to spectra: histograms count stored values")
+    check_names([name or ""])
     known = HistogramBank.load(add) if add else None
     sources = _sources(images, domains, split, name, black_is_nodata)
+    # Counting may take hours.
+    check_target(output)
     with progress("counting", len(sources)) as advance:
         bank = bank_of(
             sources,
@@ -121,11 +133,10 @@ def build(
             decimated=decimated,
             spectrum_px=SIDE if spectrum else None,
             gsd_m=gsd,
+            add=known,
             workers=workers,
             on_progress=lambda: advance(1),
         )
-    if known is not None:
-        bank = known.merge(bank)
     bank.save(output)
     values = _summary(bank) | {"bank": str(output), "bytes": output.stat().st_size}
     emit(values, [f"{_counted(bank)} in {output}"], as_json=json)
@@ -167,8 +178,8 @@ def _summary(bank: "HistogramBank") -> dict[str, Any]:
 
 def _counted(bank: "HistogramBank") -> str:
     spectra = sum(each is not None for each in bank.spectra)
-    also = f", {spectra} spectra" if spectra else ""
-    return f"{len(bank)} images, {bank.bands} bands{also}"
+    also = f", {spectra} {'spectrum' if spectra == 1 else 'spectra'}" if spectra else ""
+    return f"{counted(len(bank), 'image')}, {counted(bank.bands, 'band')}{also}"
 
 
 def _distances(bank: "HistogramBank", other: "HistogramBank | None") -> list[dict[str, Any]]:
@@ -179,8 +190,8 @@ def _distances(bank: "HistogramBank", other: "HistogramBank | None") -> list[dic
     pairs = combinations(ours, 2) if other is None else product(ours, other.by_domain.items())
     if other is not None and bank.bands != other.bands:
         raise BankError(
-            f"a bank of {bank.bands} bands cannot be compared with one of {other.bands}: "
-            "choose banks with the same bands"
+            f"a bank of {counted(bank.bands, 'band')} cannot be compared with one of "
+            f"{other.bands}: choose banks with the same bands"
         )
     found = [
         {
@@ -233,7 +244,8 @@ def _drawings(bank: "HistogramBank") -> list[str]:
                 zip(facts["quantiles"], drawn, strict=True), start=1
             )
         ]
-        title = f"{_title(facts['domain'])}: {facts['images']} images, {facts['pixels']} pixels"
+        sizes = f"{counted(facts['images'], 'image')}, {counted(facts['pixels'], 'pixel')}"
+        title = f"{_title(facts['domain'])}: {sizes}"
         lines += ["", f"{title} of {dtype}", *table(["band", *shares, axis], rows)]
     return lines
 

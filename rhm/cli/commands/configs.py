@@ -6,6 +6,8 @@ import typer
 
 from rhm.cli.options import Json
 from rhm.cli.output import emit
+from rhm.documents import read_text
+from rhm.errors import ConfigError
 from rhm.training.configs.named_configs import config_file, named_configs, purpose_of
 
 
@@ -20,7 +22,7 @@ def configs(
     Example: `rhm configs inria > my.yaml`
     """
     if name is not None:
-        text = config_file(name).read_text(encoding="utf-8")
+        text = _text_of(name)
         emit({"name": name, "text": text}, text.splitlines(), as_json=json)
         return
     found = {each: purpose_of(path) for each, path in named_configs().items()}
@@ -28,3 +30,17 @@ def configs(
     width = max(map(len, found))
     lines = [f"{each:{width}}  {purpose}" for each, purpose in found.items()]
     emit({"configs": values}, lines, as_json=json)
+
+
+def _text_of(name: str) -> str:
+    """Return the text of a configuration.
+
+    Raises:
+        ConfigError: there is none, or it cannot be read.
+    """
+    path = config_file(name)
+    try:
+        return read_text(path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path} cannot be read as a configuration: {reason}") from error

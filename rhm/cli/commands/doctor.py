@@ -6,7 +6,12 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import (
+    PackageNotFoundError,
+    packages_distributions,
+    requires,
+    version,
+)
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -30,6 +35,9 @@ _EXTRAS = {
     "pystac": ("stac", "results cannot be written as a STAC catalog"),
 }
 """Module -> the extra that installs it, and the effect of its absence."""
+
+_MODULES = {"opencv-python-headless": "cv2"}
+"""Packages that others can stand in for -> the module that all of them provide."""
 
 _RASTERS = {
     "GTiff": "missing",
@@ -91,17 +99,33 @@ def _packages() -> Iterator[Finding]:
         if "extra ==" in requirement:
             continue
         name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
-        try:
-            yield Finding(name, "ok", version(name))
-        except PackageNotFoundError:
+        module = _MODULES.get(name)
+        found = _version(name) or (_provider(module) if module and find_spec(module) else "")
+        if found:
+            yield Finding(name, "ok", found)
+        else:
             yield Finding(name, "missing", "not installed", "pip install --upgrade rhm")
     for module, (extra, without) in _EXTRAS.items():
         if find_spec(module):
-            yield Finding(module, "ok", version(module))
+            yield Finding(module, "ok", _version(module) or _provider(module))
         else:
             yield Finding(
                 module, "note", f"not installed: {without}", f"pip install 'rhm[{extra}]'"
             )
+
+
+def _version(package: str) -> str:
+    """Return the version of an installed package; empty if there is no package of this name."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _provider(module: str) -> str:
+    """Return the packages of other names that provide a module, with their versions."""
+    names = dict.fromkeys(packages_distributions().get(module, ()))
+    return ", ".join(f"{version(name)} ({name})" for name in names) or "version unknown"
 
 
 def _gdal() -> Iterator[Finding]:

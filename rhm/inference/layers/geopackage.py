@@ -92,8 +92,8 @@ _CLOSE_IT = "close it in QGIS (or the program that has it open) first"
 
 def remove_companions(path: Path) -> None:
     """Remove the empty log, the index and the empty journal that a closed database left behind."""
-    for suffix in _COMPANIONS:
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    for companion in _companions_of(path):
+        companion.unlink(missing_ok=True)
 
 
 def _is_locked(path: Path) -> bool:
@@ -113,7 +113,15 @@ def _is_locked(path: Path) -> bool:
 
 def _connected(path: Path, mode: str = "ro") -> sqlite3.Connection:
     address = f"{path.absolute().as_uri()}?mode={mode}"
+    if mode == "ro" and not any(each.exists() for each in _companions_of(path)):
+        # Otherwise SQLite would make a log and an index beside a database that has had them before,
+        # and a connection that only reads cannot remove them.
+        address += "&immutable=1"
     return sqlite3.connect(address, uri=True, timeout=0, isolation_level=None)
+
+
+def _companions_of(path: Path) -> list[Path]:
+    return [path.with_name(path.name + suffix) for suffix in _COMPANIONS]
 
 
 def _has_metadata(database: sqlite3.Connection) -> bool:

@@ -7,7 +7,10 @@ the place of as many zeros. Whoever edits the file or adds something to it break
 
 import hashlib
 import mmap
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,26 +73,30 @@ def seal(path: Path) -> None:
 
 def stamp_of(path: Path) -> FoundStamp | None:
     """Return the stamp of a file; None if it has none."""
-    found = _read(path)
-    return None if found is None else found[0]
+    with _bytes_of(path) as data:
+        found = find_stamp(data)
+        return None if found is None else found[0]
 
 
 def is_as_left(path: Path) -> bool:
     """Return whether a file with a stamp is, byte for byte, as it was completed."""
-    found = _read(path)
-    return found is not None and found[0].content == found[1]
-
-
-def _read(path: Path) -> tuple[FoundStamp, str] | None:
-    """Return the stamp of a file and the hash of its other bytes."""
-    if path.stat().st_size == 0:
-        return None
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with _bytes_of(path) as data:
         found = find_stamp(data)
-        return None if found is None else (found[0], _hash_around(data, found[1]))
+        return found is not None and found[0].content == _hash_around(data, found[1])
 
 
-def _hash_around(data: mmap.mmap, place: int) -> str:
+@contextmanager
+def _bytes_of(path: Path) -> Iterator[bytes | mmap.mmap]:
+    """Yield the bytes of a file without reading all of them; an empty file cannot be mapped."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            yield b""
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            yield data
+
+
+def _hash_around(data: bytes | mmap.mmap, place: int) -> str:
     with memoryview(data) as view:
         digest = hashlib.sha256(view[:place])
         digest.update(view[place + len(_OPEN) :])

@@ -164,7 +164,8 @@ def test_what_a_bank_says_of_itself_cannot_steer_the_terminal(rhm: Rhm, tmp_path
     code, printed, _ = rhm("bank", "show", bank)
     assert code == 0
     assert all(line.isprintable() for line in printed.splitlines())
-    assert "town: 1 images" in printed
+    assert "town: 1 image, 20 pixels" in printed
+    assert printed.startswith("2 images, 1 band\n")
     code, printed, _ = rhm("bank", "show", bank, "--json")
     assert all(line.isprintable() for line in printed.splitlines())
     assert json.loads(printed)["names"] == [hostile, "b/2"]
@@ -208,3 +209,61 @@ def test_the_domain_is_that_of_catalogs_or_the_folder_or_as_named(rhm: Rhm, tmp_
 
     assert domains(official, own) == {"AOI_5_Khartoum", "kampala"}
     assert domains(official, "--name", "khartoum") == {"khartoum"}
+
+
+def test_one_is_not_told_in_the_plural(rhm: Rhm, tmp_path: Path) -> None:
+    image = write_raster(tmp_path / "a.tif", noise(200, 200, 1))
+    code, printed, _ = rhm("bank", "build", image, "-o", tmp_path / "x.bank")
+    assert (code, printed.startswith("1 image, 1 band, 1 spectrum in ")) == (0, True)
+
+
+@pytest.fixture
+def unreadable(tmp_path: Path) -> Path:
+    """An image that fails as soon as it is counted."""
+    path = tmp_path / "a.tif"
+    path.write_bytes(b"not a raster")
+    return path
+
+
+def test_what_cannot_be_written_is_refused_before_images_are_read(
+    rhm: Rhm, tmp_path: Path, unreadable: Path
+) -> None:
+    mine, nothing = tmp_path / "mine.txt", tmp_path / "pipe"
+    mine.write_text("mine")
+    os.mkfifo(nothing)
+    for output, told in (
+        (mine, "exists and is not a histogram bank"),
+        (nothing, "exists and is not a histogram bank"),
+        (unreadable, "exists and is not a histogram bank"),
+        (tmp_path, "it is a folder"),
+        (mine / "x.bank", "cannot write"),
+        (tmp_path / ("x" * 300), "cannot write"),
+    ):
+        code, printed, err = rhm("bank", "build", unreadable, "-o", output)
+        assert (code, printed, err.count("\n")) == (2, "", 1)
+        assert told in err
+    assert mine.read_text() == "mine"
+    words = ("bank", "build", unreadable, "-o", tmp_path / "x.bank")
+    code, _, err = rhm(*words, "--name", "x" * 5000)
+    assert (code, "has 5000 characters" in err) == (2, True)
+    code, _, err = rhm(*words, "--shift", "hsv")
+    assert (code, "choose affine, gamma, monotone" in err) == (2, True)
+    code, _, err = rhm(*words)
+    assert (code, "a.tif" in err) == (2, True)
+
+
+def test_an_earlier_bank_is_replaced_and_may_be_added_to_itself(rhm: Rhm, tmp_path: Path) -> None:
+    path = tmp_path / "x.bank"
+    image = write_raster(tmp_path / "a.tif", noise(20, 20))
+    for words in ([], [], ["--add", path]):
+        assert rhm("bank", "build", image, "-o", path, *words)[0] == 0
+    assert len(HistogramBank.load(path)) == 2
+
+
+def test_the_help_says_what_is_counted_and_offers_no_shift_that_fails(rhm: Rhm) -> None:
+    code, printed, _ = rhm("bank", "build", "--help")
+    words = " ".join(printed.replace("│", " ").split())
+    assert code == 0
+    assert "16 million pixels" in words
+    assert "affine, gamma or monotone" in words
+    assert "hsv" not in words

@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from rhm.training.config import read_config
 from rhm.training.configs.named_configs import named_configs
 
@@ -26,3 +28,22 @@ def test_a_printed_configuration_is_one(rhm: Rhm, tmp_path: Path) -> None:
     assert read_config(copy) == read_config("spacenet")
     code, printed, told = rhm("configs", "nothing")
     assert (code, printed, told.count("\n")) == (2, "", 1)
+
+
+def test_a_folder_of_the_name_of_a_configuration_is_passed_over(
+    rhm: Rhm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = rhm("configs", "inria")
+    monkeypatch.chdir(tmp_path)
+    Path("inria").mkdir()
+    assert rhm("configs", "inria") == expected
+    assert expected[0] == 0
+
+
+def test_what_is_no_text_is_refused_in_one_line(rhm: Rhm, tmp_path: Path) -> None:
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"\xff\xfe\0")
+    for name in ("", tmp_path, binary, "x" * 5000, "a\nb"):
+        code, printed, told = rhm("configs", name)
+        assert (code, printed, told.count("\n")) == (2, "", 1)
+        assert "configuration" in told or "is a folder" in told

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from importlib.metadata import version as installed
+from pathlib import Path
 
 import pytest
 
@@ -42,3 +43,33 @@ def test_what_is_missing_is_said_with_the_way_to_get_it(
     assert found["distributed"]["advice"] == "pip install 'rhm[dask]'"
     assert found["GDAL NoSuchFormat"]["state"] == "note"
     assert "rasterio" in found["GDAL NoSuchFormat"]["advice"]
+
+
+def write_package(folder: Path, name: str, module: str) -> None:
+    """An installed package of version 9.8.7, as pip leaves it, that provides a module."""
+    (folder / f"{module}.py").touch()
+    about = folder / f"{name.replace('-', '_')}-9.8.7.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 9.8.7\n")
+    (about / "RECORD").write_text(f"{module}.py,,\n")
+
+
+def test_a_module_that_a_package_of_another_name_provides_is_there(
+    rhm: Rhm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As `onnxruntime-gpu` provides `onnxruntime`, and `opencv-python` provides `cv2`."""
+    write_package(tmp_path, "fast-module-gpu", "fast_module")
+    (tmp_path / "lone_module.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    extras = dict.fromkeys(("fast_module", "lone_module"), ("onnx", "nothing works"))
+    monkeypatch.setattr(doctor, "_EXTRAS", extras)
+    monkeypatch.setattr(doctor, "requires", lambda _: ["fast-module>=1"])
+    monkeypatch.setattr(doctor, "_MODULES", {"fast-module": "fast_module"})
+    assert rhm("doctor")[0] == 0
+    found = findings(rhm)
+    for name in ("fast-module", "fast_module"):
+        assert (found[name]["state"], found[name]["found"]) == ("ok", "9.8.7 (fast-module-gpu)")
+    assert (found["lone_module"]["state"], found["lone_module"]["found"]) == (
+        "ok",
+        "version unknown",
+    )

@@ -16,12 +16,15 @@ from tests.viewer.conftest import Brightness, write_scene
 Rhm = Callable[..., tuple[int, str, str]]
 
 
-@pytest.mark.skipif(
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN,
-    reason="these tests run in the background, where interrupts are ignored",
-)
-def test_it_serves_until_it_is_interrupted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_it_serves_until_it_is_ended_and_leaves_nothing(
+    tmp_path: Path, kind: signal.Signals
+) -> None:
     """Of its own process: a signal is what ends it."""
+    if signal.getsignal(kind) is signal.SIG_IGN:
+        pytest.skip("these tests run in the background, where this signal is ignored")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
     scene = write_scene(tmp_path / "town.tif")
     predict_raster(Brightness(), scene, tmp_path / "out", tile=256)
     words = ["view", str(tmp_path / "out"), "--scene", str(scene), "--no-browser"]
@@ -30,19 +33,21 @@ def test_it_serves_until_it_is_interrupted(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        env=os.environ | {"PYTHONUNBUFFERED": "1", "TMPDIR": str(temporary)},
     ) as process:
         assert process.stdout is not None
         try:
             url = process.stdout.readline().strip()
             with urllib.request.urlopen(f"{url}scenes.json") as answer:  # noqa: S310
                 assert b'"town"' in answer.read()
-            process.send_signal(signal.SIGINT)
+            assert len(list(temporary.glob("rhm-view-*"))) == 1
+            process.send_signal(kind)
             printed, said = process.communicate(timeout=60)
         finally:
             process.kill()
     assert (process.returncode, printed) == (0, "")
     assert "Traceback" not in said
+    assert list(temporary.iterdir()) == []
 
 
 def test_a_folder_without_predictions_is_one_line(rhm: Rhm, tmp_path: Path) -> None:

@@ -164,6 +164,19 @@ def test_looking_at_a_layer_is_no_edit(package: Path) -> None:
     check_replaceable(package, STAMP.origin)
 
 
+def test_reading_a_stamp_leaves_nothing_beside_a_database_that_has_had_a_log(
+    package: Path,
+) -> None:
+    change(LOG)(package)
+    before = sorted(package.parent.iterdir())
+    assert stamp_of_geopackage(package) is not None
+    assert sorted(package.parent.iterdir()) == before
+    with held(package, "CREATE TABLE notes (text)"):
+        # What is only in the log is read as well.
+        assert stamp_of_geopackage(package) is not None
+        assert not is_geopackage_as_left(package)
+
+
 def test_a_file_that_is_no_database_has_no_stamp(tmp_path: Path) -> None:
     path = tmp_path / "x.gpkg"
     path.write_text("notes of mine" * 100)
