@@ -248,6 +248,9 @@ def train(
         **_sections(setting, words, seed, setting.steps * method.longer),
         "augment": augment,
     }
+    if method.average:
+        tree["trainer"]["average"] = method.average
+        tree["optimizer"] = {"schedule": "constant"}
     if method.target:
         tree["target"] = {
             "domains": setting.domains(targets),

@@ -8,6 +8,7 @@ from typing import Any
 from rhm.augmentation.colours import SOURCES_BANK
 
 ADABN_CHIPS = 256
+AVERAGE = 0.6
 RHM = {"colour": "rhm", "p": 1.0, "sampling": "domain"}
 FDA = {"colour": "fda", "p": 1.0}
 SPECTRUM = {"colour": "spectrum", "p": 1.0, "sampling": "domain"}
@@ -30,6 +31,8 @@ class Method:
         adapter: section ``adapter`` of such an adaptation, without its base; empty if the models
             are used as they are.
         views: whether prediction averages over rotated and mirrored views.
+        average: last part of the run over whose weights the model is averaged, while the learning
+            rate stays constant.
     """
 
     augment: dict[str, Any]
@@ -38,6 +41,7 @@ class Method:
     base: str = ""
     adapter: dict[str, Any] = field(default_factory=dict)
     views: bool = False
+    average: float = 0.0
 
 
 def _of(augment: dict[str, Any] | None = None, longer: int = 1, **target: Any) -> Method:
@@ -55,6 +59,11 @@ def _after(base: str, method: str, train: str, **adapter: Any) -> Method:
 def _viewed(base: str) -> Method:
     """Return the prediction of a method's finished models with test-time augmentation."""
     return Method({}, {}, base=base, views=True)
+
+
+def _averaged(augment: dict[str, Any] | None = None, longer: int = 1) -> Method:
+    """Return a method whose models are means over the last part of their training."""
+    return Method(augment or {}, {}, longer, average=AVERAGE)
 
 
 METHODS: dict[str, Method] = {
@@ -98,6 +107,12 @@ METHODS: dict[str, Method] = {
     "rhm + scale + mean-teacher": _of(RHM | ZOOM, method="mean-teacher"),
     "rhm + spectrum + scale + mean-teacher": _of(BOTH | ZOOM, method="mean-teacher"),
     "rhm or fda, + scale + mean-teacher": _of(EITHER | ZOOM, method="mean-teacher"),
+    "none, averaged": _averaged(),
+    "rhm, averaged": _averaged(RHM),
+    "rhm + scale, averaged": _averaged(RHM | ZOOM),
+    "spectrum, averaged": _averaged(SPECTRUM),
+    "spectrum + scale, averaged": _averaged(SPECTRUM | ZOOM),
+    "spectrum + scale, averaged, 2x": _averaged(SPECTRUM | ZOOM, 2),
     "none, views": _viewed("none"),
     "spectrum + scale, views": _viewed("spectrum + scale"),
     "none, then adabn": _after("none", "adabn", "batch-norm"),

@@ -78,5 +78,10 @@ def one_line(error: BaseException, most: int = _LONGEST) -> str:
         error: error; its class stands for a message that is empty.
         most: largest number of characters.
     """
-    text = printable(" ".join(str(error).split())) or type(error).__name__
+    told = str(error)
+    if isinstance(error, KeyError) and error.args:
+        # Its text is the argument in quotes, and mostly a key without a sentence around it.
+        key = str(error.args[0])
+        told = key if " " in key else f"{key!r} is missing"
+    text = printable(" ".join(told.split())) or type(error).__name__
     return text if len(text) <= most else f"{text[: most - 1]}\u2026"

@@ -42,6 +42,12 @@ def test_every_error_is_caught_as_one() -> None:
         assert str(error("what, where, what next")) == "what, where, what next"
 
 
+def test_a_bare_key_is_said_to_be_missing() -> None:
+    assert one_line(KeyError("rank")) == "'rank' is missing"
+    assert one_line(KeyError("no tensor named rank")) == "no tensor named rank"
+    assert one_line(KeyError()) == "KeyError"
+
+
 def test_messages_of_other_packages_are_one_line_of_limited_length() -> None:
     assert one_line(ValueError("a\n  b")) == "a b"
     assert one_line(ValueError()) == "ValueError"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rhm.errors import OutputError
-from rhm.files import _MACHINE, _remove_abandoned, atomic_path, write_text
+from rhm.files import _MACHINE, _remove_abandoned, atomic_path, check_writable, write_text
 
 
 @contextmanager
@@ -187,3 +187,18 @@ def test_writers_in_one_folder_do_not_disturb_each_other(tmp_path: Path) -> None
     assert [writer.wait(timeout=120) for writer in writers] == [0] * 4
     assert len(list(tmp_path.glob("*.txt"))) == 160
     assert len(os.listdir(tmp_path)) == 160
+
+
+def test_what_cannot_be_written_is_known_before(tmp_path: Path) -> None:
+    """Law: the check refuses what writing would, and leaves no file."""
+    file = tmp_path / "file"
+    file.write_text("old")
+    check_writable(file)
+    check_writable(tmp_path / "new" / "a.txt")
+    assert sorted(os.listdir(tmp_path)) == ["file", "new"]
+    assert os.listdir(tmp_path / "new") == []
+    assert file.read_text() == "old"
+    names = (tmp_path, file / "a.txt", tmp_path / ("x" * 300), tmp_path / "x\0")
+    for target in names:
+        with pytest.raises(OutputError, match=r"^cannot write "):
+            check_writable(target)

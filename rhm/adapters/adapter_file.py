@@ -187,6 +187,8 @@ def _planned(
     """
     if values["kind"] is None:
         return None, {}
+    if values["kind"] not in KINDS:
+        raise ValueError(f"its kind {values['kind']!r} is not {' or '.join(KINDS)}")
     adapter = KINDS[values["kind"]](**values["settings"])
     layers = {}
     for layer in values["layers"]:
@@ -237,6 +239,8 @@ def _opened(path: Path) -> Iterator[tuple[dict[str, Any], TensorFile]]:
         raise ModelFileError(f"no adapter at {path}")
     try:
         with open_tensors(path) as archive:
+            if _KEY not in archive.metadata:
+                raise ValueError("it has no description of an adapter, as `rhm adapt` writes it")
             values = parse_json(archive.metadata[_KEY])
             if not isinstance(values, dict) or int(values["format"]) > FORMAT:
                 raise ValueError("it was written by a later version of rhm")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rhm.colour.shifts import SHIFTS
+from rhm.colour.shifts import BAND_SHIFTS, SHIFTS
 from rhm.errors import ConfigError
 
 
@@ -28,7 +28,7 @@ class RandomShift:
 
     def __init__(self, families: Sequence[str], high: Sequence[float]) -> None:
         if "hsv" in families and len(high) != 3:
-            others = ", ".join(name for name in SHIFTS if name != "hsv")
+            others = ", ".join(BAND_SHIFTS)
             raise ConfigError(
                 f"augment.shifts: 'hsv' needs red, green and blue, but the imagery has {len(high)} "
                 f"bands: choose from {others}"

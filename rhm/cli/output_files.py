@@ -1,5 +1,6 @@
 """Checks, before any work begins, that the file a command is to write replaces nothing of value."""
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,7 @@ Overwrite = Annotated[
 
 _PAGE = b'<meta name="generator" content="rhm">'
 _TABLES = (b"trained_on,method,", b"| trained on | method |", rb"\begin{tabular}{lll")
+_NUMBERS = re.compile(rb'\{\n "format": \d+,\n "headlines": \[')
 _PRODUCER = b"\x12\x03rhm"  # the second field of an ONNX file, as protobuf writes it
 _HEAD_BYTES = 4096
 
@@ -54,6 +56,11 @@ def check_output(
 def is_page(path: Path) -> bool:
     """Return whether a file is a page that rhm wrote."""
     return _PAGE in _head(path)
+
+
+def is_report(path: Path) -> bool:
+    """Return whether a file has the numbers of a page that `rhm report` wrote beside it."""
+    return _NUMBERS.match(_head(path)) is not None
 
 
 def is_score_table(path: Path) -> bool:

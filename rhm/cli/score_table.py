@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +24,31 @@ from rhm.report.runs import load_runs
 _OWN = " (auto)"
 """What follows scores at the threshold that the probabilities implied, without labels."""
 
-_LOWER_IS_BETTER = ("ece", "polis_m", "tangent_error_deg")
+_IDEAL = {"ece": 0.0, "polis_m": 0.0, "tangent_error_deg": 0.0, "vertex_ratio": 1.0}
+"""Best value of the scores that are best close to it; all others are best if they are high."""
+
+_DIGITS = 3
 _LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
+    **{character: f"{{{character}}}" for character in "[]*"},  # which the end of a row may take
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
 }
+_MARKDOWN = {
+    **{character: f"\\{character}" for character in "\\|`*[]~"},
+    "&": "&amp;",
+    "<": "&lt;",
+    ">": "&gt;",
+}
+_OUTER_UNDERSCORE = re.compile(r"(?<!\w)_|_(?!\w)")
+"""An underscore that Markdown takes for markup, unlike one inside a word."""
+
+_FORMULA = ("=", "+", "-", "@")
+"""How a cell begins that spreadsheets take for a formula."""
 
 
 @dataclass(frozen=True)
@@ -68,17 +87,25 @@ class ScoreTable:
         return cls(metric, groups, targets, cells, own)
 
     def best(self) -> set[tuple[int, int]]:
-        """Return the cells (row, column) that are best of all with the same sources."""
-        choose = min if self.metric in _LOWER_IS_BETTER else max
+        """Return the cells (row, column) that are best of all with the same sources.
+
+        Those that look the same at the digits that are shown are best together.
+        """
         found = set()
         for sources in {group.sources for group in self.groups}:
             rows = [n for n, group in enumerate(self.groups) if group.sources == sources]
             for column in range(len(self.targets)):
                 known = {row: _mean(self.cells[row][column]) for row in rows}
-                values = {row: mean for row, mean in known.items() if mean is not None}
-                if len(values) > 1:
-                    found.add((choose(values, key=lambda row: values[row]), column))
+                ranks = {row: self._rank(mean) for row, mean in known.items() if mean is not None}
+                if len(ranks) > 1:
+                    first = min(ranks.values())
+                    found |= {(row, column) for row, rank in ranks.items() if rank == first}
         return found
+
+    def _rank(self, mean: float) -> float:
+        """Return a number that is the lower the better a score is."""
+        shown, ideal = round(mean, _DIGITS), _IDEAL.get(self.metric)
+        return -shown if ideal is None else round(abs(shown - ideal), _DIGITS)
 
 
 def _cell(group: Group, target: Target, metric: str) -> tuple[str, ScoreEstimate] | None:
@@ -107,15 +134,21 @@ def as_csv(table: ScoreTable) -> str:
         for target, cell, own in zip(table.targets, cells, owned, strict=True):
             if cell is not None:
                 role, score = cell
-                what = [" ".join(group.sources), group.label, score.seeds, target.label]
+                sources, label, tested = map(
+                    _in_cell, (" ".join(group.sources), group.label, target.label)
+                )
+                what = [sources, label, score.seeds, tested]
                 threshold = "auto" if own else "model"
                 rows.writerow([*what, role, threshold, table.metric, score.mean, score.sd])
     return text.getvalue()
 
 
 def as_markdown(table: ScoreTable) -> str:
-    """Return a Markdown table: mean and standard deviation over seeds, the best in bold."""
-    header, rows = _texts(table, _plain, lambda text: f"**{text}**", "\N{PLUS-MINUS SIGN}")
+    """Return a Markdown table: mean and standard deviation over seeds, the best in bold.
+
+    Names are text: what Markdown or HTML would read as markup is escaped.
+    """
+    header, rows = _texts(table, _markdown, lambda text: f"**{text}**", "\N{PLUS-MINUS SIGN}")
     lines = [header, ["---"] * len(header), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
@@ -170,11 +203,19 @@ def _score(cell: tuple[str, ScoreEstimate] | None, between: str) -> str:
     if cell is None or mean is None:
         return "-"
     deviation = cell[1].sd
-    return f"{mean:.3f}" if deviation is None else f"{mean:.3f} {between} {deviation:.3f}"
+    shown = f"{mean:.{_DIGITS}f}"
+    return shown if deviation is None else f"{shown} {between} {deviation:.{_DIGITS}f}"
 
 
-def _plain(text: str) -> str:
-    return printable(text).replace("\\", "\\\\").replace("|", "\\|")
+def _in_cell(text: str) -> str:
+    """Return a name as a cell of CSV that is text in spreadsheets, too."""
+    shown = printable(text)
+    return f"'{shown}" if shown.startswith(_FORMULA) else shown
+
+
+def _markdown(text: str) -> str:
+    escaped = "".join(_MARKDOWN.get(character, character) for character in printable(text))
+    return _OUTER_UNDERSCORE.sub(r"\_", escaped)
 
 
 def _latex(text: str) -> str:

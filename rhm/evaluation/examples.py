@@ -1,8 +1,11 @@
 """Example pictures: the best, the median and the worst image of a domain."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from rhm.evaluation.scores import Example, Polygon, Shift, finite
+from rhm.evaluation.scores import DomainScores, Example, Polygon, Shift, finite
 from rhm.evaluation.tile_scores import TileScores, see
 from rhm.files import atomic_path
 from rhm.inference.runtime.backends import DescribedNetwork
@@ -19,6 +22,9 @@ from rhm.inference.tiling.stream import Tiling
 
 MAX_SIDE_PX = 512
 """Maximum side of a picture in pixels; of a larger image, the upper left part is shown."""
+
+_FOLDER = "examples"
+_LONGEST_NAME = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +85,50 @@ def choose_examples(
     return [show(ranked[place], kind) for place, kind in chosen.items()]
 
 
+def save_examples(pictures: Iterable[ExamplePicture], folder: Path) -> tuple[Example, ...]:
+    """Write pictures below the folder of an evaluation, and replace none that is there.
+
+    A picture whose name is taken gets a number. Not even the pictures of scores that are to be
+    replaced are overwritten, because those scores stay until the new ones are complete.
+
+    Args:
+        pictures: pictures with the names that they should have.
+        folder: folder of the evaluation.
+
+    Returns:
+        The examples with the names of their pictures.
+
+    Raises:
+        OutputError: a picture cannot be written.
+    """
+    taken = {_alike(path.name) for path in (folder / _FOLDER).glob("*")}
+    saved = []
+    for picture in pictures:
+        name = next(each for each in _numbered(picture.example.image) if _alike(each) not in taken)
+        taken.add(_alike(name))
+        saved.append(replace(picture.example, image=f"{_FOLDER}/{name}"))
+        replace(picture, example=saved[-1]).save(folder)
+    return tuple(saved)
+
+
+def pictures_of(domains: Iterable[DomainScores]) -> set[str]:
+    """Return the pictures of scores, which are the only files of an evaluation to remove."""
+    named = {example.image for domain in domains for example in domain.examples}
+    return {name for name in named if re.fullmatch(rf"{_FOLDER}/[\w-]+\.png", name)}
+
+
+def _numbered(image: str) -> Iterator[str]:
+    """Yield the file name of a picture, then names with the numbers from 2."""
+    stem = Path(image).stem
+    yield f"{stem}.png"
+    yield from (f"{stem}-{number}.png" for number in count(2))
+
+
+def _alike(name: str) -> str:
+    """Return what names have in common that some file systems take for one."""
+    return unicodedata.normalize("NFKC", name).casefold()
+
+
 def _example(
     model: DescribedNetwork,
     scores: TileScores,
@@ -95,7 +145,7 @@ def _example(
         kind=kind,
         name=scores.tile.name,
         iou=finite(scores.pixels.iou),
-        image=f"examples/{_safe(scores.tile.domain)}{suffix}-{kind}.png",
+        image=f"{_FOLDER}/{_safe(scores.tile.domain)}{suffix}-{kind}.png",
         width=width,
         height=height,
         truth=_outlines(seen.true_objects, height, width),
@@ -125,4 +175,6 @@ def _outlines(polygons: NDArray[Any], height: int, width: int) -> tuple[Polygon,
 
 
 def _safe(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in name)
+    """Return a name as part of a file name, which is limited in length."""
+    short = name[:_LONGEST_NAME]
+    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in short)

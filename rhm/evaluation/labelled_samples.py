@@ -16,7 +16,8 @@ def labelled_samples(spec: ModelSpec, catalog: Catalog) -> Iterator[CalibrationT
     """Yield labelled tiles, from as many images of a catalog as possible.
 
     They are of the validation split and of the domains that the model was trained on, if there are
-    any, or else of all labelled images.
+    any, or else of all labelled images. Images with other bands than the model takes are left out,
+    unless there are no others.
 
     Args:
         spec: description of the model.
@@ -42,4 +43,8 @@ def labelled_samples(spec: ModelSpec, catalog: Catalog) -> Iterator[CalibrationT
 def _tiles(spec: ModelSpec, catalog: Catalog) -> Sequence[Tile]:
     labelled = catalog.select(labelled=True)
     sources = [name for name in spec.sources if name in labelled.domains]
-    return labelled.select(domains=sources, split="val").tiles or labelled.tiles
+    held = labelled.select(domains=sources, split="val").tiles
+    fitting = (
+        [tile for tile in tiles if tile.bands == spec.bands] for tiles in (held, labelled.tiles)
+    )
+    return next(filter(None, fitting), labelled.tiles)

@@ -1,7 +1,8 @@
 """``scores.json`` in the folder of an evaluation: written, read, checked, and continued."""
 
 import os
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from rhm.evaluation.scores import (
     DomainScores,
     Interval,
     Scores,
+    located,
 )
 from rhm.files import write_text
 from rhm.records import MalformedError, parse, to_json
@@ -32,7 +34,8 @@ def write_scores(scores: Scores, folder: Path) -> None:
     Raises:
         OutputError: the folder cannot be written.
     """
-    write_text(folder / FILE, to_json(scores, indent=1))
+    stored = _with_catalogs(scores, lambda path: _from_folder(path, folder))
+    write_text(folder / FILE, to_json(stored, indent=1))
 
 
 def read_scores(folder: Path) -> Scores:
@@ -41,36 +44,71 @@ def read_scores(folder: Path) -> Scores:
     Raises:
         ConfigError: the file is missing or malformed.
     """
-    path, run = folder / FILE, folder.parent
-    again = f"run `rhm evaluate` on {run} again"
+    run = folder.parent
     require_run(run)
     try:
-        document = read_json(path)
+        scores = _read(folder)
+        # A model without any can be scored, but not placed among others.
+        if not scores.model.sources:
+            raise MalformedError(f"{folder / FILE} is malformed (the model names no sources)")
+        return scores
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(
             f"{run} has no {folder.name}/{FILE}: run `rhm evaluate` on the run first"
         ) from None
+    except MalformedError as error:
+        raise ConfigError(f"{error.problem}: run `rhm evaluate` on {run} again") from error
+
+
+def earlier_scores(folder: Path, *, overwrite: bool = False) -> Scores | None:
+    """Return the scores in the folder of an evaluation, or None if there are none to keep.
+
+    Args:
+        folder: folder of the evaluation, which need not exist.
+        overwrite: whether a file that cannot be read is as good as none.
+
+    Raises:
+        ConfigError: the file cannot be read: it is damaged, of a later version, or not of rhm.
+    """
+    try:
+        return _read(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except MalformedError as error:
+        if overwrite:
+            return None
+        raise ConfigError(
+            f"{error.problem}, and is not replaced: choose another --output, or replace it with "
+            "--overwrite"
+        ) from error
+
+
+def _read(folder: Path) -> Scores:
+    """Read scores.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: there are none.
+        MalformedError: there are, but they cannot be read; the problem names the file.
+    """
+    path = folder / FILE
+    try:
+        document = read_json(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise
     except (OSError, ValueError) as error:
         problem = str(error).splitlines()[0]
-        raise ConfigError(f"{path} cannot be read ({problem}): {again}") from error
+        raise MalformedError(f"{path} cannot be read ({problem})") from error
     try:
         if not isinstance(document, dict) or document.get("format") not in _READABLE:
             readable = " or ".join(map(str, _READABLE))
             raise MalformedError(f"expected scores of format {readable}")
-        scores = _complete(parse(Scores, document))
+        stored = _complete(parse(Scores, document))
+        scores = _told_apart(_with_catalogs(stored, lambda file: _in_folder(file, folder)))
         _check(scores)
     except MalformedError as error:
         where = f" at {error.place}" if error.place else ""
-        raise ConfigError(f"{path} is malformed{where} ({error.problem}): {again}") from None
+        raise MalformedError(f"{path} is malformed{where} ({error.problem})") from None
     return scores
-
-
-def earlier_scores(folder: Path) -> Scores | None:
-    """Return the scores in the folder of an evaluation, or None if there are none to keep."""
-    try:
-        return read_scores(folder)
-    except ConfigError:
-        return None
 
 
 def kept_domains(earlier: Scores | None, latest: Scores) -> tuple[DomainScores, ...]:
@@ -92,8 +130,8 @@ def check_replaced(
     folder: Path,
     *,
     catalog: str,
-    domains: Collection[str],
-    split: str,
+    splits: Mapping[str, str],
+    asked: str,
     views: bool,
     threshold: float,
     own_threshold: bool,
@@ -104,8 +142,9 @@ def check_replaced(
         earlier: scores of the same weights.
         folder: folder that has them.
         catalog: path of the catalog of the images.
-        domains: names of the domains that are to be scored.
-        split: split of the images, or ``all``.
+        splits: for each domain that is to be scored, the split of its images, or ``all``.
+        asked: split that was asked for, or ``all``; of domains that are scored on all their images
+            because they have none in it, earlier versions recorded it.
         views: whether views are averaged.
         threshold: minimum probability of a building pixel.
         own_threshold: whether each domain gets its own one.
@@ -115,13 +154,15 @@ def check_replaced(
             with another split, other views, or another choice of the threshold.
     """
     lost = [*earlier.domains] if earlier.threshold != threshold else []
-    again = {(os.path.abspath(catalog), name, None) for name in domains}
-    asked = (split, views, own_threshold)
+    again = {(located(catalog), name, None): (split, asked) for name, split in splits.items()}
     lost = lost or [
         domain
         for domain in earlier.domains
         if domain.key in again
-        and (domain.split, domain.views, domain.threshold is not None) != asked
+        and not (
+            domain.split in again[domain.key]
+            and (domain.views, domain.threshold is not None) == (views, own_threshold)
+        )
     ]
     if lost:
         first = lost[0]
@@ -129,7 +170,7 @@ def check_replaced(
         told = f"split {first.split}, threshold {chosen}" + (", with views" if first.views else "")
         others = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
         raise ConfigError(
-            f"{folder} has other scores of {first.name}{others} ({told}): write these elsewhere "
+            f"{folder} has other scores of {first.label}{others} ({told}): write these elsewhere "
             "with --output, or replace those with --overwrite"
         )
 
@@ -145,9 +186,53 @@ def of_same_model(one: Scores, other: Scores) -> bool:
 
 def _complete(scores: Scores) -> Scores:
     """Return scores whose domains say which evaluation they are of."""
-    told = {name: getattr(scores, name) for name in ("catalog", "split", "created", "views")}
-    domains = (domain if domain.created else replace(domain, **told) for domain in scores.domains)
+    names = ("catalog", "split", "created", "views")
+    told = {name: getattr(scores, name) for name in names}
+    domains = [domain if domain.created else replace(domain, **told) for domain in scores.domains]
+    # Where the runtime of each domain is not recorded, that of the last evaluation is.
+    domains = [
+        domain
+        if domain.runtime or domain.created != scores.created
+        else replace(domain, runtime=scores.runtime)
+        for domain in domains
+    ]
     return replace(scores, domains=tuple(_without_unknown_metres(domain) for domain in domains))
+
+
+def _with_catalogs(scores: Scores, change: Callable[[str], str]) -> Scores:
+    """Return scores with the known files of catalogs changed."""
+    domains = (
+        replace(domain, catalog_file=change(domain.catalog_file)) if domain.catalog_file else domain
+        for domain in scores.domains
+    )
+    return replace(scores, domains=tuple(domains))
+
+
+def _from_folder(path: str, folder: Path) -> str:
+    """Return an absolute path relative to a folder, unless they have only the root in common."""
+    base = os.path.realpath(folder)
+    try:
+        common = Path(os.path.commonpath([path, base]))
+    except ValueError:  # on Windows, on another drive
+        return path
+    return path if common == common.parent else Path(os.path.relpath(path, base)).as_posix()
+
+
+def _in_folder(stored: str, folder: Path) -> str:
+    return os.path.normpath(os.path.join(os.path.realpath(folder), stored))
+
+
+def _told_apart(scores: Scores) -> Scores:
+    """Return scores in which every catalog has one path of its own, however it was given.
+
+    It is the one that was given last, or the absolute one if another catalog was given by it, too.
+    """
+    given = {domain.key[0]: domain.catalog for domain in scores.domains}
+    times = Counter(given.values())
+    paths = {file: path if times[path] == 1 else file for file, path in given.items()}
+    return replace(
+        scores, domains=tuple(replace(each, catalog=paths[each.key[0]]) for each in scores.domains)
+    )
 
 
 def _without_unknown_metres(domain: DomainScores) -> DomainScores:
@@ -163,22 +248,31 @@ def _check(scores: Scores) -> None:
     if len(set(targets)) < len(targets):
         raise MalformedError("a domain appears twice")
     for domain in scores.domains:
-        if set(domain.boundary_iou) != set(BOUNDARY_WIDTHS):
-            raise MalformedError(f"expected Boundary IoU of {' and '.join(BOUNDARY_WIDTHS)}")
-        levels = domain.calibration.levels
-        if len(levels.pixels) != len(levels.buildings) or any(
-            not 0 <= buildings <= pixels
-            for pixels, buildings in zip(levels.pixels, levels.buildings, strict=True)
-        ):
-            raise MalformedError("expected a share of the pixels of every level as buildings")
+        _check_counts(domain)
     histograms = [domain.histogram for domain in scores.domains if domain.histogram]
     for histogram in (*histograms, *scores.model.histograms.values()):
         if len(histogram) != scores.model.bands:
             raise MalformedError(f"expected histograms of {scores.model.bands} bands")
-        if any(len(band) != HISTOGRAM_LEVELS or min(band) < 0 for band in histogram):
+        if any(len(band) != HISTOGRAM_LEVELS for band in histogram) or not all(
+            0 <= share <= 1 for band in histogram for share in band
+        ):
             raise MalformedError(f"expected histograms of {HISTOGRAM_LEVELS} shares")
     examples = [example for domain in scores.domains for example in domain.examples]
     if any(min(example.width, example.height) < 1 for example in examples):
         raise MalformedError("an example has no size")
-    if not scores.model.sources:
-        raise MalformedError("the model names no sources")
+
+
+def _check_counts(domain: DomainScores) -> None:
+    """Check the names and counts of one domain."""
+    if set(domain.boundary_iou) != set(BOUNDARY_WIDTHS):
+        raise MalformedError(f"expected Boundary IoU of {' and '.join(BOUNDARY_WIDTHS)}")
+    levels = domain.calibration.levels
+    if len(levels.pixels) != len(levels.buildings) or any(
+        not 0 <= buildings <= pixels
+        for pixels, buildings in zip(levels.pixels, levels.buildings, strict=True)
+    ):
+        raise MalformedError("expected a share of the pixels of every level as buildings")
+    if any(each.count < 0 for each in domain.calibration.bins):
+        raise MalformedError("expected a number of pixels in every bin of probability")
+    if any(not 0 <= each.correct <= each.footprints for each in domain.footprint_scores):
+        raise MalformedError("expected a share of the footprints of every score as correct")

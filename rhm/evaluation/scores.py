@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from rhm.records import Flag, Number, Text, Whole
 
@@ -200,8 +201,9 @@ class DomainScores:
         distance: for each band, 1-Wasserstein distance to the nearest training domain of the
             model, as a share of the value range.
         examples: example images.
-        catalog: path of the catalog of the images.
-        split: split of the images, or ``all``.
+        catalog: path of the catalog of the images, as it was given.
+        split: split of the images, or ``all``, also where a domain without images in the split that
+            was asked for was scored on all of them.
         created: time of the evaluation, in ISO 8601.
         views: whether test-time augmentation averaged over rotated and mirrored views.
         threshold: minimum probability of a building pixel that the probabilities in this domain
@@ -211,6 +213,13 @@ class DomainScores:
             model does not calibrate scores.
         unknown_gsd: number of images whose ground sampling distance is unknown. Their pixels count
             as one metre in Boundary IoU, and their outlines are left out of PoLiS.
+        runtime: runtime that executed the model; empty where an earlier evaluation, whose scores
+            were kept, did not record it.
+        catalog_file: absolute path of the catalog, by which catalogs of one name are told apart;
+            empty where it is unknown. In the file, it is relative to the folder of the evaluation,
+            so that both can be moved together.
+        other_split: whether the catalog has other splits than that of the training, so that images
+            of this training domain may have been trained on.
     """
 
     name: Text
@@ -234,11 +243,21 @@ class DomainScores:
     outline: OutlineScores | None = None
     footprint_scores: tuple[ScoreBin, ...] = ()
     unknown_gsd: Whole = 0
+    runtime: Text = ""
+    catalog_file: Text = ""
+    other_split: Flag = False
 
     @property
     def key(self) -> tuple[str, str, Shift | None]:
         """What an evaluation of the same images under the same shift has in common."""
-        return os.path.abspath(self.catalog), self.name, self.shift
+        # Files did not record where a catalog is: its path is relative to wherever it was scored.
+        return self.catalog_file or located(self.catalog), self.name, self.shift
+
+    @property
+    def label(self) -> str:
+        """The name, with the seed of the shift if it is not 0."""
+        seed = self.shift.seed if self.shift else 0
+        return f"{self.name}, seed {seed}" if seed else self.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,7 +297,7 @@ class Scores:
         created: time of the last evaluation, in ISO 8601.
         threshold: minimum probability of a building pixel.
         views: whether test-time augmentation averaged over rotated and mirrored views.
-        runtime: runtime that executed the model; PyTorch in files that do not record it.
+        runtime: runtime that executed the model last; PyTorch in files that do not record it.
         model: properties of the model.
         domains: scores of each domain.
     """
@@ -299,6 +318,14 @@ class Scores:
     def threshold_of(self, domain: DomainScores) -> float:
         """Return the minimum probability of a building pixel in a domain."""
         return self.threshold if domain.threshold is None else domain.threshold
+
+
+def located(path: str) -> str:
+    """Return a path as an absolute one; of its parts, only the last may be a link."""
+    if not path:
+        return path
+    named = Path(os.path.abspath(path))
+    return os.path.join(os.path.realpath(named.parent), named.name)
 
 
 def finite(value: float) -> float | None:

@@ -308,7 +308,9 @@ def true_objects(
 ) -> NDArray[Any]:
     """Return the true buildings: the footprints of the label, or the patches of its mask.
 
-    Buildings of which the image shows less than half are left out.
+    Footprints are cut at the edge of the image, and each part counts as a building. Buildings of
+    which nodata or pixels without a label hide half or more of what is left are left out; those of
+    a mask are traced where the image is valid.
     """
     if label.outlines is None:
         return trace((truth == 1).astype(np.float32), valid).polygons

@@ -65,7 +65,7 @@ class LearningTask:
 
 @dataclass(frozen=True, eq=False)
 class UpdatePath:
-    """How an update of a kind learned: R records.
+    """How an update of a kind learned: R records, of which the last is the end.
 
     Attributes:
         kind: one of ``KINDS``.
@@ -151,7 +151,7 @@ def learn(task: LearningTask, kind: str, rank: int, *, steps: int, seed: int = 0
         ConfigError: the rank is odd or too high, or every rate diverged.
     """
     paths = [_descend(task, kind, rank, rate, steps, seed) for rate in RATES]
-    ended = [path for path in paths if np.isfinite(path.loss[-1])]
+    ended = [path for path in paths if path is not None]
     if not ended:
         raise ConfigError(f"the updates diverged: {kind} at rank {rank}")
     return min(ended, key=lambda path: float(path.loss[-1]))
@@ -209,18 +209,22 @@ def run_deep_updates(
 
 def _descend(
     task: LearningTask, kind: str, rank: int, rate: float, steps: int, seed: int
-) -> UpdatePath:
+) -> UpdatePath | None:
+    """Return the path of gradient descent at a rate, or None if it diverged."""
     every = max(1, steps // 100)
     parts = _parts(task, kind, rank, seed)
     trained = [(each, gamma) for part in parts for each, gamma in part.trained()]
-    losses, updates = [], []
+    taken, losses, updates = [], [], []
     for step in range(steps + 1):
         now = [part.update() for part in parts]
         loss = task.loss(now)
-        if step % every == 0:
+        if not torch.isfinite(loss):
+            return None
+        if step % every == 0 or step == steps:
+            taken.append(step)
             losses.append(float(loss.detach()))
             updates.append(now[-1].detach())
-        if step == steps or not torch.isfinite(loss):
+        if step == steps:
             break
         gradients = torch.autograd.grad(loss, [each for each, _ in trained])
         with torch.no_grad():
@@ -233,7 +237,7 @@ def _descend(
         kind,
         rank,
         rate,
-        np.arange(len(losses)) * every,
+        np.array(taken),
         np.array(losses) / losses[0],
         np.stack([each[1].numpy() for each in found]),
         np.degrees(angles),

@@ -19,6 +19,12 @@ from rhm.adapters.subspace import principal_angles
 from rhm.adapters.weights import chain, first_gradient
 from rhm.errors import ConfigError
 
+MOST_NUMBERS = 50_000_000
+"""Most numbers in the recorded weights of a network; their analysis takes a few times as much
+memory."""
+
+_RECORD_EVERY = 5
+
 
 @dataclass(frozen=True, eq=False)
 class Parsimony:
@@ -87,7 +93,7 @@ def follow(
     *,
     step_size: float = 0.02,
     steps: int = 300,
-    record_every: int = 5,
+    record_every: int = _RECORD_EVERY,
 ) -> Parsimony:
     """Train a network to reproduce a matrix, and record the singular subspaces of its layers.
 
@@ -103,8 +109,8 @@ def follow(
         record_every: number of steps between records.
 
     Raises:
-        ConfigError: the rank leaves no middle, a setting is out of range, or gradient descent
-            diverged.
+        ConfigError: the rank leaves no middle, a setting is out of range, there is too much to
+            record, or gradient descent diverged.
         ValueError: there are fewer than two layers, or a layer or the target is not (d, d).
     """
     width = target.shape[-1]
@@ -121,6 +127,7 @@ def follow(
             f"steps {steps} and record_every {record_every} must be at least 1, step_size "
             f"{step_size} greater than 0"
         )
+    _check_size(width, len(weights), steps, record_every)
     # The part of the first gradient that depends on the target. The other part is a multiple of
     # W_1, which changes no singular vector.
     small = compress(DeepLinearNetwork(weights), first_gradient(weights, -target), rank, exact=True)
@@ -149,16 +156,26 @@ def run_parsimony(
         seed: seed of the target and the network.
 
     Raises:
-        ConfigError: the rank leaves no middle, a setting is out of range, or gradient descent
-            diverged.
+        ConfigError: the rank leaves no middle, a setting is out of range, there is too much to
+            record, or gradient descent diverged.
     """
     if depth < 2:
         raise ConfigError(f"depth {depth} must be at least 2")
+    _check_size(width, depth, steps, _RECORD_EVERY)
     target = low_rank_target(width, rank, seed=seed)
     network = DeepLinearNetwork.orthogonal(
         [width] * (depth + 1), init_scale=init_scale, seed=seed + 1, dtype=torch.float64
     )
     return follow(network, target, rank, steps=steps)
+
+
+def _check_size(width: int, depth: int, steps: int, record_every: int) -> None:
+    numbers = (steps // record_every + 1) * depth * width**2
+    if numbers > MOST_NUMBERS:
+        raise ConfigError(
+            f"{depth} layers of width {width} have {numbers:,} numbers to record, more than "
+            f"{MOST_NUMBERS:,}: choose fewer or narrower layers"
+        )
 
 
 def _train(

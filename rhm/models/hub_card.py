@@ -56,12 +56,13 @@ def hub_card(spec: ModelSpec, card: str, *, name: str, licence: str) -> str:
         spec: description of the model.
         card: the card in Markdown; if it is empty, it is a title and what the description says.
         name: name of the model.
-        licence: licence of the model: an SPDX identifier in ``LICENCES``, or any other words.
+        licence: licence of the model: a licence in ``LICENCES``, in capitals or not and with spaces
+            or hyphens, or any other words.
     """
-    known = LICENCES.get(licence)
+    known = _known_licence(licence)
     header: dict[str, object] = {"license": known or _OTHER}
     if known is None:
-        header["license_name"] = licence or "unknown"
+        header["license_name"] = licence.strip() or "unknown"
     header |= {
         "library_name": "rhm",
         "pipeline_tag": "image-segmentation",
@@ -69,6 +70,13 @@ def hub_card(spec: ModelSpec, card: str, *, name: str, licence: str) -> str:
     }
     text = card.strip() or printable(_facts(spec, name), keep="\n")
     return f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n\n{text}\n"
+
+
+def _known_licence(licence: str) -> str | None:
+    """Return the identifier that hubs have for a licence; None for licences they do not know."""
+    written = re.sub(r"[\s_-]+", "-", licence.strip()).casefold()
+    known = {spdx.casefold(): hub for spdx, hub in LICENCES.items()}
+    return written if written in known.values() else known.get(written)
 
 
 def _facts(spec: ModelSpec, name: str) -> str:

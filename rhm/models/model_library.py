@@ -15,6 +15,7 @@ from rhm.models.named_models import (
     MODEL,
     NamedModel,
     check_name,
+    find_named,
     home_of,
     is_name,
     model_file,
@@ -48,7 +49,7 @@ def add_model(
     if is_address(source):
         return _add_fetched(os.fspath(source), name, sha256)
     file = model_file(source)
-    name = name or _default_name(source)
+    name = name or default_name(source)
     check_name(name)
     found = sha256_of(file)
     if sha256 is not None and found != sha256.strip().lower():
@@ -122,7 +123,18 @@ def _is_ours(path: Path) -> bool:
     return (path.name in (MODEL, CARD, HASH) or quantized) and not path.is_dir()
 
 
-def _default_name(source: str | os.PathLike[str]) -> str:
+def default_name(source: str | os.PathLike[str]) -> str:
+    """Return the name that a model has unless it is given another: that of its run or file.
+
+    A model that is given by name keeps it. The result is empty if nothing of the name of the file
+    can be part of that of a model.
+
+    Args:
+        source: model file, folder of a run or of a model, or name of a model.
+    """
+    named = find_named(source)
+    if named is not None:
+        return named.name
     path = Path(source).resolve()
     stem = home_of(path).name if path.is_dir() or path.stem == "model" else path.stem
     return re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("._-")

@@ -18,6 +18,7 @@ from pathlib import Path
 import platformdirs
 
 from rhm.errors import ModelFileError
+from rhm.files import is_temporary
 from rhm.remote_files import PROTOCOLS
 
 VARIABLE = "RHM_MODELS"
@@ -130,10 +131,11 @@ def is_name(text: str) -> bool:
 
 
 def check_name(name: str) -> None:
-    """Check that a model can have this name.
+    """Check that a model can have this name, and that its folder would replace nothing.
 
     Raises:
-        ModelFileError: it cannot, or another model has it.
+        ModelFileError: it cannot, another model has it, or something else is where its folder
+            would be.
     """
     if not _NAME.fullmatch(name):
         raise ModelFileError(
@@ -144,6 +146,19 @@ def check_name(name: str) -> None:
         if each.name == name:
             how = "" if each.shipped else f", or remove it with `rhm models remove {name}`"
             raise ModelFileError(f"there is a model named {name}: choose another name{how}")
+    folder = own_folder() / name
+    if os.path.lexists(folder) and not _is_vacant(folder):
+        raise ModelFileError(
+            f"{folder} exists and is not that of a model: choose another name, or remove it first"
+        )
+
+
+def _is_vacant(folder: Path) -> bool:
+    """Return whether a path is a folder that has nothing but what unfinished writing left."""
+    try:
+        return not folder.is_symlink() and all(map(is_temporary, folder.iterdir()))
+    except OSError:
+        return False
 
 
 def home_of(model: str | os.PathLike[str]) -> Path:

@@ -136,10 +136,12 @@ class Difference:
 
 @dataclass(frozen=True)
 class Rank:
-    """The mean IoU of a group over the targets of a ranking."""
+    """The mean IoU of a group over the targets of a ranking, for all seeds and for each."""
 
     method: str
     iou: ScoreEstimate
+    seeds: tuple[int, ...]
+    by_seed: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -266,10 +268,7 @@ def rankings(groups: Sequence[Group], targets: tuple[Target, ...]) -> tuple[Rank
             common = tuple(t for t in targets if _all_scored(rivals, t, role))
             if not common:
                 continue
-            ranks = [
-                Rank(group.label, estimate([_mean_iou(run, common) for run in group.runs]))
-                for group in rivals
-            ]
+            ranks = [_rank(group, common) for group in rivals]
             ranks.sort(key=lambda rank: -(rank.iou.mean or 0.0))
             result.append(Ranking(sources, role, common, tuple(ranks)))
     return tuple(result)
@@ -366,10 +365,16 @@ def _all_scored(groups: Sequence[Group], target: Target, role: str) -> bool:
     )
 
 
-def _mean_iou(run: EvaluatedRun, targets: tuple[Target, ...]) -> Interval:
+def _rank(group: Group, targets: tuple[Target, ...]) -> Rank:
+    by_seed = tuple(_mean_iou(run, targets) for run in group.runs)
+    iou = estimate([Interval(value, None, None) for value in by_seed])
+    return Rank(group.label, iou, group.seeds, by_seed)
+
+
+def _mean_iou(run: EvaluatedRun, targets: tuple[Target, ...]) -> float:
     found = (find_domain(run, target) for target in targets)
     values = [d.pixel.iou.value for d in found if d is not None and d.pixel.iou.value is not None]
-    return Interval(statistics.fmean(values), None, None)
+    return statistics.fmean(values)
 
 
 def _by_seed(group: Group, target: Target, metric: str) -> dict[int, float]:

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rhm.errors import ConfigError
-from rhm.files import write_text
+from rhm.files import staged_paths
 from rhm.report.numbers import count, number, signed
 from rhm.report.runs import load_runs
 from rhm.report.section import Comparison, Section
@@ -26,7 +26,8 @@ def write_report(runs: Sequence[Path], destination: Path) -> Path:
     Args:
         runs: folders of runs that contain ``evaluation/scores.json``.
         destination: path of the HTML page. All numbers on it are also written beside it, under the
-            same name with the suffix ``.json``. Equal input gives equal files.
+            same name with the suffix ``.json``. Equal input gives equal files, which are written
+            both or neither.
 
     Returns:
         Path of the page.
@@ -45,8 +46,10 @@ def write_report(runs: Sequence[Path], destination: Path) -> Path:
     folders = list(dict.fromkeys(Path(run).resolve() for run in runs))
     sections = build_sections(Comparison.of(load_runs(folders)))
     page = render(sections, numbers.name)
-    write_text(numbers, json.dumps(document(sections), indent=1, allow_nan=False) + "\n")
-    write_text(destination, page)
+    text = json.dumps(document(sections), indent=1, allow_nan=False) + "\n"
+    with staged_paths([numbers, destination]) as (new_numbers, new_page):
+        new_numbers.write_text(text, encoding="utf-8")
+        new_page.write_text(page, encoding="utf-8")
     return destination
 
 

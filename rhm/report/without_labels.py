@@ -97,11 +97,13 @@ def rank_correlations(rows: Sequence[DistanceLoss]) -> tuple[RankCorrelation, ..
 
 
 def expected_iou(levels: Levels, threshold: float) -> float | None:
-    """Return the expected IoU of a model, or None if its probabilities imply no building.
+    """Return the expected IoU of a model, or None without levels or an implied building.
 
     The pixels of a level count with its middle, and as building if its lower end reaches the
     threshold.
     """
+    if not levels.pixels:
+        return None
     lower = np.arange(len(levels.pixels)) / len(levels.pixels)
     pixels = np.asarray(levels.pixels)
     middle = lower + 0.5 / len(pixels)

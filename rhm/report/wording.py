@@ -1,15 +1,28 @@
 """Wording: the sentences of the report, computed from its tables."""
 
+import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from rhm.evaluation.scores import few_groups, unknown_sizes
-from rhm.report.cross_domain import BASELINE, Group, Rank, Ranking, ScoreEstimate, target_of
+from rhm.evaluation.scores import DomainScores, few_groups, unknown_sizes
+from rhm.report.cross_domain import (
+    BASELINE,
+    Group,
+    Rank,
+    Ranking,
+    ScoreEstimate,
+    Target,
+    target_of,
+)
+from rhm.report.runs import EvaluatedRun
 
 _CLEAR_OF_SEEDS = {1: 0.25, 3: 0.1}
 """Difference of IoU that one seed is enough to tell, by the least number of domains: more than
 twice the largest standard deviations over seeds in the benchmarks, 0.123 of one domain and 0.034 of
 the mean of three."""
+
+_MOST_NAMES = 6
+"""Number of methods, domains or catalogs of which a sentence names all."""
 
 _PLACES = {
     "source": ("its own domain", "its own domains"),
@@ -19,10 +32,11 @@ _PLACES = {
 
 
 def headlines(rankings: Sequence[Ranking]) -> tuple[str, ...]:
-    """Return one sentence per ranking of unseen or shifted domains, or else of training domains.
+    """Return one sentence or two per ranking of unseen or shifted domains, or else of own domains.
 
-    The sentence names the best method with its mean IoU, and its distance from the baseline, or
-    from the next method if the baseline is missing or is the best method itself.
+    They name the best method, or those that share the first place, with the mean IoU, and the
+    distance from the baseline, or from the next method if the baseline is missing or is among the
+    best. They also name the runner-up if its distance may be chance.
     """
     result = []
     for sources in dict.fromkeys(ranking.sources for ranking in rankings):
@@ -33,8 +47,8 @@ def headlines(rankings: Sequence[Ranking]) -> tuple[str, ...]:
 
 
 def notes(groups: Sequence[Group]) -> tuple[str, ...]:
-    """Return warnings for comparisons of rows: unequal splits, thresholds and domains."""
-    runs = [run for group in groups for run in group.runs]
+    """Return warnings for comparisons of rows: unequal splits, conditions and domains."""
+    runs = _runs(groups)
     result = []
     for sources in dict.fromkeys(group.sources for group in groups):
         hashes = {
@@ -48,21 +62,11 @@ def notes(groups: Sequence[Group]) -> tuple[str, ...]:
                 f"Runs trained on {_listed(sources)} used {len(hashes)} different splits of the "
                 "data: a difference between them may come from the split."
             )
-    if len({domain.split for run in runs for domain in run.scores.domains}) > 1:
-        result.append("Runs were scored on different splits, and are not comparable.")
-    if len({run.scores.threshold for run in runs}) > 1:
-        result.append("Runs were scored at different thresholds (see the table of runs).")
+    result += unequal_conditions(groups)
     result += _own_thresholds(groups)
     domains = [domain for run in runs for domain in run.scores.domains]
     told = filter(None, [few_groups(domains), unknown_sizes(domains)])
     result += [f"{each[0].upper()}{each[1:]}." for each in told]
-    images: dict[str, set[int]] = {}
-    for run in runs:
-        for domain in run.scores.domains:
-            images.setdefault(domain.name, set()).add(domain.images)
-    uneven = [name for name, counts in images.items() if len(counts) > 1]
-    if uneven:
-        result.append(f"Not all runs were scored on the same images of {_listed(sorted(uneven))}.")
     partial = _partly_scored(groups)
     if partial:
         result.append(
@@ -78,9 +82,81 @@ def notes(groups: Sequence[Group]) -> tuple[str, ...]:
     return tuple(result)
 
 
+def unequal_conditions(groups: Sequence[Group]) -> tuple[str, ...]:
+    """Return warnings of scores that stand side by side and were not measured in the same way.
+
+    Splits, thresholds, views, runtimes, catalogs and numbers of images are compared by domain.
+    """
+    runs = _runs(groups)
+    result = []
+    if names := _unequal(runs, lambda domain: domain.split):
+        where = _domains_in_words(names, runs)
+        result.append(
+            f"Runs were scored on different splits of {where}, and are not comparable there."
+        )
+    if len({run.scores.threshold for run in runs}) > 1:
+        result.append("Runs were scored at different thresholds (see the table of runs).")
+    if names := _unequal(runs, lambda domain: domain.threshold is not None):
+        result.append(
+            f"On {_domains_in_words(names, runs)}, some runs were scored at the threshold that "
+            "their probabilities imply, and others at that of the model."
+        )
+    if names := _unequal(runs, lambda domain: domain.views):
+        result.append(
+            f"On {_domains_in_words(names, runs)}, the predictions of some runs are averages over "
+            "rotated and mirrored views, and those of others are not: a difference between them "
+            "may come from that."
+        )
+    if names := _unequal(runs, lambda domain: domain.runtime or None):
+        used = {domain.runtime for domain in _on(runs, names) if domain.runtime}
+        result.append(
+            f"On {_domains_in_words(names, runs)}, runs were executed by different runtimes "
+            f"({_listed(sorted(used))}): a difference between them may come from that."
+        )
+    if names := _unequal(runs, lambda domain: domain.key[0]):
+        files = {domain.key[0]: domain.catalog for domain in _on(runs, names)}
+        # One path, as it was given, leads to several files from several folders.
+        catalogs = files.values() if len({*files.values()}) == len(files) else files
+        result.append(
+            f"On {_domains_in_words(names, runs)}, runs were scored with different catalogs "
+            f"({_listed(sorted(catalogs), _MOST_NAMES)}): their images may differ."
+        )
+    if names := _unequal(runs, lambda domain: domain.images):
+        result.append(f"Not all runs were scored on the same images of {_listed(names)}.")
+    return tuple(result)
+
+
+def _runs(groups: Sequence[Group]) -> list[EvaluatedRun]:
+    return [run for group in groups for run in group.runs]
+
+
+def _unequal(
+    runs: Sequence[EvaluatedRun], of: Callable[[DomainScores], object]
+) -> dict[str, Target]:
+    """Return the domains, by their labels, of which runs have different values; None is unknown."""
+    found: dict[Target, set[object]] = {}
+    for run in runs:
+        for domain in run.scores.domains:
+            found.setdefault(target_of(domain), set()).add(of(domain))
+    unequal = (target for target, values in found.items() if len(values - {None}) > 1)
+    return {target.label: target for target in sorted(unequal, key=lambda target: target.label)}
+
+
+def _domains_in_words(names: dict[str, Target], runs: Sequence[EvaluatedRun]) -> str:
+    """Return the names of domains, or in short that they are all of several."""
+    scored = {target_of(domain) for run in runs for domain in run.scores.domains}
+    return "every domain" if 1 < len(scored) == len(names) else _listed(names, _MOST_NAMES)
+
+
+def _on(runs: Sequence[EvaluatedRun], names: dict[str, Target]) -> list[DomainScores]:
+    """Return the scores of all runs on some domains."""
+    chosen = {*names.values()}
+    return [each for run in runs for each in run.scores.domains if target_of(each) in chosen]
+
+
 def _own_thresholds(groups: Sequence[Group]) -> list[str]:
     """Return a note on domains whose thresholds the probabilities implied, if there are any."""
-    runs = [run for group in groups for run in group.runs]
+    runs = _runs(groups)
     names = {
         domain.name for run in runs for domain in run.scores.domains if domain.threshold is not None
     }
@@ -111,31 +187,91 @@ def _headline(ranking: Ranking) -> str:
     best = ranking.ranks[0]
     where = _where(ranking)
     trained = f"Trained on {_listed(ranking.sources)}"
-    mean = f"mean IoU {_amount(best.iou)}"
-    seeds = f"{best.iou.seeds} seeds" if best.iou.seeds > 1 else "one seed"
-    if len(ranking.ranks) == 1:
-        return f"{trained}, {best.method} reaches {mean} on {where} ({seeds})."
-    rival = _rival(ranking)
-    ahead = (best.iou.mean or 0.0) - (rival.iou.mean or 0.0)
-    if f"{ahead:.3f}" == "0.000":
-        comparison = f"level with {rival.method} ({_amount(rival.iou)})"
+    count = len(ranking.ranks)
+    if count == 1:
+        return (
+            f"{trained}, {best.method} reaches mean IoU {_amount(best.iou)} on {where} "
+            f"({_seeds([best])})."
+        )
+    level = [rank for rank in ranking.ranks if _mean(rank) == _mean(best)]
+    others = ranking.ranks[len(level) :]
+    names = _listed([rank.method for rank in level], _MOST_NAMES)
+    if not others:
+        sentence = f"{names} are level on {where}: mean IoU {_mean(best)}"
+    elif len(level) > 1:
+        sentence = (
+            f"{names} share the first place among {count} methods on {where}: "
+            f"mean IoU {_mean(best)}"
+        )
     else:
-        comparison = f"{ahead:.3f} above {rival.method} ({_amount(rival.iou)})"
-    sentence = (
-        f"{trained}, {best.method} is the best of {len(ranking.ranks)} methods on {where}: "
-        f"{mean}, {comparison}; {seeds}."
-    )
-    if min(best.iou.seeds, rival.iou.seeds) == 1:
-        clear = min(of for least, of in _CLEAR_OF_SEEDS.items() if least <= len(ranking.targets))
-        return sentence + " With one seed, this may be chance." * (ahead < clear)
-    if ahead < max(best.iou.sd or 0.0, rival.iou.sd or 0.0):
-        return sentence + " The difference is smaller than the spread between seeds."
-    return sentence
+        sentence = (
+            f"{names} is the best of {count} methods on {where}: mean IoU {_amount(best.iou)}"
+        )
+    if not others:
+        return f"{trained}, {sentence}; {_seeds(level)}."
+    rival = next((rank for rank in others if rank.method == BASELINE), others[0])
+    lead = f"{_ahead(best, rival):.3f} above {rival.method} ({_amount(rival.iou)})"
+    return f"{trained}, {sentence}, {lead}; {_seeds(level)}.{_doubts(ranking, others, rival)}"
 
 
-def _rival(ranking: Ranking) -> Rank:
-    others = ranking.ranks[1:]
-    return next((rank for rank in others if rank.method == BASELINE), others[0])
+def _doubts(ranking: Ranking, others: Sequence[Rank], rival: Rank) -> str:
+    """Return sentences on the methods whose distance from the best may be chance, if there are any.
+
+    Of those besides the rival, which the headline names, the first is named and the rest counted.
+    """
+    best, sentences = ranking.ranks[0], ""
+    doubtful = [rank for rank in others if _may_be_chance(best, rank, len(ranking.targets))]
+    for one_seed in (True, False):
+        same = [rank for rank in doubtful if (_fewest_seeds(best, rank) == 1) == one_seed]
+        close = [rank for rank in same if rank is not rival]
+        leads = ["this" if one_seed else "the difference"] if rival in same else []
+        if close:
+            more = f" and {len(close) - 1} more" if len(close) > 1 else ""
+            leads.append(f"the lead over {close[0].method} ({_amount(close[0].iou)}){more}")
+        if leads and one_seed:
+            sentences += f" With one seed, {_listed(leads)} may be chance."
+        elif leads:
+            are = "are" if len(leads) > 1 else "is"
+            sentences += f" T{_listed(leads)[1:]} {are} smaller than the spread between seeds."
+    return sentences
+
+
+def _may_be_chance(best: Rank, other: Rank, targets: int) -> bool:
+    """Return whether the distance of a method from the best is within the spread between seeds.
+
+    That is the larger one of both methods, or that of the differences between them for the same
+    seed. With one seed, it is what the benchmarks had.
+    """
+    ahead = _ahead(best, other)
+    if _fewest_seeds(best, other) == 1:
+        return ahead < min(of for least, of in _CLEAR_OF_SEEDS.items() if least <= targets)
+    theirs = dict(zip(other.seeds, other.by_seed, strict=True))
+    paired = [
+        value - theirs[seed]
+        for seed, value in zip(best.seeds, best.by_seed, strict=True)
+        if seed in theirs
+    ]
+    spread = statistics.stdev(paired) if len(paired) > 1 else 0.0
+    return ahead < max(best.iou.sd or 0.0, other.iou.sd or 0.0, spread)
+
+
+def _fewest_seeds(one: Rank, other: Rank) -> int:
+    return min(one.iou.seeds, other.iou.seeds)
+
+
+def _ahead(best: Rank, other: Rank) -> float:
+    return (best.iou.mean or 0.0) - (other.iou.mean or 0.0)
+
+
+def _mean(rank: Rank) -> str:
+    return f"{rank.iou.mean or 0.0:.3f}"
+
+
+def _seeds(ranks: Sequence[Rank]) -> str:
+    fewest, most = (choose(rank.iou.seeds for rank in ranks) for choose in (min, max))
+    if fewest < most:
+        return f"{fewest} to {most} seeds"
+    return f"{most} seeds" if most > 1 else "one seed"
 
 
 def _where(ranking: Ranking) -> str:
@@ -153,7 +289,11 @@ def _amount(value: ScoreEstimate) -> str:
     return f"{value.mean or 0.0:.3f}{spread}"
 
 
-def _listed(names: Sequence[str]) -> str:
+def _listed(given: Iterable[str], most: int | None = None) -> str:
+    """Return names as a list in words, of which those beyond ``most`` are only counted."""
+    names = list(given)
+    if most is not None and len(names) > most:
+        names = [*names[: most - 1], f"{len(names) - most + 1} more"]
     if len(names) < 2:
         return "".join(names)
     return ", ".join(names[:-1]) + " and " + names[-1]

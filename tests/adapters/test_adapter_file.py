@@ -152,9 +152,14 @@ def test_what_is_no_adapter_of_this_network_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no")
     with pytest.raises(ModelFileError, match="cannot be read as an adapter"):
         load_adapter(network(), tmp_path / "text")
+    save_file({"0.weight": torch.ones(2)}, tmp_path / "model", metadata={"rhm_model": "{}"})
+    with pytest.raises(ModelFileError, match="it has no description of an adapter"):
+        load_adapter(network(), tmp_path / "model")
     changes: list[tuple[Change, str]] = [
+        (lambda v, t: v.pop("base"), "'base' is missing"),
+        (lambda v, t: v.pop("layers"), "'layers' is missing"),
+        (lambda v, t: v.update(kind="rank-one"), "'rank-one' is not lora or deep-lora"),
         (lambda v, t: v.update(format=99), "later version of rhm"),
-        (lambda v, t: v.update(kind="rank-one"), "not an adapter for this network"),
         (lambda v, t: v.update(settings={"rank": -1}), "not an adapter for this network"),
         (lambda v, t: v.update(batch_norm="melted"), "choose frozen, statistics, affine"),
         (

@@ -4,6 +4,7 @@ import io
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -55,6 +56,18 @@ def test_results_are_lines_or_json(capsys: Capture) -> None:
     emit(values, ["first"], as_json=True)
     printed, said = capsys.readouterr()
     assert (json.loads(printed), said) == (values, "")
+
+
+def test_numbers_that_json_lacks_are_null(capsys: Capture) -> None:
+    nan, inf = float("nan"), float("inf")
+    values = {"a": nan, "b": [{"c": (1.5, inf, -inf)}], "d": Path("x"), "e": "nan"}
+    emit(values, [], as_json=True)
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    printed = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert printed == {"a": None, "b": [{"c": [1.5, None, None]}], "d": "x", "e": "nan"}
 
 
 def test_quiet_silences_notes_and_not_errors(capsys: Capture) -> None:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from rhm.cli.output_files import check_output, is_page
+from rhm.cli.output_files import check_output, is_page, is_report
 from rhm.data.catalog import Catalog
 from rhm.errors import OutputError
+from rhm.report import write_report
 from tests.report.conftest import MakeRun
 from tests.report.conftest import make_run as make_run
 
@@ -42,6 +43,15 @@ def test_pages_of_rhm_are_known(tmp_path: Path) -> None:
     page.write_text("<html>mine</html>")
     assert not is_page(page)
     assert not is_page(tmp_path)
+
+
+def test_numbers_of_reports_are_known(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run("a", {"town": 0.5})
+    assert is_report(write_report([run], tmp_path / "page.html").with_suffix(".json"))
+    assert not is_report(run / "evaluation" / "scores.json")
+    assert not is_report(tmp_path)
+    (tmp_path / "mine.json").write_text('{"headlines": []}')
+    assert not is_report(tmp_path / "mine.json")
 
 
 def test_what_a_command_wrote_itself_is_replaced(

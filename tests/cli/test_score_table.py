@@ -11,6 +11,7 @@ import pytest
 from rhm.cli.main import run
 from rhm.cli.score_table import ScoreTable, as_csv, as_latex, as_markdown
 from rhm.errors import ConfigError
+from rhm.report.cross_domain import METRICS
 from tests.report.conftest import MakeRun
 from tests.report.conftest import make_run as make_run
 
@@ -73,6 +74,68 @@ def test_a_score_that_should_be_low_is_best_if_it_is(runs: list[Path]) -> None:
         ScoreTable.of(runs, "kappa")
 
 
+HIGH = (0.25, 0.75)
+LOW = (0.75, 0.25)
+BETTER = dict.fromkeys(METRICS, HIGH) | {
+    "ece": LOW,
+    "polis_m": LOW,
+    "tangent_error_deg": LOW,
+    "vertex_ratio": (24.266, 0.75),
+}
+"""Of each score, a value and a better one."""
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_every_score_has_its_direction(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, metric: str
+) -> None:
+    worse, better = BETTER[metric]
+    folders = [
+        make_run(name, {"city": iou}, method=name) for name, iou in (("a", worse), ("b", better))
+    ]
+    # The directions are those of the scores, wherever these are read.
+    monkeypatch.setitem(METRICS, metric, lambda domain: domain.pixel.iou)
+    assert ScoreTable.of(folders, metric).best() == {(1, 0)}
+
+
+def test_a_ratio_is_best_close_to_one(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METRICS, "vertex_ratio", lambda domain: domain.pixel.iou)
+    ratios = {"a": 2.431, "b": 0.91, "c": 1.09, "d": 24.266, "e": 0.0}
+    folders = [make_run(name, {"city": ratio}, method=name) for name, ratio in ratios.items()]
+    assert ScoreTable.of(folders, "vertex_ratio").best() == {(1, 0), (2, 0)}
+
+
+def test_all_that_look_best_are_bold_among_the_same_sources(make_run: MakeRun) -> None:
+    ious = {"a": 0.3001, "b": 0.2999, "c": 0.299}
+    folders = [make_run(name, {"city": iou}, method=name) for name, iou in ious.items()]
+    folders += [
+        make_run(f"port-{name}", {"city": iou / 2}, method=name, sources=("port",))
+        for name, iou in ious.items()
+    ]
+    lines = as_markdown(ScoreTable.of(folders)).splitlines()[2:]
+    assert [line.count("**0.") for line in lines] == [1, 1, 0, 1, 1, 0]
+
+
+def test_names_are_text_in_markdown_and_spreadsheets(make_run: MakeRun) -> None:
+    name = "<script>a&b|*c*</script>[d](e)_f_g_"
+    runs = [
+        make_run("a", {name: 0.5}, method="=1+1"),
+        make_run("b", {name: 0.4}, method="[x]*", sources=("@town",)),
+    ]
+    table = ScoreTable.of(runs)
+    markdown = as_markdown(table)
+    assert "&lt;script&gt;a&amp;b\\|\\*c\\*&lt;/script&gt;\\[d\\](e)\\_f_g\\_" in markdown
+    assert "<" not in markdown
+    rows = list(csv.DictReader(io.StringIO(as_csv(table))))
+    assert [row["trained_on"] for row in rows] == ["'@town", "town"]
+    assert [row["method"] for row in rows] == ["[x]*", "'=1+1"]
+    assert {row["tested_on"] for row in rows} == {name}
+    latex = as_latex(table)
+    assert r"{[}x{]}{*}" in latex
+    assert r"\textless{}script\textgreater{}a\&b\textbar{}{*}c{*}" in latex
+    assert not any(line.startswith(("[", "*")) for line in latex.splitlines())
+
+
 def test_the_command_prints_or_writes_it(
     runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,9 +147,28 @@ def test_the_command_prints_or_writes_it(
     assert file.read_text() == as_csv(ScoreTable.of(runs, "object_f1"))
     assert not Path("report.html").exists()
     capsys.readouterr()
-    for wrong in (["--table", "word"], ["--table", "csv", "--metric", "kappa"]):
+    for wrong, told in (
+        (["--table", "word"], "unknown --table 'word': choose latex, markdown, csv"),
+        (["--table", "csv", "--metric", "kappa"], "no metric 'kappa'"),
+        (["--table", "csv", "--metric", ""], "no metric ''"),
+        (["--metric", "kappa"], "add --table"),
+        (["--metric", "f1"], "add --table"),
+    ):
         assert run([*words, *wrong]) == 2
-        assert capsys.readouterr().err.count("\n") == 1
+        err = capsys.readouterr().err
+        assert (told in err, err.count("\n")) == (True, 1)
+    assert not Path("report.html").exists()
+
+
+def test_unequal_conditions_are_told_beside_a_table(
+    make_run: MakeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [make_run("a", {"town": 0.6}), make_run("b", {"town": 0.5}, seed=1, views=True)]
+    assert run(["report", *map(str, runs), "--table", "markdown"]) == 0
+    printed, err = capsys.readouterr()
+    assert printed == as_markdown(ScoreTable.of(runs))
+    assert err.startswith("On town, the predictions of some runs are averages over rotated")
+    assert err.count("\n") == 1
 
 
 def test_scores_at_thresholds_of_their_own_are_told_apart(runs: list[Path]) -> None:

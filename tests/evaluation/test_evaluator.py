@@ -19,12 +19,7 @@ from rhm.data import Catalog
 from rhm.data.labels import IGNORE
 from rhm.data.radiometry import Scaling
 from rhm.errors import CatalogError
-from rhm.evaluation.evaluator import (
-    amount_of_work,
-    evaluate_model,
-    picks_of,
-    unshifted_sources,
-)
+from rhm.evaluation.evaluator import evaluate_model, picks_of
 from rhm.evaluation.score_files import read_scores
 from rhm.evaluation.scores import Scores, Shift
 from rhm.evaluation.tile_scores import count, see, shifted
@@ -264,17 +259,6 @@ def test_evaluations_add_up_and_only_their_own_pictures_are_replaced(
     assert evaluated(birch[0], model=other) == [birch]
 
 
-def test_sources_that_a_shift_cannot_reach_are_told(
-    model: SegmentationModel, catalog: Catalog
-) -> None:
-    chosen: dict[str, Any] = {"split": None, "domains": None}
-    assert unshifted_sources(catalog, model.spec, **chosen) == []
-    spec = replace(model.spec, sources=("alder_aerial", "atlantis"))
-    assert unshifted_sources(catalog, spec, **chosen) == ["atlantis"]
-    chosen["domains"] = ["birch_aerial"]
-    assert unshifted_sources(catalog, spec, **chosen) == ["alder_aerial", "atlantis"]
-
-
 def test_buildings_where_the_image_has_no_data_are_not_asked_for(
     model: SegmentationModel, catalog: Catalog, tmp_path: Path
 ) -> None:
@@ -329,12 +313,3 @@ def test_what_cannot_be_evaluated_is_said(
     with pytest.raises(CatalogError, match="no domain 'atlantis'"):
         evaluate_model(model, catalog, tmp_path, name="run", domains=["atlantis"])
     assert list(tmp_path.iterdir()) == []
-
-
-def test_unseen_domains_without_the_split_are_scored_whole(
-    model: SegmentationModel, catalog: Catalog
-) -> None:
-    whole = Catalog(catalog.frame.assign(split="train"))
-    asked: dict[str, Any] = {"split": "test", "domains": None, "shifts": []}
-    assert amount_of_work(whole, model.spec, **asked) == 18
-    assert amount_of_work(whole, model.spec, **(asked | {"split": None})) == 24

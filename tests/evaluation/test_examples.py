@@ -9,11 +9,12 @@ import pytest
 import shapely
 
 from rhm.data import Catalog
-from rhm.evaluation.examples import choose_examples
+from rhm.evaluation.examples import choose_examples, pictures_of, save_examples
 from rhm.evaluation.scores import Shift
 from rhm.evaluation.tile_scores import TileScores, count, see
 from rhm.inference.tiling.stream import Tiling
 from rhm.models.build import SegmentationModel
+from tests.evaluation.test_score_files import DOMAIN
 
 TILING = Tiling(tile=96, overlap=0)
 
@@ -84,3 +85,30 @@ def test_names_of_domains_make_no_folders(
     assert "/" not in name
     assert "gamma" in name
     assert not set(name) & set("<> ")
+
+
+def test_a_picture_never_replaces_another_file(
+    bright: SegmentationModel, scored: list[TileScores], tmp_path: Path
+) -> None:
+    """Names that differ in case or by what is not a letter are one name on some file systems."""
+    own = tmp_path / "examples" / "Alder_Aerial-best.png"
+    own.parent.mkdir()
+    own.write_text("mine")
+    domains = ["alder_aerial", "alder aerial"]
+    tiles = [replace(scored[0], tile=replace(scored[0].tile, domain=name)) for name in domains]
+    pictures = [choose_examples(bright, [tile], None, TILING)[0] for tile in tiles]
+    saved = save_examples(pictures, tmp_path)
+    assert [example.image for example in saved] == [
+        "examples/alder_aerial-best-2.png",
+        "examples/alder_aerial-best-3.png",
+    ]
+    assert all((tmp_path / example.image).is_file() for example in saved)
+    assert own.read_text() == "mine"
+    again = save_examples(pictures[:1], tmp_path)
+    assert again[0].image == "examples/alder_aerial-best-4.png"
+
+
+def test_only_pictures_of_the_folder_are_those_of_scores() -> None:
+    names = ["examples/a-best.png", "../a.png", "examples/../a.png", "/etc/a.png"]
+    examples = tuple(replace(DOMAIN.examples[0], image=name) for name in names)
+    assert pictures_of([replace(DOMAIN, examples=examples)]) == {"examples/a-best.png"}

@@ -32,6 +32,13 @@ def test_they_are_of_the_validation_split_of_the_training_domains(catalog_path: 
         np.testing.assert_array_equal(sample.image[0, :, :rows, :cols].numpy(), expected)
 
 
+def test_images_with_other_bands_are_left_out(catalog_path: Path) -> None:
+    catalog = Catalog.load(catalog_path).select(domains=["alder_aerial"])
+    bands = [3 if number else 4 for number in range(len(catalog))]
+    mixed = Catalog(catalog.frame.assign(bands=bands))
+    assert len(list(labelled_samples(spec_of("gone"), mixed))) == len(catalog) - 1
+
+
 def test_a_model_of_other_domains_takes_all_labelled_images(catalog_path: Path) -> None:
     catalog = Catalog.load(catalog_path)
     alder = catalog.select(domains=["alder_aerial"])

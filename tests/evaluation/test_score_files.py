@@ -116,7 +116,7 @@ def test_the_file_has_the_layout_of_its_format(tmp_path: Path) -> None:
     assert " ".join(domain) == (
         "name role shift images groups gsd_m pixel object boundary_iou calibration histogram "
         "distance examples catalog split created views threshold outline footprint_scores "
-        "unknown_gsd"
+        "unknown_gsd runtime catalog_file other_split"
     )
     assert domain["shift"] == {"family": "gamma", "seed": 3}
     assert list(domain["pixel"]) == ["iou", "f1", "precision", "recall"]
@@ -148,9 +148,23 @@ def test_early_files_of_the_format_are_read(tmp_path: Path) -> None:
             catalog=SCORES.catalog,
             split=SCORES.split,
             created=SCORES.created,
+            runtime="torch",
         )
         for domain in SCORES.domains
     )
+
+
+def test_the_runtime_of_domains_is_that_of_their_evaluation(tmp_path: Path) -> None:
+    """Files did not record it: it is known for the last evaluation, and of earlier ones unknown."""
+    document = plain(replace(SCORES, runtime="onnx"))
+    document["domains"][1]["created"] = SCORES.created
+    for domain in document["domains"]:
+        del domain["runtime"]
+    (tmp_path / "scores.json").write_text(json.dumps(document))
+    kept = read_scores(tmp_path)
+    assert [domain.runtime for domain in kept.domains] == ["", "onnx"]
+    write_scores(replace(kept, created="2026-11-24T10:00:00+00:00", runtime="torch"), tmp_path)
+    assert [domain.runtime for domain in read_scores(tmp_path).domains] == ["", "onnx"]
 
 
 def test_scores_without_outlines_are_read(tmp_path: Path) -> None:
@@ -190,8 +204,27 @@ def test_earlier_scores_are_those_that_can_be_read(tmp_path: Path) -> None:
     assert earlier_scores(tmp_path) is None
     write_scores(SCORES, tmp_path)
     assert earlier_scores(tmp_path) == SCORES
-    (tmp_path / "scores.json").write_text("{")
-    assert earlier_scores(tmp_path) is None
+    assert earlier_scores(tmp_path / "scores.json") is None  # below a file there is nothing
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{", "cannot be read"),
+        (json.dumps(plain(SCORES) | {"format": 99}), "expected scores of format 2 or"),
+        ('{"my": "own"}', "expected scores of format 2 or"),
+        ("[]", "is malformed"),
+    ],
+)
+def test_a_file_that_is_no_scores_is_never_taken_for_none(
+    tmp_path: Path, text: str, told: str
+) -> None:
+    (tmp_path / "scores.json").write_text(text)
+    with pytest.raises(ConfigError, match=told) as refused:
+        earlier_scores(tmp_path)
+    assert f"{tmp_path / 'scores.json'}" in str(refused.value)
+    assert "is not replaced: choose another --output, or" in str(refused.value)
+    assert earlier_scores(tmp_path, overwrite=True) is None
 
 
 @pytest.mark.parametrize("version", [1, 7, None, "2", [2]])
@@ -259,20 +292,22 @@ PLAIN = replace(DOMAIN, name="town", shift=None, catalog=os.path.abspath("all.pa
     ("asked", "told"),
     [
         ({}, ""),
-        ({"domains": ["village"], "split": "test"}, ""),
+        ({"splits": {"village": "test"}}, ""),
+        ({"splits": {"town": "all"}}, ""),
+        ({"splits": {"town": "all"}, "asked": "test"}, "split val, threshold 0.5"),
         ({"catalog": "other.parquet", "views": True}, ""),
-        ({"split": "test"}, "split val, threshold 0.5"),
+        ({"splits": {"town": "test"}, "asked": "test"}, "split val, threshold 0.5"),
         ({"views": True}, "town"),
         ({"own_threshold": True}, "threshold 0.5"),
-        ({"threshold": 0.4, "domains": ["village"]}, "town"),
+        ({"threshold": 0.4, "splits": {"village": "val"}}, "town"),
     ],
 )
 def test_scores_that_are_not_repeated_are_not_replaced(asked: dict[str, Any], told: str) -> None:
     earlier = replace(SCORES, threshold=0.5, domains=(PLAIN,))
     ways: dict[str, Any] = {
         "catalog": "all.parquet",
-        "domains": ["town"],
-        "split": "val",
+        "splits": {"town": "val"},
+        "asked": "val",
         "views": False,
         "threshold": 0.5,
         "own_threshold": False,
@@ -294,8 +329,8 @@ def test_several_lost_domains_are_counted() -> None:
             earlier,
             Path("evaluation"),
             catalog="all.parquet",
-            domains=["town", "village"],
-            split="test",
+            splits={"town": "test", "village": "test"},
+            asked="test",
             views=False,
             threshold=0.5,
             own_threshold=False,

@@ -2,8 +2,11 @@
 
 import os
 from dataclasses import replace
+from pathlib import Path
 
-from rhm.evaluation.scores import finite, unknown_sizes
+import pytest
+
+from rhm.evaluation.scores import Shift, finite, located, unknown_sizes
 from tests.evaluation.test_score_files import DOMAIN, SCORES
 
 
@@ -23,6 +26,27 @@ def test_the_same_images_under_the_same_shift_have_one_key() -> None:
     assert same.key == DOMAIN.key
     assert replace(DOMAIN, shift=None).key != DOMAIN.key
     assert replace(DOMAIN, catalog="other.parquet").key != DOMAIN.key
+    moved = replace(DOMAIN, catalog_file="/elsewhere/earlier.parquet")
+    assert moved.key != DOMAIN.key
+    assert replace(moved, catalog="../earlier.parquet").key == moved.key
+
+
+def test_shifts_of_several_seeds_are_told_apart() -> None:
+    assert DOMAIN.label == "town (gamma shift), seed 3"
+    assert replace(DOMAIN, shift=Shift("gamma", 0)).label == "town (gamma shift)"
+    assert replace(DOMAIN, name="town", shift=None).label == "town"
+
+
+def test_a_file_is_where_its_folder_really_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = tmp_path / "real"
+    real.mkdir()
+    (tmp_path / "link").symlink_to(real)
+    (real / "b.parquet").symlink_to(tmp_path / "a.parquet")
+    monkeypatch.chdir(tmp_path)
+    assert located("link/../link/b.parquet") == str(real.resolve() / "b.parquet")
+    assert located("") == ""
 
 
 def test_domains_without_metres_are_named() -> None:

@@ -1,5 +1,6 @@
 """Deep updates in both regimes; oracles: the theorem, and the loss written out."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from rhm.errors import ConfigError
 from rhm.lab.deep_updates import (
     INIT_SCALE,
     KINDS,
+    LearningTask,
     _parts,
     learn,
     linear_task,
@@ -74,6 +76,37 @@ def test_the_network_is_learned_from_enough_samples() -> None:
     compressed = learn(task, "compressed", 2 * RANK, steps=800)
     assert wide.error < 0.02
     assert compressed.error > 5 * wide.error
+
+
+def exploding(after: int) -> LearningTask:
+    """A task of one number, whose loss is its square and overflows after some steps."""
+    losses = iter([1.0] * (after + 1))
+
+    def loss(updates: Sequence[torch.Tensor]) -> torch.Tensor:
+        # One call is for the gradient at the start.
+        return updates[0].square().sum() + next(losses, float("inf"))
+
+    return LearningTask(1, ((4, 4),), loss, lambda _: torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("after", [2, 6, 10])
+def test_a_divergence_between_records_is_noticed(after: int) -> None:
+    """With 1010 steps every tenth is recorded, so the last finite loss is none of the end."""
+    with pytest.raises(ConfigError, match="the updates diverged: lora at rank 2"):
+        learn(exploding(after), "lora", 2, steps=1010)
+
+
+@pytest.mark.parametrize(("steps", "records"), [(1, 2), (99, 100), (205, 104), (300, 101)])
+def test_the_last_record_is_the_end(steps: int, records: int) -> None:
+    task = linear_task(WIDTH, RANK, seed=0)
+    path = learn(task, "compressed", 2 * RANK, steps=steps)
+    assert len(path.steps) == len(path.loss) == records
+    assert (path.steps[0], path.steps[-1]) == (0, steps)
+    # For whitened inputs, the test loss is the training loss.
+    start = float(task.loss([torch.zeros(WIDTH, WIDTH, dtype=torch.float64)]))
+    begun = [part.update().detach() for part in _parts(task, "compressed", 4, seed=0)]
+    first = float(task.loss(begun))
+    assert path.error == pytest.approx(path.loss[-1] * first / start)
 
 
 def test_a_run_has_a_path_of_every_kind_for_each_cell() -> None:

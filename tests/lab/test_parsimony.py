@@ -88,6 +88,8 @@ def test_the_same_seed_gives_the_same_result(result: Parsimony) -> None:
         ({"steps": 0}, "steps 0"),
         ({"init_scale": 0.0}, "init_scale 0.0 must be greater than 0"),
         ({"init_scale": 20.0}, "choose a step_size below"),
+        ({"width": 10**6}, "3 layers of width 1000000 have .* numbers to record, more than 50,000"),
+        ({"depth": 10**6}, "1000000 layers of width 30 have"),
     ],
 )
 def test_impossible_settings_are_refused_in_one_line(

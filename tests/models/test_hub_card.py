@@ -14,6 +14,11 @@ SPEC = ModelSpec("unet", "resnet18", 4, gsd_m=0.3, sources=("town",))
     [
         ("CC-BY-SA-4.0", {"license": "cc-by-sa-4.0"}),
         ("ODbL-1.0", {"license": "odbl"}),
+        ("cc-by-4.0", {"license": "cc-by-4.0"}),
+        (" CC BY 4.0", {"license": "cc-by-4.0"}),
+        ("apache 2.0", {"license": "apache-2.0"}),
+        ("odbl", {"license": "odbl"}),
+        ("CC-BY-ND-4.0 ", {"license": "other", "license_name": "CC-BY-ND-4.0"}),
         ("", {"license": "other", "license_name": "unknown"}),
         (
             "ours: 'all'\n--- # none",

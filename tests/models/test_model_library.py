@@ -9,7 +9,7 @@ import torch
 from rhm.errors import ModelFileError, OutputError
 from rhm.models.build import SegmentationModel
 from rhm.models.model_file import load_model, save_model
-from rhm.models.model_library import add_model, remove_model
+from rhm.models.model_library import add_model, default_name, remove_model
 from rhm.models.named_models import (
     CARD,
     HASH,
@@ -70,6 +70,14 @@ def test_a_file_is_named_after_itself_or_as_wanted(own: Path, run: Path, tmp_pat
     assert sorted(names()) == ["kampala", "kampala_v2"]
 
 
+def test_without_a_name_the_run_or_file_gives_it(own: Path, run: Path, tmp_path: Path) -> None:
+    assert default_name(run) == default_name(run / MODEL) == "my-town"
+    assert default_name(tmp_path / "Kampala v2.safetensors") == "kampala-v2"
+    add_model(run, "town.v2")
+    assert default_name("town.v2") == "town.v2"
+    assert default_name(tmp_path / "\u6771.safetensors") == ""
+
+
 def test_only_the_expected_file_is_added(own: Path, run: Path) -> None:
     digest = hashlib.sha256((run / MODEL).read_bytes()).hexdigest()
     with pytest.raises(ModelFileError, match="has another SHA-256"):
@@ -99,6 +107,33 @@ def test_a_taken_name_is_refused_and_only_own_models_are_removed(own: Path, run:
     for shipped in (each.name for each in named_models() if each.shipped):
         with pytest.raises(ModelFileError, match="came with rhm"):
             remove_model(shipped)
+
+
+@pytest.mark.parametrize("kind", ["card", "file", "link", "dangling"])
+def test_what_is_in_the_place_of_a_model_is_kept(
+    own: Path, run: Path, tmp_path: Path, kind: str
+) -> None:
+    own.mkdir()
+    elsewhere = tmp_path / "elsewhere"
+    if kind != "dangling":
+        elsewhere.mkdir()
+        (elsewhere / CARD).write_text("# Mine\n")
+    if kind == "card":
+        elsewhere.rename(own / "town")
+    elif kind == "file":
+        (own / "town").write_text("mine")
+    else:
+        (own / "town").symlink_to(elsewhere, target_is_directory=True)
+    before = {path: path.is_file() and path.read_text() for path in tmp_path.rglob("*.md")}
+    with pytest.raises(ModelFileError, match="is not that of a model: choose another name"):
+        add_model(run, "town")
+    assert before == {path: path.is_file() and path.read_text() for path in tmp_path.rglob("*.md")}
+    assert names() == []
+
+
+def test_a_folder_that_an_interruption_left_empty_is_used(own: Path, run: Path) -> None:
+    (own / "town" / ".rhm.0-1-x").mkdir(parents=True)
+    assert add_model(run, "town").file.is_file()
 
 
 def test_a_folder_that_cannot_be_written_is_told(

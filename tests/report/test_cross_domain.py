@@ -104,6 +104,8 @@ def test_rankings_average_domains_within_a_seed_first(groups: tuple[Group, ...])
     by_seed = np.mean([RHM["city"], RHM["shore"]], axis=0)
     assert unseen.ranks[0].iou.mean == pytest.approx(by_seed.mean())
     assert unseen.ranks[0].iou.sd == pytest.approx(by_seed.std(ddof=1))
+    assert unseen.ranks[0].by_seed == pytest.approx(by_seed)
+    assert unseen.ranks[0].seeds == (0, 1, 2)
 
 
 def test_the_headline_says_who_is_best_and_by_how_much(groups: tuple[Group, ...]) -> None:

@@ -1,6 +1,7 @@
 """The page: self-contained, escaped, deterministic, and equal to its numbers."""
 
 import base64
+import errno
 import hashlib
 import json
 import re
@@ -8,10 +9,11 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from rhm.errors import ConfigError
+from rhm.errors import ConfigError, OutputError
 from rhm.report import write_report
 from tests.report.conftest import MakeRun
 
@@ -202,6 +204,27 @@ def test_a_failed_report_leaves_the_old_one(
     with pytest.raises(ConfigError, match="not a PNG"):
         write_report([*runs, broken], destination)
     assert destination.read_bytes() == before
+
+
+def test_a_page_and_its_numbers_are_replaced_together(
+    make_run: MakeRun, runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    destination = write_report(runs, tmp_path / "report.html")
+    pair = (destination, destination.with_suffix(".json"))
+    before = [path.read_bytes() for path in pair]
+    write, written = Path.write_text, list[str]()
+
+    def full(path: Path, *words: Any, **options: Any) -> int:
+        written.append(path.suffix)
+        if len(written) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, *words, **options)
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OutputError, match="No space left"):
+        write_report(runs[:2], destination)
+    assert sorted(written) == [".html", ".json"]
+    assert [path.read_bytes() for path in pair] == before
 
 
 def test_impossible_requests_are_refused(runs: list[Path], tmp_path: Path) -> None:

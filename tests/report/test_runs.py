@@ -13,6 +13,8 @@ from rhm.report.runs import load_run, load_runs, read_image
 from rhm.training.callbacks.training_log import TrainingLog
 from tests.report.conftest import MakeRun
 
+MORE_THAN_ALL = {"low": 0.0, "high": 1.0, "footprints": -3, "correct": 0, "promised": 0.5}
+
 
 def edit(run: Path, change: Any) -> None:
     path = run / "evaluation" / "scores.json"
@@ -63,6 +65,16 @@ def test_the_place_of_a_wrong_value_is_told(make_run: MakeRun) -> None:
         (lambda s: s["domains"].append(s["domains"][0]), "twice"),
         (lambda s: s["domains"][0].update(histogram=[[1.0]]), "256 shares"),
         (lambda s: s["domains"][0].update(histogram=[[1.0]] * 2), "1 bands"),
+        (lambda s: s["domains"][0].update(histogram=[[1.0] * 255 + [1e15]]), "256 shares"),
+        (lambda s: s["model"]["histograms"].update(town=[[-1.0] + [0.0] * 255]), "256 shares"),
+        (
+            lambda s: s["domains"][0]["calibration"]["bins"][0].update(count=-1),
+            "pixels in every bin",
+        ),
+        (
+            lambda s: s["domains"][0].update(footprint_scores=[MORE_THAN_ALL]),
+            "footprints of every score",
+        ),
         (lambda s: s["domains"][0]["examples"][0].update(width=0), "no size"),
         (lambda s: s["model"].update(sources=[]), "no sources"),
         (lambda s: s.update(seed=10**400), "whole number"),

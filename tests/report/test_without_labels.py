@@ -1,5 +1,7 @@
 """Label-free measures against the loss, from numbers made by hand."""
 
+import json
+
 import pytest
 
 from rhm.evaluation.scores import Levels
@@ -17,6 +19,7 @@ def test_expected_iou_is_what_the_probabilities_promise() -> None:
     assert expected_iou(levels, 0.75) == pytest.approx((10 * 7 / 8) / (10 + missed + 20 * 5 / 8))
     assert expected_iou(levels, 1.0) == 0.0
     assert expected_iou(Levels((0, 0), (0, 0)), 0.5) is None
+    assert expected_iou(Levels((), ()), 0.5) is None
 
 
 def test_a_calibrated_model_gets_what_it_expects() -> None:
@@ -37,6 +40,16 @@ def test_loss_is_against_the_models_own_domains(make_run: MakeRun) -> None:
     assert row.distance == pytest.approx((0.2 + 0.4) / 2)
     assert row.loss == pytest.approx((0.5 + 0.3) / 2)
     assert row.expected_loss == 0.0  # both domains have the same probabilities here
+
+
+def test_without_levels_nothing_is_expected(make_run: MakeRun) -> None:
+    run = make_run("a", {"town": 0.6, "city": 0.1})
+    for place in (0, 1):
+        bins = json.loads((run / "evaluation" / "scores.json").read_text())["domains"][place]
+        none = bins["calibration"] | {"levels": {"pixels": [], "buildings": []}}
+        edited(run, place, calibration=none)
+    loaded = [load_run(run)]
+    assert distance_losses(group_runs(loaded), targets_of(loaded)) == ()
 
 
 def test_rank_correlation_needs_pairs_that_differ(make_run: MakeRun) -> None:

@@ -1,6 +1,8 @@
 """Sentences of the report: the numbers in them are those of the tables."""
 
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +10,9 @@ import pytest
 
 from rhm.report.cross_domain import Group, group_runs, rankings, targets_of
 from rhm.report.runs import load_run
-from rhm.report.wording import headlines, notes
+from rhm.report.wording import headlines, notes, unequal_conditions
 from tests.report.conftest import MakeRun
+from tests.report.test_thresholds import edited
 
 
 def loaded(*folders: Path) -> tuple[Group, ...]:
@@ -67,6 +70,61 @@ def test_one_seed_is_said_to_be_one(make_run: MakeRun) -> None:
     assert "one seed" in sentence.lower()
 
 
+def table_of(make_run: MakeRun, ious: Mapping[str, tuple[float, ...]]) -> tuple[Group, ...]:
+    """One run for each method and seed, of which each has these IoUs on one unseen domain."""
+    return loaded(
+        *(
+            make_run(f"{method}-{seed}", {"town": 0.6, "city": iou}, method=method, seed=seed)
+            for method, by_seed in ious.items()
+            for seed, iou in enumerate(by_seed)
+        )
+    )
+
+
+def test_methods_that_share_the_first_place_are_all_named(make_run: MakeRun) -> None:
+    ious = {"none": 0.335, "a": 0.35, "b": 0.35, "c": 0.3504, "d": 0.34, "e": 0.05}
+    (sentence,) = said_of(table_of(make_run, {name: (iou,) for name, iou in ious.items()}))
+    assert sentence == (
+        "Trained on town, c, a and b share the first place among 6 methods on the unseen domain "
+        "city: mean IoU 0.350, 0.015 above none (0.335); one seed. With one seed, this and the "
+        "lead over d (0.340) may be chance."
+    )
+
+
+def test_methods_that_are_all_level_are_said_to_be(make_run: MakeRun) -> None:
+    (sentence,) = said_of(table_of(make_run, {"none": (0.35,), "a": (0.35,)}))
+    assert sentence == (
+        "Trained on town, none and a are level on the unseen domain city: mean IoU 0.350; one seed."
+    )
+
+
+def test_a_runner_up_that_may_be_as_good_is_named(make_run: MakeRun) -> None:
+    """The baseline is far behind, and says nothing of the methods in between."""
+    ious = {"none": (0.1, 0.12), "a": (0.5, 0.54), "b": (0.5, 0.52), "c": (0.49, 0.51)}
+    (sentence,) = said_of(table_of(make_run, ious))
+    assert "a is the best of 4 methods" in sentence
+    assert "0.410 above none (0.110 ± 0.014); 2 seeds." in sentence
+    assert sentence.endswith(
+        " The lead over b (0.510 ± 0.014) and 1 more is smaller than the spread between seeds."
+    )
+
+
+def test_a_runner_up_that_is_clearly_behind_is_left_out(make_run: MakeRun) -> None:
+    ious = {"none": (0.1, 0.12), "a": (0.5, 0.51), "b": (0.3, 0.31)}
+    (sentence,) = said_of(table_of(make_run, ious))
+    assert sentence.endswith("; 2 seeds.")
+    assert " b " not in sentence
+
+
+def test_differences_that_change_with_the_seed_may_be_chance(make_run: MakeRun) -> None:
+    """Neither method spreads more than its lead, but the differences by seed do."""
+    ious = {"none": (0.40, 0.46), "a": (0.51, 0.45)}
+    (sentence,) = said_of(table_of(make_run, ious))
+    gaps = np.subtract(ious["a"], ious["none"])
+    assert np.std(ious["a"], ddof=1) < gaps.mean() < gaps.std(ddof=1)
+    assert sentence.endswith(" The difference is smaller than the spread between seeds.")
+
+
 @pytest.mark.parametrize(
     ("lead", "targets", "said"), [(0.2, 1, True), (0.3, 1, False), (0.2, 3, False), (0.05, 3, True)]
 )
@@ -89,7 +147,16 @@ def test_comparable_runs_need_no_note(make_run: MakeRun) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "said"),
-    [({"split": "val"}, "split"), ({"threshold": 0.4}, "threshold")],
+    [
+        ({"split": "val"}, "Runs were scored on different splits of every domain"),
+        ({"threshold": 0.4}, "different thresholds"),
+        ({"views": True}, "On every domain, the predictions of some runs are averages"),
+        ({"runtime": "onnx-int8"}, "by different runtimes (onnx-int8 and torch)"),
+        (
+            {"catalog": "other.parquet"},
+            "with different catalogs (catalog.parquet and other.parquet): their images may differ",
+        ),
+    ],
 )
 def test_what_makes_runs_incomparable_is_noted(
     make_run: MakeRun, changes: dict[str, object], said: str
@@ -100,6 +167,44 @@ def test_what_makes_runs_incomparable_is_noted(
     )
     (note,) = notes(loaded(*folders))
     assert said in note
+    assert unequal_conditions(loaded(*folders)) == (note,)
+
+
+def test_conditions_are_compared_domain_by_domain(make_run: MakeRun) -> None:
+    """A run may have scored its domains in several ways, if the others did so, too."""
+    folders = [
+        make_run(name, {"town": 0.6, "city": 0.2}, method=name, format=6) for name in ("none", "x")
+    ]
+    for folder in folders:
+        edited(folder, 0, split="all", views=True, catalog="a.parquet", created="2026-11-01")
+    assert notes(loaded(*folders)) == ()
+    edited(folders[0], 0, split="val", threshold=0.3)
+    first, second, *rest = notes(loaded(*folders))
+    assert first == "Runs were scored on different splits of town, and are not comparable there."
+    assert second.startswith("On town, some runs were scored at the threshold that their")
+    assert len(rest) == 1  # on the domains that have thresholds of their own
+
+
+def test_one_catalog_may_be_written_in_two_ways(make_run: MakeRun) -> None:
+    paths = ("catalog.parquet", os.path.abspath("catalog.parquet"))
+    folders = [make_run(f"{n}", {"town": 0.6}, seed=n, catalog=paths[n]) for n in range(2)]
+    assert notes(loaded(*folders)) == ()
+
+
+def test_catalogs_of_one_path_in_several_folders_are_told_apart(make_run: MakeRun) -> None:
+    folders = [make_run(f"{n}", {"town": 0.6}, seed=n, format=6) for n in range(2)]
+    for number, folder in enumerate(folders):
+        told = {"catalog": "c.parquet", "created": "2026-11-01", "split": "test"}
+        edited(folder, 0, catalog_file=f"../../{number}/c.parquet", **told)
+    (note,) = notes(loaded(*folders))
+    above = folders[0].parent.resolve()
+    assert f"({above / '0' / 'c.parquet'} and {above / '1' / 'c.parquet'})" in note
+
+
+def test_a_runtime_that_is_unknown_is_no_other(make_run: MakeRun) -> None:
+    folders = [make_run(f"{n}", {"town": 0.6}, seed=n, format=6) for n in range(2)]
+    edited(folders[0], 0, split="test", catalog="catalog.parquet", created="2026-11-01")
+    assert notes(loaded(*folders)) == ()
 
 
 def test_a_domain_that_not_all_scored_is_named(make_run: MakeRun) -> None:

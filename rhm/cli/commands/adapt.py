@@ -19,6 +19,7 @@ from rhm.cli.options import (
 from rhm.cli.output import emit, shows_progress
 from rhm.cli.output_files import Overwrite, check_output
 from rhm.cli.training_output import continues, finished_run
+from rhm.models.named_models import model_file
 
 if TYPE_CHECKING:
     import pandas
@@ -148,7 +149,7 @@ def merge(
 
     Example: `rhm merge runs/inria-rhm kampala.safetensors -o kampala-model.safetensors`
     """
-    needed = (model, model / "model.safetensors", adapter, adapter / "adapter.safetensors")
+    needed = (model_file(model), adapter, adapter / "adapter.safetensors")
     check_output(output, (".safetensors",), needed=needed, overwrite=overwrite)
     from rhm.models.model_file import load_model, save_model
 

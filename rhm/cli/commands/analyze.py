@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rhm.cli.options import CatalogFile, Device, Domains, Json, ModelPaths
-from rhm.cli.output import emit, progress, table
+from rhm.cli.output import emit, progress, say, table
+from rhm.cli.output_files import check_output, is_page
+from rhm.errors import OutputError
 from rhm.inference.runtime.runtimes import RuntimeConfig
 
 if TYPE_CHECKING:
@@ -68,11 +70,18 @@ def analyze(
     from rhm.evaluation.features.adapter_changes import inspect_adaptation
     from rhm.evaluation.features.feature_moments import CellSampling
     from rhm.evaluation.features.inspection import images_to_inspect, inspect_model
+    from rhm.evaluation.image_choice import check_choice, told_once
     from rhm.inference.runtime.backends import on_device
     from rhm.models.model_file import load_model
     from rhm.models.spec import load_spec
     from rhm.report.features.adaptation_plots import adaptation_sentence
-    from rhm.report.features.analysis_page import left_out, tap_sentence, write_analysis
+    from rhm.report.features.analysis_page import (
+        FILES,
+        is_analysis,
+        left_out,
+        tap_sentence,
+        write_analysis,
+    )
 
     if split not in (*SPLITS, "all"):
         raise typer.BadParameter(f"unknown split '{split}': choose {', '.join(SPLITS)}, all")
@@ -80,6 +89,11 @@ def analyze(
         raise typer.BadParameter(f"--window must be a multiple of 32, got {window}")
     if 32 % ground:
         raise typer.BadParameter(f"--ground must be 1, 2, 4, 8, 16 or 32, got {ground}")
+    if output.exists() and not output.is_dir():
+        raise OutputError(f"cannot write to {output}: it is not a folder")
+    for file in FILES:
+        ours = is_page if file.endswith(".html") else is_analysis
+        check_output(output / file, (), needed=[catalog], ours=ours)
     sampling = CellSampling(
         images=images,
         window_px=window,
@@ -91,23 +105,28 @@ def analyze(
     ).of(map(load_spec, models))
     names = _names(models)
     listed = Catalog.load(catalog)
+    asked: dict[str, Any] = {"split": None if split == "all" else split, "domains": domains}
+    found, notes = [], []
+    for path, name in zip(models, names, strict=True):
+        spec = load_spec(path)
+        found.append(images_to_inspect(listed, spec, **asked))
+        notes.append((name, check_choice(listed, spec, **asked, model=name, file=catalog)))
+    for note in told_once(notes):
+        say(note)
     adaptations = [
         change
         for path, name in zip(models, names, strict=True)
         if (change := inspect_adaptation(_run_of(path), name)) is not None
     ]
     inspections = []
-    for path, name in zip(models, names, strict=True):
+    for path, name, tiles in zip(models, names, found, strict=True):
         model = on_device(load_model(path), device)
-        found = images_to_inspect(
-            listed, model, split=None if split == "all" else split, domains=domains
-        )
-        amount = sum(min(images, len(tiles)) for tiles in found.values())
+        amount = sum(min(images, len(of_domain)) for of_domain in tiles.values())
         with progress(name, amount) as advance:
             inspections.append(
                 inspect_model(
                     model,
-                    found,
+                    tiles,
                     sampling,
                     name=name,
                     stages=stages or (),

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from rhm.evaluation.scores import Scores
     from rhm.inference.runtime.quantization import Quantization
     from rhm.models.build import SegmentationModel
-    from rhm.models.spec import ModelSpec
 
 
 def _is_catalog(path: Path) -> bool:
@@ -74,7 +74,7 @@ def evaluate(
         typer.Option(
             "--overwrite",
             help="Replace scores of the same domains by another split, threshold or views, or in "
-            "the folder of --output of another model.",
+            "the folder of --output of another model, and a scores.json that cannot be read.",
         ),
     ] = False,
     json: Json = False,
@@ -92,7 +92,6 @@ def evaluate(
     from rhm.data.catalog import Catalog
     from rhm.evaluation.evaluator import picks_of
     from rhm.evaluation.scores import few_groups, unknown_sizes
-    from rhm.models.spec import load_spec
     from rhm.records import plain
 
     work = _work(split, domains, shift, shift_seed)
@@ -103,10 +102,9 @@ def evaluate(
     folders = _folders(models, output)
     place, tiling = chosen.make(RuntimeConfig), Tiling(views=views)
     results: list[Scores] = []
-    for file, listed, asked in _asked(catalogs, [Catalog.load(path) for path in catalogs], work):
-        if shift is not None:
-            for path in models:
-                _check_shift(path, load_spec(path), listed, asked, file)
+    plan = list(_asked(catalogs, [Catalog.load(path) for path in catalogs], work))
+    _check_all(models, folders, plan, overwrite=overwrite)
+    for file, listed, asked in plan:
         first: Scores | None = None
         for path, folder in zip(models, folders, strict=True):
             picks = picks_of(first) if first else None
@@ -184,26 +182,34 @@ def _threshold(text: str | None) -> float | str | None:
     return PolygonConfig(threshold=threshold_of(text)).threshold
 
 
-def _check_shift(
-    path: Path, spec: "ModelSpec", listed: "Catalog", work: dict[str, Any], catalog: Path
+def _check_all(
+    models: list[Path],
+    folders: list[Path | None],
+    asked: "list[tuple[Path, Catalog, dict[str, Any]]]",
+    *,
+    overwrite: bool,
 ) -> None:
-    """Say which training domains cannot be shifted.
+    """Check everything that can be checked before the first image is scored, and say what is known.
 
     Raises:
-        ConfigError: none of them can.
+        RhmError: a model cannot be scored on a catalog, or what is in its folder is not replaced.
     """
-    from rhm.errors import ConfigError
-    from rhm.evaluation.evaluator import unshifted_sources
+    from rhm.evaluation.image_choice import check_choice, told_once
+    from rhm.evaluation.score_files import earlier_scores
+    from rhm.models.named_models import home_of
+    from rhm.models.spec import load_spec
 
-    missing = unshifted_sources(listed, spec, split=work["split"], domains=work["domains"])
-    told = (
-        f"{path}: --shift applies to the training domains of a model, and no labelled image of "
-        f"{', '.join(missing)} is scored in {catalog}"
-    )
-    if len(missing) == len(spec.sources):
-        raise ConfigError(f"{told}: leave out --shift, or use a catalog that has one")
-    if missing:
-        say(told)
+    notes: list[tuple[str, list[str]]] = []
+    for path, folder in zip(models, folders, strict=True):
+        run, spec = home_of(path).resolve(), load_spec(path)
+        earlier_scores(folder or run / "evaluation", overwrite=overwrite)
+        of_run = (
+            check_choice(listed, spec, **work, model=str(path), file=file)
+            for file, listed, work in asked
+        )
+        notes.append((run.name, [*chain.from_iterable(of_run)]))
+    for note in told_once(notes):
+        say(note)
 
 
 def scored(
@@ -229,7 +235,8 @@ def scored(
         overwrite: whether to replace earlier scores that these do not repeat.
         told: further keyword arguments of ``evaluate_model``.
     """
-    from rhm.evaluation.evaluator import amount_of_work, evaluate_model, pixels_of_work
+    from rhm.evaluation.evaluator import evaluate_model
+    from rhm.evaluation.image_choice import amount_of_work, pixels_of_work, work_of
     from rhm.evaluation.score_files import earlier_scores, kept_domains, of_same_model
     from rhm.inference.runtime.selection import network_for
     from rhm.inference.suitability import dtype_notes
@@ -239,24 +246,26 @@ def scored(
     model = load_model(path)
     run = home_of(path).resolve()
     folder = output or run / "evaluation"
-    earlier = earlier_scores(folder)
+    earlier = earlier_scores(folder, overwrite=overwrite)
     if earlier is not None and not overwrite:
         _check_earlier(earlier, folder, output, model, listed, work, tiling, told)
     tiles = listed.select(domains=work["domains"], labelled=True).tiles
     for dtype in dict.fromkeys(tile.dtype for tile in tiles):
         for note in dtype_notes(model.spec, dtype):
             say(f"{run.name}: {note}")
-    pixels = pixels_of_work(listed, model.spec, **work) * tiling.passes
+    planned = work_of(listed, model.spec, **work)
+    pixels = pixels_of_work(planned, model.spec) * tiling.passes
     quantization = _quantization(path, model, listed, place)
     options = asdict(place) | {"quantization": quantization, "tell": say}
     network = network_for(model, pixels=pixels, **options)
-    with progress(run.name, amount_of_work(listed, model.spec, **work)) as advance:
+    with progress(run.name, amount_of_work(planned)) as advance:
         latest = evaluate_model(
             network,
             listed,
             folder,
             name=run.name,
             tiling=tiling,
+            overwrite=overwrite,
             on_progress=partial(advance, 1),
             **work,
             **told,
@@ -265,10 +274,10 @@ def scored(
         say(f"{folder}: the earlier scores were of another model or threshold, and are replaced")
     elif kept := kept_domains(earlier, latest):
         # Domains of one name in several catalogs are scored side by side.
-        again = {domain.name for domain in latest.domains}
+        again = {domain.label for domain in latest.domains}
         names = dict.fromkeys(
-            f"{domain.name} ({Path(domain.catalog).name})" if domain.name in again else domain.name
-            for domain in kept
+            f"{each.label} ({Path(each.catalog).name})" if each.label in again else each.label
+            for each in kept
         )
         say(f"{folder}: the earlier scores of {', '.join(names)} are kept besides")
     return latest
@@ -289,7 +298,7 @@ def _check_earlier(
     The scores in the home of a model that was trained again are replaced.
     """
     from rhm.errors import ConfigError
-    from rhm.evaluation.evaluator import tiles_to_score
+    from rhm.evaluation.image_choice import ALL, images_to_score
     from rhm.evaluation.score_files import check_replaced
     from rhm.inference.runtime.identity import identity_of
 
@@ -300,16 +309,16 @@ def _check_earlier(
                 "or replace them with --overwrite"
             )
         return
-    chosen = listed.select(domains=work["domains"], labelled=True)
-    domains = [domain for domain, _ in tiles_to_score(chosen, model.spec, work["split"])]
+    split = work["split"]
+    chosen = images_to_score(listed, model.spec, split=split, domains=work["domains"])
     threshold = told.get("threshold")
     own = isinstance(threshold, str)
     check_replaced(
         earlier,
         folder,
         catalog=told.get("catalog_path", ""),
-        domains=domains,
-        split=work["split"] or "all",
+        splits={each.domain: each.split for each in chosen},
+        asked=split or ALL,
         views=tiling.views,
         threshold=model.spec.threshold if threshold is None or own else threshold,
         own_threshold=own,
@@ -349,7 +358,7 @@ def score_lines(results: "list[Scores]") -> list[str]:
     rows = [
         [
             scores.run,
-            domain.name,
+            domain.label,
             domain.images,
             domain.pixel.iou.value,
             domain.pixel.iou.low,

@@ -9,6 +9,7 @@ from rhm.cli.options import Json, ModelPath, Overlap, Tile
 from rhm.cli.output import emit, say
 from rhm.cli.output_files import Overwrite, check_output, is_exported
 from rhm.inference.settings.tile_config import Tiling
+from rhm.models.named_models import model_file
 
 
 def export(
@@ -37,7 +38,7 @@ def export(
 
     Example: `rhm export runs/inria-rhm -o inria-rhm.onnx`
     """
-    needed = (model, model / "model.safetensors", *([adapter] if adapter else []))
+    needed = (model_file(model), *([adapter] if adapter else []))
     check_output(output, (".onnx",), needed=needed, overwrite=overwrite, ours=is_exported)
     from rhm.inference.runtime.onnx_export import export_onnx
     from rhm.models.model_file import load_model

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rhm.cli.experiment_output import experiment_files, write_numbers
 from rhm.cli.options import Json
 from rhm.cli.output import emit, say, table
 
@@ -42,15 +43,15 @@ def shift(
     from rhm.lab.controlled_shifts import SAMPLE_DOMAIN, run_controlled_shifts, sample_town
     from rhm.lab.figures.shift_figure import draw_controlled_shifts
 
+    figure, numbers = experiment_files(output, "shift")
     say("drawing a town")
     catalog = sample_town(output, seed=seed)
     result = run_controlled_shifts(
         catalog, SAMPLE_DOMAIN, output, steps=steps, seed=seed, on_step=say
     )
-    figure, numbers = output / "shift.png", output / "shift.json"
     draw_controlled_shifts(result, figure)
     values = {"iou": {name: dict(iou) for name, iou in result.iou.items()}, "seed": seed}
-    _write(numbers, values | {"steps": steps})
+    write_numbers(numbers, values | {"steps": steps})
     families = list(next(iter(result.iou.values())))
     lines = table(
         ["trained with", *("unshifted" if family == "none" else family for family in families)],
@@ -64,7 +65,9 @@ def sphere(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the figure and numbers.")
     ] = Path("lab-sphere"),
-    starts: Annotated[int, typer.Option(min=1, help="Number of random starts per setting.")] = 20,
+    starts: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Number of random starts per setting.")
+    ] = 20,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the starts.")] = 0,
     json: Json = False,
 ) -> None:
@@ -80,11 +83,11 @@ def sphere(
     from rhm.lab.figures.sphere_figure import draw_sphere
     from rhm.lab.landscape import run_sphere
 
+    figure, numbers = experiment_files(output, "sphere")
     result = run_sphere(starts=starts, seed=seed)
-    figure = output / "sphere.png"
     draw_sphere(result, figure)
     rows = result.rows()
-    _write(output / "sphere.json", {"settings": rows, "seed": seed, "starts": starts})
+    write_numbers(numbers, {"settings": rows, "seed": seed, "starts": starts})
     lines = table(
         [
             *("K", "d", "tau", "converged", "iterations", "distance to the simplex"),
@@ -109,9 +112,9 @@ def parsimony(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the figure and numbers.")
     ] = Path("lab-parsimony"),
-    width: Annotated[int, typer.Option(min=4, help="Width d of every layer.")] = 30,
+    width: Annotated[int, typer.Option(min=4, max=1000, help="Width d of every layer.")] = 30,
     rank: Annotated[int, typer.Option(min=1, help="Rank r of the target.")] = 3,
-    depth: Annotated[int, typer.Option(min=2, help="Number of layers L.")] = 3,
+    depth: Annotated[int, typer.Option(min=2, max=1000, help="Number of layers L.")] = 3,
     seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="Seed of the target and weights.")
     ] = 0,
@@ -127,8 +130,8 @@ def parsimony(
     from rhm.lab.figures.linear_figures import draw_parsimony
     from rhm.lab.parsimony import run_parsimony
 
+    figure, numbers = experiment_files(output, "parsimony")
     result = run_parsimony(width=width, rank=rank, depth=depth, seed=seed)
-    figure = output / "parsimony.png"
     draw_parsimony(result, figure)
     layers = [
         {
@@ -156,7 +159,7 @@ def parsimony(
         "compressed_distance": float(result.compressed_distance.max()),
         "seed": seed,
     }
-    _write(output / "parsimony.json", values)
+    write_numbers(numbers, values)
     lines = table(
         ["layer", "angle of the middle, rad", "spread of its values", "values at the end"],
         [
@@ -184,7 +187,8 @@ def linear_separation(
         Path, typer.Option("--output", "-o", help="Folder for the figure and numbers.")
     ] = Path("lab-linear-separation"),
     depth: Annotated[
-        int, typer.Option(min=3, help="Number of layers L of the deep linear networks.")
+        int,
+        typer.Option(min=3, max=200, help="Number of layers L of the deep linear networks."),
     ] = 6,
     steps: Annotated[
         int, typer.Option(min=1, help="Number of training steps of the non-linear networks.")
@@ -205,8 +209,8 @@ def linear_separation(
     from rhm.lab.figures.separation_figure import draw_linear_separation
     from rhm.lab.linear_separation import run_linear_separation
 
+    figure, numbers = experiment_files(output, "linear-separation")
     result = run_linear_separation(depth=depth, network_steps=steps, seeds=seeds, seed=seed)
-    figure = output / "linear-separation.png"
     draw_linear_separation(result, figure)
     named: dict[str, Sequence[Any]] = {
         f"linear, start {networks[0].init_scale:g}": networks for networks in result.linear
@@ -217,7 +221,7 @@ def linear_separation(
         named[f"{name}, {first.nonlinear} of {first.layers} layers non-linear"] = trained
     rows = [_separation(name, networks) for name, networks in named.items()]
     values = {"networks": rows, "seed": seed, "seeds": seeds}
-    _write(output / "linear-separation.json", values)
+    write_numbers(numbers, values)
     lines = table(
         ["network", "loss", "slope of log C_l", "R2", "slope of D_l", "R2"],
         [
@@ -266,7 +270,7 @@ def matrix_completion(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the figure and numbers.")
     ] = Path("lab-matrix-completion"),
-    size: Annotated[int, typer.Option(min=8, help="Number of rows and columns.")] = 150,
+    size: Annotated[int, typer.Option(min=8, max=3000, help="Number of rows and columns.")] = 150,
     rank: Annotated[int, typer.Option(min=1, help="Rank of the matrix.")] = 5,
     known: Annotated[
         float, typer.Option(min=0.01, max=1.0, help="Share of the entries that is known.")
@@ -289,10 +293,10 @@ def matrix_completion(
     from rhm.lab.figures.linear_figures import draw_matrix_completion
     from rhm.lab.matrix_completion import run_matrix_completion
 
+    figure, numbers = experiment_files(output, "matrix-completion")
     result = run_matrix_completion(
         size=size, rank=rank, known=known, seed=seed, max_steps=steps, on_run=say
     )
-    figure = output / "matrix-completion.png"
     draw_matrix_completion(result, figure)
     rows = [
         {
@@ -308,7 +312,7 @@ def matrix_completion(
         for run in result.runs
     ]
     values = {"runs": rows, "size": size, "rank": rank, "known": known, "seed": seed}
-    _write(output / "matrix-completion.json", values)
+    write_numbers(numbers, values)
     lines = table(
         [
             *("network", "depth", "given rank", "steps", "seconds", "converged"),
@@ -337,7 +341,7 @@ def deep_lora(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the figure and numbers.")
     ] = Path("lab-deep-lora"),
-    width: Annotated[int, typer.Option(min=8, help="Width of all layers.")] = 32,
+    width: Annotated[int, typer.Option(min=8, max=512, help="Width of all layers.")] = 32,
     rank: Annotated[int, typer.Option(min=1, help="Rank of the change to be learned.")] = 3,
     steps: Annotated[int, typer.Option(min=1, help="Training steps of each update.")] = 2000,
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 1,
@@ -354,11 +358,11 @@ def deep_lora(
     from rhm.lab.deep_updates import KINDS, run_deep_updates
     from rhm.lab.figures.linear_figures import draw_deep_updates, mean_errors
 
+    figure, numbers = experiment_files(output, "deep-lora")
     ranks = (2 * rank, min(4 * rank, width - width % 2))
     result = run_deep_updates(
         width=width, rank=rank, ranks=ranks, steps=steps, seeds=seeds, seed=seed, on_run=say
     )
-    figure = output / "deep-lora.png"
     draw_deep_updates(result, figure)
     rows = mean_errors(result)
     values = {
@@ -369,17 +373,9 @@ def deep_lora(
         "seeds": seeds,
         "seed": seed,
     }
-    _write(output / "deep-lora.json", values)
+    write_numbers(numbers, values)
     header = ["samples", "given rank", *KINDS]
     cells = [[row["samples"], row["rank"], *(f"{row[kind]:.3f}" for kind in KINDS)] for row in rows]
     about = f"test loss / without update, mean over seeds; the change has rank {rank}"
     shown = [about, *table(header, cells), f"figure: {figure}"]
     emit(values | {"figure": str(figure)}, shown, as_json=json)
-
-
-def _write(path: Path, values: dict[str, Any]) -> None:
-    import json as json_format
-
-    from rhm.files import write_text
-
-    write_text(path, json_format.dumps(values, indent=1) + "\n")

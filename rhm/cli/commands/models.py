@@ -127,12 +127,13 @@ def export(
     from rhm.inference.runtime.onnx_export import export_onnx
     from rhm.models.hub_card import card_of, hub_card
     from rhm.models.model_file import load_model
-    from rhm.models.named_models import HASH, MODEL, home_of, model_file, sha256_of
+    from rhm.models.model_library import default_name
+    from rhm.models.named_models import HASH, MODEL, model_file, sha256_of
 
     if os.path.lexists(output) and not (os.path.isdir(output) and not os.listdir(output)):
         raise OutputError(f"{output} exists: choose a new folder")
     file, loaded = model_file(model), load_model(model)
-    name = home_of(model).resolve().name
+    name = default_name(model) or "model"
     licence = licence or loaded.spec.licence
     if not licence:
         say("no licence is known: name one with --licence")

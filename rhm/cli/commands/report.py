@@ -7,11 +7,18 @@ import typer
 
 from rhm.cli.options import Json, required
 from rhm.cli.output import emit, say
-from rhm.cli.output_files import Overwrite, check_output, is_page, is_score_table
+from rhm.cli.output_files import (
+    Overwrite,
+    check_output,
+    is_page,
+    is_report,
+    is_score_table,
+)
 from rhm.required_files import require_run
 
 _PAGES = (".html", ".htm")
 _SUFFIXES = {"latex": (".tex",), "markdown": (".md",), "csv": (".csv",)}
+_READ = ("evaluation/scores.json", "metrics.csv", "config.yaml", "cost.json")
 
 
 def report(
@@ -35,8 +42,11 @@ def report(
         ),
     ] = None,
     metric: Annotated[
-        str, typer.Option(help="Score of the table, such as iou, f1, object_f1 or ap50.")
-    ] = "iou",
+        str | None,
+        typer.Option(
+            help="Score of --table, such as iou (default), f1, object_f1, ap50 or vertex_ratio."
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
@@ -44,24 +54,38 @@ def report(
 
     Example: `rhm report runs/inria-none runs/inria-rhm -o report.html`
     """
-    runs = _evaluated(runs)
     if table is not None:
+        if table not in _SUFFIXES:
+            raise typer.BadParameter(f"unknown --table '{table}': choose {', '.join(_SUFFIXES)}")
         if output is not None:
-            suffixes = _SUFFIXES.get(table, ())
-            check_output(output, suffixes, overwrite=overwrite, ours=is_score_table)
-        _write_table(runs, output, table, metric, as_json=json)
+            needed = _needed(runs, output)
+            check_output(
+                output, _SUFFIXES[table], needed=needed, overwrite=overwrite, ours=is_score_table
+            )
+        _write_table(runs, output, table, "iou" if metric is None else metric, as_json=json)
         return
+    if metric is not None:
+        raise typer.BadParameter("--metric chooses the score of a table: add --table")
     output = output or Path("report.html")
     if output.suffix.lower() not in _PAGES:
         raise typer.BadParameter(f"{output} gets a page: end it with .html, or add --table")
-    check_output(output, _PAGES, overwrite=overwrite, ours=is_page)
-    if not output.exists():  # the numbers of a page that is replaced are replaced, too
-        check_output(output.with_suffix(".json"), (), overwrite=overwrite)
+    numbers = output.with_suffix(".json")
+    for path, ours in ((output, is_page), (numbers, is_report)):
+        check_output(path, (), needed=_needed(runs, path), overwrite=overwrite, ours=ours)
     from rhm.report import write_report
 
-    page = write_report(runs, output)
+    page = write_report(_evaluated(runs), output)
     values = {"page": str(page), "numbers": str(page.with_suffix(".json"))}
     emit(values, [f"report: {page}, numbers: {values['numbers']}"], as_json=json)
+
+
+def _needed(runs: list[Path], path: Path) -> list[Path]:
+    """Return the files of runs that an output may not replace: all that no report wrote."""
+    read = [run / name for run in runs for name in _READ]
+    homes = [run.resolve() for run in runs if any((run / name).is_file() for name in _READ)]
+    inside = any(path.parent.resolve().is_relative_to(home) for home in homes)
+    written = any(ours(path) for ours in (is_page, is_report, is_score_table))
+    return [*read, path] if inside and path.is_file() and not written else read
 
 
 def _evaluated(runs: list[Path]) -> list[Path]:
@@ -69,7 +93,7 @@ def _evaluated(runs: list[Path]) -> list[Path]:
     found = [run for run in runs if (run / "evaluation").is_dir()]
     if not found:
         return runs  # reading the first says what is missing
-    if left := [run.name for run in runs if run not in found]:
+    if left := [run.resolve().name or str(run) for run in runs if run not in found]:
         more = f" and {len(left) - 1} more" if len(left) > 1 else ""
         say(f"left out: {left[0]}{more}, which `rhm evaluate` has not scored")
     return found
@@ -80,10 +104,12 @@ def _write_table(
 ) -> None:
     from rhm.cli.score_table import FORMATS, ScoreTable
     from rhm.files import write_text
+    from rhm.report.wording import unequal_conditions
 
-    if kind not in FORMATS:
-        raise typer.BadParameter(f"unknown --table '{kind}': choose {', '.join(FORMATS)}")
-    text = FORMATS[kind](ScoreTable.of(runs, metric))
+    found = ScoreTable.of(_evaluated(runs), metric)
+    for note in unequal_conditions(found.groups):
+        say(note)
+    text = FORMATS[kind](found)
     if output is None:
         emit({"table": text}, text.splitlines(), as_json=as_json)
         return

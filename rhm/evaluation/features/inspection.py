@@ -22,7 +22,6 @@ from rhm.analysis.probes import linear_probe
 from rhm.analysis.separation import separation
 from rhm.data.catalog import Catalog, Tile
 from rhm.errors import AnalysisError, CatalogError
-from rhm.evaluation.evaluator import tiles_to_score
 from rhm.evaluation.features.feature_moments import CellSampling, StageFeatures, collect_features
 from rhm.evaluation.features.findings import (
     BestTap,
@@ -32,8 +31,10 @@ from rhm.evaluation.features.findings import (
     StageStatistics,
     StageVariance,
 )
+from rhm.evaluation.image_choice import check_images, images_to_score
 from rhm.models.build import SegmentationModel
 from rhm.models.heads import classifier_rows, classify
+from rhm.models.spec import ModelSpec
 
 ByDomain = Mapping[str, StageFeatures]
 
@@ -42,26 +43,28 @@ _FEWEST_CELLS = 10
 
 def images_to_inspect(
     catalog: Catalog,
-    model: SegmentationModel,
+    spec: ModelSpec,
     *,
     split: str | None,
     domains: Sequence[str] | None = None,
-) -> dict[str, list[Tile]]:
+) -> dict[str, Sequence[Tile]]:
     """Return the labelled images of each domain on which a model is inspected.
 
     Raises:
         CatalogError: the catalog has no labelled image of a training domain of the model, with
-            which the other domains are compared.
+            which the other domains are compared, or a file is missing.
+        ModelFileError: an image does not have the bands that the model takes.
     """
-    listed = catalog.select(domains=domains, labelled=True)
-    found = dict(tiles_to_score(listed, model.spec, split))
-    if not set(found) & set(model.spec.sources):
+    images = images_to_score(catalog, spec, split=split, domains=domains)
+    found = {each.domain: each.tiles for each in images}
+    if not set(found) & set(spec.sources):
         where = ", ".join(domains) if domains else "the catalog"
         raise CatalogError(
             f"there is nothing to compare with: {where} contains no labelled image "
             f"{f'in split {split!r} ' if split else ''}of the training domains of the model "
-            f"({', '.join(model.spec.sources) or 'which it does not record'})"
+            f"({', '.join(spec.sources) or 'which it does not record'})"
         )
+    check_images(images, spec)
     return found
 
 
@@ -114,7 +117,8 @@ def inspect_model(
         of_stage = {domain: collected[domain][stage] for domain in collected}
         rare = {domain: _rare(features, classes) for domain, features in of_stage.items()}
         if any(rare.values()):
-            left_out.append(_said_missing(stage, of_stage, rare))
+            half = min(_half(images[domain], sampling) for domain in rare if rare[domain])
+            left_out.append(_said_missing(stage, of_stage, rare, sampling.cells * half))
         present = {domain: features for domain, features in of_stage.items() if not rare[domain]}
         # Without a training domain there is nothing to compare the others with.
         if not set(present) & set(trained_on):
@@ -180,14 +184,22 @@ def _rare(found: StageFeatures, classes: Sequence[str]) -> list[str]:
     return [label for label, count in zip(classes, fewest, strict=True) if count < _FEWEST_CELLS]
 
 
-def _said_missing(stage: str, found: ByDomain, lacking: Mapping[str, Sequence[str]]) -> str:
+def _half(tiles: Sequence[Tile], sampling: CellSampling) -> int:
+    """Return about how many images of a domain are looked at in each half, at least one."""
+    return max(1, min(len(tiles), sampling.images) // 2)
+
+
+def _said_missing(
+    stage: str, found: ByDomain, lacking: Mapping[str, Sequence[str]], most_cells: int
+) -> str:
+    """Return what a stage lacks; of each class, ``most_cells`` are drawn in half of the images."""
     labels = dict.fromkeys(label for rare in lacking.values() for label in rare)
     where = [domain for domain, rare in lacking.items() if rare]
     stride = found[where[0]].stride
+    cause = "lower the purity" if most_cells >= _FEWEST_CELLS else "draw more cells of each image"
     return (
         f"{stage} shows under {_FEWEST_CELLS} pure cells of {' or '.join(labels)} in half of the "
-        f"images of {', '.join(where)} (cells of {stride} px): lower the purity, or look at more "
-        "images"
+        f"images of {', '.join(where)} (cells of {stride} px): {cause}, or look at more images"
     )
 
 

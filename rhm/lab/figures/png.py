@@ -28,4 +28,4 @@ def saved_png(path: str | os.PathLike[str], *, width: float, height: float) -> I
     figure = Figure(figsize=(width, height), layout="constrained")
     yield figure
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
+        figure.savefig(temporary, format="png", dpi=150, metadata={"Software": "rhm"})

@@ -1,6 +1,7 @@
 """The page of an analysis: how features separate the classes, by stage and domain."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from statistics import mean
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet
 
 from rhm.evaluation.features.adapter_changes import Adaptation
 from rhm.evaluation.features.feature_moments import CellSampling
@@ -30,6 +32,12 @@ FORMAT = 1
 
 FILES = ("index.html", "analysis.json", "stages.csv", "stages.parquet")
 """Files of an analysis."""
+
+_FIRST_COLUMNS = ("model", "stage", "number", "part")
+_BEGINNINGS = {
+    ".json": re.compile(rb'\{\n "format": \d+,\n "sampling": \{'),
+    ".csv": re.compile(",".join(_FIRST_COLUMNS).encode() + b","),
+}
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,18 @@ def write_analysis(
         table.to_csv(csv, index=False)
         table.to_parquet(parquet, index=False)
     return tuple(targets)
+
+
+def is_analysis(path: Path) -> bool:
+    """Return whether a file has the numbers or the table of an analysis."""
+    try:
+        if path.suffix == ".parquet":
+            columns = pyarrow.parquet.read_schema(path).names
+            return tuple(columns[: len(_FIRST_COLUMNS)]) == _FIRST_COLUMNS
+        with path.open("rb") as file:
+            return _BEGINNINGS[path.suffix].match(file.read(1000)) is not None
+    except (OSError, ValueError):  # pyarrow's errors are among these
+        return False
 
 
 def stage_table(inspections: Sequence[Inspection]) -> pd.DataFrame:

@@ -5,7 +5,8 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
-from rhm.report.cross_domain import Group, Ranking
+from rhm.evaluation.scores import Scores
+from rhm.report.cross_domain import Group, Ranking, target_of
 from rhm.report.numbers import MISSING, count
 from rhm.report.section import Comparison, Section, plain_rows
 from rhm.report.wording import headlines, notes
@@ -24,10 +25,13 @@ _COLUMNS = (
     ("licence", "Licence of the data", False),
     ("rhm_version", "rhm version", False),
     ("threshold", "Threshold", True),
+    ("views", "Averaged views", False),
+    ("runtime", "Runtime", False),
     ("scored_on", "Scored on", False),
     ("created", "Evaluated", False),
 )
 _ALWAYS_COLUMNS = 4
+_EVALUATION = ("split", "catalog", "created", "views", "runtime")
 
 
 def section(comparison: Comparison) -> Section:
@@ -63,10 +67,26 @@ def _runs(groups: Sequence[Group]) -> list[dict[str, Any]]:
         for run in group.runs:
             row = asdict(run.scores.model) | {"config": run.config, "sources": group.sources}
             del row["histograms"]  # shown in the section on histograms
-            for name in ("run", "method", "seed", "split", "catalog", "created", "threshold"):
+            for name in ("run", "method", "seed", "threshold", *_EVALUATION):
                 row[name] = getattr(run.scores, name)
+            row["evaluations"] = _evaluations(run.scores)
             rows.append(row)
     return rows
+
+
+def _evaluations(scores: Scores) -> list[dict[str, Any]]:
+    """Return how each domain was scored: one entry for all that were scored in the same way.
+
+    The evaluation that a run records is its last; scores of earlier ones may have been kept.
+    """
+    found: dict[tuple[Any, ...], list[str]] = {}
+    for domain in scores.domains:
+        how = tuple(getattr(domain, name) for name in _EVALUATION)
+        found.setdefault(how, []).append(target_of(domain).label)
+    return [
+        {**dict(zip(_EVALUATION, how, strict=True)), "domains": names}
+        for how, names in found.items()
+    ]
 
 
 def _run_table(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -85,6 +105,10 @@ def _run_table(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _run_texts(run: Mapping[str, Any]) -> dict[str, str]:
+    scored = run["evaluations"] or [run]
+    times = sorted({each["created"] for each in scored})
+    views = {each["views"] for each in scored}
+    places = [" of ".join(filter(None, (each["split"], each["catalog"]))) for each in scored]
     return {
         "run": run["run"],
         "sources": " + ".join(run["sources"]),
@@ -99,8 +123,10 @@ def _run_texts(run: Mapping[str, Any]) -> dict[str, str]:
         "licence": run["licence"] or MISSING,
         "rhm_version": run["rhm_version"] or MISSING,
         "threshold": f"{run['threshold']:g}",
-        "scored_on": " of ".join(filter(None, (run["split"], run["catalog"]))),
-        "created": run["created"],
+        "views": " and ".join("yes" if each else "no" for each in sorted(views)),
+        "runtime": " and ".join(sorted({each["runtime"] or "unknown" for each in scored})),
+        "scored_on": ", ".join(dict.fromkeys(places)),
+        "created": " to ".join(dict.fromkeys((times[0], times[-1]))),
     }
 
 

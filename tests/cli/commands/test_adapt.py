@@ -15,6 +15,7 @@ import torch
 from rhm.cli.commands.adapt import _complete, _validate_every
 from rhm.cli.main import run
 from rhm.models.model_file import load_model
+from rhm.models.named_models import VARIABLE
 from rhm.training.adaptation import LEARNING_RATES
 from rhm.training.run import Run
 from rhm.training.unlabelled.target_config import LEARNING_RATES as SOURCE_FREE_RATES
@@ -156,6 +157,18 @@ def test_an_input_is_not_overwritten(rhm: Rhm, trained: Path, adapted: Path) -> 
         code, _, err = rhm("merge", trained, given, "-o", output)
         assert (code, "would overwrite" in err, err.count("\n")) == (2, True, 1)
         assert output.read_bytes() == before
+
+
+def test_the_file_of_a_named_model_is_not_overwritten(
+    rhm: Rhm, trained: Path, adapted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    assert rhm("models", "add", trained, "--name", "town")[0] == 0
+    file = tmp_path / "town" / "model.safetensors"
+    before = file.read_bytes()
+    code, _, err = rhm("merge", "town", adapted, "-o", file, "--overwrite")
+    assert (code, err) == (2, f"rhm: --output would overwrite {file}, which is still needed\n")
+    assert file.read_bytes() == before
 
 
 def test_a_model_is_adapted_without_labels_and_the_adapter_is_one_to_predict_with(
@@ -302,7 +315,7 @@ def test_a_foreign_adapter_is_one_line(
     scene, out = world / "scenes" / "birch_satellite.tif", tmp_path / "out"
     for adapter, told in (
         (tmp_path / "nothing", "no adapter at"),
-        (trained / "model.safetensors", "cannot be read as an adapter"),
+        (trained / "model.safetensors", "an adapter: it has no description of an adapter"),
     ):
         code, _, err = rhm("predict", trained, scene, "-o", out, "--adapter", adapter)
         assert (code, told in err, err.count("\n")) == (2, True, 1)

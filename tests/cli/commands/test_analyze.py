@@ -8,6 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from rhm.data.catalog import Catalog
+
 Rhm = Callable[..., tuple[int, str, str]]
 SMALL = ("--images", 4, "--window", 96, "--split", "all", "--stage", "encoder[1]")
 
@@ -56,6 +58,43 @@ def test_what_cannot_be_analysed_is_one_line(
     assert told in err
     assert err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["index.html", "analysis.json", "stages.csv", "stages.parquet"])
+def test_files_of_the_user_are_not_replaced(
+    rhm: Rhm, trained: Path, catalog_path: Path, tmp_path: Path, name: str
+) -> None:
+    own = tmp_path / name
+    own.write_text("mine")
+    code, printed, err = rhm("analyze", trained, catalog_path, *SMALL, "-o", tmp_path)
+    assert (code, printed, err.count("\n")) == (2, "", 1)
+    assert f"{own} exists: choose another name" in err
+    code, _, err = rhm("analyze", trained, catalog_path, *SMALL, "-o", own)
+    assert (code, "it is not a folder" in err) == (2, True)
+    assert own.read_text() == "mine"
+
+
+def test_few_cells_are_told_apart_from_impure_ones(
+    rhm: Rhm, trained: Path, catalog_path: Path, tmp_path: Path
+) -> None:
+    few = ["--images", 2, "--window", 96, "--split", "all", "-o", tmp_path / "out"]
+    code, _, err = rhm("analyze", trained, catalog_path, *few, "--cells", 1)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "draw more cells of each image, or look at more images" in err
+    assert "purity" not in err
+
+
+def test_images_that_are_not_those_asked_for_are_told(
+    rhm: Rhm, trained: Path, catalog_path: Path, tmp_path: Path
+) -> None:
+    frame = Catalog.load(catalog_path).select(domains=["alder_aerial", "birch_aerial"]).frame
+    frame["split"] = ["test" if name == "alder_aerial" else "train" for name in frame["domain"]]
+    Catalog(frame).save(tmp_path / "c.parquet")
+    words = ["--images", 4, "--window", 96, "--stage", "encoder[1]", "-o", tmp_path / "out"]
+    code, _, err = rhm("analyze", trained, tmp_path / "c.parquet", *words)
+    assert code == 0, err
+    assert "birch_aerial has no labelled image in split 'test', so all 6 are used" in err
+    assert "may have been trained on images of alder_aerial in split 'test'" in err
 
 
 def test_models_of_one_name_are_told_apart(rhm: Rhm, trained: Path, catalog_path: Path) -> None:

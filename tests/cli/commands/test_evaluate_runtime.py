@@ -10,10 +10,11 @@ import pytest
 
 from rhm.data.catalog import Catalog
 from rhm.evaluation import evaluate_model
+from rhm.evaluation.score_files import read_scores
 from rhm.inference.runtime import selection
 from rhm.inference.runtime.runtimes import RUNTIMES
 from rhm.models.model_file import load_model
-from rhm.records import plain
+from rhm.records import plain, to_json
 from tests.inference.networks import needs_onnx
 
 Rhm = Callable[..., tuple[int, str, str]]
@@ -25,7 +26,7 @@ def scores(rhm: Rhm, trained: Path, catalog: Path, folder: Path, *words: object)
     code, printed, said = rhm(*asked, *words, "--json")
     assert code == 0, said
     (run,) = json.loads(printed)["runs"]
-    assert run == json.loads((folder / "scores.json").read_text())
+    assert run == json.loads(to_json(read_scores(folder), indent=1))
     found: dict[str, Any] = undated(run)
     return found
 
@@ -66,6 +67,7 @@ def test_auto_scores_much_by_what_would_predict_it(
     many = scores(rhm, trained, catalog_path, tmp_path / "many")
     assert many["runtime"] == "onnx"
     (domain,), (other,) = few["domains"], many["domains"]
+    assert (domain["runtime"], other["runtime"]) == ("torch", "onnx")
     assert other["pixel"]["iou"]["value"] == pytest.approx(
         domain["pixel"]["iou"]["value"], abs=0.01
     )

@@ -14,6 +14,7 @@ import torch
 
 from rhm.adapters import LoRA, attach
 from rhm.models.model_file import load_model, save_adapted, save_model
+from rhm.models.named_models import VARIABLE
 from tests.inference.networks import needs_onnx
 
 Rhm = Callable[..., tuple[int, str, str]]
@@ -53,6 +54,20 @@ def test_a_run_is_exported(rhm: Rhm, trained: Path, tmp_path: Path) -> None:
     assert code == 0
     assert printed.startswith(f"{out} (")
     assert printed.endswith(" for uint8 tiles of 96 pixels\n")
+
+
+def test_the_file_of_a_named_model_is_not_overwritten(
+    rhm: Rhm, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link with the suffix of ONNX: names lead to files that no path of the command tells."""
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "own"))
+    assert rhm("models", "add", trained, "--name", "town")[0] == 0
+    file = tmp_path / "own" / "town" / "model.safetensors"
+    link = tmp_path / "town.onnx"
+    link.symlink_to(file)
+    code, _, err = rhm("export", "town", "-o", link, "--overwrite")
+    assert (code, err) == (2, f"rhm: --output would overwrite {file}, which is still needed\n")
+    assert link.is_symlink()
 
 
 @needs_onnx

@@ -64,6 +64,13 @@ def test_an_experiment_prints_writes_and_draws(
         (["matrix-completion", "--known", 0], "0.01"),
         (["linear-separation", "--depth", 2], "3"),
         (["sphere", "--starts", 0], "1"),
+        (["sphere", "--starts", 10**9], "10000"),
+        (["parsimony", "--width", 10**6], "1000"),
+        (["parsimony", "--width", 1000], "numbers to record"),
+        (["parsimony", "--depth", 10**6], "1000"),
+        (["matrix-completion", "--size", 10**6], "3000"),
+        (["linear-separation", "--depth", 10**6], "200"),
+        (["deep-lora", "--width", 10**6], "512"),
     ],
 )
 def test_impossible_experiments_are_one_line(
@@ -73,6 +80,17 @@ def test_impossible_experiments_are_one_line(
     assert (code, printed) == (2, "")
     assert told in err.splitlines()[-1]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["shift", "sphere", "deep-lora"])
+def test_files_of_the_user_are_not_replaced(rhm: Rhm, tmp_path: Path, name: str) -> None:
+    own = tmp_path / f"{name}.json"
+    own.write_text("mine")
+    code, printed, err = rhm("lab", name, "-o", tmp_path)
+    assert (code, printed, err.count("\n")) == (2, "", 1)
+    assert f"{own} exists: choose another name" in err
+    assert [*tmp_path.iterdir()] == [own]
+    assert own.read_text() == "mine"
 
 
 def test_a_group_without_a_command_shows_its_help_only(rhm: Rhm) -> None:

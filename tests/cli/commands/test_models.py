@@ -1,6 +1,7 @@
 """``rhm models``, and commands that are given a model by its name."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -114,6 +115,26 @@ def test_an_exported_folder_has_what_hubs_show_and_can_be_added(
     assert rhm("models", "add", out, "--name", "again")[0] == 0
     code, printed, _ = rhm("models", "card", "again")
     assert "# " in printed
+
+
+@needs_onnx
+def test_a_shared_file_is_called_by_its_own_name(rhm: Rhm, trained: Path, tmp_path: Path) -> None:
+    """The folder that a file happens to lie in may be a home folder, with the name of its user."""
+    home = tmp_path / "jane"
+    home.mkdir()
+    shutil.copyfile(trained / "model.safetensors", home / "Kampala v2.safetensors")
+    assert rhm("models", "add", home / "Kampala v2.safetensors", "--name", "by.name")[0] == 0
+    (tmp_path / "runs" / "by.name").mkdir(parents=True)
+    (tmp_path / "runs" / "by.name" / "config.yaml").touch()
+    for given, title in ((home / "Kampala v2.safetensors", "kampala-v2"), ("by.name", "by.name")):
+        out = tmp_path / f"shared-{title}"
+        words = ["models", "export", given, "-o", out, "--licence", "cc-by-4.0"]
+        code, _, err = rhm(*words)
+        assert code == 0, err
+        card = (out / "README.md").read_text()
+        assert f"\n# {title}\n" in card
+        assert "jane" not in card
+        assert "license: cc-by-4.0\n" in card
 
 
 def test_an_export_that_fails_leaves_no_file(

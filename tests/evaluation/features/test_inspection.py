@@ -49,7 +49,7 @@ def catalog(catalog_path: Path) -> Catalog:
 
 @pytest.fixture(scope="module")
 def inspection(model: SegmentationModel, catalog: Catalog) -> Inspection:
-    images = images_to_inspect(catalog, model, split=None)
+    images = images_to_inspect(catalog, model.spec, split=None)
     return inspect_model(model, images, SAMPLING, name="<model>", stages=STAGES)
 
 
@@ -142,7 +142,7 @@ def test_a_domain_that_is_moved_is_told(model: SegmentationModel, catalog: Catal
     dark = {"uint16": Scaling("uint16", (0.0,) * 3, (65535.0,) * 3)}
     moved = SegmentationModel(replace(model.spec, scalings={**model.spec.scalings, **dark})).eval()
     moved.network = Network()
-    images = images_to_inspect(catalog, moved, split=None)
+    images = images_to_inspect(catalog, moved.spec, split=None)
     found = inspect_model(moved, images, SAMPLING, name="moved", stages=["encoder[1]"])
     shift = {each.domain: each.shift["building"] for each in found.stages}
     assert shift["birch_satellite"] > 50 * shift["birch_aerial"]
@@ -151,7 +151,7 @@ def test_a_domain_that_is_moved_is_told(model: SegmentationModel, catalog: Catal
 
 
 def test_outlines_are_a_class_when_asked(model: SegmentationModel, catalog: Catalog) -> None:
-    images = images_to_inspect(catalog, model, split=None, domains=["alder_aerial"])
+    images = images_to_inspect(catalog, model.spec, split=None, domains=["alder_aerial"])
     sampling = replace(SAMPLING, boundary_px=1.5, ground_px=1)
     found = inspect_model(model, images, sampling, name="model", stages=["encoder[0]", "decoder"])
     assert found.classes == ("background", "interior", "boundary")
@@ -162,18 +162,18 @@ def test_outlines_are_a_class_when_asked(model: SegmentationModel, catalog: Cata
 def test_what_cannot_be_inspected_is_told_in_one_line(
     model: SegmentationModel, catalog: Catalog
 ) -> None:
-    images = images_to_inspect(catalog, model, split=None)
+    images = images_to_inspect(catalog, model.spec, split=None)
     with pytest.raises(AnalysisError, match=r"no layer 'decodr': did you mean decoder"):
         inspect_model(model, images, SAMPLING, name="m", stages=["decodr"])
     with pytest.raises(AnalysisError, match=r"encoder\[5\] shows under 10 pure cells of"):
         inspect_model(model, images, SAMPLING, name="m", stages=["encoder[5]"])
     with pytest.raises(CatalogError, match="nothing to compare with"):
-        images_to_inspect(catalog, model, split=None, domains=["birch_aerial"])
+        images_to_inspect(catalog, model.spec, split=None, domains=["birch_aerial"])
     empty = {d: [t for t in ts if t.building_fraction == 0.0] for d, ts in images.items()}
     assert not any(empty.values())
     stranger = SegmentationModel(replace(model.spec, sources=()))
     with pytest.raises(CatalogError, match="which it does not record"):
-        images_to_inspect(catalog, stranger, split="test")
+        images_to_inspect(catalog, stranger.spec, split="test")
     broken = SegmentationModel(model.spec).eval()
     first = broken.network.get_submodule("encoder.model.conv_stem")
     with torch.no_grad():
@@ -227,7 +227,7 @@ def test_halves_are_of_whole_groups_and_nodata_does_not_count(
 def test_what_cannot_be_compared_is_left_out_with_its_cause(
     model: SegmentationModel, catalog: Catalog
 ) -> None:
-    images = images_to_inspect(catalog, model, split=None)
+    images = images_to_inspect(catalog, model.spec, split=None)
     images["birch_aerial"] = images["birch_aerial"][:1]
     dead = SegmentationModel(model.spec).eval()
     with torch.no_grad():

@@ -43,7 +43,7 @@ def test_the_last_features_are_compared_with_a_simplex_of_all_classes(
     model, catalog = built(separation), Catalog.load(catalog_path)
     sampling = SAMPLING.of([model.spec])
     assert sampling.classes == SEPARATIONS[separation]
-    images = images_to_inspect(catalog.select(domains=["birch_aerial"]), model, split=None)
+    images = images_to_inspect(catalog.select(domains=["birch_aerial"]), model.spec, split=None)
     found = inspect_model(model, images, sampling, name="model", stages=["decoder"])
     (stage,), (last,) = found.stages, found.last
     assert set(stage.cells) == set(SEPARATIONS[separation])

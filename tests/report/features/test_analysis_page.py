@@ -14,6 +14,7 @@ from rhm.evaluation.features.findings import BestTap, Inspection
 from rhm.report.features.analysis_page import (
     FILES,
     headlines,
+    is_analysis,
     left_out,
     quantities,
     render,
@@ -54,6 +55,18 @@ def test_all_files_are_written_or_none(found: Inspection, tmp_path: Path) -> Non
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="cannot write"):
         write_analysis([found], SAMPLING, tmp_path / "file" / "out")
+
+
+def test_the_files_of_an_analysis_are_known_again(found: Inspection, tmp_path: Path) -> None:
+    _, *written = write_analysis([found], SAMPLING, tmp_path)
+    assert all(map(is_analysis, written))
+    for path in written:
+        path.write_bytes(b"mine")
+        assert not is_analysis(path)
+        path.unlink()
+        assert not is_analysis(path)
+    pd.DataFrame({"model": ["t"], "price": [1]}).to_parquet(tmp_path / "stages.parquet")
+    assert not is_analysis(tmp_path / "stages.parquet")
 
 
 def test_names_are_text_and_numbers_are_those_of_the_table(found: Inspection) -> None:

@@ -41,6 +41,8 @@ def test_what_runs_share_is_said_once_beside_the_table(make_run: MakeRun) -> Non
         "Licence of the data": "CC BY 4.0 <b>bold</b>",
         "rhm version": "0.1.0",
         "Threshold": "0.5",
+        "Averaged views": "no",
+        "Runtime": "torch",
         "Scored on": "test of catalog.parquet",
         "Evaluated": "2026-11-23T10:00:00+00:00",
     }
@@ -55,6 +57,45 @@ def test_what_differs_becomes_a_column_in_its_place(make_run: MakeRun) -> None:
     assert table.rows[0] == [*ALWAYS, "Pixel, m", "Training images", "Threshold"]
     assert [row[4:] for row in table.body] == [["1", "40", "0.5"], [MISSING, "9", "0.45"]]
     assert not {"Pixel, m", "Training images", "Threshold"} & set(shared(shown))
+
+
+def test_conditions_that_differ_become_columns(make_run: MakeRun) -> None:
+    other = make_run(
+        "b", {"town": 0.5}, seed=1, views=True, runtime="onnx-int8", catalog="b.parquet"
+    )
+    built = section(compared(make_run("a", {"town": 0.6}), other))
+    table = Shown(built).table("Runs")
+    assert table.rows[0] == [*ALWAYS, "Averaged views", "Runtime", "Scored on"]
+    assert [row[4:] for row in table.body] == [
+        ["no", "torch", "test of catalog.parquet"],
+        ["yes", "onnx-int8", "test of b.parquet"],
+    ]
+    for run, row in zip(built.numbers["runs"], table.body, strict=True):
+        (evaluation,) = run["evaluations"]
+        assert evaluation["runtime"] == run["runtime"] == row[5]
+        assert evaluation["views"] == run["views"] == (row[4] == "yes")
+        assert evaluation["catalog"] in row[6]
+
+
+def test_domains_of_earlier_evaluations_keep_their_own_conditions(make_run: MakeRun) -> None:
+    """A file keeps the domains that its last evaluation did not score again."""
+    run = make_run("a", {"town": 0.6, "city": 0.5}, format=6)
+    path = run / "evaluation" / "scores.json"
+    scores = json.loads(path.read_text())
+    earlier = {"catalog": "old.parquet", "split": "all", "created": "2026-11-01T08:00:00+00:00"}
+    scores["domains"][0] |= earlier | {"views": True, "runtime": "openvino"}
+    path.write_text(json.dumps(scores))
+    built = section(compared(run))
+    facts = shared(Shown(built))
+    assert facts["Scored on"] == "all of old.parquet, test of catalog.parquet"
+    assert facts["Evaluated"] == "2026-11-01T08:00:00+00:00 to 2026-11-23T10:00:00+00:00"
+    assert (facts["Averaged views"], facts["Runtime"]) == ("no and yes", "openvino and torch")
+    first, second = built.numbers["runs"][0]["evaluations"]
+    assert first == {**earlier, "views": True, "runtime": "openvino", "domains": ["town"]}
+    assert (second["domains"], second["created"]) == (["city"], scores["created"])
+    del scores["domains"][0]["runtime"]
+    path.write_text(json.dumps(scores))
+    assert shared(Shown(section(compared(run))))["Runtime"] == "torch and unknown"
 
 
 def test_what_a_model_does_not_say_is_a_dash(make_run: MakeRun) -> None:
