@@ -58,7 +58,9 @@ def load_runs(folders: Iterable[Path]) -> list[EvaluatedRun]:
     twice = {
         name
         for run in runs
-        for name, count in Counter(domain.name for domain in run.scores.domains).items()
+        for (name, _), count in Counter(
+            (each.name, each.shift) for each in run.scores.domains
+        ).items()
         if count > 1
     }
     listed = {

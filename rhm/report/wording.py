@@ -62,6 +62,17 @@ def notes(groups: Sequence[Group]) -> tuple[str, ...]:
                 f"Runs trained on {_listed(sources)} used {len(hashes)} different splits of the "
                 "data: a difference between them may come from the split."
             )
+    if names := {
+        target_of(domain).label: target_of(domain)
+        for run in runs
+        for domain in run.scores.domains
+        if domain.other_split
+    }:
+        result.append(
+            f"The splits of {_domains_in_words(names, runs)} were not those of the training: "
+            "models may have been trained on images that they were scored on, and their scores "
+            "may be too high."
+        )
     result += unequal_conditions(groups)
     result += _own_thresholds(groups)
     domains = [domain for run in runs for domain in run.scores.domains]

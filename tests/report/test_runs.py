@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from rhm.errors import ConfigError
+from rhm.report.cross_domain import target_of
 from rhm.report.runs import load_run, load_runs, read_image
 from rhm.training.callbacks.training_log import TrainingLog
 from tests.report.conftest import MakeRun
@@ -169,3 +170,20 @@ def test_of_several_runs_a_domain_has_one_name(make_run: MakeRun) -> None:
     edit(one, change(("town", "here/b.parquet")))
     names = [[domain.name for domain in run.scores.domains] for run in load_runs([both, one])]
     assert names == [["town (a)", "town (b)"], ["town (b)"]]
+
+
+def test_seeds_of_a_shift_are_not_several_catalogs(make_run: MakeRun) -> None:
+    run = make_run("a", {"town (gamma shift)": 0.6, "city": 0.5})
+
+    def change(scores: Any) -> None:
+        scores["format"] = 4
+        scores["domains"][1]["name"] = scores["domains"][0]["name"]
+        for seed, domain in enumerate(scores["domains"]):
+            domain["shift"] = {"family": "gamma", "seed": seed}
+            domain |= {"catalog": "maps/a.parquet", "split": "test", "created": "2026"}
+
+    edit(run, change)
+    domains = load_run(run).scores.domains
+    assert [domain.name for domain in domains] == ["town (gamma shift)"] * 2
+    labels = ["town (gamma shift)", "town (gamma shift), seed 1"]
+    assert [target_of(domain).label for domain in domains] == labels

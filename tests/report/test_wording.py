@@ -185,6 +185,15 @@ def test_conditions_are_compared_domain_by_domain(make_run: MakeRun) -> None:
     assert len(rest) == 1  # on the domains that have thresholds of their own
 
 
+def test_a_test_on_images_of_the_training_is_told(make_run: MakeRun) -> None:
+    folder = make_run("none", {"town": 0.6, "city": 0.2}, format=6)
+    assert notes(loaded(folder)) == ()
+    told = {"catalog": "c.parquet", "created": "2026-11-01", "split": "test"}
+    edited(folder, 0, other_split=True, **told)
+    (note,) = notes(loaded(folder))
+    assert note.startswith("The splits of town were not those of the training: ")
+
+
 def test_one_catalog_may_be_written_in_two_ways(make_run: MakeRun) -> None:
     paths = ("catalog.parquet", os.path.abspath("catalog.parquet"))
     folders = [make_run(f"{n}", {"town": 0.6}, seed=n, catalog=paths[n]) for n in range(2)]

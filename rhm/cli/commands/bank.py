@@ -18,6 +18,7 @@ from rhm.cli.options import (
 )
 from rhm.cli.output import counted, emit, progress, table
 from rhm.required_files import require_bank, require_images
+from rhm.system import MOST_WORKERS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,7 +97,9 @@ def build(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Number of images read at once. Default: one per core."),
+        typer.Option(
+            min=1, max=MOST_WORKERS, help="Number of images read at once. Default: one per core."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from rhm.errors import ConfigError
 from rhm.inference.settings.option import check_options, option
+from rhm.system import MOST_WORKERS
 
 
 def amounts(text: str) -> dict[str, float]:
@@ -28,7 +29,8 @@ class WorkerConfig:
     """The options of the processes that predict: one, several, or those of a Dask cluster.
 
     Raises:
-        ConfigError: a value is not allowed, or resources are given without Dask.
+        ConfigError: a value is not allowed, there are more processes than one machine has any use
+            for, or resources are given without Dask.
     """
 
     workers: int = option(
@@ -45,5 +47,10 @@ class WorkerConfig:
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.dask is None and self.workers > MOST_WORKERS:
+            raise ConfigError(
+                f"--workers must be between 1 and {MOST_WORKERS} on this machine, got "
+                f"{self.workers}"
+            )
         if self.resources is not None and self.dask is None:
             raise ConfigError("--resources applies only to Dask jobs: give --dask too")

@@ -22,3 +22,7 @@ def test_resources_are_of_dask() -> None:
         WorkerConfig(resources={"GPU": 1.0})
     with pytest.raises(ConfigError, match="workers must be at least 1"):
         WorkerConfig(0)
+    # More than a machine can have any use for are those of a cluster.
+    assert WorkerConfig(500, dask="tcp://head:8786").workers == 500
+    with pytest.raises(ConfigError, match="--workers must be between 1 and 128 on this machine"):
+        WorkerConfig(129)
