@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rhm.cli.output_files import check_output
+from rhm.cli.output_files import check_output, head_of
 from rhm.errors import OutputError
 from rhm.files import write_text
 
@@ -19,7 +19,6 @@ FIRST = {
 """For each experiment, the name of the first of its numbers, by which its file is known again."""
 
 _SOFTWARE = b"Software\x00"
-_HEAD_BYTES = 1000
 
 
 def experiment_files(folder: Path, name: str) -> tuple[Path, Path]:
@@ -51,18 +50,10 @@ def write_numbers(path: Path, values: dict[str, Any]) -> None:
 
 
 def _are_numbers(path: Path, name: str) -> bool:
-    return _head(path).startswith(f'{{\n "{FIRST[name]}": '.encode())
+    return head_of(path).startswith(f'{{\n "{FIRST[name]}": '.encode())
 
 
 def _is_figure(path: Path, numbers: Path) -> bool:
     """Return whether a figure is one of rhm; earlier ones are known by the numbers beside them."""
-    head = _head(path)
+    head = head_of(path)
     return _SOFTWARE + b"rhm" in head or (_SOFTWARE + b"Matplotlib" in head and numbers.exists())
-
-
-def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(_HEAD_BYTES)
-    except OSError:
-        return b""

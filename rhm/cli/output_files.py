@@ -55,25 +55,25 @@ def check_output(
 
 def is_page(path: Path) -> bool:
     """Return whether a file is a page that rhm wrote."""
-    return _PAGE in _head(path)
+    return _PAGE in head_of(path)
 
 
 def is_report(path: Path) -> bool:
     """Return whether a file has the numbers of a page that `rhm report` wrote beside it."""
-    return _NUMBERS.match(_head(path)) is not None
+    return _NUMBERS.match(head_of(path)) is not None
 
 
 def is_score_table(path: Path) -> bool:
     """Return whether a file is a table that `rhm report --table` wrote."""
-    return _head(path).startswith(_TABLES)
+    return head_of(path).startswith(_TABLES)
 
 
 def is_exported(path: Path) -> bool:
     """Return whether a file is an ONNX model that rhm wrote."""
-    return _PRODUCER in _head(path)[:64]
+    return _PRODUCER in head_of(path)[:64]
 
 
-def _head(path: Path) -> bytes:
+def head_of(path: Path) -> bytes:
     """Return the beginning of a file; nothing if it cannot be read."""
     try:
         with path.open("rb") as file:
