@@ -42,7 +42,7 @@ _UNREADABLE = (
 _TEXT, _MERGE = (f"tag:yaml.org,2002:{name}" for name in ("str", "merge"))
 _INT, _FLOAT = (f"tag:yaml.org,2002:{name}" for name in ("int", "float"))
 _NUMBERS = {
-    _INT: re.compile(r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$"),
+    _INT: re.compile(r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0[0-9_]*|[1-9][0-9_]*)$"),
     _FLOAT: re.compile(
         r"[-+]?[0-9][0-9_]*\.[0-9_]*([eE][-+][0-9]+)?$|\.[0-9][0-9_]*([eE][-+][0-9]+)?$"
         r"|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"

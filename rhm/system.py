@@ -11,7 +11,7 @@ import platformdirs
 if sys.platform != "win32":
     import resource
 
-MOST_WORKERS = 128
+MOST_WORKERS = max(128, os.cpu_count() or 1)
 """Most processes that are started to read files; beyond it, a number is a slip of the hand, and the
 machine would run out of memory before it could say so."""
 

@@ -20,7 +20,12 @@ from rhm.evaluation.image_choice import (
 )
 from rhm.evaluation.own_threshold import own_threshold
 from rhm.evaluation.pooled_scores import name_of, pooled_scores, shares
-from rhm.evaluation.score_files import earlier_scores, kept_domains, write_scores
+from rhm.evaluation.score_files import (
+    earlier_scores,
+    kept_domains,
+    of_same_model,
+    write_scores,
+)
 from rhm.evaluation.scores import FILE, ModelFacts, Scores, Shift, located
 from rhm.evaluation.tile_scores import TileScores, count, see
 from rhm.files import check_writable
@@ -90,7 +95,7 @@ def evaluate_model(
     chosen = [images for images, shift in work if shift is None]
     check_images(chosen, model.spec)
     seen = with_other_splits(catalog, model.spec, chosen)
-    earlier_scores(folder, overwrite=overwrite)  # it is read again to be added to
+    earlier = earlier_scores(folder, overwrite=overwrite)  # it is read again to be added to
     # A folder that does not exist is made for scores only: reports take it as a sign of them.
     there = next(each for each in (folder, *folder.parents) if each.exists())
     check_writable(there / FILE)
@@ -111,6 +116,8 @@ def evaluate_model(
         domains=(),
         **common,
     )
+    # Scores that are dropped as a whole stay until all that replace them are complete.
+    at_once = earlier is None or of_same_model(earlier, scores)
     for images, shift in work:
         shown = (picks or {}).get(name_of(images.domain, shift))
         try:
@@ -126,9 +133,10 @@ def evaluate_model(
                 **common,
             )
             with_found = replace(scores, domains=(*scores.domains, found))
-            _write(folder, with_found, overwrite=overwrite)
+            if at_once or len(with_found.domains) == len(work):
+                _write(folder, with_found, overwrite=overwrite)
         except RhmError as error:
-            if kept := ", ".join(domain.label for domain in scores.domains):
+            if at_once and (kept := ", ".join(domain.label for domain in scores.domains)):
                 raise type(error)(f"{error}; the scores of {kept} are in {folder}") from error
             raise
         scores = with_found

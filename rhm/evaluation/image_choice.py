@@ -181,8 +181,8 @@ def check_choice(
         notes.append(told)
     if seen := with_other_splits(catalog, spec, images):
         notes.append(
-            f"{file}: its splits are not those of the training (hash {catalog.split_hash()}, then "
-            f"{spec.split_hash}), so the model may have been trained on images of "
+            f"{file}: its splits may not be those of the training (hash {catalog.split_hash()}, "
+            f"then {spec.split_hash}), so the model may have been trained on images of "
             f"{', '.join(seen)} in split '{split}': use the catalog that it was trained with"
         )
     return notes

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rhm.documents import read_json
 from rhm.errors import ConfigError
@@ -57,7 +58,9 @@ def read_scores(folder: Path) -> Scores:
             f"{run} has no {folder.name}/{FILE}: run `rhm evaluate` on the run first"
         ) from None
     except MalformedError as error:
-        raise ConfigError(f"{error.problem}: run `rhm evaluate` on {run} again") from error
+        raise ConfigError(
+            f"{error.problem}: run `rhm evaluate` on {run} again with --overwrite"
+        ) from error
 
 
 def earlier_scores(folder: Path, *, overwrite: bool = False) -> Scores | None:
@@ -103,7 +106,8 @@ def _read(folder: Path) -> Scores:
             readable = " or ".join(map(str, _READABLE))
             raise MalformedError(f"expected scores of format {readable}")
         stored = _complete(parse(Scores, document))
-        scores = _told_apart(_with_catalogs(stored, lambda file: _in_folder(file, folder)))
+        placed = _with_catalogs(stored, lambda file: _in_folder(file, folder))
+        scores = _told_apart(_latest(_found_again(placed)))
         _check(scores)
     except MalformedError as error:
         where = f" at {error.place}" if error.place else ""
@@ -220,6 +224,37 @@ def _from_folder(path: str, folder: Path) -> str:
 
 def _in_folder(stored: str, folder: Path) -> str:
     return os.path.normpath(os.path.join(os.path.realpath(folder), stored))
+
+
+def _found_again(scores: Scores) -> Scores:
+    """Return scores with the catalogs that are not where they were, if they are where they are now.
+
+    That is the case if the folder of a run was copied without its catalog.
+    """
+    domains = list(scores.domains)
+    for number, domain in enumerate(domains):
+        here = replace(domain, catalog_file=located(domain.catalog))
+        lost = domain.catalog_file and not os.path.exists(domain.catalog_file)
+        if (
+            lost
+            and os.path.exists(here.catalog_file)
+            and here.key not in {each.key for each in domains}
+        ):
+            domains[number] = here
+    return replace(scores, domains=tuple(domains))
+
+
+def _latest(scores: Scores) -> Scores:
+    """Return scores without those that were scored again from a path written in another way."""
+    latest: dict[Any, DomainScores] = {}
+    for domain in scores.domains:
+        earlier = latest.get(domain.key)
+        if earlier is None or (earlier.created or "") <= (domain.created or ""):
+            latest[domain.key] = domain
+    written = {(domain.key, domain.catalog) for domain in scores.domains}
+    if len(written) < len(scores.domains):
+        return scores  # some are there twice in every way, which is a fault
+    return replace(scores, domains=tuple(latest.values()))
 
 
 def _told_apart(scores: Scores) -> Scores:

@@ -1,8 +1,10 @@
 """Wording: the sentences of the report, computed from its tables."""
 
+import os
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import PurePath
 
 from rhm.evaluation.scores import DomainScores, few_groups, unknown_sizes
 from rhm.report.cross_domain import (
@@ -69,9 +71,9 @@ def notes(groups: Sequence[Group]) -> tuple[str, ...]:
         if domain.other_split
     }:
         result.append(
-            f"The splits of {_domains_in_words(names, runs)} were not those of the training: "
-            "models may have been trained on images that they were scored on, and their scores "
-            "may be too high."
+            f"The splits of {_domains_in_words(names, runs)} may not have been those of the "
+            "training: models may have been trained on images that they were scored on, and their "
+            "scores may be too high."
         )
     result += unequal_conditions(groups)
     result += _own_thresholds(groups)
@@ -106,7 +108,7 @@ def unequal_conditions(groups: Sequence[Group]) -> tuple[str, ...]:
             f"Runs were scored on different splits of {where}, and are not comparable there."
         )
     if len({run.scores.threshold for run in runs}) > 1:
-        result.append("Runs were scored at different thresholds (see the table of runs).")
+        result.append("Runs were scored at different thresholds.")
     if names := _unequal(runs, lambda domain: domain.threshold is not None):
         result.append(
             f"On {_domains_in_words(names, runs)}, some runs were scored at the threshold that "
@@ -124,8 +126,8 @@ def unequal_conditions(groups: Sequence[Group]) -> tuple[str, ...]:
             f"On {_domains_in_words(names, runs)}, runs were executed by different runtimes "
             f"({_listed(sorted(used))}): a difference between them may come from that."
         )
-    if names := _unequal(runs, lambda domain: domain.key[0]):
-        files = {domain.key[0]: domain.catalog for domain in _on(runs, names)}
+    if names := _unequal_catalogs(runs):
+        files = {domain.key[0]: domain.catalog for domain in _on(runs, names) if domain.catalog}
         # One path, as it was given, leads to several files from several folders.
         catalogs = files.values() if len({*files.values()}) == len(files) else files
         result.append(
@@ -135,6 +137,23 @@ def unequal_conditions(groups: Sequence[Group]) -> tuple[str, ...]:
     if names := _unequal(runs, lambda domain: domain.images):
         result.append(f"Not all runs were scored on the same images of {_listed(names)}.")
     return tuple(result)
+
+
+def _unequal_catalogs(runs: Sequence[EvaluatedRun]) -> dict[str, Target]:
+    """Return the domains, by their labels, that runs have from different catalogs.
+
+    Where a file is not known, or not there because a run was copied, names of files are compared.
+    """
+    found = _unequal(runs, lambda domain: domain.catalog_file or None)
+    unknown = {
+        target_of(domain)
+        for run in runs
+        for domain in run.scores.domains
+        if domain.catalog and not os.path.exists(domain.catalog_file)
+    }
+    found = {label: target for label, target in found.items() if target not in unknown}
+    named = _unequal(runs, lambda domain: PurePath(domain.catalog).name or None)
+    return found | {label: target for label, target in named.items() if target in unknown}
 
 
 def _runs(groups: Sequence[Group]) -> list[EvaluatedRun]:
@@ -239,11 +258,12 @@ def _doubts(ranking: Ranking, others: Sequence[Rank], rival: Rank) -> str:
         if close:
             more = f" and {len(close) - 1} more" if len(close) > 1 else ""
             leads.append(f"the lead over {close[0].method} ({_amount(close[0].iou)}){more}")
+        count = len(leads) + max(0, len(close) - 1)
         if leads and one_seed:
             sentences += f" With one seed, {_listed(leads)} may be chance."
         elif leads:
-            are = "are" if len(leads) > 1 else "is"
-            sentences += f" T{_listed(leads)[1:]} {are} smaller than the spread between seeds."
+            told = f"{_listed(leads)} {'are' if count > 1 else 'is'}"
+            sentences += f" {told[0].upper()}{told[1:]} smaller than the spread between seeds."
     return sentences
 
 

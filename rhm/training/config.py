@@ -69,7 +69,7 @@ class TrainerConfig:
         accumulate: number of batches whose gradients are accumulated for one step.
         validate_every: steps between validations and checkpoints; must divide ``steps``.
         average: last part of the run over whose steps the weights are averaged, in [0, 1); 0 keeps
-            the weights of single steps.
+            the weights of single steps. A run that averages cannot end early by ``patience``.
         patience: validations without improvement after which training stops; 0 never stops.
         select: score by which the best checkpoint is chosen, one of ``SELECT``: ``val-iou`` on the
             validation chips, or ``expected-iou``, the highest IoU that the model itself expects on
@@ -106,8 +106,7 @@ class TrainerConfig:
         unknown = [name for name in self.trackers if name not in TRACKERS]
         if unknown:
             raise ValueError(f"unknown tracker '{unknown[0]}': choose {', '.join(TRACKERS)}")
-        if self.patience < 0 or not 0 <= self.average < 1:
-            raise ValueError("patience must be at least 0, and average in [0, 1)")
+        self._check_end()
         for name, most in _MOST.items():
             if not 1 <= getattr(self, name) <= most:
                 raise ValueError(
@@ -117,6 +116,12 @@ class TrainerConfig:
             raise ValueError("steps must be a multiple of validate_every")
         if self.batch_size % (self.devices * self.num_nodes * self.accumulate):
             raise ValueError("batch_size must be a multiple of devices x num_nodes x accumulate")
+
+    def _check_end(self) -> None:
+        if self.patience < 0 or not 0 <= self.average < 1:
+            raise ValueError("patience must be at least 0, and average in [0, 1)")
+        if self.patience and self.average:
+            raise ValueError("average needs the last part of the run: leave out patience")
 
     @property
     def is_main_process(self) -> bool:

@@ -346,7 +346,7 @@ def _trainer(
         callbacks.append(FeatureMonitor(config.analysis, seed=config.seed))
     if settings.average:
         # After what looks at a validated network, because it takes the mean out again.
-        callbacks.append(WeightAverage(settings.steps, settings.average))
+        callbacks.append(WeightAverage(settings.steps, settings.average, settings.epoch_steps))
     if progress:
         callbacks.append(RichProgressBar())
     return lightning.Trainer(

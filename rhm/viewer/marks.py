@@ -113,9 +113,14 @@ class Marks:
             others = np.array(
                 [each != outline for each in shapely.to_wkb(frame.geometry.to_numpy())], dtype=bool
             )
-            frame = frame[others].reset_index(drop=True)
-            if mark is not None:
-                frame = _with_row(frame, footprint, mark)
+            if mark is not None and not others.all():
+                # What else stands in the row, which somebody may have added, stays.
+                for name, value in _values(frame, footprint, mark).items():
+                    frame.loc[~others, name] = value
+            else:
+                frame = frame[others].reset_index(drop=True)
+                if mark is not None:
+                    frame = _with_row(frame, footprint, mark)
             self._write(frame)
             self._marked = self._indexed(frame)
 
@@ -206,17 +211,22 @@ def _with_row(frame: gpd.GeoDataFrame, footprint: MarkedFootprint, mark: str) ->
     last = len(frame)
     # Joining two frames would give columns that only one of them has another type.
     longer = frame.reindex(range(last + 1))
-    values = {"score": footprint.score, "area_m2": footprint.area_m2}
-    known = {
-        name: value
-        for name, value in values.items()
-        if np.isfinite(value) and pd.api.types.is_float_dtype(longer[name].dtype)
-    }
-    for name, value in {_COLUMN: mark, **known}.items():
+    for name, value in _values(frame, footprint, mark).items():
         longer.loc[last, name] = value
     outlines = [*frame.geometry, footprint.polygon]
     geometry = gpd.GeoSeries(outlines, longer.index, crs=frame.crs)
     return longer.set_geometry(geometry.rename(frame.geometry.name))
+
+
+def _values(frame: gpd.GeoDataFrame, footprint: MarkedFootprint, mark: str) -> dict[str, Any]:
+    """Return what is known of a marked footprint, by column."""
+    values = {"score": footprint.score, "area_m2": footprint.area_m2}
+    known = {
+        name: value
+        for name, value in values.items()
+        if np.isfinite(value) and pd.api.types.is_float_dtype(frame[name].dtype)
+    }
+    return {_COLUMN: mark, **known}
 
 
 def numbers_of(frame: gpd.GeoDataFrame, name: str) -> NDArray[np.float64]:

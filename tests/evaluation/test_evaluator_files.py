@@ -68,6 +68,12 @@ def test_an_image_that_cannot_be_read_costs_only_its_own_domain(
     (kept,) = read_scores(tmp_path / "evaluation").domains
     (alone,) = evaluate(domains=["alder_aerial"]).domains
     assert (kept.name, kept.pixel, kept.images) == ("alder_aerial", alone.pixel, 2)
+    # Scores at another threshold, which these would replace as a whole, stay as they are.
+    before = read_scores(tmp_path / "evaluation")
+    with pytest.raises(RasterError, match=r"broken\.tif") as other:
+        evaluate(with_images(catalog, birch_aerial=broken), threshold=0.3)
+    assert "the scores of" not in str(other.value)
+    assert read_scores(tmp_path / "evaluation") == before
     # In the first domain there is nothing to keep, and nothing more to say.
     with pytest.raises(RasterError) as first:
         evaluate(with_images(catalog, alder_aerial=broken))

@@ -76,3 +76,32 @@ def test_files_that_do_not_say_where_a_catalog_is_are_read_as_before(
     (earlier, _) = read_scores(tmp_path).domains
     assert (earlier.catalog, earlier.catalog_file) == ("earlier.parquet", "")
     assert earlier.key == replace(earlier, catalog_file=located("earlier.parquet")).key
+
+
+def test_a_run_that_was_copied_alone_is_of_the_catalog_that_is_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "c.parquet").touch()
+    monkeypatch.chdir(tmp_path)
+    scores = scored(tmp_path / "c.parquet", "c.parquet")
+    write_scores(scores, tmp_path / "runs" / "one" / "evaluation")
+    shutil.copytree(tmp_path / "runs" / "one", tmp_path / "far" / "away" / "from" / "it")
+    copied = read_scores(tmp_path / "far" / "away" / "from" / "it" / "evaluation")
+    assert copied == scores
+    # Where there is no such file, the place of the copy tells catalogs apart as before.
+    (tmp_path / "c.parquet").unlink()
+    copied = read_scores(tmp_path / "far" / "away" / "from" / "it" / "evaluation")
+    assert copied.domains[0].catalog_file == str(tmp_path.resolve() / "far" / "away" / "c.parquet")
+
+
+def test_a_domain_that_was_scored_again_by_another_path_counts_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of an earlier version says nothing of where its catalog is."""
+    monkeypatch.chdir(tmp_path)
+    catalog = str(tmp_path.resolve() / "c.parquet")
+    before = replace(DOMAIN, catalog="c.parquet", created="2026-01-01")
+    after = replace(DOMAIN, catalog=catalog, catalog_file=catalog, created="2026-02-01")
+    write_scores(replace(SCORES, domains=(before, after)), tmp_path)
+    (only,) = read_scores(tmp_path).domains
+    assert only.created == "2026-02-01"

@@ -11,7 +11,7 @@ import pytest
 import shapely
 
 from rhm.errors import VectorError
-from rhm.viewer.marks import MarkedFootprint, Marks, numbers_of, read_marks
+from rhm.viewer.marks import LAYER, MarkedFootprint, Marks, numbers_of, read_marks
 
 CRS = "EPSG:32633"
 HOUSES = [shapely.box(x, 0.1, x + 8.3, 9.7) for x in (500_000.0, 500_020.7, 500_041.3)]
@@ -208,3 +208,17 @@ def test_a_score_that_is_text_in_the_file_stays_text(path: Path) -> None:
     assert frame["score"].tolist()[0] == "high"
     assert found(path) == [(HOUSES[0], "keep"), (HOUSES[1], "wrong")]
     assert read_marks(path)[0].area_m2 == 80.0
+
+
+def test_another_mark_of_the_same_footprint_keeps_what_was_added(path: Path) -> None:
+    marks = Marks(path, CRS)
+    for house in HOUSES[:2]:
+        marks.set(MarkedFootprint(house, "", 0.5, 80.0), "keep")
+    frame = gpd.read_file(path)
+    frame["note"] = ["roof", "shed"]
+    frame.to_file(path, layer=LAYER)
+    Marks(path, CRS).set(MarkedFootprint(HOUSES[0], ""), "wrong")
+    assert gpd.read_file(path)[["mark", "note"]].to_numpy().tolist() == [
+        ["wrong", "roof"],
+        ["keep", "shed"],
+    ]

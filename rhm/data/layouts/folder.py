@@ -180,7 +180,7 @@ def _of_folders(root: Path, *, tell: Callable[[str], None]) -> list[Source]:
         _check_names(images)
         _tell_unused(_Labels(root, []).unused, tell)
         return [Source(image, None, _name_of(root), image.stem) for image in images]
-    sources, unused = [], list[Path]()
+    sources, unused, passed_over = [], list[Path](), list[Path]()
     for city in cities:
         folder = city / "images"
         images = _images(folder) if folder.is_dir() else []
@@ -189,8 +189,14 @@ def _of_folders(root: Path, *, tell: Callable[[str], None]) -> list[Source]:
             _check_read(city)
         label_of = _Labels(city, images)
         unused += label_of.unused
+        passed_over += label_of.passed_over
         sources += [Source(image, label_of(image), _name_of(city), image.stem) for image in images]
     _tell_unused(unused, tell)
+    if passed_over:
+        tell(
+            f"{counted_names(list(map(str, passed_over)))} is left out, because there is a mask of "
+            "the same image"
+        )
     return sources
 
 
@@ -228,6 +234,7 @@ class _Labels:
 
     Attributes:
         unused: labels that belong to none of the images.
+        passed_over: footprints beside a mask of the same image, which is used.
     """
 
     def __init__(self, city: Path, images: Sequence[Path]) -> None:
@@ -237,13 +244,18 @@ class _Labels:
         of_all = bool(stems) and not masks and len(vectors) == 1 and not stems & set(vectors)
         self._of_all: list[Path] = next(iter(vectors.values())) if of_all else []
         self._named: dict[str, list[Path]] = {
-            stem: [*masks.get(stem, ()), *vectors.get(stem, ())] for stem in {**masks, **vectors}
+            # Of a mask and footprints of the same image, the mask is used.
+            stem: masks.get(stem) or vectors[stem]
+            for stem in {**masks, **vectors}
         }
         self.unused = [
             label
             for stem, labels in self._named.items()
             if stem not in stems and not of_all
             for label in labels
+        ]
+        self.passed_over = [
+            label for stem in masks if stem in stems for label in vectors.get(stem, ())
         ]
 
     def __call__(self, image: Path) -> Path | None:

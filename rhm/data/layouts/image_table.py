@@ -1,7 +1,6 @@
 """A table (CSV) that lists images and labels, with what is known of them."""
 
 import csv
-import difflib
 import math
 import os
 import re
@@ -16,9 +15,6 @@ COLUMNS = ("image", "label", "mask", "domain", "group", "split", "gsd_m")
 """Columns that are read; ``mask`` is another name of ``label``."""
 
 _SURPLUS = "surplus cells"
-_NEAR = (
-    0.75  # of names, so that ``gsd`` is near ``gsd_m``, and ``labels`` and ``lable`` near ``label``
-)
 _MEANT_AS_NUMBER = re.compile(r"\s*[-+~]?\s*[.,]?\d")
 
 
@@ -94,14 +90,20 @@ def _check_columns(table: Path, columns: list[str], tell: Callable[[str], None])
         absent = [name for name in absent if name not in ("label", "mask")]
     unread = [name for name in columns if name not in COLUMNS]
     for name in unread:
-        near = difflib.get_close_matches(name.strip().lower(), absent, n=1, cutoff=_NEAR)
-        if near:
+        meant = next((column for column in absent if _is_meant(name, column)), None)
+        if meant is not None:
             raise CatalogError(
-                f"{table} has a column '{name}': did you mean '{near[0]}'? Rename it, or leave it "
-                "out"
+                f"{table} has a column '{name}': did you mean '{meant}'? Rename it, or leave it out"
             )
     if unread:
         tell(f"{table} has columns that are not read: {', '.join(unread)}")
+
+
+def _is_meant(name: str, column: str) -> bool:
+    """Return whether a name is that of a column, but for its spelling, number or ending."""
+    letters, wanted = re.sub(r"[\W_]", "", name).lower(), column.replace("_", "")
+    spelled = (wanted, f"{wanted}s", f"{wanted}id", column.partition("_")[0])
+    return letters in spelled or sorted(letters) == sorted(wanted)
 
 
 def _of_row(root: Path, table: Path, row: dict[str, str]) -> Source:

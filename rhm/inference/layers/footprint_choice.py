@@ -44,6 +44,8 @@ def choose_footprints(files: Sequence[Path], fingerprint: str | None) -> Footpri
         fingerprint: fingerprint of the prediction that wrote the mask; None or empty if there is no
             mask, or no prediction wrote it.
     """
+    if len(files) == 1 and not fingerprint:
+        return FootprintChoice(files[0])
     stamps = [_fingerprint_in(file) for file in files]
     of_mask = bool(fingerprint) and fingerprint in stamps
     if of_mask:

@@ -73,8 +73,7 @@ def _notes(folder: Path) -> list[str]:
     [
         ("masks/a.tif", "masks/a.png"),
         ("masks/a.tif", "labels/a.tif"),
-        ("masks/a.tif", "footprints/a.gpkg"),
-        ("labels/a.tif", "labels/a.geojson"),
+        ("footprints/a.gpkg", "vectors/a.geojson"),
         ("footprints/all.gpkg", "vectors/all.geojson"),
     ],
 )
@@ -83,6 +82,21 @@ def test_several_labels_of_one_image_are_refused(tmp_path: Path, names: tuple[st
     with pytest.raises(CatalogError, match=r"images/a\.tif has several labels") as error:
         find_in_folder(tmp_path)
     assert all(str(tmp_path / name) in str(error.value) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("mask", "footprints"),
+    [("masks/a.tif", "footprints/a.gpkg"), ("labels/a.tif", "labels/a.geojson")],
+)
+def test_of_a_mask_and_footprints_the_mask_is_used(
+    tmp_path: Path, mask: str, footprints: str
+) -> None:
+    # As many downloads have them.
+    _files(tmp_path, "images/a.tif", mask, footprints)
+    (source,) = find_in_folder(tmp_path)
+    assert source.label == tmp_path / mask
+    (note,) = _notes(tmp_path)
+    assert note == f"{tmp_path / footprints} is left out, because there is a mask of the same image"
 
 
 @pytest.mark.parametrize("folder", ["images", "."])
@@ -269,3 +283,13 @@ def test_images_alone_are_one_place_without_labels(tmp_path: Path) -> None:
     assert [(each.image.name, each.label, each.domain) for each in found] == [
         (name, None, tmp_path.name) for name in ("a.tif", "b.tif")
     ]
+
+
+@pytest.mark.shared
+def test_places_with_masks_and_footprints_are_indexed_without_a_table(shared_data: Path) -> None:
+    notes: list[str] = []
+    found = find_in_folder(shared_data / "spacenet2_vegas", tell=notes.append)
+    assert found
+    assert {source.label.parent.name for source in found if source.label} == {"masks"}
+    (note,) = notes
+    assert note.endswith("left out, because there is a mask of the same image")

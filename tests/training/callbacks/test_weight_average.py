@@ -135,3 +135,5 @@ def test_an_average_is_over_a_part_of_the_run(tiny: Make) -> None:
     for share in (-0.1, 1.0):
         with pytest.raises(ConfigError, match=r"average in \[0, 1\)"):
             tiny(trainer={"average": share})
+    with pytest.raises(ConfigError, match="leave out patience"):
+        tiny(trainer={"average": 0.5, "patience": 2})
