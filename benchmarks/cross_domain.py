@@ -5,10 +5,9 @@
 The script repeats the two experiments of Yaras et al. (JSTARS 17, 2024) on real imagery
 (``--data``, by default ``RHM_DATA`` or ``../shared/data``): (b) cross-domain, with each place as
 source and the others as targets, without labels of the target; (a) controlled shifts, with the
-models of the largest source under several families of random pixel-wise maps, each of which is
-also an augmentation. The banks of (b) contain the histograms of the target's images, including
-those that are tested; ``new_city.py`` keeps these apart. The bank of (a) contains shifted training
-images.
+models of the largest source under several families of random pixel-wise maps. The banks contain the
+histograms of the target's images, including those that are tested: the method is meant to see
+unlabelled imagery of the target.
 
 Each finished run is stored in ``--work`` as one JSON file and is not repeated. You can interrupt
 the script and start it again, and add seeds or augmentations later. ``--table`` only prints the
@@ -57,11 +56,6 @@ AUGMENTATIONS: dict[str, dict[str, Any]] = {
     "gamma": {"augment": {"colour": "gamma", "p": 1.0}},
     "mean-std": {"augment": {"colour": "mean-std", "p": 1.0, "sampling": "domain"}},
     "fda": {"augment": {"colour": "fda", "p": 1.0}},
-    **{
-        f"shift: {family}": {"augment": {"colour": "shift", "shifts": [family], "p": 1.0}}
-        for family in SHIFTS
-    },
-    "shift: any": {"augment": {"colour": "shift", "p": 1.0}},
     "equalize": {"model": {"standardize": "equalize"}},
     "gray-world": {"model": {"standardize": "gray-world"}},
     # Variants of the method.
@@ -90,13 +84,18 @@ AUGMENTATIONS: dict[str, dict[str, Any]] = {
 }
 """Sections of the configuration, by the name of the augmentation in the tables."""
 
-KNOWN = (*(f"shift: {family}" for family in SHIFTS), "shift: any")
-COMPARED = (
-    *("none", "rhm", "rhm (sources)", "color-jitter", "hsv", "gamma", "mean-std", "fda"),
-    *("equalize", "gray-world"),
+COMPARED = tuple(AUGMENTATIONS)[:10]
+VARIANTS = ("none", "rhm", *tuple(AUGMENTATIONS)[10:])
+AUGMENTED = (
+    "none",
+    "rhm",
+    "equalize",
+    "gray-world",
+    "mean-std",
+    "gamma",
+    "color-jitter",
+    "hsv",
 )
-VARIANTS = ("none", "rhm", *(name for name in AUGMENTATIONS if name not in (*COMPARED, *KNOWN)))
-AUGMENTED = ("none", *KNOWN, "rhm", "mean-std", "color-jitter", "equalize", "gray-world")
 """The augmentations that experiment (a) compares."""
 
 
@@ -179,9 +178,9 @@ def prepare(setting: Setting, data: Path) -> Catalog:
         if not bank.is_file():
             targets = [d for place, domains in PLACES.items() if place != source for d in domains]
             bank_of(catalog.select(domains=targets).tiles).save(bank)
-    shifted = setting.work / "shifted-train.bank"
+    shifted = setting.work / "shifted.bank"
     if not shifted.is_file():
-        tiles = catalog.select(domains=PLACES[SHIFTED_SOURCE], split="train").tiles
+        tiles = catalog.select(domains=PLACES[SHIFTED_SOURCE], split="test").tiles
         shifted_bank(tiles, tuple(SHIFTS), SHIFT_SEED).save(shifted)
     return catalog
 
@@ -190,7 +189,7 @@ def run_cell(
     setting: Setting, catalog: Catalog, source: str, name: str, seed: int, *, controlled: bool
 ) -> None:
     """Train one model, test it everywhere, and store the result."""
-    kind = "controlled" if controlled else "cross"
+    kind = "shift" if controlled else "cross"
     result = setting.work / "results" / f"{kind}.{source}.{name}.{seed}.json"
     if result.is_file():
         return
@@ -223,7 +222,7 @@ def _model_file(
     # A run that does not look at a target is the same in both experiments.
     looks = AUGMENTATIONS[name].get("augment", {}).get("colour") in FROM_BANK
     words = re.sub(r"[^\w.=-]+", "_", name)
-    trained = f"{source}.{words}.{seed}{'.controlled' if controlled and looks else ''}"
+    trained = f"{source}.{words}.{seed}{'.shift' if controlled and looks else ''}"
     return setting.work / "models" / f"{trained}.safetensors"
 
 
@@ -234,7 +233,7 @@ def train(
     sections = {key: dict(values) for key, values in AUGMENTATIONS[name].items()}
     augment = sections.setdefault("augment", {})
     if augment.get("colour") in FROM_BANK:
-        bank = "shifted-train" if controlled else f"not-{source}"
+        bank = "shifted" if controlled else f"not-{source}"
         augment.setdefault("bank", str(setting.work / f"{bank}.bank"))
     if COLOUR[augment.get("colour", "none")].from_targets:
         augment["targets"] = [d for p, domains in PLACES.items() if p != source for d in domains]

@@ -139,7 +139,7 @@ def shift_table(found: Results, names: Sequence[str]) -> Iterator[str]:
     yield f"| augmentation | seeds | unshifted | {' | '.join(SHIFTS)} |"
     yield "|---" * (len(columns) + 2) + "|"
     for name in names:
-        runs = [e for e in found if e["experiment"] == "controlled" and e["augmentation"] == name]
+        runs = [e for e in found if e["experiment"] == "shift" and e["augmentation"] == name]
         if runs:
             cells = [mean_and_spread([run["iou"][each] for run in runs]) for each in columns]
             yield f"| {name} | {len(runs)} | {' | '.join(cells)} |"
