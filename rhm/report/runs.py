@@ -7,6 +7,7 @@ read.
 """
 
 import base64
+import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -72,6 +73,9 @@ def load_runs(folders: Iterable[Path]) -> list[EvaluatedRun]:
     stems = Counter((name, Path(catalog).stem) for name, catalog in listed)
 
     def named(domain: DomainScores) -> DomainScores:
+        if not os.path.exists(domain.catalog_file):
+            # Of a run that was copied, it is not where the file says.
+            domain = replace(domain, catalog_file="")
         if domain.name not in twice or not domain.catalog:
             return domain
         stem = Path(domain.catalog).stem

@@ -1,6 +1,5 @@
 """Wording: the sentences of the report, computed from its tables."""
 
-import os
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -142,14 +141,14 @@ def unequal_conditions(groups: Sequence[Group]) -> tuple[str, ...]:
 def _unequal_catalogs(runs: Sequence[EvaluatedRun]) -> dict[str, Target]:
     """Return the domains, by their labels, that runs have from different catalogs.
 
-    Where a file is not known, or not there because a run was copied, names of files are compared.
+    Where it is not known of all which file it was, the names of the files are compared.
     """
     found = _unequal(runs, lambda domain: domain.catalog_file or None)
     unknown = {
         target_of(domain)
         for run in runs
         for domain in run.scores.domains
-        if domain.catalog and not os.path.exists(domain.catalog_file)
+        if domain.catalog and not domain.catalog_file
     }
     found = {label: target for label, target in found.items() if target not in unknown}
     named = _unequal(runs, lambda domain: PurePath(domain.catalog).name or None)

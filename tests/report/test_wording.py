@@ -200,6 +200,18 @@ def test_one_catalog_may_be_written_in_two_ways(make_run: MakeRun) -> None:
     assert notes(loaded(*folders)) == ()
 
 
+def test_a_copied_run_is_no_run_with_another_catalog(make_run: MakeRun) -> None:
+    folders = [make_run(f"{n}", {"town": 0.6}, seed=n, format=6) for n in range(2)]
+    (folders[0].parent / "c.parquet").touch()
+    for folder, file in zip(folders, ("../../c.parquet", "../../not/here/c.parquet"), strict=True):
+        told = {"catalog": "c.parquet", "created": "2026-11-01", "split": "test"}
+        edited(folder, 0, catalog_file=file, **told)
+    assert notes(loaded(*folders)) == ()
+    edited(folders[1], 0, catalog="other.parquet")
+    (note,) = notes(loaded(*folders))
+    assert "scored with different catalogs (c.parquet and other.parquet)" in note
+
+
 def test_catalogs_of_one_path_in_several_folders_are_told_apart(make_run: MakeRun) -> None:
     folders = [make_run(f"{n}", {"town": 0.6}, seed=n, format=6) for n in range(2)]
     for number, folder in enumerate(folders):

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rhm.data.catalog import SPLITS, Source
+from rhm.data.indexing import check_each_once
 from rhm.errors import CatalogError
 
 COLUMNS = ("image", "label", "mask", "domain", "group", "split", "gsd_m")
@@ -43,12 +44,7 @@ def read_image_table(root: Path, table: Path, *, tell: Callable[[str], None]) ->
     if surplus is not None:
         raise CatalogError(f"{table} has more cells than columns in the row of {surplus['image']}")
     sources = [_of_row(root, table, row) for row in rows]
-    seen: set[str] = set()
-    for source in sources:
-        path = os.path.abspath(source.image)
-        if path in seen:
-            raise CatalogError(f"{table} lists {source.image} more than once: keep one of its rows")
-        seen.add(path)
+    check_each_once((os.path.abspath(source.image) for source in sources), table)
     return [
         replace(source, group=group)
         for source, group in zip(sources, _groups(rows, sources), strict=True)

@@ -4,6 +4,7 @@ import pytest
 
 from rhm.errors import ConfigError
 from rhm.inference.settings.worker_config import WorkerConfig, amounts
+from rhm.system import MOST_WORKERS
 
 
 def test_amounts_are_read() -> None:
@@ -24,5 +25,7 @@ def test_resources_are_of_dask() -> None:
         WorkerConfig(0)
     # More than a machine can have any use for are those of a cluster.
     assert WorkerConfig(500, dask="tcp://head:8786").workers == 500
-    with pytest.raises(ConfigError, match="--workers must be between 1 and 128 on this machine"):
-        WorkerConfig(129)
+    with pytest.raises(
+        ConfigError, match=f"--workers must be between 1 and {MOST_WORKERS} on this"
+    ):
+        WorkerConfig(MOST_WORKERS + 1)
