@@ -285,11 +285,6 @@ class Catalog(NotebookDisplay):
         lines = sorted(f"{d}\t{g}\t{Path(i).name}\t{s}" for d, g, i, s in rows)
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
-    def merge(self, other: "Catalog") -> "Catalog":
-        """Return a catalog with the rows of both."""
-        both = pandas.concat([self.frame, other.frame], ignore_index=True)
-        return Catalog(geopandas.GeoDataFrame(both, geometry="geometry", crs="EPSG:4326"))
-
     @classmethod
     def join(cls, catalogs: Mapping[str, "Catalog"]) -> "Catalog":
         """Return a catalog with the rows of several, each image once.
