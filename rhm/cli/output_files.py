@@ -13,7 +13,7 @@ Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the file that --output names if it exists.")
 ]
 
-_PAGE = b'<meta name="generator" content="rhm">'
+_PAGE = b'<meta name="generator" content="rhm%s">'
 _TABLES = (b"trained_on,method,", b"| trained on | method |", rb"\begin{tabular}{lll")
 _NUMBERS = re.compile(rb'\{\n "format": \d+,\n "headlines": \[')
 _PRODUCER = b"\x12\x03rhm"  # the second field of an ONNX file, as protobuf writes it
@@ -53,9 +53,20 @@ def check_output(
     raise OutputError(f"{path} exists: choose another name{replace}")
 
 
-def is_page(path: Path) -> bool:
-    """Return whether a file is a page that rhm wrote."""
-    return _PAGE in head_of(path)
+def is_report_page(path: Path) -> bool:
+    """Return whether a file is a page that `rhm report` wrote."""
+    return _is_page(path, b" report")
+
+
+def is_analysis_page(path: Path) -> bool:
+    """Return whether a file is a page that `rhm analyze` wrote."""
+    return _is_page(path, b" analyze")
+
+
+def _is_page(path: Path, command: bytes) -> bool:
+    head = head_of(path)
+    # Pages of earlier versions do not say which command wrote them.
+    return _PAGE % command in head or _PAGE % b"" in head
 
 
 def is_report(path: Path) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rhm.cli.output_files import check_output, is_page, is_report
+from rhm.cli.output_files import check_output, is_analysis_page, is_report, is_report_page
 from rhm.data.catalog import Catalog
 from rhm.errors import OutputError
 from rhm.report import write_report
@@ -36,13 +36,29 @@ def test_what_would_be_lost_is_refused(tmp_path: Path) -> None:
     check_output(file, (".onnx",), overwrite=False, ours=lambda path: path == file)
 
 
-def test_pages_of_rhm_are_known(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("generator", "report", "analysis"),
+    [
+        ("rhm report", True, False),
+        ("rhm analyze", False, True),
+        ("rhm", True, True),  # as earlier versions wrote both
+        ("rhm reports", False, False),
+    ],
+)
+def test_pages_are_known_by_their_command(
+    tmp_path: Path, generator: str, report: bool, analysis: bool
+) -> None:
     page = tmp_path / "a.html"
-    page.write_text('<!DOCTYPE html><head><meta name="generator" content="rhm"></head>')
-    assert is_page(page)
+    page.write_text(f'<!DOCTYPE html><head><meta name="generator" content="{generator}"></head>')
+    assert (is_report_page(page), is_analysis_page(page)) == (report, analysis)
+
+
+def test_other_pages_and_folders_are_not_those_of_a_command(tmp_path: Path) -> None:
+    page = tmp_path / "a.html"
     page.write_text("<html>mine</html>")
-    assert not is_page(page)
-    assert not is_page(tmp_path)
+    for path in (page, tmp_path):
+        assert not is_report_page(path)
+        assert not is_analysis_page(path)
 
 
 def test_numbers_of_reports_are_known(make_run: MakeRun, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import geopandas
+import pandas
 import pytest
 
 from rhm.data.catalog import Catalog
@@ -130,11 +132,9 @@ def test_pictures_of_domains_with_similar_names_are_all_kept(
     names = ["new york", "new.york", "new_york", "New_York"]
     long = [f"{'long' * 80}{letter}" for letter in "ab"]
     images = catalog.select(domains=["alder_aerial"]).frame.iloc[:1]
-    frames = [Catalog(images.assign(domain=name)) for name in (*names, *long)]
-    merged = frames[0]
-    for each in frames[1:]:
-        merged = merged.merge(each)
-    scores = evaluate(merged)
+    frames = [images.assign(domain=name) for name in (*names, *long)]
+    listed = pandas.concat(frames, ignore_index=True)
+    scores = evaluate(Catalog(geopandas.GeoDataFrame(listed, crs=images.crs)))
     pictures = [each.image for domain in scores.domains for each in domain.examples]
     assert len(pictures) == len(scores.domains) == 6
     assert len({picture.casefold() for picture in pictures}) == 6

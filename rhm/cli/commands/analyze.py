@@ -8,7 +8,7 @@ import typer
 
 from rhm.cli.options import CatalogFile, Device, Domains, Json, ModelPaths
 from rhm.cli.output import emit, progress, say, table
-from rhm.cli.output_files import check_output, is_page
+from rhm.cli.output_files import check_output, is_analysis_page
 from rhm.errors import OutputError
 from rhm.inference.runtime.runtimes import RuntimeConfig
 
@@ -92,7 +92,7 @@ def analyze(
     if output.exists() and not output.is_dir():
         raise OutputError(f"cannot write to {output}: it is not a folder")
     for file in FILES:
-        ours = is_page if file.endswith(".html") else is_analysis
+        ours = is_analysis_page if file.endswith(".html") else is_analysis
         check_output(output / file, (), needed=[catalog], ours=ours)
     sampling = CellSampling(
         images=images,

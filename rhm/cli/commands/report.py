@@ -10,8 +10,8 @@ from rhm.cli.output import emit, say
 from rhm.cli.output_files import (
     Overwrite,
     check_output,
-    is_page,
     is_report,
+    is_report_page,
     is_score_table,
 )
 from rhm.required_files import require_run
@@ -70,7 +70,7 @@ def report(
     if output.suffix.lower() not in _PAGES:
         raise typer.BadParameter(f"{output} gets a page: end it with .html, or add --table")
     numbers = output.with_suffix(".json")
-    for path, ours in ((output, is_page), (numbers, is_report)):
+    for path, ours in ((output, is_report_page), (numbers, is_report)):
         check_output(path, (), needed=_needed(runs, path), overwrite=overwrite, ours=ours)
     from rhm.report import write_report
 
@@ -84,7 +84,7 @@ def _needed(runs: list[Path], path: Path) -> list[Path]:
     read = [run / name for run in runs for name in _READ]
     homes = [run.resolve() for run in runs if any((run / name).is_file() for name in _READ)]
     inside = any(path.parent.resolve().is_relative_to(home) for home in homes)
-    written = any(ours(path) for ours in (is_page, is_report, is_score_table))
+    written = any(ours(path) for ours in (is_report_page, is_report, is_score_table))
     return [*read, path] if inside and path.is_file() and not written else read
 
 

@@ -80,6 +80,16 @@ def test_a_file_of_the_user_beside_a_page_is_kept(
     assert json.loads(mine.read_text())["headlines"]
 
 
+def test_the_page_of_an_analysis_is_kept(rhm: Rhm, make_run: MakeRun, tmp_path: Path) -> None:
+    run, page = make_run("a", {"town": 0.5}), tmp_path / "index.html"
+    page.write_text('<!DOCTYPE html><head><meta name="generator" content="rhm analyze"></head>')
+    before = page.read_bytes()
+    code, printed, err = rhm("report", run, "-o", page)
+    assert (code, printed, err.count("\n")) == (2, "", 1)
+    assert f"{page} exists: choose another name, or replace it with --overwrite" in err
+    assert page.read_bytes() == before
+
+
 def test_a_run_that_is_left_out_is_named(
     rhm: Rhm, make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
