@@ -24,7 +24,7 @@ from rhm.data.chips import Chip
 from rhm.models.build import BUNDLED_ENCODER, SegmentationModel
 from rhm.models.spec import ModelSpec
 from rhm.training.callbacks.feature_monitor import AnalysisConfig, FeatureMonitor
-from rhm.training.config import TrainerConfig
+from rhm.training.configs.trainer_config import TrainerConfig
 
 SAMPLES, FEATURES, CLASSES, BATCH = 20_000, 512, 10, 2_000
 

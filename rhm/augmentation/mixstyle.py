@@ -79,7 +79,7 @@ def mixed_styles(features: Tensor, shares: Tensor, order: Tensor) -> Tensor:
     """
     values = features.float()
     mean = values.mean(dim=(2, 3), keepdim=True).detach()
-    spread = (values.var(dim=(2, 3), keepdim=True) + _EPSILON).sqrt().detach()
+    spread = (values.var(dim=(2, 3), keepdim=True, correction=0) + _EPSILON).sqrt().detach()
     content = (values - mean) / spread
     shares = shares.float()
     other_mean = shares * mean + (1.0 - shares) * mean[order]

@@ -26,7 +26,7 @@ def finished_run(run: "Run") -> tuple[dict[str, Any], list[str]]:
     """Return the validation scores, threshold and time of a run, as JSON values and as lines."""
     from rhm.models.spec import load_spec
     from rhm.training.callbacks.run_cost import read_cost
-    from rhm.training.config import SELECT
+    from rhm.training.configs.trainer_config import SELECT
 
     scores = run.best_scores(SELECT[run.config.trainer.select])
     cost, threshold = read_cost(run.folder), load_spec(run.model).threshold

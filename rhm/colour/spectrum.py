@@ -36,11 +36,12 @@ class Spectrum:
         amplitudes: (bands, 2 K + 1, K + 1) float32 magnitudes of the discrete Fourier transform,
             divided by the number of pixels, for vertical frequencies from -K to K and horizontal
             ones from 0 to K, in cycles per window. The others follow by symmetry. At zero
-            frequency it is the magnitude of the mean.
+            frequency it is the mean itself, which may be negative.
         gsd_m: metres per pixel of the windows, or None if unknown.
 
     Raises:
-        ValueError: the amplitudes have another shape, or are negative or not finite.
+        ValueError: the amplitudes have another shape, or are not finite, or negative beside the
+            mean.
     """
 
     side: int
@@ -51,7 +52,9 @@ class Spectrum:
         most = reach_of(self.side)
         if self.amplitudes.ndim != 3 or self.amplitudes.shape[1:] != (2 * most + 1, most + 1):
             raise ValueError(f"amplitudes of {self.amplitudes.shape} are not those of {self.side}")
-        if not (np.isfinite(self.amplitudes) & (self.amplitudes >= 0.0)).all():
+        magnitudes = self.amplitudes.copy()
+        magnitudes[:, most, 0] = np.abs(magnitudes[:, most, 0])
+        if not (np.isfinite(magnitudes) & (magnitudes >= 0.0)).all():
             raise ValueError("amplitudes must be finite and at least 0")
         if self.gsd_m is not None and not (np.isfinite(self.gsd_m) and self.gsd_m > 0.0):
             raise ValueError("the ground sampling distance must be positive")
@@ -119,13 +122,13 @@ class Spectrum:
         """
         moved = self.amplitudes * gain[:, None, None]
         most = reach_of(self.side)
-        moved[:, most, 0] = np.abs(moved[:, most, 0] + offset)
+        moved[:, most, 0] += offset
         return Spectrum(self.side, moved.astype(np.float32), self.gsd_m)
 
     def at(self, height: int, width: int, reach: int, *, gsd_m: float | None = None) -> FloatArray:
         """Return the expected magnitudes of the Fourier transform of an image of another size.
 
-        At the size of the windows these are the stored magnitudes. Elsewhere they are interpolated
+        At the size of the windows these are the stored amplitudes. Elsewhere they are interpolated
         by frequency: an image of twice the extent has four times the pixels, but, but for its mean,
         twice the magnitude at the same frequency, as holds for textures.
 
@@ -136,7 +139,8 @@ class Spectrum:
             gsd_m: metres per pixel of the image; None for that of the spectrum.
 
         Returns:
-            (bands, 2 reach + 1, reach + 1); NaN at frequencies that the spectrum does not keep.
+            (bands, 2 reach + 1, reach + 1), at zero frequency the sum of the image, which may be
+            negative; NaN at frequencies that the spectrum does not keep.
         """
         zoom = 1.0 if gsd_m is None or self.gsd_m is None else self.gsd_m / gsd_m
         most, stored = reach_of(self.side), self.amplitudes.astype(np.float64)
@@ -188,8 +192,9 @@ def swap_amplitudes(image: NDArray[Any], amplitudes: FloatArray) -> NDArray[np.f
     low = bands[:, rows, : reach + 1]
     low[:, reach, 0] = means * (height * width)
     own = np.abs(low)
-    # The phase of nothing is zero.
+    # The phase of nothing is zero, and a mean is replaced with its sign.
     phases = np.divide(low, own, out=np.ones_like(low), where=own > 0.0)
+    phases[:, reach, 0] = 1.0
     low = np.where(np.isnan(amplitudes), low, amplitudes * phases)
     means = low[:, reach, 0].real / (height * width)
     low[:, reach, 0] = 0.0
@@ -276,8 +281,10 @@ def _amplitudes(values: NDArray[Any], valid: NDArray[np.bool_], side: int) -> Fl
     height, width = valid.shape
     if (height, width) != (side, side):
         filled = np.pad(filled, ((0, side - height), (0, side - width), (0, 0)), mode="symmetric")
-    whole = np.abs(_fft().rfft2(np.moveaxis(filled, -1, 0))) / side**2
-    return np.asarray(whole[:, np.arange(-reach, reach + 1), : reach + 1])
+    whole = _fft().rfft2(np.moveaxis(filled, -1, 0))[:, np.arange(-reach, reach + 1), : reach + 1]
+    found = np.abs(whole)
+    found[:, reach, 0] = whole[:, reach, 0].real
+    return np.asarray(found / side**2)
 
 
 def _fft() -> ModuleType:

@@ -7,10 +7,10 @@ reads and checks the file.
 import difflib
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, is_dataclass
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
-from typing import Any, ClassVar, Self, get_args, get_type_hints
+from typing import Any, Self, get_args, get_type_hints
 
 import yaml
 from pydantic import (
@@ -26,118 +26,16 @@ from rhm.data.chips import DataConfig
 from rhm.documents import parse_yaml, read_text
 from rhm.errors import ConfigError, one_line
 from rhm.models.build import ModelConfig
-from rhm.system import MOST_WORKERS
 from rhm.training.adaptation import AdapterConfig
 from rhm.training.callbacks.feature_monitor import AnalysisConfig
-from rhm.training.callbacks.trackers import TRACKERS
 from rhm.training.configs.named_configs import config_file
+from rhm.training.configs.trainer_config import TrainerConfig
 from rhm.training.losses import LossConfig
 from rhm.training.module import OptimizerConfig
-from rhm.training.unlabelled.target_config import MEASURED, TargetConfig
-
-PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
-"""Numeric precisions, by the names that configurations and Lightning use."""
-
-SELECT = {"val-iou": "val_iou", "expected-iou": "target_expected_iou"}
-"""Scores by which the best checkpoint is chosen, by the names that configurations use."""
+from rhm.training.unlabelled.target_config import MEASURED, METHODS, TargetConfig
 
 LONGEST_NAME = 200
 """Length of the longest name of a run in bytes. File systems allow 255, some for suffixes."""
-
-ACCELERATORS = ("auto", "cpu", "gpu")
-"""Hardware to train on, by the names that configurations and Lightning use."""
-
-_MOST = {
-    "steps": 10**9,
-    "batch_size": 1 << 16,
-    "accumulate": 1 << 16,
-    "validate_every": 10**9,
-    "devices": MOST_WORKERS,
-    "num_nodes": 1 << 16,
-}
-"""Largest values of the settings of a trainer. No memory holds larger batches, and no machine has
-more devices; a number beyond them is a slip of the hand."""
-
-
-@dataclass(frozen=True)
-class TrainerConfig:
-    """The length of training, its hardware, and how often it is validated.
-
-    Attributes:
-        steps: number of optimiser steps.
-        batch_size: chips per optimiser step, over all devices and accumulated batches.
-        accumulate: number of batches whose gradients are accumulated for one step.
-        validate_every: steps between validations and checkpoints; must divide ``steps``.
-        average: last part of the run over whose steps the weights are averaged, in [0, 1); 0 keeps
-            the weights of single steps. A run that averages cannot end early by ``patience``.
-        patience: validations without improvement after which training stops; 0 never stops.
-        select: score by which the best checkpoint is chosen, one of ``SELECT``: ``val-iou`` on the
-            validation chips, or ``expected-iou``, the highest IoU that the model itself expects on
-            the unlabelled chips of the target.
-        precision: one of ``PRECISIONS``.
-        accelerator: one of ``ACCELERATORS``.
-        trackers: experiment trackers that are told the settings and scores, of ``TRACKERS``.
-        devices: number of devices on each machine, with one process per device.
-        num_nodes: number of machines.
-    """
-
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
-
-    steps: int = 2000
-    batch_size: int = 8
-    accumulate: int = 1
-    validate_every: int = 250
-    average: float = 0.0
-    patience: int = 0
-    select: str = "val-iou"
-    precision: str = "32-true"
-    accelerator: str = "auto"
-    trackers: tuple[str, ...] = ()
-    devices: int = 1
-    num_nodes: int = 1
-
-    def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"unknown precision: choose {', '.join(PRECISIONS)}")
-        if self.accelerator not in ACCELERATORS:
-            raise ValueError(f"unknown accelerator: choose {', '.join(ACCELERATORS)}")
-        if self.select not in SELECT:
-            raise ValueError(f"unknown select: choose {', '.join(SELECT)}")
-        unknown = [name for name in self.trackers if name not in TRACKERS]
-        if unknown:
-            raise ValueError(f"unknown tracker '{unknown[0]}': choose {', '.join(TRACKERS)}")
-        self._check_end()
-        for name, most in _MOST.items():
-            if not 1 <= getattr(self, name) <= most:
-                raise ValueError(
-                    f"{name} must be at least 1 and at most {most}, got {getattr(self, name)}"
-                )
-        if self.steps % self.epoch_steps:
-            raise ValueError("steps must be a multiple of validate_every")
-        if self.batch_size % (self.devices * self.num_nodes * self.accumulate):
-            raise ValueError("batch_size must be a multiple of devices x num_nodes x accumulate")
-
-    def _check_end(self) -> None:
-        if self.patience < 0 or not 0 <= self.average < 1:
-            raise ValueError("patience must be at least 0, and average in [0, 1)")
-        if self.patience and self.average:
-            raise ValueError("average needs the last part of the run: leave out patience")
-
-    @property
-    def is_main_process(self) -> bool:
-        """Whether this process is the one that writes the run's files and prints its results.
-
-        Launchers (Lightning, torchrun, SLURM) tell processes apart by environment variables, which
-        mean nothing to a run of a single process.
-        """
-        ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
-        alone = self.devices * self.num_nodes == 1
-        return alone or all(os.environ.get(name, "0") in ("", "0") for name in ranks)
-
-    @property
-    def epoch_steps(self) -> int:
-        """Number of optimiser steps between validations."""
-        return min(self.steps, self.validate_every)
 
 
 class RunConfig(BaseModel):
@@ -187,6 +85,15 @@ class RunConfig(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _check_mixstyle(self) -> Self:
+        if self.augment.mixstyle and self.trainer.chips_at_once == 1:
+            raise ValueError(
+                "augment.mixstyle mixes chips, and the network sees one chip at once: raise "
+                "trainer.batch_size, or lower trainer.accumulate"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_adapter(self) -> Self:
         if self.adapter.base is None and self.adapter != AdapterConfig():
             raise ValueError("adapter.base is missing: name the model to adapt")
@@ -216,7 +123,21 @@ class RunConfig(BaseModel):
             raise ValueError(
                 "target.source_free trains without labelled images: leave out data.sources"
             )
+        if self.target.source_free and (unused := self._unused_augmentation()):
+            raise ValueError(
+                f"{unused} changes nothing with target.source_free and target.method "
+                f"{self.target.method}: leave it out"
+            )
         return self
+
+    def _unused_augmentation(self) -> str:
+        """Return an augmentation that unlabelled chips do not get; empty if they get all."""
+        augment, method = self.augment, self.target.method
+        if augment.colour != "none" and not METHODS[method].strong:
+            return f"augment.colour {augment.colour}"
+        if augment.mixing:
+            return f"augment.geometry.{augment.mixing[0]}"
+        return "augment.mixstyle" if augment.mixstyle and method in MEASURED else ""
 
     @property
     def folder(self) -> Path:

@@ -53,6 +53,7 @@ class ChipDataModule(lightning.LightningDataModule):
         self.config = config
         self.material = material
         self.spec = spec
+        self._at_once = config.trainer.chips_at_once
         self.preparation = Preparation(spec.input_table, config.data.gsd_m, material.scenes)
         self.targets = ClassTargets.of(spec.classes, config.data)
         self.augmentations = {
@@ -70,7 +71,7 @@ class ChipDataModule(lightning.LightningDataModule):
         )
         return ChipLoader(
             self._samples(),
-            batch_size=self._batch_size(),
+            batch_size=self._at_once,
             sampler=sampler,
             num_workers=data.workers,
             persistent_workers=data.workers > 0,
@@ -94,7 +95,7 @@ class ChipDataModule(lightning.LightningDataModule):
             preparation=self.preparation,
             most=self.config.target.chips,
         )
-        return ChipLoader(chips, batch_size=self._batch_size(), num_workers=min(data.workers, 1))
+        return ChipLoader(chips, batch_size=self._at_once, num_workers=min(data.workers, 1))
 
     def _first(self, chips: Dataset[_Sample], count: int) -> list[_Sample]:
         size = self.config.trainer.batch_size
@@ -123,7 +124,7 @@ class ChipDataModule(lightning.LightningDataModule):
             preparation=self.preparation,
             targets=self.targets,
         )
-        return ChipLoader(chips, batch_size=self._batch_size(), num_workers=min(data.workers, 1))
+        return ChipLoader(chips, batch_size=self._at_once, num_workers=min(data.workers, 1))
 
     def _training_chips(self) -> TrainingChips:
         data = self.config.data
@@ -190,7 +191,3 @@ class ChipDataModule(lightning.LightningDataModule):
             gsd_m=data.gsd_m,
             to_bytes={dtype: self.material.range_of(dtype).bytes_table() for dtype in dtypes},
         )
-
-    def _batch_size(self) -> int:
-        settings = self.config.trainer
-        return settings.batch_size // (settings.devices * settings.num_nodes * settings.accumulate)

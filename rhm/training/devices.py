@@ -64,6 +64,25 @@ def deterministic() -> Iterator[None]:
         torch.use_deterministic_algorithms(before, warn_only=only_warned)
 
 
+def check_number_of_gpus(accelerator: str, devices: int) -> None:
+    """Check that there are as many GPUs as a run asks for, unless it takes the CPU.
+
+    Args:
+        accelerator: one of ``trainer_config.ACCELERATORS``.
+        devices: number of devices of this machine.
+
+    Raises:
+        ConfigError: there are fewer.
+    """
+    found = torch.cuda.device_count()
+    takes_gpus = accelerator == "gpu" or (accelerator == "auto" and found > 0)
+    if takes_gpus and found < devices:
+        raise ConfigError(
+            f"{found or 'no'} GPUs are available, and trainer.devices is {devices}: lower it, or "
+            "use trainer.accelerator=cpu"
+        )
+
+
 def check_one_chip(spec: ModelSpec, chip_px: int, *, frozen: str) -> None:
     """Check that a network can be trained on one chip at a time.
 

@@ -12,7 +12,6 @@ from typing import Protocol
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgressBar
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import Tensor, nn
 
 import rhm
@@ -36,12 +35,18 @@ from rhm.training.callbacks.checkpoints import AtomicCheckpointIO, CheckpointWri
 from rhm.training.callbacks.cost_recorder import CostRecorder
 from rhm.training.callbacks.feature_monitor import FeatureMonitor
 from rhm.training.callbacks.patience import Patience
-from rhm.training.callbacks.trackers import tracker_loggers
+from rhm.training.callbacks.trackers import all_loggers
 from rhm.training.callbacks.update_recorder import UpdateRecorder
 from rhm.training.callbacks.weight_average import WeightAverage
-from rhm.training.config import SELECT, RunConfig, read_config
+from rhm.training.config import RunConfig, read_config
+from rhm.training.configs.trainer_config import SELECT
 from rhm.training.datamodule import ChipDataModule
-from rhm.training.devices import check_one_chip, deterministic, synchronized_batch_norm
+from rhm.training.devices import (
+    check_number_of_gpus,
+    check_one_chip,
+    deterministic,
+    synchronized_batch_norm,
+)
 from rhm.training.imagery import Material, gather
 from rhm.training.losses import loss_of
 from rhm.training.module import SegmentationModule, freeze_batch_norm
@@ -179,7 +184,9 @@ def _train(
     if module.method is not None:
         module.method.prepare(model, chips.first_target_batches)
     synchronized = synchronized_batch_norm(model) if _synchronizes(config) else nullcontext()
-    styles = _mixed_styles(model, config)
+    augment, bands = config.augment, model.spec.bands
+    stages, alpha = augment.mixstyle_stages, augment.mixstyle_alpha
+    styles = MixStyle(model.encoder, stages, p=augment.mixstyle, alpha=alpha, bands=bands)
     with synchronized, styles, deterministic(), warnings.catch_warnings():
         # Lightning's advice on the number of workers concerns developers, too.
         warnings.filterwarnings("ignore", module="lightning")
@@ -312,10 +319,9 @@ def _method(config: RunConfig) -> str:
 
 def _check_batch(model: SegmentationModel, config: RunConfig) -> None:
     """Check that batch normalisation gets more than one value per channel and step."""
-    settings, adapts = config.trainer, config.adapter.base is not None
-    chips = settings.batch_size // (settings.devices * settings.num_nodes * settings.accumulate)
+    adapts = config.adapter.base is not None
     norm = config.adapter.batch_norm if adapts else config.model.batch_norm
-    if chips > 1 or norm == "frozen" or config.target.method in MEASURED:
+    if config.trainer.chips_at_once > 1 or norm == "frozen" or config.target.method in MEASURED:
         return
     frozen = f"{'adapter' if adapts else 'model'}.batch_norm=frozen"
     check_one_chip(model.spec, config.data.chip_px, frozen=frozen)
@@ -326,13 +332,13 @@ def _trainer(
 ) -> lightning.Trainer:
     run = Run(config.folder)
     settings = config.trainer
-    if settings.accelerator == "gpu" and torch.cuda.device_count() < settings.devices:
-        raise ConfigError(
-            f"trainer.accelerator is gpu, but {torch.cuda.device_count()} of "
-            f"{settings.devices} GPUs are available: use cpu or auto"
-        )
+    check_number_of_gpus(settings.accelerator, settings.devices)
     monitor = SELECT[settings.select]
     callbacks: list[Callback] = []
+    if settings.patience and not validated:
+        _LOG.warning("trainer.patience does nothing: there are no validation images")
+    if config.analysis.every and not labelled:
+        _LOG.warning("analysis.every does nothing: there are no labelled validation images")
     if settings.patience and validated:
         callbacks.append(Patience(monitor, settings.patience))
     callbacks += [
@@ -349,7 +355,7 @@ def _trainer(
         callbacks.append(WeightAverage(settings.steps, settings.average, settings.epoch_steps))
     if progress:
         callbacks.append(RichProgressBar())
-    return lightning.Trainer(
+    trainer = lightning.Trainer(
         max_epochs=settings.steps // settings.epoch_steps,
         accumulate_grad_batches=settings.accumulate,
         gradient_clip_val=config.optimizer.clip_norm or None,
@@ -363,21 +369,20 @@ def _trainer(
         num_sanity_val_steps=0,
         enable_progress_bar=progress,
         enable_model_summary=False,
-        logger=_loggers(run, config),
+        logger=all_loggers(
+            settings.trackers,
+            run.folder,
+            run.next_attempt(),
+            parse_yaml(config.to_yaml()) if settings.trackers else {},
+        ),
         plugins=[AtomicCheckpointIO()],
         callbacks=callbacks,
     )
-
-
-def _mixed_styles(model: SegmentationModel, config: RunConfig) -> MixStyle:
-    augment = config.augment
-    return MixStyle(
-        model.encoder,
-        augment.mixstyle_stages,
-        p=augment.mixstyle,
-        alpha=augment.mixstyle_alpha,
-        bands=model.spec.bands,
-    )
+    if trainer.precision != settings.precision:
+        _LOG.warning(
+            "trainer.precision is %s on this device, not %s", trainer.precision, settings.precision
+        )
+    return trainer
 
 
 def _synchronizes(config: RunConfig) -> bool:
@@ -385,14 +390,3 @@ def _synchronizes(config: RunConfig) -> bool:
     settings = config.trainer
     on_gpu = settings.accelerator != "cpu" and torch.cuda.is_available()
     return on_gpu and settings.devices * settings.num_nodes > 1
-
-
-def _loggers(run: Run, config: RunConfig) -> list[Logger]:
-    attempt = run.next_attempt()
-    name = config.name if attempt == 0 else f"{config.name}, attempt {attempt + 1}"
-    settings = parse_yaml(config.to_yaml()) if config.trainer.trackers else {}
-    return [
-        *tracker_loggers(config.trainer.trackers, name, run.folder.parent, settings),
-        CSVLogger(run.folder / "logs", name="", version=f"attempt_{attempt}"),
-        TensorBoardLogger(run.folder / "logs", name="tensorboard", version=f"attempt_{attempt}"),
-    ]

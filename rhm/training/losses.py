@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import segmentation_models_pytorch as smp
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -82,6 +83,32 @@ class MaskedCrossEntropy(nn.Module):
             logits, truth, weight=weight, reduction="sum"
         )
         return summed / weight.sum().clamp(min=1.0)
+
+
+class MaskedFocalLoss(nn.Module):
+    """The focal loss, averaged over the pixels whose truth is known.
+
+    Pixels of which the probability is already right count less (Lin, Goyal, Girshick, He, Dollar,
+    "Focal loss for dense object detection", ICCV 2017, equation 4). That of
+    segmentation-models-pytorch is no number where no truth is known, nor are its gradients at
+    pixels that are certain if the exponent is between 0 and 1.
+
+    Args:
+        gamma: exponent of the probability of the wrong class.
+    """
+
+    def __init__(self, gamma: float = 2.0) -> None:
+        super().__init__()
+        self.gamma = gamma
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the loss, zero if no pixel's truth is known."""
+        known = (target != IGNORE).to(logits.dtype)
+        truth = (target == 1).to(logits.dtype)
+        entropy = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+        wrong = -torch.expm1(-entropy)
+        weight = wrong.clamp(min=torch.finfo(wrong.dtype).tiny).pow(self.gamma)
+        return (known * weight * entropy).sum() / known.sum().clamp(min=1.0)
 
 
 class SumOfLosses(nn.Module):
@@ -160,9 +187,7 @@ def _dice() -> nn.Module:
 
 
 def _focal(config: LossConfig) -> nn.Module:
-    return smp.losses.FocalLoss(  # type: ignore[no-any-return]
-        "binary", gamma=config.focal_gamma, ignore_index=IGNORE
-    )
+    return MaskedFocalLoss(config.focal_gamma)
 
 
 def _tversky(config: LossConfig) -> nn.Module:

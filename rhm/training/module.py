@@ -60,6 +60,15 @@ class OptimizerConfig:
             raise ValueError("eps must be above 0 and below 1")
 
 
+class ValidationIoU(BinaryJaccardIndex):
+    """The IoU of building; not a number if no pixel is known to be one, which says nothing."""
+
+    def compute(self) -> Tensor:
+        """Return the IoU over all pixels."""
+        iou: Tensor = super().compute()
+        return torch.where(self.confmat[1].sum() > 0, iou, torch.nan)
+
+
 class SegmentationModule(lightning.LightningModule):
     """Trains a model; logs ``train_loss`` and, on validation chips, ``val_loss`` and ``val_iou``.
 
@@ -97,7 +106,7 @@ class SegmentationModule(lightning.LightningModule):
         self._overflows = 0
         self._steps = 0
         self._counted = ExpectedIoU(0.5)
-        self.val_iou = BinaryJaccardIndex(ignore_index=IGNORE)
+        self.val_iou = ValidationIoU(ignore_index=IGNORE)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits of normalised images."""

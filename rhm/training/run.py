@@ -33,10 +33,25 @@ import pandas
 from rhm.errors import ConfigError, OutputError
 from rhm.files import atomic_path, write_text
 from rhm.notebook_display import Curves, NotebookDisplay
-from rhm.training.config import LONGEST_NAME, SELECT, RunConfig, read_config
+from rhm.training.callbacks.update_recorder import recorded_files
+from rhm.training.config import LONGEST_NAME, RunConfig, read_config
+from rhm.training.configs.trainer_config import SELECT
 from rhm.training.unlabelled.target_config import MEASURED
 
 _LOG = logging.getLogger(__name__)
+
+_ENVIRONMENT = "environment.json"  # the first file of every run
+
+_FILES = (
+    "config.yaml",
+    "data.sha256",
+    "metrics.csv",
+    "cost.json",
+    "card.md",
+    "base.sha256",
+    "trained.csv",
+    "adapter.safetensors",
+)
 
 _PACKAGES = (
     "rhm",
@@ -113,14 +128,18 @@ class Run(NotebookDisplay):
         What an attempt that failed before its first checkpoint left in the folder is removed.
 
         Raises:
-            ConfigError: a run of this name already exists.
+            ConfigError: a run of this name already exists, or the folder has files of somebody else
+                with the names of those of a run.
             OutputError: the folder cannot be written.
         """
         cls.refuse_existing(config)
         run = cls(config.folder)
-        for leftover in (run.folder / "logs", run.updates):
-            shutil.rmtree(leftover, ignore_errors=True)
-        write_text(run.folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
+        for pattern in ("logs/attempt_*", "logs/tensorboard/attempt_*"):
+            for leftover in run.folder.glob(pattern):
+                shutil.rmtree(leftover, ignore_errors=True)
+        for leftover in recorded_files(run.updates):
+            leftover.unlink()
+        write_text(run.folder / _ENVIRONMENT, json.dumps(environment(), indent=2) + "\n")
         write_text(run.folder / "config.yaml", config.to_yaml())
         return run
 
@@ -129,18 +148,28 @@ class Run(NotebookDisplay):
         """Check that there is no run of this name that has got as far as a checkpoint.
 
         Raises:
-            ConfigError: such a run exists, or no folder can have the name.
+            ConfigError: such a run exists, the folder has files of somebody else with the names of
+                those of a run, or no folder can have the name.
         """
         if len(config.name.encode()) > LONGEST_NAME:
             raise ConfigError(
                 f"the name of a run is that of a folder, and can have at most {LONGEST_NAME} bytes"
             )
-        # The main process may have created the folder before the other processes begin.
-        if config.trainer.is_main_process and cls(config.folder).has_progress:
+        if not config.trainer.is_main_process:
+            return  # the main process may have created the folder before the others begin
+        run = cls(config.folder)
+        if run.has_progress:
             raise ConfigError(
-                f"{config.folder} already contains a run: continue it with --resume, or choose "
+                f"{run.folder} already contains a run: continue it with --resume, or choose "
                 "another name"
             )
+        if not (run.folder / _ENVIRONMENT).is_file():
+            foreign = next((name for name in _FILES if (run.folder / name).exists()), None)
+            if foreign is not None:
+                raise ConfigError(
+                    f"{run.folder} has the file {foreign}, and is not the folder of a run: choose "
+                    "another name"
+                )
 
     @classmethod
     def resume(cls, config: RunConfig) -> "Run":

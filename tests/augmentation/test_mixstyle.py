@@ -98,3 +98,10 @@ def test_p_is_the_share_of_batches_that_are_mixed() -> None:
     with MixStyle(model.encoder, (1,), p=0.3, alpha=0.5, bands=3), torch.no_grad():
         changed = [not torch.equal(model.encoder(images)[1], plain) for _ in range(60)]
     assert np.mean(changed) == pytest.approx(0.3, abs=0.2)
+
+
+def test_features_of_one_cell_are_their_mean() -> None:
+    features = torch.randn(3, 2, 1, 1)
+    shares, order = torch.full((3, 1, 1, 1), 0.25), torch.tensor([1, 2, 0])
+    mixed = mixed_styles(features, shares, order)
+    torch.testing.assert_close(mixed, 0.25 * features + 0.75 * features[order])

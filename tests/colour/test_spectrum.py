@@ -195,3 +195,24 @@ def test_impossible_amplitudes_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match="amplitudes"):
         Spectrum(96, np.full(shape, value, np.float32), gsd_m)
+
+
+def test_negative_means_keep_their_sign() -> None:
+    """Of decibels, for instance; also on the way to imagery that has another sign."""
+    decibels = texture((96, 96), seed=8, level=5.0) - 20.0
+    assert decibels.mean() < -5.0
+    spectrum = spectrum_of(decibels, 96)
+    np.testing.assert_allclose(
+        spectrum.amplitudes[:, reach_of(96), 0], decibels.mean(axis=(0, 1)), rtol=1e-5
+    )
+    gain, offset = np.full(3, 12.75), np.full(3, 255.0)
+    stretched = spectrum.stretched(gain, offset)
+    for image, target, level in (
+        (texture((96, 96), seed=9), spectrum, decibels),
+        (decibels, stretched, decibels * gain + offset),
+        (decibels, spectrum_of(texture((96, 96), seed=9), 96), texture((96, 96), seed=9)),
+    ):
+        found = swap_amplitudes(image, target.at(96, 96, 4))
+        np.testing.assert_allclose(
+            found.mean(axis=(0, 1)), level.mean(axis=(0, 1)), rtol=1e-4, atol=1e-3
+        )

@@ -16,6 +16,8 @@ from rhm.errors import ConfigError
 from rhm.training.config import parse_config, read_config
 
 GOOD = {"name": "run", "data": {"catalog": "catalog.parquet"}}
+TARGET = {"domains": ["town"], "method": "entropy", "source_free": True}
+SOURCE_FREE: dict[str, object] = {"adapter": {"base": "m"}, "target": TARGET}
 
 
 def test_yaml_round_trip_is_exact(tmp_path: Path) -> None:
@@ -91,6 +93,24 @@ def test_overrides_are_read_as_yaml_and_the_last_wins(tmp_path: Path) -> None:
         ({"trainer": {"batch_size": 10**8}}, "at least 1 and at most 65536, got 100000000"),
         ({"trainer": {"devices": 10**4, "batch_size": 10**4}}, "devices must be at least 1 and at"),
         ({"trainer": {"steps": 10**18, "validate_every": 10**18}}, "at most 1000000000, got 1000"),
+        ({"augment": {"mixstyle": 0.5, "mixstyle_stages": []}}, "mixstyle needs stages"),
+        (
+            {"augment": {"mixstyle": 0.5}, "trainer": {"batch_size": 4, "accumulate": 4}},
+            "augment.mixstyle mixes chips, and the network sees one chip at once",
+        ),
+        (
+            SOURCE_FREE | {"augment": {"colour": "gamma"}},
+            "augment.colour gamma changes nothing with target.source_free and target.method ent",
+        ),
+        (
+            SOURCE_FREE | {"augment": {"geometry": {"paste": 0.5}}},
+            "augment.geometry.paste changes nothing with target.source_free",
+        ),
+        (
+            SOURCE_FREE
+            | {"target": TARGET | {"method": "threshold"}, "augment": {"mixstyle": 0.5}},
+            "augment.mixstyle changes nothing with target.source_free and target.method threshold",
+        ),
         ({"adapter": {"base": "m", "gradient_batches": 10**6}}, "must be from 0 to 1000"),
         ({"loss": {"boundary_px": 10**6}}, "boundary_px from 1 to 64"),
         ({"name": "../elsewhere"}, "name: string should match"),

@@ -1,6 +1,7 @@
 """Devices; law: to synchronise batch normalisation and back does not change the network."""
 
 from collections import Counter
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -10,7 +11,11 @@ from torch import nn
 from rhm.errors import ConfigError
 from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
-from rhm.training.devices import check_one_chip, synchronized_batch_norm
+from rhm.training.devices import (
+    check_number_of_gpus,
+    check_one_chip,
+    synchronized_batch_norm,
+)
 
 
 def network(encoder: str) -> SegmentationModel:
@@ -66,3 +71,25 @@ def test_one_chip_may_be_too_few_for_batch_normalisation(side: int, fits: bool) 
         return
     with pytest.raises(ConfigError, match=r"one chip of 32 px at a time.*model\.batch_norm=frozen"):
         check_one_chip(spec, side, frozen="model.batch_norm=frozen")
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "devices", "found", "fits"),
+    [
+        ("auto", 4, 1, False),
+        ("auto", 1, 1, True),
+        ("auto", 4, 0, True),  # processes on the CPU
+        ("gpu", 1, 0, False),
+        ("gpu", 2, 2, True),
+        ("cpu", 4, 1, True),
+    ],
+)
+def test_a_run_asks_for_no_more_gpus_than_there_are(
+    monkeypatch: pytest.MonkeyPatch, accelerator: str, devices: int, found: int, fits: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: found)
+    refused = pytest.raises(
+        ConfigError, match=f"GPUs are available, and trainer.devices is {devices}"
+    )
+    with nullcontext() if fits else refused:
+        check_number_of_gpus(accelerator, devices)

@@ -345,6 +345,28 @@ def test_what_cannot_be_trained_on_is_said(tiny: Make, catalog_path: Path, tmp_p
     with pytest.raises(ConfigError, match="vit_tiny_patch16_224"):
         fit(tiny(model={"encoder": "vit_tiny_patch16_224", "weights": "none"}))
     if not torch.cuda.is_available():
-        with pytest.raises(ConfigError, match="use cpu or auto"):
+        with pytest.raises(ConfigError, match="no GPUs are available"):
             fit(tiny(trainer={"accelerator": "gpu"}))
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.filterwarnings("ignore:You passed `Trainer")  # Lightning says so, too
+def test_settings_without_effect_are_told(
+    tiny: Make, catalog_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    frame = Catalog.load(catalog_path).frame
+    Catalog(frame.assign(split="train")).save(tmp_path / "all.parquet")
+    trainer = {"steps": 1, "validate_every": 1, "batch_size": 2, "patience": 1}
+    fit(
+        tiny(
+            data={"catalog": str(tmp_path / "all.parquet")},
+            trainer=trainer | {"precision": "16-mixed"},
+            analysis={"every": 1},
+        )
+    )
+    for told in (
+        "trainer.patience does nothing: there are no validation images",
+        "analysis.every does nothing: there are no labelled validation images",
+        "trainer.precision is bf16-mixed on this device, not 16-mixed",
+    ):
+        assert told in caplog.text

@@ -1,11 +1,18 @@
 """Losses: their oracles are PyTorch and smp on the pixels that count."""
 
 import pytest
+import segmentation_models_pytorch as smp
 import torch
 from torch.nn import functional
 
 from rhm.data.labels import IGNORE
-from rhm.training.losses import LOSSES, LossConfig, MaskedCrossEntropy, near_outline
+from rhm.training.losses import (
+    LOSSES,
+    LossConfig,
+    MaskedCrossEntropy,
+    MaskedFocalLoss,
+    near_outline,
+)
 
 
 @pytest.fixture
@@ -51,9 +58,30 @@ def test_cross_entropy_is_pytorchs_over_known_pixels(
     torch.testing.assert_close(MaskedCrossEntropy()(logits, target), expected)
 
 
-def test_nothing_known_is_zero_and_differentiable() -> None:
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 5.0])
+def test_the_focal_loss_is_that_of_smp(
+    batch: tuple[torch.Tensor, torch.Tensor], gamma: float
+) -> None:
+    theirs = smp.losses.FocalLoss("binary", gamma=gamma, ignore_index=IGNORE)
+    torch.testing.assert_close(MaskedFocalLoss(gamma)(*batch), theirs(*batch))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_certain_pixels_have_finite_focal_gradients(gamma: float) -> None:
+    certain = torch.tensor([-200.0, -20.0, 20.0, 200.0], requires_grad=True)
+    for truth in (0, 1):
+        loss = MaskedFocalLoss(gamma)(certain, torch.full((4,), truth))
+        (slope,) = torch.autograd.grad(loss, certain)
+        assert torch.isfinite(slope).all()
+        # Those that are wrong are pulled to the truth.
+        wrong = slope[:2] if truth else slope[2:]
+        assert ((wrong < 0) if truth else (wrong > 0)).all()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_nothing_known_is_zero_and_differentiable(name: str) -> None:
     logits = torch.randn(1, 1, 8, 8, requires_grad=True)
-    loss = MaskedCrossEntropy()(logits, torch.full((1, 1, 8, 8), IGNORE))
+    loss = LOSSES[name](LossConfig(name=name))(logits, torch.full((1, 1, 8, 8), IGNORE))
     loss.backward()
     assert loss == 0
     assert logits.grad is not None

@@ -177,3 +177,30 @@ def test_an_attempt_never_takes_the_folder_of_another(
     for number in there:
         (tmp_path / "logs" / f"attempt_{number}").mkdir(parents=True)
     assert Run(tmp_path).next_attempt() == following
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "card.md", "metrics.csv"])
+def test_a_folder_of_somebody_else_is_refused(tiny: Make, name: str) -> None:
+    config = tiny("mine")
+    config.folder.mkdir(parents=True)
+    (config.folder / "notes.txt").write_text("mine")  # is in nobody's way
+    (config.folder / name).write_text("mine")
+    for begin in (Run.refuse_existing, Run.begin):
+        with pytest.raises(ConfigError, match=f"has the file {name}, and is not the folder of a"):
+            begin(config)
+    assert (config.folder / name).read_text() == "mine"
+
+
+def test_only_what_an_attempt_left_is_removed(tiny: Make) -> None:
+    config = tiny("failed")
+    run = Run.begin(config)
+    attempt(run.folder, 0, range(3), 0.5)
+    run.updates.mkdir()
+    left = [run.folder / "logs" / "attempt_0", run.updates / "step_0000002.safetensors"]
+    left[1].write_text("left")
+    mine = [run.folder / "logs" / "mine.txt", run.updates / "thesis.txt"]
+    for file in mine:
+        file.write_text("mine")
+    Run.begin(config)
+    assert not any(path.exists() for path in left)
+    assert [file.read_text() for file in mine] == ["mine", "mine"]

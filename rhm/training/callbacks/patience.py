@@ -1,5 +1,7 @@
 """Early stopping that an interrupted run takes up again."""
 
+import math
+
 import lightning
 from lightning.pytorch.callbacks import EarlyStopping
 
@@ -16,7 +18,7 @@ class Patience(EarlyStopping):
 
     def __init__(self, monitor: str, validations: int) -> None:
         # By default, Lightning counts at the end of an epoch, and once more when a run is resumed,
-        # where there is no score yet. A score is no number where no chip shows a building.
+        # where there is no score yet.
         super().__init__(
             monitor,
             mode="max",
@@ -24,6 +26,13 @@ class Patience(EarlyStopping):
             check_finite=False,
             check_on_train_epoch_end=False,
         )
+
+    def on_validation_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Compare the score with the best one; it is no number where no chip shows a building."""
+        if not math.isnan(float(trainer.callback_metrics[self.monitor])):
+            super().on_validation_end(trainer, pl_module)
 
     def on_train_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from rhm.errors import ConfigError, one_line
 
@@ -49,6 +49,28 @@ def _wandb(name: str, runs: Path) -> Logger:
 
 TRACKERS = {"mlflow": Tracker("mlflow", _mlflow), "wandb": Tracker("wandb", _wandb)}
 """Experiment trackers, by their names in a configuration."""
+
+
+def all_loggers(
+    trackers: tuple[str, ...], folder: Path, attempt: int, settings: Mapping[str, Any]
+) -> list[Logger]:
+    """Return the loggers of an attempt at a run: those of trackers, CSV files and TensorBoard.
+
+    Args:
+        trackers: names of trackers.
+        folder: folder of the run, which has its name.
+        attempt: number of the attempt, counted from 0.
+        settings: the configuration as nested values.
+
+    Raises:
+        ConfigError: as for ``tracker_loggers``.
+    """
+    name = folder.name if attempt == 0 else f"{folder.name}, attempt {attempt + 1}"
+    return [
+        *tracker_loggers(trackers, name, folder.parent, settings),
+        CSVLogger(folder / "logs", name="", version=f"attempt_{attempt}"),
+        TensorBoardLogger(folder / "logs", name="tensorboard", version=f"attempt_{attempt}"),
+    ]
 
 
 def tracker_loggers(

@@ -42,6 +42,11 @@ class UpdateRecorder(Callback):
         save_snapshot(snapshot, self._folder / f"step_{trainer.global_step:07d}.safetensors")
 
 
+def recorded_files(folder: Path) -> list[Path]:
+    """Return the files of the updates that were recorded during training, by step."""
+    return sorted(folder.glob("step_*.safetensors"))
+
+
 def recorded_updates(folder: Path) -> tuple[list[UpdateSnapshot], UpdateSnapshot] | None:
     """Return the updates recorded during training, by step, and those of the finished model.
 
@@ -54,4 +59,4 @@ def recorded_updates(folder: Path) -> tuple[list[UpdateSnapshot], UpdateSnapshot
     final = folder / FINAL
     if not final.is_file():
         return None
-    return [load_snapshot(path) for path in sorted(folder.glob("step_*"))], load_snapshot(final)
+    return [load_snapshot(path) for path in recorded_files(folder)], load_snapshot(final)

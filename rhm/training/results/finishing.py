@@ -54,26 +54,14 @@ def finish(
         run: folder of the run.
         model: network after the last training step, changed in place.
         config: configuration of the run.
-        val: validation chips; without them, the last weights are kept.
+        val: validation chips; without them, or if none shows a building, the last weights are
+            kept.
         target: unlabelled chips of the place that a model was adapted to without labels, on which
             its threshold is chosen, unless the configuration gives one.
         calibrate: function that calibrates the scores of footprints.
         device: device to predict on; from a CUDA device, the model comes back to the CPU.
     """
-    step = config.trainer.steps
-    if run.best.is_file():
-        if not is_zipfile(run.best):
-            raise ConfigError(f"{run.best} is damaged: train again under another name")
-        checkpoint = torch.load(run.best, map_location="cpu", weights_only=True)
-        state, step = checkpoint["state_dict"], int(checkpoint["global_step"])
-        prefix = "model."
-        model.load_state_dict(
-            {
-                name.removeprefix(prefix): tensor
-                for name, tensor in state.items()
-                if name.startswith(prefix)
-            }
-        )
+    step = _take_checkpoint(run, model, scored=val is not None)
     threshold, expected = config.model.threshold, None
     if val is not None:
         bins = measured_on(device, model, partial(calibration, chips=val))
@@ -102,6 +90,34 @@ def finish(
         merge(model)
     run.collect_metrics()
     collect_cost(run.folder)
+
+
+def _take_checkpoint(run: Run, model: SegmentationModel, *, scored: bool) -> int:
+    """Load the best checkpoint, or the last one if none was better than another.
+
+    The last one has what the network itself may lack: the mean of its weights over the steps, if
+    the run was interrupted after the last of them.
+
+    Returns:
+        The step of the checkpoint, 0 if nothing was trained.
+    """
+    chosen = next((path for path in (run.best, run.last) if path.is_file()), None)
+    if chosen is None:
+        return 0
+    if not is_zipfile(chosen):
+        raise ConfigError(f"{chosen} is damaged: train again under another name")
+    if scored and chosen == run.last:
+        _LOG.warning("no validation chip shows a building: the last checkpoint is kept")
+    checkpoint = torch.load(chosen, map_location="cpu", weights_only=True)
+    prefix = "model."
+    model.load_state_dict(
+        {
+            name.removeprefix(prefix): tensor
+            for name, tensor in checkpoint["state_dict"].items()
+            if name.startswith(prefix)
+        }
+    )
+    return int(checkpoint["global_step"])
 
 
 def measured_on(

@@ -80,8 +80,10 @@ def coral(source: Tensor, target: Tensor) -> Tensor:
 
 def covariance(features: Tensor) -> Tensor:
     """Return the unbiased covariance (d, d) of features (N, d)."""
-    centred = features - features.mean(dim=0)
-    return centred.T @ centred / (len(features) - 1)
+    # In half precision, a sum over all cells overflows, and small differences are rounded away.
+    with torch.autocast(features.device.type, enabled=False):
+        centred = features - features.mean(dim=0)
+        return centred.T @ centred / (len(features) - 1)
 
 
 def _cells(features: Tensor, counted: Tensor) -> Tensor:

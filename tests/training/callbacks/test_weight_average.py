@@ -115,6 +115,21 @@ def test_an_interrupted_run_ends_with_the_same_mean(
     assert states_equal(whole, resumed)
 
 
+def test_a_run_interrupted_after_its_last_step_ends_with_the_same_mean(
+    make: Callable[[str], RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise Stopped
+
+    whole = load_model(fit(make("whole")).folder).state_dict()
+    with monkeypatch.context() as patch:
+        patch.setattr(fitting, "finish", interrupted)
+        with pytest.raises(Stopped):
+            fit(make("broken"))
+    resumed = load_model(fit(make("broken"), resume=True).folder).state_dict()
+    assert states_equal(whole, resumed)
+
+
 def test_before_the_last_part_the_latest_weights_are_validated(
     tiny: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,18 +1,28 @@
 """The end of a run: the threshold, and the calibration that it is chosen from."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import cast
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from rhm.data.catalog import Catalog
 from rhm.data.chips import Chip
 from rhm.data.labels import IGNORE
 from rhm.models.build import SegmentationModel
+from rhm.models.model_file import load_model
 from rhm.models.spec import ModelSpec
+from rhm.training.config import RunConfig
+from rhm.training.fitting import fit
 from rhm.training.metrics import CalibrationBins
 from rhm.training.results.finishing import calibration, choose_threshold, measured_on
+from tests.data.imagery import write_raster
+
+Make = Callable[..., RunConfig]
 
 
 def test_the_threshold_is_the_best_one_or_a_half() -> None:
@@ -74,3 +84,32 @@ def test_other_errors_are_raised_and_the_model_is_on_the_cpu_all_the_same() -> N
     with pytest.raises(ValueError, match="wrong"):
         measured_on(torch.device("cuda"), cast("SegmentationModel", network), measure)
     assert network.device == "cpu"
+
+
+@pytest.fixture
+def without_buildings(catalog_path: Path, tmp_path: Path) -> Path:
+    """A catalog whose validation images show no building."""
+    frame = Catalog.load(catalog_path).frame.copy()
+    for index, row in frame[frame["split"] == "val"].iterrows():
+        empty = np.zeros((row["height"], row["width"]), np.uint8)
+        mask = write_raster(tmp_path / f"{index}.png", empty, crs=None)
+        frame.loc[index, "label"] = str(mask)
+    Catalog(frame).save(tmp_path / "empty.parquet")
+    return tmp_path / "empty.parquet"
+
+
+def test_without_a_building_to_validate_on_the_last_weights_are_kept(
+    tiny: Make, without_buildings: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer = {"steps": 6, "validate_every": 2, "batch_size": 2, "patience": 1}
+    run = fit(tiny(data={"catalog": str(without_buildings)}, trainer=trainer))
+    metrics = pandas.read_csv(run.folder / "metrics.csv")
+    assert int(metrics["val_loss"].notna().sum()) == 3  # patience waits for a score
+    assert "val_iou" not in metrics or metrics["val_iou"].isna().all()
+    assert not run.best.exists()
+    assert "no validation chip shows a building: the last checkpoint is kept" in caplog.text
+    last = torch.load(run.last, weights_only=True)
+    assert last["global_step"] == 6
+    for name, value in load_model(run.folder).state_dict().items():
+        assert torch.equal(value, last["state_dict"][f"model.{name}"])
+    assert "0.000" not in (run.folder / "card.md").read_text()

@@ -70,3 +70,13 @@ def test_the_gradient_reaches_the_encoder() -> None:
     first = next(model.encoder.parameters())
     assert first.grad is not None
     assert first.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_in_mixed_precision_the_loss_is_that_of_single_precision(dtype: torch.dtype) -> None:
+    """Of as many cells as a batch has: in half precision, their sum overflows."""
+    generator = torch.Generator().manual_seed(2)
+    ours, theirs = torch.randn(2, 100_000, 4, generator=generator)
+    expected = coral(ours, 1.1 * theirs)
+    with torch.autocast("cpu", dtype):
+        assert torch.equal(coral(ours, 1.1 * theirs), expected)
