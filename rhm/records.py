@@ -103,6 +103,15 @@ def plain(record: object) -> dict[str, Any]:
     return values
 
 
+def as_read(record: Record) -> Record:
+    """Return a dataclass as it is read back from a file: unprintable characters are replaced.
+
+    Raises:
+        MalformedError: a value does not fit its field.
+    """
+    return parse(type(record), plain(record))
+
+
 def to_json(record: object, *, indent: int) -> str:
     """Return a dataclass as the text of a JSON file.
 

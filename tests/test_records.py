@@ -1,7 +1,7 @@
 """Records: what is written is read back, and any other JSON is refused with its place."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
@@ -15,6 +15,7 @@ from rhm.records import (
     Number,
     Text,
     Whole,
+    as_read,
     parse,
     plain,
     to_json,
@@ -147,3 +148,9 @@ def test_printable_text_can_be_written_and_keeps_its_length(text: str) -> None:
     assert len(shown) == len(text)
     assert shown.isprintable()
     shown.encode("utf-8")
+
+
+def test_a_record_is_as_it_is_read_back() -> None:
+    track = parse(Track, TRACK)
+    assert as_read(track) == track
+    assert as_read(replace(track, title="a\nb")) == replace(track, title="a\ufffdb")

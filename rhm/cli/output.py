@@ -11,6 +11,8 @@ from typing import Any
 
 import typer
 
+from rhm.errors import printable
+
 _quiet = False
 
 
@@ -27,20 +29,21 @@ def say(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Print an error on standard error."""
-    typer.echo(text, err=True)
+    """Print an error on standard error; unprintable characters are replaced."""
+    typer.echo(printable(text, keep="\n\t"), err=True)
 
 
 def emit(values: dict[str, Any], lines: list[str], *, as_json: bool) -> None:
     """Print the result of a command, as JSON or as lines of text.
 
-    Numbers that are not finite, which JSON lacks, are printed as null.
+    Numbers that are not finite, which JSON lacks, are printed as null. In lines, unprintable
+    characters are replaced: names of files could otherwise command the terminal.
     """
     if as_json:
         typer.echo(json.dumps(_finite(values), indent=1, default=str, allow_nan=False))
     else:
         for line in lines:
-            typer.echo(line)
+            typer.echo(printable(line, keep="\n\t"))
 
 
 def _finite(value: Any) -> Any:

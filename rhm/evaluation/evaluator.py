@@ -33,6 +33,7 @@ from rhm.inference.runtime.backends import Backend, DescribedNetwork
 from rhm.inference.runtime.identity import identity_of
 from rhm.inference.settings.polygon_config import AUTO
 from rhm.inference.tiling.stream import Tiling
+from rhm.records import as_read
 
 
 def evaluate_model(
@@ -106,15 +107,18 @@ def evaluate_model(
         "views": tiling.views,
         "runtime": model.runtime if isinstance(model, Backend) else "torch",
     }
-    scores = Scores(
-        run=name,
-        method=model.spec.method,
-        seed=model.spec.seed,
-        split=split or ALL,
-        threshold=model.spec.threshold if threshold in (None, AUTO) else float(threshold),
-        model=_model(model),
-        domains=(),
-        **common,
+    # Names of folders may contain anything. What is added to scores has the names that they have.
+    scores = as_read(
+        Scores(
+            run=name,
+            method=model.spec.method,
+            seed=model.spec.seed,
+            split=split or ALL,
+            threshold=model.spec.threshold if threshold in (None, AUTO) else float(threshold),
+            model=_model(model),
+            domains=(),
+            **common,
+        )
     )
     # Scores that are dropped as a whole stay until all that replace them are complete.
     at_once = earlier is None or of_same_model(earlier, scores)
@@ -132,6 +136,7 @@ def evaluate_model(
                 other_split=images.domain in seen,
                 **common,
             )
+            found = as_read(found)
             with_found = replace(scores, domains=(*scores.domains, found))
             if at_once or len(with_found.domains) == len(work):
                 _write(folder, with_found, overwrite=overwrite)

@@ -14,6 +14,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from rhm.errors import printable
 from rhm.evaluation.scores import DomainScores, Example, Polygon, Shift, finite
 from rhm.evaluation.tile_scores import TileScores, see
 from rhm.files import atomic_path
@@ -70,7 +71,7 @@ def choose_examples(
     """
     show = partial(_example, model, shift=shift, tiling=tiling, threshold=threshold)
     if picks:
-        named = {scores.tile.name: scores for scores in scored}
+        named = {printable(scores.tile.name): scores for scores in scored}
         return [show(named[name], kind) for kind, name in picks.items() if name in named]
     ranked = sorted(
         (s for s in scored if s.pixels.true_positives + s.pixels.false_negatives),
@@ -143,7 +144,7 @@ def _example(
     suffix = "" if shift is None else f"-{shift.family}"
     example = Example(
         kind=kind,
-        name=scores.tile.name,
+        name=printable(scores.tile.name),
         iou=finite(scores.pixels.iou),
         image=f"{_FOLDER}/{_safe(scores.tile.domain)}{suffix}-{kind}.png",
         width=width,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rhm.errors import printable
 from rhm.evaluation.bootstrap import bootstrap_interval
 from rhm.evaluation.footprint_precision import footprint_scores
 from rhm.evaluation.outlines.domain_outlines import outline_scores
@@ -32,7 +33,8 @@ _RELIABILITY_BINS = 20
 
 def name_of(domain: str, shift: Shift | None) -> str:
     """Return the name of a domain among the scores, unchanged or under a shift."""
-    return domain if shift is None else f"{domain} ({shift.family} shift)"
+    name = printable(domain)
+    return name if shift is None else f"{name} ({shift.family} shift)"
 
 
 def pooled_scores(

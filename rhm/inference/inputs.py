@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from rhm.data.catalog import Catalog
 from rhm.data.layouts.folder import images_in
-from rhm.errors import CatalogError
+from rhm.errors import CatalogError, printable
 from rhm.inference.scene_lists.scene_names import (
     NamedScene,
     place_of,
@@ -34,8 +34,8 @@ def find_named_scenes(named: Iterable[str], *, asset: str | None = None) -> list
     """Return the scenes that a user names, without repetition, in the order in which they appear.
 
     A name can stand for a file or anything else that GDAL opens (``/vsizip/...``,
-    ``https://...``); a pattern such as ``tiles/*.tif``; a folder, of which the images are taken
-    except those that a prediction wrote; a catalog (``.parquet``); or a STAC item, a collection
+    ``https://...``); a pattern such as ``tiles/*.tif``, or a folder, of whose images those are left
+    out that a prediction wrote; a catalog (``.parquet``); or a STAC item, a collection
     of items, or a STAC catalog (``.json``), whose links are followed.
 
     Scenes are named by their files. Scenes whose files have the same name are named by their STAC
@@ -46,12 +46,16 @@ def find_named_scenes(named: Iterable[str], *, asset: str | None = None) -> list
         asset: name of the asset to take from STAC items; by default, the one that is the image.
 
     Raises:
-        CatalogError: a file does not exist, a pattern or folder has no images, or a STAC document
-            is malformed.
+        CatalogError: a file does not exist, or its name has a line break; a pattern or folder has
+            no images; or a STAC document is malformed.
     """
     scenes: dict[str, NamedScene] = {}
     for word in named:
         for scene in _named_by(word, asset):
+            if "".join(scene.name.splitlines()) != scene.name:
+                # GDAL drops it from the names of some results.
+                told = printable(scene.path)
+                raise CatalogError(f"{told} has a line break in its name: rename it")
             scenes.setdefault(place_of(scene), scene)
     return with_distinct_names(list(scenes.values()))
 
@@ -96,7 +100,10 @@ def _paths(word: str) -> list[str]:
         matching = sorted(file for file in glob(word, recursive=True) if Path(file).is_file())
         if not matching:
             raise CatalogError(f"no file matches {word}")
-        return matching
+        scenes = [file for file in matching if not _is_result(Path(file))]
+        if not scenes:
+            raise CatalogError(f"all that matches {word} was written by a prediction")
+        return scenes
     if path.suffix.lower() == ".parquet":
         return [str(tile.image) for tile in Catalog.load(path).tiles]
     return [str(image) for image in images_in(path)]

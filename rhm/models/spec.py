@@ -338,14 +338,22 @@ def spec_in(texts: Mapping[str, str], file: Path) -> ModelSpec:
     """Return the description among the texts in the header of a model file.
 
     Raises:
-        ModelFileError: there is none, or it cannot be read.
+        ModelFileError: there is none, it cannot be read, or the model has classes other than those
+            of buildings.
     """
     if KEY not in texts:
         raise ModelFileError(f"{file} has tensors but no description: it was not written by rhm")
     try:
-        return ModelSpec.from_json(texts[KEY])
+        spec = ModelSpec.from_json(texts[KEY])
     except ModelFileError as error:
         raise ModelFileError(f"{file}: {error}") from error
+    # A single output is the probability of what the model was trained on, whatever its name.
+    if len(spec.classes) > 1 and spec.classes not in SEPARATIONS.values():
+        known = " or ".join(", ".join(each) for each in SEPARATIONS.values() if len(each) > 1)
+        raise ModelFileError(
+            f"{file} has the classes {', '.join(spec.classes)}: several classes must be {known}"
+        )
+    return spec
 
 
 def not_a_model(file: Path, error: Exception) -> ModelFileError:

@@ -145,3 +145,16 @@ def test_one_is_singular() -> None:
         "1 building",
         "2 buildings",
     ]
+
+
+def test_names_cannot_command_a_terminal(capsys: Capture) -> None:
+    be_quiet(False)
+    hostile = "a\x1b]0;owned\x07b\u202ec"
+    shown = "a\ufffd]0;owned\ufffdb\ufffdc\n"
+    emit({"file": hostile}, [hostile], as_json=False)
+    say(hostile)
+    complain(hostile)
+    assert capsys.readouterr() == (shown, 2 * shown)
+    emit({"file": hostile}, [hostile], as_json=True)
+    assert "\x1b" not in (printed := capsys.readouterr().out)
+    assert json.loads(printed) == {"file": hostile}

@@ -188,3 +188,26 @@ def test_scores_record_which_images_they_are_of(
     again = Catalog(frame.assign(split=["train", "test", "train", "train"]))
     found = evaluate(again, trained, split="test")
     assert [domain.other_split for domain in found.domains] == [True, False]
+
+
+def test_names_that_cannot_be_printed_are_scored_again_and_again(
+    evaluate: Evaluate, catalog: Catalog, model: SegmentationModel, tmp_path: Path
+) -> None:
+    frame = catalog.frame.copy()
+    renamed = tmp_path / "a\nb.tif"
+    renamed.write_bytes(Path(frame.loc[0, "image"]).read_bytes())
+    frame.loc[0, "image"] = str(renamed)
+    frame["domain"] = [f"to\n{name}" for name in frame["domain"]]
+    trained = of_sources(model, "to\nalder_aerial")
+    for _ in range(2):
+        scores = evaluate(Catalog(frame), trained)
+        stored = read_scores(tmp_path / "evaluation")
+        assert [each.name for each in stored.domains] == [
+            "to\ufffdalder_aerial",
+            "to\ufffdbirch_aerial",
+        ]
+        assert stored.domains == scores.domains
+    names = {example.name for example in stored.domains[0].examples}
+    picks = {each.name: {"best": sorted(names)[0]} for each in stored.domains}
+    again = evaluate(Catalog(frame), trained, picks=picks)
+    assert [each.name for each in again.domains[0].examples] == sorted(names)[:1]

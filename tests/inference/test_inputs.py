@@ -147,3 +147,19 @@ def test_an_address_is_a_raster_or_a_document(tmp_path: Path) -> None:
             CatalogError, match=r"nothing\.json cannot be read: the server answers 404"
         ):
             find_scenes([f"{root}nothing.json?token=secret"])
+
+
+def test_a_pattern_that_matches_results_only_has_no_scene(folder: Path) -> None:
+    assert find_scenes([str(folder / "*.tif")]) == [str(folder / "a.tif"), str(folder / "b.tif")]
+    with pytest.raises(CatalogError, match=r"all that matches .*_mask\.tif was written by a pred"):
+        find_scenes([str(folder / "*_mask.tif")])
+
+
+@pytest.mark.parametrize("name", ["a\nb.tif", "a\r.tif", "a\u2028b.tif"])
+def test_a_line_break_in_the_name_of_a_scene_is_refused(tmp_path: Path, name: str) -> None:
+    scene = tmp_path / name
+    scene.write_bytes(b"")
+    for word in (scene, tmp_path / "*.tif", tmp_path):
+        with pytest.raises(CatalogError, match="has a line break in its name") as error:
+            find_scenes([str(word)])
+        assert str(error.value).isprintable()

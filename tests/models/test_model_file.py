@@ -66,6 +66,16 @@ def test_descriptions_of_no_network_are_refused(
         load_model(tmp_path / "a.safetensors")
 
 
+@pytest.mark.parametrize("classes", [("road", "water"), ("road", "water", "tree")])
+def test_several_classes_are_those_of_buildings(tmp_path: Path, classes: tuple[str, ...]) -> None:
+    text = replace(SPEC, classes=classes).to_json()
+    save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors", metadata={"rhm": text})
+    for read in (load_model, load_spec):
+        with pytest.raises(ModelFileError, match="has the classes road, water") as error:
+            read(tmp_path / "a.safetensors")
+        assert "must be background, building, boundary or" in str(error.value)
+
+
 def test_a_diverged_model_is_neither_saved_nor_loaded(tmp_path: Path) -> None:
     model = SegmentationModel(SPEC)
     next(model.parameters()).data[0] = torch.nan

@@ -103,7 +103,7 @@ def card(name: Annotated[str, typer.Argument(help="Name of a model.")]) -> None:
     text = card_of(found.file).rstrip()
     if not text:
         raise ModelFileError(f"{name} has no model card")
-    typer.echo(text)
+    emit({"card": text}, text.splitlines(), as_json=False)
 
 
 @app.command()

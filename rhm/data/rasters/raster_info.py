@@ -1,5 +1,6 @@
 """Properties of raster files: size, bands, place on Earth, and what marks nodata."""
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +34,8 @@ class RasterInfo:
         dtype: data type of the bands, by its numpy name.
         crs: coordinate reference system, or None.
         transform: affine transform from (column, row) of pixels to coordinates. If the file has
-            ground control points instead, their best fit; if it has neither, the identity.
+            ground control points instead, their best fit; if it has neither, or its pixels have no
+            area, the identity.
         nodata: declared nodata value, or None.
         masked: whether the file declares nodata by a value, a mask or an alpha band.
         block_shape: number of rows and columns of a stored block.
@@ -155,6 +157,9 @@ def describe_dataset(
         fitted = _transform_through(gcps)
         # Points that determine no place are as good as none.
         crs, transform = (None, transform) if fitted is None else (gcps_crs or crs, fitted)
+    if not transform.determinant or not all(map(math.isfinite, transform[:6])):
+        # Pixels without an area have no place.
+        crs, transform = None, Affine.identity()
     return RasterInfo(
         path=os.fspath(path),
         height=dataset.height,

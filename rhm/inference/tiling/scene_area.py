@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pyproj.exceptions import ProjError
 from rasterio.control import GroundControlPoint
 from rasterio.features import rasterize
+from rasterio.rpc import RPC
 
 from rhm.data.rasters.georeference import GridScale, to_pixels
 from rhm.data.rasters.raster_info import RasterInfo
@@ -56,7 +57,7 @@ class SceneArea:
                 GroundControlPoint(gcp.row - row, gcp.col - col, gcp.x, gcp.y, gcp.z)
                 for gcp in scene.gcps
             ),
-            rpcs=None,
+            rpcs=None if scene.rpcs is None else _moved(scene.rpcs, row, col),
         )
 
     def on_grid(self, scale: GridScale, *, resampled: bool) -> bytes:
@@ -220,3 +221,9 @@ def wanted_tiles(
         for col, meets in zip(near_cols, shapely.intersects(shape, boxes), strict=True):
             if meets:
                 yield row, col
+
+
+def _moved(rpcs: RPC, row: int, col: int) -> RPC:
+    """Return coefficients of which a pixel of the scene is the first one."""
+    values = {**rpcs.to_dict(), "line_off": rpcs.line_off - row, "samp_off": rpcs.samp_off - col}
+    return RPC(**values)

@@ -1,11 +1,13 @@
 """Bands by the colours that files name; law: red, green, blue, and then the others."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
 from rasterio.enums import ColorInterp
+from rasterio.transform import Affine
 
 from rhm.data.rasters.raster import Raster, describe
 from tests.data.imagery import noise, write_raster
@@ -49,3 +51,20 @@ def test_named_colours_are_read_in_their_order(
             np.testing.assert_array_equal(raster.read_decimated(12 * 14).values, expected)
         with Raster(path, bands=(1, 2), mapped=mapped) as raster:
             np.testing.assert_array_equal(raster.read().values, pixels[..., :2])
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        Affine(0.5, 0, 5e5, 0, 0, 5e6),  # no height
+        Affine(0.5, 0.5, 5e5, 0.5, 0.5, 5e6),  # a line
+        Affine(math.nan, 0, 5e5, 0, -0.5, 5e6),
+    ],
+)
+def test_pixels_without_an_area_have_no_place(tmp_path: Path, transform: Affine) -> None:
+    path = write_raster(tmp_path / "a.tif", noise(8, 9), transform=transform)
+    with rasterio.open(path) as dataset:
+        assert not dataset.transform.is_identity
+    info = describe(path)
+    assert (info.crs, info.transform) == (None, Affine.identity())
+    assert info.gsd_m is None

@@ -1,5 +1,6 @@
 """Areas on the pixels of scenes, and results that are cut to them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import rasterio
 import shapely
 from affine import Affine
 from rasterio.control import GroundControlPoint
+from rasterio.rpc import RPC
 
 from rhm.data.rasters.gdal_options import quiet_about_georeference
 from rhm.data.rasters.raster import describe
@@ -42,6 +44,20 @@ def test_pixels_belong_to_an_area_if_their_centres_do(scene: Path) -> None:
     assert (cut.height, cut.width) == (31, 40)
     assert cut.transform @ (0, 0) == (EAST + 10, NORTH - 5)
     assert not area.outside(0, 31).any()
+
+
+def test_rational_polynomials_are_moved_to_the_cut(scene: Path) -> None:
+    linear = [0.0, 1.0, *[0.0] * 18]
+    rpcs = RPC(
+        *(10.0, 500.0, 45.0, 0.1, linear, linear, 100.0, 100.0),
+        *(15.0, 0.1, linear, linear, 150.0, 150.0),
+    )
+    info = replace(describe(scene), rpcs=rpcs)
+    cut = scene_area(info, square(10.0, 5.0, 30.2, 20.3)).cut_info(info).rpcs
+    assert cut is not None
+    assert (cut.line_off, cut.samp_off) == (100.0 - 10, 150.0 - 20)
+    same = {"line_off": rpcs.line_off, "samp_off": rpcs.samp_off}
+    assert cut.to_dict() | same == rpcs.to_dict()
 
 
 def test_an_area_is_cut_at_the_edges_of_the_scene(scene: Path) -> None:
