@@ -55,6 +55,16 @@ BlackIsNodata = Annotated[bool, flag(PredictionConfig, "black_is_nodata")]
 Views = Annotated[bool, flag(PredictionConfig, "views")]
 Tile = Annotated[int, flag(PredictionConfig, "tile")]
 Overlap = Annotated[int, flag(PredictionConfig, "overlap")]
+NamedScenes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--scene", help="Scene: a file, pattern, folder or STAC document. Can be repeated."
+    ),
+]
+SceneAsset = Annotated[
+    str | None,
+    typer.Option("--asset", help="Asset of STAC items that is the scene. Default: the image."),
+]
 Steps = Annotated[int | None, typer.Option(min=1, help="Number of optimiser steps.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Chips per step.")]
 Device = Annotated[str, flag(RuntimeConfig, "device")]

@@ -47,16 +47,25 @@ def find_named_scenes(named: Iterable[str], *, asset: str | None = None) -> list
 
     Raises:
         CatalogError: a file does not exist, or its name has a line break; a pattern or folder has
-            no images; or a STAC document is malformed.
+            no images; a STAC document is malformed; or an asset is chosen where there is no such
+            document.
     """
     scenes: dict[str, NamedScene] = {}
+    chosen = asset is None
     for word in named:
-        for scene in _named_by(word, asset):
+        is_stac = _is_stac(word)
+        chosen |= is_stac
+        for scene in stac_scenes(word, asset) if is_stac else map(NamedScene.of, _paths(word)):
             if "".join(scene.name.splitlines()) != scene.name:
                 # GDAL drops it from the names of some results.
                 told = printable(scene.path)
                 raise CatalogError(f"{told} has a line break in its name: rename it")
             scenes.setdefault(place_of(scene), scene)
+    if scenes and not chosen:
+        raise CatalogError(
+            f"the asset '{asset}' can only be chosen from STAC documents, and none is named: leave "
+            "it out"
+        )
     return with_distinct_names(list(scenes.values()))
 
 
@@ -66,12 +75,6 @@ def origin_of(scene: str | os.PathLike[str]) -> str:
     Results of scenes of the same name in different folders are told apart by it.
     """
     return hashlib.sha256(os.fsencode(place_of(scene))).hexdigest()[:16]
-
-
-def _named_by(word: str, asset: str | None) -> list[NamedScene]:
-    if _is_stac(word):
-        return stac_scenes(word, asset)
-    return [NamedScene.of(path) for path in _paths(word)]
 
 
 def _is_stac(word: str) -> bool:

@@ -116,10 +116,12 @@ def _are_same(one: Path, other: Path) -> bool:
 
 
 def _scenes_of(target: Path) -> set[str]:
-    """Return the names of the scenes whose buildings a layer has."""
+    """Return the names of the scenes whose buildings a layer has; none in an empty file."""
     files = sorted(target.glob("*.parquet")) if target.is_dir() else [target]
     found: set[str] = set()
     for path in files:
+        if not path.stat().st_size:
+            continue
         if path.suffix.lower() == ".parquet":
             names = set(pyarrow.parquet.read_schema(path).names)
             rows = pyarrow.parquet.read_table(path, columns=[_SCENE]) if _SCENE in names else None

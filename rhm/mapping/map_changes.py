@@ -93,8 +93,9 @@ def compare_maps(
         existing: layer of the existing map.
         target: file in one of ``vector_files.FORMATS``, in the CRS of the new layer.
         config: options.
-        area: area in which both are compared; by default, the convex hull of the new buildings,
-            because nobody looked for buildings elsewhere.
+        area: area of the existing map in which both are compared; by default, the convex hull of
+            the new buildings, because nobody looked for buildings elsewhere. New buildings count
+            where they are without the shift.
         overture: GeoParquet file for the buildings that are there now, in Overture's schema.
 
     Raises:
@@ -117,10 +118,14 @@ def compare_maps(
     if not len(ours):
         raise VectorError(f"{new} has no buildings to compare")
     plane = metric_crs(gpd.GeoSeries(shapely.centroid(ours.polygons), crs=ours.crs))
-    ours, theirs, left_out = _within(ours, theirs, plane, area)
     placed, there = ours.in_crs(plane), theirs.in_crs(plane)
-    shift = estimate_shift(placed, there, config.most_shift_m)
+    # Until the shift is known, a building and its counterpart may be on two sides of the edge.
+    close, nearby = _within(placed, there, plane, area, margin_m=config.most_shift_m)
+    shift = estimate_shift(placed[close], there[nearby], config.most_shift_m)
     moved = shapely.transform(placed, lambda points: points - [shift.east_m, shift.north_m])
+    kept, known = _within(moved, there, plane, area)
+    ours, placed, moved = ours[kept], placed[kept], moved[kept]
+    theirs, there, left_out = theirs[known], there[known], int(np.count_nonzero(~known))
     matches = match_buildings(moved, there, same=config.same, touching=config.touching)
     rows = _rows(ours, theirs, placed, there, matches)
     crs = _written_crs(target, ours.crs)
@@ -138,19 +143,22 @@ def compare_maps(
 
 
 def _within(
-    ours: MapBuildings, theirs: MapBuildings, plane: pyproj.CRS, area: AreaOfInterest | None
-) -> tuple[MapBuildings, MapBuildings, int]:
-    """Return the buildings in the area, and the number of those of the map that are not."""
-    there = theirs.in_crs(plane)
+    new: NDArray[Any],
+    existing: NDArray[Any],
+    plane: pyproj.CRS,
+    area: AreaOfInterest | None,
+    *,
+    margin_m: float = 0.0,
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which buildings of both layers are in the area, or at most the margin outside it."""
     if area is None:
-        hull = shapely.convex_hull(shapely.GeometryCollection(list(ours.in_crs(plane))))
-        inside = shapely.intersects(there, hull)
-        return ours, theirs[inside], int(np.count_nonzero(~inside))
-    both = (ours.in_crs(plane), there)
-    shape = area.in_crs(plane, tuple(shapely.total_bounds(np.concatenate(both)).tolist()))
+        hull = shapely.convex_hull(shapely.GeometryCollection(list(new)))
+        return np.ones(len(new), dtype=bool), shapely.dwithin(existing, hull, margin_m)
+    bounds = shapely.total_bounds(np.concatenate([new, existing]))
+    left, bottom, right, top = bounds + margin_m * np.array([-1, -1, 1, 1])
+    shape = area.in_crs(plane, (left, bottom, right, top))
     shapely.prepare(shape)
-    kept = [shapely.intersects(shape, polygons) for polygons in both]
-    return ours[kept[0]], theirs[kept[1]], int(np.count_nonzero(~kept[1]))
+    return shapely.dwithin(shape, new, margin_m), shapely.dwithin(shape, existing, margin_m)
 
 
 def _rows(

@@ -15,7 +15,8 @@ class MergeConfig:
 
     crs: str | None = option(
         None,
-        "Coordinate reference system of the merged layer, such as EPSG:32633.",
+        "Coordinate reference system of the merged layer, projected or of longitude and latitude, "
+        "such as EPSG:32633.",
         depends="that of the scenes if they share one, otherwise EPSG:4326",
     )
     same: float = option(

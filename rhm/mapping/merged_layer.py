@@ -98,6 +98,8 @@ def merge_layers(
 
     Raises:
         CatalogError: there are no scenes.
+        ConfigError: the CRS of the configuration is unknown, neither projected nor one of longitude
+            and latitude in two dimensions, or not that of the format.
         VectorError: footprints cannot be read, or have no CRS.
         RasterError: a mask cannot be read.
         OutputError: the layer cannot be written or must not be replaced, or another run writes it.
@@ -249,11 +251,17 @@ def _common_crs(layers: Iterable[SceneLayer], target: Path, wanted: str | None) 
 
 def _crs_of(text: str) -> pyproj.CRS:
     try:
-        return pyproj.CRS.from_user_input(text)
+        crs = pyproj.CRS.from_user_input(text)
     except pyproj.exceptions.CRSError as error:
         raise ConfigError(
             f"'{text}' is no coordinate reference system: name one such as EPSG:32633"
         ) from error
+    if not crs.is_projected and not (crs.is_geographic and len(crs.axis_info) == 2):
+        raise ConfigError(
+            f"'{text}' ({crs.type_name}) has no place for footprints: name a projected system such "
+            "as EPSG:32633, or one of longitude and latitude such as EPSG:4326"
+        )
+    return crs
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 Where a user has marked footprints, the ground around them was looked at, too. A label is therefore
 known within a distance of marked footprints: building inside those that are right, background
-elsewhere, and unknown inside footprints without a mark. Everything farther away is unknown.
+elsewhere, and unknown inside footprints without a mark. Everything farther away is unknown, and so
+is what was not predicted of the scene.
 """
 
 import csv
@@ -27,6 +28,7 @@ from rhm.data.rasters.gdal_options import GDAL_ERRORS, quiet_about_georeference
 from rhm.data.rasters.raster_info import describe_dataset
 from rhm.errors import ConfigError, OutputError, one_line
 from rhm.files import atomic_path, write_text
+from rhm.inference.pixel_grid import PixelGrid
 from rhm.remote_files import is_address
 from rhm.viewer.footprint_layer import on_raster
 from rhm.viewer.marks import MARKS, read_marks
@@ -45,7 +47,8 @@ class MarkedLabel:
     """A label that was made of marks.
 
     Attributes:
-        label: its raster: 1 for building, 0 for background, 255 where nothing is known.
+        label: its raster, on the pixels of the scene: 1 for building, 0 for background, 255 where
+            nothing is known.
         image: the scene.
         keep: number of footprints that were marked as right.
         wrong: number of those that were marked as wrong.
@@ -62,6 +65,7 @@ def write_marked_labels(
     dst: str | os.PathLike[str],
     *,
     scenes: Iterable[str] = (),
+    asset: str | None = None,
     around_m: float = 10.0,
     overwrite: bool = False,
 ) -> tuple[list[MarkedLabel], list[str]]:
@@ -71,6 +75,7 @@ def write_marked_labels(
         folder: folder of the results of ``rhm predict``, with marks of ``rhm view``.
         dst: folder for the labels.
         scenes: the predicted scenes; see ``find_predictions``.
+        asset: name of the asset of STAC items that is the scene; by default, the image.
         around_m: distance from marked footprints within which the label is known, in metres, or in
             pixels if a scene has no georeference.
         overwrite: whether to replace files that exist.
@@ -80,14 +85,14 @@ def write_marked_labels(
 
     Raises:
         ConfigError: no scene has marks, or the folder has no results.
-        CatalogError: a scene does not exist.
+        CatalogError: a scene does not exist, or the asset of a STAC item is to be chosen.
         VectorError: marks or footprints cannot be read.
         RasterError: a result cannot be read.
         OutputError: a label exists, or cannot be written.
     """
     if not 0.0 <= around_m < _FARTHEST_M:
         raise ConfigError(f"around_m must be from 0 to {_FARTHEST_M:g}, got {around_m}")
-    predictions, notes = find_predictions(folder, scenes)
+    predictions, notes = find_predictions(folder, scenes, asset=asset)
     target = Path(dst)
     if not overwrite:
         _check_free([target / TABLE, *(_label_of(each, target) for each in predictions)])
@@ -102,7 +107,7 @@ def write_marked_labels(
             continue
         label = _label_of(prediction, target)
         if not _write_label(prediction, label, around_m):
-            notes.append(f"the marks of {prediction.name} lie outside its scene")
+            notes.append(f"the marks of {prediction.name} lie outside what was predicted")
         marks = [each.mark for each in marked]
         labels.append(MarkedLabel(label, prediction.image, *(marks.count(m) for m in MARKS)))
     if not labels:
@@ -141,35 +146,39 @@ def _write_table(labels: list[MarkedLabel], path: Path) -> None:
 
 
 def _write_label(prediction: PredictionFiles, path: Path, around_m: float) -> bool:
-    """Write a label, and return whether anything in it is known."""
+    """Write a label on the grid of the scene, and return whether anything in it is known."""
     known = False
     right, wrong, unmarked = _polygons(prediction)
     with prediction.open_probability() as raster:
         near = _surroundings(np.concatenate([right, wrong]), raster, around_m)
-        profile = {
-            "driver": "GTiff",
-            "width": raster.width,
-            "height": raster.height,
-            "count": 1,
-            "dtype": "uint8",
-            "nodata": IGNORE,
-            "crs": raster.crs,
-            "compress": "deflate",
-            "tiled": True,
-            "blockxsize": _BLOCK,
-            "blockysize": _BLOCK,
-            "BIGTIFF": "IF_SAFER",
-        }
-        if raster.transform != Affine.identity():
-            profile["transform"] = raster.transform
+    with prediction.open_image() as image:
+        grid = PixelGrid.of(image)
+    profile = {
+        "driver": "GTiff",
+        "width": grid.width,
+        "height": grid.height,
+        "count": 1,
+        "dtype": "uint8",
+        "nodata": IGNORE,
+        "crs": grid.crs,
+        "compress": "deflate",
+        "tiled": True,
+        "blockxsize": _BLOCK,
+        "blockysize": _BLOCK,
+        "BIGTIFF": "IF_SAFER",
+    }
+    if grid.gcps:
+        profile["gcps"] = list(grid.gcps)
+    elif grid.transform != Affine.identity():
+        profile["transform"] = grid.transform
     drawn = ((near, 0), (unmarked, IGNORE), (wrong, 0), (right, 1))
     with atomic_path(path) as temporary:
         try:
             with quiet_about_georeference(), rasterio.open(temporary, "w", **profile) as label:
-                for rows in _bands(prediction.height):
-                    band = _drawn(drawn, rows, prediction.width)
+                for rows in _bands(grid.height):
+                    band = _drawn(drawn, prediction, rows, grid.width)
                     known = known or bool((band != IGNORE).any())
-                    label.write(band, 1, window=Window(0, rows.start, prediction.width, len(rows)))
+                    label.write(band, 1, window=Window(0, rows.start, grid.width, len(rows)))
         except GDAL_ERRORS as error:
             raise OutputError(f"cannot write {path}: {one_line(error)}") from error
     return known
@@ -205,12 +214,22 @@ def _bands(height: int) -> Iterator[range]:
     return (range(first, min(first + _ROWS, height)) for first in range(0, height, _ROWS))
 
 
-def _drawn(drawn: Iterable[tuple[NDArray[Any], int]], rows: range, width: int) -> NDArray[np.uint8]:
+def _drawn(
+    drawn: Iterable[tuple[NDArray[Any], int]], prediction: PredictionFiles, rows: range, width: int
+) -> NDArray[np.uint8]:
+    """Return rows of the scene; what was not predicted is unknown."""
     band = np.full((len(rows), width), IGNORE, np.uint8)
-    place = Affine.translation(0, rows.start)
-    box = shapely.box(0, rows.start, width, rows.stop)
+    row, col = prediction.image_corner
+    first, last = np.clip([row, row + prediction.height], rows.start, rows.stop).tolist()
+    inside = band[first - rows.start : last - rows.start, col : col + prediction.width]
+    if not inside.size:
+        return band
+    part = np.full(inside.shape, IGNORE, np.uint8)
+    place = Affine.translation(0, first - row)
+    box = shapely.box(0, first - row, prediction.width, last - row)
     for polygons, value in drawn:
         here = polygons[shapely.intersects(polygons, box)]
         if len(here):
-            rasterize(here, out=band, transform=place, default_value=value)
+            rasterize(here, out=part, transform=place, default_value=value)
+    inside[:] = part
     return band

@@ -132,7 +132,7 @@ def read_vectors_alone(
 
 
 def find_predictions(
-    folder: str | os.PathLike[str], scenes: Iterable[str] = ()
+    folder: str | os.PathLike[str], scenes: Iterable[str] = (), *, asset: str | None = None
 ) -> tuple[list[PredictionFiles], list[str]]:
     """Find the results of ``rhm predict`` in a folder.
 
@@ -140,18 +140,19 @@ def find_predictions(
         folder: folder of the results. Nothing outside it is opened, whatever links it contains.
         scenes: the predicted scenes, specified as for ``rhm predict``; others are searched for in
             the folder by their name.
+        asset: name of the asset of STAC items that is the scene; by default, the image.
 
     Returns:
         The predictions in the order of their names, and notes about ignored files.
 
     Raises:
         ConfigError: it is not a folder, or contains no prediction.
-        CatalogError: a scene does not exist.
+        CatalogError: a scene does not exist, or the asset of a STAC item is to be chosen.
     """
     root = Path(folder)
     require_predictions(root)
     root = root.resolve()
-    images = {scene.name: scene.path for scene in find_named_scenes(scenes)}
+    images = {scene.name: scene.path for scene in find_named_scenes(scenes, asset=asset)}
     found: list[PredictionFiles] = []
     choices: list[FootprintChoice] = []
     notes, alone = [], 0

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rhm.errors import OutputError
-from rhm.mapping.layer_files import INDEX, check_folder
+from rhm.mapping.layer_files import INDEX, check_folder, check_layer
 
 
 def test_a_folder_of_other_files_is_not_replaced(tmp_path: Path) -> None:
@@ -52,3 +52,15 @@ def test_the_working_folder_and_those_around_it_are_not_replaced(
         with pytest.raises(OutputError, match="it is the working folder"):
             check_folder(Path(place), overwrite=True)
     check_folder(Path("../other"), overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["town.gpkg", "town.geojson", "town.fgb", "town.parquet"])
+def test_an_empty_file_holds_nothing_that_could_be_lost(tmp_path: Path, name: str) -> None:
+    target = tmp_path / name
+    target.touch()
+    check_layer(target, sources=[], scenes=["a"], overwrite=False)
+    folder = tmp_path / "tiles"
+    folder.mkdir()
+    (folder / "12-1-1.parquet").touch()
+    check_layer(folder, sources=[], scenes=["a"], overwrite=False)
+    assert target.stat().st_size == 0

@@ -100,6 +100,25 @@ def test_only_the_ground_that_was_looked_at_is_compared(
     assert (found.matched, found.gone) == (100, 100)
 
 
+@pytest.mark.parametrize("shift", [(12.0, 0.0), (-8.0, 9.0)])
+def test_the_area_is_applied_where_the_layers_lie_on_each_other(
+    tmp_path: Path, town: NDArray[np.object_], shift: tuple[float, float]
+) -> None:
+    new, today = write(tmp_path / "new.gpkg", moved(town, *shift), "n"), tmp_path / "today.parquet"
+    old = write(tmp_path / "map.gpkg", town, "m")
+    found = compare_maps(new, old, tmp_path / "changes.gpkg", overture=today)
+    assert (found.matched, found.changed, found.new, found.gone) == (COUNT, 0, 0, 0)
+    assert found.notes == ()
+    assert {sources[0]["dataset"] for sources in gpd.read_parquet(today)["sources"]} == {"map"}
+    # Its edge is in the street on the map; in the new layer it cuts the houses beside it.
+    left, bottom, right, top = ground(-5, -5, 122, 495).bounds
+    area = read_area(f"{left},{bottom},{right},{top},{UTM}")
+    found = compare_maps(new, old, tmp_path / "changes.gpkg", area=area, overture=today)
+    assert (found.matched, found.changed, found.new, found.gone) == (100, 0, 0, 0)
+    assert found.notes == ("300 buildings of the map lie elsewhere and were left out",)
+    assert len(gpd.read_parquet(today)) == 100
+
+
 def test_the_map_of_today_is_exported_in_overtures_schema(
     tmp_path: Path, town: NDArray[np.object_]
 ) -> None:

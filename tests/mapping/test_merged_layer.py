@@ -243,6 +243,14 @@ def test_scenes_without_buildings_give_an_empty_layer(tmp_path: Path, name: str)
         assert len(read_layer_file(target)) == 0
 
 
+@pytest.mark.parametrize("suffix", [".gpkg", ".parquet", ".fgb", ".geojson"])
+def test_an_empty_file_is_replaced(two_scenes: list[Path], tmp_path: Path, suffix: str) -> None:
+    target = tmp_path / f"town{suffix}"
+    target.touch()
+    merge_layers(layers_in(*two_scenes), target)
+    assert len(read_layer_file(target)) == len(HOUSES)
+
+
 def test_an_interrupted_merge_reads_only_what_it_had_not_read(
     two_scenes: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,6 +300,16 @@ def test_a_layer_of_more_scenes_is_not_replaced(
         merge_layers(layers[:1], target)
     whole = merge_layers(layers, target).count
     assert 0 < merge_layers(layers[:1], target, MergeConfig(overwrite=True)).count < whole
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4978", "EPSG:5773", "EPSG:4979"])
+def test_a_system_without_a_plane_is_refused(
+    two_scenes: list[Path], tmp_path: Path, crs: str
+) -> None:
+    target = tmp_path / "town.gpkg"
+    with pytest.raises(ConfigError, match="has no place for footprints"):
+        merge_layers(layers_in(*two_scenes), target, MergeConfig(crs=crs))
+    assert not target.exists()
 
 
 @pytest.mark.filterwarnings("ignore")  # of GDAL, about the damaged file

@@ -4,21 +4,28 @@ import json
 import shlex
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
 import shapely
+from rasterio.control import GroundControlPoint
 
 from rhm.cli.main import run
 from rhm.data.catalog import Catalog
 from rhm.data.layouts.registry import index_folder
+from rhm.data.vectors.area_of_interest import read_area
 from rhm.errors import ConfigError, OutputError
+from rhm.inference import predict_raster
+from rhm.inference.polygons import PolygonConfig
 from rhm.viewer.footprint_layer import FootprintLayer
 from rhm.viewer.marked_labels import write_marked_labels
 from rhm.viewer.marks import MarkedFootprint, Marks
 from rhm.viewer.predictions import PredictionFiles, find_predictions
+from tests.data.imagery import HALF_METRE, UTM, write_raster
+from tests.viewer.conftest import Brightness
 
 SURE, UNSURE = (slice(200, 230), slice(100, 140)), (slice(200, 230), slice(300, 340))
 
@@ -85,6 +92,10 @@ def test_labels_are_indexed_as_the_command_says(
     assert Path(str(tile.label)).name == "town_label.tif"
     assert run(words) == 2
     assert "--overwrite" in capsys.readouterr().err
+    item = scene.with_name("item.json")
+    assets = {name: {"href": f"{name}.tif", "type": "image/tiff"} for name in ("red", "town")}
+    item.write_text(json.dumps({"type": "Feature", "id": "one", "assets": assets}))
+    words = [*words[:-1], str(item), "--asset", "town"]
     assert run([*words, "--overwrite", "--json"]) == 0
     (value,) = json.loads(capsys.readouterr().out)["labels"]
     assert (value["keep"], value["wrong"]) == (1, 1)
@@ -107,6 +118,36 @@ def test_pixels_that_are_not_square_have_round_surroundings(
     high, wide = known.any(axis=1).sum(), known.any(axis=0).sum()
     assert high == pytest.approx(30 + 2 * 10 / 0.501, abs=2)
     assert wide == pytest.approx(40 + 2 * 10 / 0.2515, abs=2)
+
+
+@pytest.mark.parametrize("gcps", [False, True])
+def test_the_label_of_an_area_lies_on_its_scene(tmp_path: Path, gcps: bool) -> None:
+    pixels = np.full((900, 900, 3), 20, dtype=np.uint8)
+    pixels[650:680, 300:340] = 250
+    corners = [(0, 0), (0, 900), (900, 0), (900, 900)]
+    points = [GroundControlPoint(row, col, *(HALF_METRE @ (col, row))) for row, col in corners]
+    place: dict[str, Any] = {"gcps": points} if gcps else {}
+    scene = write_raster(tmp_path / "imagery" / "town.tif", pixels, **place)
+    # Four metres left of the house, the area ends; below it, it goes on.
+    left, top = HALF_METRE @ (292, 600)
+    right, bottom = HALF_METRE @ (500, 800)
+    area = read_area(f"{left},{bottom},{right},{top},{UTM}")
+    results = tmp_path / "results"
+    predict_raster(Brightness(), scene, results, tile=256, aoi=area, polygons=PolygonConfig(0.4))
+    prediction = prediction_of(results, scene)
+    assert prediction.image_corner == (600, 292)
+    marked(prediction, "keep")
+    write_marked_labels(results, tmp_path / "labels", scenes=[str(scene)], around_m=10.0)
+    table = tmp_path / "labels" / "labels.csv"
+    (tile,) = index_folder(tmp_path / "labels", table=table).tiles
+    with tile.open() as raster, tile.open_label(raster) as label:
+        truth = label.read()
+    assert truth.shape == (900, 900)
+    assert (truth[650:680, 300:340] == 1).all()
+    known = np.argwhere(truth != 255)
+    assert known.min(axis=0) == pytest.approx([630, 292], abs=1)
+    assert known.max(axis=0) == pytest.approx([699, 359], abs=1)
+    assert (truth[:, :292] == 255).all()
 
 
 def test_without_marks_or_scenes_there_is_nothing_to_make(
@@ -155,7 +196,7 @@ def test_marks_beside_the_scene_are_told(results: Path, scene: Path, tmp_path: P
     far = shapely.box(0.0, 0.0, 9.0, 9.0)
     Marks(prediction.marks, "EPSG:32633").set(MarkedFootprint(far, ""), "keep")
     _, notes = write_marked_labels(results, tmp_path / "labels", scenes=[str(scene)])
-    assert notes == ["the marks of town lie outside its scene"]
+    assert notes == ["the marks of town lie outside what was predicted"]
 
 
 def test_a_row_without_a_mark_says_nothing(results: Path, scene: Path, tmp_path: Path) -> None:

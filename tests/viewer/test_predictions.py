@@ -1,5 +1,6 @@
 """What the viewer finds in a folder: files that belong together, and none from outside it."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from rhm.errors import ConfigError, RasterError
+from rhm.errors import CatalogError, ConfigError, RasterError
 from rhm.inference import predict_raster
 from rhm.inference.polygons import PolygonConfig
 from rhm.inference.tiling.storage import THRESHOLD
@@ -29,6 +30,17 @@ def test_it_finds_what_belongs_together(results: Path, scene: Path) -> None:
     shutil.copy(scene, results / "town.tif")
     (found,), notes = find_predictions(results)
     assert (found.image, notes) == (str(results / "town.tif"), [])
+
+
+def test_the_asset_of_an_item_is_the_scene(results: Path, scene: Path) -> None:
+    document, other = scene.with_name("items.json"), scene.with_name("red.tif")
+    shutil.copy(scene, other)
+    assets = {file.stem: {"href": file.name, "type": "image/tiff"} for file in (other, scene)}
+    document.write_text(json.dumps({"type": "Feature", "id": "one", "assets": assets}))
+    with pytest.raises(CatalogError, match="--asset: red, town"):
+        find_predictions(results, [str(document)])
+    (found,), notes = find_predictions(results, [str(document)], asset="town")
+    assert (found.image, notes) == (str(scene), [])
 
 
 def test_the_footprints_of_the_mask_are_shown_and_not_earlier_ones(

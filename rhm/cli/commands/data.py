@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rhm.cli.index_command import with_command_on_demand, with_layouts
-from rhm.cli.options import Bands, BlackIsNodata, Json, band_numbers, required
+from rhm.cli.options import (
+    Bands,
+    BlackIsNodata,
+    Json,
+    NamedScenes,
+    SceneAsset,
+    band_numbers,
+    required,
+)
 from rhm.cli.output import complain, counted, emit, progress, say, table
 from rhm.cli.output_files import check_output
 from rhm.files import check_writable
@@ -103,10 +111,8 @@ def marked(
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the labels.")],
-    scenes: Annotated[
-        list[str] | None,
-        typer.Option("--scene", help="Scene: a file, pattern or folder. Can be repeated."),
-    ] = None,
+    scenes: NamedScenes = None,
+    asset: SceneAsset = None,
     around_m: Annotated[
         float,
         typer.Option(min=0, help="Distance in metres from marks within which labels are known."),
@@ -124,7 +130,12 @@ def marked(
     from rhm.viewer.marked_labels import TABLE, write_marked_labels
 
     labels, notes = write_marked_labels(
-        folder, output, scenes=scenes or (), around_m=around_m, overwrite=overwrite
+        folder,
+        output,
+        scenes=scenes or (),
+        asset=asset,
+        around_m=around_m,
+        overwrite=overwrite,
     )
     for note in notes:
         say(printable(note))

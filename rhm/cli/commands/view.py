@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rhm.cli.options import required
+from rhm.cli.options import NamedScenes, SceneAsset, required
 from rhm.cli.output import say
 from rhm.required_files import require_predictions
 
@@ -22,10 +22,8 @@ def view(
             callback=required(require_predictions),
         ),
     ],
-    scenes: Annotated[
-        list[str] | None,
-        typer.Option("--scene", help="Scene: a file, pattern or folder. Can be repeated."),
-    ] = None,
+    scenes: NamedScenes = None,
+    asset: SceneAsset = None,
     compare: Annotated[
         Path | None,
         typer.Option(
@@ -52,8 +50,9 @@ def view(
     from rhm.viewer.predictions import find_predictions
     from rhm.viewer.server import ViewerServer
 
-    predictions, notes = find_predictions(folder, scenes or [])
-    others, more = find_predictions(compare, scenes or []) if compare is not None else ([], [])
+    named = scenes or []
+    predictions, notes = find_predictions(folder, named, asset=asset)
+    others, more = ([], []) if compare is None else find_predictions(compare, named, asset=asset)
     for note in (*notes, *more):
         say(printable(note))
     with _ended_by_signals(), ViewerServer(predictions, port, others) as server:

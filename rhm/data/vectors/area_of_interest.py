@@ -122,7 +122,9 @@ def _of_box(text: str) -> AreaOfInterest:
     try:
         left, bottom, right, top = map(float, words[:4])
         crs = pyproj.CRS.from_user_input(words[4] if len(words) == 5 else "EPSG:4326")
-        possible = len(words) in (4, 5) and np.isfinite([left, bottom, right, top]).all()
+        # Neither a system of heights nor one with its origin in the Earth has horizontal axes.
+        flat = len(crs.axis_info) > 1 and not crs.is_geocentric
+        possible = len(words) in (4, 5) and flat and np.isfinite([left, bottom, right, top]).all()
     except (ValueError, pyproj.exceptions.CRSError):
         possible = False
     # Sides in the wrong order are a mistake anywhere else than across the 180th meridian.

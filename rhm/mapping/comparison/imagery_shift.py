@@ -28,12 +28,14 @@ class ImageryShift:
         north_m: metres by which it lies north of it.
         spread_m: typical distance of single buildings from it: 1.48 times the median.
         pairs: number of pairs of buildings from which it was estimated; 0 if it is unknown.
+        sought: whether a shift was looked for.
     """
 
     east_m: float = 0.0
     north_m: float = 0.0
     spread_m: float = float("nan")
     pairs: int = 0
+    sought: bool = True
 
     @property
     def length_m(self) -> float:
@@ -43,6 +45,8 @@ class ImageryShift:
     @property
     def told(self) -> str:
         """The shift as a sentence."""
+        if not self.sought:
+            return "the layers were compared as they are, without looking for a shift"
         if not self.pairs:
             return "too few buildings are in both layers to estimate a shift between them"
         return (
@@ -61,8 +65,13 @@ def estimate_shift(new: NDArray[Any], existing: NDArray[Any], most_m: float) -> 
         new: (N,) polygons in metres.
         existing: (M,) polygons in metres.
         most_m: longest shift to look for; 0 for none.
+
+    Returns:
+        The shift; one of no length if none was looked for, or if too few pairs agree.
     """
-    if most_m <= 0 or min(len(new), len(existing)) < _FEWEST:
+    if most_m <= 0:
+        return ImageryShift(sought=False)
+    if min(len(new), len(existing)) < _FEWEST:
         return ImageryShift()
     offsets = _votes(_sampled(new), existing, most_m)
     if len(offsets) < _FEWEST:

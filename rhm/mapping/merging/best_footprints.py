@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -52,7 +53,7 @@ def select(
 ) -> NDArray[np.bool_]:
     """Return which footprints (N,) are kept.
 
-    Footprints are taken by rank. One is left out if those that were taken cover more than
+    Footprints are taken by rank. One is left out if those that were taken together cover more than
     ``same`` of it. One that was taken is given up again for a larger one that covers as much of it
     without being covered itself: a part of a building does not replace the whole. Pieces that are
     cut by the borders of their scenes never displace a building that a scene sees whole.
@@ -77,13 +78,28 @@ def select(
         around = slice(starts[number], starts[number + 1])
         near, common = neighbours[around], areas[around]
         taken = kept[near]
-        if common[taken].sum() > same * heap.size[number]:
+        if _cover(heap, number, near[taken], common[taken], same * heap.size[number]):
             continue
         kept[number] = True
         if heap.sight[number] != CUT:
             covered = near[taken & (common > same * heap.size[near])]
             kept[covered] = False
     return kept
+
+
+def _cover(
+    heap: FootprintHeap,
+    number: int,
+    others: NDArray[np.int64],
+    shared: NDArray[np.float64],
+    limit: float,
+) -> bool:
+    """Return whether others (K,), which share areas (K,) with a footprint, cover more of it."""
+    if shared.sum() <= limit or shared.max() > limit:
+        return bool(shared.sum() > limit)
+    # Those of different scenes may cover the same part of it.
+    cover = shapely.union_all(heap.polygons(others))
+    return bool(shapely.intersection(heap.polygons(np.array([number]))[0], cover).area > limit)
 
 
 def buildings_of(kept: NDArray[np.bool_], overlaps: Overlaps, rank: NDArray[np.int64]) -> Buildings:

@@ -27,6 +27,10 @@ def test_changes_are_counted_and_written(rhm: Rhm, tmp_path: Path) -> None:
     code, printed, _ = rhm(*words, "--json")
     assert code == 0
     assert json.loads(printed)["shift"]["pairs"] >= 10
+    code, printed, _ = rhm(*words, "--most-shift-m", "0")
+    assert code == 0
+    assert "too few" not in printed
+    assert "compared as they are" in printed
 
 
 def test_a_misspelt_area_or_layer_is_refused(rhm: Rhm, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """``rhm view``: the address alone on standard output; Ctrl-C ends it."""
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -54,3 +56,19 @@ def test_a_folder_without_predictions_is_one_line(rhm: Rhm, tmp_path: Path) -> N
     code, printed, err = rhm("view", tmp_path, "--no-browser")
     assert (code, printed, err.count("\n")) == (2, "", 1)
     assert str(tmp_path) in err
+
+
+def test_the_asset_of_an_item_is_chosen(rhm: Rhm, tmp_path: Path) -> None:
+    scene = write_scene(tmp_path / "town.tif")
+    predict_raster(Brightness(), scene, tmp_path / "out", tile=256)
+    assets = {name: {"href": f"{name}.tif", "type": "image/tiff"} for name in ("red", "town")}
+    item = tmp_path / "item.json"
+    item.write_text(json.dumps({"type": "Feature", "id": "one", "assets": assets}))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        words = ["view", tmp_path / "out", "--no-browser", "--port", taken.getsockname()[1]]
+        code, _, said = rhm(*words, "--scene", item)
+        assert (code, "with --asset: red, town" in said) == (2, True)
+        # The scene is found, and only the port stops the server.
+        code, _, said = rhm(*words, "--scene", item, "--asset", "town", "--with", tmp_path / "out")
+    assert (code, said.count("\n")) == (2, 1)
+    assert "port" in said

@@ -48,7 +48,8 @@ def test_areas_are_equal_if_the_ground_is() -> None:
 @pytest.mark.parametrize(
     "text",
     ["1,2,3", "a,b,c,d", "1,2,3,4,Mars", "1,4,3,2", "1,2,1,4", "nan,0,1,1", "5,2,3,4,EPSG:32633",
-     "1,2,3,4,EPSG:4326,5", "missing.geojson", ",", "1,2,1e200,4",
+     "1,2,3,4,EPSG:4326,5", "1,2,3,4,EPSG:4978", "1,2,3,4,EPSG:5773", "missing.geojson", ",",
+     "1,2,1e200,4",
      "85.522,27.63,85.52,27.632", "3,0,-3,2", "-3,0,-5,2", "85.5,27,-85.5,28"],
 )  # fmt: skip
 def test_what_is_neither_file_nor_box_is_refused(text: str) -> None:

@@ -38,4 +38,9 @@ def test_too_few_buildings_have_no_shift() -> None:
     found = estimate_shift(town(0)[:5], town(0)[:5], 15.0)
     assert (found.east_m, found.north_m, found.pairs) == (0.0, 0.0, 0)
     assert "too few" in found.told
-    assert estimate_shift(town(0), town(0), 0.0).pairs == 0
+
+
+def test_a_shift_that_nobody_looked_for_is_not_called_unknown() -> None:
+    found = estimate_shift(town(0), town(0), 0.0)
+    assert (found.east_m, found.north_m, found.pairs, found.sought) == (0.0, 0.0, 0, False)
+    assert "compared as they are" in found.told

@@ -38,6 +38,22 @@ def test_the_share_decides_what_is_the_same(tmp_path: Path, same: float, kept: l
         assert (worse.tolist(), better.tolist()) == ([1], [0])
 
 
+@pytest.mark.parametrize(("top", "kept"), [(50, True), (60, False)])
+def test_what_several_cover_together_is_counted_once(
+    tmp_path: Path, top: float, kept: bool
+) -> None:
+    """A long building, of which two others cover the same third, or a third each."""
+    extent = (0.0, 0.0, 200.0, 200.0)
+    files = [
+        write_town_scene(tmp_path, "a", extent, [(ground(50, 50, 60, 60), 0.9)]),
+        write_town_scene(tmp_path, "b", extent, [(ground(56, top, 66, top + 10), 0.8)]),
+        write_town_scene(tmp_path, "c", extent, [(ground(56, 50, 60, 80), 0.7)]),
+    ]
+    with heap_of(files, tmp_path) as heap:
+        found = select(heap, find_overlaps(heap), ranks(heap), 0.5, np.zeros(3, bool))
+    assert found.tolist() == [True, True, kept]
+
+
 def test_a_piece_never_displaces_a_whole(tmp_path: Path) -> None:
     files = [
         write_town_scene(tmp_path, "a", (0, 0, 100, 100), [(ground(60, 40, 100, 50), 0.99)]),
