@@ -76,8 +76,6 @@ class AugmentConfig(ColourConfig):
             raise ValueError(f"mixstyle must be a probability in [0, 1], got {self.mixstyle}")
         if not 0.0 < self.mixstyle_alpha <= 100.0:
             raise ValueError("mixstyle_alpha must be above 0 and at most 100")
-        if self.mixstyle and not self.mixstyle_stages:
-            raise ValueError("mixstyle needs stages of the encoder: give mixstyle_stages")
         object.__setattr__(self, "geometry", read_geometry(self.geometry))
 
     @property

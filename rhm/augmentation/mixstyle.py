@@ -79,6 +79,7 @@ def mixed_styles(features: Tensor, shares: Tensor, order: Tensor) -> Tensor:
     """
     values = features.float()
     mean = values.mean(dim=(2, 3), keepdim=True).detach()
+    # Features of a single cell have no other variance than this.
     spread = (values.var(dim=(2, 3), keepdim=True, correction=0) + _EPSILON).sqrt().detach()
     content = (values - mean) / spread
     shares = shares.float()

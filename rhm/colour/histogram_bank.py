@@ -396,5 +396,5 @@ class HistogramBank(NotebookDisplay):
     def _of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "HistogramBank":
         bands = int(arrays["bands"])
         entries = from_arrays(arrays, bands)
-        spectra = spectrum.from_arrays(arrays, len(entries), bands)
+        spectra = spectrum.from_arrays(arrays, entries, bands)
         return cls(entries, arrays["names"].tolist(), weights=arrays["weights"], spectra=spectra)

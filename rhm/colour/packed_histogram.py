@@ -97,6 +97,12 @@ class PackedHistogram:
         present = sum(of_band.size for of_band in self.levels)
         return 8 * max(last - first + 1, 256) * self.bands + 16 * present
 
+    def negative(self) -> NDArray[np.bool_]:
+        """Return which bands have a negative mean, (bands,) bool."""
+        if self.dtype.kind == "u":
+            return np.zeros(self.bands, dtype=bool)
+        return np.asarray(self.unpack().moments()[0] < 0.0)
+
     def unpack(self) -> Histogram:
         """Return the histogram."""
         return pool([self])

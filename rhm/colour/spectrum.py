@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rhm.colour.packed_histogram import PackedHistogram
+
 MOST_SHARE = 0.1
 """Highest frequency that a spectrum keeps, in cycles per pixel; FDA calls it beta."""
 
@@ -235,7 +237,8 @@ def to_arrays(spectra: Sequence[Spectrum | None], bands: int) -> dict[str, NDArr
         return {}
     most = reach_of(side)
     missing = np.full((bands, 2 * most + 1, most + 1), np.nan, dtype=np.float32)
-    rows = [missing if each is None else each.amplitudes for each in spectra]
+    # Files have magnitudes only. The sign of a mean is that of the mean of the histogram.
+    rows = [missing if each is None else np.abs(each.amplitudes) for each in spectra]
     known = [None if each is None else each.gsd_m for each in spectra]
     return {
         "spectrum_side": np.array(side),
@@ -245,31 +248,38 @@ def to_arrays(spectra: Sequence[Spectrum | None], bands: int) -> dict[str, NDArr
 
 
 def from_arrays(
-    arrays: Mapping[str, NDArray[Any]], entries: int, bands: int
+    arrays: Mapping[str, NDArray[Any]], entries: Sequence[PackedHistogram], bands: int
 ) -> list[Spectrum | None]:
     """Read the spectra that ``to_arrays`` returned as arrays; None for each entry without them.
+
+    Args:
+        arrays: arrays of ``to_arrays``.
+        entries: histograms of the same images, from which the signs of means are known.
+        bands: number of bands.
 
     Raises:
         ValueError: the arrays contradict each other, or do not describe spectra.
     """
     if "amplitudes" not in arrays:
-        return [None] * entries
+        return [None] * len(entries)
     side, distances = int(arrays["spectrum_side"]), arrays["spectrum_gsd_m"].astype(np.float64)
     if not 1 <= side <= _LARGEST_SIDE:
         raise ValueError(f"its spectra are of windows of {side} pixels")
     most = reach_of(side)
-    shape = (entries, bands, 2 * most + 1, most + 1)
+    shape = (len(entries), bands, 2 * most + 1, most + 1)
     stored = arrays["amplitudes"]
-    if distances.shape != (entries,) or stored.size != np.prod(shape):
-        raise ValueError(f"its spectra do not belong to {entries} images of {bands} bands")
-    return [
-        None
-        if np.isnan(amplitudes).all()
-        else Spectrum(side, amplitudes, None if np.isnan(gsd_m) else float(gsd_m))
-        for amplitudes, gsd_m in zip(
-            stored.reshape(shape).astype(np.float32), distances, strict=True
-        )
-    ]
+    if distances.shape != (len(entries),) or stored.size != np.prod(shape):
+        raise ValueError(f"its spectra do not belong to {len(entries)} images of {bands} bands")
+    spectra: list[Spectrum | None] = []
+    for amplitudes, gsd_m, entry in zip(
+        stored.reshape(shape).astype(np.float32), distances, entries, strict=True
+    ):
+        if np.isnan(amplitudes).all():
+            spectra.append(None)
+            continue
+        amplitudes[entry.negative(), most, 0] *= -1.0
+        spectra.append(Spectrum(side, amplitudes, None if np.isnan(gsd_m) else float(gsd_m)))
+    return spectra
 
 
 def _amplitudes(values: NDArray[Any], valid: NDArray[np.bool_], side: int) -> FloatArray:

@@ -61,7 +61,7 @@ def find_named_scenes(named: Iterable[str], *, asset: str | None = None) -> list
                 told = printable(scene.path)
                 raise CatalogError(f"{told} has a line break in its name: rename it")
             scenes.setdefault(place_of(scene), scene)
-    if scenes and not chosen:
+    if not chosen:
         raise CatalogError(
             f"the asset '{asset}' can only be chosen from STAC documents, and none is named: leave "
             "it out"

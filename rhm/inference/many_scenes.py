@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial, reduce
 from math import ceil
@@ -17,7 +18,7 @@ from rhm.inference.prediction import Prediction
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.identity import NetworkIdentity
 from rhm.inference.runtime.tta import Network
-from rhm.inference.scenes import TOO_FEW_BUILDINGS, predict_scene
+from rhm.inference.scenes import EXISTED, TOO_FEW_BUILDINGS, predict_scene
 from rhm.inference.settings.polygon_config import AUTO, chosen_threshold, is_common
 from rhm.inference.tiling.calibration import MOST_TILES, CalibrationTile
 from rhm.inference.tiling.stream import network_input
@@ -178,11 +179,14 @@ def _with_notes(first: SceneResult, again: SceneResult, *, unsure: bool) -> Scen
     """Return the final result of a scene, with the notes on its prediction.
 
     Whether its own probabilities would have chosen a threshold does not matter, but whether those
-    of all scenes have.
+    of all scenes have. What already existed is what the second pass has used, unless the first one
+    has just made it.
     """
     if first.prediction is None or again.prediction is None:
         return first if first.prediction is None else again
-    notes = [note for note in first.prediction.notes if note != TOO_FEW_BUILDINGS]
+    notes = [note for note in first.prediction.notes if note not in (TOO_FEW_BUILDINGS, *EXISTED)]
+    if not set(EXISTED).isdisjoint(first.prediction.notes):
+        notes += [note for note in again.prediction.notes if note in EXISTED]
     notes += [TOO_FEW_BUILDINGS] * unsure
     return replace(again, prediction=replace(again.prediction, notes=tuple(notes)))
 
@@ -213,7 +217,8 @@ def samples_of_scenes(
 ) -> Iterator[CalibrationTile]:
     """Yield tiles that are spread over scenes, as they are predicted.
 
-    Scenes that cannot be read are left out, because their prediction tells why.
+    Together they have at most as many pixels as ``MOST_TILES`` of 512, unless these are less than
+    two tiles. Scenes that cannot be read are left out, because their prediction tells why.
 
     Args:
         model: model in ``eval`` mode.
@@ -221,22 +226,30 @@ def samples_of_scenes(
         dst: folder for the results.
         config: options of the prediction.
     """
-    chosen = scenes[:: ceil(len(scenes) / _CALIBRATION_SCENES)]
-    tiles = min(MOST_TILES, max(2, MOST_TILES * 512**2 // config.tile**2))
-    most = ceil(tiles / len(chosen))
-    for scene in chosen:
-        try:
-            yield from _samples(plan_prediction(model, scene, dst, config), most)
-        except RhmError:
-            continue
+    plans = []
+    for scene in scenes[:: ceil(len(scenes) / _CALIBRATION_SCENES)]:
+        with suppress(RhmError):
+            plans.append(plan_prediction(model, scene, dst, config))
+    largest = max((plan.grid.tiling.tile for plan in plans), default=config.tile)
+    most = min(MOST_TILES, max(2, MOST_TILES * 512**2 // largest**2))
+    plans = plans[:: ceil(len(plans) / most) or 1]
+    for plan in plans:
+        with suppress(RhmError):
+            yield from _samples(plan, most // len(plans))
 
 
 def _samples(plan: Plan, most: int) -> Iterator[CalibrationTile]:
     grid, tile = plan.grid, plan.grid.tiling.tile
-    count = len(grid.rows) * len(grid.cols)
+    wanted = [
+        (row, col)
+        for row in range(len(grid.rows))
+        for col in range(len(grid.cols))
+        if grid.is_wanted(row, col)
+    ]
+    count = min(most, len(wanted))
     with plan.task.source.open() as raster:
-        for index in np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int)):
-            pixels = raster.read(grid.window(*divmod(int(index), len(grid.cols))))
+        for index in np.unique(np.linspace(0, len(wanted) - 1, count).round().astype(int)):
+            pixels = raster.read(grid.in_image(grid.window(*wanted[index])))
             if pixels.valid.any():
                 yield CalibrationTile(
                     network_input(pixels, plan.task.table, tile)[None], pixels.valid

@@ -39,6 +39,7 @@ from rhm.models.building_classes import maps_of
 from rhm.models.expected_iou import LEAST_IMPLIED
 from rhm.models.score_calibration import ScoreCalibration
 from rhm.models.spec import ModelSpec
+from rhm.required_files import is_local
 from rhm.system import memory_bytes
 
 LARGEST_TILE = 1536
@@ -153,6 +154,7 @@ class Plan:
         identity: identity of the scene before it is read.
         origin: hash of the location of the scene.
         date: day of the scene as YYYY-MM-DD; None if it is unknown.
+        runtime: runtime that executes the network; None for a network that none was chosen for.
         identified: whether the fingerprints change with everything that determines the results;
             otherwise nothing can be resumed.
     """
@@ -174,6 +176,7 @@ class Plan:
     identity: SceneIdentity
     origin: str
     date: str | None
+    runtime: str | None
     identified: bool
 
     @property
@@ -235,7 +238,9 @@ def plan_prediction(
     area = None if config.aoi is None else scene_area(scene, config.aoi)
     scale, notes = _scale(scene, spec, resample=config.resample)
     bands = tuple(config.bands) if config.bands else None
-    source = StripSource(scene.path, bands, config.black_is_nodata, scale, config.skip_errors)
+    # Workers may have another working folder.
+    path = os.path.abspath(scene.path) if is_local(scene.path) else scene.path
+    source = StripSource(path, bands, config.black_is_nodata, scale, config.skip_errors)
     with source.open() as raster:
         # A network without a description gets values scaled by the range of the image.
         table = spec.table_of(raster) if spec else Scaling.measure(histogram_of(raster)).table()
@@ -246,7 +251,7 @@ def plan_prediction(
         notes += imagery_notes(spec, scene, bands_given=bands is not None)
     polygons = config.polygons or PolygonConfig(threshold=spec.threshold if spec else 0.5)
     polygon = _on_grid(area, scene, shape)
-    task = Task(source, table, tiling, config.dtype, polygon)
+    task = Task(source, table, tiling, config.dtype, polygon, unchanged.digest)
     identified, unknown = (identity or NetworkIdentity.of(model)).parts, unchanged.unknown
     if config.resume and (identified is None or unknown is not None):
         notes.append(_not_resumed(unknown))
@@ -281,6 +286,7 @@ def plan_prediction(
         unchanged,
         origin_of(src),
         date,
+        getattr(model, "runtime", None),
         identified is not None and unknown is None,
     )
 

@@ -16,6 +16,7 @@ from rhm.data.rasters.cog import BLOCK_PX
 from rhm.data.rasters.gdal_options import limited_cache
 from rhm.data.rasters.georeference import ONE
 from rhm.data.rasters.windows import in_bands
+from rhm.errors import printable
 from rhm.files import staged_paths
 from rhm.inference.layers.stamps import Stamp
 from rhm.inference.layers.vector_files import (
@@ -24,7 +25,7 @@ from rhm.inference.layers.vector_files import (
     stamp_of_footprints,
     write_footprints,
 )
-from rhm.inference.plan import Plan, plan_prediction
+from rhm.inference.plan import Outputs, Plan, plan_prediction
 from rhm.inference.polygons import Ground, PredictedRows, footprints, inside_of
 from rhm.inference.prediction import Prediction
 from rhm.inference.prediction_config import PredictionConfig
@@ -41,8 +42,10 @@ from rhm.inference.tiling.storage import (
     DATE,
     FINGERPRINT,
     MASK_NODATA,
+    NOTE,
     ORIGIN,
     PROBABILITIES,
+    RUNTIME,
     SCORES_ARE,
     STORAGES,
     THRESHOLD,
@@ -57,6 +60,11 @@ TOO_FEW_BUILDINGS = (
     "the probabilities imply too few buildings to choose a threshold by: it is that of the model"
 )
 """Note on a scene whose probabilities were to choose the threshold."""
+
+RESULTS_EXISTED = "the results already existed"
+PROBABILITIES_EXISTED = "the probabilities already existed"
+EXISTED = RESULTS_EXISTED, PROBABILITIES_EXISTED
+"""Notes on what was not made again."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -133,10 +141,7 @@ def predict_scene(
     if plan.resuming and is_finished(plan):
         discard(plan.outputs.unfinished)
         advance(plan.grid.height * plan.grid.width)
-        count = count_footprints(plan.outputs.buildings)
-        threshold = float(fingerprint_of(plan.outputs.mask, THRESHOLD) or 0.5)
-        found = _Finished(count, threshold, scores=fingerprint_of(plan.outputs.mask, SCORES_ARE))
-        return _prediction(plan, found, ("the results already existed",))
+        return _prediction(plan, _found(plan.outputs), RESULTS_EXISTED)
     plan.check_free()
     with (
         limited_cache(LEAST_CACHE),
@@ -147,14 +152,15 @@ def predict_scene(
             width=len(plan.maps) * plan.grid.width,
             strips=[plan.grid.strip(index) for index in plan.grid.strips],
             resume=plan.resuming,
-            runtime=getattr(model, "runtime", None),
+            runtime=plan.runtime,
         ) as parts,
     ):
         if plan.resuming and _has_probabilities(plan):
             advance(plan.grid.height * plan.grid.width)
             stored = plan.outputs.probability
-            found = _finish(plan, Ground(plan.scene), lambda _: rows_of(stored))
-            return _prediction(plan, found, (*plan.notes, "the probabilities already existed"))
+            damage = fingerprint_of(stored, NOTE) or ""
+            found = _finish(plan, Ground(plan.scene), lambda _: rows_of(stored), lambda: damage)
+            return _prediction(plan, found, PROBABILITIES_EXISTED)
         advance(parts.pixels // len(plan.maps))
         with _finishing(plan, parts) as finished:
             for strip in (workers or ThisProcess(model)).predict(plan.task, parts.missing()):
@@ -163,7 +169,7 @@ def predict_scene(
                 _LOG.debug("strip %d is stored", strip.index)
                 if finished.done():
                     break  # writing the results has failed
-        return _prediction(plan, finished.result(), (*plan.notes, *_about_damage(parts)))
+        return _prediction(plan, finished.result())
 
 
 @contextmanager
@@ -175,7 +181,8 @@ def _finishing(plan: Plan, parts: StripJournal) -> "Iterator[Future[_Finished]]"
     # Not in the new thread, for which pyproj would make anew what other scenes have needed before.
     ground = Ground(plan.scene)
     with ThreadPoolExecutor(1) as thread:
-        finished = thread.submit(_finish, plan, ground, partial(_rows, plan, parts))
+        rows, damage = partial(_rows, plan, parts), partial(_about_damage, parts)
+        finished = thread.submit(_finish, plan, ground, rows, damage)
         try:
             yield finished
         except BaseException:
@@ -198,42 +205,53 @@ def is_finished(plan: Plan) -> bool:
 class _Finished:
     """The number of footprints in finished results, their threshold, and the expected IoU.
 
-    The threshold is unsure if the probabilities were to choose it, and imply too few buildings.
+    The notes are those that the results record: on damaged parts of the scene, and on a threshold
+    that the probabilities were to choose although they imply too few buildings.
     """
 
     count: int
     threshold: float
     expected: ExpectedIoU | None = None
     scores: str | None = None
-    unsure: bool = False
+    notes: tuple[str, ...] = ()
 
 
-def _prediction(plan: Plan, found: _Finished, notes: tuple[str, ...]) -> Prediction:
+def _found(outputs: Outputs) -> _Finished:
+    """Return what existing results record."""
+    threshold = float(fingerprint_of(outputs.mask, THRESHOLD) or 0.5)
+    notes = [fingerprint_of(raster, NOTE) for raster in (outputs.probability, outputs.mask)]
+    return _Finished(
+        count_footprints(outputs.buildings),
+        threshold,
+        scores=fingerprint_of(outputs.mask, SCORES_ARE),
+        notes=tuple(printable(note) for note in notes if note),
+    )
+
+
+def _prediction(plan: Plan, found: _Finished, *existed: str) -> Prediction:
     outputs, expected = plan.outputs, found.expected
     warning = domain_note(plan.expected_iou_at_home, expected) if expected else None
     files = (outputs.probability, outputs.mask, outputs.buildings)
+    notes = [*plan.notes, *found.notes, *existed]
     if found.scores == "uncertain":
-        notes = (*notes, f"the scores are {SCORES[found.scores]}")
-    if found.unsure:
-        notes = (*notes, TOO_FEW_BUILDINGS)
+        notes.append(f"the scores are {SCORES[found.scores]}")
     if earlier := outputs.earlier_buildings:
         suffixes = ", ".join(path.suffix for path in earlier)
-        notes = (
-            *notes,
+        notes.append(
             f"footprints of an earlier prediction stay in another format ({suffixes}); `rhm view` "
-            "and `rhm merge-footprints` use those of this one",
+            "and `rhm merge-footprints` use those of this one"
         )
     scores = found.scores or "mean probability"
-    return Prediction(*files, found.count, found.threshold, expected, warning, notes, scores)
+    return Prediction(*files, found.count, found.threshold, expected, warning, tuple(notes), scores)
 
 
-def _about_damage(parts: StripJournal) -> tuple[str, ...]:
+def _about_damage(parts: StripJournal) -> str:
     if not parts.damaged:
-        return ()
+        return ""
     row, col, height, width = min(parts.damaged)
     return (
         f"{len(parts.damaged)} damaged parts of the scene are nodata, the first one at row {row}, "
-        f"column {col} with {height} x {width} pixels",
+        f"column {col} with {height} x {width} pixels"
     )
 
 
@@ -242,7 +260,9 @@ def _has_probabilities(plan: Plan) -> bool:
     return fingerprint_of(plan.outputs.probability, PROBABILITIES) == plan.task_fingerprint
 
 
-def _finish(plan: Plan, ground: Ground, rows: Callable[[Path], Rows]) -> _Finished:
+def _finish(
+    plan: Plan, ground: Ground, rows: Callable[[Path], Rows], damage: Callable[[], str]
+) -> _Finished:
     """Write the results.
 
     Args:
@@ -251,6 +271,8 @@ def _finish(plan: Plan, ground: Ground, rows: Callable[[Path], Rows]) -> _Finish
         rows: function that yields all stored probabilities on the grid of the scene, in whole rows
             of blocks; it can use the path that it is given as a temporary file. It is called a
             second time if they choose the threshold.
+        damage: function that returns the note on damaged parts of the scene, empty if there are
+            none; it is called when all rows are read.
     """
     outputs, scene = plan.outputs, plan.scene
     targets = [outputs.buildings, outputs.probability, outputs.mask]
@@ -259,7 +281,7 @@ def _finish(plan: Plan, ground: Ground, rows: Callable[[Path], Rows]) -> _Finish
     # In the folder of the parts, with which they are removed if this process is killed.
     with staged_paths(targets, within=outputs.unfinished) as (buildings, probability, mask):
         scratch = buildings.with_name("predicted.tif")
-        polygons, chosen, unsure = plan.polygons, None, False
+        polygons, unsure = plan.polygons, False
         if isinstance(polygons.threshold, str):
             storage = STORAGES[plan.config.dtype]
             counted = expectation_of(rows(scratch), storage, len(plan.maps), plan.own_threshold)
@@ -282,14 +304,20 @@ def _finish(plan: Plan, ground: Ground, rows: Callable[[Path], Rows]) -> _Finish
                 scene.crs,
                 buildings,
                 modified=path.stat().st_mtime if path.is_file() else 0.0,
-                stamp=Stamp(plan.fingerprint, plan.origin, threshold=chosen),
+                stamp=Stamp(plan.fingerprint, plan.origin, threshold=threshold),
             )
             if plan.calibration is not None:
                 kind = kind_of_scores(plan.expected_iou_at_home, expected)
                 rasters[1].update_tags(**{SCORES_ARE: kind})
+            notes = damage(), TOO_FEW_BUILDINGS if unsure else ""
+            for raster, note in zip(rasters, notes, strict=True):
+                if note:
+                    raster.update_tags(**{NOTE: note})
         plan.check_unchanged()
+        # Predicting may have taken long enough for somebody to edit the earlier results.
+        plan.check_free()
         make_way(outputs.buildings)
-    return _Finished(count, threshold, expected, kind, unsure)
+    return _Finished(count, threshold, expected, kind, tuple(filter(None, notes)))
 
 
 def _rows(plan: Plan, parts: StripJournal, scratch: Path) -> Rows:
@@ -351,6 +379,7 @@ def _rasters(
     tags = {FINGERPRINT: plan.fingerprint, ORIGIN: plan.origin}
     if plan.date is not None:
         tags[DATE] = plan.date
+    told = {} if plan.runtime is None else {RUNTIME: plan.runtime}
     return writing_results(
         probability,
         mask,
@@ -358,6 +387,6 @@ def _rasters(
         STORAGES[plan.config.dtype],
         maps=[f"{each} probability" for each in plan.maps],
         compress=plan.config.compress,
-        probability_tags=tags | {PROBABILITIES: plan.task_fingerprint},
+        probability_tags=tags | told | {PROBABILITIES: plan.task_fingerprint},
         mask_tags=tags | {THRESHOLD: str(threshold)},
     )

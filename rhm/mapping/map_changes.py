@@ -105,15 +105,7 @@ def compare_maps(
     config, target = config or CompareConfig(), Path(target)
     today = None if overture is None else Path(overture)
     read = (Path(new), Path(existing))
-    check_file(target, read, to="compare", overwrite=config.overwrite)
-    if today is not None:
-        check_file(
-            today,
-            (*read, target),
-            to="compare",
-            suffixes=OVERTURE_SUFFIXES,
-            overwrite=config.overwrite,
-        )
+    _check_targets(target, today, read, overwrite=config.overwrite)
     ours, theirs = read_map(new), read_map(existing)
     if not len(ours):
         raise VectorError(f"{new} has no buildings to compare")
@@ -131,7 +123,11 @@ def compare_maps(
     crs = _written_crs(target, ours.crs)
     told = (rhm.__version__, config, shift, crs.to_wkt(), area, rows.num_rows)
     stamp = Stamp(hashlib.sha256(repr(told).encode()).hexdigest(), LAYER_ORIGIN)
-    write_table(_in_crs(rows, ours.crs, crs), SCHEMA, crs, target, stamp=stamp)
+    # Somebody may have edited an earlier result in the meantime.
+    _check_targets(target, today, read, overwrite=config.overwrite)
+    write_table(
+        _in_crs(rows, ours.crs, crs), SCHEMA, crs, target, stamp=stamp, overwrite=config.overwrite
+    )
     if today is not None:
         _write_overture(ours, theirs, matches, Path(existing).stem, today, stamp)
     status = np.array(rows.column("status").to_pylist(), dtype=object)
@@ -222,6 +218,15 @@ def _in_crs(rows: pa.RecordBatch, own: pyproj.CRS, crs: pyproj.CRS) -> list[pa.R
     moved = whole_in(shapes, own, crs)
     columns = [*rows.columns[:-1], pa.array(shapely.to_wkb(moved), pa.binary())]
     return [pa.record_batch(columns, schema=SCHEMA)]
+
+
+def _check_targets(
+    target: Path, today: Path | None, read: tuple[Path, Path], *, overwrite: bool
+) -> None:
+    check_file(target, read, to="compare", overwrite=overwrite)
+    if today is not None:
+        suffixes = OVERTURE_SUFFIXES
+        check_file(today, (*read, target), to="compare", suffixes=suffixes, overwrite=overwrite)
 
 
 def _write_overture(

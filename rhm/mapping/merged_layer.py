@@ -147,7 +147,15 @@ def _merged(
 
     if target.suffix:
         modified = max((_modified(layer.vectors) for layer in layers), default=0.0)
-        count = write_table(rows(order), SCHEMA, crs, target, modified=modified, stamp=stamp)
+        count = write_table(
+            rows(order),
+            SCHEMA,
+            crs,
+            target,
+            modified=modified,
+            stamp=stamp,
+            overwrite=config.overwrite,
+        )
     else:
         count = write_tiles(
             rows, SCHEMA, crs, target, tiles[order], order, stamp, overwrite=config.overwrite

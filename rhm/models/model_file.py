@@ -15,7 +15,7 @@ from rhm.errors import ModelFileError
 from rhm.files import atomic_path
 from rhm.models.build import SegmentationModel
 from rhm.models.named_models import model_file
-from rhm.models.spec import KEY, ModelSpec, not_a_model, spec_in
+from rhm.models.spec import KEY, ModelSpec, check_classes, not_a_model, spec_in
 from rhm.tensor_files import TensorFile, TensorLayout, open_tensors
 
 
@@ -32,9 +32,11 @@ def save_model(
             loaded as float32.
 
     Raises:
-        ModelFileError: a weight is not finite, or with ``half`` too large.
+        ModelFileError: a weight is not finite, or with ``half`` too large, or the model has several
+            classes that are not those of buildings.
         OutputError: the file cannot be written.
     """
+    check_classes(model.spec, Path(path))
     tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
     if half:
         tensors = {

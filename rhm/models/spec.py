@@ -347,13 +347,27 @@ def spec_in(texts: Mapping[str, str], file: Path) -> ModelSpec:
         spec = ModelSpec.from_json(texts[KEY])
     except ModelFileError as error:
         raise ModelFileError(f"{file}: {error}") from error
-    # A single output is the probability of what the model was trained on, whatever its name.
+    check_classes(spec, file)
+    return spec
+
+
+def check_classes(spec: ModelSpec, file: Path) -> None:
+    """Check that several classes of a model are those of buildings.
+
+    A single output is the probability of what the model was trained on, whatever its name.
+
+    Args:
+        spec: description of the model.
+        file: file of the model, for the message.
+
+    Raises:
+        ModelFileError: they are others.
+    """
     if len(spec.classes) > 1 and spec.classes not in SEPARATIONS.values():
         known = " or ".join(", ".join(each) for each in SEPARATIONS.values() if len(each) > 1)
         raise ModelFileError(
             f"{file} has the classes {', '.join(spec.classes)}: several classes must be {known}"
         )
-    return spec
 
 
 def not_a_model(file: Path, error: Exception) -> ModelFileError:

@@ -33,6 +33,7 @@ from rhm.training.configs.trainer_config import TrainerConfig
 from rhm.training.losses import LossConfig
 from rhm.training.module import OptimizerConfig
 from rhm.training.unlabelled.target_config import MEASURED, METHODS, TargetConfig
+from rhm.training.unlabelled.target_method import SHARED
 
 LONGEST_NAME = 200
 """Length of the longest name of a run in bytes. File systems allow 255, some for suffixes."""
@@ -85,15 +86,6 @@ class RunConfig(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _check_mixstyle(self) -> Self:
-        if self.augment.mixstyle and self.trainer.chips_at_once == 1:
-            raise ValueError(
-                "augment.mixstyle mixes chips, and the network sees one chip at once: raise "
-                "trainer.batch_size, or lower trainer.accumulate"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _check_adapter(self) -> Self:
         if self.adapter.base is None and self.adapter != AdapterConfig():
             raise ValueError("adapter.base is missing: name the model to adapt")
@@ -123,21 +115,39 @@ class RunConfig(BaseModel):
             raise ValueError(
                 "target.source_free trains without labelled images: leave out data.sources"
             )
-        if self.target.source_free and (unused := self._unused_augmentation()):
-            raise ValueError(
-                f"{unused} changes nothing with target.source_free and target.method "
-                f"{self.target.method}: leave it out"
-            )
         return self
+
+    def refuse_unused(self) -> None:
+        """Check that every augmentation changes something; runs of earlier versions may not be so.
+
+        Raises:
+            ConfigError: an augmentation changes nothing.
+        """
+        augment, target = self.augment, self.target
+        if augment.mixstyle and not augment.mixstyle_stages:
+            raise ConfigError("augment.mixstyle needs stages of the encoder: give mixstyle_stages")
+        both = target.statistics_used == SHARED and not target.source_free
+        if augment.mixstyle and self.trainer.chips_at_once * (1 + both) == 1:
+            raise ConfigError(
+                "augment.mixstyle mixes chips, and the network sees one chip at once: raise "
+                "trainer.batch_size, or lower trainer.accumulate"
+            )
+        if target.source_free and (unused := self._unused_augmentation()):
+            raise ConfigError(
+                f"{unused} changes nothing with target.source_free and target.method "
+                f"{target.method}: leave it out"
+            )
 
     def _unused_augmentation(self) -> str:
         """Return an augmentation that unlabelled chips do not get; empty if they get all."""
         augment, method = self.augment, self.target.method
         if augment.colour != "none" and not METHODS[method].strong:
             return f"augment.colour {augment.colour}"
-        if augment.mixing:
-            return f"augment.geometry.{augment.mixing[0]}"
-        return "augment.mixstyle" if augment.mixstyle and method in MEASURED else ""
+        measured = method in MEASURED
+        unused = augment.unusual_geometry if measured else augment.mixing
+        if unused:
+            return f"augment.geometry.{unused[0].removeprefix('no ')}"
+        return "augment.mixstyle" if augment.mixstyle and measured else ""
 
     @property
     def folder(self) -> Path:

@@ -77,9 +77,10 @@ def check_number_of_gpus(accelerator: str, devices: int) -> None:
     found = torch.cuda.device_count()
     takes_gpus = accelerator == "gpu" or (accelerator == "auto" and found > 0)
     if takes_gpus and found < devices:
+        lower = f"trainer.devices={found} or " if found else ""
         raise ConfigError(
-            f"{found or 'no'} GPUs are available, and trainer.devices is {devices}: lower it, or "
-            "use trainer.accelerator=cpu"
+            f"trainer.devices is {devices}, and the number of available GPUs is {found}: use "
+            f"{lower}trainer.accelerator=cpu"
         )
 
 

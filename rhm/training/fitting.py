@@ -110,6 +110,7 @@ def fit(
             return run
     else:
         Run.refuse_existing(config)
+        config.refuse_unused()
     if config.adapter.base is None:
         check_weights(config.model.encoder, config.model.weights)
     material = _gathered(config, resume=resume)
@@ -335,10 +336,11 @@ def _trainer(
     check_number_of_gpus(settings.accelerator, settings.devices)
     monitor = SELECT[settings.select]
     callbacks: list[Callback] = []
+    told = _LOG.warning if settings.is_main_process else _LOG.debug
     if settings.patience and not validated:
-        _LOG.warning("trainer.patience does nothing: there are no validation images")
+        told("trainer.patience does nothing: there are no validation images")
     if config.analysis.every and not labelled:
-        _LOG.warning("analysis.every does nothing: there are no labelled validation images")
+        told("analysis.every does nothing: there are no labelled validation images")
     if settings.patience and validated:
         callbacks.append(Patience(monitor, settings.patience))
     callbacks += [
@@ -379,7 +381,7 @@ def _trainer(
         callbacks=callbacks,
     )
     if trainer.precision != settings.precision:
-        _LOG.warning(
+        told(
             "trainer.precision is %s on this device, not %s", trainer.precision, settings.precision
         )
     return trainer

@@ -86,7 +86,7 @@ class Material:
         if self.bank is not None:
             told.update(repr([self.bank.names, self.bank.weights.tolist()]).encode())
             spectra = (each.amplitudes for each in self.bank.spectra if each is not None)
-            told.update(b"".join(amplitudes.tobytes() for amplitudes in spectra))
+            told.update(b"".join(np.abs(amplitudes).tobytes() for amplitudes in spectra))
         pooled = {} if self.bank is None else self.bank.pooled
         counted = {str(key): each for key, each in [*self.histograms.items(), *pooled.items()]}
         for key in sorted(counted):

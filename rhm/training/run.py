@@ -33,7 +33,7 @@ import pandas
 from rhm.errors import ConfigError, OutputError
 from rhm.files import atomic_path, write_text
 from rhm.notebook_display import Curves, NotebookDisplay
-from rhm.training.callbacks.update_recorder import recorded_files
+from rhm.training.callbacks.update_recorder import FINAL, recorded_files
 from rhm.training.config import LONGEST_NAME, RunConfig, read_config
 from rhm.training.configs.trainer_config import SELECT
 from rhm.training.unlabelled.target_config import MEASURED
@@ -43,6 +43,7 @@ _LOG = logging.getLogger(__name__)
 _ENVIRONMENT = "environment.json"  # the first file of every run
 
 _FILES = (
+    _ENVIRONMENT,
     "config.yaml",
     "data.sha256",
     "metrics.csv",
@@ -134,11 +135,12 @@ class Run(NotebookDisplay):
         """
         cls.refuse_existing(config)
         run = cls(config.folder)
-        for pattern in ("logs/attempt_*", "logs/tensorboard/attempt_*"):
-            for leftover in run.folder.glob(pattern):
-                shutil.rmtree(leftover, ignore_errors=True)
-        for leftover in recorded_files(run.updates):
-            leftover.unlink()
+        if run._is_of_training:
+            for pattern in ("logs/attempt_*", "logs/tensorboard/attempt_*"):
+                for leftover in run.folder.glob(pattern):
+                    shutil.rmtree(leftover, ignore_errors=True)
+            for leftover in (*recorded_files(run.updates), run.updates / FINAL):
+                leftover.unlink(missing_ok=True)
         write_text(run.folder / _ENVIRONMENT, json.dumps(environment(), indent=2) + "\n")
         write_text(run.folder / "config.yaml", config.to_yaml())
         return run
@@ -163,13 +165,12 @@ class Run(NotebookDisplay):
                 f"{run.folder} already contains a run: continue it with --resume, or choose "
                 "another name"
             )
-        if not (run.folder / _ENVIRONMENT).is_file():
-            foreign = next((name for name in _FILES if (run.folder / name).exists()), None)
-            if foreign is not None:
-                raise ConfigError(
-                    f"{run.folder} has the file {foreign}, and is not the folder of a run: choose "
-                    "another name"
-                )
+        foreign = next((name for name in _FILES if (run.folder / name).exists()), None)
+        if foreign is not None and not run._is_of_training:
+            raise ConfigError(
+                f"{run.folder} has the file {foreign}, and is not the folder of a run: choose "
+                "another name"
+            )
 
     @classmethod
     def resume(cls, config: RunConfig) -> "Run":
@@ -232,6 +233,14 @@ class Run(NotebookDisplay):
         if found and whole[0] != found[0]:
             _LOG.warning("%s is damaged: training continues from %s", found[0], whole[0].name)
         return whole[0] if whole else None
+
+    @property
+    def _is_of_training(self) -> bool:
+        """Whether the folder is that of a run, however short."""
+        with suppress(OSError, ValueError):
+            found = json.loads((self.folder / _ENVIRONMENT).read_text(encoding="utf-8"))
+            return isinstance(found, dict) and {"python", "machine", "rhm"} <= set(found)
+        return False
 
     @property
     def is_begun(self) -> bool:

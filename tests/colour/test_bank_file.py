@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rhm.colour.bank_file import FORMAT, PLAIN_FORMAT, read_archive
+from rhm.colour.histogram import Histogram
 from rhm.colour.histogram_bank import HistogramBank
 from rhm.colour.spectrum import Spectrum
 from rhm.errors import BankError
@@ -102,3 +103,20 @@ def test_spectra_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         ({"spectrum_gsd_m": np.array([-1.0, 1.0, 1.0])}, "must be positive"),
     ):
         assert told in refusal(rewritten(path, changed, bank=bank_of()))
+
+
+def test_banks_have_magnitudes_and_their_histograms_the_signs(tmp_path: Path) -> None:
+    """Also those that were built when spectra had no signs."""
+    rng = np.random.default_rng(5)
+    image = rng.normal([-12.0, 3.0], 2.0, (40, 40, 2)).astype(np.float32)
+    found = Spectrum.of_image(image, side=16)
+    assert found is not None
+    assert np.sign(found.amplitudes[:, 1, 0]).tolist() == [-1, 1]
+    bank = HistogramBank([Histogram.of(image)], spectra=[found])
+    bank.save(tmp_path / "a.bank")
+    again = HistogramBank.load(tmp_path / "a.bank")
+    assert_same_spectra(again, bank)
+    assert_same_spectra(HistogramBank.load(tmp_path / "a.bank"), again)
+    magnitudes = Spectrum(16, np.abs(found.amplitudes))
+    HistogramBank([Histogram.of(image)], spectra=[magnitudes]).save(tmp_path / "earlier.bank")
+    assert (tmp_path / "earlier.bank").read_bytes() == (tmp_path / "a.bank").read_bytes()

@@ -93,19 +93,22 @@ def test_the_threshold_is_the_best_of_all_and_everything_follows_it(
 
 
 @pytest.mark.parametrize("name", format_names())
-def test_footprints_say_the_threshold_that_was_chosen(
-    scene: Path, tmp_path: Path, name: str
+@pytest.mark.parametrize("threshold", ["auto", "auto-all", "40%", 0.7])
+def test_footprints_say_the_threshold_of_their_pixels(
+    scene: Path, tmp_path: Path, name: str, threshold: float | str
 ) -> None:
     model, suffix = Unsure(spec()), f".{name}"
-    found = predict_raster(model, scene, tmp_path / "out", polygons=AUTO, suffix=suffix)
-    told = f"threshold {found.threshold:.6g}, written by rhm"
-    if name == "gpkg":
-        with sqlite3.connect(found.buildings) as database:
-            assert told in " ".join(map(str, database.iterdump()))
-    else:
-        assert told.encode() in found.buildings.read_bytes()
-    # The stamp is still whole: the same prediction may replace it.
-    predict_raster(model, scene, tmp_path / "out", polygons=AUTO, suffix=suffix)
+    config = PredictionConfig(suffix=suffix, polygons=PolygonConfig(threshold=threshold))
+    for _ in range(2):  # the stamp is whole: the same prediction may replace it
+        (result,) = predict_scenes(model, [str(scene)], tmp_path / "out", config)
+        found = result.prediction
+        assert found is not None
+        told = f"threshold {found.threshold:.6g}, written by rhm"
+        if name == "gpkg":
+            with sqlite3.connect(found.buildings) as database:
+                assert told in " ".join(map(str, database.iterdump()))
+        else:
+            assert told.encode() in found.buildings.read_bytes()
 
 
 def test_a_finished_or_interrupted_prediction_is_resumed_to_the_last_byte(
@@ -183,6 +186,23 @@ def test_all_scenes_together_have_one_threshold(tmp_path: Path) -> None:
     assert at(common, *paths) == pytest.approx(expected_by_trial(*paths), rel=1e-9)
     run("given", common)
     assert files(tmp_path / "all") == files(tmp_path / "given")
+
+
+def test_what_existed_is_what_was_not_made_again(scene: Path, tmp_path: Path) -> None:
+    """With one threshold for all scenes, the mask and footprints always are."""
+    later = str(write_scene(tmp_path / "later.tif", town(1), nodata=0))
+
+    def run(threshold: str, *scenes: str) -> list[tuple[str, ...]]:
+        config = PredictionConfig(polygons=PolygonConfig(threshold=threshold), resume=True)
+        results = predict_scenes(Unsure(spec()), scenes, tmp_path / "out", config)
+        return [each.prediction.notes for each in results if each.prediction]
+
+    probabilities = ("the probabilities already existed",)
+    assert run("auto", str(scene)) == [()]
+    assert run("auto", str(scene)) == [("the results already existed",)]
+    assert run("auto-all", str(scene), later) == [probabilities, ()]
+    for threshold in ("auto-all", "40%"):
+        assert run(threshold, str(scene), later) == [probabilities, probabilities]
 
 
 @pytest.mark.parametrize("threshold", ["auto-all", "40%"])

@@ -4,18 +4,22 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio
+import shapely
 import torch
 from torch import Tensor, nn
 
 from rhm.errors import RhmError
-from rhm.inference.many_scenes import SceneResult, predict_scenes
-from rhm.inference.prediction_config import PredictionConfig
+from rhm.inference.many_scenes import SceneResult, predict_scenes, samples_of_scenes
+from rhm.inference.plan import plan_prediction
+from rhm.inference.prediction_config import PredictionConfig, read_area
 from rhm.inference.runtime.identity import identity_of
 from rhm.inference.scenes import predict_scene
-from tests.data.imagery import HALF_METRE, noise, write_raster
+from tests.data.imagery import HALF_METRE, UTM, noise, write_raster
+from tests.inference.networks import built
 from tests.inference.scenes import spec
 
 CONFIG = PredictionConfig(tile=64, overlap=16)
@@ -182,3 +186,40 @@ def test_an_interruption_ends_everything(
 
 def test_nothing_to_predict_is_no_result(tmp_path: Path) -> None:
     assert predict_scenes(Half(), [], tmp_path, CONFIG) == []
+
+
+def test_calibration_reads_only_tiles_that_the_area_touches(tmp_path: Path) -> None:
+    """Oracle: the windows of the image under the two corners of the area, which is a triangle."""
+    pixels = noise(320, 320)
+    scene = write_raster(tmp_path / "x.tif", pixels)
+    corners = [HALF_METRE @ place for place in ((200, 70), (310, 70), (310, 180))]
+    area = geopandas.GeoDataFrame(geometry=[shapely.Polygon(corners)], crs=UTM)
+    area.to_file(tmp_path / "area.geojson")
+    config = PredictionConfig(tile=64, overlap=0, aoi=read_area(str(tmp_path / "area.geojson")))
+    model = built()
+    samples = list(samples_of_scenes(model, [str(scene)], tmp_path, config))
+    table = model.spec.input_table("uint8")
+    places = [(64, 192), (64, 256), (128, 256)]
+    assert len(samples) == len(places)
+    for (row, col), sample in zip(places, samples, strict=True):
+        window = np.ascontiguousarray(pixels[row : row + 64, col : col + 64])
+        expected = np.moveaxis(table.apply(window), -1, 0)
+        np.testing.assert_array_equal(sample.image[0].numpy(), expected)
+
+
+def test_calibration_takes_as_many_tiles_as_fit_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Law: no more pixels than 32 tiles of 512 have, even if every scene has larger tiles."""
+    monkeypatch.setattr("rhm.inference.plan.memory_bytes", lambda: None)
+    pixels = np.full((1400, 1400, 1), 99, np.uint8)
+    scenes = [
+        str(write_raster(tmp_path / f"{name}.tif", pixels, compress="deflate")) for name in "abcde"
+    ]
+    model, config = built(bands=1), PredictionConfig(fit_tiles=True)
+    assert plan_prediction(model, scenes[0], tmp_path, config).grid.tiling.tile >= 1400
+    sizes = [
+        each.image[0, 0].numel() for each in samples_of_scenes(model, scenes, tmp_path, config)
+    ]
+    assert len(sizes) == 3
+    assert sum(sizes) <= 32 * 512**2

@@ -76,6 +76,22 @@ def test_the_same_prediction_has_the_same_fingerprint(scene: Path) -> None:
     assert one.fingerprint != one.task_fingerprint
 
 
+def test_workers_are_sent_the_path_that_leads_to_the_scene_from_any_folder(
+    scene: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Addresses stay as they are."""
+    plan = planned(scene)
+    monkeypatch.chdir(scene.parent)
+    by_name = planned(Path("scene.tif"))
+    assert by_name.task == plan.task
+    assert by_name.task.source.path == str(scene)
+    assert by_name.task.digest == by_name.identity.digest
+    assert by_name.fingerprint == plan.fingerprint
+    address = f"file://{scene}"
+    named = plan_prediction(Network(), address, scene.parent, PredictionConfig())
+    assert named.task.source.path == address
+
+
 CHANGES: dict[str, tuple[Any, PredictionConfig]] = {
     "weights": (Network(weight=2.0), PredictionConfig()),
     "description": (Network(replace(SPEC, mean=(0.4,))), PredictionConfig()),

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import numpy as np
@@ -95,6 +96,35 @@ def test_what_a_user_made_is_kept_unless_told_otherwise(
     again = predict_raster(Bright(), scene, out, suffix=suffix, overwrite=True)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == whole
     assert again.count == first.count
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_what_a_user_saves_during_the_prediction_is_kept_unless_told_otherwise(
+    houses: NDArray[np.uint8], tmp_path: Path, edit: str
+) -> None:
+    """And what was predicted until then, too."""
+    change, suffix, told = EDITS[edit]
+    scene, out = write_scene(tmp_path / "x.tif", houses), tmp_path / "out"
+    predict_raster(Bright(), scene, out, suffix=suffix)
+    whole = {path.name: path.read_bytes() for path in out.iterdir()}
+    edited: dict[str, bytes] = {}
+
+    def save(pixels: int) -> None:
+        if pixels and not edited:
+            change(out)
+            edited.update((path.name, path.read_bytes()) for path in out.glob("x_*"))
+
+    options: dict[str, Any] = {"suffix": suffix, "polygons": PolygonConfig(0.6)}
+    options |= {"tile": 64, "overlap": 16}
+    with pytest.raises(OutputError) as refused:
+        predict_raster(Counted(), scene, out, on_progress=save, **options)
+    assert told in str(refused.value)
+    assert {path.name: path.read_bytes() for path in out.glob("x_*")} == edited != whole
+    model = Counted()
+    predict_raster(model, scene, out, resume=True, overwrite=True, **options)
+    assert model.seen == 0
+    predict_raster(Bright(), scene, out, suffix=suffix)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == whole
 
 
 def test_the_results_of_another_scene_of_the_same_name_are_kept(

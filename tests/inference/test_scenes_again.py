@@ -15,6 +15,7 @@ from rhm.data.radiometry import Scaling
 from rhm.errors import RasterError
 from rhm.inference import predict_raster
 from rhm.inference.polygons import PolygonConfig
+from rhm.inference.scenes import TOO_FEW_BUILDINGS
 from tests.inference.scenes import Bright, spec, write_scene
 
 
@@ -67,6 +68,37 @@ def test_resume_leaves_complete_scenes_alone(houses: NDArray[np.uint8], tmp_path
     predict_raster(Bright(), scene, tmp_path / "out", resume=True)
     assert first.buildings.is_file()
     assert first.mask.stat().st_mtime_ns > before
+
+
+@pytest.mark.parametrize("resolution", ["its own", "the model's"])
+def test_what_the_user_should_know_of_damage_is_said_again(
+    houses: NDArray[np.uint8], tmp_path: Path, resolution: str
+) -> None:
+    scene, out = tmp_path / "x.tif", tmp_path / "out"
+    write_scene(scene, houses, tiled=True, blockxsize=64, blockysize=64)
+    scene.write_bytes(scene.read_bytes()[: scene.stat().st_size // 2])
+    model = Bright(spec(gsd_m=0.5 if resolution == "its own" else 0.8))
+    first = predict_raster(model, scene, out, skip_errors=True)
+    assert "damaged parts of the scene are nodata, the first one at row" in first.notes[-1]
+    assert len(first.notes) == (1 if resolution == "its own" else 2)
+    for threshold in (0.5, 0.6, 0.6, 0.7):
+        polygons = PolygonConfig(threshold=threshold)
+        again = predict_raster(model, scene, out, skip_errors=True, resume=True, polygons=polygons)
+        assert again.notes[:-1] == first.notes
+        assert again.notes[-1].endswith("already existed")
+
+
+def test_what_the_user_should_know_of_a_threshold_is_said_again(
+    houses: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    houses[:] = 20
+    scene, auto = write_scene(tmp_path / "x.tif", houses), PolygonConfig(threshold="auto")
+    for existed in ((), ("the results already existed",)):
+        found = predict_raster(Bright(), scene, tmp_path, resume=True, polygons=auto)
+        assert found.notes == (TOO_FEW_BUILDINGS, *existed)
+    # Of a threshold that was given, there is nothing to say.
+    found = predict_raster(Bright(), scene, tmp_path, resume=True, polygons=PolygonConfig(0.5))
+    assert found.notes == ("the probabilities already existed",)
 
 
 def brighter_than(level: float) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -1,6 +1,7 @@
 """What was taken away from a map, and what was added to it, is found again."""
 
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 
 from rhm.data.vectors.area_of_interest import read_area
 from rhm.errors import OutputError, VectorError
+from rhm.mapping import map_changes
 from rhm.mapping.compare_config import CompareConfig
+from rhm.mapping.comparison.building_matches import match_buildings
 from rhm.mapping.map_changes import compare_maps
 from tests.mapping.towns import UTM, ground
 
@@ -200,3 +203,24 @@ def test_the_export_replaces_nothing_but_an_earlier_one(
     compare_maps(new, old, changes, CompareConfig(overwrite=True), overture=today)
     compare_maps(new, old, changes, overture=today)  # its own result is replaced
     assert len(gpd.read_parquet(today)) == 50
+
+
+@pytest.mark.parametrize("edited", ["changes.gpkg", "today.parquet"])
+def test_results_that_are_edited_during_the_comparison_are_kept(
+    tmp_path: Path, town: NDArray[np.object_], monkeypatch: pytest.MonkeyPatch, edited: str
+) -> None:
+    new = write(tmp_path / "new.gpkg", town[:50], "n")
+    old = write(tmp_path / "map.gpkg", town[:50], "m")
+    changes, today = tmp_path / "changes.gpkg", tmp_path / "today.parquet"
+    compare_maps(new, old, changes, overture=today)
+    before = {path: path.read_bytes() for path in (changes, today)}
+
+    def edit(*words: Any, **options: Any) -> Any:
+        (tmp_path / edited).write_bytes(b"mine")
+        return match_buildings(*words, **options)
+
+    monkeypatch.setattr(map_changes, "match_buildings", edit)
+    with pytest.raises(OutputError, match=f"{edited} exists and was not written by"):
+        compare_maps(new, old, changes, overture=today)
+    after = {path: path.read_bytes() for path in (changes, today)}
+    assert after == before | {tmp_path / edited: b"mine"}

@@ -10,7 +10,7 @@ import pytest
 import shapely
 
 from rhm.errors import CatalogError, ConfigError, OutputError, VectorError
-from rhm.inference.layers.vector_files import write_table
+from rhm.inference.layers.vector_files import FORMATS, write_table
 from rhm.mapping import layer_files, merged_layer
 from rhm.mapping.merge_config import MergeConfig
 from rhm.mapping.merged_layer import merge_layers
@@ -229,6 +229,24 @@ def test_a_tile_that_is_edited_during_the_merge_is_not_lost(
     with pytest.raises(OutputError, match="was edited after"):
         merge_layers(layers_in(*two_scenes), folder)
     assert tile.read_bytes().endswith(b"mine")
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_file_that_is_edited_during_the_merge_is_not_lost(
+    two_scenes: list[Path], tmp_path: Path, suffix: str
+) -> None:
+    target, layers = tmp_path / f"town{suffix}", layers_in(*two_scenes)
+    merge_layers(layers, target)
+    whole = target.read_bytes()
+
+    def save(_: int) -> None:
+        target.write_bytes(b"mine")
+
+    with pytest.raises(OutputError, match=rf"town\{suffix} exists and was not written by"):
+        merge_layers(layers, target, on_progress=save)
+    assert target.read_bytes() == b"mine"
+    merge_layers(layers, target, MergeConfig(overwrite=True, resume=True))
+    assert target.read_bytes() == whole
 
 
 @pytest.mark.parametrize("name", ["town.gpkg", "town.geojson", "town.parquet", "town"])

@@ -74,6 +74,9 @@ def test_several_classes_are_those_of_buildings(tmp_path: Path, classes: tuple[s
         with pytest.raises(ModelFileError, match="has the classes road, water") as error:
             read(tmp_path / "a.safetensors")
         assert "must be background, building, boundary or" in str(error.value)
+    with pytest.raises(ModelFileError, match="has the classes road, water"):
+        save_model(SegmentationModel(replace(SPEC, classes=classes)), tmp_path / "b.safetensors")
+    assert not (tmp_path / "b.safetensors").exists()
 
 
 def test_a_diverged_model_is_neither_saved_nor_loaded(tmp_path: Path) -> None:

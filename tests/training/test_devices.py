@@ -89,7 +89,7 @@ def test_a_run_asks_for_no_more_gpus_than_there_are(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: found)
     refused = pytest.raises(
-        ConfigError, match=f"GPUs are available, and trainer.devices is {devices}"
+        ConfigError, match=f"devices is {devices}, and the number of available GPUs is {found}"
     )
     with nullcontext() if fits else refused:
         check_number_of_gpus(accelerator, devices)

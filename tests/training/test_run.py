@@ -191,6 +191,27 @@ def test_a_folder_of_somebody_else_is_refused(tiny: Make, name: str) -> None:
     assert (config.folder / name).read_text() == "mine"
 
 
+def test_the_environment_of_another_program_makes_no_run(tiny: Make) -> None:
+    config = tiny("mine")
+    config.folder.mkdir(parents=True)
+    for text in ('{"production": true}', "[1]", "mine"):
+        (config.folder / "environment.json").write_text(text)
+        with pytest.raises(ConfigError, match=r"has the file environment\.json, and is not the"):
+            Run.begin(config)
+        assert (config.folder / "environment.json").read_text() == text
+
+
+def test_logs_of_somebody_else_stay(tiny: Make) -> None:
+    config = tiny("mine")
+    names = ("logs/attempt_1/a", "updates/step_1.safetensors")
+    mine = [config.folder / name for name in names]
+    for file in mine:
+        file.parent.mkdir(parents=True)
+        file.write_text("mine")
+    Run.begin(config)
+    assert [file.read_text() for file in mine] == ["mine", "mine"]
+
+
 def test_only_what_an_attempt_left_is_removed(tiny: Make) -> None:
     config = tiny("failed")
     run = Run.begin(config)

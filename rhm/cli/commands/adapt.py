@@ -117,7 +117,7 @@ def adapt(
     if targets:
         tree["adapter"]["targets"] = targets[0] if len(targets) == 1 else targets
     if bank is not None:
-        tree["augment"] = tree.get("augment", {}) | {"bank": str(bank)}
+        tree["augment"] = _with_bank(tree, bank)
     put_settings(tree, settings or ())
     augment = tree.get("augment")
     if isinstance(augment, dict) and augment.get("bank"):
@@ -185,6 +185,15 @@ def _report(run: "Run", *, as_json: bool) -> None:
         lines = [_summary(trained), *told]
     lines += [*(_said(kind, path) for kind, path in written.items())]
     emit(values, lines, as_json=as_json)
+
+
+def _with_bank(tree: dict[str, Any], bank: Path) -> dict[str, Any]:
+    """Return the section of the augmentation with a bank."""
+    if "target" in tree and "augment" not in tree:
+        raise typer.BadParameter(
+            f"{tree['target']['method']} sees chips in their own colours: leave out --bank"
+        )
+    return {**tree.get("augment", {}), "bank": str(bank)}
 
 
 def _with_labels(model: Path, method: str | None) -> dict[str, Any]:

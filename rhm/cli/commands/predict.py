@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -93,7 +94,9 @@ def predict(
     if merge is not None:
         _check_merge(files, output, merge, chosen)
     begun = _begun_by(files, output, chosen)
-    network = _network(model, adapter, chosen, pixels // hands.workers, begun, files, output)
+    network = _network(
+        model, adapter, chosen, pixels // hands.workers, begun, files, output, calibrate=not dry_run
+    )
     config = _config(chosen, network)
     if dry_run:
         tell_estimates(network, files, output, config, as_json=json)
@@ -181,18 +184,25 @@ def _check(chosen: Chosen) -> WorkerConfig:
 
 
 def _begun_by(files: "list[NamedScene]", output: Path, chosen: Chosen) -> str | None:
-    """Return the runtime of an unfinished prediction that is continued, if it is installed."""
+    """Return the runtime of a prediction that is continued, if it can be used here.
+
+    Unfinished predictions come first, because their strips would be lost.
+    """
     from rhm.inference.plan import Outputs
-    from rhm.inference.runtime.runtimes import RUNTIMES, runtime_of
+    from rhm.inference.runtime.runtimes import runtime_of
+    from rhm.inference.runtime.selection import is_usable
     from rhm.inference.tiling.journal import runtime_of_parts
+    from rhm.inference.tiling.storage import RUNTIME, fingerprint_of
 
     config, place = chosen.make(PredictionConfig), chosen.make(RuntimeConfig)
     if not config.resume or place.runtime != "auto":
         return None
-    for scene in files:
-        begun = runtime_of_parts(Outputs.of(scene, output, config.suffix).unfinished)
-        name, precision = runtime_of(begun or "")
-        if name in RUNTIMES and RUNTIMES[name].installed and precision == place.precision:
+    results = [Outputs.of(scene, output, config.suffix) for scene in files]
+    begun = (runtime_of_parts(each.unfinished) for each in results)
+    ended = (fingerprint_of(each.probability, RUNTIME) for each in results)
+    for recorded in chain(begun, ended):
+        name, precision = runtime_of(recorded or "")
+        if precision == place.precision and is_usable(name, place.device):
             return name
     return None
 
@@ -205,10 +215,17 @@ def _network(
     begun: str | None,
     files: "list[NamedScene]",
     output: Path,
+    *,
+    calibrate: bool,
 ) -> "Backend":
-    """Return the network, with the runtime that began an unfinished prediction if there is one."""
+    """Return the network, with the runtime of the prediction that is continued if there is one.
+
+    Where int8 is not calibrated, and is not to be, the same runtime computes in floating point.
+    """
     from rhm.inference.many_scenes import samples_of_scenes
-    from rhm.inference.runtime.selection import network_for
+    from rhm.inference.runtime.identity import identity_of
+    from rhm.inference.runtime.quantization import kept_quantization
+    from rhm.inference.runtime.selection import int8_runtime, network_for
     from rhm.inference.tiling.calibration import quantization_for
     from rhm.models.model_file import load_model
 
@@ -217,9 +234,15 @@ def _network(
     if begun is not None:
         place = replace(place, runtime=begun)
     quantization = None
-    if place.precision != "float":
+    if place.precision != "float" and calibrate:
         samples = partial(samples_of_scenes, model, files, output, config)
         quantization = quantization_for(model, path, samples, runtime=place.runtime, tell=say)
+    elif place.precision != "float":
+        quantization = kept_quantization(path, identity_of(model) or "")
+        if quantization is None:
+            say("int8 is calibrated by the first prediction: this is the cost in floating point")
+            runtime = int8_runtime(place.device, place.runtime)
+            place = replace(place, device="cpu", runtime=runtime, precision="float")
     options = asdict(place) | {"quantization": quantization, "tell": say}
     return network_for(model, pixels=pixels * config.passes, **options)
 

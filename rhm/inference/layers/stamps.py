@@ -29,8 +29,8 @@ class Stamp:
     Attributes:
         fingerprint: fingerprint of the prediction that wrote the file, in hexadecimal digits.
         origin: hash of the location of its scene, in hexadecimal digits.
-        threshold: threshold that the probabilities implied, to be told before the rest; None for
-            one that was given.
+        threshold: minimum probability of the pixels of footprints, to be told before the rest; None
+            for layers of several scenes, which may have several.
     """
 
     fingerprint: str

@@ -215,9 +215,8 @@ def write_footprints(
         Number of footprints.
 
     Raises:
-        OutputError: the suffix is not one of ``FORMATS``, the format is in degrees but the
-            footprints have no CRS, a program has the existing file open, or the file cannot be
-            written.
+        OutputError: the suffix is not one of ``FORMATS``, a format in degrees has no CRS, a program
+            has the existing file open, or the file cannot be written.
     """
     path = Path(path)
     kind = check_format(path, crs)
@@ -236,6 +235,7 @@ def write_table(
     *,
     modified: float = 0.0,
     stamp: Stamp | None = None,
+    overwrite: bool = True,
 ) -> int:
     """Write polygons with any attributes to a vector file, holding one batch in memory at a time.
 
@@ -246,12 +246,14 @@ def write_table(
         path: path of the file, whose suffix determines the format.
         modified: time of the last change; see :func:`write_footprints`.
         stamp: origin to store in the file; see :func:`check_replaceable`.
+        overwrite: whether to replace a file that is not an earlier one of this origin as it was
+            left, which is checked when the new one is complete.
 
     Returns:
         Number of rows.
 
     Raises:
-        OutputError: see :func:`write_footprints`.
+        OutputError: see :func:`write_footprints`; or the file must not be replaced.
     """
     kind = check_format(path, crs)
     check_closed(path)
@@ -267,8 +269,9 @@ def write_table(
         except _WRITING_FAILED as error:
             if counted.error is not None:
                 raise counted.error from None
-            reason = " ".join(str(error).split())
-            raise OutputError(f"cannot write {path}: {reason}") from error
+            raise OutputError(f"cannot write {path}: {' '.join(str(error).split())}") from error
+        if stamp is not None and not overwrite:
+            check_replaceable(path, stamp.origin)
         make_way(path)
     return counted.number
 

@@ -7,7 +7,7 @@ import torch
 
 from rhm.errors import ConfigError
 from rhm.inference.runtime.backends import Backend, place_of
-from rhm.inference.runtime.runtimes import AUTO, RUNTIMES, RuntimeConfig
+from rhm.inference.runtime.runtimes import AUTO, RUNTIMES, Runtime, RuntimeConfig
 from rhm.inference.runtime.trial import fastest
 from rhm.models.build import SegmentationModel
 
@@ -60,24 +60,57 @@ def network_for(
             return fastest(model, place, names, tell)
         return RUNTIMES[names[0]].open(model, place)
     chosen = RUNTIMES[runtime]
-    if _kind(place) not in chosen.devices:
-        if device != "auto" or "cpu" not in chosen.devices:
-            raise ConfigError(
-                f"{runtime} runs on {' and '.join(chosen.devices)}, not on {place}: use "
-                f"--runtime {AUTO[-1]}"
-            )
-        place = "cpu"
+    supported = _place_for(chosen, device)
+    if supported is None:
+        raise ConfigError(
+            f"{runtime} runs on {' and '.join(chosen.devices)}, not on {place}: use "
+            f"--runtime {AUTO[-1]}"
+        )
     chosen.require()
-    return chosen.open(model, place)
+    return chosen.open(model, supported)
 
 
-def _in_int8(
-    model: SegmentationModel, device: str, runtime: str, quantization: "Quantization | None"
-) -> Backend:
+def is_usable(runtime: str, device: str) -> bool:
+    """Return whether a runtime can execute networks on a device of this machine.
+
+    Args:
+        runtime: any text, such as what a file records.
+        device: device as in ``network_for``.
+
+    Returns:
+        Whether it is one of ``RUNTIMES``, is installed, and supports the device.
+
+    Raises:
+        ConfigError: the device is unknown or does not exist.
+    """
+    known = RUNTIMES.get(runtime)
+    return known is not None and known.installed and _place_for(known, device) is not None
+
+
+def _place_for(runtime: Runtime, device: str) -> str | None:
+    """Return where a runtime executes networks; None if it does not support the device."""
+    place = place_of(device)
+    if _kind(place) in runtime.devices:
+        return place
+    return "cpu" if device == "auto" and "cpu" in runtime.devices else None
+
+
+def int8_runtime(device: str, runtime: str) -> str:
+    """Return the runtime that computes in int8.
+
+    Args:
+        device: device as in ``network_for``.
+        runtime: one of ``RUNTIMES``, or ``auto`` for the first of ``AUTO`` that is installed and
+            can.
+
+    Returns:
+        One of ``RUNTIMES``, which is installed.
+
+    Raises:
+        ConfigError: the device is not the CPU, the runtime cannot, or is not installed.
+    """
     if device not in ("auto", "cpu"):
         raise ConfigError(f"int8 runs on cpu, not on {device}: use --device cpu")
-    if quantization is None:
-        raise ConfigError("int8 needs a quantisation of the model, which `rhm predict` makes")
     names = AUTO if runtime == "auto" else (runtime,)
     can = [name for name in names if RUNTIMES[name].quantized is not None]
     if not can:
@@ -85,6 +118,15 @@ def _in_int8(
         raise ConfigError(f"{runtime} does not compute in int8: choose {' or '.join(known)}")
     name = next((name for name in can if RUNTIMES[name].installed), can[-1])
     RUNTIMES[name].require()
+    return name
+
+
+def _in_int8(
+    model: SegmentationModel, device: str, runtime: str, quantization: "Quantization | None"
+) -> Backend:
+    name = int8_runtime(device, runtime)
+    if quantization is None:
+        raise ConfigError("int8 needs a quantisation of the model, which `rhm predict` makes")
     opened = RUNTIMES[name].quantized
     assert opened is not None  # noqa: S101 - by the choice of the names
     return opened(model, quantization)

@@ -47,7 +47,7 @@ class WorkerConfig:
 
     def __post_init__(self) -> None:
         check_options(self)
-        if self.dask is None and self.workers > MOST_WORKERS:
+        if self.dask in (None, "local") and self.workers > MOST_WORKERS:
             raise ConfigError(
                 f"--workers must be between 1 and {MOST_WORKERS} on this machine, got "
                 f"{self.workers}"

@@ -18,7 +18,7 @@ class DaskCluster:
     """Predicts strips on a Dask cluster; use it as a context manager.
 
     rhm must be installed on the workers, and they must find the scene and the model under the same
-    paths. If a worker is lost, others take over its jobs.
+    paths, where other files are refused. If a worker is lost, others take over its jobs.
 
     Args:
         model: model that every worker loads once.
@@ -91,7 +91,8 @@ class DaskCluster:
         """Yield the strips of the missing ranges as they are finished.
 
         Raises:
-            RhmError: a worker cannot predict, such as a ``RasterError`` for a damaged scene.
+            RhmError: a worker cannot predict, such as a ``RasterError`` for a damaged scene or
+                another one under its path.
             ConfigError: a worker cannot import rhm, or has another version of it.
             OutputError: the workers of a job were lost repeatedly, or the scheduler was lost.
         """

@@ -81,6 +81,14 @@ FINGERPRINT = "RHM_FINGERPRINT"
 PROBABILITIES = "RHM_PROBABILITIES"
 """Tag of a raster with the fingerprint of its probabilities, without options of the footprints."""
 
+RUNTIME = "RHM_RUNTIME"
+"""Tag of a probability raster with the runtime that executed the network, if that was prepared by
+``network_for``: the last digits depend on it."""
+
+NOTE = "RHM_NOTE"
+"""Tag of a raster with a note that the user should know: of probabilities, on damaged parts of the
+scene; of a mask, on a threshold that could not be chosen."""
+
 ORIGIN = "RHM_ORIGIN"
 """Tag of a raster with the origin of its scene."""
 

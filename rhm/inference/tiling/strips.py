@@ -34,7 +34,7 @@ class StripSource:
     """A scene and how it is read; can be sent to another process.
 
     Attributes:
-        path: path of the scene, or anything else that GDAL opens.
+        path: absolute path of the scene, or anything else that GDAL opens.
         bands: 1-based indices of the bands to read; None for all except alpha.
         black_is_nodata: whether pixels that are zero in all bands are nodata.
         scale: number of pixels of the grid per pixel of the file.
@@ -76,6 +76,8 @@ class Task:
         tiling: options of the tiles.
         dtype: dtype of the stored probabilities, one of ``STORAGES``.
         area: polygons in pixels of the grid, as WKB, to which tiles are limited; None for all.
+        digest: hash of the scene from ``scene_identity``, which must be the same in every process;
+            None if it is not checked.
     """
 
     source: StripSource
@@ -83,6 +85,7 @@ class Task:
     tiling: Tiling
     dtype: str
     area: bytes | None = None
+    digest: str | None = None
 
 
 @dataclass(frozen=True)

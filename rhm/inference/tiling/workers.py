@@ -10,11 +10,13 @@ from functools import lru_cache
 from itertools import pairwise
 from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.context import BaseContext
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import torch
 
-from rhm.errors import ModelFileError, OutputError
+from rhm.data.rasters.scene_identity import scene_identity
+from rhm.errors import ModelFileError, OutputError, RasterError
 from rhm.inference.runtime.runtimes import RUNTIMES
 from rhm.inference.runtime.selection import network_for
 from rhm.inference.runtime.tta import Network
@@ -37,8 +39,8 @@ class ModelSource:
     """The files of a model, from which other processes load the network.
 
     Attributes:
-        model: model file, or folder of its run.
-        adapter: adapter file, folder of its run, or None.
+        model: model file.
+        adapter: adapter file, or None.
         device: device as in ``network_for``.
         runtime: runtime as in ``network_for``; the same for all processes, because the last digits
             of their results differ.
@@ -64,11 +66,22 @@ class ModelSource:
     ) -> "ModelSource":
         """Describe the network in the given files.
 
+        Args:
+            model: model file, folder of its run, or name of a model.
+            adapter: adapter file, folder of its run, or None.
+            device: device as in ``network_for``.
+            runtime: runtime as in ``network_for``.
+            quantization: quantisation for computing in int8; None for floating-point numbers.
+
+        Returns:
+            The description, with absolute paths, because workers may have another working folder.
+
         Raises:
             ModelFileError: a file does not exist.
         """
-        files = os.path.abspath(model), None if adapter is None else os.path.abspath(adapter)
-        return cls(*files, device, runtime, _digest(*files), quantization)
+        weights = os.path.abspath(model_file(model))
+        added = None if adapter is None else os.path.abspath(adapter_file(adapter))
+        return cls(weights, added, device, runtime, _digest(weights, added), quantization)
 
     def load(self) -> Network:
         """Return the network.
@@ -192,8 +205,33 @@ def jobs(missing: Sequence[range], workers: int) -> list[range]:
 
 
 def predict_job(model: ModelSource, task: Task, strips: range) -> list[Strip]:
-    """Predict consecutive strips, with a network that the process keeps from job to job."""
+    """Predict consecutive strips, with a network that the process keeps from job to job.
+
+    Args:
+        model: model that the process loads once.
+        task: task of the scene.
+        strips: indices of the strips.
+
+    Returns:
+        The strips, from top to bottom.
+
+    Raises:
+        RasterError: the scene cannot be read, or is not the one that the task was made for.
+        ModelFileError: the model cannot be loaded, or its files have changed.
+    """
+    if task.digest is not None:
+        _check_scene(task.source.path, task.digest)
     return list(predict_strips(_network(model), task, strips))
+
+
+# Once for all jobs of a scene, because some consist of thousands of files, or of objects on a
+# server. Whether it changes later, the process that made the task checks at the end.
+@lru_cache(maxsize=64)
+def _check_scene(path: str, digest: str) -> None:
+    if scene_identity(path).digest != digest:
+        raise RasterError(
+            f"{path} has changed since the prediction began, or is another file on this worker"
+        )
 
 
 @lru_cache(maxsize=2)
@@ -207,9 +245,9 @@ def _network(model: ModelSource) -> Network:
 
 def _digest(model: str, adapter: str | None) -> str:
     digest = hashlib.sha256()
-    for file in (model_file(model), *([adapter_file(adapter)] if adapter else [])):
+    for file in (model, *([adapter] if adapter else [])):
         try:
-            digest.update(file.read_bytes())
+            digest.update(Path(file).read_bytes())
         except OSError as error:
             raise ModelFileError(f"cannot read {file}: {error.strerror or error}") from error
     return digest.hexdigest()

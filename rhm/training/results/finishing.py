@@ -48,14 +48,14 @@ def finish(
 ) -> None:
     """Load the best checkpoint, choose the threshold, calibrate scores, and write the metrics.
 
-    An adapted model is written as an adapter, too, and merged with its base.
+    Without a best one, because there are no validation images or none of them shows a building, it
+    is the last. An adapted model is written as an adapter, too, and merged with its base.
 
     Args:
         run: folder of the run.
         model: network after the last training step, changed in place.
         config: configuration of the run.
-        val: validation chips; without them, or if none shows a building, the last weights are
-            kept.
+        val: validation chips.
         target: unlabelled chips of the place that a model was adapted to without labels, on which
             its threshold is chosen, unless the configuration gives one.
         calibrate: function that calibrates the scores of footprints.

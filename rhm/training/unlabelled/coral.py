@@ -79,8 +79,9 @@ def coral(source: Tensor, target: Tensor) -> Tensor:
 
 
 def covariance(features: Tensor) -> Tensor:
-    """Return the unbiased covariance (d, d) of features (N, d)."""
-    # In half precision, a sum over all cells overflows, and small differences are rounded away.
+    """Return the unbiased covariance (d, d) of features (N, d), in their precision."""
+    # Autocast would multiply in half precision, where a sum over all cells overflows, and small
+    # differences are rounded away.
     with torch.autocast(features.device.type, enabled=False):
         centred = features - features.mean(dim=0)
         return centred.T @ centred / (len(features) - 1)

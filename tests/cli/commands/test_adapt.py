@@ -247,6 +247,17 @@ def test_what_cannot_be_adapted_without_labels_is_one_line(
     assert (code, "name the --domain" in err) == (2, True)
 
 
+@pytest.mark.parametrize("method", ["threshold", "adabn", "entropy", "shot"])
+def test_chips_that_keep_their_colours_need_no_bank(
+    rhm: Rhm, trained: Path, catalog_path: Path, bank_path: Path, tmp_path: Path, method: str
+) -> None:
+    words = [*SMALL, *HERE, "-o", tmp_path, "--unlabelled", "--method", method, "--bank", bank_path]
+    code, printed, err = rhm("adapt", trained, catalog_path, *words)
+    assert (code, printed, err.count("\n")) == (2, "", 1)
+    assert f"{method} sees chips in their own colours: leave out --bank" in err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(("steps", "every"), [(300, 50), (60, 10), (307, 307), (13, 13), (8, 2)])
 def test_validations_are_about_six(steps: int, every: int) -> None:
     assert _validate_every(steps) == every

@@ -41,6 +41,26 @@ def test_auto_continues_with_the_runtime_that_began(
     assert (code, json.loads(printed)["runtime"]) == (0, "torch")
 
 
+@pytest.mark.parametrize("runtime", GRAPH_RUNTIMES)
+def test_finished_results_are_kept_whatever_auto_would_choose_for_what_is_left(
+    rhm: Rhm, trained: Path, scenes: Path, tmp_path: Path, runtime: str
+) -> None:
+    """Alone, one scene has too few pixels for another runtime than PyTorch."""
+    words = ["predict", trained, scenes / "north.tif", "-o", tmp_path, "--device", "cpu", "--json"]
+    words += ["--tile", 64, "--overlap", 16]
+    assert rhm(*words, "--runtime", runtime)[0] == 0
+    files = {path: path.read_bytes() for path in tmp_path.glob("north_*")}
+    for more, note in (((), "results"), (("--threshold", 0.7), "probabilities")):
+        code, printed, _ = rhm(*words, "--resume", *more)
+        told = json.loads(printed)
+        assert (code, told["runtime"]) == (0, runtime)
+        assert told["scenes"][0]["notes"][-1] == f"the {note} already existed"
+        same = {path: path.read_bytes() for path in files} == files
+        assert same == (note == "results")
+    code, printed, _ = rhm(*words, "--overwrite")
+    assert (code, json.loads(printed)["runtime"]) == (0, "torch")
+
+
 def biased(model: SegmentationModel, logit: float) -> SegmentationModel:
     """Return the model with one logit for all pixels."""
     head = model.network.get_submodule("segmentation_head.0")
@@ -82,9 +102,32 @@ def test_int8_is_calibrated_once_and_kept(
         assert (tmp_path / "again" / first.name).read_bytes() == first.read_bytes()
     # The results of another precision are not taken for these.
     code, printed, _ = rhm(*int8, "-o", tmp_path / "out", "--resume")
-    assert json.loads(printed)["scenes"][0]["notes"] == ["the results already existed"]
+    assert "the results already existed" in json.loads(printed)["scenes"][0]["notes"]
     code, printed, _ = rhm(*words, "-o", tmp_path / "out", "--resume")
-    assert json.loads(printed)["scenes"][0]["notes"] != ["the results already existed"]
+    assert "the results already existed" not in json.loads(printed)["scenes"][0]["notes"]
+
+
+@needs_onnx
+def test_a_dry_run_of_int8_does_not_calibrate(
+    rhm: Rhm, everywhere: Path, scenes: Path, tmp_path: Path
+) -> None:
+    model, out = tmp_path / "m.safetensors", tmp_path / "out"
+    model.write_bytes((everywhere / "model.safetensors").read_bytes())
+    words = ["predict", model, scenes / "north.tif", "-o", out, "--tile", 64, "--overlap", 16]
+    words += ["--precision", "int8"]
+    before = sorted(tmp_path.iterdir())
+    code, printed, said = rhm(*words, "--runtime", "onnx", "--dry-run")
+    assert code == 0
+    assert "220 x 200 pixels" in printed
+    assert said == (
+        "int8 is calibrated by the first prediction: this is the cost in floating point\n"
+    )
+    assert sorted(tmp_path.iterdir()) == before
+    assert "torch does not compute in int8" in rhm(*words, "--runtime", "torch", "--dry-run")[2]
+    assert rhm(*words, "--runtime", "onnx")[0] == 0
+    code, printed, said = rhm(*words, "--runtime", "onnx", "--dry-run")
+    assert (code, said) == (0, "")
+    assert "the results already exist" in printed
 
 
 @needs_onnx

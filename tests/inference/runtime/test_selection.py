@@ -95,3 +95,23 @@ def test_mixed_precision_is_for_cuda() -> None:
 def test_without_cuda_mixed_precision_is_refused_in_one_line() -> None:
     with pytest.raises(ConfigError, match="torch-float16"):
         network_for(built(), runtime="torch-float16")
+
+
+def test_a_recorded_runtime_is_usable_where_it_can_be_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Oracle: ``network_for`` refuses the others, such as that of a GPU on a machine without."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setitem(RUNTIMES, "abacus", replace(ABACUS, packages=("no_such_abacus",)))
+    for runtime in ("torch-float16", "abacus", "slide rule", ""):
+        assert not selection.is_usable(runtime, "auto")
+        with pytest.raises(ConfigError):
+            network_for(built(), runtime=runtime)
+    assert selection.is_usable("torch", "auto")
+    assert selection.is_usable("torch", "cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert selection.is_usable("torch-float16", "auto")
+    monkeypatch.setitem(RUNTIMES, "abacus", replace(ABACUS, packages=()))
+    assert selection.is_usable("abacus", "auto")
+    assert not selection.is_usable("abacus", "cuda")

@@ -25,7 +25,6 @@ def test_resources_are_of_dask() -> None:
         WorkerConfig(0)
     # More than a machine can have any use for are those of a cluster.
     assert WorkerConfig(500, dask="tcp://head:8786").workers == 500
-    with pytest.raises(
-        ConfigError, match=f"--workers must be between 1 and {MOST_WORKERS} on this"
-    ):
-        WorkerConfig(MOST_WORKERS + 1)
+    for dask in (None, "local"):
+        with pytest.raises(ConfigError, match=f"--workers must be between 1 and {MOST_WORKERS} on"):
+            WorkerConfig(MOST_WORKERS + 1, dask=dask)

@@ -15,19 +15,27 @@ from hypothesis import strategies as st
 
 from rhm.errors import ModelFileError, OutputError, RasterError
 from rhm.inference import predict_raster
+from rhm.inference.plan import plan_prediction
+from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.tiling.strips import Strip, Task
 from rhm.inference.tiling.workers import (
     _NUMBER,
     LocalProcesses,
     ModelSource,
     _begin,
+    _check_scene,
     _network,
     jobs,
+    predict_job,
 )
 from rhm.models.build import SegmentationModel
 from rhm.models.model_file import load_model, save_model
+from rhm.models.named_models import VARIABLE
 from rhm.models.spec import ModelSpec
+from tests.data.imagery import noise, write_raster
 from tests.inference.tiling.predicted import OPTIONS, files
+
+CONFIG = PredictionConfig(tile=64, overlap=16)
 
 
 @st.composite
@@ -148,6 +156,44 @@ class Halved:
         yield from self.workers.predict(task, [run[:middle]])
         self.between(middle)
         yield from self.workers.predict(task, [run[middle:]])
+
+
+def test_a_name_or_a_relative_path_is_the_same_file_in_any_folder(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named, run = tmp_path / "models" / "town", tmp_path / "run"
+    for folder in (named, run):
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(model.read_bytes())
+    (run / "adapter.safetensors").write_bytes(b"low ranks")
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "models"))
+    monkeypatch.chdir(tmp_path)
+    by_name, by_path = ModelSource.of("town", None, "cpu"), ModelSource.of("run", "run")
+    monkeypatch.delenv(VARIABLE)
+    monkeypatch.chdir(run)
+    assert by_name.model == str(named / "model.safetensors")
+    assert by_name.load() is not None
+    assert by_path.model == str(run / "model.safetensors")
+    assert by_path.adapter == str(run / "adapter.safetensors")
+    assert ModelSource.of(Path("."), "adapter.safetensors") == by_path
+
+
+def test_another_scene_under_the_same_path_is_refused(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the worker has another file there, or the file is replaced."""
+    source = ModelSource.of(model, None, "cpu")
+    scene = write_raster(tmp_path / "x.tif", noise(70, 40))
+    monkeypatch.chdir(tmp_path)
+    plan = plan_prediction(load_model(model), "x.tif", tmp_path, CONFIG)
+    monkeypatch.chdir(tmp_path.parent)
+    (strip,) = predict_job(source, plan.task, range(1))
+    assert strip.pixels == 6 * 40
+    write_raster(scene, noise(70, 40, seed=1))
+    os.utime(scene, ns=(1, 1))
+    _check_scene.cache_clear()  # as in another process
+    with pytest.raises(RasterError, match=r"x\.tif has changed .* or is another file on this"):
+        predict_job(source, plan.task, range(1))
 
 
 def test_another_model_under_the_same_path_is_refused(model: Path, tmp_path: Path) -> None:
