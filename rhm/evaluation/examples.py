@@ -144,7 +144,7 @@ def _example(
     suffix = "" if shift is None else f"-{shift.family}"
     example = Example(
         kind=kind,
-        name=printable(scores.tile.name),
+        name=scores.tile.name,
         iou=finite(scores.pixels.iou),
         image=f"{_FOLDER}/{_safe(scores.tile.domain)}{suffix}-{kind}.png",
         width=width,

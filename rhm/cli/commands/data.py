@@ -126,7 +126,6 @@ def marked(
 
     Example: `rhm data marked predicted -o labels`
     """
-    from rhm.errors import printable
     from rhm.viewer.marked_labels import TABLE, write_marked_labels
 
     labels, notes = write_marked_labels(
@@ -138,7 +137,7 @@ def marked(
         overwrite=overwrite,
     )
     for note in notes:
-        say(printable(note))
+        say(note)
     lines = [f"{each.label}: {each.keep} right, {each.wrong} wrong" for each in labels]
     listed = output / TABLE
     words = [*_INDEX, str(output), "--table", str(listed)]

@@ -46,7 +46,6 @@ def view(
     """
     import webbrowser
 
-    from rhm.errors import printable
     from rhm.viewer.predictions import find_predictions
     from rhm.viewer.server import ViewerServer
 
@@ -54,7 +53,7 @@ def view(
     predictions, notes = find_predictions(folder, named, asset=asset)
     others, more = ([], []) if compare is None else find_predictions(compare, named, asset=asset)
     for note in (*notes, *more):
-        say(printable(note))
+        say(note)
     with _ended_by_signals(), ViewerServer(predictions, port, others) as server:
         if compare is not None and not any(each["other"] is not None for each in server.facts()):
             say(f"no scene of {folder} is in {compare} in the same size: nothing is compared")
