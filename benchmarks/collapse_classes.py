@@ -10,12 +10,11 @@ features at temperatures 1, 5 and 10, decay of features and rows in the loss (1e
 baseline), and weight decay of the whole network (what people use); each with momentum and with
 AdamW, and with many and few samples of each class.
 
-Finished runs are stored in ``--work`` and not repeated; ``--table`` only prints the tables.
+Finished runs are kept in the file ``--kept`` and not repeated; ``--table`` only prints the tables.
 """
 
 import argparse
 import itertools
-import json
 import math
 import os
 import time
@@ -27,6 +26,7 @@ import numpy as np
 import timm
 import torch
 from collapse import cut
+from kept import KeptResults
 from machine import machine, mean_and_interval
 from places import PLACES, find_sources
 from torch import Tensor, nn
@@ -35,7 +35,6 @@ from torch.nn import functional
 from rhm.analysis import ClassMoments, collapse
 from rhm.analysis.collapse import nearest_mean_disagreement
 from rhm.data.catalog import Catalog
-from rhm.files import write_text
 from rhm.models.heads import CosineClassifier
 
 TEMPERATURES = {f"normalised, tau {tau}": float(tau) for tau in (1, 5, 10)}
@@ -61,36 +60,31 @@ def main() -> None:
     data = Path(os.environ.get("RHM_DATA", "../shared/data"))
     parser.add_argument("--data", type=Path, default=data)
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--kept", type=Path, help="default: kept.jsonl in --work")
     parser.add_argument("--sets", nargs="+", default=["digits", "patches"])
     parser.add_argument("--amounts", nargs="+", default=list(PER_CLASS), choices=list(PER_CLASS))
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
     parser.add_argument("--table", action="store_true", help="only print the tables")
     asked = parser.parse_args()
+    keys = ("set", "amount", "optimiser", "arm", "seed")
+    kept = KeptResults(asked.kept or asked.work / "kept.jsonl", keys)
     if not asked.table:
         cells = itertools.product(asked.seeds, asked.sets, asked.amounts, OPTIMISERS, ARMS)
         for seed, name, amount, optimiser, arm in cells:
-            stem = f"{name}.{amount}.{optimiser}.{arm}.{seed}".replace(", ", "-").replace(" ", "-")
-            result = asked.work / f"{stem}.json"
-            if result.is_file():
+            cell = dict(zip(keys, (name, amount, optimiser, arm, seed), strict=True))
+            if kept.has(**cell):
                 continue
             samples = digits(amount, seed) if name == "digits" else patches(asked, amount, seed)
             begun = time.process_time()
             records = trained(samples, arm, optimiser, EPOCHS[amount], seed)
-            cell = {
-                "set": name,
-                "amount": amount,
-                "optimiser": optimiser,
-                "arm": arm,
-                "seed": seed,
-                "records": records,
-            }
-            write_text(result, json.dumps(cell) + "\n")
-            seconds = time.process_time() - begun
-            print(f"{stem}: {records[-1]} ({seconds:.0f} CPU s)", flush=True)
+            seconds = round(time.process_time() - begun, 1)
+            kept.add({**cell, "seconds": seconds, "records": records})
+            print(
+                f"{' '.join(map(str, cell.values()))}: {records[-1]} ({seconds} CPU s)", flush=True
+            )
     print(machine("torch", "timm", "scikit-learn"))
-    found = [json.loads(path.read_text()) for path in sorted(asked.work.glob("*.json"))]
     for name, amount in itertools.product(asked.sets, asked.amounts):
-        print("\n".join(table(found, name, amount)))
+        print("\n".join(table(kept.rows, name, amount)))
 
 
 def digits(amount: str, seed: int) -> Samples:
@@ -209,14 +203,15 @@ def measured(
         found = torch.cat([model.classify(model.features(part)) for part in unseen.split(200)])
     metrics = collapse(moments, weight)
     disagreement = nearest_mean_disagreement(moments, features, model.classify)
-    return {
-        "nc1": float(metrics.nc1 or 0.0),
-        "nc2": float(metrics.nc2 or 0.0),
-        "nc3": float(metrics.nc3 or 0.0),
+    # Without a scatter of the class means nothing has collapsed as it should.
+    geometry = {"nc1": metrics.nc1, "nc2": metrics.nc2, "nc3": metrics.nc3}
+    values = {
+        **{name: math.nan if value is None else value for name, value in geometry.items()},
         "nc4": disagreement.nc4,
         "train": float((told.argmax(1) == labels).float().mean()),
         "test": float((found.argmax(1) == truth).float().mean()),
     }
+    return {name: round(value, 5) for name, value in values.items()}
 
 
 def table(found: Sequence[dict[str, Any]], name: str, amount: str) -> Iterator[str]:

@@ -7,7 +7,7 @@ Vegas (SpaceNet 2) and Banepa, with 4 chips, with 16 chips, and with all availab
 methods use the same steps, batches and chips. The learning rates are chosen on different places
 (``--tune``: Austin and Chicago) with other seeds. ``ranks.py`` tests whether the rank matters.
 
-Each finished run is stored in ``--work`` as one JSON file and is not repeated, so you can interrupt
+Each finished run is kept as a line of the file ``--kept`` and is not repeated, so you can interrupt
 the script and start it again. ``--table`` only prints the tables.
 """
 
@@ -28,6 +28,7 @@ from typing import Any
 import geopandas
 import numpy as np
 import rasterio
+from kept import KeptResults
 from machine import machine, mean_and_spread, thinned
 from rasterio.transform import from_origin
 
@@ -126,12 +127,12 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--places", nargs="+", default=list(TARGETS), choices=list(TARGETS))
     asked = parser.parse_args()
-    work = asked.work / f"{asked.steps}x{CHIP_PX}"
+    kept = kept_runs(asked, "kept")
     if not asked.table:
         source = prepare(asked.work, asked.data)
-        for run in runs(work, asked.places, asked.seeds, tune=asked.tune):
-            run_cell(asked.work, work, source, run, asked.steps)
-    found = [json.loads(path.read_text()) for path in sorted(work.glob("results/*.json"))]
+        for run in runs(kept.rows, asked.places, asked.seeds, tune=asked.tune):
+            run_cell(asked.work, kept, source, run, asked.steps)
+    found = [row for row in kept.rows if row["steps"] == asked.steps]
     print(machine("torch", "segmentation-models-pytorch", "timm"))
     for line in (*tuning_table(found), "", *method_table(found)):
         print(line)
@@ -143,6 +144,7 @@ def options(documentation: str) -> argparse.ArgumentParser:
     data = Path(os.environ.get("RHM_DATA", "../shared/data"))
     parser.add_argument("--data", type=Path, default=data)
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--kept", type=Path, help="default: a file in --work")
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--tune", action="store_true", help="choose the learning rates")
@@ -150,14 +152,20 @@ def options(documentation: str) -> argparse.ArgumentParser:
     return parser
 
 
-def runs(work: Path, places: Sequence[str], seeds: int, *, tune: bool) -> Iterator[Run]:
+def kept_runs(asked: argparse.Namespace, name: str) -> KeptResults:
+    """Return the finished runs, in the file ``--kept`` or in one of this name in ``--work``."""
+    return KeptResults(asked.kept or asked.work / f"{name}.jsonl", ("name", "steps"))
+
+
+def runs(
+    found: Sequence[dict[str, Any]], places: Sequence[str], seeds: int, *, tune: bool
+) -> Iterator[Run]:
     """Yield the requested runs, seed by seed."""
     if tune:
         for seed, method in itertools.product(TUNING_SEEDS, METHODS):
             for rate in RATES[method]:
                 yield Run(TUNED_ON, method, RANK, 16, seed, rate)
         return
-    found = [json.loads(path.read_text()) for path in work.glob("results/*.json")]
     rates = chosen_rates(found)
     if set(rates) != set(METHODS):
         raise SystemExit("first run this script with --tune to choose the learning rates")
@@ -234,10 +242,9 @@ def _write(path: Path, planes: np.ndarray[Any, Any], gsd_m: float | None) -> Non
             file.write(planes.astype(dtype))
 
 
-def run_cell(top: Path, work: Path, source: Path, run: Run, steps: int) -> None:
-    """Adapt the model once, test it, and store the result."""
-    result = work / "results" / f"{run.name}.json"
-    if result.is_file():
+def run_cell(top: Path, kept: KeptResults, source: Path, run: Run, steps: int) -> None:
+    """Adapt the model once, test it, and keep the result."""
+    if kept.has(name=run.name, steps=steps):
         return
     place = PLACES[run.place]
     tests = thinned(
@@ -250,7 +257,7 @@ def run_cell(top: Path, work: Path, source: Path, run: Run, steps: int) -> None:
     config = parse_config(
         {
             "name": run.name,
-            "output": str(work / "runs"),
+            "output": str(top / "runs" / str(os.getpid())),
             "seed": run.seed,
             "data": {
                 "catalog": str(catalog),
@@ -274,9 +281,9 @@ def run_cell(top: Path, work: Path, source: Path, run: Run, steps: int) -> None:
     seconds = time.perf_counter() - begun
     shutil.rmtree(config.folder)
     catalog.unlink()
-    values = {**vars(run), "chips": chips, "steps": steps, "before": before}
+    values = {"name": run.name, **vars(run), "chips": chips, "steps": steps, "before": before}
     values |= {"iou": pixel_iou(model, tests, tiling=TILING), "seconds": round(seconds, 1)}
-    write_text(result, json.dumps(values, indent=1) + "\n")
+    kept.add(values)
     print(f"{run.name}: {before:.3f} to {values['iou']:.3f} ({seconds:.0f} s)", flush=True)
 
 

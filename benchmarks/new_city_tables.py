@@ -1,14 +1,13 @@
 """Results and tables of ``new_city.py``: IoU at several thresholds, with paired intervals."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from kept import KeptResults
 from numpy.typing import NDArray
 
-from rhm.files import write_text
 from rhm.models.expected_iou import LEAST_IMPLIED, best_threshold
 
 THRESHOLDS = ("0.5", "0.1", "own", "split", "best")
@@ -82,33 +81,22 @@ class KeptCells:
     """
 
     def __init__(self, file: Path | None, setting: str) -> None:
-        self._file, self._setting = file, setting
-        self._rows: dict[tuple[Any, ...], dict[str, Any]] = {}
-        if file is not None and file.is_file():
-            for row in map(json.loads, file.read_text().splitlines()):
-                self._rows[row["setting"], row["method"], row["source"], row["seed"]] = row
+        self._setting = setting
+        self._kept = KeptResults(file, ("setting", "method", "source", "seed"))
 
     @property
     def cells(self) -> list[dict[str, Any]]:
-        """The cells of this setting."""
-        return [row for key, row in self._rows.items() if key[0] == self._setting]
+        """The cells of this setting, in the order of their names."""
+        found = [row for row in self._kept.rows if row["setting"] == self._setting]
+        return sorted(found, key=lambda row: (row["method"], row["source"], row["seed"]))
 
     def has(self, source: str, method: str, seed: int) -> bool:
         """Return whether a cell is there."""
-        return (self._setting, method, source, seed) in self._rows
+        return self._kept.has(setting=self._setting, method=method, source=source, seed=seed)
 
-    def add(self, cell: dict[str, Any]) -> None:
+    def add(self, cell: Mapping[str, Any]) -> None:
         """Keep a cell, unless it is there."""
-        key = (self._setting, cell["method"], cell["source"], cell["seed"])
-        if key in self._rows:
-            return
-        if self._file is not None:
-            # Another process may have added to the file in the meantime.
-            self._rows = KeptCells(self._file, self._setting)._rows | self._rows
-        self._rows[key] = {"setting": self._setting, **compact(cell)}
-        if self._file is not None:
-            rows = [self._rows[key] for key in sorted(self._rows)]
-            write_text(self._file, "".join(json.dumps(row) + "\n" for row in rows))
+        self._kept.add({"setting": self._setting, **compact(cell)})
 
 
 def pooled_iou(groups: Groups, threshold: str) -> float:

@@ -8,12 +8,11 @@ background by a backbone with no to three projection layers before the classifie
 then probed in three other places (``--data``, by default ``RHM_DATA`` or ``../shared/data``): by a
 linear probe that is fitted there on other images, and by one that is fitted at home.
 
-Finished runs are stored in ``--work`` and not repeated; ``--table`` only prints the tables.
+Finished runs are kept in the file ``--kept`` and not repeated; ``--table`` only prints the tables.
 """
 
 import argparse
 import itertools
-import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from collapse import Classifier, cut
+from kept import KeptResults
 from machine import machine, mean_and_interval
 from places import PLACES, find_sources
 from scipy import stats
@@ -32,7 +32,6 @@ from torch.nn import functional
 from rhm.analysis import ClassMoments, separation
 from rhm.analysis.probes import linear_probe
 from rhm.data.catalog import Catalog
-from rhm.files import write_text
 
 HOME = "massachusetts"
 PROJECTIONS = (0, 1, 2, 3)
@@ -51,31 +50,27 @@ def main() -> None:
     data = Path(os.environ.get("RHM_DATA", "../shared/data"))
     parser.add_argument("--data", type=Path, default=data)
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--kept", type=Path, help="default: kept.jsonl in --work")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
     parser.add_argument("--table", action="store_true", help="only print the tables")
     asked = parser.parse_args()
+    kept = KeptResults(asked.kept or asked.work / "kept.jsonl", ("layers", "seed"))
     if not asked.table:
         path = asked.work / "catalog.parquet"
         if not path.is_file():
             found = find_sources(asked.data, {d for domains in PLACES.values() for d in domains})
             Catalog.build(found).assign_splits({"test": 0.4}).save(path)
         for seed, count in itertools.product(asked.seeds, PROJECTIONS):
-            result = asked.work / f"{count}.{seed}.json"
-            if not result.is_file():
+            if not kept.has(layers=count, seed=seed):
                 begun = time.process_time()
                 rows = run(Catalog.load(path), count, seed)
-                write_text(result, json.dumps(rows) + "\n")
+                kept.add({"layers": count, "seed": seed, "rows": rows})
                 print(
                     f"{count} layers, seed {seed}: {time.process_time() - begun:.0f} CPU s",
                     flush=True,
                 )
     print(machine("torch", "timm", "segmentation-models-pytorch"))
-    found = [
-        {"layers": count, "seed": seed, "rows": json.loads(file.read_text())}
-        for count in PROJECTIONS
-        for seed in asked.seeds
-        if (file := asked.work / f"{count}.{seed}.json").is_file()
-    ]
+    found = [row for row in kept.rows if row["seed"] in asked.seeds]
     print("\n".join(layer_table(found)), end="\n\n")
     print("\n".join(prediction_table(found)))
 

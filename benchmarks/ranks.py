@@ -9,18 +9,17 @@ is 8 at every rank, or grows with the root of the rank (rank-stabilised LoRA, Ka
 or is the rank itself. The rate of every arm is chosen at both ranks, on other places with other
 seeds. The last arm has the authors' setting of AdamW's eps, 1e-6.
 
-Finished runs are stored in ``--work`` and not repeated; ``--table`` only prints the tables.
+Finished runs are kept in the file ``--kept`` and not repeated; ``--table`` only prints the tables.
 """
 
 import itertools
-import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import few_shot
 import numpy as np
-from few_shot import CHIP_PX, TUNED_ON, TUNING_SEEDS, Run
+from few_shot import TUNED_ON, TUNING_SEEDS, Run
+from kept import KeptResults
 from machine import machine, mean_and_interval
 
 PLACES = ("vegas", "banepa")
@@ -42,20 +41,20 @@ def main() -> None:
     parser = few_shot.options(__doc__)
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     asked = parser.parse_args()
-    work = asked.work / f"ranks-{asked.steps}x{CHIP_PX}"
+    kept = few_shot.kept_runs(asked, "kept-ranks")
     if not asked.table:
         source = few_shot.prepare(asked.work, asked.data)
         cells = list(itertools.product(RANKS, asked.arms))
         if asked.tune:
             for seed, (rank, arm), rate in itertools.product(TUNING_SEEDS, cells, RATES):
                 run = run_of(TUNED_ON, arm, rank, seed, rate)
-                few_shot.run_cell(asked.work, work, source, run, asked.steps)
+                few_shot.run_cell(asked.work, kept, source, run, asked.steps)
         else:
-            tried = results(work)
+            tried = results(kept, asked.steps)
             for seed, (rank, arm), place in itertools.product(range(asked.seeds), cells, PLACES):
                 run = run_of(place, arm, rank, seed, best_rate(tried, arm, rank))
-                few_shot.run_cell(asked.work, work, source, run, asked.steps)
-    found = results(work)
+                few_shot.run_cell(asked.work, kept, source, run, asked.steps)
+    found = results(kept, asked.steps)
     print(machine("torch", "segmentation-models-pytorch", "timm"))
     print("\n".join([*tuning_table(found), "", *table(found)]))
 
@@ -74,10 +73,9 @@ def run_of(place: str, arm: str, rank: int, seed: int, rate: float) -> Run:
     return Run(place, method, rank, SHOTS, seed, rate, adapter, eps)
 
 
-def results(work: Path) -> dict[str, float]:
-    """Return the IoU of all runs by their names."""
-    paths = work.glob("results/*.json")
-    return {path.name.removesuffix(".json"): json.loads(path.read_text())["iou"] for path in paths}
+def results(kept: KeptResults, steps: int) -> dict[str, float]:
+    """Return the IoU of all runs of a length by their names."""
+    return {row["name"]: row["iou"] for row in kept.rows if row["steps"] == steps}
 
 
 def tuned(found: Mapping[str, float], arm: str, rank: int) -> dict[float, list[float]]:
