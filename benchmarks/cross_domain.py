@@ -5,18 +5,18 @@
 The script repeats the two experiments of Yaras et al. (JSTARS 17, 2024) on real imagery
 (``--data``, by default ``RHM_DATA`` or ``../shared/data``): (b) cross-domain, with each place as
 source and the others as targets, without labels of the target; (a) controlled shifts, with the
-models of the largest source under several families of random pixel-wise maps. The banks contain the
-histograms of the target's images, including those that are tested: the method is meant to see
-unlabelled imagery of the target.
+models of the largest source under several families of random pixel-wise maps, each of which is
+also an augmentation. The banks of (b) contain the histograms of the target's images, including
+those that are tested; ``new_city.py`` keeps these apart. The bank of (a) contains shifted training
+images.
 
-Each finished run is stored in ``--work`` as one JSON file and is not repeated. You can interrupt
+Each finished run is kept as a line of the file ``--kept`` and is not repeated. You can interrupt
 the script and start it again, and add seeds or augmentations later. ``--table`` only prints the
 tables.
 """
 
 import argparse
 import itertools
-import json
 import os
 import re
 import shutil
@@ -29,6 +29,7 @@ from typing import Any
 import cross_domain_tables as tables
 import numpy as np
 import torch
+from kept import KeptResults
 from machine import machine, thinned
 from places import GSD_M, PLACES, TEST_PIXELS, TEST_SHARE, TILING
 
@@ -38,7 +39,6 @@ from rhm.data.catalog import Catalog, Tile
 from rhm.data.layouts.registry import index_folder
 from rhm.data.radiometry import bank_of
 from rhm.evaluation.scores import Shift
-from rhm.files import write_text
 from rhm.lab.controlled_shifts import pixel_iou, pixels_by_probability, shifted_bank
 from rhm.models.model_file import load_model
 from rhm.training.config import parse_config
@@ -56,6 +56,11 @@ AUGMENTATIONS: dict[str, dict[str, Any]] = {
     "gamma": {"augment": {"colour": "gamma", "p": 1.0}},
     "mean-std": {"augment": {"colour": "mean-std", "p": 1.0, "sampling": "domain"}},
     "fda": {"augment": {"colour": "fda", "p": 1.0}},
+    **{
+        f"shift: {family}": {"augment": {"colour": "shift", "shifts": [family], "p": 1.0}}
+        for family in SHIFTS
+    },
+    "shift: any": {"augment": {"colour": "shift", "p": 1.0}},
     "equalize": {"model": {"standardize": "equalize"}},
     "gray-world": {"model": {"standardize": "gray-world"}},
     # Variants of the method.
@@ -84,18 +89,16 @@ AUGMENTATIONS: dict[str, dict[str, Any]] = {
 }
 """Sections of the configuration, by the name of the augmentation in the tables."""
 
-COMPARED = tuple(AUGMENTATIONS)[:10]
-VARIANTS = ("none", "rhm", *tuple(AUGMENTATIONS)[10:])
-AUGMENTED = (
-    "none",
-    "rhm",
-    "equalize",
-    "gray-world",
-    "mean-std",
-    "gamma",
-    "color-jitter",
-    "hsv",
+KEYS = ("experiment", "source", "augmentation", "seed", "steps", "chip_px", "batch_size")
+"""What tells results apart."""
+
+KNOWN = (*(f"shift: {family}" for family in SHIFTS), "shift: any")
+COMPARED = (
+    *("none", "rhm", "rhm (sources)", "color-jitter", "hsv", "gamma", "mean-std", "fda"),
+    *("equalize", "gray-world"),
 )
+VARIANTS = ("none", "rhm", *(name for name in AUGMENTATIONS if name not in (*COMPARED, *KNOWN)))
+AUGMENTED = ("none", *KNOWN, "rhm", "mean-std", "color-jitter", "equalize", "gray-world")
 """The augmentations that experiment (a) compares."""
 
 
@@ -115,6 +118,11 @@ class Setting:
     chip_px: int
     batch_size: int
 
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """The sizes by name."""
+        return {name: getattr(self, name) for name in ("steps", "chip_px", "batch_size")}
+
 
 def main() -> None:
     """Train and test what is missing, then print the tables."""
@@ -122,6 +130,7 @@ def main() -> None:
     data = Path(os.environ.get("RHM_DATA", "../shared/data"))
     parser.add_argument("--data", type=Path, default=data)
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--kept", type=Path, help="default: kept.jsonl in --work")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--chip-px", type=int, default=96)
     parser.add_argument("--batch-size", type=int, default=8)
@@ -140,6 +149,7 @@ def main() -> None:
     asked = parser.parse_args()
     sizes = f"{asked.steps}x{asked.batch_size}x{asked.chip_px}"
     setting = Setting(asked.work / sizes, asked.steps, asked.chip_px, asked.batch_size)
+    kept = KeptResults(asked.kept or asked.work / "kept.jsonl", KEYS)
     if not asked.table:
         catalog = prepare(setting, asked.data)
         sources = [SHIFTED_SOURCE] if asked.controlled else asked.sources
@@ -147,10 +157,10 @@ def main() -> None:
         cells = itertools.product(range(asked.seeds), chosen, sources)
         for seed, name, source in cells:
             if asked.thresholds:
-                search_thresholds(setting, catalog, source, name, seed)
+                search_thresholds(setting, kept, catalog, source, name, seed)
             else:
-                run_cell(setting, catalog, source, name, seed, controlled=asked.controlled)
-    found = results(setting)
+                run_cell(setting, kept, catalog, source, name, seed, controlled=asked.controlled)
+    found = [row for row in kept.rows if row.items() >= setting.sizes.items()]
     packages = ("torch", "segmentation-models-pytorch", "timm")
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     print(f"{machine(*packages)}, {device}")
@@ -178,20 +188,28 @@ def prepare(setting: Setting, data: Path) -> Catalog:
         if not bank.is_file():
             targets = [d for place, domains in PLACES.items() if place != source for d in domains]
             bank_of(catalog.select(domains=targets).tiles).save(bank)
-    shifted = setting.work / "shifted.bank"
+    shifted = setting.work / "shifted-train.bank"
     if not shifted.is_file():
-        tiles = catalog.select(domains=PLACES[SHIFTED_SOURCE], split="test").tiles
+        tiles = catalog.select(domains=PLACES[SHIFTED_SOURCE], split="train").tiles
         shifted_bank(tiles, tuple(SHIFTS), SHIFT_SEED).save(shifted)
     return catalog
 
 
 def run_cell(
-    setting: Setting, catalog: Catalog, source: str, name: str, seed: int, *, controlled: bool
+    setting: Setting,
+    kept: KeptResults,
+    catalog: Catalog,
+    source: str,
+    name: str,
+    seed: int,
+    *,
+    controlled: bool,
 ) -> None:
-    """Train one model, test it everywhere, and store the result."""
-    kind = "shift" if controlled else "cross"
-    result = setting.work / "results" / f"{kind}.{source}.{name}.{seed}.json"
-    if result.is_file():
+    """Train one model, test it everywhere, and keep the result."""
+    kind = "controlled" if controlled else "cross"
+    cell = {"experiment": kind, "source": source, "augmentation": name, "seed": seed}
+    cell |= setting.sizes
+    if kept.has(**cell):
         return
     model = _model_file(setting, source, name, seed, controlled=controlled)
     seconds = 0.0
@@ -200,18 +218,8 @@ def run_cell(
         train(setting, source, name, seed, model, controlled=controlled)
         seconds = time.perf_counter() - begun
     scores = dict(tested(model, catalog, source, controlled=controlled))
-    values = {
-        "experiment": kind,
-        "source": source,
-        "augmentation": name,
-        "seed": seed,
-        "steps": setting.steps,
-        "chip_px": setting.chip_px,
-        "batch_size": setting.batch_size,
-        "seconds": round(seconds, 1),
-        "iou": scores,
-    }
-    write_text(result, json.dumps(values, indent=1) + "\n")
+    iou = {target: round(score, 5) for target, score in scores.items()}
+    kept.add({**cell, "seconds": round(seconds, 1), "iou": iou})
     shown = ", ".join(f"{target} {iou:.3f}" for target, iou in scores.items())
     print(f"{kind} {source} {name} seed {seed}: {shown} ({seconds:.0f} s)", flush=True)
 
@@ -222,7 +230,7 @@ def _model_file(
     # A run that does not look at a target is the same in both experiments.
     looks = AUGMENTATIONS[name].get("augment", {}).get("colour") in FROM_BANK
     words = re.sub(r"[^\w.=-]+", "_", name)
-    trained = f"{source}.{words}.{seed}{'.shift' if controlled and looks else ''}"
+    trained = f"{source}.{words}.{seed}{'.controlled' if controlled and looks else ''}"
     return setting.work / "models" / f"{trained}.safetensors"
 
 
@@ -233,7 +241,7 @@ def train(
     sections = {key: dict(values) for key, values in AUGMENTATIONS[name].items()}
     augment = sections.setdefault("augment", {})
     if augment.get("colour") in FROM_BANK:
-        bank = "shifted" if controlled else f"not-{source}"
+        bank = "shifted-train" if controlled else f"not-{source}"
         augment.setdefault("bank", str(setting.work / f"{bank}.bank"))
     if COLOUR[augment.get("colour", "none")].from_targets:
         augment["targets"] = [d for p, domains in PLACES.items() if p != source for d in domains]
@@ -283,12 +291,13 @@ def tested(
 
 
 def search_thresholds(
-    setting: Setting, catalog: Catalog, source: str, name: str, seed: int
+    setting: Setting, kept: KeptResults, catalog: Catalog, source: str, name: str, seed: int
 ) -> None:
-    """Find the best threshold of a model for each target, using its labels; store both IoUs."""
-    result = setting.work / "results" / f"thresholds.{source}.{name}.{seed}.json"
+    """Find the best threshold of a model for each target, using its labels; keep both IoUs."""
+    cell = {"experiment": "thresholds", "source": source, "augmentation": name, "seed": seed}
+    cell |= setting.sizes
     model_file = _model_file(setting, source, name, seed)
-    if result.is_file() or not model_file.is_file():
+    if kept.has(**cell) or not model_file.is_file():
         return
     model = load_model(model_file)
     scores = {}
@@ -303,19 +312,13 @@ def search_thresholds(
             "predicted_share": float(bins.probability_sums.sum() / bins.pixels.sum()),
             "building_share": float(bins.buildings.sum() / bins.pixels.sum()),
         }
-    values = {"experiment": "thresholds", "source": source, "augmentation": name, "seed": seed}
-    write_text(result, json.dumps({**values, "scores": scores}, indent=1) + "\n")
+    kept.add({**cell, "scores": scores})
     print(f"thresholds {source} {name} seed {seed}", flush=True)
 
 
 def test_tiles(catalog: Catalog, place: str) -> Sequence[Tile]:
     """Return the test images of a place, thinned if there are many."""
     return thinned(catalog.select(domains=PLACES[place], split="test").tiles, TEST_PIXELS)
-
-
-def results(setting: Setting) -> list[dict[str, Any]]:
-    """Return the results of all runs with these sizes."""
-    return [json.loads(path.read_text()) for path in setting.work.glob("results/*.json")]
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from machine import mean_and_spread
+from machine import mean_and_interval, mean_and_spread
 from places import PAIRS, PLACES
 
 from rhm.colour.shifts import SHIFTS
@@ -134,12 +134,38 @@ def threshold_table(found: Results, names: Sequence[str]) -> Iterator[str]:
 
 
 def shift_table(found: Results, names: Sequence[str]) -> Iterator[str]:
-    """Yield experiment (a) as Markdown, with a row per augmentation and a column per family."""
-    columns = ("as it is", *SHIFTS)
-    yield f"| augmentation | seeds | unshifted | {' | '.join(SHIFTS)} |"
-    yield "|---" * (len(columns) + 2) + "|"
-    for name in names:
-        runs = [e for e in found if e["experiment"] == "shift" and e["augmentation"] == name]
-        if runs:
-            cells = [mean_and_spread([run["iou"][each] for run in runs]) for each in columns]
-            yield f"| {name} | {len(runs)} | {' | '.join(cells)} |"
+    """Yield experiment (a) as Markdown, with a row per augmentation and a column per family.
+
+    The last columns are paired differences of the mean under all families, with 95 % intervals over
+    seeds: to the model without augmentation under the same shifts, and on images without one.
+    """
+    yield (
+        f"| augmentation | seeds | unshifted | {' | '.join(SHIFTS)} | mean of the shifts | "
+        "over none under them | over none, unshifted |"
+    )
+    yield "|---" * (len(SHIFTS) + 6) + "|"
+    by_name = {
+        name: {
+            e["seed"]: e["iou"]
+            for e in found
+            if e["experiment"] == "controlled" and e["augmentation"] == name
+        }
+        for name in names
+    }
+    means = {
+        name: {s: statistics.mean(iou[family] for family in SHIFTS) for s, iou in runs.items()}
+        for name, runs in by_name.items()
+    }
+    unshifted = {s: iou["as it is"] for s, iou in by_name.get("none", {}).items()}
+    for name, runs in by_name.items():
+        if not runs:
+            continue
+        cells = [
+            f"{statistics.mean(iou[each] for iou in runs.values()):.3f}"
+            for each in ("as it is", *SHIFTS)
+        ]
+        cells.append(f"{statistics.mean(means[name].values()):.3f}")
+        for base in (means.get("none", {}), unshifted):
+            over = [mean - base[s] for s, mean in means[name].items() if s in base]
+            cells.append(mean_and_interval(over) if over else "")
+        yield f"| {name} | {len(runs)} | {' | '.join(cells)} |"
