@@ -20,7 +20,7 @@ import json
 import logging
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -284,8 +284,13 @@ class Run(NotebookDisplay):
                 Path(lock.lock_file).unlink()
             lock.release()
 
-    def collect_metrics(self) -> None:
-        """Write ``metrics.csv`` from all attempts; where they overlap, the later one counts."""
+    def collect_metrics(self, stages: Sequence[str] = ()) -> None:
+        """Write ``metrics.csv`` from all attempts; where they overlap, the later one counts.
+
+        Args:
+            stages: stages of the network, in whose order the columns on them are written, after all
+                others. The loggers of attempts order columns by their names.
+        """
         attempts = sorted(
             (self.folder / "logs").glob("attempt_*/metrics.csv"),
             key=lambda path: _attempt_of(path.parent),
@@ -297,8 +302,10 @@ class Run(NotebookDisplay):
                 continue
             kept = rows[rows["step"] < later["step"].min()]
             rows = later if kept.empty else pandas.concat([kept, later], ignore_index=True)
+        place = {stage: number for number, stage in enumerate(stages)}
+        columns = sorted(rows, key=lambda name: place.get(str(name).partition("/")[2], -1))
         with atomic_path(self.folder / "metrics.csv") as temporary:
-            rows.to_csv(temporary, index=False)
+            rows[columns].to_csv(temporary, index=False)
 
     def _facts(self) -> dict[str, object]:
         config = self.config

@@ -12,6 +12,7 @@ FILE = "metrics.csv"
 """Name of the file in the folder of a run."""
 
 _FEATURES = re.compile(r"nc[123]|(compression|discrimination)/.{1,100}")
+_ENCODER = re.compile(r"encoder\[(\d{1,4})\]")
 
 LogPoints = tuple[tuple[int, float], ...]
 
@@ -59,8 +60,23 @@ def read_log(folder: Path) -> TrainingLog:
         ) from error
     sorted_curves = {name: tuple(sorted(points.items())) for name, points in curves.items()}
     loss, iou = sorted_curves.pop("train_loss"), sorted_curves.pop("val_iou")
-    recorded = {printable(name): points for name, points in sorted_curves.items() if points}
+    recorded = {
+        printable(name): sorted_curves[name]
+        for name in sorted(sorted_curves, key=_stage_order)
+        if sorted_curves[name]
+    }
     return TrainingLog(loss, iou, recorded)
+
+
+def _stage_order(name: str) -> tuple[int, int]:
+    """Return the place of a stage: encoder, blocks of the decoder as in the file, and decoder.
+
+    Earlier versions wrote the columns in the order of their names, the last stage first.
+    """
+    stage = name.partition("/")[2]
+    if found := _ENCODER.fullmatch(stage):
+        return 0, int(found[1])
+    return (2, 0) if stage == "decoder" else (1, 0)
 
 
 def _number(text: str | None) -> float | None:

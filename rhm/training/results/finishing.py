@@ -14,9 +14,10 @@ from torch.utils.data import DataLoader
 
 from rhm.adapters import attachment_of, merge
 from rhm.adapters.spectra import save_snapshot, take_snapshot
+from rhm.analysis.taps import stages
 from rhm.data.chips import Chip, UnlabelledChip
 from rhm.data.labels import IGNORE
-from rhm.errors import ConfigError
+from rhm.errors import AnalysisError, ConfigError
 from rhm.models.build import SegmentationModel
 from rhm.models.building_classes import building_logits, building_truth
 from rhm.models.expected_iou import ExpectedIoU
@@ -88,8 +89,16 @@ def finish(
         if config.adapter.update() is not None:
             save_snapshot(take_snapshot(model, step), run.updates / FINAL)
         merge(model)
-    run.collect_metrics()
+    run.collect_metrics(_watched(model) if config.analysis.every else ())
     collect_cost(run.folder)
+
+
+def _watched(model: SegmentationModel) -> tuple[str, ...]:
+    """Return the stages whose features are recorded, in order; none if they cannot be told."""
+    try:
+        return stages(model.network, bands=model.spec.bands)
+    except AnalysisError:  # then none was recorded, which a warning told
+        return ()
 
 
 def _take_checkpoint(run: Run, model: SegmentationModel, *, scored: bool) -> int:
