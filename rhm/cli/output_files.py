@@ -1,5 +1,6 @@
 """Checks, before any work begins, that the file a command is to write replaces nothing of value."""
 
+import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -42,12 +43,12 @@ def check_output(
     """
     if suffixes and path.suffix.lower() not in suffixes:
         raise OutputError(f"cannot write {path}: its name must end with {' or '.join(suffixes)}")
-    if path.is_dir():
+    if os.path.isdir(path):
         raise OutputError(f"cannot write {path}: it is a folder")
     for each in needed:
         if each.resolve() == path.resolve():
             raise OutputError(f"--output would overwrite {each}, which is still needed")
-    if overwrite or not path.exists() or (ours is not None and ours(path)):
+    if overwrite or not os.path.exists(path) or (ours is not None and ours(path)):
         return
     replace = "" if overwrite is None else ", or replace it with --overwrite"
     raise OutputError(f"{path} exists: choose another name{replace}")

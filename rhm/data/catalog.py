@@ -7,11 +7,9 @@ opens in QGIS. No later step asks which dataset an image came from.
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from rhm.data.indexing import (
     check_each_once,
     check_groups,
     check_shares,
+    mapping_in,
     notes_on,
     open_source,
 )
@@ -44,6 +43,9 @@ _TEXTS = ("image", "label", "domain", "group", "split", "dtype", "crs", *VALUES)
 _LATER = {"pixel_aspect": 1.0, "instances": False, **dict.fromkeys(VALUES, "")}
 """Columns that catalogs of earlier versions lack, with the values that these then have."""
 
+_READ_BY = ("black_is_nodata", "instances", *VALUES)
+"""Columns that decide how an image and its mask are read."""
+
 _COLUMNS = tuple(field.name for field in fields(Tile) if field.name not in _LATER)
 
 _MOST_LISTED = 12
@@ -57,7 +59,8 @@ class Catalog(NotebookDisplay):
 
     Attributes:
         frame: one row per image, with a column for each attribute of ``Tile``. The geometry is
-            the outline of the image in EPSG:4326, empty if its location is unknown.
+            the outline of the image in EPSG:4326, cut at the 180th meridian, and empty if its
+            location is unknown.
         notes: what looked wrong when the catalog was built; not stored.
     """
 
@@ -82,8 +85,9 @@ class Catalog(NotebookDisplay):
             on_progress: called after each image.
 
         Raises:
-            CatalogError: there are no sources, an image is listed twice, a group has two splits, or
-                most of a domain is building by its masks.
+            CatalogError: there are no sources, an image is listed twice, a group has two splits,
+                most of a domain is building by its masks, pixels have an impossible size on the
+                ground, or a process was killed.
             RasterError: an image or mask cannot be read, or they differ in size or place.
             VectorError: footprints cannot be read, or cannot be placed on their image.
         """
@@ -93,7 +97,7 @@ class Catalog(NotebookDisplay):
         check_each_once((os.path.abspath(each.image) for each in listed), "the dataset")
         check_groups((each.group, each.split, each.image) for each in listed)
         opened: list[OpenedSource] = []
-        with _mapping(workers) as mapping:
+        with mapping_in(workers) as mapping:
             for each in mapping(open_source, listed):
                 opened.append(each)
                 if on_progress is not None:
@@ -222,11 +226,12 @@ class Catalog(NotebookDisplay):
         has_split = frame[frame["split"] != ""]
         check_groups(has_split[["group", "split", "image"]].itertuples(index=False, name=None))
         dealt: dict[str, str] = dict(zip(has_split["group"], has_split["split"], strict=True))
-        for domain in self.domains:
-            of_domain = frame[frame["domain"] == domain]
-            sizes = of_domain.groupby("group").size().sort_index().to_dict()
+        sizes: dict[str, Counter[str]] = {}
+        for domain, group in zip(frame["domain"], frame["group"], strict=True):
+            sizes.setdefault(domain, Counter())[group] += 1
+        for domain, of_domain in sizes.items():
             rng = np.random.default_rng([seed, *domain.encode()])
-            dealt |= _deal(sizes, dict(shares), dealt, rng=rng)
+            dealt |= _deal(of_domain, dict(shares), dealt, rng=rng)
         is_open = frame["split"] == ""
         frame.loc[is_open, "split"] = frame.loc[is_open, "group"].map(dealt)
         return Catalog(frame, self.notes)
@@ -293,21 +298,22 @@ class Catalog(NotebookDisplay):
             catalogs: catalogs by the names by which messages refer to them.
 
         Raises:
-            CatalogError: an image is in two catalogs with another label, domain, group or split.
+            CatalogError: an image is in two catalogs with another label, domain, group or split, or
+                is read in another way.
         """
         rows: dict[str, tuple[str, tuple[Any, ...]]] = {}
         splits: dict[str, tuple[str, str]] = {}
         frames, notes = [], []
         for name, catalog in catalogs.items():
             new = []
-            columns = ["image", "label", "domain", "group", "split"]
+            columns = ["image", "label", "domain", "group", "split", *_READ_BY]
             for values in catalog.frame[columns].itertuples(index=False, name=None):
                 image, group, split = values[0], values[3], values[4]
                 before = rows.setdefault(image, (name, values))
                 if before[1] != values:
                     raise CatalogError(
                         f"{image} is in {before[0]} and in {name}, with different labels, domains, "
-                        "groups or splits: leave it out of one of them"
+                        "groups, splits, nodata or values of its mask: leave it out of one of them"
                     )
                 new.append(before[0] == name)
                 earlier = splits.setdefault(group, (name, split))
@@ -344,19 +350,6 @@ class Catalog(NotebookDisplay):
 def is_catalog(path: str | os.PathLike[str]) -> bool:
     """Return whether a file is a catalog, without reading its rows."""
     return has_columns(path, _COLUMNS)
-
-
-@contextmanager
-def _mapping(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
-    """Yield an order-preserving ``map`` that runs in this process or in several.
-
-    Not in threads, because GDAL's rasteriser would warn at random of lost georeferencing.
-    """
-    if workers < 2:
-        yield map
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield pool.map
 
 
 def _deal(

@@ -18,18 +18,17 @@ from rhm.data.catalog import Tile
 from rhm.data.labels import IGNORE
 from rhm.data.rasters.mirrored_edges import mirrored
 from rhm.data.rasters.pixels import Pixels, bands_first
-from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.resampling import resize_classes, resize_pixels
 from rhm.data.rasters.windows import Window, partition, random_window
 from rhm.data.tile_choice import TileChoice
-from rhm.data.tile_readers import CachedRaster, OpenTiles
+from rhm.data.tile_readers import OpenTiles, read_mirrored
 from rhm.system import MOST_WORKERS
 
 MOST_CHIP_PX = 4096
 """Largest side of a chip. One is 200 MB of network input, and several gigabytes of features."""
 
-_BALANCING_TRIES = 10
-
+_TRIES = 10
+"""Windows that are drawn in search of a building, or of a valid pixel."""
 
 Targets = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """Function that draws classes (H, W) from a mask (H, W) in which buildings have numbers."""
@@ -164,6 +163,9 @@ class Preparation:
 class References:
     """Windows of images of the target domain, converted to 8 bit from black to white.
 
+    As for the spectra of a bank, images are mirrored at their edges, and nodata pixels have the
+    mean of the valid ones.
+
     Args:
         tiles: images; labels are not looked at.
         size: side of a window in pixels.
@@ -185,12 +187,27 @@ class References:
         self._to_bytes = to_bytes
 
     def draw(self, rng: np.random.Generator) -> NDArray[np.uint8]:
-        """Return a random window of a random image, (size, size, bands) uint8."""
-        tile = self._tiles[int(rng.integers(len(self._tiles)))]
-        with tile.open(tile.scale_to(self._gsd_m)) as raster:
-            window = random_window(raster.info.height, raster.info.width, self._size, rng=rng)
-            values = raster.read(window).values
-        return self._to_bytes[values.dtype.name].apply(values)
+        """Return a random window of a random image, (size, size, bands) uint8.
+
+        Raises:
+            RasterError: the image cannot be read.
+            CatalogError: it no longer matches the catalog.
+        """
+        for _ in range(_TRIES):
+            tile = self._tiles[int(rng.integers(len(self._tiles)))]
+            with tile.open(tile.scale_to(self._gsd_m)) as raster:
+                tile.check(raster)
+                height, width = raster.info.height, raster.info.width
+                window = random_window(height, width, self._size, rng=rng)
+                inside = window.common(Window(0, 0, height, width))
+                values, valid = raster.read(inside)
+            if valid.any():
+                break
+        reference = self._to_bytes[tile.dtype].apply(values)
+        if valid.any():
+            reference[~valid] = np.rint(reference[valid].mean(axis=0))
+        row, col, *_ = inside.within(window)
+        return mirrored(Pixels(reference, valid), self._size, self._size, row=row, col=col).values
 
 
 class TrainingChips(Dataset[Chip]):
@@ -287,7 +304,7 @@ class TrainingChips(Dataset[Chip]):
         """Draw an image, by its number among the tiles, and a window of it, and read its mask."""
         built = rng.random() < self._balance
         number = self._choice.draw(built=built, rng=rng)
-        tries = _BALANCING_TRIES if built else 1
+        tries = _TRIES if built else 1
         return number, *self._place(number, tries, rng=rng, distance=distance)
 
     def _place(
@@ -311,7 +328,7 @@ class TrainingChips(Dataset[Chip]):
         self, number: int, window: Window, mask: NDArray[np.uint8]
     ) -> tuple[Pixels, NDArray[np.uint8]]:
         """Return a window's pixels and mask, of a chip's size."""
-        pixels = _mirrored(self._files.get(number)[0], window)
+        pixels = read_mirrored(self._files.get(number)[0], window)
         if window.height == window.width == self._size:
             return pixels, mask
         return resize_pixels(pixels, self._size), resize_classes(mask, self._size)
@@ -319,7 +336,7 @@ class TrainingChips(Dataset[Chip]):
     def _another(self, number: int, *, rng: np.random.Generator, distance: float) -> Sample:
         """Read a chip with buildings of an image of the same domain and dtype as this one."""
         number = self._choice.draw_like(number, rng=rng)
-        window, mask = self._place(number, _BALANCING_TRIES, rng=rng, distance=distance)
+        window, mask = self._place(number, _TRIES, rng=rng, distance=distance)
         (values, valid), mask = self._read(number, window, mask)
         return Sample(values, mask, valid.astype(np.uint8))
 
@@ -371,18 +388,8 @@ class GridChips(Dataset[Chip]):
     def read(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Return the normalised image (size, size, bands) and validity (size, size) of a chip."""
         number, window = self._windows[index]
-        values, valid = _mirrored(self._files.get(number)[0], window)
+        values, valid = read_mirrored(self._files.get(number)[0], window)
         return self._preparation.table(self._tiles[number]).apply(values), valid
-
-
-def _mirrored(raster: Raster | CachedRaster, window: Window) -> Pixels:
-    """Read a window; beyond the image, which is not valid, pixels are mirrored at its edge."""
-    inside = window.common(Window(0, 0, raster.info.height, raster.info.width))
-    pixels = raster.read(inside)
-    if inside == window:
-        return pixels
-    row, col, *_ = inside.within(window)
-    return mirrored(pixels, window.height, window.width, row=row, col=col)
 
 
 def _chip(

@@ -24,11 +24,14 @@ from pyproj.crs.coordinate_operation import LambertAzimuthalEqualAreaConversion
 from rasterio.features import rasterize
 from shapely.errors import ShapelyError
 
-from rhm.data.vectors.antimeridian import whole_in
+from rhm.data.vectors.antimeridian import turn_of, whole_in
 from rhm.data.vectors.vector_layer import Bounds, read_layer, simple_parts, valid_polygons
 from rhm.errors import VectorError, one_line
 
 _POLYGON = 3  # shapely's type id
+_BESIDE_MERIDIAN = 1 / 360
+"""Part of a full turn from the 180th meridian within which footprints may be drawn on beyond it."""
+
 _READ_ERRORS = (
     pyogrio.errors.DataSourceError,
     pyogrio.errors.DataLayerError,
@@ -47,7 +50,8 @@ def read_footprints(
     Attributes are not read. Each polygon of a multipolygon or collection becomes a separate row,
     because a footprint is one connected piece of ground. Invalid polygons are repaired. Heights,
     other types of geometry, and geometries that have no finite coordinates in ``crs`` are
-    dropped. Files without a spatial index are read once, and kept as long as memory allows.
+    dropped. Files in formats without a spatial index are read once, and kept as long as memory
+    allows.
 
     Args:
         path: file in one of ``rhm.data.vectors.vector_layer.VECTOR_FORMATS``. Of several layers,
@@ -224,15 +228,23 @@ def _pyproj_crs(crs: Any, path: str | os.PathLike[str]) -> pyproj.CRS:
 
 
 def _box_in(crs: Any, target: pyproj.CRS, bounds: Bounds) -> Bounds | None:
-    """Return a box in ``crs`` that contains ``bounds`` in ``target``; None if it is not finite."""
+    """Return a box in ``crs`` that contains ``bounds`` in ``target``; None if it is not finite.
+
+    Beside the 180th meridian and beyond it, the box goes round the Earth, because footprints may be
+    on either side of the meridian or drawn on beyond it.
+    """
     to_file = pyproj.Transformer.from_crs(target, crs, always_xy=True)
     left, bottom, right, top = to_file.transform_bounds(*bounds, densify_pts=21)
     if not np.isfinite([left, bottom, right, top]).all():
         return None
-    if left > right:  # the bounds cross the 180th meridian, which a single box cannot do
-        left, right = -180.0, 180.0
     # Edges are curved between the points at which they are transformed.
     margin = 0.01 * max(right - left, top - bottom)
+    turn = turn_of(pyproj.CRS.from_user_input(crs))
+    if turn is not None:
+        inside = (0.5 - _BESIDE_MERIDIAN) * turn.length
+        # Bounds that cross the meridian have their left beyond their right.
+        if left > right or left < turn.middle - inside or right > turn.middle + inside:
+            left, right = turn.middle - turn.length, turn.middle + turn.length
     return left - margin, bottom - margin, right + margin, top + margin
 
 

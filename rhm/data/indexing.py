@@ -4,9 +4,16 @@ What is wrong is refused at once. What only looks wrong is a note: one for each 
 images it concerns.
 """
 
+import signal
+import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Any
 
 import numpy as np
 import shapely
@@ -18,6 +25,7 @@ from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import partition
 from rhm.data.sources import Source, Tile
+from rhm.data.vectors.antimeridian import cut_at_meridian
 from rhm.data.vectors.vector_layer import count_features
 from rhm.errors import CatalogError
 
@@ -87,16 +95,64 @@ def check_groups(images: Iterable[tuple[str, str, object]]) -> None:
             )
 
 
+@contextmanager
+def mapping_in(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """Yield an order-preserving ``map`` that runs in this process or in several.
+
+    Not in threads, because GDAL's rasteriser would warn at random of lost georeferencing.
+
+    Args:
+        workers: number of processes; with 1, this process.
+
+    Raises:
+        CatalogError: a process was killed.
+    """
+    if workers < 2:
+        yield map
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        try:
+            with _interrupts_ignored():
+                for _ in range(workers):
+                    pool.submit(int)  # each starts one process
+            yield pool.map
+        except BrokenProcessPool as error:
+            raise CatalogError(
+                "a process that opens images was killed (out of memory?): use fewer --workers"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Start processes within this block that ignore interrupts, which they inherit.
+
+    A terminal interrupts all processes of a command, and each would print a traceback. This one
+    alone ends the others.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # which alone may change how signals are handled
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+
+
 def open_source(source: Source) -> OpenedSource:
     """Open an image and its label.
 
     Raises:
         RasterError: the image or mask cannot be read, or they differ in size or place.
         VectorError: footprints cannot be read, or cannot be placed on their image.
+        CatalogError: the pixels have an impossible size on the ground.
     """
     fraction, values, misses = None, frozenset[_Value](), False
     with source.open() as raster:
         info = raster.info
+        raster.check_dtype()
         if source.label is not None:
             with source.open_label(raster) as label:
                 fraction, values = _looked_through(label, raster)
@@ -123,7 +179,8 @@ def open_source(source: Source) -> OpenedSource:
         building_fraction=fraction,
         pixel_aspect=info.pixel_aspect,
     )
-    place = outline(info.crs, info.transform, info.height, info.width)
+    tile.check_possible()
+    place = cut_at_meridian(outline(info.crs, info.transform, info.height, info.width))
     explained = source.building_values or source.instances
     return OpenedSource(tile, place, frozenset() if explained else values, misses)
 

@@ -139,7 +139,7 @@ class Label:
         if self._mask is not None:
             return self.truth_of(self._mask.read(window), window)
         found, *grid = self._nearby(window)
-        return burn(self._shapes[found], *grid)
+        return self._blank_beyond(burn(self._shapes[found], *grid), window)
 
     def read_numbers(self, window: Window | None = None) -> NDArray[np.uint8]:
         """Return the truth, (height, width) uint8, in which buildings are told apart if possible.
@@ -153,7 +153,8 @@ class Label:
         window = window or Window(0, 0, self._info.height, self._info.width)
         if self._mask is None:
             found, *grid = self._nearby(window)
-            return burn_numbers(self._shapes[found], numbered(self._source[found]), *grid)
+            truth = burn_numbers(self._shapes[found], numbered(self._source[found]), *grid)
+            return self._blank_beyond(truth, window)
         stored = self._mask.read(window)
         truth = self.truth_of(stored, window)
         building = truth == 1
@@ -179,6 +180,12 @@ class Label:
         if self._mask is not None and self._mask.info.nodata:
             building[~valid & self._inside(window)] = IGNORE
         return building
+
+    def _blank_beyond(self, truth: NDArray[np.uint8], window: Window) -> NDArray[np.uint8]:
+        """Remove the parts of footprints that reach beyond the image from a window's truth."""
+        if window.common(Window(0, 0, self._info.height, self._info.width)) != window:
+            truth[~self._inside(window)] = 0
+        return truth
 
     def _inside(self, window: Window) -> NDArray[np.bool_]:
         rows = np.arange(window.row, window.row + window.height)
@@ -252,12 +259,12 @@ def _check_place(mask: Raster, image: Raster) -> None:
     Raises:
         RasterError: it is more than a pixel beside it.
     """
-    offset = offset_px(mask.info, image.info)
+    # On the grids of the files, so that a mask fits at every scale or at none.
+    offset = offset_px(mask.stored, image.stored)
     if offset is not None and offset > _MOST_OFFSET_PX:
-        scale = image.stored_shape[0] / image.info.height
-        distance = f"{offset * scale:.0f} pixels"
-        if image.info.gsd_m is not None:
-            distance += f" ({offset * image.info.gsd_m:.3g} m)"
+        distance = f"{offset:.0f} pixels"
+        if image.stored.gsd_m is not None:
+            distance += f" ({offset * image.stored.gsd_m:.3g} m)"
         raise RasterError(
             f"label {mask.info.path} lies {distance} beside its image {image.info.path}: use the "
             "mask of this image, or remove a wrong georeference (gdal_edit.py -unsetgt)"

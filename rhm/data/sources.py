@@ -1,7 +1,7 @@
 """Images, as an indexer finds them and as a catalog lists them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,28 +149,49 @@ class Tile(Source):
         for name in ("width", "height", "bands"):
             row[name] = int(row[name])
         row["pixel_aspect"] = float(row["pixel_aspect"])
-        for name, (low, high) in _LIMITS.items():
-            if row[name] is not None and not low <= row[name] <= high:
-                raise ValueError(f"{name} of {image} is {row[name]:g}")
+        _check_limits(row)
         for name in ("black_is_nodata", "instances"):
-            row[name] = bool(row[name])
+            if isinstance(row[name], str):
+                raise ValueError(f"{name} of {image} is text: store true or false")
+            # A missing value may be NaN, which Python takes for true.
+            row[name] = bool(row[name] == 1)
         if row["split"] not in (*SPLITS, ""):
             raise ValueError(f"split of {image} is '{row['split']}': choose {', '.join(SPLITS)}")
         check_dtype_name(row["dtype"])
         _check_values(row)
         return cls(**row)
 
+    def check_possible(self) -> None:
+        """Check that a catalog with this image can be read again.
+
+        Raises:
+            CatalogError: its pixels have an impossible size or shape on the ground.
+        """
+        try:
+            _check_limits(vars(self))
+        except ValueError as error:
+            raise CatalogError(
+                f"{error}, which cannot be: correct its georeference, or the metres per pixel that "
+                "--gsd or the table gives"
+            ) from error
+
     def check(self, raster: Raster) -> None:
         """Check that the image still matches the catalog.
 
         Raises:
-            CatalogError: the number of bands or the dtype has changed.
+            CatalogError: the number of bands, the dtype or the size has changed.
         """
         found = (len(raster.info.bands), raster.info.dtype)
         if found != (self.bands, self.dtype):
             raise CatalogError(
                 f"{self.image} has {found[0]} bands of {found[1]}, but the catalog lists "
                 f"{self.bands} of {self.dtype}: rebuild the catalog with `rhm data index`"
+            )
+        height, width = raster.stored_shape
+        if (height, width) != (self.height, self.width):
+            raise CatalogError(
+                f"{self.image} is {width} x {height} pixels, but the catalog lists {self.width} x "
+                f"{self.height}: rebuild the catalog with `rhm data index`"
             )
 
     def scale_to(self, gsd_m: float | None) -> GridScale:
@@ -188,6 +209,17 @@ class Tile(Source):
         wanted.
         """
         return None if self.gsd_m is None else gsd_m or self.gsd_m
+
+
+def _check_limits(row: Mapping[str, Any]) -> None:
+    """Check the numbers of an image.
+
+    Raises:
+        ValueError: one of them is impossible; the message names it.
+    """
+    for name, (low, high) in _LIMITS.items():
+        if row[name] is not None and not low <= row[name] <= high:
+            raise ValueError(f"{name} of {row['image']} is {row[name]:g}")
 
 
 def _check_values(row: dict[str, Any]) -> None:

@@ -26,10 +26,13 @@ class TileChoice:
         domains = np.array([t.domain for t in tiles]) if balance_domains else None
         self._all = _cumulative_shares(pixels, domains)
         self._built = _cumulative_shares(built, domains) if built.any() else self._all
-        kinds = [(t.domain, t.dtype) for t in tiles]
-        numbers = {kind: number for number, kind in enumerate(dict.fromkeys(kinds))}
-        self._kind = np.array([numbers[kind] for kind in kinds])
-        self._of_kind = [built * (self._kind == number) for number in numbers.values()]
+        self._built_pixels = built
+        self._kinds = [(t.domain, t.dtype) for t in tiles]
+        # Not one array of all tiles for each: with thousands of domains, these would fill memory.
+        of_kind: dict[tuple[str, str], list[int]] = {}
+        for number in np.flatnonzero(built).tolist():
+            of_kind.setdefault(self._kinds[number], []).append(number)
+        self._of_kind = {kind: np.array(numbers) for kind, numbers in of_kind.items()}
 
     def draw(self, *, built: bool, rng: np.random.Generator) -> int:
         """Return the number of a tile; ``built``: of those with buildings, if there are any."""
@@ -41,10 +44,11 @@ class TileChoice:
 
         The same number where there is none.
         """
-        built = self._of_kind[self._kind[number]]
-        if not built.any():
+        alike = self._of_kind.get(self._kinds[number])
+        if alike is None:
             return number
-        return int(_cumulative_shares(built).searchsorted(rng.random(), side="right"))
+        shares = _cumulative_shares(self._built_pixels[alike])
+        return int(alike[shares.searchsorted(rng.random(), side="right")])
 
 
 def _cumulative_shares(

@@ -14,6 +14,7 @@ from torch.utils.data import get_worker_info
 from rhm.data.catalog import Tile
 from rhm.data.labels import IGNORE, Label
 from rhm.data.rasters.blocks import BlockCache, Blocks
+from rhm.data.rasters.mirrored_edges import mirrored
 from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import Window
@@ -235,6 +236,16 @@ class OpenTiles:
     def __getstate__(self) -> dict[str, Any]:
         closed: dict[str, Any] = {"_process": -1, "_cache": None, "_open": OrderedDict()}
         return self.__dict__ | closed
+
+
+def read_mirrored(raster: Raster | CachedRaster, window: Window) -> Pixels:
+    """Read a window; beyond the image, which is not valid, pixels are mirrored at its edge."""
+    inside = window.common(Window(0, 0, raster.info.height, raster.info.width))
+    pixels = raster.read(inside)
+    if inside == window:
+        return pixels
+    row, col, *_ = inside.within(window)
+    return mirrored(pixels, window.height, window.width, row=row, col=col)
 
 
 def block_shape(raster: Raster | None) -> tuple[int, int]:

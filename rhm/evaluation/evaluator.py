@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -207,4 +208,5 @@ def _write(folder: Path, scores: Scores, *, overwrite: bool) -> None:
     written = replace(scores, domains=(*kept_domains(earlier, scores), *scores.domains))
     write_scores(written, folder)
     for stale in pictures_of(earlier.domains if earlier else ()) - pictures_of(written.domains):
-        (folder / stale).unlink(missing_ok=True)
+        with suppress(OSError):  # the scores are complete without it
+            (folder / stale).unlink()

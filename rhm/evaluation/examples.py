@@ -2,7 +2,8 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -14,6 +15,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from rhm.data.catalog import Tile
 from rhm.errors import printable
 from rhm.evaluation.scores import DomainScores, Example, Polygon, Shift, finite
 from rhm.evaluation.tile_scores import TileScores, see
@@ -70,20 +72,24 @@ def choose_examples(
         threshold: minimum probability of a building pixel; by default that of the model.
     """
     show = partial(_example, model, shift=shift, tiling=tiling, threshold=threshold)
+    named = dict(zip(_names_of([scores.tile for scores in scored]), scored, strict=True))
     if picks:
-        named = {printable(scores.tile.name): scores for scores in scored}
-        return [show(named[name], kind) for kind, name in picks.items() if name in named]
+        shown = {printable(name): name for name in named}
+        found = [(kind, shown[name]) for kind, name in picks.items() if name in shown]
+        return [show(named[name], name, kind, picked=True) for kind, name in found]
     ranked = sorted(
-        (s for s in scored if s.pixels.true_positives + s.pixels.false_negatives),
-        key=lambda scores: scores.pixels.iou,
+        (n for n, s in named.items() if s.pixels.true_positives + s.pixels.false_negatives),
+        key=lambda name: named[name].pixels.iou,
         reverse=True,
     )
-    places = {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1}
+    places = {"best": 0, "worst": len(ranked) - 1, "median": len(ranked) // 2}
     chosen: dict[int, str] = {}
     for kind, place in places.items():
         if 0 <= place < len(ranked):
             chosen.setdefault(place, kind)
-    return [show(ranked[place], kind) for place, kind in chosen.items()]
+    return [
+        show(named[ranked[place]], ranked[place], kind) for place, kind in sorted(chosen.items())
+    ]
 
 
 def save_examples(pictures: Iterable[ExamplePicture], folder: Path) -> tuple[Example, ...]:
@@ -118,6 +124,22 @@ def pictures_of(domains: Iterable[DomainScores]) -> set[str]:
     return {name for name in named if re.fullmatch(rf"{_FOLDER}/[\w-]+\.png", name)}
 
 
+def _names_of(tiles: Sequence[Tile]) -> list[str]:
+    """Return the names of images of a domain, with as many of their folders as tell them apart."""
+    paths = [tile.image.with_suffix("") for tile in tiles]
+    names, parts = [tile.name for tile in tiles], 1
+    while twice := {name for name, count in Counter(names).items() if count > 1}:
+        parts += 1
+        longer = [
+            Path(*path.parts[-parts:]).as_posix() if name in twice else name
+            for name, path in zip(names, paths, strict=True)
+        ]
+        if longer == names:  # the same image twice
+            break
+        names = longer
+    return names
+
+
 def _numbered(image: str) -> Iterator[str]:
     """Yield the file name of a picture, then names with the numbers from 2."""
     stem = Path(image).stem
@@ -133,8 +155,10 @@ def _alike(name: str) -> str:
 def _example(
     model: DescribedNetwork,
     scores: TileScores,
+    name: str,
     kind: str,
     *,
+    picked: bool = False,
     shift: Shift | None,
     tiling: Tiling,
     threshold: float | None,
@@ -144,13 +168,14 @@ def _example(
     suffix = "" if shift is None else f"-{shift.family}"
     example = Example(
         kind=kind,
-        name=scores.tile.name,
+        name=name,
         iou=finite(scores.pixels.iou),
         image=f"{_FOLDER}/{_safe(scores.tile.domain)}{suffix}-{kind}.png",
         width=width,
         height=height,
         truth=_outlines(seen.true_objects, height, width),
         prediction=_outlines(seen.objects, height, width),
+        picked=picked,
     )
     return ExamplePicture(example, _rgb(seen.pixels[:height, :width]))
 

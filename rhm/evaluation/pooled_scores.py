@@ -132,9 +132,11 @@ def shares(bands: Sequence[Sequence[float]]) -> Shares:
     return tuple(tuple(band) for band in bands)
 
 
-def _distance(spec: ModelSpec, histogram: Any) -> tuple[float, ...]:
+def _distance(spec: ModelSpec, histogram: Any) -> tuple[float | None, ...]:
     if not spec.source_histograms:
         return ()
+    if not histogram.any():  # nothing is known of any image
+        return (None,) * len(histogram)
     return tuple(float(distance) for distance in spec.source_distance(histogram)[1])
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rhm.documents import read_json
-from rhm.errors import ConfigError
+from rhm.documents import MOST_BYTES, read_json
+from rhm.errors import ConfigError, OutputError
 from rhm.evaluation.scores import (
     BOUNDARY_WIDTHS,
     FILE,
@@ -33,10 +33,16 @@ def write_scores(scores: Scores, folder: Path) -> None:
     """Write ``scores.json`` into the folder of an evaluation.
 
     Raises:
-        OutputError: the folder cannot be written.
+        OutputError: the folder cannot be written, or the file would be too large to be read again.
     """
     stored = _with_catalogs(scores, lambda path: _from_folder(path, folder))
-    write_text(folder / FILE, to_json(stored, indent=1))
+    text = to_json(stored, indent=1)
+    if len(text) > MOST_BYTES:  # it is ASCII
+        raise OutputError(
+            f"{folder / FILE} would be larger than {MOST_BYTES >> 20} MB with the scores of "
+            f"{len(scores.domains)} domains: score further ones elsewhere, with --output"
+        )
+    write_text(folder / FILE, text)
 
 
 def read_scores(folder: Path) -> Scores:
@@ -292,6 +298,9 @@ def _check(scores: Scores) -> None:
             0 <= share <= 1 for band in histogram for share in band
         ):
             raise MalformedError(f"expected histograms of {HISTOGRAM_LEVELS} shares")
+        # Shares are rounded; those of a band without pixels add up to zero.
+        if not all(total == 0 or abs(total - 1) < 0.01 for total in map(sum, histogram)):
+            raise MalformedError("expected histograms whose shares add up to one")
     examples = [example for domain in scores.domains for example in domain.examples]
     if any(min(example.width, example.height) < 1 for example in examples):
         raise MalformedError("an example has no size")

@@ -148,7 +148,8 @@ class Example:
     """A scored image: the best, median or worst of its domain.
 
     Attributes:
-        kind: ``best``, ``median`` or ``worst``.
+        kind: ``best``, ``median`` or ``worst``, by the IoU of this model or, if the image was
+            picked, of another.
         name: name of the image.
         iou: IoU of the image; None if it has neither true nor predicted buildings.
         image: path of the picture, relative to the folder of the evaluation.
@@ -156,6 +157,8 @@ class Example:
         height: height of the picture in pixels.
         truth: outlines of the true buildings.
         prediction: outlines of the predicted buildings.
+        picked: whether the image is shown because another model, which was scored before in the
+            same call, shows it.
     """
 
     kind: Text
@@ -166,6 +169,7 @@ class Example:
     height: Whole
     truth: tuple[Polygon, ...]
     prediction: tuple[Polygon, ...]
+    picked: Flag = False
 
 
 @dataclass(frozen=True)
@@ -199,7 +203,7 @@ class DomainScores:
         calibration: calibration of the probabilities.
         histogram: histogram of all images as the model sees them.
         distance: for each band, 1-Wasserstein distance to the nearest training domain of the
-            model, as a share of the value range.
+            model, as a share of the value range; None without pixels.
         examples: example images.
         catalog: path of the catalog of the images, as it was given.
         split: split of the images, or ``all``, also where a domain without images in the split that

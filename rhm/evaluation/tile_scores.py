@@ -18,6 +18,7 @@ from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.errors import CatalogError
 from rhm.evaluation.outlines.average_precision import Detections
+from rhm.evaluation.outlines.covered_area import covered_areas
 from rhm.evaluation.outlines.default_footprints import ASSUMED_PIXEL_M, default_footprints
 from rhm.evaluation.outlines.outline_counts import OutlineCounts
 from rhm.evaluation.scores import BOUNDARY_WIDTHS_M, Shift
@@ -220,7 +221,9 @@ def _polygons(seen: Seen, iou: float) -> tuple[OutlineCounts, Detections]:
     tolerance = SIMPLIFY_M / (seen.gsd_m or ASSUMED_PIXEL_M)
     true, _ = _large(seen.true_objects, 0.0 if seen.drawn else tolerance)
     found, kept = _large(seen.objects, tolerance)
-    outlines = OutlineCounts.of(true, found, iou, seen.gsd_m)
+    # Of an image of which nothing is known, no outline is right or wrong.
+    known = bool(seen.valid.any())
+    outlines = OutlineCounts.of(true, found, iou, seen.gsd_m) if known else OutlineCounts()
     return outlines, Detections.of(true, found, seen.confidences[kept])
 
 
@@ -317,8 +320,8 @@ def true_objects(
     drawn = _within(label.outlines, raster.info.height, raster.info.width)
     if valid.all() or not len(drawn):
         return drawn
-    blank = shapely.union_all(trace((~valid).astype(np.float32), np.ones_like(valid)).polygons)
-    hidden = shapely.area(shapely.intersection(drawn, blank)) / shapely.area(drawn)
+    blank = trace((~valid).astype(np.float32), np.ones_like(valid)).polygons
+    hidden = covered_areas(drawn, blank) / shapely.area(drawn)
     return np.asarray(drawn[hidden < 0.5])
 
 

@@ -22,6 +22,7 @@ import shapely
 
 from rhm.data.rasters.georeference import outline
 from rhm.data.rasters.raster import describe
+from rhm.data.vectors.antimeridian import cut_at_meridian
 from rhm.documents import read_json
 from rhm.errors import ConfigError, OutputError, one_line
 from rhm.files import write_text
@@ -176,7 +177,7 @@ def _item(scene: str, prediction: Prediction) -> "Item":
 
     mask = prediction.mask
     info = describe(mask)
-    place = _unwrapped(outline(info.crs, info.transform, info.height, info.width))
+    place = outline(info.crs, info.transform, info.height, info.width)
     created = datetime.fromtimestamp(int(mask.stat().st_mtime), UTC)
     begin, end = _acquired(day_of(fingerprint_of(mask, DATE)), created)
     item = Item(
@@ -255,23 +256,9 @@ def _turned(longitude: float) -> float:
     return longitude if inside else round((longitude + 180.0) % 360.0 - 180.0, _DIGITS)
 
 
-def _unwrapped(place: shapely.Geometry) -> shapely.Geometry:
-    """Return an outline whose longitudes go on beyond 180 where it crosses the antimeridian."""
-    if place.is_empty or place.bounds[2] - place.bounds[0] <= 180.0:
-        return place
-    return shapely.transform(place, lambda points: points + (points[:, :1] < 0.0) * [360.0, 0.0])
-
-
 def _cut(place: shapely.Geometry) -> shapely.Geometry:
     """Return an outline in degrees, cut at the antimeridian, and rounded."""
-    parts = []
-    for turns in (-360.0, 0.0, 360.0):
-        inside = shapely.box(-180.0 + turns, -90.0, 180.0 + turns, 90.0)
-        part = shapely.intersection(place, inside)
-        if part.area:
-            parts.append(shapely.transform(part, lambda points, by=turns: points - [by, 0.0]))
-    whole = parts[0] if len(parts) == 1 else shapely.union_all(parts)
-    return shapely.transform(whole, lambda points: points.round(_DIGITS))
+    return shapely.transform(cut_at_meridian(place), lambda points: points.round(_DIGITS))
 
 
 def _text(time: datetime) -> str:

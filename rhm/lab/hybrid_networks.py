@@ -133,11 +133,13 @@ def _fit(
 ) -> float:
     truth = torch.nn.functional.one_hot(labels, _CLASSES).to(samples)
     optimizer = torch.optim.Adam(weights, lr=_LEARNING_RATE)
-    loss = torch.zeros(())
+
+    def loss() -> Tensor:
+        errors = _features(weights, nonlinear, samples)[-1] - truth
+        return 0.5 * errors.square().sum(dim=1).mean()
+
     for _ in range(steps):
         optimizer.zero_grad(set_to_none=True)
-        errors = _features(weights, nonlinear, samples)[-1] - truth
-        loss = 0.5 * errors.square().sum(dim=1).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    return float(loss.detach())
+    return float(loss().detach())

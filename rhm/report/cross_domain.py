@@ -225,7 +225,7 @@ def role_of(domain: DomainScores) -> str:
 
 def find_domain(run: EvaluatedRun, target: Target) -> DomainScores | None:
     """Return the scores of a run on a target, or None."""
-    return next((d for d in run.scores.domains if target_of(d) == target), None)
+    return run.domain(target.name, target.shift)
 
 
 def estimate(intervals: Sequence[Interval]) -> ScoreEstimate:

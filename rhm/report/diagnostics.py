@@ -56,7 +56,8 @@ class BandHistogram:
         distance: 1-Wasserstein distance between the two, as a share of the value range.
         matched: histogram of the training domain after matching to this one.
         matched_distance: distance that remains after matching.
-        quantiles: levels at 5, 50 and 95 % of the pixels, as shares of the value range.
+        quantiles: levels at 5, 50 and 95 % of the pixels, as shares of the value range; None
+            without pixels.
     """
 
     histogram: tuple[float, ...]
@@ -64,7 +65,7 @@ class BandHistogram:
     distance: float | None
     matched: tuple[float, ...] | None
     matched_distance: float | None
-    quantiles: tuple[float, float, float]
+    quantiles: tuple[float | None, float | None, float | None]
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,8 @@ def histograms(groups: Sequence[Group], targets: tuple[Target, ...]) -> tuple[Do
             run, domain = next(((r, d) for r, d in scored if d and d.histogram), (None, None))
             if run is None or domain is None or domain.histogram is None:
                 continue
-            nearest = _nearest(domain.histogram, run.scores.model.histograms)
+            known = any(map(sum, domain.histogram))
+            nearest = _nearest(domain.histogram, run.scores.model.histograms) if known else None
             source = run.scores.model.histograms[nearest] if nearest is not None else None
             distances = domain.distance or ()
             bands = tuple(
@@ -181,9 +183,11 @@ def histograms(groups: Sequence[Group], targets: tuple[Target, ...]) -> tuple[Do
 def _band(
     histogram: tuple[float, ...], source: tuple[float, ...] | None, distance: float | None
 ) -> BandHistogram:
-    after, left = None, None
     # The shares of a band without pixels add up to zero.
-    if source and sum(source) > 0 and sum(histogram) > 0:
+    if not sum(histogram):
+        return BandHistogram(histogram, source, None, None, None, (None, None, None))
+    after, left = None, None
+    if source and sum(source) > 0:
         after = matched_shares(source, histogram)
         left = float(share_distance(after, histogram))
     return BandHistogram(histogram, source, distance, after, left, _quantiles(histogram))

@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -18,7 +19,7 @@ import numpy as np
 
 from rhm.errors import ConfigError, printable
 from rhm.evaluation.score_files import read_scores
-from rhm.evaluation.scores import DomainScores, Example, Scores
+from rhm.evaluation.scores import DomainScores, Example, Scores, Shift
 from rhm.training.callbacks.run_cost import Cost, read_cost
 from rhm.training.callbacks.training_log import TrainingLog, read_log
 
@@ -36,6 +37,15 @@ class EvaluatedRun:
     config: str
     cost: Cost | None
 
+    def domain(self, name: str, shift: Shift | None) -> DomainScores | None:
+        """Return the scores on a domain under a shift or None; None if it was not scored."""
+        return self._domains.get((name, shift))
+
+    @cached_property
+    def _domains(self) -> dict[tuple[str, Shift | None], DomainScores]:
+        # Of two of one name, the first counts.
+        return {(each.name, each.shift): each for each in reversed(self.scores.domains)}
+
 
 def load_run(folder: Path) -> EvaluatedRun:
     """Read an evaluated run; see :func:`load_runs`."""
@@ -52,8 +62,8 @@ def load_runs(folders: Iterable[Path]) -> list[EvaluatedRun]:
             ``config.yaml`` and ``cost.json``.
 
     Raises:
-        ConfigError: a folder has no scores, one of its files is malformed, or the picture of an
-            example lies outside the evaluation folder.
+        ConfigError: a folder has no scores, one of its files is malformed or cannot be read, or the
+            picture of an example lies outside the evaluation folder.
     """
     runs = [_read_run(Path(folder)) for folder in folders]
     twice = {
@@ -94,7 +104,10 @@ def _read_run(folder: Path) -> EvaluatedRun:
         for example in domain.examples:
             _image_path(folder, example)
     config = folder / "config.yaml"
-    text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
+    try:
+        text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
+    except OSError as error:
+        raise ConfigError(f"{config} cannot be read: {error.strerror}") from error
     return EvaluatedRun(
         folder, scores, read_log(folder), printable(text, keep="\n"), read_cost(folder)
     )
@@ -104,13 +117,17 @@ def read_image(folder: Path, example: Example) -> str:
     """Return the picture of an example as a base64 WebP file, a tenth of the size of the PNG.
 
     Raises:
-        ConfigError: the picture is missing, is not a readable PNG, has another size than the
+        ConfigError: the picture is missing, is no PNG that can be read, has another size than the
             scores say, or lies outside the evaluation folder.
     """
     path = _image_path(folder, example)
-    if not path.is_file():
+    # Unlike the method of a path, this takes a name that is too long for a file that is missing.
+    if not os.path.isfile(path):
         raise ConfigError(f"{path} is missing: run `rhm evaluate` on {folder} again")
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     # The size is at a fixed position in a PNG file, so huge images need not be unpacked.
     size = tuple(int.from_bytes(data[start : start + 4], "big") for start in (16, 20))
     fits = data.startswith(_PNG_SIGNATURE) and size == (example.width, example.height)

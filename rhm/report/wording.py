@@ -57,7 +57,7 @@ def notes(groups: Sequence[Group]) -> tuple[str, ...]:
             for group in groups
             if group.sources == sources
             for run in group.runs
-        }
+        } - {None, ""}  # models whose splits are not known
         if len(hashes) > 1:
             result.append(
                 f"Runs trained on {_listed(sources)} used {len(hashes)} different splits of the "
@@ -97,10 +97,17 @@ def notes(groups: Sequence[Group]) -> tuple[str, ...]:
 def unequal_conditions(groups: Sequence[Group]) -> tuple[str, ...]:
     """Return warnings of scores that stand side by side and were not measured in the same way.
 
-    Splits, thresholds, views, runtimes, catalogs and numbers of images are compared by domain.
+    Splits, thresholds, views, runtimes, catalogs and numbers of images are compared by domain, and
+    the models of runs that count as seeds of one method.
     """
     runs = _runs(groups)
     result = []
+    if mixed := _mixed(groups):
+        result.append(
+            f"Runs of {_listed(mixed)} count as seeds of one method, but their models differ in "
+            "more than the seed (architecture, encoder, pixel size or number of training images): "
+            "a mean over them is that of no method."
+        )
     if names := _unequal(runs, lambda domain: domain.split):
         where = _domains_in_words(names, runs)
         result.append(
@@ -136,6 +143,20 @@ def unequal_conditions(groups: Sequence[Group]) -> tuple[str, ...]:
     if names := _unequal(runs, lambda domain: domain.images):
         result.append(f"Not all runs were scored on the same images of {_listed(names)}.")
     return tuple(result)
+
+
+def _mixed(groups: Sequence[Group]) -> list[str]:
+    """Return the labels of groups whose models are not all alike; None is unknown."""
+    facts = ("architecture", "encoder", "gsd_m", "training_images")
+    mixed = (
+        group.label
+        for group in groups
+        if any(
+            len({getattr(run.scores.model, fact) for run in group.runs} - {None}) > 1
+            for fact in facts
+        )
+    )
+    return list(dict.fromkeys(mixed))
 
 
 def _unequal_catalogs(runs: Sequence[EvaluatedRun]) -> dict[str, Target]:

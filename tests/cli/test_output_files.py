@@ -8,6 +8,7 @@ import pytest
 from rhm.cli.output_files import check_output, is_analysis_page, is_report, is_report_page
 from rhm.data.catalog import Catalog
 from rhm.errors import OutputError
+from rhm.files import check_writable
 from rhm.report import write_report
 from tests.report.conftest import MakeRun
 from tests.report.conftest import make_run as make_run
@@ -17,6 +18,13 @@ Rhm = Callable[..., tuple[int, str, str]]
 
 def test_a_new_file_is_written(tmp_path: Path) -> None:
     check_output(tmp_path / "new.ONNX", (".onnx",), needed=[tmp_path / "other"], overwrite=False)
+
+
+def test_a_name_that_no_file_can_have_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / f"{'a' * 300}.parquet"
+    check_output(path, (".parquet",))
+    with pytest.raises(OutputError, match=r"cannot write .*: File name too long"):
+        check_writable(path)
 
 
 def test_what_would_be_lost_is_refused(tmp_path: Path) -> None:

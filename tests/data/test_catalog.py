@@ -199,6 +199,23 @@ def test_the_outline_of_a_rotated_image_is_rotated(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("crs", "transform"),
+    [
+        ("EPSG:32760", Affine(200.0, 0, 815_000.0, 0, -200.0, 8_030_000.0)),
+        ("EPSG:4326", Affine(2e-3, 0, 179.95, 0, -2e-3, -17.8)),
+    ],
+)
+def test_an_image_on_the_180th_meridian_is_on_both_sides_of_it(
+    tmp_path: Path, crs: str, transform: Affine
+) -> None:
+    image = write_raster(tmp_path / "fiji.tif", noise(64, 64), crs=crs, transform=transform)
+    frame = Catalog.build([Source(image, None, "town", "a")]).frame
+    for district in (shapely.box(179.97, -17.86, 180, -17.8), shapely.box(-180, -18, -179.99, -17)):
+        assert frame.intersects(district).all()
+    assert not frame.intersects(shapely.box(-170, -18, 170, -17)).any()
+
+
+@pytest.mark.parametrize(
     "content", ["none", "garbage", "plain", "other", "empty", "wrong", "far", "zero", "twice"]
 )
 def test_what_is_no_catalog_is_refused_in_one_line(

@@ -3,8 +3,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import geopandas
 import numpy as np
 import pytest
+import shapely
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +18,7 @@ from rhm.augmentation.augment_config import AugmentConfig
 from rhm.augmentation.chip_augmentation import ChipAugmentation
 from rhm.colour.histogram import Histogram
 from rhm.colour.lookup import PixelMap
+from rhm.data import tile_readers
 from rhm.data.catalog import Catalog, Source, Tile
 from rhm.data.chip_loader import SeededSampler
 from rhm.data.chips import (
@@ -23,10 +26,12 @@ from rhm.data.chips import (
     DataConfig,
     GridChips,
     Preparation,
+    References,
     TrainingChips,
 )
 from rhm.data.labels import IGNORE
 from rhm.data.radiometry import Scaling
+from rhm.errors import CatalogError
 from tests.data.imagery import HALF_METRE, write_raster
 
 RANGES = {
@@ -307,3 +312,57 @@ def test_a_rotated_image_and_its_mask_are_read_alike(tmp_path: Path) -> None:
 def test_an_impossible_configuration_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DataConfig("catalog.parquet", **change)
+
+
+def test_samples_are_the_same_whether_or_not_pixels_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels, _ = _squares(40, 40, seed=0)
+    image = write_raster(tmp_path / "a.tif", pixels)
+    # The chip is larger than the image, and most of the building lies beside it.
+    building = shapely.box(500_015, 4_999_985, 500_025, 4_999_995)
+    labels = tmp_path / "a.gpkg"
+    geopandas.GeoDataFrame(geometry=[building], crs="EPSG:32633").to_file(labels)
+    (tile,) = Catalog.build([Source(image, labels, "town", "a")]).tiles
+    _, window, kept = _training([tile], balance=1.0).draw(rng=np.random.default_rng(0))
+    monkeypatch.setattr(tile_readers, "CACHE_MB", 0)
+    _, again, read = _training([tile], balance=1.0).draw(rng=np.random.default_rng(0))
+    assert window == again
+    np.testing.assert_array_equal(kept, read)
+    assert 0 < kept.sum() < 300
+
+
+def _references(*images: Path, size: int) -> References:
+    sources = [Source(image, None, "town", image.stem) for image in images]
+    maps = {"uint8": RANGES["uint8"].bytes_table()}
+    return References(Catalog.build(sources).tiles, size=size, gsd_m=None, to_bytes=maps)
+
+
+def test_a_reference_is_mirrored_and_has_no_nodata(tmp_path: Path) -> None:
+    pixels, _ = _squares(40, 50, seed=1)
+    image = write_raster(tmp_path / "a.tif", pixels)
+    found = _references(image, size=64).draw(np.random.default_rng(0))
+    np.testing.assert_array_equal(found[12:52, 7:57], pixels)
+    np.testing.assert_array_equal(found[:12], found[24:12:-1])
+    pixels[:, :20] = 0
+    found = _references(write_raster(image, pixels, nodata=0), size=64).draw(
+        np.random.default_rng(0)
+    )
+    np.testing.assert_array_equal(found[12:52, 27:57], pixels[:, 20:])
+    assert (found[12:52, 7:27] == np.rint(pixels[:, 20:].mean(axis=(0, 1)))).all()
+
+
+def test_a_reference_is_a_window_with_pixels_of_an_image_as_listed(tmp_path: Path) -> None:
+    empty = write_raster(tmp_path / "empty.tif", np.zeros((32, 32, 3), np.uint8), nodata=0)
+    full = write_raster(tmp_path / "full.tif", np.full((32, 32, 3), 9, np.uint8))
+    references = _references(empty, full, size=32)
+
+    def draw_eight() -> list[NDArray[np.uint8]]:
+        return [references.draw(np.random.default_rng(number)) for number in range(8)]
+
+    assert all((found == 9).all() for found in draw_eight())
+    write_raster(full, np.full((32, 32, 3), 9, np.uint16))
+    with pytest.raises(
+        CatalogError, match="has 3 bands of uint16, but the catalog lists 3 of uint8"
+    ):
+        draw_eight()

@@ -289,3 +289,17 @@ def test_labels_beyond_the_180th_meridian_lie_on_an_image_that_goes_on_there(
     assert len(found) == 3
     for ours, house in zip(found.geometry, houses, strict=True):
         assert ours.symmetric_difference(house).area < 0.01 * house.area
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".geojson", ".parquet"])
+@pytest.mark.parametrize(("image", "drawn"), [(180.01, -179.99), (-179.99, 180.01), (250, -110)])
+def test_a_house_is_found_whatever_turn_it_is_drawn_in(
+    tmp_path: Path, suffix: str, image: float, drawn: float
+) -> None:
+    path = tmp_path / f"houses{suffix}"
+    houses = [shapely.box(left, 0.0, left + 1e-4, 1e-4) for left in (drawn, drawn - 40.0)]
+    frame = gpd.GeoDataFrame(geometry=houses, crs="EPSG:4326")
+    frame.to_parquet(path) if suffix == ".parquet" else frame.to_file(path)
+    bounds = (image - 1e-3, -1e-3, image + 1e-3, 1e-3)
+    (found,) = read_footprints(path, "EPSG:4326", bounds).geometry
+    assert found.bounds == pytest.approx((image, 0.0, image + 1e-4, 1e-4), abs=1e-9)

@@ -1,5 +1,7 @@
 """Images and their labels; law: what cannot be is refused, what looks odd is told once."""
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -206,3 +208,59 @@ def test_impossible_building_values_are_refused_before_anything_is_opened(tmp_pa
     (tmp_path / "images" / "a.tif").touch()
     with pytest.raises(RasterError, match="'blue' are no values of a mask"):
         index_folder(tmp_path, building_values=["blue"])
+
+
+def test_metres_per_pixel_that_no_catalog_may_have_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    write_raster(folder / "a.tif", noise(9, 9), crs=None, transform=Affine.identity())
+    assert index_folder(tmp_path, gsd_m=10.0).tiles[0].gsd_m == 10.0
+    with pytest.raises(CatalogError, match=r"gsd_m of .*a\.tif is 1e\+09, which cannot be"):
+        index_folder(tmp_path, gsd_m=1e9)
+    # Pixels that someone took for degrees.
+    write_raster(folder / "a.tif", noise(9, 9), crs="EPSG:4326", transform=Affine.scale(1, -1))
+    with pytest.raises(CatalogError, match="correct its georeference"):
+        index_folder(tmp_path)
+
+
+def test_images_that_cannot_be_read_later_are_refused(tmp_path: Path) -> None:
+    write_raster(tmp_path / "a.tif", noise(9, 9).astype(np.float64))
+    with pytest.raises(RasterError, match=r"a\.tif is float64: rhm reads"):
+        index_folder(tmp_path)
+
+
+def test_catalogs_that_read_a_mask_in_two_ways_are_not_joined(tmp_path: Path) -> None:
+    town(tmp_path, CLASSES)
+    first, second = (index_folder(tmp_path, building_values=[value]) for value in ("5", "2"))
+    with pytest.raises(CatalogError, match=r"with different labels, .* or values of its mask"):
+        Catalog.join({"a": first, "b": second})
+    assert len(Catalog.join({"a": first, "b": first})) == 1
+
+
+class _Fatal(Source):
+    """An image that ends the process that opens it."""
+
+    def open(self, *args: Any, **options: Any) -> Any:
+        os._exit(1)
+
+
+def test_a_process_that_is_killed_is_one_line(tmp_path: Path) -> None:
+    image = write_raster(tmp_path / "a.tif", noise(9, 9))
+    with pytest.raises(CatalogError, match=r"was killed .*use fewer --workers"):
+        Catalog.build([_Fatal(image, None, "town", "a")], workers=2)
+
+
+class _Interrupted(Source):
+    """An image that is opened when the user interrupts the command."""
+
+    def open(self, *args: Any, **options: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return super().open(*args, **options)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="interrupts are no signals")
+def test_an_interrupt_is_left_to_the_process_of_the_command(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    images = [write_raster(tmp_path / f"{number}.tif", noise(9, 9)) for number in range(4)]
+    sources = [_Interrupted(image, None, "town", image.stem) for image in images]
+    assert len(Catalog.build(sources, workers=2)) == 4
+    assert signal.getsignal(signal.SIGINT) is before

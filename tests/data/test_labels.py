@@ -250,6 +250,27 @@ def test_a_mask_may_lie_half_a_pixel_aside_or_have_another_crs(tmp_path: Path) -
         np.testing.assert_array_equal(_truth(image, label), TRUTH)
 
 
+@pytest.mark.parametrize("scale", [3.0, 1.0, 0.5])
+def test_a_mask_fits_at_every_scale_or_at_none(tmp_path: Path, scale: float) -> None:
+    for pixels, fits in ((0.75, True), (2.0, False)):
+        aside = HALF_METRE @ Affine.translation(pixels, pixels)
+        label = write_raster(tmp_path / "label.tif", TRUTH, transform=aside)
+        if fits:
+            assert _truth(_image(tmp_path), label, scale).any()
+        else:
+            with pytest.raises(RasterError, match=r"lies 3 pixels \(1\.41 m\) beside its image"):
+                _truth(_image(tmp_path), label, scale)
+
+
+def test_no_footprint_goes_on_beyond_the_image(tmp_path: Path) -> None:
+    around = Window(-20, -20, 100, 140)
+    label = _vectors(tmp_path / "label.gpkg")
+    with Raster(_image(tmp_path)) as raster, Label(label, raster) as truth:
+        np.testing.assert_array_equal(truth.read(around), np.pad(TRUTH, [(20, 20), (20, 40)]))
+        np.testing.assert_array_equal(truth.read_numbers(around) > 0, truth.read(around) > 0)
+        assert not truth.read(Window(31, 80, 20, 20)).any()
+
+
 CLASSES = np.where(TRUTH, 3, np.arange(80, dtype=np.uint8) % 3)
 ISPRS = np.where(TRUTH[..., None] == 1, (0, 0, 255), (0, 255, 255)).astype(np.uint8)
 

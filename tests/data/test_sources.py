@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from rhm.data.sources import Tile, check_dtype_name
+from rhm.errors import CatalogError
+from tests.data.imagery import noise, write_raster
 
 TILE = Tile(
     Path("a.tif"),
@@ -33,6 +35,8 @@ def row(**change: Any) -> dict[str, Any]:
 def test_a_row_is_its_image() -> None:
     assert Tile.of_row(row()) == TILE
     assert Tile.of_row(row(label="")).label is None
+    for value, expected in ((True, True), (1, True), (0, False), (None, False), (math.nan, False)):
+        assert Tile.of_row(row(black_is_nodata=value)).black_is_nodata is expected
 
 
 @pytest.mark.parametrize(
@@ -57,11 +61,24 @@ def test_a_row_is_its_image() -> None:
         {"dtype": "object"},
         {"dtype": ""},
         {"building_values": "blue"},
+        {"black_is_nodata": "False"},
     ],
 )
 def test_impossible_values_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises((ValueError, TypeError, ArithmeticError)):
         Tile.of_row(row(**change))
+
+
+def test_an_image_of_another_size_than_listed_is_refused(tmp_path: Path) -> None:
+    image = write_raster(tmp_path / "a.tif", noise(10, 20))
+    for size, fits in (((20, 10), True), ((10, 20), False), ((20, 11), False)):
+        tile = replace(TILE, image=image, width=size[0], height=size[1])
+        with tile.open(0.5) as raster:
+            if fits:
+                tile.check(raster)
+            else:
+                with pytest.raises(CatalogError, match=r"is 20 x 10 pixels, but the catalog lists"):
+                    tile.check(raster)
 
 
 def test_every_type_of_raster_is_known() -> None:

@@ -1,5 +1,6 @@
 """Laws of the choice of tiles: probabilities by area, and tiles that count as alike."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -98,3 +99,14 @@ def test_balanced_domains_are_equally_likely_and_areas_count_within_them(
     assert (counts > 0).sum() == expected
     probable = np.array(shares)[counts > 0] / sum(shares)
     assert chisquare(counts[counts > 0], probable * DRAWS).pvalue > 1e-3
+
+
+def test_memory_grows_with_the_tiles_and_not_with_their_domains() -> None:
+    tiles = [tile(10, 10, 0.1, domain=str(number)) for number in range(3000)]
+    tracemalloc.start()
+    choice = TileChoice(tiles, None)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # One share for each pair of a tile and a domain would be 72 MB.
+    assert most < 5e6
+    assert choice.draw_like(7, rng=np.random.default_rng(0)) == 7

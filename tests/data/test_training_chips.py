@@ -147,9 +147,17 @@ def plain_chip(towns: Sequence[Town], rng: np.random.Generator) -> tuple[Image, 
 
 
 def plain_reference(town: Town, rng: np.random.Generator) -> Image:
-    """Cut a window of the target's only image."""
+    """Cut a window of the target's only image, in bytes, with the mean where nothing is known."""
     assert rng.integers(1) == 0
-    return plain_window(town, rng)[0]
+    image, _, known = plain_window(town, rng)
+    reference = in_bytes(image)
+    reference[known == 0] = np.rint(reference[known > 0].mean(axis=0))
+    return reference
+
+
+def in_bytes(pixels: Image) -> NDArray[np.uint8]:
+    shares = np.clip(pixels / WHITE[pixels.dtype.name], 0.0, 1.0)
+    return np.rint(shares * 255.0).astype(np.uint8)
 
 
 def plain_window(town: Town, rng: np.random.Generator) -> tuple[Image, Image, Image]:
@@ -177,13 +185,9 @@ def plain_filter(
     image: Image, _: Image, config: AugmentConfig, reference: Image | None, rng: np.random.Generator
 ) -> Image:
     white = WHITE[image.dtype.name]
-
-    def in_bytes(pixels: Image) -> NDArray[np.uint8]:
-        return np.rint(np.clip(pixels / white, 0.0, 1.0) * 255.0).astype(np.uint8)
-
     transform = A.Compose([FILTERS[config.colour]()])
     transform.set_random_seed(int(rng.integers(1 << 31)))
-    borrowed = {} if reference is None else {"borrowed": [in_bytes(reference)]}
+    borrowed = {} if reference is None else {"borrowed": [reference]}
     mixed = transform(image=in_bytes(image), **borrowed)["image"]
     return np.asarray(np.rint(mixed / 255.0 * white).astype(image.dtype))
 

@@ -1,5 +1,6 @@
 """What an evaluation leaves on the disk: all that it measured, and all that was there before."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -211,3 +212,16 @@ def test_names_that_cannot_be_printed_are_scored_again_and_again(
     picks = {each.name: {"best": sorted(names)[0]} for each in stored.domains}
     again = evaluate(Catalog(frame), trained, picks=picks)
     assert [each.name for each in again.domains[0].examples] == sorted(names)[:1]
+
+
+def test_a_picture_that_cannot_be_removed_does_not_end_an_evaluation(
+    evaluate: Evaluate, tmp_path: Path
+) -> None:
+    """The scores are complete; here, a picture has a name that no file can have."""
+    evaluate(domains=["alder_aerial"])
+    file = tmp_path / "evaluation" / "scores.json"
+    scores = json.loads(file.read_text())
+    scores["domains"][0]["examples"][0]["image"] = f"examples/{'a' * 300}.png"
+    file.write_text(json.dumps(scores))
+    written = evaluate(domains=["alder_aerial"])
+    assert read_scores(file.parent).domains == written.domains

@@ -42,6 +42,11 @@ def test_an_image_is_shown_once_where_there_are_few(
 ) -> None:
     (only,) = choose_examples(bright, scored[:1], None, TILING)
     assert only.example.kind == "best"
+    two = [each.example for each in choose_examples(bright, scored[:2], None, TILING)]
+    assert [each.kind for each in two] == ["best", "worst"]
+    assert two[0].iou is not None
+    assert two[1].iou is not None
+    assert two[0].iou > two[1].iou
     assert choose_examples(bright, [], None, TILING) == []
 
 
@@ -52,6 +57,28 @@ def test_picks_are_shown_as_what_they_were_picked_for(
     picks = {"worst": scored[0].tile.name, "best": "not there"}
     (picture,) = choose_examples(bright, scored, None, TILING, picks=picks)
     assert (picture.example.kind, picture.example.name) == ("worst", scored[0].tile.name)
+    assert picture.example.picked
+    own = choose_examples(bright, scored, None, TILING)
+    assert not any(each.example.picked for each in own)
+
+
+def test_images_of_one_name_are_told_apart_by_their_folders(
+    bright: SegmentationModel, scored: list[TileScores], tmp_path: Path
+) -> None:
+    """Each model that is scored together shows the same ones, and not whatever has the name."""
+    alike = []
+    for folder, scores in zip("ab", scored, strict=False):
+        image = tmp_path / folder / "image.tif"
+        image.parent.mkdir()
+        image.symlink_to(scores.tile.image)
+        alike.append(replace(scores, tile=replace(scores.tile, image=image)))
+    found = {each.example.name: each for each in choose_examples(bright, alike, None, TILING)}
+    assert set(found) == {"a/image", "b/image"}
+    for name, picture in found.items():
+        picks = {picture.example.kind: name}
+        (again,) = choose_examples(bright, alike[::-1], None, TILING, picks=picks)
+        assert again.example.iou == picture.example.iou
+        np.testing.assert_array_equal(again.pixels, picture.pixels)
 
 
 def test_a_picture_is_the_image_and_its_outlines_lie_in_it(

@@ -18,6 +18,7 @@ from rhm.data.labels import Label
 from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.errors import CatalogError
+from rhm.evaluation.outlines.outline_counts import OutlineCounts
 from rhm.evaluation.scores import Shift
 from rhm.evaluation.tile_scores import (
     LEVELS,
@@ -167,3 +168,21 @@ def test_an_image_of_unknown_size_does_not_get_the_metres_of_the_model(
         same = count(replace(seen, gsd_m=1.0), tile, 0.5)
         assert scores.boundaries == same.boundaries
         assert scores.outlines.vertices == same.outlines.vertices
+
+
+def test_an_image_of_which_nothing_is_known_has_no_outlines(
+    bright: SegmentationModel, tile: Tile
+) -> None:
+    """Its complexity-aware IoU would be 1, as that of an image without buildings."""
+    seen = see(bright, tile, shift=None, tiling=TILING)
+    empty = np.empty(0, dtype=object)
+    blank = replace(
+        seen,
+        valid=np.zeros_like(seen.valid),
+        objects=empty,
+        true_objects=empty,
+        confidences=np.empty(0),
+    )
+    assert count(blank, tile, 0.5).outlines == OutlineCounts()
+    known = replace(blank, valid=np.ones_like(seen.valid))
+    assert count(known, tile, 0.5).outlines.images == 1

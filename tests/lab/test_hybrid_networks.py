@@ -49,6 +49,12 @@ def test_training_is_its_seeds_and_leaves_the_global_generator_alone() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_the_loss_is_that_after_the_last_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    after = train_network(steps=1, per_class=5).loss
+    monkeypatch.setattr("rhm.lab.hybrid_networks._LEARNING_RATE", 0.0)
+    assert after < train_network(steps=1, per_class=5).loss
+
+
 def test_the_classes_are_not_linear() -> None:
     samples, labels = clustered_classes(400)
     means = torch.stack([samples[labels == k].mean(dim=0) for k in range(4)])

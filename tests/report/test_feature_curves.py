@@ -64,3 +64,22 @@ def test_runs_that_logged_nothing_have_no_curves(
 ) -> None:
     assert feature_curves(grouped(none=False)) == ()
     assert feature_panels((), {}) == ()
+
+
+STAGES = ["encoder[0]", "encoder[2]", "encoder[10]", "decoder.p5", "decoder.p2", "decoder"]
+
+
+@pytest.mark.parametrize("alphabetical", [False, True])
+def test_stages_are_in_the_order_of_the_network(make_run: MakeRun, alphabetical: bool) -> None:
+    """Earlier versions wrote columns in the order of their names, the decoder first."""
+    folder = make_run("a", {"town": 0.6})
+    names = sorted(STAGES) if alphabetical else STAGES
+    logged = {f"compression/{name}": [float(len(name))] for name in names}
+    pandas.DataFrame({"step": [1], **logged}).to_csv(folder / "metrics.csv", index=False)
+    (curve,) = feature_curves(group_runs([load_run(folder)]))
+    found = list(curve.stages)
+    if alphabetical:  # which of the blocks came first, such a file does not tell
+        assert found[:3] + found[-1:] == STAGES[:3] + STAGES[-1:]
+    else:
+        assert found == STAGES
+    assert [value for _, value in curve.points] == [float(len(name)) for name in found]

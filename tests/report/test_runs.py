@@ -1,5 +1,6 @@
 import base64
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from rhm.errors import ConfigError
+from rhm.evaluation.scores import Shift
 from rhm.report.cross_domain import target_of
 from rhm.report.runs import load_run, load_runs, read_image
 from rhm.training.callbacks.training_log import TrainingLog
@@ -78,6 +80,8 @@ def test_the_place_of_a_wrong_value_is_told(make_run: MakeRun) -> None:
         ),
         (lambda s: s["domains"][0]["examples"][0].update(width=0), "no size"),
         (lambda s: s["model"].update(sources=[]), "no sources"),
+        (lambda s: s["domains"][0].update(histogram=[[1e-12] * 256]), "add up to one"),
+        (lambda s: s["model"]["histograms"].update(town=[[0.5] * 256]), "add up to one"),
         (lambda s: s.update(seed=10**400), "whole number"),
         (lambda s: s.update(threshold=10**400), "whole number of 401 digits"),
     ],
@@ -125,6 +129,32 @@ def test_only_png_of_the_stated_size_is_embedded(make_run: MakeRun) -> None:
     picture.unlink()
     with pytest.raises(ConfigError, match="is missing"):
         read_image(run, example)
+
+
+def test_a_picture_whose_name_no_file_can_have_is_missing(make_run: MakeRun) -> None:
+    run = make_run("a", {"town": 0.6})
+    edit(run, lambda scores: scores["domains"][0]["examples"][0].update(image="a" * 300))
+    example = load_run(run).scores.domains[0].examples[0]
+    with pytest.raises(ConfigError, match="is missing"):
+        read_image(run, example)
+
+
+def test_a_domain_is_found_by_its_name_and_shift(make_run: MakeRun) -> None:
+    run = load_run(make_run("a", {"town": 0.6, "town (gamma shift)": 0.5, "city": 0.4}))
+    for domain in run.scores.domains:
+        assert run.domain(domain.name, domain.shift) is domain
+    assert run.domain("town", Shift("gamma", 0)) is None
+    assert run.domain("port", None) is None
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="everything can be read")
+@pytest.mark.parametrize("name", ["config.yaml", "evaluation/examples/a.png"])
+def test_a_file_that_may_not_be_read_is_one_line(make_run: MakeRun, name: str) -> None:
+    run = make_run("a", {"town": 0.6})
+    (run / name).write_bytes((run / "evaluation/examples/a.png").read_bytes())
+    (run / name).chmod(0)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_image(run, load_run(run).scores.domains[0].examples[0])
 
 
 def test_the_log_skips_blank_columns(make_run: MakeRun) -> None:

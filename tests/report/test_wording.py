@@ -258,3 +258,35 @@ def test_domains_without_metres_are_noted(make_run: MakeRun) -> None:
     scores.write_text(json.dumps(values))
     (note,) = notes(loaded(folder))
     assert note.startswith("The ground sampling distance in city is unknown: ")
+
+
+def test_a_model_whose_split_is_not_known_has_no_other_split(make_run: MakeRun) -> None:
+    def split(run: Path, known: str | None) -> Path:
+        path = run / "evaluation" / "scores.json"
+        scores = json.loads(path.read_text())
+        scores["model"]["split_hash"] = known
+        path.write_text(json.dumps(scores))
+        return run
+
+    runs = [make_run(name, {"town": 0.5}, method=name) for name in "abc"]
+    unknown = loaded(runs[0], split(runs[1], None), split(runs[2], ""))
+    assert not any("different splits" in note for note in notes(unknown))
+    (note,) = (n for n in notes(loaded(*runs[:2], split(runs[2], "f" * 16))) if "splits" in n)
+    assert "2 different splits" in note
+
+
+def test_models_that_differ_in_more_than_the_seed_are_told_apart(make_run: MakeRun) -> None:
+    def loaded_with(**facts: object) -> tuple[Group, ...]:
+        name = "-".join(map(str, facts.values())) or "same"
+        runs = [make_run(f"{name}-{seed}", {"town": 0.5}, seed=seed) for seed in (0, 1)]
+        path = runs[1] / "evaluation" / "scores.json"
+        scores = json.loads(path.read_text())
+        scores["model"] |= facts
+        path.write_text(json.dumps(scores))
+        return loaded(*runs)
+
+    assert unequal_conditions(loaded_with()) == ()
+    assert unequal_conditions(loaded_with(training_images=None)) == ()  # it is not known
+    for facts in ({"encoder": "resnet18"}, {"gsd_m": 0.3}, {"training_images": 400}):
+        (note,) = unequal_conditions(loaded_with(**facts))
+        assert note.startswith("Runs of none count as seeds of one method, but their models differ")

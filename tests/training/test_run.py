@@ -141,6 +141,19 @@ def test_where_attempts_overlap_the_later_one_holds(
     assert run.best_scores() == {"iou": max(expected.values())}
 
 
+def test_columns_on_stages_are_in_their_order(tmp_path: Path) -> None:
+    path = tmp_path / "logs" / "attempt_0" / "metrics.csv"
+    path.parent.mkdir(parents=True)
+    stages = ("encoder[2]", "encoder[10]", "decoder.p5", "decoder.p2", "decoder")
+    names = [f"{what}/{stage}" for stage in stages for what in ("compression", "discrimination")]
+    columns = sorted(["nc1", "step", *names])
+    pandas.DataFrame([range(len(columns))], columns=columns).to_csv(path, index=False)
+    Run(tmp_path).collect_metrics(stages)
+    found = pandas.read_csv(tmp_path / "metrics.csv")
+    assert list(found) == ["nc1", "step", *names]
+    assert found[columns].iloc[0].tolist() == list(range(len(columns)))
+
+
 @pytest.mark.parametrize("damaged", ["", "\n", "\0\0\0", "a,b\n1,2,3\n4,5,6,7\n"])
 def test_metrics_that_were_cut_off_do_not_end_a_run(
     tmp_path: Path, damaged: str, caplog: pytest.LogCaptureFixture

@@ -169,6 +169,7 @@ def test_layers_are_toggled(browser: Browser, server: ViewerServer) -> None:
     page.get_by_label("At the threshold").uncheck()
     expect(page.locator("canvas.leaflet-tile")).to_have_count(before)
     page.get_by_label("Footprints").uncheck()
+    expect(page.locator("#status")).to_have_text("")
     page.mouse.click(*place(page, 120, 215))
     expect(page.locator(".leaflet-popup")).to_have_count(0)
     assert problems == []

@@ -173,13 +173,19 @@ def _work(
 
 def _threshold(text: str | None) -> float | str | None:
     """Return the threshold that was asked for; None for that of the model."""
+    from rhm.errors import ConfigError
     from rhm.inference.settings.polygon_config import PolygonConfig, is_common, threshold_of
 
     if text is None:
         return None
     if is_common(text):
         raise typer.BadParameter(f"{text} is for predictions: auto applies to whole domains here")
-    return PolygonConfig(threshold=threshold_of(text)).threshold
+    try:
+        return PolygonConfig(threshold=threshold_of(text)).threshold
+    except ConfigError:  # it would name choices that only predictions have
+        raise typer.BadParameter(
+            f"--threshold must be a number between 0 and 1, or auto, got '{text}'"
+        ) from None
 
 
 def _check_all(

@@ -21,7 +21,13 @@ from rhm.data.catalog import Source
 from rhm.data.indexing import counted_names
 from rhm.data.labels import VECTOR_SUFFIXES, parse_building_values
 from rhm.data.layouts.image_table import read_image_table
-from rhm.data.layouts.layout import DatasetLayout, LayoutOption, silent
+from rhm.data.layouts.layout import (
+    DatasetLayout,
+    LayoutOption,
+    can_be_listed,
+    listing,
+    silent,
+)
 from rhm.data.vectors.vector_layer import OTHER_VECTOR_SUFFIXES
 from rhm.errors import CatalogError
 from rhm.required_files import require_folder, require_images
@@ -157,12 +163,13 @@ def images_in(path: str | os.PathLike[str]) -> list[Path]:
     """Return the image at a path, or all images of the folder at a path, sorted.
 
     Raises:
-        CatalogError: the path does not exist, or the folder contains no images, or one in a format
-            that is not read.
+        CatalogError: the path does not exist, or the folder cannot be read, contains no images, or
+            one in a format that is not read.
     """
     named = Path(path)
     if os.path.isdir(named):
-        found = _images(named)
+        with listing():
+            found = _images(named)
         if not found:
             raise CatalogError(f"no images in {named}")
         return found
@@ -171,14 +178,13 @@ def images_in(path: str | os.PathLike[str]) -> list[Path]:
 
 
 def _of_folders(root: Path, *, tell: Callable[[str], None]) -> list[Source]:
-    cities = (
-        [root] if (root / "images").is_dir() else sorted(p for p in root.iterdir() if p.is_dir())
-    )
+    cities = [root] if (root / "images").is_dir() else _subfolders(root, tell)
     if not any((city / "images").is_dir() for city in cities):
         # Images alone are one place without labels.
         images = [image for image in _images(root) if image.parent == root]
         _check_names(images)
         _tell_unused(_Labels(root, []).unused, tell)
+        _tell_left_out(root, images, tell)
         return [Source(image, None, _name_of(root), image.stem) for image in images]
     sources, unused, passed_over = [], list[Path](), list[Path]()
     for city in cities:
@@ -192,6 +198,7 @@ def _of_folders(root: Path, *, tell: Callable[[str], None]) -> list[Source]:
         passed_over += label_of.passed_over
         sources += [Source(image, label_of(image), _name_of(city), image.stem) for image in images]
     _tell_unused(unused, tell)
+    _tell_left_out(root, [source.image for source in sources], tell)
     if passed_over:
         tell(
             f"{counted_names(list(map(str, passed_over)))} is left out, because there is a mask of "
@@ -221,6 +228,34 @@ def _tell_unused(labels: Sequence[Path], tell: Callable[[str], None]) -> None:
         tell(
             f"{counted_names(list(map(str, labels)))} has no image of the same name in a folder "
             "'images' beside its own, and is left out"
+        )
+
+
+def _subfolders(root: Path, tell: Callable[[str], None] = silent) -> list[Path]:
+    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    # A disk of its own has a folder "lost+found", which only its administrator may read.
+    closed = [str(folder) for folder in folders if not can_be_listed(folder)]
+    if closed:
+        tell(f"{counted_names(closed)} cannot be read by this user, and is left out")
+    return [folder for folder in folders if str(folder) not in closed]
+
+
+def _tell_left_out(root: Path, found: Sequence[Path], tell: Callable[[str], None]) -> None:
+    """Tell which images in a folder and its subfolders are where none are looked for."""
+    labels = {*_MASK_FOLDERS, *_VECTOR_FOLDERS}
+    cities = [folder for folder in _subfolders(root) if folder.name not in labels]
+    known = set(found)
+    left = [
+        str(image)
+        for place in (root, *(place for city in cities for place in (city, city / "images")))
+        if place.is_dir()
+        for image in _files(place, IMAGE_SUFFIXES)
+        if image not in known
+    ]
+    if left:
+        tell(
+            f"{counted_names(left)} is left out: images are read from folders 'images', or from a "
+            "folder of nothing else"
         )
 
 

@@ -1,16 +1,41 @@
 """How the layout of a dataset declares what finds its images, and with which options."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from rhm.data.catalog import Source
+from rhm.errors import CatalogError
 
 
 def silent(_: str) -> None:
     """Say nothing of what is left out."""
+
+
+@contextmanager
+def listing() -> Iterator[None]:
+    """Find files within this block.
+
+    Raises:
+        CatalogError: a folder cannot be read, for want of permission or because its disk is gone.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise CatalogError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+
+def can_be_listed(folder: Path) -> bool:
+    """Return whether this user may see which files a folder contains."""
+    try:
+        os.scandir(folder).close()
+    except PermissionError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -72,7 +97,8 @@ class DatasetLayout:
             options: options of the layout.
 
         Raises:
-            CatalogError: the folder does not have this layout.
+            CatalogError: the folder does not have this layout, or cannot be read.
         """
-        found = self.find(folder, tell=tell, **options)
+        with listing():
+            found = self.find(folder, tell=tell, **options)
         return [replace(each, black_is_nodata=True) for each in found] if black_is_nodata else found

@@ -67,14 +67,14 @@ def find_spacenet(
         CatalogError: no image has an official name, or two images or two labels belong to the
             same tile.
     """
-    root = Path(folder)
-    images = _images(root, products, tell)
+    files = _files_below(Path(folder), tell)
+    images = _images(files, products, tell)
     if not images:
         raise CatalogError(
             f"no SpaceNet images under {folder}: expected names such as "
             "RGB-PanSharpen_AOI_2_Vegas_img802.tif (for other names use `rhm data index folder`)"
         )
-    labels = _labels(root)
+    labels = _labels(files)
     sources = []
     for key, image in sorted(images.items()):
         area, number = key
@@ -110,10 +110,29 @@ def _key(stem: str) -> _Key | None:
     return None
 
 
-def _images(root: Path, products: Sequence[str], tell: Callable[[str], None]) -> dict[_Key, Path]:
+def _files_below(root: Path, tell: Callable[[str], None]) -> list[Path]:
+    """Return the files in a folder and its subfolders, sorted; links to folders are followed."""
+    found, visited, closed = [], set[str](), list[OSError]()
+    for folder, subfolders, names in os.walk(root, onerror=closed.append, followlinks=True):
+        # A link may lead back to a folder above it.
+        if (real := os.path.realpath(folder)) in visited:
+            subfolders.clear()
+            continue
+        visited.add(real)
+        subfolders.sort()
+        found += [Path(folder, name) for name in names]
+    unread = [str(error.filename) for error in closed if error.filename != str(root)]
+    if unread:
+        tell(f"{counted_names(unread)} cannot be read by this user, and is left out")
+    return sorted(found)
+
+
+def _images(
+    files: Sequence[Path], products: Sequence[str], tell: Callable[[str], None]
+) -> dict[_Key, Path]:
     wanted = [
         path
-        for path in sorted(root.rglob("*"))
+        for path in files
         if path.suffix.lower() in (".tif", ".tiff")
         and not path.name.startswith(".")
         and any(f"_{product}_" in f"_{path.stem}" for product in products)
@@ -128,10 +147,10 @@ def _images(root: Path, products: Sequence[str], tell: Callable[[str], None]) ->
     return _by_key(others) | _by_key(masked)
 
 
-def _labels(root: Path) -> dict[_Key, Path]:
+def _labels(files: Sequence[Path]) -> dict[_Key, Path]:
     return _by_key(
         path
-        for path in root.rglob("*")
+        for path in files
         if path.suffix.lower() == ".geojson"
         # Not labels: SN7's masks of unusable data, its labels matched over time, and roads.
         and not path.stem.endswith("_UDM")

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import rasterio
 from rasterio._err import CPLE_BaseError
+from rasterio.enums import Interleaving
 from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
@@ -136,8 +137,11 @@ def stores_nothing(dataset: DatasetReader, window: Window) -> bool:
     height, width = dataset.block_shapes[0]
     rows = range(window.row // height, -(-(window.row + window.height) // height))
     cols = range(window.col // width, -(-(window.col + window.width) // width))
+    # Bands that are stored apart have blocks of their own.
+    together = dataset.interleaving is Interleaving.pixel
     return all(
-        dataset.get_tag_item(f"BLOCK_OFFSET_{col}_{row}", "TIFF", bidx=1) is None
+        dataset.get_tag_item(f"BLOCK_OFFSET_{col}_{row}", "TIFF", bidx=band) is None
+        for band in (dataset.indexes[:1] if together else dataset.indexes)
         for row in rows
         for col in cols
     )

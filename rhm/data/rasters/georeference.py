@@ -268,6 +268,8 @@ def scaled_gcps(
 def outline(crs: CRS | None, transform: Affine, height: int, width: int) -> shapely.Polygon:
     """Return the outline of a raster in EPSG:4326; empty if it has no location on Earth.
 
+    Longitudes go on beyond 180 degrees where it crosses that meridian.
+
     Args:
         crs: CRS of the raster, or None.
         transform: affine transform from (column, row) of pixels to coordinates.
@@ -280,4 +282,7 @@ def outline(crs: CRS | None, transform: Affine, height: int, width: int) -> shap
     pixels = shapely.box(0, 0, width, height).segmentize(max(height, width) / _PIECES_PER_EDGE)
     ring = affine_transform(pixels, transform.to_shapely()).exterior.coords
     places = to_degrees(crs, *np.transpose(ring))
-    return shapely.Polygon() if places is None else shapely.Polygon(places)
+    if places is None:
+        return shapely.Polygon()
+    places[:, 0] = np.unwrap(places[:, 0], period=360.0)
+    return shapely.Polygon(places)

@@ -121,6 +121,11 @@ class Raster:
         return self._step != (1.0, 1.0)
 
     @property
+    def stored(self) -> RasterInfo:
+        """Properties of the file, whatever the scale."""
+        return self._stored
+
+    @property
     def stored_shape(self) -> tuple[int, int]:
         """Number of rows and columns of the file, whatever the scale."""
         return self._stored.height, self._stored.width

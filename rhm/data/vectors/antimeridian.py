@@ -17,6 +17,7 @@ import pyproj
 import pyproj.exceptions
 import shapely
 from numpy.typing import NDArray
+from shapely.affinity import translate
 
 _SAMPLES = 360
 _SAME = 1e-6
@@ -147,6 +148,23 @@ def whole_in(
         middles = gpd.GeoSeries.from_xy(x, y, crs=series.crs).to_crs(target)
         moved[torn] = contiguous(moved[torn], middles.x.to_numpy(), turn.length)
     return placed_near(moved, turn.middle if near is None else near, turn.length)
+
+
+def cut_at_meridian(geometry: Any) -> Any:
+    """Return a geometry in degrees, cut at the 180th meridian, with no longitude beyond it.
+
+    Args:
+        geometry: valid polygon in longitudes from -540 to 540 degrees, and latitudes.
+    """
+    left, _, right, _ = geometry.bounds
+    if geometry.is_empty or (left >= -180.0 and right <= 180.0):
+        return geometry
+    parts = []
+    for turn in (-360.0, 0.0, 360.0):
+        part = shapely.intersection(geometry, shapely.box(turn - 180.0, -90.0, turn + 180.0, 90.0))
+        if part.area:
+            parts.append(translate(part, -turn))
+    return parts[0] if len(parts) == 1 else shapely.union_all(parts)
 
 
 def in_one_crs(first: Any, second: Any) -> tuple[gpd.GeoSeries, gpd.GeoSeries]:

@@ -11,6 +11,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from rhm.evaluation.outlines.covered_area import covered_areas
+
 SPACING_PX = 2.0
 """Distance of the samples in pixels, as in the authors' evaluation of CrowdAI."""
 
@@ -37,15 +39,15 @@ def tangent_errors(
     """
     if not len(predicted) or not len(true):
         return np.empty(0)
-    together = shapely.union_all(true)
-    covered = shapely.area(shapely.intersection(predicted, together))
+    parts = shapely.get_parts(shapely.union_all(true))
+    covered = covered_areas(predicted, parts)
     right = predicted[covered > LEAST_PRECISION * shapely.area(predicted)]
-    outlines = shapely.boundary(together)
+    outlines = shapely.STRtree(shapely.get_rings(parts))
     found = [_tangent_error(polygon, outlines, spacing) for polygon in right]
     return np.array([each for each in found if each is not None], dtype=np.float64)
 
 
-def _tangent_error(polygon: Any, outlines: Any, spacing: float) -> float | None:
+def _tangent_error(polygon: Any, outlines: shapely.STRtree, spacing: float) -> float | None:
     rings = [
         _sampled(shapely.get_coordinates(ring), spacing) for ring in shapely.get_rings(polygon)
     ]
@@ -66,10 +68,12 @@ def _sampled(points: NDArray[np.float64], spacing: float) -> NDArray[np.float64]
     return np.concatenate([*parts, points[-1:]])
 
 
-def _cosines(points: NDArray[np.float64], outlines: Any) -> NDArray[np.float64]:
+def _cosines(points: NDArray[np.float64], outlines: shapely.STRtree) -> NDArray[np.float64]:
     """Return the cosines of the angles between edges and their projections."""
     samples = shapely.points(points)
-    nearest = shapely.get_coordinates(shapely.shortest_line(samples, outlines))[1::2]
+    _, chosen = outlines.query_nearest(samples, all_matches=False)
+    lines = shapely.shortest_line(samples, outlines.geometries[chosen])
+    nearest = shapely.get_coordinates(lines)[1::2]
     edges, projected = np.diff(points, axis=0), np.diff(nearest, axis=0)
     lengths = np.hypot(*edges.T), np.hypot(*projected.T)
     present = (lengths[0] > 0) & (lengths[1] > 0)

@@ -13,6 +13,9 @@ from rhm.lab.figures.png import saved_png
 from rhm.lab.matrix_completion import CompletionComparison, CompletionRun
 from rhm.lab.parsimony import Parsimony
 
+MOST_LAYERS = 10
+"""Most layers in the figure of a network; one of hundreds takes minutes, and is too wide."""
+
 _COLOURS = ("#1b7837", "#2166ac", "#e08214", "#8c6bb1")
 _GREY = "#9e9e9e"
 _ROUNDING = 1e-17
@@ -26,19 +29,22 @@ _LEAST_LOSS = 1e-12
 def draw_parsimony(result: Parsimony, path: str | os.PathLike[str]) -> None:
     """Plot singular values and angles of the middle subspaces by layer, and both losses.
 
+    Of deep networks, ``MOST_LAYERS`` are shown, from the first to the last.
+
     Raises:
         OutputError: the file cannot be written.
     """
     layers = result.singular_values.shape[1]
-    with saved_png(path, width=max(8.0, 3.4 * layers), height=8.6) as figure:
-        grid = figure.add_gridspec(3, layers)
+    shown = np.linspace(0, layers - 1, min(layers, MOST_LAYERS)).round().astype(int).tolist()
+    with saved_png(path, width=max(8.0, 3.4 * len(shown)), height=8.6) as figure:
+        grid = figure.add_gridspec(3, len(shown))
         first: list[Any] = [None, None]
-        for layer in range(layers):
-            values = figure.add_subplot(grid[0, layer], sharey=first[0])
-            angles = figure.add_subplot(grid[1, layer], sharey=first[1], sharex=values)
+        for column, layer in enumerate(shown):
+            values = figure.add_subplot(grid[0, column], sharey=first[0])
+            angles = figure.add_subplot(grid[1, column], sharey=first[1], sharex=values)
             _draw_singular_values(values, result, layer)
             _draw_angles(angles, result, layer)
-            if layer == 0:
+            if column == 0:
                 first = [values, angles]
                 values.set_ylabel(r"singular values $\sigma_i(W_l)$")
                 angles.set_ylabel("angle to the start [rad]")

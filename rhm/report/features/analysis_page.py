@@ -50,6 +50,12 @@ class Quantity:
     meaning: str
     logarithmic: bool = False
 
+    def drawn(self, stage: StageStatistics) -> float | None:
+        """Return the value of a stage, or None if there is none or it has no place on the axis."""
+        value = self.value(stage)
+        # The logarithm is undefined for a stage whose classes are single points.
+        return value if value is None or value > 0.0 or not self.logarithmic else None
+
 
 def write_analysis(
     inspections: Sequence[Inspection],
@@ -232,7 +238,9 @@ def headlines(inspections: Sequence[Inspection]) -> list[str]:
     """Return a sentence per model about the most shifted class and the probes in other domains."""
     found = []
     for inspection in inspections:
-        away = [row for row in inspection.last_stage() if not row.trained_on]
+        unseen = [row for row in inspection.stages if not row.trained_on]
+        last = max((row.number for row in unseen), default=0)
+        away = [row for row in unseen if row.number == last]
         if not away:
             found.append(
                 f"{inspection.model}: only training domains could be analysed, so there is no "
@@ -270,7 +278,7 @@ def _block(
     """Return the charts of a quantity, one per model, with common axes."""
     panels: list[tuple[str, Panel]] = []
     numbers = sorted({stage.number for i in inspections for stage in i.stages})
-    values = [quantity.value(stage) for i in inspections for stage in i.stages]
+    values = [quantity.drawn(stage) for i in inspections for stage in i.stages]
     known = [value for value in values if value is not None]
     if not known:
         return {"quantity": quantity, "panels": []}
@@ -280,7 +288,7 @@ def _block(
             points = tuple(
                 (float(stage.number), value)
                 for stage in inspection.stages
-                if stage.domain == domain and (value := quantity.value(stage)) is not None
+                if stage.domain == domain and (value := quantity.drawn(stage)) is not None
             )
             if points:
                 lines.append(StageLine(domain, style, points))
@@ -288,7 +296,7 @@ def _block(
             lines,
             quantity.label,
             numbers=numbers,
-            limits=limits_of(known),
+            limits=limits_of(known, logarithmic=quantity.logarithmic),
             logarithmic=quantity.logarithmic,
             description=f"{quantity.title} over the stages of {inspection.model}",
         )
@@ -322,11 +330,13 @@ def _home(domain: str, models: Sequence[str], count: int) -> str:
 def tap_sentence(best: BestTap) -> str:
     """Return a sentence about the best stage for transfer."""
     where = "unseen" if best.away else "training"
-    said = (
+    compared = (
         f"{best.model}: among the stages that sample the same ground, probes fitted in the {where} "
-        f"domains are most accurate at {best.stage} ({best.probe:.1%}, and {best.last:.1%} at the "
-        "last stage)"
+        "domains are most accurate at"
     )
+    if best.probe == best.last:
+        return f"{compared} the last stage ({best.last:.1%})."
+    said = f"{compared} {best.stage} ({best.probe:.1%}, and {best.last:.1%} at the last stage)"
     if best.clear:
         return f"{said}: use this stage for transfer."
     return f"{said}, but the difference is not clear (standard error {best.error:.1%})."

@@ -120,12 +120,21 @@ VARIANCE_STYLES = {"classes": "s0", "domains": "s1", "interaction": "s3"}
 """Components of the variance that are drawn, from the bottom up."""
 
 
-def limits_of(values: Mapping[str, Sequence[float]] | Sequence[float]) -> tuple[float, float]:
-    """Return the lowest and highest value, moved apart if they are equal."""
+def limits_of(
+    values: Mapping[str, Sequence[float]] | Sequence[float], *, logarithmic: bool = False
+) -> tuple[float, float]:
+    """Return the lowest and highest value, moved apart if they are equal.
+
+    Args:
+        values: at least one value, above 0 for a logarithmic axis.
+        logarithmic: whether the axis of the values is logarithmic.
+    """
     flat = (
         [v for of_domain in values.values() for v in of_domain]
         if isinstance(values, Mapping)
         else values
     )
     low, high = min(flat), max(flat)
+    if logarithmic and low == high:
+        return low / 2.0, high * 2.0
     return (low, high) if high > low else (low - 0.5 * abs(low) - 0.5, high + 0.5 * abs(high) + 0.5)

@@ -76,7 +76,8 @@ def promised_precision(
                     if each.footprints and each.promised is not None:
                         pooled.setdefault(each.low, []).append(each)
             rows += [_pooled(group, target, bins) for _, bins in sorted(pooled.items())]
-    return tuple(sorted(rows, key=lambda row: (targets.index(row.target), row.sources)))
+    place = {target: number for number, target in enumerate(targets)}
+    return tuple(sorted(rows, key=lambda row: (place[row.target], row.sources)))
 
 
 def _pooled(group: Group, target: Target, bins: Sequence[ScoreBin]) -> PromisedPrecision:

@@ -40,6 +40,7 @@ def _numbers(rows: Sequence[Gallery]) -> list[dict[str, Any]]:
             "method": view.method,
             "run": view.run.scores.run,
             "kind": view.example.kind,
+            "picked": view.example.picked,
             "iou": view.example.iou,
         }
         for gallery in rows

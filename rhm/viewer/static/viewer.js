@@ -116,6 +116,7 @@
     if (scene.layer) { at("save").href = `layer/${scene.index}`; at("save").download = scene.layer; }
     document.title = `${scene.name} - rhm view`;
     asPredicted = true;
+    status.textContent = "";  // it told of another scene
     slider.value = scene.threshold;
     level.textContent = Number(slider.value).toFixed(2);
     map.setMinZoom(-coarsest - 1);
@@ -125,10 +126,14 @@
     count();
   }
 
+  const seen = () => current.footprints && map.hasLayer(current.footprints);
+
   // The footprints in sight of each prediction, drawn on its canvas.
   async function look() {
-    if (!current.footprints || !map.hasLayer(current.footprints)) return;
-    await Promise.all(sides.filter((side) => side.facts.footprints).map(ask));
+    if (!seen()) return;
+    const asked = sides;
+    await Promise.all(asked.filter((side) => side.facts.footprints).map(ask));
+    if (asked !== sides || !seen()) return;
     const counts = sides.map((side) => side.count.toLocaleString("en")).join(" and ");
     if (sides.some((side) => side.failure)) status.textContent = sides.map((side) => side.failure).find(Boolean);
     else if (sides.some((side) => side.count > side.found.length)) status.textContent = `${counts} footprints in view: zoom in to see them`;
@@ -252,7 +257,8 @@
     if (!mark || event.ctrlKey || event.metaKey || event.altKey) return;
     const { lat, lng } = map.getCenter();
     const compared = sides.length > 1, side = sides[compared && divider.value < 0.5 ? 1 : 0];
-    const [each, outline] = side.found.find(([of, shape]) => side.outlines.hasLayer(shape) && contains(of.rings, lng, -lat)) ?? [];
+    const found = seen() ? side.found : [];
+    const [each, outline] = found.find(([of, shape]) => side.outlines.hasLayer(shape) && contains(of.rings, lng, -lat)) ?? [];
     if (each) give(side, each, outline, each.mark === mark ? null : mark);
     else status.textContent = "No footprint under the cross: move the map with the arrow keys";
   }
@@ -276,7 +282,9 @@
   map.on("moveend", look);
   map.on("overlayadd overlayremove", ({ type, layer }) => {
     for (const [name, each] of Object.entries(current)) if (each === layer) shown[name] = type === "overlayadd";
-    if (type === "overlayadd" && layer === current.footprints) look();
+    if (layer !== current.footprints) return;
+    status.textContent = "";
+    look();
   });
   const scenes = await (await fetch("scenes.json")).json(), choices = scenes.filter((each) => !each.second);
   chooser.append(...choices.map((each) => new Option(each.name, each.index)));

@@ -164,3 +164,16 @@ def test_notes_on_some_models_name_them(
     models = [trained, tmp_path / "other"]
     code, _, err = rhm("evaluate", *models, untested, "-o", tmp_path / "out")
     assert (code, err.count("so all 6 are used")) == (0, 1)
+
+
+@pytest.mark.parametrize("given", ["high", "2", "nan", ""])
+def test_a_threshold_that_is_none_is_told_what_an_evaluation_takes(
+    rhm: Rhm, trained: Path, catalog_path: Path, given: str
+) -> None:
+    """The choices of a prediction, of which an evaluation refuses some, are not named."""
+    code, printed, err = rhm("evaluate", trained, catalog_path, "--threshold", given)
+    assert (code, printed, err.count("\n")) == (2, "", 1)
+    assert f"between 0 and 1, or auto, got '{given}'" in err
+    assert "%" not in err
+    code, _, err = rhm("evaluate", trained, catalog_path, "--threshold", "40%")
+    assert (code, "is for predictions" in err) == (2, True)

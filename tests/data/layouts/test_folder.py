@@ -1,10 +1,11 @@
 import csv
+import os
 from pathlib import Path
 
 import pytest
 
 from rhm.data.catalog import Catalog
-from rhm.data.layouts.folder import find_in_folder, images_in
+from rhm.data.layouts.folder import LAYOUT, find_in_folder, images_in
 from rhm.errors import CatalogError
 
 
@@ -283,6 +284,27 @@ def test_images_alone_are_one_place_without_labels(tmp_path: Path) -> None:
     assert [(each.image.name, each.label, each.domain) for each in found] == [
         (name, None, tmp_path.name) for name in ("a.tif", "b.tif")
     ]
+
+
+@pytest.mark.parametrize("images", ["images/a.tif", "north/images/a.tif", "a.tif"])
+def test_images_where_none_are_looked_for_are_told(tmp_path: Path, images: str) -> None:
+    _files(tmp_path, images, "south/b.tif", "south/c.tif", "south/notes.txt", "masks/x/d.tif")
+    found: list[str] = []
+    assert len(find_in_folder(tmp_path, domain="a", tell=found.append)) == 1
+    (note,) = found
+    assert note.startswith(f"{tmp_path / 'south/b.tif'} (and 1 more) is left out: images are read")
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="everything can be read")
+def test_a_folder_that_only_others_may_read_is_left_out(tmp_path: Path) -> None:
+    _files(tmp_path, "north/images/a.tif", "lost+found/b.tif")
+    (tmp_path / "lost+found").chmod(0)
+    (note,) = _notes(tmp_path)
+    (tmp_path / "lost+found").chmod(0o700)
+    assert note == f"{tmp_path}/lost+found cannot be read by this user, and is left out"
+    (tmp_path / "north" / "images").chmod(0)
+    with pytest.raises(CatalogError, match="images cannot be read: Permission denied"):
+        LAYOUT.sources(tmp_path)
 
 
 @pytest.mark.shared

@@ -1,5 +1,6 @@
 """A layout's options are the annotated keywords of its finder."""
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from rhm.data.catalog import Source
 from rhm.data.layouts.layout import DatasetLayout, LayoutOption, silent
 from rhm.data.layouts.registry import LAYOUTS
+from rhm.errors import CatalogError
 
 
 def find(
@@ -62,3 +64,11 @@ def test_a_layout_says_on_one_line_what_it_is(name: str) -> None:
     assert summary
     assert "\n" not in summary
     assert all(option.help.endswith(".") for option in LAYOUTS[name].options.values())
+
+
+def test_a_folder_that_cannot_be_read_is_one_line() -> None:
+    def closed(folder: str, *, tell: Callable[[str], None] = silent) -> list[Source]:
+        raise PermissionError(errno.EACCES, "Permission denied", folder)
+
+    with pytest.raises(CatalogError, match=r"^towns cannot be read: Permission denied$"):
+        DatasetLayout("Towns.", closed).sources("towns")

@@ -137,6 +137,19 @@ def test_what_is_left_out_is_told(tmp_path: Path) -> None:
     ]
 
 
+def test_folders_that_are_links_are_searched_once(tmp_path: Path) -> None:
+    image, label = SN2
+    _files(tmp_path / "disk", image, label)
+    (tmp_path / "data").mkdir()
+    for name in ("vegas", "vegas_again"):
+        (tmp_path / "data" / name).symlink_to(tmp_path / "disk" / "AOI_2_Vegas_Train")
+    (tmp_path / "disk" / "AOI_2_Vegas_Train" / "loop").symlink_to(tmp_path / "data")
+    (source,) = find_spacenet(tmp_path / "data")
+    folder = tmp_path / "data" / "vegas"
+    assert source.image == folder / Path(image).relative_to("AOI_2_Vegas_Train")
+    assert source.label == folder / Path(label).relative_to("AOI_2_Vegas_Train")
+
+
 def test_an_empty_geojson_is_a_tile_without_buildings(tmp_path: Path) -> None:
     _files(tmp_path, *SN2)
     write_raster(tmp_path / SN2[0], noise(9, 9, dtype="uint16"))

@@ -166,6 +166,18 @@ def test_an_outline_holds_every_corner_and_every_edge_between() -> None:
     assert outline(None, transform, 2, 2).is_empty
 
 
+@pytest.mark.parametrize(("crs", "left"), [("EPSG:32760", 815_000.0), ("EPSG:32701", 175_000.0)])
+def test_an_outline_goes_on_beyond_the_180th_meridian(crs: str, left: float) -> None:
+    transform = Affine(100.0, 0.0, left, 0.0, -100.0, 8_030_000.0)
+    found = outline(CRS.from_string(crs), transform, 128, 128)
+    west, _, east, _ = found.bounds
+    assert found.is_valid
+    assert 0.1 < east - west < 0.2
+    assert min(abs(abs(side) - 180.0) for side in (west, east)) < 0.2
+    whole = outline(DEGREES, Affine(3.6, 0.0, -180.0, 0.0, -1.8, 90.0), 100, 100)
+    assert whole.bounds == (-180.0, -90.0, 180.0, 90.0)
+
+
 TURNED = (
     Affine.translation(500_000.0, 5_000_000.0) @ Affine.rotation(30.0) @ Affine.scale(0.5, -0.4)
 )

@@ -52,6 +52,18 @@ def test_what_is_unstored_is_nodata(tmp_path: Path, pixels: NDArray[np.uint8]) -
     assert not any(known and there for known, there in zip(unstored, valid, strict=True))
 
 
+def test_a_band_that_is_stored_apart_is_stored(tmp_path: Path, pixels: NDArray[np.uint8]) -> None:
+    options = {"nodata": 0, "interleave": "band", "compress": None}
+    path = written(tmp_path / "a.tif", np.zeros_like(pixels), [], **options)
+    with rasterio.open(path, "r+") as target:
+        target.write(pixels[1], 2, window=((128, 256), (256, 384)))
+    with Raster(path) as raster:
+        assert raster.read(Window(128, 256, BLOCK, BLOCK)).valid.all()
+        assert not raster.is_unstored(Window(128, 256, BLOCK, BLOCK))
+        assert raster.is_unstored(Window(0, 0, BLOCK, BLOCK))
+        assert histogram_of(raster).pixels == BLOCK * BLOCK
+
+
 def test_without_a_nodata_value_zeros_are_pixels(tmp_path: Path, pixels: NDArray[np.uint8]) -> None:
     path = written(tmp_path / "a.tif", pixels, [(0, 0)])
     with Raster(path) as raster:

@@ -8,8 +8,15 @@ import pyproj
 import pytest
 import shapely
 from numpy.typing import NDArray
+from shapely.affinity import translate
 
-from rhm.data.vectors.antimeridian import contiguous, placed_near, turn_of, whole_in
+from rhm.data.vectors.antimeridian import (
+    contiguous,
+    cut_at_meridian,
+    placed_near,
+    turn_of,
+    whole_in,
+)
 
 MERCATOR = 40_075_016.685_578_49
 ON = shapely.box(179.9999, -17.0, 180.0002, -16.9998)
@@ -93,3 +100,15 @@ def test_what_has_no_place_is_not_finite() -> None:
     lost, kept = whole_in(far, "EPSG:32760", "EPSG:4326")
     assert not np.isfinite(lost.bounds).all()
     assert np.isfinite(kept.bounds).all()
+
+
+def test_what_crosses_the_meridian_is_cut_there() -> None:
+    for turns in (-360.0, 0.0):
+        found = cut_at_meridian(translate(ON, turns))
+        west, east = sorted(found.geoms, key=lambda part: part.bounds[0])
+        assert west.bounds == pytest.approx((-180.0, -17.0, -179.9998, -16.9998))
+        assert east.bounds == pytest.approx((179.9999, -17.0, 180.0, -16.9998))
+    assert cut_at_meridian(EAST) is EAST
+    beyond = cut_at_meridian(shapely.box(180.5, 0.0, 181.0, 1.0))
+    assert beyond.bounds == (-179.5, 0.0, -179.0, 1.0)
+    assert cut_at_meridian(shapely.Polygon()).is_empty

@@ -43,6 +43,19 @@ def test_steps_of_pixels_are_right_angles_that_the_projection_removes() -> None:
     assert errors(shapely.Polygon(corners), true=true) == pytest.approx([45.0], abs=1.0)
 
 
+def test_of_many_buildings_each_is_compared_with_the_nearest() -> None:
+    """In a row of houses whose outlines are moved, the errors are those of each house alone."""
+    places = np.arange(0, 500, 50)
+    true = np.array([shapely.transform(HOUSE, lambda p, x=x: np.add(p, (x, 0))) for x in places])
+    tilts = np.linspace(0.0, 4.5, len(places))
+    found = [
+        shapely.Polygon([(x, 0), (x + 40, 0), (x + 40, 30 + tilt), (x, 30)])
+        for x, tilt in zip(places, tilts, strict=True)
+    ]
+    alone = [each for at, of in zip(found, true, strict=True) for each in errors(at, true=of)]
+    assert list(tangent_errors(np.array(found), true)) == pytest.approx(alone)
+
+
 def test_polygons_that_the_truth_does_not_cover_are_left_out() -> None:
     assert errors(shapely.box(100, 100, 140, 130)) == []
     assert errors(shapely.box(30, 0, 70, 30)) == []  # a quarter

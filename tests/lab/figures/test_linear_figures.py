@@ -11,6 +11,7 @@ from matplotlib import pyplot as plt
 from rhm.errors import OutputError
 from rhm.lab.deep_updates import KINDS, DeepUpdates, run_deep_updates
 from rhm.lab.figures.linear_figures import (
+    MOST_LAYERS,
     draw_deep_updates,
     draw_matrix_completion,
     draw_parsimony,
@@ -49,6 +50,15 @@ def test_a_figure_is_an_image_with_something_on_it(draw: Draw, tmp_path: Path) -
         for columns in (slice(None, center), slice(center, None)):
             assert pixels[rows, columns, :3].std() > 0.01
     assert plt.get_fignums() == []
+
+
+def test_the_figure_of_a_deep_network_shows_some_of_its_layers(tmp_path: Path) -> None:
+    """With all of them, the figure of 130 layers took most of a minute."""
+    for depth in (MOST_LAYERS, MOST_LAYERS + 4):
+        result = run_parsimony(width=4, rank=1, depth=depth, steps=5)
+        draw_parsimony(result, tmp_path / f"{depth}.png")
+    (first, second) = (image.imread(path).shape for path in sorted(tmp_path.iterdir()))
+    assert first == second
 
 
 def test_a_matrix_that_is_known_has_no_test_loss_to_draw(tmp_path: Path) -> None:

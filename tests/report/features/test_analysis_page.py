@@ -19,6 +19,7 @@ from rhm.report.features.analysis_page import (
     quantities,
     render,
     stage_table,
+    tap_sentence,
     write_analysis,
 )
 from tests.evaluation.features.made_findings import inspection, stage
@@ -93,6 +94,39 @@ def test_headlines_name_the_class_that_looks_most_like_another_away(found: Inspe
     home = replace(found, stages=tuple(each for each in found.stages if each.trained_on))
     (line,) = headlines([home])
     assert "<away>" not in line
+
+
+def test_the_headline_is_of_the_last_stage_that_an_unseen_domain_has(found: Inspection) -> None:
+    """A stage that shows no pure cells of a class there is left out in that domain only."""
+    kept = tuple(each for each in found.stages if each.trained_on or each.number == 0)
+    (line,) = headlines([replace(found, stages=kept)])
+    assert "at encoder[0], the mean of building in <away>" in line
+
+
+def test_the_last_stage_is_not_compared_with_itself() -> None:
+    best = BestTap("m", "decoder", True, 0.8, 0.8, 0.01)
+    assert tap_sentence(best).endswith("are most accurate at the last stage (80.0%).")
+    assert "use this stage" in tap_sentence(replace(best, probe=0.9))
+    assert "not clear" in tap_sentence(replace(best, probe=0.81))
+
+
+def charts(inspection: Inspection) -> list[str]:
+    return re.findall(r'aria-label="(.*?) over the stages of m"', render([inspection], SAMPLING))
+
+
+def test_a_single_stage_in_a_single_domain_has_all_charts(found: Inspection) -> None:
+    alone = replace(found, stages=found.stages[:1])
+    assert charts(alone) == charts(found)
+
+
+def test_classes_that_are_single_points_have_no_place_on_a_logarithmic_axis(
+    found: Inspection,
+) -> None:
+    first, *others = found.stages
+    point = replace(first, compression=0.0)
+    assert charts(replace(found, stages=(point, *others))) == charts(found)
+    without = charts(replace(found, stages=(point,)))
+    assert without == [title for title in charts(found) if title != "Compression"]
 
 
 def test_what_every_model_left_out_is_said_once(found: Inspection) -> None:

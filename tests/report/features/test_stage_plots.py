@@ -61,6 +61,13 @@ def test_limits_hold_every_value_and_are_apart(values: list[float]) -> None:
     assert limits_of({"a": values, "b": values[:1]}) == (low, high)
 
 
+@given(st.lists(st.floats(1e-9, 1e9), min_size=1))
+def test_limits_of_a_logarithmic_axis_are_above_zero(values: list[float]) -> None:
+    low, high = limits_of(values, logarithmic=True)
+    assert 0.0 < low < high
+    assert low <= min(values) <= max(values) <= high
+
+
 def test_bars_are_as_high_as_the_shares_they_stand_for() -> None:
     shares = VarianceShares(classes=0.5, domains=0.2, interaction=0.1, within=0.2)
     panel = variance_panel([StageVariance("m", "encoder[1]", 1, shares)], "where from")

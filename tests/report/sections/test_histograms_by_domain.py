@@ -62,6 +62,13 @@ def test_a_model_that_does_not_know_its_training_domains_draws_the_domain_alone(
     assert built.numbers["distances"] == []
 
 
+def test_a_domain_without_pixels_is_near_to_none(make_run: MakeRun) -> None:
+    """Earlier versions stored the distance of an empty histogram, which is about the brightness."""
+    run = edited(make_run("a", {"city": None}), 0, histogram=[[0.0] * 256], distance=[0.4])
+    (row,) = Shown(section(compared(run))).table(CAPTION).body
+    assert row == ["city", MISSING, "1", *[MISSING] * 5]
+
+
 def test_without_histograms_it_says_so(make_run: MakeRun) -> None:
     run = edited(make_run("a", {"city": 0.3}), 0, histogram=None, distance=None)
     built = section(compared(run))

@@ -81,7 +81,7 @@ def test_a_panel_has_the_methods_of_the_same_sources_on_one_domain(make_run: Mak
 def test_the_best_threshold_is_held_against_the_models(make_run: MakeRun) -> None:
     """Of 100 pixels, 10 are at 0.5 and above; 8 of the 16 of buildings are among them."""
     good, bad = make_run("a", {"city": 0.2}), make_run("b", {"city": 0.6}, method="rhm")
-    rows = Shown(section(compared(good, bad))).table("IoU at the model's threshold").body
+    rows = Shown(section(compared(good, bad))).table("IoU at the threshold that was used").body
     assert rows == [
         ["city"],
         ["none", "0.50", "0.200", "0.50", f"{8 / 18:.3f}", f"+{8 / 18 - 0.2:.3f}"],

@@ -127,3 +127,14 @@ def test_hostile_names_are_text(make_run: MakeRun) -> None:
     assert HOSTILE in shown.of("h4")
     assert f"Trained on {HOSTILE}: {HOSTILE}" in shown.of("h3")
     assert any(label.startswith(f"{HOSTILE}: buildings") for label in shown.values("aria-label"))
+
+
+def test_a_tile_that_another_model_picked_is_not_called_its_own(make_run: MakeRun) -> None:
+    base, best = two(make_run)
+    with_example(base, picked=True)
+    built = section(compared(base, best))
+    assert Shown(built).of("p")[1:] == [
+        "rhm IoU 0.40 its best tile, seed 0",
+        "none IoU 0.20 seed 0",
+    ]
+    assert [row["picked"] for row in built.numbers["gallery"]] == [False, True]

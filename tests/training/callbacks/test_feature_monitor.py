@@ -11,7 +11,7 @@ from rhm.analysis.collapse import collapse
 from rhm.analysis.feature_grid import labels_on_grid
 from rhm.analysis.moments import ClassMoments
 from rhm.analysis.separation import separation
-from rhm.analysis.taps import Taps
+from rhm.analysis.taps import Taps, stages
 from rhm.data.labels import IGNORE
 from rhm.models.heads import classifier_rows
 from rhm.models.model_file import load_model
@@ -59,6 +59,10 @@ def test_a_run_records_what_its_features_do(tiny: Make, head: str) -> None:
     )
     assert np.isfinite(row["compression/encoder[1]"])
     assert not any(module._forward_hooks for module in model.modules())
+    # The columns are in the order of computation, in which the page shows them.
+    columns = metrics.columns[metrics.columns.str.startswith("compression/")]
+    watched = list(columns.str.removeprefix("compression/"))
+    assert watched == [name for name in stages(model.network) if name in watched]
 
 
 def test_looking_at_features_does_not_change_the_weights(
