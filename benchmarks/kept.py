@@ -52,8 +52,8 @@ class KeptResults:
         for line in self._file.read_text("utf-8").splitlines():
             # What a process that was killed has left of a line is not a result.
             with contextlib.suppress(json.JSONDecodeError):
-                row = json.loads(line)
-                self._rows.setdefault(self._key(row), row)
+                if isinstance(row := json.loads(line), dict):
+                    self._rows.setdefault(self._key(row), row)
 
     def _key(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
         return tuple(values.get(key) for key in self._keys)

@@ -26,7 +26,8 @@ from rhm.data.indexing import (
     notes_on,
     open_source,
 )
-from rhm.data.sources import SPLITS, VALUES, Source, Tile
+from rhm.data.labels import VECTOR_SUFFIXES
+from rhm.data.sources import FLAGS, SPLITS, VALUES, Source, Tile, flag_of
 from rhm.data.stored_paths import folder_of, relative
 from rhm.data.vectors.geoparquet import has_columns, read_geoparquet
 from rhm.errors import CatalogError, OutputError, one_line
@@ -42,9 +43,6 @@ _TEXTS = ("image", "label", "domain", "group", "split", "dtype", "crs", *VALUES)
 
 _LATER = {"pixel_aspect": 1.0, "instances": False, **dict.fromkeys(VALUES, "")}
 """Columns that catalogs of earlier versions lack, with the values that these then have."""
-
-_READ_BY = ("black_is_nodata", "instances", *VALUES)
-"""Columns that decide how an image and its mask are read."""
 
 _COLUMNS = tuple(field.name for field in fields(Tile) if field.name not in _LATER)
 
@@ -124,6 +122,8 @@ class Catalog(NotebookDisplay):
             for column in _TEXTS:
                 # Other programs write empty texts as missing values.
                 frame[column] = frame[column].fillna("").astype(str)
+            for column in FLAGS:
+                frame[column] = [flag_of(stored) for stored in frame[column]]
             folder = folder_of(path, frame["image"].iloc[0])
             for column in ("image", "label"):
                 frame[column] = [str(folder / stored) if stored else "" for stored in frame[column]]
@@ -306,9 +306,10 @@ class Catalog(NotebookDisplay):
         frames, notes = [], []
         for name, catalog in catalogs.items():
             new = []
-            columns = ["image", "label", "domain", "group", "split", *_READ_BY]
-            for values in catalog.frame[columns].itertuples(index=False, name=None):
-                image, group, split = values[0], values[3], values[4]
+            columns = ["image", "label", "domain", "group", "split", *FLAGS, *VALUES]
+            for row in catalog.frame[columns].itertuples(index=False, name=None):
+                values = _what_counts(*row)
+                image, group, split = row[0], row[3], row[4]
                 before = rows.setdefault(image, (name, values))
                 if before[1] != values:
                     raise CatalogError(
@@ -350,6 +351,20 @@ class Catalog(NotebookDisplay):
 def is_catalog(path: str | os.PathLike[str]) -> bool:
     """Return whether a file is a catalog, without reading its rows."""
     return has_columns(path, _COLUMNS)
+
+
+def _what_counts(
+    image: str, label: str, domain: str, group: str, split: str, black: bool, *of_masks: Any
+) -> tuple[Any, ...]:
+    """Return what must be the same in two catalogs that have an image.
+
+    How masks are read does not matter without one, and neither does the order of their values.
+    """
+    row = (image, label, domain, group, split, black)
+    if not label or Path(label).suffix.lower() in VECTOR_SUFFIXES:
+        return row
+    instances, *values = of_masks
+    return (*row, instances, *(frozenset(text.split()) for text in values))
 
 
 def _deal(

@@ -110,16 +110,27 @@ def mapping_in(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
     if workers < 2:
         yield map
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    # Not all inherit that interrupts are ignored: with one that is idle, the next starts later.
+    with ProcessPoolExecutor(
+        workers,
+        mp_context=get_context("spawn"),
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    ) as pool:
         try:
             with _interrupts_ignored():
                 for _ in range(workers):
-                    pool.submit(int)  # each starts one process
+                    pool.submit(int)  # each starts one process, unless one is idle
             yield pool.map
         except BrokenProcessPool as error:
             raise CatalogError(
                 "a process that opens images was killed (out of memory?): use fewer --workers"
             ) from error
+        except BaseException:
+            # What they have begun would be waited for, and may take minutes.
+            for process in list(pool._processes.values()):
+                process.terminate()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
 

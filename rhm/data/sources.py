@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas
 from rasterio.dtypes import dtype_rev
 
 from rhm.data.labels import Label, parse_building_values
@@ -18,6 +19,9 @@ SPLITS = ("train", "val", "test")
 
 VALUES = ("building_values", "boundary_values", "contact_values")
 """Attributes of a source that list values of its mask."""
+
+FLAGS = ("black_is_nodata", "instances")
+"""Attributes of a source that are true or false."""
 
 _LIMITS: dict[str, tuple[float, float]] = {
     "width": (1, 1 << 31),
@@ -150,11 +154,10 @@ class Tile(Source):
             row[name] = int(row[name])
         row["pixel_aspect"] = float(row["pixel_aspect"])
         _check_limits(row)
-        for name in ("black_is_nodata", "instances"):
+        for name in FLAGS:
+            row[name] = flag_of(row[name])
             if isinstance(row[name], str):
                 raise ValueError(f"{name} of {image} is text: store true or false")
-            # A missing value may be NaN, which Python takes for true.
-            row[name] = bool(row[name] == 1)
         if row["split"] not in (*SPLITS, ""):
             raise ValueError(f"split of {image} is '{row['split']}': choose {', '.join(SPLITS)}")
         check_dtype_name(row["dtype"])
@@ -209,6 +212,12 @@ class Tile(Source):
         wanted.
         """
         return None if self.gsd_m is None else gsd_m or self.gsd_m
+
+
+def flag_of(stored: Any) -> Any:
+    """Return whether a stored value is true, and texts as they are; a missing value is false."""
+    # It may be NaN, which Python takes for true, and which differs from itself.
+    return stored if isinstance(stored, str) else bool(pandas.notna(stored) and stored == 1)
 
 
 def _check_limits(row: Mapping[str, Any]) -> None:

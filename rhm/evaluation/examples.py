@@ -125,9 +125,16 @@ def pictures_of(domains: Iterable[DomainScores]) -> set[str]:
 
 
 def _names_of(tiles: Sequence[Tile]) -> list[str]:
-    """Return the names of images of a domain, with as many of their folders as tell them apart."""
-    paths = [tile.image.with_suffix("") for tile in tiles]
-    names, parts = [tile.name for tile in tiles], 1
+    """Return the names of images of a domain, with as many of their folders as tell them apart.
+
+    Images that only their suffixes tell apart keep these.
+    """
+    short = [tile.image.with_suffix("") for tile in tiles]
+    times = Counter(short)
+    paths = [
+        path if times[path] == 1 else tile.image for path, tile in zip(short, tiles, strict=True)
+    ]
+    names, parts = [path.name for path in paths], 1
     while twice := {name for name, count in Counter(names).items() if count > 1}:
         parts += 1
         longer = [

@@ -248,6 +248,8 @@ def _source(scene: str, folder: Path) -> str:
 def _box(place: shapely.Geometry) -> list[float]:
     """Return the bounding box; across the antimeridian, west is greater than east (RFC 7946)."""
     west, south, east, north = (round(side, _DIGITS) for side in place.bounds)
+    if east - west >= 360.0:  # round a pole
+        west, east = -180.0, 180.0
     return [_turned(west), south, _turned(east), north]
 
 

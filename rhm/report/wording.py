@@ -145,16 +145,22 @@ def unequal_conditions(groups: Sequence[Group]) -> tuple[str, ...]:
     return tuple(result)
 
 
+_ALIKE = {"architecture": 1.0, "encoder": 1.0, "gsd_m": 1.01, "training_images": 1.25}
+"""What seeds of a method have in common, and the ratio up to which numbers count as the same: with
+a split for each seed, the number of images and the median of their pixel sizes differ a little."""
+
+
 def _mixed(groups: Sequence[Group]) -> list[str]:
     """Return the labels of groups whose models are not all alike; None is unknown."""
-    facts = ("architecture", "encoder", "gsd_m", "training_images")
+
+    def differs(group: Group, fact: str, ratio: float) -> bool:
+        found = {getattr(run.scores.model, fact) for run in group.runs} - {None}
+        return len(found) > 1 and (ratio == 1.0 or max(found) > ratio * min(found))
+
     mixed = (
         group.label
         for group in groups
-        if any(
-            len({getattr(run.scores.model, fact) for run in group.runs} - {None}) > 1
-            for fact in facts
-        )
+        if any(differs(group, fact, ratio) for fact, ratio in _ALIKE.items())
     )
     return list(dict.fromkeys(mixed))
 

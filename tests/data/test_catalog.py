@@ -215,6 +215,17 @@ def test_an_image_on_the_180th_meridian_is_on_both_sides_of_it(
     assert not frame.intersects(shapely.box(-170, -18, 170, -17)).any()
 
 
+@pytest.mark.parametrize(("crs", "pole"), [("EPSG:3413", 90.0), ("EPSG:3031", -90.0)])
+def test_an_image_round_a_pole_is_at_all_longitudes(tmp_path: Path, crs: str, pole: float) -> None:
+    transform = Affine(1000.0, 0, -32_000.0, 0, -1000.0, 20_000.0)
+    image = write_raster(tmp_path / "ice.tif", noise(64, 64), crs=crs, transform=transform)
+    (place,) = Catalog.build([Source(image, None, "ice", "a")]).frame.geometry
+    assert place.is_valid
+    assert place.bounds[::2] == (-180.0, 180.0)
+    for longitude in range(-175, 180, 25):
+        assert place.covers(shapely.Point(longitude, 0.9995 * pole))
+
+
 @pytest.mark.parametrize(
     "content", ["none", "garbage", "plain", "other", "empty", "wrong", "far", "zero", "twice"]
 )

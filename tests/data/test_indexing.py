@@ -2,18 +2,22 @@
 
 import os
 import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import geopandas
 import numpy as np
+import pandas
 import pytest
 import shapely
 from rasterio.transform import Affine
 
 from rhm.data import index_folder
 from rhm.data.catalog import Catalog, Source
-from rhm.data.indexing import open_source
+from rhm.data.indexing import mapping_in, open_source
 from rhm.errors import CatalogError, RasterError
 from tests.data.imagery import HALF_METRE, UTM, noise, write_raster
 
@@ -236,6 +240,38 @@ def test_catalogs_that_read_a_mask_in_two_ways_are_not_joined(tmp_path: Path) ->
     assert len(Catalog.join({"a": first, "b": first})) == 1
 
 
+def test_catalogs_that_read_an_image_alike_are_joined(tmp_path: Path) -> None:
+    town(tmp_path, CLASSES)
+    catalog = index_folder(tmp_path, building_values=["5", "2"])
+    other = index_folder(tmp_path, building_values=["2", "5"])
+    assert len(Catalog.join({"a": catalog, "b": other})) == 1
+    # Neither values nor instances are those of what is no mask.
+    for label in ("", str(tmp_path / "a.gpkg")):
+        frames = [
+            catalog.frame.assign(label=label),
+            catalog.frame.assign(label=label, building_values="", instances=True),
+        ]
+        joined = Catalog.join({str(number): Catalog(each) for number, each in enumerate(frames)})
+        assert len(joined) == 1
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [pandas.Series([None]), pandas.Series([np.nan]), pandas.Series([None], dtype="boolean")],
+)
+def test_a_missing_truth_value_is_false_wherever_it_is_read(tmp_path: Path, missing: Any) -> None:
+    town(tmp_path, CLASSES)
+    catalog = index_folder(tmp_path, building_values=["5"])
+    catalog.save(tmp_path / "a.parquet")
+    stored = geopandas.read_parquet(tmp_path / "a.parquet")
+    stored.assign(black_is_nodata=missing).to_parquet(tmp_path / "b.parquet")
+    both = {name: Catalog.load(tmp_path / f"{name}.parquet") for name in ("a", "b")}
+    assert both["b"].tiles == both["a"].tiles
+    joined = Catalog.join({**both, "again": Catalog.load(tmp_path / "b.parquet")})
+    joined.save(tmp_path / "c.parquet")
+    assert Catalog.load(tmp_path / "c.parquet").tiles == catalog.tiles
+
+
 class _Fatal(Source):
     """An image that ends the process that opens it."""
 
@@ -264,3 +300,35 @@ def test_an_interrupt_is_left_to_the_process_of_the_command(tmp_path: Path) -> N
     sources = [_Interrupted(image, None, "town", image.stem) for image in images]
     assert len(Catalog.build(sources, workers=2)) == 4
     assert signal.getsignal(signal.SIGINT) is before
+
+
+class _Slow(Source):
+    """An image that takes longer than a user would wait."""
+
+    def open(self, *args: Any, **options: Any) -> Any:
+        self.image.with_suffix(".begun").touch()
+        time.sleep(15.0)
+        self.image.with_suffix(".read").touch()
+
+
+def test_images_that_were_begun_are_not_waited_for(tmp_path: Path) -> None:
+    """Else an interrupt would take as long as the largest image."""
+    images = [tmp_path / f"{number}.tif" for number in range(4)]
+    slow = [_Slow(image, None, "town", image.stem) for image in images]
+    with suppress(KeyboardInterrupt), mapping_in(2) as mapping:
+        mapping(open_source, slow)
+        while not list(tmp_path.glob("*.begun")):
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+    assert not list(tmp_path.glob("*.read"))
+
+
+def test_processes_ignore_interrupts_whoever_starts_them() -> None:
+    """Only the main thread can have them inherit that; others may be started late."""
+
+    def handling() -> set[Any]:
+        with mapping_in(2) as mapping:
+            return set(mapping(signal.getsignal, [signal.SIGINT] * 4))
+
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(handling).result() == {signal.SIG_IGN}

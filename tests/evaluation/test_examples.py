@@ -81,6 +81,18 @@ def test_images_of_one_name_are_told_apart_by_their_folders(
         np.testing.assert_array_equal(again.pixels, picture.pixels)
 
 
+def test_images_that_only_their_suffixes_tell_apart_are_two(
+    bright: SegmentationModel, scored: list[TileScores], tmp_path: Path
+) -> None:
+    alike = []
+    for suffix, scores in zip(("tif", "png"), scored, strict=False):
+        image = tmp_path / f"image.{suffix}"
+        image.symlink_to(scores.tile.image)
+        alike.append(replace(scores, tile=replace(scores.tile, image=image)))
+    found = choose_examples(bright, alike, None, TILING)
+    assert sorted(each.example.name for each in found) == ["image.png", "image.tif"]
+
+
 def test_a_picture_is_the_image_and_its_outlines_lie_in_it(
     bright: SegmentationModel,
     scored: list[TileScores],

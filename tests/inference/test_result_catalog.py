@@ -186,6 +186,17 @@ def test_a_scene_across_the_antimeridian_is_cut_there(
     assert valid(written.collection).extent.spatial.bboxes[0][::2] == [-180.0, 180.0]
 
 
+def test_a_scene_round_a_pole_is_at_all_longitudes(tmp_path: Path, houses: np.ndarray) -> None:
+    transform = rasterio.Affine(1.0, 0, -150.0, 0, -1.0, 110.0)
+    write_raster(tmp_path / "ice.tif", houses, crs="EPSG:3031", transform=transform)
+    found = predict_raster(Bright(), tmp_path / "ice.tif", tmp_path / "out", tile=256)
+    (item,) = valid(write_catalog([("ice.tif", found)]).collection).get_items()
+    west, south, east, north = item.bbox
+    assert (west, south, east) == (-180.0, -90.0, 180.0)
+    assert north < -89.9
+    assert shapely.geometry.shape(item.geometry).is_valid
+
+
 def test_without_the_package_nothing_is_predicted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -287,6 +287,8 @@ def test_models_that_differ_in_more_than_the_seed_are_told_apart(make_run: MakeR
 
     assert unequal_conditions(loaded_with()) == ()
     assert unequal_conditions(loaded_with(training_images=None)) == ()  # it is not known
+    # Each seed has a split of its own.
+    assert unequal_conditions(loaded_with(gsd_m=1.001, training_images=44, split_hash="f")) == ()
     for facts in ({"encoder": "resnet18"}, {"gsd_m": 0.3}, {"training_images": 400}):
         (note,) = unequal_conditions(loaded_with(**facts))
         assert note.startswith("Runs of none count as seeds of one method, but their models differ")

@@ -243,7 +243,12 @@ def _subfolders(root: Path, tell: Callable[[str], None] = silent) -> list[Path]:
 def _tell_left_out(root: Path, found: Sequence[Path], tell: Callable[[str], None]) -> None:
     """Tell which images in a folder and its subfolders are where none are looked for."""
     labels = {*_MASK_FOLDERS, *_VECTOR_FOLDERS}
-    cities = [folder for folder in _subfolders(root) if folder.name not in labels]
+    # Hidden folders hold what other programs keep for themselves, such as thumbnails.
+    cities = [
+        folder
+        for folder in _subfolders(root)
+        if folder.name not in labels and not folder.name.startswith(".")
+    ]
     known = set(found)
     left = [
         str(image)

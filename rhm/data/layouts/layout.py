@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from rhm.data.catalog import Source
-from rhm.errors import CatalogError
+from rhm.errors import CatalogError, one_line
 
 
 def silent(_: str) -> None:
@@ -26,7 +26,10 @@ def listing() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CatalogError(f"{error.filename} cannot be read: {error.strerror}") from error
+        where = error.filename or "a folder"
+        raise CatalogError(
+            f"{where} cannot be read: {error.strerror or one_line(error)}"
+        ) from error
 
 
 def can_be_listed(folder: Path) -> bool:

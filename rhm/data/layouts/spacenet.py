@@ -113,15 +113,22 @@ def _key(stem: str) -> _Key | None:
 def _files_below(root: Path, tell: Callable[[str], None]) -> list[Path]:
     """Return the files in a folder and its subfolders, sorted; links to folders are followed."""
     found, visited, closed = [], set[str](), list[OSError]()
-    for folder, subfolders, names in os.walk(root, onerror=closed.append, followlinks=True):
-        # A link may lead back to a folder above it.
-        if (real := os.path.realpath(folder)) in visited:
-            subfolders.clear()
-            continue
-        visited.add(real)
-        subfolders.sort()
-        found += [Path(folder, name) for name in names]
-    unread = [str(error.filename) for error in closed if error.filename != str(root)]
+    waiting = [str(root)]
+    # Links come last, so that a folder that is there itself is not called by the name of a link.
+    while waiting:
+        for folder, subfolders, names in os.walk(waiting.pop(0), onerror=closed.append):
+            # A link may lead back to a folder above it.
+            if (real := os.path.realpath(folder)) in visited:
+                subfolders.clear()
+                continue
+            visited.add(real)
+            subfolders.sort()
+            below = (os.path.join(folder, name) for name in subfolders)
+            waiting += [path for path in below if os.path.islink(path)]
+            found += [Path(folder, name) for name in names]
+    unread = [str(error.filename) for error in closed]
+    if str(root) in unread:
+        raise closed[unread.index(str(root))]
     if unread:
         tell(f"{counted_names(unread)} cannot be read by this user, and is left out")
     return sorted(found)

@@ -268,7 +268,8 @@ def scaled_gcps(
 def outline(crs: CRS | None, transform: Affine, height: int, width: int) -> shapely.Polygon:
     """Return the outline of a raster in EPSG:4326; empty if it has no location on Earth.
 
-    Longitudes go on beyond 180 degrees where it crosses that meridian.
+    Longitudes go on beyond 180 degrees where it crosses that meridian. A raster round a pole has
+    all longitudes, up to the pole.
 
     Args:
         crs: CRS of the raster, or None.
@@ -285,4 +286,8 @@ def outline(crs: CRS | None, transform: Affine, height: int, width: int) -> shap
     if places is None:
         return shapely.Polygon()
     places[:, 0] = np.unwrap(places[:, 0], period=360.0)
+    first, last = places[0, 0], places[-1, 0]
+    if abs(last - first) > 180.0:
+        pole = np.copysign(90.0, places[:, 1].mean())
+        places = np.vstack([places, [(last, pole), (first, pole)]])
     return shapely.Polygon(places)

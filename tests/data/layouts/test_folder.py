@@ -289,6 +289,7 @@ def test_images_alone_are_one_place_without_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize("images", ["images/a.tif", "north/images/a.tif", "a.tif"])
 def test_images_where_none_are_looked_for_are_told(tmp_path: Path, images: str) -> None:
     _files(tmp_path, images, "south/b.tif", "south/c.tif", "south/notes.txt", "masks/x/d.tif")
+    _files(tmp_path, ".thumbnails/a.png")
     found: list[str] = []
     assert len(find_in_folder(tmp_path, domain="a", tell=found.append)) == 1
     (note,) = found

@@ -72,3 +72,9 @@ def test_a_folder_that_cannot_be_read_is_one_line() -> None:
 
     with pytest.raises(CatalogError, match=r"^towns cannot be read: Permission denied$"):
         DatasetLayout("Towns.", closed).sources("towns")
+
+    def odd(folder: str, *, tell: Callable[[str], None] = silent) -> list[Source]:
+        raise OSError("no such share")
+
+    with pytest.raises(CatalogError, match=r"^a folder cannot be read: no such share$"):
+        DatasetLayout("Towns.", odd).sources("towns")

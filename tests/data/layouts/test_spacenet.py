@@ -1,9 +1,12 @@
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rhm.data.catalog import Catalog
-from rhm.data.layouts.spacenet import find_spacenet
+from rhm.data.layouts.spacenet import LAYOUT, find_spacenet
 from rhm.errors import CatalogError
 from tests.data.imagery import noise, write_raster
 
@@ -148,6 +151,35 @@ def test_folders_that_are_links_are_searched_once(tmp_path: Path) -> None:
     folder = tmp_path / "data" / "vegas"
     assert source.image == folder / Path(image).relative_to("AOI_2_Vegas_Train")
     assert source.label == folder / Path(label).relative_to("AOI_2_Vegas_Train")
+
+
+def test_a_folder_is_not_called_by_the_name_of_a_link_to_it(tmp_path: Path) -> None:
+    image, label = SN2
+    _files(tmp_path, image, label)
+    (tmp_path / "A").symlink_to(tmp_path / "AOI_2_Vegas_Train")
+    (source,) = find_spacenet(tmp_path)
+    assert (source.image, source.label) == (tmp_path / image, tmp_path / label)
+
+
+def test_a_folder_that_cannot_be_read_is_not_called_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _files(tmp_path, *SN2)
+    closed, scandir = [str(tmp_path / "AOI_2_Vegas_Train" / "geojson")], os.scandir
+
+    def scan(folder: Any) -> Any:
+        if os.fspath(folder) in closed:
+            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    notes: list[str] = []
+    (source,) = LAYOUT.sources(tmp_path, tell=notes.append)
+    assert source.label is None
+    assert notes == [f"{closed[0]} cannot be read by this user, and is left out"]
+    closed.append(str(tmp_path))
+    with pytest.raises(CatalogError, match=r"cannot be read: Permission denied$"):
+        LAYOUT.sources(tmp_path)
 
 
 def test_an_empty_geojson_is_a_tile_without_buildings(tmp_path: Path) -> None:

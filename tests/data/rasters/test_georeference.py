@@ -178,6 +178,22 @@ def test_an_outline_goes_on_beyond_the_180th_meridian(crs: str, left: float) -> 
     assert whole.bounds == (-180.0, -90.0, 180.0, 90.0)
 
 
+@pytest.mark.parametrize(("crs", "pole"), [("EPSG:3413", 90.0), ("EPSG:3031", -90.0)])
+@pytest.mark.parametrize("left", [-30_000.0, -8_000.0])
+def test_an_outline_round_a_pole_holds_the_pole(crs: str, pole: float, left: float) -> None:
+    transform = Affine(1000.0, 0.0, left, 0.0, -1000.0, 20_000.0)
+    found = outline(CRS.from_string(crs), transform, 64, 64)
+    west, south, east, north = found.bounds
+    assert found.is_valid
+    assert east - west == pytest.approx(360.0)
+    assert pole in (south, north)
+    rows, cols = np.mgrid[8:64:16, 8:64:16] + 0.5
+    places = to_degrees(CRS.from_string(crs), *(transform @ (cols.ravel(), rows.ravel())))
+    assert places is not None
+    turns = [shapely.points(np.add(places, (turn, 0.0))) for turn in (-360.0, 0.0, 360.0)]
+    assert shapely.covers(found, turns).any(axis=0).all()
+
+
 TURNED = (
     Affine.translation(500_000.0, 5_000_000.0) @ Affine.rotation(30.0) @ Affine.scale(0.5, -0.4)
 )
