@@ -141,6 +141,7 @@ def main() -> None:
     if asked.choose is None:
         print("\n".join(["", *tables.pairs_table(cells, list(PLACES))]))
         print("\n".join(["", *tables.closed_table(cells, list(PLACES))]))
+        print("\n".join(["", *tables.averaged_table(cells, asked.sources, list(targets))]))
 
 
 def prepare(setting: Setting, data: Path) -> Catalog:

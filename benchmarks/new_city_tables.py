@@ -201,12 +201,25 @@ def methods_table(cells: Cells, sources: Sequence[str], targets: Sequence[str]) 
         )
 
 
-def _over(at: Resampled, method: str, other: str) -> str:
+def averaged_table(cells: Cells, sources: Sequence[str], targets: Sequence[str]) -> Iterator[str]:
+    """Yield what averaging the weights gains over the same method without it, as Markdown."""
+    own = Resampled(cells, sources, targets, "own")
+    yield "| averaged | seeds | over the same without, home | away |"
+    yield "|---" * 4 + "|"
+    suffix = AVERAGED.removeprefix("none")
+    for method, seeds in own.seeds.items():
+        if method.endswith(suffix) and (gain := _over(own, method, method.removesuffix(suffix))):
+            home = _over(own, method, method.removesuffix(suffix), home=True)
+            yield f"| {method} | {len(seeds)} | {home} | {gain} |"
+
+
+def _over(at: Resampled, method: str, other: str, *, home: bool = False) -> str:
     """Return the paired difference to another method, with its 95 % interval."""
     seeds = [s for s in at.seeds[method] if s in at.seeds.get(other, ())]
     if not seeds or method == other:
         return ""
-    difference = at.away(method, seeds) - at.away(other, seeds)
+    score = at.home if home else at.away
+    difference = score(method, seeds) - score(other, seeds)
     low, high = np.quantile(difference[1:], [0.025, 0.975])
     return f"{difference[0]:+.3f} ({low:+.3f} to {high:+.3f})"
 
