@@ -20,6 +20,9 @@ from rhm.errors import one_line
 MOST_TENSORS = 1 << 16
 """Most tensors of a file; the largest networks of timm have a few thousand."""
 
+LONGEST_NAME = 1000
+"""Most characters of the name of a tensor; those of networks have tens."""
+
 DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -65,6 +68,9 @@ class TensorFile:
         names = list(archive.keys())
         if len(names) > MOST_TENSORS:
             raise ValueError(f"it has {len(names)} tensors, more than {MOST_TENSORS}")
+        longest = max(map(len, names), default=0)
+        if longest > LONGEST_NAME:
+            raise ValueError(f"the name of a tensor has {longest} characters")
         self.layouts = {name: _layout(archive.get_slice(name), name) for name in names}
 
     def check(self, wanted: Mapping[str, TensorLayout]) -> None:
@@ -123,7 +129,8 @@ def open_tensors(path: str | os.PathLike[str]) -> Iterator[TensorFile]:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: the file is not a safetensors file, or has too many tensors or unknown types.
+        ValueError: the file is not a safetensors file, or has too many tensors, names that are too
+            long, or unknown types.
     """
     try:
         with safe_open(Path(path), framework="pt") as archive:

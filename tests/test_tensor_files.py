@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from rhm.tensor_files import TensorLayout, open_tensors
+from rhm.tensor_files import LONGEST_NAME, TensorLayout, open_tensors
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "n": torch.tensor(3)}
 LAYOUTS = {name: TensorLayout.of(tensor) for name, tensor in TENSORS.items()}
@@ -91,3 +91,14 @@ def test_values_that_are_not_finite_are_refused(tmp_path: Path, value: float) ->
         pytest.raises(ValueError, match="a is not finite"),
     ):
         archive.read("a")
+
+
+def test_names_that_no_tensor_has_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_file({"a." * (LONGEST_NAME // 2): torch.zeros(1)}, path)
+    with open_tensors(path) as archive:
+        assert len(archive.layouts) == 1
+    save_file({"a." * (LONGEST_NAME // 2) + "b": torch.zeros(1)}, path)
+    told = "the name of a tensor has 1001 characters"
+    with pytest.raises(ValueError, match=told), open_tensors(path):
+        pass

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from glob import escape
 from typing import Any
 
 import torch
@@ -123,7 +124,9 @@ def attach(
         raise ConfigError("the network already has an adapter: merge or detach it first")
     if adapter is None:
         return put_on(model, None, {}, batch_norm=batch_norm, trained=trained)
-    layers = layers_to_adapt(model, adapter, targets, but=[*trained, *but])
+    layers = layers_to_adapt(
+        model, adapter, targets, but=[*trained, *_with_trained_weight(model, trained), *but]
+    )
     gradients: Mapping[str, Tensor] = {}
     if gradient_batch is not None and isinstance(adapter, DeepLoRA):
         losses = [gradient_batch] if callable(gradient_batch) else list(gradient_batch)
@@ -239,6 +242,12 @@ def trained_besides(model: nn.Module, batch_norm: str, trained: Sequence[str]) -
             raise ConfigError(f"no module or parameter of the network matches '{glob}'")
         found |= named
     return found
+
+
+def _with_trained_weight(model: nn.Module, trained: Sequence[str]) -> list[str]:
+    """Return globs of the modules whose weight itself matches one, such as ``*.weight``."""
+    named = (name for name, _ in model.named_parameters() if name.endswith(".weight"))
+    return [escape(name.removesuffix(".weight")) for name in named if matches(name, trained)]
 
 
 def updates(model: nn.Module) -> Iterator[tuple[str, LowRankUpdate]]:

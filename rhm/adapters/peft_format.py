@@ -4,7 +4,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,13 @@ from rhm.adapters.targets import matrix_of
 from rhm.documents import read_json
 from rhm.errors import ConfigError, ModelFileError, one_line
 from rhm.files import staged_paths
-from rhm.tensor_files import TensorFile, open_tensors
+from rhm.tensor_files import MOST_TENSORS, TensorFile, open_tensors
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 """File names."""
 
 _PREFIX = "base_model.model."
+_PLAIN_KEY = re.compile(r"[\w.-]+")
 _KEY = re.compile(r"base_model\.model\.(?P<layer>.+)\.lora_(?P<part>[AB])\.weight")
 
 
@@ -57,16 +58,15 @@ def export_peft(model: nn.Module, folder: str | os.PathLike[str]) -> tuple[Path,
         tensors[f"{_PREFIX}{name}.lora_B.weight"] = wide.detach().cpu().contiguous()
         ranks[name] = update.rank
     adapter = attachment.adapter
+    patterned = _patterned({name for name, rank in ranks.items() if rank != adapter.rank}, ranks)
     values = {
         "peft_type": "LORA",
         "task_type": None,
         "r": adapter.rank,
         "lora_alpha": adapter.scale * adapter.rank,
         # PEFT divides by the rank of each layer.
-        "rank_pattern": {name: rank for name, rank in ranks.items() if rank != adapter.rank},
-        "alpha_pattern": {
-            name: adapter.scale * rank for name, rank in ranks.items() if rank != adapter.rank
-        },
+        "rank_pattern": {name: ranks[name] for name in patterned},
+        "alpha_pattern": {name: adapter.scale * ranks[name] for name in patterned},
         "target_modules": sorted(ranks),
         "lora_dropout": 0.0,
         "bias": "none",
@@ -120,13 +120,14 @@ def _updates(
 ) -> dict[str, LowRankUpdate]:
     layers = _layers(model, archive)
     alphas = values.get("alpha_pattern") or {}
+    _check_keys(alphas)
     found: dict[str, LowRankUpdate] = {}
     for name, parts in layers.items():
         weight = model.get_submodule(name).get_parameter("weight")
         rows, columns = matrix_of(weight).shape
         thin, wide = (archive.read(parts[part]).flatten(1) for part in ("A", "B"))
         # In PEFT, a layer may have its own scale; here it is multiplied into B.
-        scale = float(alphas.get(name, values["lora_alpha"])) / len(thin)
+        scale = float(alphas.get(_key_of(name, alphas), values["lora_alpha"])) / len(thin)
         if not math.isfinite(scale):
             raise ValueError(f"the scale of {name} is not finite")
         update = LoRAUpdate(rows, columns, len(thin), adapter.scale)
@@ -135,6 +136,41 @@ def _updates(
             update.b.copy_(wide * (scale / adapter.scale))
         found[name] = update.to(weight)
     return found
+
+
+def _patterned(own: Collection[str], layers: Iterable[str]) -> list[str]:
+    """Return the layers that need a key of a pattern, in the order that PEFT searches them.
+
+    PEFT would also take the key ``0`` for a layer ``a.0``, which therefore comes first.
+
+    Args:
+        own: names of the layers with a rank of their own.
+        layers: names of all adapted layers.
+    """
+    meant = [name for name in layers if _key_of(name, own) is not None]
+    mistaken = {name for name in meant if any(name.endswith(f".{key}") for key in own)}
+    return sorted(meant, key=lambda name: -len(name) if name in mistaken else 0)
+
+
+def _check_keys(keys: Collection[str]) -> None:
+    """Check that the keys of a pattern are names, or the last parts of names.
+
+    Raises:
+        ValueError: one is a regular expression, which could take any time to search for, or there
+            are more than layers.
+    """
+    if len(keys) > MOST_TENSORS:
+        raise ValueError(f"its alpha_pattern has {len(keys)} keys, more than {MOST_TENSORS}")
+    for key in keys:
+        if not _PLAIN_KEY.fullmatch(key):
+            raise ValueError(f"its alpha_pattern has a regular expression, {key[:100]!r}")
+
+
+def _key_of(layer: str, keys: Iterable[str]) -> str | None:
+    """Return the key that PEFT takes for a layer: the first that its name has, or ends with."""
+    parts = layer.split(".")
+    ends = {".".join(parts[start:]) for start in range(len(parts))}
+    return next((key for key in keys if key in ends), None)
 
 
 def _layers(model: nn.Module, archive: TensorFile) -> dict[str, dict[str, str]]:

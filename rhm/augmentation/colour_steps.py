@@ -186,5 +186,8 @@ class _Filter:
             colours.replace(np.asarray(self._transform(image=image, **borrowed)["image"]))
             return
         to_bytes, from_bytes = self._bytes
-        seen = self._transform(image=to_bytes.apply(image), **borrowed)["image"]
-        colours.replace(from_bytes.apply(seen))
+        given = to_bytes.apply(image)
+        seen = self._transform(image=given.copy(), **borrowed)["image"]
+        # A chip that the transform leaves as it is must not be rounded to bytes.
+        if not np.array_equal(seen, given):
+            colours.replace(from_bytes.apply(seen))

@@ -68,7 +68,7 @@ class RandomizedHistogramMatching(A.ImageOnlyTransform):
 
         Raises:
             BankError: the bank holds no image of this dtype and number of bands.
-            TypeError: the dtype of the image is not supported.
+            TypeError: the dtype of the image is not supported, or it is a masked array.
         """
         image = data["image"]
         valid = valid_pixels(image, self.nodata, data.get(VALID))

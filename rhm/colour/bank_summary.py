@@ -1,6 +1,6 @@
 """What a histogram bank shows of itself: a summary, the facts of a table, and a picture."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ _SHOWN_SHARES = (0.001, 0.999)
 _SHOWN_BINS = 64
 
 
-def summary_of(bands: int, kinds: Sequence[tuple[str, int, Histogram]]) -> dict[str, Any]:
+def summary_of(bands: int, kinds: Iterable[tuple[str, int, Histogram]]) -> dict[str, Any]:
     """Return a summary as JSON-ready values.
 
     Args:
@@ -33,7 +33,7 @@ def summary_of(bands: int, kinds: Sequence[tuple[str, int, Histogram]]) -> dict[
         for domain, images, pooled in kinds
     ]
     return {
-        "images": sum(images for _, images, _ in kinds),
+        "images": sum(each["images"] for each in domains),
         "bands": bands,
         "quantile_shares": list(SHARES),
         "domains": domains,

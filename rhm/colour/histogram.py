@@ -112,7 +112,7 @@ class Histogram:
             valid: (H, W) validity; pixels where it is zero or False are not counted.
 
         Raises:
-            TypeError: the image has another dtype.
+            TypeError: the image has another dtype, or is a masked array.
             ValueError: the image does not have two or three dimensions, or has no bands, or
                 ``valid`` does not have its height and width.
         """

@@ -121,7 +121,7 @@ class HistogramBank(NotebookDisplay):
         Raises:
             BankError: no image has valid pixels, the images differ in their number of bands, or
                 there are more or fewer names than images.
-            TypeError: the dtype of an image is not supported.
+            TypeError: the dtype of an image is not supported, or it is a masked array.
         """
         entries: dict[int, PackedHistogram] = {}
         spectra = []
@@ -217,8 +217,8 @@ class HistogramBank(NotebookDisplay):
 
         Args:
             by: ``uniform`` gives all images the same probability. ``domain`` gives all domains
-                the same probability, however many images they have; the images of a domain keep
-                their weights relative to one another. ``distance`` makes the probability
+                the same probability among the images of each dtype, however many they have; these
+                keep their weights relative to one another. ``distance`` makes the probability
                 proportional to the distance from ``reference``, averaged over the bands, so that
                 images unlike the source imagery are drawn most often.
             reference: histogram of the source imagery. Only entries of its dtype are weighted by
@@ -232,10 +232,10 @@ class HistogramBank(NotebookDisplay):
             raise BankError(f"unknown sampling '{by}': choose {', '.join(SAMPLING)}")
         chances = np.ones(len(self))
         if by == "domain":
-            _, domain = np.unique(self.domains, return_inverse=True)
-            totals = np.bincount(domain, self.weights)[domain]
-            # A domain without any weight is not drawn from.
-            chances = np.divide(self.weights, totals, out=np.zeros(len(self)), where=totals > 0.0)
+            for indices in self._of_kind.values():
+                total = np.cumsum(self.weights[indices])[-1]
+                # A domain without any weight is not drawn from.
+                chances[indices] = self.weights[indices] / (total or 1.0)
         elif by == "distance":
             if reference is None:
                 raise BankError("sampling by distance needs the histogram of the source imagery")
@@ -324,11 +324,9 @@ class HistogramBank(NotebookDisplay):
         It lists the images, the pixels and the quantiles of each band at ``bank_summary.SHARES``,
         by domain and dtype.
         """
-        kinds = self.by_domain.items()
-        return summary_of(
-            self.bands,
-            [(name, len(self._of_kind[name, dtype]), pooled) for (name, dtype), pooled in kinds],
-        )
+        # One after another: those of many domains take far more memory than the bank.
+        kinds = ((name, len(each), self._pool(each)) for (name, _), each in self._of_kind.items())
+        return summary_of(self.bands, kinds)
 
     def _facts(self) -> dict[str, object]:
         return facts_of(self.summary())

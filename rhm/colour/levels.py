@@ -35,6 +35,16 @@ def levels_of(dtype: DTypeLike) -> int:
     return 256 if dtype == np.uint8 else 65536
 
 
+def check_unmasked(image: NDArray[Any]) -> None:
+    """Check that an image is no masked array, because what its mask hides would be counted.
+
+    Raises:
+        TypeError: it is one.
+    """
+    if np.ma.isMA(image):
+        raise TypeError("masked arrays are not supported: pass image.data and valid=~image.mask")
+
+
 def to_levels(image: NDArray[Any]) -> NDArray[Any]:
     """Return the level of each pixel, in the shape of the image.
 
@@ -42,9 +52,10 @@ def to_levels(image: NDArray[Any]) -> NDArray[Any]:
         uint8 for uint8 images, otherwise uint16. For uint8 and uint16 it is the image itself.
 
     Raises:
-        TypeError: the dtype of the image is not supported.
+        TypeError: the dtype of the image is not supported, or it is a masked array.
     """
     levels_of(image.dtype)
+    check_unmasked(image)
     if image.dtype.kind == "u":
         return image
     if image.dtype == np.int16:

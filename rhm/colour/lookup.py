@@ -306,6 +306,7 @@ class PixelMap:
             A new array with the shape of the image and the output dtype of the map.
 
         Raises:
+            TypeError: the image is a masked array.
             ValueError: the image has the wrong shape, dtype or number of bands, ``valid`` does not
                 have its height and width, or invalid pixels cannot keep their values because the
                 dtype changes.

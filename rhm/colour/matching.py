@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rhm.colour.histogram import Histogram, valid_pixels
+from rhm.colour.levels import check_unmasked
 from rhm.colour.lookup import PixelMap
 
 _SHARED_PIXELS = 1 << 24
@@ -44,8 +45,8 @@ def match_histograms(
         ValueError: the images differ in dtype or number of bands, the reference has no valid
             pixels, or a validity does not have the height and width of its image.
     """
-    if np.ma.isMA(image) or np.ma.isMA(reference):
-        raise TypeError("masked arrays are not supported: pass image.data and valid=~image.mask")
+    check_unmasked(image)
+    check_unmasked(reference)
     if image.ndim != reference.ndim or image.shape[2:] != reference.shape[2:]:
         raise ValueError(f"image {image.shape} and reference {reference.shape} differ in bands")
     known = valid_pixels(image, nodata, valid)

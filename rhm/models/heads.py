@@ -52,9 +52,16 @@ class CosineClassifier(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits (N, K, H, W) of features (N, D, H, W); a zero feature has zero logits."""
-        rows = functional.normalize(self.weight, dim=1)
-        units = functional.normalize(features, dim=1)
+        rows, units = _normalized(self.weight), _normalized(features)
         return self.temperature * functional.conv2d(units, rows)
+
+
+def _normalized(vectors: Tensor) -> Tensor:
+    """Return vectors (N, D, H, W) of length 1 along D; those of length 0 remain so."""
+    # torch's default, 1e-12, is zero in float16, where a zero feature would become NaN. The least
+    # number above zero is below the length of any other feature.
+    known = torch.finfo(vectors.dtype)
+    return functional.normalize(vectors, dim=1, eps=max(1e-12, known.tiny * known.eps))
 
 
 def set_head(network: nn.Module, head: str, *, temperature: float, learned: bool) -> None:

@@ -93,6 +93,43 @@ def test_a_layers_own_scale_is_kept(tmp_path: Path) -> None:
     assert torch.equal(loaded(image), again(image))
 
 
+def test_a_scale_is_that_of_the_layers_whose_names_end_with_its_key(tmp_path: Path) -> None:
+    """As in PEFT, where the first key wins that a name has or ends with after a dot."""
+    model = nn.ModuleDict({"a": network(), "b": network()})
+    attach(model, LoRA(2, alpha=4.0))
+    stirred(model)
+    export_peft(model, tmp_path)
+    patterns = {"3": 12.0, "b.3": 20.0, "b.0": 8.0, "0": 16.0, "nowhere": 1.0}
+    values = json.loads((tmp_path / CONFIG).read_text()) | {"alpha_pattern": patterns}
+    (tmp_path / CONFIG).write_text(json.dumps(values))
+    again = nn.ModuleDict({"a": network(), "b": network()})
+    import_peft(again, tmp_path)
+    factors = {name: update.update() for name, update in updates(model)}
+    for name, update in updates(again):
+        times = {"a.3": 3.0, "b.3": 3.0, "b.0": 2.0, "a.0": 4.0}.get(name, 1.0)
+        torch.testing.assert_close(update.update(), factors[name] * times)
+
+
+def test_what_is_written_says_no_scale_of_another_layer(tmp_path: Path) -> None:
+    """Layer 1 has its own rank, and PEFT would take its key for a.1 and b.a.1, too."""
+    layers = {"a": nn.ModuleDict({"1": nn.Linear(9, 9)}), "1": nn.Linear(9, 3)}
+    model = nn.ModuleDict(
+        {**layers, "b": nn.ModuleDict({"a": nn.ModuleDict({"1": nn.Linear(9, 9)})})}
+    )
+    attach(model, LoRA(8, alpha=4.0))
+    stirred(model)
+    again = copy.deepcopy(model)
+    detach(again)
+    export_peft(model, tmp_path)
+    values = json.loads((tmp_path / CONFIG).read_text())
+    assert list(values["rank_pattern"].items()) == [("b.a.1", 8), ("a.1", 8), ("1", 3)]
+    assert list(values["alpha_pattern"].items()) == [("b.a.1", 4.0), ("a.1", 4.0), ("1", 1.5)]
+    import_peft(again, tmp_path)
+    factors = {name: update.update() for name, update in updates(model)}
+    for name, update in updates(again):
+        torch.testing.assert_close(update.update(), factors[name])
+
+
 def test_what_the_format_does_not_hold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the network has none"):
         export_peft(network(), tmp_path / "a")
@@ -126,6 +163,8 @@ def test_what_the_format_does_not_hold_is_refused(tmp_path: Path) -> None:
         ({"lora_alpha": 1e300}, "alpha must be greater than 0 and at most 65536"),
         ({"alpha_pattern": {"0": float("inf")}}, "is not a PEFT LoRA"),
         ({"r": [[[[]]]]}, "is not a PEFT LoRA"),
+        ({"alpha_pattern": {"(a+)+b": 4.0}}, "a regular expression"),
+        ({"alpha_pattern": ["0"]}, "is not a PEFT LoRA"),
     ],
 )
 def test_other_adapters_are_refused(tmp_path: Path, change: dict[str, Any], told: str) -> None:

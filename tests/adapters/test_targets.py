@@ -59,6 +59,14 @@ def test_globs_and_predicates_choose_layers() -> None:
     assert [each.name for each in attach(model, LoRA(2), trained=["2"]).layers] == ["0", "1"]
 
 
+@pytest.mark.parametrize("glob", ["0.1.weight", "*.1.weight", "0.1", "0.1*"])
+def test_a_layer_whose_weight_is_trained_in_full_gets_no_update(glob: str) -> None:
+    model = nn.Sequential(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), nn.Linear(4, 4))
+    attachment = attach(model, LoRA(2), trained=[glob])
+    assert [each.name for each in attachment.layers] == ["0.0", "1"]
+    assert model.get_parameter("0.1.weight").requires_grad
+
+
 def test_a_small_layer_takes_its_full_rank_from_a_preset() -> None:
     model = nn.Sequential(nn.Conv2d(32, 32, 3, groups=32), nn.Conv2d(32, 1, 3), nn.Linear(5, 40))
     assert [each.rank for each in attach(model, LoRA(9)).layers] == [9, 1, 5]

@@ -80,6 +80,15 @@ def test_an_alternative_is_drawn_for_each_chip(colour: str) -> None:
     assert 0.3 < share < 0.7
 
 
+@pytest.mark.parametrize("colour", ["hsv", "color-jitter"])
+def test_a_chip_that_a_filter_leaves_as_it_is_is_not_rounded_to_bytes(colour: str) -> None:
+    image, valid = chip("uint16"), hole()
+    seen = [changed(colour, image, valid, np.random.default_rng(s), p=0.5) for s in range(40)]
+    share = np.mean([np.array_equal(each, image) for each in seen])
+    # A binomial of mean 20 and standard deviation 3.2.
+    assert 0.1 < share < 0.9
+
+
 def test_ranges_vary_the_end_of_a_chain_only_once() -> None:
     image, valid = chip("uint8"), hole()
     ranges = {"gain": (0.5, 0.5)}

@@ -1,6 +1,7 @@
 """What a bank shows of itself; oracles: numpy's quantiles and histograms of the images."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from rhm.colour.bank_summary import picture_of
 from rhm.colour.histogram import Histogram
 from rhm.colour.histogram_bank import HistogramBank
+from rhm.colour.packed_histogram import PackedHistogram
 from tests.colour.banks import imagery
 
 
@@ -25,6 +27,19 @@ def test_the_summary_describes_each_domain_and_type() -> None:
     expected = np.quantile(together, summary["quantile_shares"], axis=0, method="inverted_cdf").T
     np.testing.assert_array_equal(town["quantiles"], expected)
     assert kinds["town", "uint16"]["images"] == kinds["", "uint8"]["images"] == 1
+
+
+def test_many_domains_are_summarised_one_after_another() -> None:
+    """Law: memory is that of a few unpacked histograms, however many domains there are."""
+    entry = PackedHistogram.of(Histogram.of(np.array([[[0]], [[60000]]], dtype=np.uint16)))
+    bank = HistogramBank([entry] * 40, [f"{number}/a" for number in range(40)])
+    tracemalloc.start()
+    try:
+        assert len(bank.summary()["domains"]) == 40
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * entry.unpacked_bytes
 
 
 def test_the_picture_has_the_share_of_every_value_but_the_rarest() -> None:

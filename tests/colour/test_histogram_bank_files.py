@@ -35,7 +35,7 @@ def test_equal_banks_make_equal_files(tmp_path: Path) -> None:
 
 
 def test_weights_survive_the_file(tmp_path: Path) -> None:
-    bank = HistogramBank.from_images(imagery(), names=["a/0", "a/1", "b/2"]).weighted("domain")
+    bank = HistogramBank.from_images(imagery(), names=["a/0", "a/1", "a/2"]).weighted("domain")
     assert set(bank.weights) == {0.5, 1.0}
     bank.save(tmp_path / "target.bank")
     assert_same(HistogramBank.load(tmp_path / "target.bank"), bank)

@@ -44,6 +44,18 @@ def test_every_domain_is_drawn_equally_often() -> None:
     assert_drawn_in_proportion(bank, [1 / 3, 1 / 3, 1 / 3, 1, 1 / 2, 1 / 2])
 
 
+def test_every_domain_is_drawn_equally_often_among_the_images_of_each_type() -> None:
+    bytes_ = flat_bank([1, 2, 3, 4], ["a/0", "b/0", "b/1", "b/2"])
+    words = flat_bank([5, 6, 7, 8], ["a/1", "a/2", "a/3", "b/3"], dtype=np.uint16)
+    bank = bytes_.merge(words).weighted("domain")
+    rng = np.random.default_rng(0)
+    for dtype, of_a in ((np.uint8, {1}), (np.uint16, {5, 6, 7})):
+        drawn = [bank.sample(dtype=np.dtype(dtype), rng=rng) for _ in range(2000)]
+        count = sum(int(each.quantile(0.5)[0]) in of_a for each in drawn)
+        # A binomial of mean 1000 and standard deviation 22.
+        assert 890 < count < 1110
+
+
 def test_images_of_a_domain_keep_their_weights_relative_to_one_another() -> None:
     names = ["a/0", "a/1", "b/0", "b/1", "c/0"]
     drawn = flat_bank(range(5), names)

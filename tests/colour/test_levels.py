@@ -6,7 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from rhm.colour.histogram import Histogram
+from rhm.colour.histogram_bank import HistogramBank
 from rhm.colour.levels import DTYPES, LARGEST_HALF, levels_of, to_levels, values_of
+from rhm.colour.lookup import PixelMap
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -42,3 +45,16 @@ def test_views_have_the_levels_of_their_copies() -> None:
         image = np.random.default_rng(0).integers(0, 99, (12, 10, 3)).astype(dtype)
         view = image[::2, :, ::-1]
         np.testing.assert_array_equal(to_levels(view), to_levels(view.copy()))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_a_mask_hides_is_not_counted_unasked(dtype: np.dtype) -> None:
+    image = np.ma.masked_less(np.arange(256).reshape(16, 16).astype(dtype), 128)
+    for use in (
+        to_levels,
+        Histogram.of,
+        PixelMap.identity(dtype, 1).apply,
+        lambda each: HistogramBank.from_images([each]),
+    ):
+        with pytest.raises(TypeError, match="masked arrays are not supported"):
+            use(image)

@@ -30,6 +30,12 @@ def test_logits_are_cosines_times_the_temperature() -> None:
     assert head(torch.zeros(1, 6, 2, 2)).abs().max() == 0.0
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_zero_feature_has_zero_logits_in_every_precision(dtype: torch.dtype) -> None:
+    logits = CosineClassifier(6, 3).to(dtype)(torch.zeros(1, 6, 2, 2, dtype=dtype))
+    assert logits.abs().max() == 0.0
+
+
 @pytest.mark.parametrize("learned", [False, True])
 def test_the_temperature_is_learned_when_asked(learned: bool) -> None:
     model = SegmentationModel(

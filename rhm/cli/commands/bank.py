@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _COMPARED_DOMAINS = 12
 
+_COARSEST_M = 1e5  # as coarse as a model can be
+
 COLUMNS = 48
 """Width of a drawn histogram, in characters."""
 
@@ -91,6 +93,7 @@ def build(
         float | None,
         typer.Option(
             min=0.01,
+            max=_COARSEST_M,
             help="Metres per pixel at which spectra are measured: those of the training chips. "
             "Default: those of each image.",
         ),
@@ -166,12 +169,13 @@ def show(
 
     bank = HistogramBank.load(path)
     # Many domains have too many pairs to read, and measuring them takes too long.
-    few = against is not None or len(bank.by_domain) <= _COMPARED_DOMAINS
+    summary = _summary(bank)
+    few = against is not None or len(summary["domains"]) <= _COMPARED_DOMAINS
     distances = _distances(bank, HistogramBank.load(against) if against else None) if few else []
     lines = [_counted(bank)]
     if not json:
         lines += _drawings(bank) + _distance_lines(distances, bank.bands)
-    emit(_summary(bank) | {"distances": distances}, lines, as_json=json)
+    emit(summary | {"distances": distances}, lines, as_json=json)
 
 
 def _summary(bank: "HistogramBank") -> dict[str, Any]:

@@ -4,7 +4,7 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import (
     PackageNotFoundError,
@@ -17,6 +17,7 @@ from types import ModuleType
 
 from rhm.cli.options import Json
 from rhm.cli.output import emit
+from rhm.errors import one_line
 from rhm.inference.runtime.runtimes import RUNTIMES
 from rhm.system import memory_bytes, most_open_files
 
@@ -78,7 +79,12 @@ def doctor(json: Json = False) -> int:
 
     Example: `rhm doctor`
     """
-    findings = [*_packages(), *_gdal(), *_accelerator(), *_machine()]
+    findings = [
+        *_packages(),
+        *_looked_at("GDAL", _gdal),
+        *_looked_at("PyTorch", _accelerator),
+        *_machine(),
+    ]
     width = max(len(finding.what) for finding in findings)
     marks = {"ok": "  ", "note": "- ", "missing": "! "}
     lines = []
@@ -91,6 +97,15 @@ def doctor(json: Json = False) -> int:
     lines.append(missing if lacking else "nothing that rhm needs is missing")
     emit({"findings": [asdict(finding) for finding in findings]}, lines, as_json=json)
     return 2 if lacking else 0
+
+
+def _looked_at(what: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """Yield what is found, or that the libraries by which one looks cannot be loaded."""
+    try:
+        yield from look()
+    except (ImportError, OSError) as error:  # a shared library that is missing is an OSError
+        advice = "pip install --upgrade --force-reinstall rhm"
+        yield Finding(what, "missing", f"cannot be loaded: {one_line(error)}", advice)
 
 
 def _packages() -> Iterator[Finding]:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from rhm.documents import read_json, read_text
 from rhm.errors import ConfigError, one_line
-from rhm.tensor_files import DTYPES, MOST_TENSORS, open_tensors
+from rhm.tensor_files import DTYPES, LONGEST_NAME, MOST_TENSORS, open_tensors
 
 State = dict[str, Tensor]
 """Tensors by name."""
@@ -44,6 +44,9 @@ _PREFERRED = (
     *("state_dict", "model", "student"),
 )
 _MOST_STATES = 1000
+
+# Layers may share a tensor, and a file may store what they share once.
+_MOST_SHARED = 4
 
 
 def weight_file(path: Path) -> Path:
@@ -127,6 +130,11 @@ def read_states(path: Path) -> list[State]:
     found = sorted(states, key=lambda each: rank_of(each[0]))
     if not found:
         raise ConfigError(f"model.weights: {path} contains no named tensors")
+    if not all(_is_stored(state) for _, state in found):
+        raise ConfigError(
+            f"model.weights: {path} has tensors that need more than {_MOST_SHARED} times the "
+            "memory that is stored for them"
+        )
     return [state for _, state in found]
 
 
@@ -187,7 +195,11 @@ def _states(
     if id(tree) in seen:
         return
     seen.add(id(tree))
-    named = {name: each for name, each in tree.items() if isinstance(name, str)}
+    named = {
+        name: each
+        for name, each in tree.items()
+        if isinstance(name, str) and len(name) <= LONGEST_NAME
+    }
     state = {name: each.detach() for name, each in named.items() if _is_plain(each)}
     if state:
         yield place, state
@@ -202,6 +214,16 @@ def _is_plain(value: Any) -> bool:
     if value.layout != torch.strided or value.device.type != "cpu":
         return False
     return bool(value.numel() * value.element_size() <= value.untyped_storage().nbytes())
+
+
+def _is_stored(state: State) -> bool:
+    """Return whether tensors take about as much memory together as is stored for them."""
+    stored = {
+        each.untyped_storage().data_ptr(): each.untyped_storage().nbytes()
+        for each in state.values()
+    }
+    needed = sum(each.numel() * each.element_size() for each in state.values())
+    return needed <= _MOST_SHARED * sum(stored.values())
 
 
 def rank_of(place: Sequence[str]) -> int:

@@ -70,6 +70,8 @@ def test_a_bank_keeps_spectra_unless_it_is_told_not_to(
     assert {each.gsd_m for each in HistogramBank.load(path).spectra if each is not None} == {1.0}
     code, _, told = rhm("bank", "build", images, "-o", plain, "--no-spectrum", "--gsd", 1.0)
     assert (code, "--gsd applies to spectra" in told) == (2, True)
+    code, _, told = rhm("bank", "build", images, "-o", plain, "--gsd", "inf")
+    assert (code, "Invalid value for '--gsd'" in told) == (2, True)
     # Spectra of shifted images are not measured.
     code, printed, _ = rhm("bank", "build", images, "-o", plain, "--shift", "gamma")
     assert (code, "6 images, 3 bands in" in printed) == (0, True)

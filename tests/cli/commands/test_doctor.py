@@ -1,6 +1,7 @@
 """``rhm doctor``: what it finds here, and what it would say elsewhere."""
 
 import json
+import sys
 from collections.abc import Callable
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -43,6 +44,21 @@ def test_what_is_missing_is_said_with_the_way_to_get_it(
     assert found["distributed"]["advice"] == "pip install 'rhm[dask]'"
     assert found["GDAL NoSuchFormat"]["state"] == "note"
     assert "rasterio" in found["GDAL NoSuchFormat"]["advice"]
+
+
+@pytest.mark.parametrize(
+    ("module", "what"), [("pyogrio", "GDAL"), ("rasterio", "GDAL"), ("torch", "PyTorch")]
+)
+def test_libraries_that_cannot_be_loaded_are_told(
+    rhm: Rhm, monkeypatch: pytest.MonkeyPatch, module: str, what: str
+) -> None:
+    """Law: the rest is told all the same, and the exit code is 2."""
+    monkeypatch.setitem(sys.modules, module, None)
+    code, printed, _ = rhm("doctor")
+    assert (code, printed.splitlines()[-1]) == (2, f"missing: {what}")
+    found = findings(rhm)
+    assert found[what]["found"].startswith("cannot be loaded: ")
+    assert "disk" in found
 
 
 def write_package(folder: Path, name: str, module: str) -> None:

@@ -262,3 +262,20 @@ def test_a_dict_that_stands_in_many_places_is_read_once(tmp_path: Path) -> None:
     torch.save(tree, tmp_path / "deep.pth")
     (found,) = read_states(tmp_path / "deep.pth")
     assert list(found) == ["weight"]
+
+
+def test_names_that_no_tensor_has_are_passed_over(tmp_path: Path) -> None:
+    """Their prefixes would take time in proportion to the square of their length."""
+    torch.save({"a." * 1000: torch.zeros(1), "b": torch.zeros(1)}, tmp_path / "a.pth")
+    (found,) = read_states(tmp_path / "a.pth")
+    assert list(found) == ["b"]
+
+
+def test_tensors_may_share_memory_but_not_stand_for_more_of_it(tmp_path: Path) -> None:
+    path, shared = tmp_path / "a.pth", torch.arange(1000.0)
+    torch.save({"a": shared, "b": shared, "c": shared[:10], "d": shared.reshape(10, 100)}, path)
+    (found,) = read_states(path)
+    assert torch.equal(found["d"].flatten(), found["a"])
+    torch.save({str(number): shared for number in range(100)}, path)
+    with pytest.raises(ConfigError, match=r"a\.pth has tensors that need more than 4 times"):
+        read_states(path)
