@@ -230,13 +230,18 @@ def _closed(
     """Return the share of the gap between none and training on the target that a method closes.
 
     Both ends are at 0.5, as trained; the method is at its own threshold. Averaging weights helps
-    without adaptation, too, so methods that do are compared with ends that do.
+    without adaptation, too, so methods that do are compared with ends that do. Seeds count for
+    which models of all targets are finished.
     """
     half, own = at["0.5"], at["own"]
     base = AVERAGED if AVERAGED.removeprefix("none") in method else "none"
-    seeds = [s for s in own.seeds[method] if s in own.seeds.get(base, ())]
     pairs = [(a, b) for a in sources for b in targets if a != b]
-    if not seeds or not all(half.has(base, b, b, seed) for _, b in pairs for seed in seeds):
+    seeds = [
+        s
+        for s in own.seeds[method]
+        if s in own.seeds.get(base, ()) and all(half.has(base, b, b, s) for _, b in pairs)
+    ]
+    if not seeds:
         return ""
     without = np.mean([half.pair(base, a, b, seeds) for a, b in pairs])
     trained = np.mean([half.pair(base, b, b, seeds) for _, b in pairs])
