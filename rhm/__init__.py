@@ -7,6 +7,8 @@ albumentations and torch cost seconds.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from rhm.gdal_drivers import refuse_drivers
+
 if TYPE_CHECKING:
     from rhm.augmentation.randomized_matching import RandomizedHistogramMatching
     from rhm.colour.batched import BatchedHistogramMatching
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from rhm.errors import RhmError
 
 __version__ = "0.1.0"
+
+# Before anything of rhm can import rasterio or pyogrio.
+refuse_drivers()
 
 _HOMES = {
     "BatchedHistogramMatching": "rhm.colour.batched",

@@ -6,10 +6,14 @@ of that kind.
 """
 
 import os
+import re
 from glob import has_magic
 from pathlib import Path
 
 from rhm.errors import BankError, CatalogError, ConfigError, RasterError, printable
+
+# Also inside of names of archives. All of a store that streams begin with that of the store.
+_STORES = re.compile(r"/vsi(curl|s3|gs|az|adls|oss|swift|hdfs|webhdfs)")
 
 AnyPath = str | os.PathLike[str]
 
@@ -18,6 +22,12 @@ def is_local(name: AnyPath) -> bool:
     """Return whether a name is a path, and not an address or GDAL's name of part of an archive."""
     text = os.fspath(name)
     return not text.startswith("/vsi") and "://" not in text
+
+
+def asks_servers(name: AnyPath) -> bool:
+    """Return whether GDAL would ask a server for a file of this name."""
+    text = os.fspath(name)
+    return "://" in text or _STORES.search(text) is not None
 
 
 def require_raster(path: AnyPath) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from rhm.errors import BankError, CatalogError, ConfigError, RasterError
 from rhm.required_files import (
+    asks_servers,
     is_local,
     require_bank,
     require_catalog,
@@ -66,3 +67,18 @@ def test_a_pattern_is_not_a_path(tmp_path: Path) -> None:
     require_scenes(tmp_path / "*.tif")
     with pytest.raises(CatalogError):
         require_images(tmp_path / "*.tif")
+
+
+@pytest.mark.parametrize(
+    ("name", "asks"),
+    [
+        ("scene.tif", False),
+        ("/vsizip/a.zip/b.tif", False),
+        ("https://example.org/a.tif", True),
+        ("/vsicurl/https://example.org/a.tif", True),
+        ("/vsicurl?url=https%3A%2F%2Fexample.org%2Fa.tif", True),
+        ("/vsizip//vsis3_streaming/bucket/a.zip/b.tif", True),
+    ],
+)
+def test_names_of_files_on_servers_are_known(name: str, asks: bool) -> None:
+    assert asks_servers(name) is asks

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -26,7 +27,7 @@ from rhm.data.rasters.gdal_options import limited_cache
 from rhm.data.rasters.georeference import ONE, scale_between
 from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
-from rhm.data.rasters.windows import Window, partition
+from rhm.data.rasters.windows import Window, spread, spread_blocks
 from rhm.errors import BankError, ConfigError, RasterError
 
 if TYPE_CHECKING:
@@ -34,10 +35,10 @@ if TYPE_CHECKING:
 
 _BLOCK_PX = 1024
 _DECIMATED_PX = 1 << 22
-_GOLDEN_SHARE = (5**0.5 - 1) / 2
 _MOST_LOOKED_AT = 16
 _CACHE_BYTES = 64 << 20
 _MOST_WINDOWS = 256
+_MOST_BLOCKS = 1 << 16
 _TAIL_SHARE = 0.005
 """Share of the pixels that a measured range excludes at each end."""
 
@@ -143,14 +144,12 @@ def histogram_of(
     """
     if decimated:
         return _count(raster.info.path, raster.read_decimated(max_pixels))
-    windows = list(partition(raster.info.height, raster.info.width, _BLOCK_PX))
-    # Multiples of the golden ratio, modulo 1, are evenly spread however many of them are taken.
-    order = np.argsort(np.arange(len(windows)) * _GOLDEN_SHARE % 1.0)
+    windows = spread_blocks(raster.info.height, raster.info.width, _BLOCK_PX, most=_MOST_BLOCKS)
     path = raster.info.path
-    total, looked_at = _count(path, raster.read(windows[0])), 0
+    total, looked_at = _count(path, raster.read(next(windows))), 0
     # Each block is read once, so that nothing is gained by keeping blocks decoded.
     with limited_cache(_CACHE_BYTES):
-        for window in (windows[index] for index in order[1:]):
+        for window in windows:
             enough = total.pixels >= max_pixels
             if enough or (total.pixels and looked_at >= _MOST_LOOKED_AT * max_pixels):
                 break
@@ -183,12 +182,10 @@ def spectrum_of(raster: Raster, side: int, gsd_m: float | None) -> Spectrum | No
         The spectrum of up to ``_MOST_WINDOWS`` windows, or None if none has a valid pixel.
     """
     height, width = raster.info.height, raster.info.width
-    rows, cols = range(0, max(1, height - side + 1), side), range(0, max(1, width - side + 1), side)
-    places = [(row, col) for row in rows for col in cols]
-    order = np.argsort(np.arange(len(places)) * _GOLDEN_SHARE % 1.0)[:_MOST_WINDOWS]
+    rows, cols = max(1, height // side), max(1, width // side)
     size = (min(side, height), min(side, width))
-    windows = (Window(row, col, *size) for row, col in (places[index] for index in order))
-    read = (raster.read(window) for window in windows)
+    places = (divmod(index, cols) for index in islice(spread(rows * cols), _MOST_WINDOWS))
+    read = (raster.read(Window(row * side, col * side, *size)) for row, col in places)
     return Spectrum.of(((pixels.values, pixels.valid) for pixels in read), side, gsd_m)
 
 

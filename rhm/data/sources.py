@@ -13,6 +13,7 @@ from rhm.data.labels import Label, parse_building_values
 from rhm.data.rasters.georeference import ONE, GridScale, scale_between
 from rhm.data.rasters.raster import Raster
 from rhm.errors import CatalogError, RasterError
+from rhm.required_files import asks_servers
 
 SPLITS = ("train", "val", "test")
 """Names of the splits; an empty name means that the image has no split yet."""
@@ -140,11 +141,7 @@ class Tile(Source):
             TypeError: a value has another type.
             ArithmeticError: a number is infinite.
         """
-        for name, value in row.items():
-            if isinstance(value, str) and "\0" in value:
-                raise ValueError(f"{name} contains a zero character")
-        if not row["image"]:
-            raise ValueError("an image has no path")
+        _check_texts(row)
         image = row["image"]
         row["image"] = Path(image)
         row["label"] = Path(row["label"]) if row["label"] else None
@@ -218,6 +215,17 @@ def flag_of(stored: Any) -> Any:
     """Return whether a stored value is true, and texts as they are; a missing value is false."""
     # It may be NaN, which Python takes for true, and which differs from itself.
     return stored if isinstance(stored, str) else bool(pandas.notna(stored) and stored == 1)
+
+
+def _check_texts(row: Mapping[str, Any]) -> None:
+    for name, value in row.items():
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError(f"{name} contains a zero character")
+    if not row["image"]:
+        raise ValueError("an image has no path")
+    for name in (row["image"], row["label"]):
+        if asks_servers(name):
+            raise ValueError(f"{name} is not a file of this machine: fetch it first")
 
 
 def _check_limits(row: Mapping[str, Any]) -> None:

@@ -227,7 +227,8 @@ def test_an_image_round_a_pole_is_at_all_longitudes(tmp_path: Path, crs: str, po
 
 
 @pytest.mark.parametrize(
-    "content", ["none", "garbage", "plain", "other", "empty", "wrong", "far", "zero", "twice"]
+    "content",
+    ["none", "garbage", "plain", "other", "empty", "wrong", "far", "zero", "twice", "server"],
 )
 def test_what_is_no_catalog_is_refused_in_one_line(
     catalog: Catalog, tmp_path: Path, content: str
@@ -247,6 +248,11 @@ def test_what_is_no_catalog_is_refused_in_one_line(
         catalog.frame.assign(height=np.inf).to_parquet(path)
     elif content == "twice":
         pandas.concat([catalog.frame, catalog.frame[1:2]]).to_parquet(path)
+    elif content == "server":
+        stored = catalog.frame["image"].where(
+            catalog.frame.index != 1, "/vsicurl?url=http%3A%2F%2Fx"
+        )
+        catalog.frame.assign(image=stored).to_parquet(path)
     elif content == "zero":
         catalog.frame.assign(image="a\0.tif").to_parquet(path)
     with pytest.raises(CatalogError) as error:

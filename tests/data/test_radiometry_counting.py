@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from rhm.colour.histogram import Histogram
-from rhm.data.radiometry import (
-    histogram_of,
-)
+from rhm.data import radiometry
+from rhm.data.radiometry import histogram_of
 from rhm.data.rasters.raster import Raster
 from rhm.errors import RasterError
 from tests.data.imagery import noise, write_raster
@@ -42,6 +41,18 @@ def test_a_large_raster_is_counted_until_there_are_pixels_enough(tmp_path: Path)
     # Whole blocks are counted: enough pixels, though the upper blocks have none, and not all.
     assert 10_000 <= some.pixels < everything.pixels == 1000 * 1100
     assert some.distance(everything)[0] < 2.0
+
+
+def test_of_very_many_blocks_only_some_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = noise(6000, 5000, 1)
+    path = write_raster(tmp_path / "image.tif", pixels)
+    monkeypatch.setattr(radiometry, "_MOST_BLOCKS", 8)
+    with Raster(path) as raster:
+        some = histogram_of(raster, max_pixels=1 << 40)
+    assert 4 * 1024**2 < some.pixels <= 8 * 1024**2
+    assert some.distance(Histogram.of(pixels))[0] < 2.0
 
 
 def test_an_image_without_data_counts_nothing(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import PurePath
+from xml.parsers import expat
 
 import rasterio
 from rasterio._err import CPLE_BaseError
@@ -15,6 +17,7 @@ from rasterio.io import DatasetReader
 
 from rhm.data.rasters.windows import Window
 from rhm.errors import RasterError, one_line, printable
+from rhm.gdal_drivers import DESCRIPTIONS, REFUSED
 from rhm.remote_files import is_address, without_secrets
 from rhm.required_files import is_local, require_raster
 
@@ -29,6 +32,15 @@ _OPENING = threading.Lock()
 _OPENING_AND_READING = {"GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO"}
 
 _MAPPED = {"GTIFF_VIRTUAL_MEM_IO": "YES"}
+
+# GDAL passes over the files beside a raster that it cannot open.
+_BESIDE = {
+    ".msk": "which pixels are nodata would be unknown",
+    ".ovr": "resampled pixels would be others",
+    ".aux.xml": "nodata and georeference would be unknown",
+}
+_ALONE = ("EMPTY_DIR", "TRUE")
+_HEAD, _XML_BLOCK = 64, 1 << 20
 
 
 def open_dataset(
@@ -45,17 +57,93 @@ def open_dataset(
         overviews: whether resampling may read from overviews.
 
     Raises:
-        RasterError: the file is missing or not a raster.
+        RasterError: the file is missing or not a raster, it is virtual and not called so, or a file
+            beside it, such as a mask, cannot be read.
     """
     name = os.fspath(path)
     require_raster(name)
+    _check_pixels_beside(name)
     config = _OPENING_AND_READING | (_MAPPED if mapped else {})
     options = {} if overviews else {"OVERVIEW_LEVEL": "NONE"}
     try:
         with quiet_about_georeference(), rasterio.Env(**config):
-            return rasterio.open(name, **options)
+            dataset = rasterio.open(name, **options)
+            try:
+                _check_driver(name, dataset.driver)
+                # Without its overviews, GDAL does not list what else it reads.
+                if overviews:
+                    _check_beside(name, dataset)
+            except BaseException:
+                dataset.close()
+                raise
+            return dataset
     except GDAL_ERRORS as error:
         raise RasterError(_why_not(name, error)) from error
+
+
+def _check_driver(name: str, driver: str) -> None:
+    """Refuse a file that leads to others, unless it is called by a name that says so.
+
+    Raises:
+        RasterError: it is refused.
+    """
+    # If rasterio was used before rhm was imported, GDAL has these drivers all the same.
+    if driver in REFUSED:
+        raise RasterError(f"{printable(name)} is {driver}, which is not read")
+    suffixes = [suffix for suffix, drivers in DESCRIPTIONS.items() if driver in drivers]
+    if suffixes and is_local(name) and PurePath(name).suffix.lower() not in suffixes:
+        raise RasterError(
+            f"{printable(name)} is no image but {driver}, which can lead to any file or server: if "
+            f"you trust it, rename it to {suffixes[0]}"
+        )
+
+
+def _check_beside(name: str, dataset: DatasetReader) -> None:
+    """Check that GDAL could read the files beside a local raster, such as its mask.
+
+    Raises:
+        RasterError: it could not.
+    """
+    if not is_local(name) or get_gdal_config("GDAL_DISABLE_READDIR_ON_OPEN") in _ALONE:
+        return
+    beside = [suffix for suffix in _BESIDE if os.path.isfile(name + suffix)]
+    read = {os.path.abspath(each) for each in dataset.files} if beside else set()
+    for suffix in beside:
+        path = name + suffix
+        ignored = _is_not_xml(path) if suffix == ".aux.xml" else os.path.abspath(path) not in read
+        if ignored:
+            raise _unreadable(path, suffix)
+
+
+def _check_pixels_beside(name: str) -> None:
+    """Check, before GDAL opens them, that files beside a raster do not lead to others.
+
+    Raises:
+        RasterError: one does.
+    """
+    for suffix in (".msk", ".ovr"):
+        if is_local(name) and os.path.isfile(name + suffix):
+            with open(name + suffix, "rb") as file:
+                if file.read(_HEAD).lstrip().startswith((b"<", b"{")):
+                    raise _unreadable(name + suffix, suffix)
+
+
+def _unreadable(path: str, suffix: str) -> RasterError:
+    return RasterError(
+        f"{printable(path)} cannot be read, so that {_BESIDE[suffix]}: restore it, or move it away"
+    )
+
+
+def _is_not_xml(path: str) -> bool:
+    parser = expat.ParserCreate()
+    with open(path, "rb") as file:
+        try:
+            while block := file.read(_XML_BLOCK):
+                parser.Parse(block, False)
+            parser.Parse(b"", True)
+        except expat.ExpatError:
+            return True
+    return False
 
 
 def _why_not(name: str, error: Exception) -> str:

@@ -16,7 +16,11 @@ from rasterio.transform import Affine, GCPTransformer, from_gcps
 
 from rhm.data.rasters.gdal_options import GDAL_ERRORS
 from rhm.data.rasters.georeference import ground_sampling_distance, pixel_aspect
-from rhm.errors import RasterError
+from rhm.errors import RasterError, one_line, printable
+
+MOST_PX = 1 << 26
+"""Largest height and width that is read, the equator at 0.6 m. A larger one is damage, and work and
+memory in proportion to it would have no end."""
 
 _COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
@@ -123,9 +127,28 @@ def describe_dataset(
         chosen: 1-based indices of the bands; by default, all except alpha.
 
     Raises:
-        RasterError: the raster lacks a band, its bands differ in dtype, its pixels are complex, or
-            its coordinate reference system is not understood.
+        RasterError: the raster lacks a band, its bands differ in dtype, its pixels are complex, it
+            is too large, its coordinate reference system is not understood, or what it says of
+            itself is damaged.
     """
+    try:
+        return _describe(dataset, path, chosen)
+    except (*GDAL_ERRORS, KeyError, ValueError) as error:
+        # Most of what a file says is read when it is asked for.
+        raise RasterError(
+            f"{printable(os.fspath(path))} or a file that it refers to is damaged: "
+            f"{one_line(error)}"
+        ) from error
+
+
+def _describe(
+    dataset: DatasetReader, path: str | os.PathLike[str], chosen: Sequence[int] | None
+) -> RasterInfo:
+    if max(dataset.height, dataset.width) > MOST_PX:
+        raise RasterError(
+            f"{printable(os.fspath(path))} is said to have {dataset.height} x {dataset.width} "
+            f"pixels: rasters of up to {MOST_PX} a side are read"
+        )
     bands = tuple(chosen or _imagery(dataset))
     if not bands:
         raise RasterError(f"{path} has no band of imagery")

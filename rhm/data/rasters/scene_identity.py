@@ -21,9 +21,7 @@ from rasterio.io import DatasetReader
 from rhm.data.rasters.gdal_options import open_dataset
 from rhm.errors import RasterError
 from rhm.files import SIDE_FILES
-
-_SERVICES = {"WMS", "WMTS", "WCS", "OGCAPI", "STACIT", "STACTA", "PLMOSAIC", "EEDAI", "GTI"}
-"""Drivers of GDAL whose pixels come from elsewhere than from the files that they list."""
+from rhm.gdal_drivers import SERVICES
 
 _ARCHIVE = re.compile(r"/?vsi(?:zip|tar|7z|rar)/")
 _ARCHIVE_SUFFIX = re.compile(r".*?\.(?:zip|kmz|tar|tgz|tar\.gz|7z|rar)(?=/|$)", re.IGNORECASE)
@@ -64,7 +62,7 @@ def scene_identity(scene: str | os.PathLike[str]) -> SceneIdentity:
     """
     with open_dataset(scene) as dataset:
         digest = hashlib.sha256(repr(_facts(dataset)).encode())
-        service = dataset.driver in _SERVICES
+        service = dataset.driver in SERVICES
         files = dict.fromkeys(_files_of(dataset))
     unknown = os.fspath(scene) if service or not files else None
     for file in files:
@@ -127,7 +125,7 @@ def _sources_of(file: str) -> list[str]:
     """Return the files that a virtual raster names; a service is a file that cannot be found."""
     try:
         with open_dataset(file) as dataset:
-            return [f"/vsi{dataset.driver}/"] if dataset.driver in _SERVICES else dataset.files
+            return [f"/vsi{dataset.driver}/"] if dataset.driver in SERVICES else dataset.files
     except RasterError:
         return []  # text about the scene, such as the metadata of a satellite image
 

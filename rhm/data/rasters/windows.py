@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 BAND_PIXELS = 1 << 21
 """Approximate number of pixels in a band of rows."""
 
+_GOLDEN_SHARE = (5**0.5 - 1) / 2
+
 
 class Window(NamedTuple):
     """A rectangle of pixels: upper-left corner, then size. It may extend beyond its image."""
@@ -78,6 +80,26 @@ def partition(height: int, width: int, size: int) -> Iterator[Window]:
     for row in range(0, height, size):
         for col in range(0, width, size):
             yield Window(row, col, min(size, height - row), min(size, width - col))
+
+
+def spread(count: int, most: int = 1 << 20) -> Iterator[int]:
+    """Yield indices below ``count`` in an order in which the first few are evenly spread, too.
+
+    The first is 0. Of more than ``most``, about as many are yielded, so that memory has a bound.
+    """
+    # Multiples of the golden ratio, modulo 1, are evenly spread however many of them are taken.
+    places = np.arange(min(count, most)) * _GOLDEN_SHARE % 1.0
+    if count <= most:
+        return map(int, np.argsort(places))
+    return iter(dict.fromkeys((places * count).astype(np.int64).tolist()))
+
+
+def spread_blocks(height: int, width: int, size: int, *, most: int) -> Iterator[Window]:
+    """Yield the windows of ``partition`` in the order of ``spread``, about ``most`` of them."""
+    rows, cols = -(-height // size), -(-width // size)
+    for index in spread(rows * cols, most):
+        row, col = (place * size for place in divmod(index, cols))
+        yield Window(row, col, min(size, height - row), min(size, width - col))
 
 
 def random_window(

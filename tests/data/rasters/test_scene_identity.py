@@ -78,8 +78,8 @@ NAMES: dict[str, Callable[[Path], str]] = {
     "vrt of vrt": lambda tif: str(
         virtual(tif.with_name("b.vrt"), virtual(tif.with_name("a.vrt"), "x.tif").name)
     ),
-    "vrt without suffix": lambda tif: str(
-        virtual(tif.with_name("b"), virtual(tif.with_name("a"), "x.tif").name)
+    "vrt of one without suffix": lambda tif: str(
+        virtual(tif.with_name("b.vrt"), virtual(tif.with_name("a"), "x.tif").name)
     ),
     "vsizip": lambda tif: f"/vsizip/{zipped(tif)}/in/x.tif",
     "vsizip with braces": lambda tif: f"/vsizip/{{{zipped(tif)}}}/in/x.tif",
@@ -101,7 +101,7 @@ def test_other_pixels_are_another_scene_however_it_is_named(tif: Path, name: str
     before = scene_identity(scene)
     assert before.unknown is None
     assert scene_identity(scene) == before
-    virtual_raster = Path(scene).is_file() and Path(scene).suffix in ("", ".vrt")
+    virtual_raster = Path(scene).is_file() and Path(scene).suffix == ".vrt"
     own = Path(scene).stat() if virtual_raster else None
     rewritten(tif)
     NAMES[name](tif)

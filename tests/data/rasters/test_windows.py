@@ -3,7 +3,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rhm.data.rasters.windows import Window, blend_weights, grid, partition, random_window, starts
+from rhm.data.rasters.windows import (
+    Window,
+    blend_weights,
+    grid,
+    partition,
+    random_window,
+    spread,
+    spread_blocks,
+    starts,
+)
 
 SIZES = st.integers(1, 70)
 
@@ -163,3 +172,21 @@ def test_the_blocks_that_a_window_meets_share_out_its_pixels(
 def test_a_window_of_no_height_meets_no_block() -> None:
     assert not list(Window(25, 3, -2, 5).blocks(10, 10))
     assert not list(Window(25, 3, 5, 0).blocks(10, 10))
+
+
+@given(SIZES, SIZES, st.integers(1, 40))
+def test_spread_blocks_are_those_of_a_partition(height: int, width: int, size: int) -> None:
+    blocks = list(spread_blocks(height, width, size, most=height * width))
+    assert blocks[0] == Window(0, 0, min(size, height), min(size, width))
+    assert sorted(blocks) == sorted(partition(height, width, size))
+
+
+@given(st.integers(1, 1 << 60), st.integers(8, 500))
+def test_few_of_many_are_evenly_spread(count: int, most: int) -> None:
+    indices = list(spread(count, most))
+    assert indices[0] == 0
+    assert len(set(indices)) == len(indices) <= min(count, most)
+    assert set(indices) <= set(range(count)) if count < 1000 else max(indices) < count
+    if count > 100 * most:
+        gaps = np.diff(sorted([*indices, count]))
+        assert gaps.max() < 3 * count / most
