@@ -13,6 +13,7 @@ from rasterio.io import DatasetReader
 
 from rhm.data.rasters.gdal_options import GDAL_ERRORS, open_dataset, quiet_about_georeference
 from rhm.data.rasters.raster_info import describe_dataset
+from rhm.data.vectors.side_files import driver_of
 from rhm.errors import ConfigError, RasterError, VectorError
 from rhm.inference.inputs import find_named_scenes
 from rhm.inference.layers.footprint_choice import (
@@ -110,13 +111,15 @@ def read_vectors_alone(
         read: function that reads it; by default that of the format.
 
     Raises:
-        VectorError: it cannot be read.
+        VectorError: it cannot be read, or GDAL would read more than this file, or without end.
     """
     kind = FORMATS[path.suffix]
     try:
         with path.open("rb") as file:
             if not file.read(64).lstrip().startswith(kind.begins):
                 raise VectorError(f"{path} is not {kind.driver}")
+        if kind.by_gdal and (driver := driver_of(path)) != kind.driver:
+            raise VectorError(f"{path} is {driver}, not {kind.driver}")
         frame = (read or kind.read)(path)
     except (
         pyogrio.errors.DataSourceError,

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import rasterio
 
-from rhm.errors import CatalogError, ConfigError, RasterError
+from rhm.errors import CatalogError, ConfigError, RasterError, VectorError
 from rhm.inference import predict_raster
 from rhm.inference.polygons import PolygonConfig
 from rhm.inference.tiling.storage import THRESHOLD
-from rhm.viewer.predictions import find_predictions, open_alone
+from rhm.viewer.predictions import find_predictions, open_alone, read_vectors_alone
 from tests.data.imagery import write_raster
 from tests.viewer.conftest import Brightness, write_scene
 
@@ -183,3 +183,36 @@ def test_the_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     for name in ("text.tif", "missing.tif", "\udcff.tif"):
         with pytest.raises(RasterError, match=r"\.tif is not a GeoTIFF"):
             open_alone(tmp_path / name)
+
+
+PLACE = {"type": "Point", "coordinates": [0, 0]}
+FEATURE = {"type": "Feature", "properties": {}, "geometry": PLACE}
+COLLECTION = {"type": "FeatureCollection", "features": [FEATURE]}
+LINK = {"type": "link", "properties": {"href": "http://127.0.0.1:9/", "type": "esriwkt"}}
+COMMAND = "gdal vector pipeline ! read secret.gpkg ! filter"
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        ({"type": "gdal_streamed_alg", "command_line": COMMAND}, "command that GDAL would execute"),
+        (COLLECTION | {"crs": LINK}, "of the type 'link', which is not read"),
+        (COLLECTION | {"crs": None}, "is no CRS"),
+        (COLLECTION | {"coordRefSys": "[EPSG:32633]"}, "is JSONFG, not GeoJSON"),
+        ({"type": "Topology", "arcs": [], "objects": {"a": PLACE}}, "is TopoJSON, not GeoJSON"),
+    ],
+)
+def test_footprints_of_unknown_origin_lead_nowhere(
+    tmp_path: Path, document: dict[str, Any], told: str
+) -> None:
+    path = tmp_path / "town_buildings.geojson"
+    path.write_text(json.dumps(document))
+
+    def read(_: Path) -> Any:
+        raise AssertionError("the file has been read")
+
+    with pytest.raises(VectorError, match=told) as refused:
+        read_vectors_alone(path, read)
+    assert "\n" not in str(refused.value)
+    path.write_text(json.dumps(COLLECTION))
+    assert len(read_vectors_alone(path)) == 1

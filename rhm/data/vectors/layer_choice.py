@@ -4,9 +4,7 @@ A file of several layers, such as a GeoPackage of a whole project, does not say 
 the buildings. Reading the first one would lose those of the others without a word.
 """
 
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,8 @@ import pyogrio
 import shapely
 from numpy.typing import NDArray
 
+from rhm.data.vectors.databases import views_of
+from rhm.data.vectors.json_files import check_crs_taken
 from rhm.data.vectors.side_files import no_side_files
 from rhm.errors import VectorError, printable
 
@@ -79,12 +79,14 @@ def facts_of_layer(path: Path, layer: str, drivers: Sequence[str]) -> dict[str, 
         drivers: drivers of GDAL that may read the file.
 
     Raises:
-        VectorError: the content is of another format than the name of the file says.
+        VectorError: the content is of another format than the name of the file says, or has a CRS
+            that GDAL does not see.
     """
     facts: dict[str, Any] = pyogrio.read_info(path, layer=layer)
     driver = facts.get("driver", drivers[0])
     if driver not in drivers:
         raise VectorError(f"{path} is {driver}, not what its name says: rename or convert it")
+    check_crs_taken(path, facts["crs"])
     return facts
 
 
@@ -106,7 +108,7 @@ def _only_one(path: Path, possible: tuple[tuple[str, bool], ...], version: Any) 
     filled = [name for name, polygonal in possible if _has_polygons(path, name, polygonal)]
     if len(filled) > 1:
         # A view shows the rows of other layers once more.
-        views = _views(path)
+        views = views_of(path)
         filled = [name for name in filled if name not in views] or filled
     if len(filled) > 1:
         told = ", ".join(printable(name) for name in filled[:_MOST_NAMES])
@@ -116,16 +118,6 @@ def _only_one(path: Path, possible: tuple[tuple[str, bool], ...], version: Any) 
             "to a file of its own (ogr2ogr one.gpkg FILE LAYER)"
         )
     return (filled or names)[0]
-
-
-def _views(path: Path) -> set[str]:
-    """Return the names of the layers of a GeoPackage that are views; none for other files."""
-    try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
-            rows = database.execute("SELECT name FROM sqlite_master WHERE type = 'view'")
-            return {str(name) for (name,) in rows}
-    except sqlite3.Error:
-        return set()
 
 
 def _has_polygons(path: Path, layer: str, polygonal: bool) -> bool:

@@ -14,6 +14,9 @@ import geopandas as gpd
 import pandas as pd
 import pyogrio
 
+from rhm.data.vectors.contents import check_content
+from rhm.data.vectors.json_files import check_crs_taken
+
 _OPTION = "GDAL_PAM_ENABLED"
 
 
@@ -53,8 +56,15 @@ def no_side_files() -> Iterator[None]:
 
 @no_side_files()
 def read_frame(path: Path) -> gpd.GeoDataFrame:
-    """Return the first layer of a vector file; the errors are those of geopandas."""
-    return gpd.read_file(path)
+    """Return the first layer of a vector file; the errors are those of geopandas.
+
+    Raises:
+        VectorError: see ``check_content`` and ``check_crs_taken``.
+    """
+    check_content(path)
+    frame = gpd.read_file(path)
+    check_crs_taken(path, getattr(frame, "crs", None))
+    return frame
 
 
 @no_side_files()
@@ -63,9 +73,15 @@ def read_exactly(path: Path) -> gpd.GeoDataFrame:
 
     The types of NumPy have no missing whole numbers and truth values: a column with one becomes
     another, and large numbers lose digits. The errors are those of pyogrio and Arrow.
+
+    Raises:
+        VectorError: see ``check_content`` and ``check_crs_taken``.
     """
+    check_content(path)
     types = {"types_mapper": pd.ArrowDtype}
-    return pyogrio.read_dataframe(path, use_arrow=True, arrow_to_pandas_kwargs=types)
+    frame = pyogrio.read_dataframe(path, use_arrow=True, arrow_to_pandas_kwargs=types)
+    check_crs_taken(path, getattr(frame, "crs", None))
+    return frame
 
 
 @no_side_files()
@@ -73,7 +89,11 @@ def read_column(path: Path, name: str) -> list[Any] | None:
     """Return the different values of a column of a vector file; None if it has no such column.
 
     The errors are those of pyogrio.
+
+    Raises:
+        VectorError: see ``check_content``.
     """
+    check_content(path)
     if name not in pyogrio.read_info(path)["fields"]:
         return None
     found = pyogrio.read_dataframe(path, columns=[name], read_geometry=False)
@@ -82,5 +102,23 @@ def read_column(path: Path, name: str) -> list[Any] | None:
 
 @no_side_files()
 def count_rows(path: Path) -> int:
-    """Return the number of features in the first layer of a vector file, as GDAL counts them."""
+    """Return the number of features in the first layer of a vector file, as GDAL counts them.
+
+    Raises:
+        VectorError: see ``check_content``.
+    """
+    check_content(path)
     return int(pyogrio.read_info(path, force_feature_count=True)["features"])
+
+
+@no_side_files()
+def driver_of(path: Path) -> str:
+    """Return the name of the driver with which GDAL opens a vector file.
+
+    The errors are those of pyogrio.
+
+    Raises:
+        VectorError: see ``check_content``.
+    """
+    check_content(path)
+    return str(pyogrio.read_info(path)["driver"])

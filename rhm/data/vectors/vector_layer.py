@@ -5,6 +5,7 @@ from the network. Here, the suffix names the format, and the content must agree.
 """
 
 import os
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -18,7 +19,9 @@ import pyogrio
 import shapely
 from numpy.typing import NDArray
 
+from rhm.data.vectors.contents import check_content
 from rhm.data.vectors.geoparquet import read_geoparquet
+from rhm.data.vectors.json_files import is_json
 from rhm.data.vectors.layer_choice import facts_of_layer, polygon_layers, selection
 from rhm.data.vectors.repair import TangledError, repaired
 from rhm.data.vectors.side_files import no_side_files
@@ -53,16 +56,17 @@ class VectorFormat:
     together: bool = False
 
 
-def _is_json(head: bytes) -> bool:
-    return head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n\x1e").startswith(b"{")
+# What may stand before the first element of an XML document.
+_BEFORE_ROOT = rb"(?:\s|<\?(?:(?!\?>).)*\?>|<!--(?:(?!-->).)*-->|<!DOCTYPE[^\[>]*>)*"
+_KML = re.compile(rb"(?:\xef\xbb\xbf)?" + _BEFORE_ROOT + rb"<(?:\w+:)?kml[\s/>]", re.DOTALL)
 
 
 def _is_kml(head: bytes) -> bool:
-    return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<") and b"<kml" in head
+    return _KML.match(head) is not None
 
 
-_LINES = VectorFormat(("GeoJSONSeq",), _is_json)
-_JSON = VectorFormat(("GeoJSON", "ESRIJSON", "TopoJSON", "GeoJSONSeq"), _is_json)
+_LINES = VectorFormat(("GeoJSONSeq",), is_json)
+_JSON = VectorFormat(("GeoJSON", "ESRIJSON", "TopoJSON", "GeoJSONSeq"), is_json)
 
 VECTOR_FORMATS: dict[str, VectorFormat] = {
     ".gpkg": VectorFormat(("GPKG",), lambda head: head.startswith(b"SQLite format 3\0"), True),
@@ -170,11 +174,11 @@ def read_layer(path: str | os.PathLike[str], box_in: Callable[[Any], Bounds | No
 
 
 def checked_format(path: Path) -> VectorFormat:
-    """Return the format of a vector file, by its suffix, after checking its first bytes.
+    """Return the format of a vector file, by its suffix, after checking its content.
 
     Raises:
-        VectorError: the suffix is not one of ``VECTOR_FORMATS``, or the content is of another
-            format.
+        VectorError: the suffix is not one of ``VECTOR_FORMATS``, the content is of another format,
+            or GDAL would read more than this file, or without end.
         OSError: the file cannot be read.
     """
     kind = VECTOR_FORMATS.get(path.suffix.lower())
@@ -191,6 +195,7 @@ def checked_format(path: Path) -> VectorFormat:
     with path.open("rb") as file:
         if not kind.begins(file.read(_HEAD)):
             raise VectorError(f"{path} does not have the format that its name says")
+    check_content(path)
     return kind
 
 
@@ -199,10 +204,10 @@ def count_features(path: str | os.PathLike[str]) -> int:
     """Return the number of features in the layer that ``read_layer`` reads.
 
     Raises:
-        VectorError: there is no polygon layer, or more than one.
+        VectorError: see ``read_layer``.
     """
     path = Path(path)
-    kind = VECTOR_FORMATS[path.suffix.lower()]
+    kind = checked_format(path)
     if not kind.indexed:
         return len(_RECENT.get(path, lambda path: _read(path, kind, None)).polygons)
     (layer,) = polygon_layers(path, kind.drivers)

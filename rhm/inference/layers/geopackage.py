@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from rhm.data.vectors.databases import companions_of, connect
 from rhm.errors import OutputError
 from rhm.inference.layers.stamps import FoundStamp, Stamp, find_stamp
 from rhm.system import opened_elsewhere
 
-_COMPANIONS = ("-wal", "-shm", "-journal")
-"""Suffixes that SQLite appends to the name of a database for its log, index and journal."""
+_METADATA = ("gpkg_metadata", "gpkg_metadata_reference")
+_TABLES = "FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%'"
 
 
 def date_geopackage(path: Path, modified: float) -> None:
@@ -24,13 +25,15 @@ def date_geopackage(path: Path, modified: float) -> None:
     date = datetime.fromtimestamp(modified, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE gpkg_contents SET last_change = ?", (date,))
-        if _has_metadata(database):
+        if _has_tables(database, *_METADATA):
             database.execute("UPDATE gpkg_metadata_reference SET timestamp = ?", (date,))
 
 
 def date_of_geopackage(path: Path) -> float:
     """Return the latest date in a GeoPackage, in seconds since 1970; 0 if there is none."""
-    with suppress(sqlite3.Error, ValueError, TypeError), closing(_connected(path)) as database:
+    with suppress(sqlite3.Error, ValueError, TypeError), closing(connect(path)) as database:
+        if not _has_tables(database, "gpkg_contents"):
+            return 0.0
         (found,) = database.execute("SELECT max(last_change) FROM gpkg_contents").fetchone()
         return datetime.fromisoformat(str(found)).timestamp()
     return 0.0
@@ -50,7 +53,7 @@ def seal_geopackage(path: Path) -> None:
 
 def stamp_of_geopackage(path: Path) -> FoundStamp | None:
     """Return the stamp of a GeoPackage; None if it has none, or is no GeoPackage."""
-    with suppress(sqlite3.Error), closing(_connected(path)) as database:
+    with suppress(sqlite3.Error), closing(connect(path)) as database:
         return _stamp_in(database)
     return None
 
@@ -61,7 +64,7 @@ def is_geopackage_as_left(path: Path) -> bool:
     Statistics, spatial indexes and the mode of the database do not count, because programs change
     them when they merely show a layer.
     """
-    with suppress(sqlite3.Error), closing(_connected(path)) as database:
+    with suppress(sqlite3.Error), closing(connect(path)) as database:
         found = _stamp_in(database)
         return found is not None and found.content == _content_of(database)
     return False
@@ -92,14 +95,14 @@ _CLOSE_IT = "close it in QGIS (or the program that has it open) first"
 
 def remove_companions(path: Path) -> None:
     """Remove the empty log, the index and the empty journal that a closed database left behind."""
-    for companion in _companions_of(path):
+    for companion in companions_of(path):
         companion.unlink(missing_ok=True)
 
 
 def _is_locked(path: Path) -> bool:
     """Return whether a connection to a database, of any process, is holding a lock."""
     try:
-        with closing(_connected(path, "rw")) as database:
+        with closing(connect(path, "rw")) as database:
             # Without this mode, the readers of a database with a log would go unnoticed.
             database.execute("PRAGMA locking_mode = EXCLUSIVE")
             database.execute("BEGIN EXCLUSIVE")
@@ -111,26 +114,14 @@ def _is_locked(path: Path) -> bool:
     return False
 
 
-def _connected(path: Path, mode: str = "ro") -> sqlite3.Connection:
-    address = f"{path.absolute().as_uri()}?mode={mode}"
-    if mode == "ro" and not any(each.exists() for each in _companions_of(path)):
-        # Otherwise SQLite would make a log and an index beside a database that has had them before,
-        # and a connection that only reads cannot remove them.
-        address += "&immutable=1"
-    return sqlite3.connect(address, uri=True, timeout=0, isolation_level=None)
-
-
-def _companions_of(path: Path) -> list[Path]:
-    return [path.with_name(path.name + suffix) for suffix in _COMPANIONS]
-
-
-def _has_metadata(database: sqlite3.Connection) -> bool:
-    asked = "SELECT 1 FROM sqlite_master WHERE name = 'gpkg_metadata_reference'"
-    return database.execute(asked).fetchone() is not None
+def _has_tables(database: sqlite3.Connection, *names: str) -> bool:
+    """Return whether a database has tables of these names; a view might never end."""
+    tables = {str(name) for (name,) in database.execute(f"SELECT name {_TABLES}")}
+    return tables.issuperset(names)
 
 
 def _stamp_in(database: sqlite3.Connection) -> FoundStamp | None:
-    if _has_metadata(database):
+    if _has_tables(database, *_METADATA):
         for (text,) in database.execute("SELECT metadata FROM gpkg_metadata ORDER BY id"):
             if (found := find_stamp(str(text).encode())) is not None:
                 return found[0]
@@ -138,7 +129,10 @@ def _stamp_in(database: sqlite3.Connection) -> FoundStamp | None:
 
 
 def _content_of(database: sqlite3.Connection) -> str:
-    """Return a hash of the tables of a GeoPackage and of the rows of those that users fill."""
+    """Return a hash of the tables of a GeoPackage and of the rows of those that users fill.
+
+    Of views and virtual tables, which rhm never writes, the definition is enough.
+    """
     digest = hashlib.sha256()
     for value in _values_of(database):
         data = value if isinstance(value, bytes) else repr(value).encode()
@@ -154,11 +148,12 @@ def _values_of(database: sqlite3.Connection) -> Iterator[Any]:
     ).fetchall()
     yield from (text for table in tables for text in table)
     yield database.execute("SELECT count(*) FROM gpkg_metadata").fetchone()[0]
+    plain = {name for (name,) in database.execute(f"SELECT name {_TABLES}")}
     contents = "SELECT table_name, data_type, identifier, description, srs_id FROM gpkg_contents"
     for row in database.execute(f"{contents} ORDER BY table_name"):
         yield from row
     for name, _ in tables:
-        if not name.startswith("gpkg_"):
+        if name in plain and not name.startswith("gpkg_"):
             quoted = name.replace('"', '""')
             for row in database.execute(f'SELECT * FROM "{quoted}"'):  # noqa: S608 (quoted)
                 yield from row

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from rhm.data.vectors.antimeridian import whole_in
 from rhm.data.vectors.geoparquet import read_geoparquet
 from rhm.data.vectors.side_files import count_rows, read_frame
-from rhm.errors import OutputError
+from rhm.errors import OutputError, VectorError
 from rhm.files import atomic_path
 from rhm.inference.layers import stamps
 from rhm.inference.layers.geopackage import (
@@ -366,7 +366,7 @@ def count_footprints(path: str | os.PathLike[str]) -> int:
     path = Path(path)
     try:
         return FORMATS[path.suffix.lower()].count(path)
-    except _WRITING_FAILED as error:
+    except (*_WRITING_FAILED, VectorError) as error:
         raise OutputError(
             f"{path} cannot be read: move it, and predict the scene again without --resume"
         ) from error

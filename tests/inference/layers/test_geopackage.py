@@ -14,7 +14,11 @@ import pytest
 import shapely
 
 from rhm.errors import OutputError
-from rhm.inference.layers.geopackage import is_geopackage_as_left, stamp_of_geopackage
+from rhm.inference.layers.geopackage import (
+    date_of_geopackage,
+    is_geopackage_as_left,
+    stamp_of_geopackage,
+)
 from rhm.inference.layers.stamps import Stamp
 from rhm.inference.layers.vector_files import (
     Footprints,
@@ -130,7 +134,14 @@ def change(statement: str) -> Callable[[Path], None]:
     return by
 
 
+ENDLESS = (
+    "CREATE VIEW {} AS WITH RECURSIVE c(id, metadata, last_change, table_name) AS (SELECT 1, 'a', "
+    "'2026-01-01', 'b' UNION ALL SELECT id + 1, metadata, last_change, table_name FROM c) "
+    "SELECT * FROM c"
+)
+
 EDITS = {
+    "an endless view": change(ENDLESS.format("more")),
     "a layer": add_layer,
     "a table": change("CREATE TABLE layer_styles (style TEXT)"),
     "a column": change("ALTER TABLE buildings ADD COLUMN checked INTEGER"),
@@ -150,6 +161,21 @@ def test_every_edit_is_seen(package: Path, edit: str) -> None:
     assert not is_geopackage_as_left(package)
     with pytest.raises(OutputError, match=r"was edited after its prediction: .* --overwrite"):
         check_replaceable(package, STAMP.origin)
+
+
+@pytest.mark.parametrize("table", ["gpkg_metadata", "gpkg_metadata_reference", "gpkg_contents"])
+def test_a_view_in_the_place_of_a_table_is_not_read(package: Path, table: str) -> None:
+    """Without end, the views would be read for ever."""
+    with closing(sqlite3.connect(package)) as database, database:
+        for (trigger,) in database.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+        ).fetchall():
+            database.execute(f'DROP TRIGGER "{trigger}"')
+        database.execute(f"DROP TABLE {table}")
+        database.execute(ENDLESS.format(table))
+    assert not is_geopackage_as_left(package)
+    assert (stamp_of_geopackage(package) is None) is (table != "gpkg_contents")
+    assert date_of_geopackage(package) == 0.0
 
 
 def test_looking_at_a_layer_is_no_edit(package: Path) -> None:
