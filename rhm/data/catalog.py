@@ -290,6 +290,10 @@ class Catalog(NotebookDisplay):
         lines = sorted(f"{d}\t{g}\t{Path(i).name}\t{s}" for d, g, i, s in rows)
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
+    def split_hashes(self, domains: Iterable[str]) -> dict[str, str]:
+        """Return the hash of the splits of each of some domains."""
+        return {name: self.select(domains=[name]).split_hash() for name in domains}
+
     @classmethod
     def join(cls, catalogs: Mapping[str, "Catalog"]) -> "Catalog":
         """Return a catalog with the rows of several, each image once.

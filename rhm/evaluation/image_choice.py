@@ -211,9 +211,10 @@ def with_other_splits(
 ) -> list[str]:
     """Return the training domains of which images that are held out may have been trained on.
 
-    A model records one hash of the whole catalog that it was trained with. It is therefore that of
-    this catalog, or of its part with the training domains; otherwise they may be split in another
-    way, or only other domains may differ, which it does not tell.
+    A model records a hash of the splits of each domain, and earlier models one of the whole catalog
+    that they were trained with. It is therefore that of this catalog, or of its part with the
+    training domains; otherwise they may be split in another way, or only other domains may differ,
+    which it does not tell.
 
     Args:
         catalog: whole catalog.
@@ -225,10 +226,16 @@ def with_other_splits(
         for each in images
         if each.domain in spec.sources and each.split not in _TRAINED_ON
     ]
-    if not held or spec.split_hash in ("", catalog.split_hash()):
-        return []
-    here = [name for name in spec.sources if name in catalog.domains]
-    return [] if catalog.select(domains=here).split_hash() == spec.split_hash else held
+    known = spec.source_splits
+    now = catalog.split_hashes(name for name in held if name in known)
+    others = [name for name in held if now.get(name, "") != known.get(name, "")]
+    # Of earlier models, only the hash of all splits together is known.
+    unknown = [name for name in held if name not in known]
+    if unknown and spec.split_hash not in ("", catalog.split_hash()):
+        here = [name for name in spec.sources if name in catalog.domains]
+        if catalog.select(domains=here).split_hash() != spec.split_hash:
+            others += unknown
+    return others
 
 
 def _uneven(

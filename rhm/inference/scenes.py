@@ -51,6 +51,7 @@ from rhm.inference.tiling.storage import (
     THRESHOLD,
     fingerprint_of,
     maps_in,
+    recorded_threshold,
 )
 from rhm.inference.tiling.strips import LEAST_CACHE, ThisProcess, Workers
 from rhm.models.expected_iou import ExpectedIoU
@@ -158,7 +159,7 @@ def predict_scene(
         if plan.resuming and _has_probabilities(plan):
             advance(plan.grid.height * plan.grid.width)
             stored = plan.outputs.probability
-            damage = fingerprint_of(stored, NOTE) or ""
+            damage = printable(fingerprint_of(stored, NOTE) or "")
             found = _finish(plan, Ground(plan.scene), lambda _: rows_of(stored), lambda: damage)
             return _prediction(plan, found, PROBABILITIES_EXISTED)
         advance(parts.pixels // len(plan.maps))
@@ -198,7 +199,11 @@ def is_finished(plan: Plan) -> bool:
         return False
     stamp = stamp_of_footprints(outputs.buildings)
     is_ours = stamp is not None and stamp.fingerprint == plan.fingerprint
-    return is_ours and fingerprint_of(outputs.probability) == plan.fingerprint
+    if not is_ours or fingerprint_of(outputs.probability) != plan.fingerprint:
+        return False
+    # What the mask records beside it could have been changed.
+    threshold, scores = (fingerprint_of(outputs.mask, tag) for tag in (THRESHOLD, SCORES_ARE))
+    return recorded_threshold(threshold) is not None and (not scores or scores in SCORES)
 
 
 @dataclass(frozen=True)
@@ -218,11 +223,11 @@ class _Finished:
 
 def _found(outputs: Outputs) -> _Finished:
     """Return what existing results record."""
-    threshold = float(fingerprint_of(outputs.mask, THRESHOLD) or 0.5)
+    threshold = recorded_threshold(fingerprint_of(outputs.mask, THRESHOLD))
     notes = [fingerprint_of(raster, NOTE) for raster in (outputs.probability, outputs.mask)]
     return _Finished(
         count_footprints(outputs.buildings),
-        threshold,
+        0.5 if threshold is None else threshold,
         scores=fingerprint_of(outputs.mask, SCORES_ARE),
         notes=tuple(printable(note) for note in notes if note),
     )

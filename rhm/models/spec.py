@@ -77,6 +77,7 @@ class ModelSpec:
             from black to white.
         training_images: number of training images.
         split_hash: hash of the catalog's splits.
+        source_splits: by training domain, the hash of its splits.
         seed: seed of the run.
         licence: licence of the training imagery and labels, in words; empty if unknown.
         rhm_version: version of rhm that trained the model.
@@ -101,6 +102,7 @@ class ModelSpec:
     source_histograms: Mapping[str, list[list[float]]] = field(default_factory=dict)
     training_images: int = 0
     split_hash: str = ""
+    source_splits: Mapping[str, str] = field(default_factory=dict, repr=False)
     seed: int = 0
     licence: str = ""
     rhm_version: str = ""
@@ -127,7 +129,9 @@ class ModelSpec:
         if self.standardize not in STANDARDIZE:
             raise ValueError(f"standardize must be one of {', '.join(STANDARDIZE)}")
         names = (self.architecture, self.encoder, self.head, self.method, self.split_hash)
-        texts = (*names, self.rhm_version, *self.classes, *self.sources, *self.source_histograms)
+        splits = (*self.source_splits, *self.source_splits.values())
+        texts = (*names, self.rhm_version, *self.classes, *self.sources, *splits)
+        texts = (*texts, *self.source_histograms)
         for text in (*texts, self.licence):
             if not isinstance(text, str):
                 raise ValueError(f"{text!r} must be a text")

@@ -71,16 +71,17 @@ def base_model(config: RunConfig, material: Material) -> SegmentationModel:
     """
     model = load_model(str(config.adapter.base))
     spec = model.spec
-    domains = [tile.domain for tile in material.train]
     model.spec = replace(
         spec,
         scalings=dict(material.scalings),
         gsd_m=config.data.gsd_m or material.gsd_m,
         method=", ".join([spec.method, *_added(config)]),
-        sources=tuple(dict.fromkeys([*spec.sources, *domains])),
+        sources=tuple(dict.fromkeys([*spec.sources, *material.sources])),
         source_histograms={**spec.source_histograms, **material.unit_histograms()},
         training_images=spec.training_images + len(material.train),
-        split_hash=material.catalog.split_hash(),
+        # Images without labels are no training images, and their catalog no other splits.
+        split_hash=material.catalog.split_hash() if material.train else spec.split_hash,
+        source_splits={**spec.source_splits, **material.catalog.split_hashes(material.sources)},
         seed=config.seed,
         licence=_licences(spec.licence, config.data.licence),
         rhm_version=rhm.__version__,

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Protocol
 
 import lightning
@@ -35,6 +34,7 @@ from rhm.training.callbacks.checkpoints import AtomicCheckpointIO, CheckpointWri
 from rhm.training.callbacks.cost_recorder import CostRecorder
 from rhm.training.callbacks.feature_monitor import FeatureMonitor
 from rhm.training.callbacks.patience import Patience
+from rhm.training.callbacks.time_left import TimeLeft
 from rhm.training.callbacks.trackers import all_loggers
 from rhm.training.callbacks.update_recorder import UpdateRecorder
 from rhm.training.callbacks.weight_average import WeightAverage
@@ -92,7 +92,7 @@ def fit(
     Raises:
         ConfigError: the configuration does not fit the data, or a run of this name exists (with
             ``resume``: does not exist, or was started with other imagery), or another process is
-            training it, or training diverged or ran out of memory.
+            training it, or training diverged or ran out of memory, or all checkpoints are damaged.
         CatalogError: the catalog has no images to train on.
         BankError: the bank cannot be read or does not fit the imagery.
         OutputError: the disk is full.
@@ -141,15 +141,14 @@ def fit(
                 model.to(trainer.strategy.root_device)
                 set_statistics(model, measure_statistics(model, chips.target_dataloader()))
             elif config.target.method != THRESHOLD:
-                _train(model, loss, chips, trainer, run.last_checkpoint() if resume else None)
+                _train(model, loss, chips, trainer, run if resume else None)
         if trainer.is_global_zero:
             with _mistakes_of_users():
                 val = chips.labelled_dataloader() if material.val else None
                 scored = partial(calibrate, tiles=material.val) if calibrate else None
                 target = chips.target_dataloader() if config.target.source_free else None
                 device = trainer.strategy.root_device
-                finish(run, model, config, val, target, calibrate=scored, device=device)
-            scores = run.best_scores(SELECT[config.trainer.select])
+                scores = finish(run, model, config, val, target, calibrate=scored, device=device)
             card = model_card(model.spec, config, material, scores)
             write_text(run.folder / "card.md", card)
             # Last, because a run that has a model is finished.
@@ -170,9 +169,9 @@ def _train(
     loss: nn.Module,
     chips: ChipDataModule,
     trainer: lightning.Trainer,
-    checkpoint: Path | None,
+    resumed: Run | None,
 ) -> None:
-    """Train a network, or continue from a checkpoint."""
+    """Train a network, or continue from the newest checkpoint of a run that is resumed."""
     config = chips.config
     module = SegmentationModule(
         model,
@@ -184,6 +183,7 @@ def _train(
     )
     if module.method is not None:
         module.method.prepare(model, chips.first_target_batches)
+    checkpoint = None if resumed is None else resumed.last_checkpoint(module.state_dict())
     synchronized = synchronized_batch_norm(model) if _synchronizes(config) else nullcontext()
     augment, bands = config.augment, model.spec.bands
     stages, alpha = augment.mixstyle_stages, augment.mixstyle_alpha
@@ -288,10 +288,11 @@ def build_model(config: RunConfig, material: Material) -> SegmentationModel:
         standardize=config.model.standardize,
         head=config.model.head,
         method=_method(config),
-        sources=tuple(dict.fromkeys(tile.domain for tile in material.train)),
+        sources=material.sources,
         source_histograms=material.unit_histograms(),
         training_images=len(material.train),
         split_hash=material.catalog.split_hash(),
+        source_splits=material.catalog.split_hashes(material.sources),
         seed=config.seed,
         licence=config.data.licence,
         rhm_version=rhm.__version__,
@@ -355,8 +356,7 @@ def _trainer(
     if settings.average:
         # After what looks at a validated network, because it takes the mean out again.
         callbacks.append(WeightAverage(settings.steps, settings.average, settings.epoch_steps))
-    if progress:
-        callbacks.append(RichProgressBar())
+    callbacks.append(RichProgressBar() if progress else TimeLeft())
     trainer = lightning.Trainer(
         max_epochs=settings.steps // settings.epoch_steps,
         accumulate_grad_batches=settings.accumulate,

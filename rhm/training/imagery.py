@@ -53,6 +53,11 @@ class Material:
     unlabelled: Sequence[Tile] = ()
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the training domains, without repetition."""
+        return tuple(dict.fromkeys(tile.domain for tile in self.train))
+
+    @property
     def gsd_m(self) -> float | None:
         """Median metres per pixel of the training images; None if unknown for all of them."""
         known = [tile.gsd_m for tile in self.train if tile.gsd_m is not None]

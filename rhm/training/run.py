@@ -20,19 +20,22 @@ import json
 import logging
 import platform
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from zipfile import is_zipfile
+from typing import Any
 
 import filelock
+import numpy as np
 import pandas
 
 from rhm.errors import ConfigError, OutputError
 from rhm.files import atomic_path, write_text
 from rhm.notebook_display import Curves, NotebookDisplay
+from rhm.training.callbacks.checkpoints import read_first
+from rhm.training.callbacks.run_cost import attempt_folders
 from rhm.training.callbacks.update_recorder import FINAL, recorded_files
 from rhm.training.config import LONGEST_NAME, RunConfig, read_config
 from rhm.training.configs.trainer_config import SELECT
@@ -136,8 +139,8 @@ class Run(NotebookDisplay):
         cls.refuse_existing(config)
         run = cls(config.folder)
         if run._is_of_training:
-            for pattern in ("logs/attempt_*", "logs/tensorboard/attempt_*"):
-                for leftover in run.folder.glob(pattern):
+            for logs in (run.folder / "logs", run.folder / "logs" / "tensorboard"):
+                for leftover in attempt_folders(logs).values():
                     shutil.rmtree(leftover, ignore_errors=True)
             for leftover in (*recorded_files(run.updates), run.updates / FINAL):
                 leftover.unlink(missing_ok=True)
@@ -216,23 +219,19 @@ class Run(NotebookDisplay):
                 "labels, splits or the bank): restore it, or choose another name"
             )
 
-    def last_checkpoint(self) -> Path | None:
+    def last_checkpoint(self, expected: Mapping[str, Any]) -> Path | None:
         """Return the path of the newest checkpoint, or None if there is none yet.
 
         If the last one was damaged, for example by a full disk, the best one takes its place.
 
+        Args:
+            expected: state of the module that is trained, which the checkpoints are to fit.
+
         Raises:
             ConfigError: there are checkpoints, but all of them are damaged.
         """
-        found = [path for path in (self.last, self.best) if path.is_file()]
-        whole = [path for path in found if is_zipfile(path)]
-        if found and not whole:
-            raise ConfigError(
-                f"{found[0]} is damaged: remove {self.last.parent} to train from the beginning"
-            )
-        if found and whole[0] != found[0]:
-            _LOG.warning("%s is damaged: training continues from %s", found[0], whole[0].name)
-        return whole[0] if whole else None
+        found = read_first((self.last, self.best), expected)
+        return None if found is None else found.path
 
     @property
     def _is_of_training(self) -> bool:
@@ -255,8 +254,7 @@ class Run(NotebookDisplay):
     def next_attempt(self) -> int:
         """Return the number of the next attempt at this run, counted from 0."""
         # Not their count: an earlier one may be missing, and loggers empty a folder that is there.
-        numbers = (_attempt_of(path) for path in (self.folder / "logs").glob("attempt_*"))
-        return 1 + max(numbers, default=-1)
+        return 1 + max(attempt_folders(self.folder / "logs"), default=-1)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -291,12 +289,11 @@ class Run(NotebookDisplay):
             stages: stages of the network, in whose order the columns on them are written, after all
                 others. The loggers of attempts order columns by their names.
         """
-        attempts = sorted(
-            (self.folder / "logs").glob("attempt_*/metrics.csv"),
-            key=lambda path: _attempt_of(path.parent),
-        )
         rows = pandas.DataFrame(columns=["step"])
-        for path in attempts:
+        for attempt in attempt_folders(self.folder / "logs").values():
+            path = attempt / "metrics.csv"
+            if not path.exists():  # it was killed before its first step
+                continue
             later = _metrics(path)
             if later.empty:
                 continue
@@ -335,35 +332,40 @@ class Run(NotebookDisplay):
             raise OutputError(f"{path} has no step yet")
         return Curves("step", "", lines)
 
-    def best_scores(self, monitor: str = "val_iou") -> dict[str, float]:
+    def best_scores(self, monitor: str = "val_iou", *, step: int | None = None) -> dict[str, float]:
         """Return the validation scores of the best checkpoint, by name; empty if there are none.
 
         Args:
             monitor: column of ``metrics.csv`` whose highest value chose the checkpoint.
+            step: number of optimiser steps before another checkpoint, if that was kept.
         """
-        metrics = _metrics(self.folder / "metrics.csv")
+        metrics = _metrics(self.folder / "metrics.csv").replace([np.inf, -np.inf], np.nan)
+        if step is not None and "step" in metrics:
+            metrics = metrics[metrics["step"] == step - 1]  # Lightning numbers steps from zero
         if monitor not in metrics or metrics[monitor].isna().all():
             return {}
         best = metrics.iloc[metrics[monitor].argmax()].filter(like="val_").dropna()
         return {str(name).removeprefix("val_"): float(score) for name, score in best.items()}
 
 
-def _attempt_of(logs: Path) -> int:
-    """Return the number of the attempt that a folder of logs belongs to; -1 for other folders."""
-    number = logs.name.partition("_")[2]
-    return int(number) if number.isdecimal() else -1
-
-
 def _metrics(path: Path) -> pandas.DataFrame:
-    """Read a table of metrics; empty if it was cut off before its first line was complete."""
+    """Read a table of metrics; empty if it was cut off before its first line was complete.
+
+    What is not a number is left out.
+    """
     try:
         table = pandas.read_csv(path)
-    except (pandas.errors.EmptyDataError, pandas.errors.ParserError, UnicodeDecodeError):
+    except (OSError, ValueError):  # of pandas' errors, too
         table = pandas.DataFrame()
     if "step" not in table:
         _LOG.warning("%s is damaged: its steps are missing in the metrics", path)
         return pandas.DataFrame()
-    return table
+    numbers = pandas.DataFrame(
+        {name: pandas.to_numeric(values, errors="coerce") for name, values in table.items()}
+    )
+    if not numbers.isna().equals(table.isna()):
+        _LOG.warning("%s is damaged: what is not a number is left out of the metrics", path)
+    return numbers.dropna(subset="step")
 
 
 def environment() -> dict[str, str]:

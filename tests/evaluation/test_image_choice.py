@@ -141,6 +141,18 @@ def test_another_split_of_the_training_domains_is_noticed(catalog: Catalog) -> N
     assert with_other_splits(catalog, other, unseen) == []
 
 
+def test_the_splits_of_each_domain_are_known(catalog: Catalog) -> None:
+    images = images_to_score(catalog, SPEC, split="test")
+    home = catalog.select(domains=["alder_aerial"])
+    again = Catalog(home.frame.assign(split="")).assign_splits({"test": 0.4}, seed=9)
+    for trained, noticed in ((home, []), (again, ["alder_aerial"])):
+        # As for an adapted model: the catalog that was seen last is another one.
+        adapted = replace(
+            SPEC, split_hash="0123", source_splits=trained.split_hashes(["alder_aerial"])
+        )
+        assert with_other_splits(catalog, adapted, images) == noticed
+
+
 def test_notes_on_all_models_name_none() -> None:
     notes = [("a", ["x", "y", "x"]), ("b", ["x"]), ("c", ["z", "x"])]
     assert told_once(notes) == ["x", "a: y", "c: z"]

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from rhm.data.radiometry import Scaling
-from rhm.errors import RasterError
+from rhm.errors import OutputError, RasterError
 from rhm.inference import predict_raster
 from rhm.inference.polygons import PolygonConfig
 from rhm.inference.scenes import TOO_FEW_BUILDINGS
@@ -68,6 +68,37 @@ def test_resume_leaves_complete_scenes_alone(houses: NDArray[np.uint8], tmp_path
     predict_raster(Bright(), scene, tmp_path / "out", resume=True)
     assert first.buildings.is_file()
     assert first.mask.stat().st_mtime_ns > before
+
+
+@pytest.mark.parametrize("text", [b"abc", b"inf", b"nan", b"9.9", b"-.1"])
+def test_a_mask_whose_threshold_is_none_is_made_again(
+    houses: NDArray[np.uint8], tmp_path: Path, text: bytes
+) -> None:
+    scene = write_scene(tmp_path / "x.tif", houses)
+    first = predict_raster(Bright(), scene, tmp_path / "out", resume=True)
+    whole = first.mask.read_bytes()
+    tag = b'name="RHM_THRESHOLD">'
+    first.mask.write_bytes(whole.replace(tag + b"0.5", tag + text))
+    assert first.mask.read_bytes() != whole
+    again = predict_raster(Bright(), scene, tmp_path / "out", resume=True)
+    assert (again.threshold, again.count) == (0.5, first.count)
+    assert first.mask.read_bytes() == whole
+
+
+@pytest.mark.parametrize("tag", ["RHM_THRESHOLD", "RHM_SCORES"])
+def test_a_mask_whose_tags_were_edited_is_replaced_only_with_overwrite(
+    houses: NDArray[np.uint8], tmp_path: Path, tag: str
+) -> None:
+    scene = write_scene(tmp_path / "x.tif", houses)
+    first = predict_raster(Bright(), scene, tmp_path / "out", resume=True)
+    whole = first.mask.read_bytes()
+    with rasterio.open(first.mask, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as raster:
+        raster.update_tags(**{tag: "\x1b[31mabc"})
+    with pytest.raises(OutputError, match=r"x_mask\.tif was edited after its prediction"):
+        predict_raster(Bright(), scene, tmp_path / "out", resume=True)
+    again = predict_raster(Bright(), scene, tmp_path / "out", resume=True, overwrite=True)
+    assert (again.threshold, again.scores) == (0.5, "mean probability")
+    assert first.mask.read_bytes() == whole
 
 
 @pytest.mark.parametrize("resolution", ["its own", "the model's"])

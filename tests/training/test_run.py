@@ -1,18 +1,20 @@
 """A run's folder; laws: what is begun is read back, and attempts join without overlap."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
-from zipfile import ZipFile
 
 import pandas
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rhm.errors import ConfigError
 from rhm.training.config import RunConfig
 from rhm.training.run import Run, environment
+from tests.training.callbacks.stored_states import checkpoint
 
 Make = Callable[..., RunConfig]
 
@@ -107,13 +109,13 @@ def test_a_run_is_resumed_with_its_own_imagery_only(tiny: Make) -> None:
 
 def test_checkpoints_and_attempts_are_counted(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    assert (run.last_checkpoint(), run.next_attempt()) == (None, 0)
+    assert (run.last_checkpoint({}), run.next_attempt()) == (None, 0)
     for number in range(3):
         (tmp_path / "logs" / f"attempt_{number}").mkdir(parents=True)
     run.last.parent.mkdir()
-    with ZipFile(run.last, "w"):
-        assert run.last == tmp_path / "checkpoints" / "last.ckpt"
-    assert (run.last_checkpoint(), run.next_attempt()) == (run.last, 3)
+    assert run.last == tmp_path / "checkpoints" / "last.ckpt"
+    torch.save(checkpoint({}), run.last)
+    assert (run.last_checkpoint({}), run.next_attempt()) == (run.last, 3)
 
 
 def attempt(folder: Path, number: int, steps: range, value: float) -> None:
@@ -165,6 +167,76 @@ def test_metrics_that_were_cut_off_do_not_end_a_run(
     run.collect_metrics()
     assert run.best_scores() == {"iou": 0.5}
     assert "metrics.csv is damaged" in caplog.text
+
+
+def test_metrics_that_are_a_folder_do_not_end_a_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempt(tmp_path, 0, range(3), 0.5)
+    (tmp_path / "logs/attempt_1/metrics.csv").mkdir(parents=True)
+    run = Run(tmp_path)
+    run.collect_metrics()
+    assert run.best_scores() == {"iou": 0.5}
+    assert "attempt_1/metrics.csv is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["abc", "0.9.1", '"0,7"', "inf", "-inf", "9" * 400])
+@pytest.mark.parametrize("column", ["val_iou", "val_loss", "train_loss"])
+def test_what_is_no_number_is_no_score(tmp_path: Path, column: str, text: str) -> None:
+    names = ("val_iou", "val_loss", "train_loss")
+    path = tmp_path / "logs/attempt_0/metrics.csv"
+    path.parent.mkdir(parents=True)
+    rows = [["0.5"] * 3, ["0.4"] * 3]
+    rows[0][names.index(column)] = text
+    lines = [f"{step},{','.join(row)}" for step, row in enumerate(rows)]
+    path.write_text("\n".join([f"step,{','.join(names)}", *lines]) + "\n")
+    run = Run(tmp_path)
+    run.collect_metrics()
+    expected = {"iou": 0.5, "loss": 0.5}
+    if column == "val_iou":
+        expected = {"iou": 0.4, "loss": 0.4}
+    elif column == "val_loss":
+        del expected["loss"]
+    assert run.best_scores() == expected
+    assert len(pandas.read_csv(tmp_path / "metrics.csv")) == 2
+
+
+def test_rows_without_a_step_are_left_out(tmp_path: Path) -> None:
+    attempt(tmp_path, 0, range(3), 0.5)
+    with (tmp_path / "logs/attempt_0/metrics.csv").open("a") as file:
+        file.write("x,0.9\n,0.8\n")
+    attempt(tmp_path, 1, range(3, 5), 0.6)
+    run = Run(tmp_path)
+    run.collect_metrics()
+    assert pandas.read_csv(tmp_path / "metrics.csv")["val_iou"].tolist() == [0.5] * 3 + [0.6] * 2
+
+
+def test_the_scores_of_another_step_than_the_best(tmp_path: Path) -> None:
+    for step, value in enumerate((0.5, 0.4)):
+        attempt(tmp_path, step, range(step, step + 1), value)
+    run = Run(tmp_path)
+    run.collect_metrics()
+    assert run.best_scores() == {"iou": 0.5}
+    assert run.best_scores(step=2) == {"iou": 0.4}
+    assert run.best_scores(step=3) == {}
+
+
+COPIES = ("attempt_0 (copy)", "attempt_", "attempt_x", "attempt_1.bak", "attempt_-1", "attempt_²")
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_a_copy_of_an_attempt_is_none(tiny: Make, name: str) -> None:
+    run = Run.begin(tiny("copied"))
+    attempt(run.folder, 0, range(3), 0.5)
+    copy = run.folder / "logs" / name
+    shutil.copytree(run.folder / "logs" / "attempt_0", copy)
+    attempt(run.folder, 1, range(2, 4), 0.4)
+    assert run.next_attempt() == 2
+    run.collect_metrics()
+    found = pandas.read_csv(run.folder / "metrics.csv")
+    assert found["val_iou"].tolist() == [0.5, 0.5, 0.4, 0.4]
+    Run.begin(tiny("copied"))
+    assert [path.name for path in (run.folder / "logs").iterdir()] == [name]
 
 
 def test_a_run_without_any_metrics_ends(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -227,7 +227,8 @@ def _tell_unused(labels: Sequence[Path], tell: Callable[[str], None]) -> None:
     if labels:
         tell(
             f"{counted_names(list(map(str, labels)))} has no image of the same name in a folder "
-            "'images' beside its own, and is left out"
+            "'images' beside its own, and is left out; footprints of all images together are read "
+            "where there is no mask"
         )
 
 
@@ -241,7 +242,7 @@ def _subfolders(root: Path, tell: Callable[[str], None] = silent) -> list[Path]:
 
 
 def _tell_left_out(root: Path, found: Sequence[Path], tell: Callable[[str], None]) -> None:
-    """Tell which images in a folder and its subfolders are where none are looked for."""
+    """Tell which images and footprints in a folder are where none are looked for."""
     labels = {*_MASK_FOLDERS, *_VECTOR_FOLDERS}
     # Hidden folders hold what other programs keep for themselves, such as thumbnails.
     cities = [
@@ -249,18 +250,19 @@ def _tell_left_out(root: Path, found: Sequence[Path], tell: Callable[[str], None
         for folder in _subfolders(root)
         if folder.name not in labels and not folder.name.startswith(".")
     ]
-    known = set(found)
-    left = [
-        str(image)
-        for place in (root, *(place for city in cities for place in (city, city / "images")))
-        if place.is_dir()
-        for image in _files(place, IMAGE_SUFFIXES)
-        if image not in known
-    ]
-    if left:
+    places = (root, *(place for city in cities for place in (city, city / "images")))
+    open_places = [place for place in places if place.is_dir()]
+    known = set(map(str, found))
+    images = [str(each) for place in open_places for each in _files(place, IMAGE_SUFFIXES)]
+    if left := [image for image in images if image not in known]:
         tell(
             f"{counted_names(left)} is left out: images are read from folders 'images', or from a "
             "folder of nothing else"
+        )
+    if lost := [str(each) for place in open_places for each in _files(place, VECTOR_SUFFIXES)]:
+        tell(
+            f"{counted_names(lost)} is left out: footprints are read from a folder 'footprints' "
+            "beside 'images'"
         )
 
 

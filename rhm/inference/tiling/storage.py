@@ -115,6 +115,19 @@ def fingerprint_of(raster: str | os.PathLike[str], tag: str = FINGERPRINT) -> st
         return None
 
 
+def recorded_threshold(tag: str | None) -> float | None:
+    """Return the threshold that a mask records in its tag ``THRESHOLD``.
+
+    Returns:
+        The threshold; 0.5 if the mask has no such tag, None if that is not a probability.
+    """
+    try:
+        value = float(tag or 0.5)
+    except ValueError:
+        return None
+    return value if 0.0 <= value <= 1.0 else None
+
+
 def is_raster_as_left(raster: str | os.PathLike[str]) -> bool:
     """Return whether a raster of a prediction has not been edited since.
 

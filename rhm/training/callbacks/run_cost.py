@@ -1,5 +1,6 @@
 """The cost of training: time and memory, over all attempts at a run."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from rhm.records import MalformedError, Number, Text, Whole, parse, to_json
 
 FILE = "cost.json"
 """Name of the file in the folder of a run, and of an attempt."""
+
+_ATTEMPT = re.compile(r"attempt_(0|[1-9]\d*)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,15 @@ def write_cost(cost: Cost, folder: Path) -> None:
     write_text(folder / FILE, to_json(cost, indent=2))
 
 
+def attempt_folders(logs: Path) -> dict[int, Path]:
+    """Return the folders of the attempts at a run by their numbers, in this order.
+
+    Others, such as a copy that somebody made of one, are left out.
+    """
+    named = ((_ATTEMPT.fullmatch(path.name), path) for path in logs.glob("attempt_*"))
+    return dict(sorted((int(found[1]), path) for found, path in named if found))
+
+
 def read_cost(folder: Path) -> Cost | None:
     """Read ``cost.json`` from a folder; return None if it does not exist.
 
@@ -71,11 +83,8 @@ def collect_cost(run: Path) -> Cost | None:
         ConfigError: the record of an attempt is damaged.
         OutputError: the folder cannot be written.
     """
-    paths = sorted(
-        (run / "logs").glob(f"attempt_*/{FILE}"),
-        key=lambda path: int(path.parent.name.partition("_")[2]),
-    )
-    attempts = [cost for path in paths if (cost := read_cost(path.parent)) is not None]
+    folders = attempt_folders(run / "logs")
+    attempts = [cost for folder in folders.values() if (cost := read_cost(folder)) is not None]
     if not attempts:
         return None
     total = Cost(

@@ -5,7 +5,6 @@ Datasheets for datasets (CACM 64(12), 2021), as far as a run knows the answers.
 """
 
 import re
-import shlex
 from collections.abc import Iterable
 from typing import Any
 
@@ -35,7 +34,8 @@ def model_card(
         f"{_code(spec.architecture)} with the encoder {_code(spec.encoder)}, trained by rhm "
         f"{spec.rhm_version}.",
         "## Use",
-        f"    rhm predict {_plain(shlex.quote(str(config.folder)))} SCENE.tif -o predicted",
+        "    rhm predict MODEL SCENE.tif -o predicted",
+        "MODEL is the folder that this file is in, or the name under which it was added.",
         _bullets(_uses(spec, config, scores)),
         "## Training",
         _table(("", ""), _training(spec, config, material)),

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
-from zipfile import is_zipfile
 
 import numpy as np
 import torch
@@ -17,18 +16,21 @@ from rhm.adapters.spectra import save_snapshot, take_snapshot
 from rhm.analysis.taps import stages
 from rhm.data.chips import Chip, UnlabelledChip
 from rhm.data.labels import IGNORE
-from rhm.errors import AnalysisError, ConfigError
+from rhm.errors import AnalysisError
 from rhm.models.build import SegmentationModel
 from rhm.models.building_classes import building_logits, building_truth
 from rhm.models.expected_iou import ExpectedIoU
 from rhm.models.model_file import save_adapted
 from rhm.models.score_calibration import ScoreCalibration
+from rhm.training.callbacks.checkpoints import read_first
 from rhm.training.callbacks.run_cost import collect_cost
 from rhm.training.callbacks.update_recorder import FINAL
 from rhm.training.config import RunConfig
+from rhm.training.configs.trainer_config import SELECT
 from rhm.training.devices import deterministic
 from rhm.training.metrics import CalibrationBins
 from rhm.training.run import Run
+from rhm.training.unlabelled.target_config import THRESHOLD
 
 _LOG = logging.getLogger(__name__)
 
@@ -46,11 +48,12 @@ def finish(
     *,
     calibrate: Callable[[SegmentationModel], ScoreCalibration | None] | None = None,
     device: torch.device,
-) -> None:
+) -> dict[str, float]:
     """Load the best checkpoint, choose the threshold, calibrate scores, and write the metrics.
 
-    Without a best one, because there are no validation images or none of them shows a building, it
-    is the last. An adapted model is written as an adapter, too, and merged with its base.
+    Without a best one, because there are no validation images, none of them shows a building or the
+    file is damaged, it is the last. An adapted model is written as an adapter, too, and merged with
+    its base.
 
     Args:
         run: folder of the run.
@@ -61,9 +64,17 @@ def finish(
             its threshold is chosen, unless the configuration gives one.
         calibrate: function that calibrates the scores of footprints.
         device: device to predict on; from a CUDA device, the model comes back to the CPU.
+
+    Returns:
+        The validation scores of the checkpoint, by name; empty if there are none.
+
+    Raises:
+        ConfigError: all checkpoints are damaged.
     """
-    step = _take_checkpoint(run, model, scored=val is not None)
-    threshold, expected = config.model.threshold, None
+    step, is_best = _take_checkpoint(run, model, scored=val is not None)
+    # Without validation chips, the IoU that the base expects at home is what an adapted model is
+    # compared with elsewhere.
+    threshold, expected = config.model.threshold, model.spec.expected_iou
     if val is not None:
         bins = measured_on(device, model, partial(calibration, chips=val))
         if threshold is None:
@@ -72,17 +83,22 @@ def finish(
     elif target is not None and threshold is None:
         threshold = measured_on(device, model, partial(threshold_of_target, chips=target))
     _LOG.info("the model is that of step %d; expected IoU on validation: %s", step, expected)
-    # Without a calibration of its own, an adapted model has none: that of its base is of other
-    # weights.
+    # The calibration of a base belongs to its weights.
+    same_weights = config.target.method == THRESHOLD
     model.spec = replace(
         model.spec,
         threshold=0.5 if threshold is None else threshold,
         expected_iou=expected,
-        score_calibration=None,
+        score_calibration=model.spec.score_calibration if same_weights else None,
     )
-    if calibrate is not None:
+    if calibrate is not None and not same_weights:
         scores = measured_on(device, model.eval(), calibrate)
         model.spec = replace(model.spec, score_calibration=scores)
+        if scores is None:
+            _LOG.warning(
+                "too few labelled buildings are left for validation: the scores of footprints are "
+                "mean probabilities, not precisions"
+            )
     if attachment_of(model) is not None:
         if config.adapter.method != "full":
             save_adapted(model, run.adapter)
@@ -91,6 +107,7 @@ def finish(
         merge(model)
     run.collect_metrics(_watched(model) if config.analysis.every else ())
     collect_cost(run.folder)
+    return run.best_scores(SELECT[config.trainer.select], step=None if is_best else step)
 
 
 def _watched(model: SegmentationModel) -> tuple[str, ...]:
@@ -101,32 +118,22 @@ def _watched(model: SegmentationModel) -> tuple[str, ...]:
         return ()
 
 
-def _take_checkpoint(run: Run, model: SegmentationModel, *, scored: bool) -> int:
+def _take_checkpoint(run: Run, model: SegmentationModel, *, scored: bool) -> tuple[int, bool]:
     """Load the best checkpoint, or the last one if none was better than another.
 
     The last one has what the network itself may lack: the mean of its weights over the steps, if
     the run was interrupted after the last of them.
 
     Returns:
-        The step of the checkpoint, 0 if nothing was trained.
+        The step of the checkpoint, 0 if nothing was trained, and whether no other was better.
     """
-    chosen = next((path for path in (run.best, run.last) if path.is_file()), None)
-    if chosen is None:
-        return 0
-    if not is_zipfile(chosen):
-        raise ConfigError(f"{chosen} is damaged: train again under another name")
-    if scored and chosen == run.last:
+    checkpoint = read_first((run.best, run.last), model.state_dict(), prefix="model.")
+    if checkpoint is None:
+        return 0, True
+    if scored and not run.best.is_file():
         _LOG.warning("no validation chip shows a building: the last checkpoint is kept")
-    checkpoint = torch.load(chosen, map_location="cpu", weights_only=True)
-    prefix = "model."
-    model.load_state_dict(
-        {
-            name.removeprefix(prefix): tensor
-            for name, tensor in checkpoint["state_dict"].items()
-            if name.startswith(prefix)
-        }
-    )
-    return int(checkpoint["global_step"])
+    model.load_state_dict(checkpoint.state)
+    return checkpoint.step, checkpoint.path == run.best or not run.best.is_file()
 
 
 def measured_on(

@@ -122,6 +122,12 @@ def test_labels_beside_images_that_are_alone_are_told(tmp_path: Path) -> None:
     assert note.startswith(f"{tmp_path}/masks/a.png has no image of the same name in a folder 'im")
 
 
+def test_footprints_beside_the_folder_of_images_are_told(tmp_path: Path) -> None:
+    _files(tmp_path, "north/images/a.tif", "north/buildings.geojson", "south/images/a.tif")
+    (note,) = _notes(tmp_path)
+    assert note.startswith(f"{tmp_path}/north/buildings.geojson is left out: footprints are read")
+
+
 def test_images_of_one_name_are_one_group_in_all_domains(tmp_path: Path) -> None:
     _files(tmp_path, "north/images/a.tif", "south/images/a.tif", "south/images/b.tif")
     assert [each.group for each in find_in_folder(tmp_path)] == ["a", "a", "b"]

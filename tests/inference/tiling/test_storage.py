@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from rhm.inference.tiling.storage import FINGERPRINT, MASK_NODATA, STORAGES, fingerprint_of
+from rhm.inference.tiling.storage import (
+    FINGERPRINT,
+    MASK_NODATA,
+    STORAGES,
+    fingerprint_of,
+    recorded_threshold,
+)
 from tests.data.imagery import write_raster
 
 PROBABILITIES = hnp.arrays(np.float32, st.integers(1, 40), elements=st.floats(0, 1, width=32))
@@ -77,3 +83,14 @@ def test_a_raster_says_which_prediction_wrote_it(tmp_path: Path) -> None:
     assert fingerprint_of(tmp_path / "none.tif") is None
     (tmp_path / "text.tif").write_text("not a raster")
     assert fingerprint_of(tmp_path / "text.tif") is None
+
+
+@given(st.floats(0, 1))
+def test_a_threshold_is_read_back(threshold: float) -> None:
+    assert recorded_threshold(str(threshold)) == threshold
+
+
+def test_what_is_no_probability_is_no_threshold() -> None:
+    assert [recorded_threshold(tag) for tag in (None, "")] == [0.5, 0.5]
+    for tag in ("abc", "nan", "inf", "-inf", "1.1", "-0.1", "0,5", "\x1b[31m"):
+        assert recorded_threshold(tag) is None

@@ -26,6 +26,14 @@ def test_attempts_add_up(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "cost.json").read_text()) == asdict(total)
 
 
+@pytest.mark.parametrize("name", ["attempt_0 (copy)", "attempt_", "attempt_x", "attempt_00"])
+def test_a_copy_of_an_attempt_costs_nothing(tmp_path: Path, name: str) -> None:
+    cost = Cost(10.0, 5, 40, "CPU", 1, 900.0, None)
+    for folder in ("attempt_0", name):
+        write_cost(cost, tmp_path / "logs" / folder)
+    assert collect_cost(tmp_path) == cost
+
+
 def test_without_attempts_there_is_no_cost(tmp_path: Path) -> None:
     assert collect_cost(tmp_path) is None
     assert not (tmp_path / "cost.json").exists()

@@ -67,7 +67,9 @@ def test_what_was_not_trained_has_no_steps(tiny: Make, base: Path, method: str) 
         assert word not in card
     assert f"| method without labels | `{method}` |" in card
     assert "\n| `birch_satellite` |" in card  # in the table of imagery
-    assert "rhm predict 'my runs/steps' SCENE.tif" in card
+    # The card travels with the model.
+    assert "rhm predict MODEL SCENE.tif" in card
+    assert "my runs" not in card
 
 
 def test_the_licence_of_a_base_is_not_that_of_new_imagery(tiny: Make, base: Path) -> None:

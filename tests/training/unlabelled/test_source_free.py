@@ -14,7 +14,8 @@ from rhm.data import Catalog
 from rhm.errors import ConfigError
 from rhm.models.build import ModelConfig
 from rhm.models.expected_iou import ExpectedIoU
-from rhm.models.model_file import load_model
+from rhm.models.model_file import load_model, save_model
+from rhm.models.score_calibration import ScoreCalibration
 from rhm.training.config import RunConfig
 from rhm.training.datamodule import ChipDataModule
 from rhm.training.fitting import build_model, fit
@@ -97,6 +98,26 @@ def test_a_threshold_is_chosen_and_no_weight_changes(adapting: Make, base: Path)
 
 def test_a_threshold_that_is_set_stays(adapting: Make) -> None:
     assert load_model(fit(adapting("threshold", adapter=STATISTICS)).folder).spec.threshold == 0.4
+
+
+@pytest.mark.parametrize("method", ["threshold", "adabn"])
+def test_what_a_base_says_of_itself_is_kept_as_far_as_it_holds(
+    adapting: Make, base: Path, method: str
+) -> None:
+    model = load_model(base)
+    measured = ScoreCalibration((0.2, 0.8), (10, 10), (1, 9))
+    model.spec = replace(model.spec, expected_iou=0.6, score_calibration=measured)
+    save_model(model, base / "model.safetensors")
+    config = adapting(method, adapter=STATISTICS)
+    run = fit(config)
+    spec = load_model(run.folder).spec
+    # With the IoU expected at home, predictions are compared as they are with the base.
+    assert spec.expected_iou == 0.6
+    assert spec.score_calibration == (measured if method == "threshold" else None)
+    # Images without labels are no training images: the splits are those of the base.
+    assert spec.split_hash == model.spec.split_hash
+    assert spec.source_splits == model.spec.source_splits != {}
+    assert same(base, run.adapter, run)
 
 
 def test_adabn_changes_the_statistics_alone_and_they_are_those_of_the_target(
