@@ -20,6 +20,9 @@ from typer.main import get_command
 from rhm.augmentation.colours import COLOUR
 from rhm.augmentation.geometry import GEOMETRY
 from rhm.cli.main import app
+from rhm.training.config import read_config
+from rhm.training.configs.complete import complete_yaml
+from rhm.training.configs.named_configs import config_file
 from rhm.training.unlabelled.target_config import METHODS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,6 +36,7 @@ def on_files(files: Files, config: Any) -> Files:
         "contributing.md": (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"),
         "reference/cli.md": command_line(),
         "reference/augmentation.md": augmentations(),
+        "reference/configuration.md": configuration(),
         "examples.md": gallery(),
         "starter.md": card("starter"),
     }
@@ -65,6 +69,19 @@ def command_line() -> str:
     """Return the reference of all commands, generated from their help texts."""
     command = get_command(app)
     return get_docs_for_click(obj=command, ctx=Context(command), name="rhm", title="Command line")
+
+
+def configuration() -> str:
+    """Return every setting of a configuration, with its default and what it means."""
+    name = "my-city"
+    text = config_file(name).read_text(encoding="utf-8")
+    return (
+        "# Configuration\n\nEvery setting of a configuration, with its default and what it means: "
+        f"what `rhm configs {name} --all` prints. A configuration file names only what it changes; "
+        "`--set section.key=value` changes a setting for one run, and `config.yaml` in the folder "
+        "of a run has them all.\n\n"
+        f"```yaml\n{complete_yaml(read_config(name), text)}```\n"
+    )
 
 
 def augmentations() -> str:

@@ -59,9 +59,8 @@ def staged_paths(targets: Sequence[Path], *, within: Path | None = None) -> Iter
             if reason is None:
                 raise
             raise OutputError(f"cannot write {targets[0]}: {reason}") from error
-        blocked = [target for target in targets if target.is_dir()]
-        if blocked:
-            raise OutputError(f"cannot write {blocked[0]}: it is a folder")
+        for target in targets:
+            _check_kind(target)
         probe = folder / "mode"
         for source, target in zip(temporary, targets, strict=True):
             try:
@@ -100,24 +99,53 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def check_writable(target: Path) -> None:
-    """Check that a file can be written, before work on its content begins.
-
-    Its folder is created if it does not exist.
+    """Check that a file can be written, before work on its content begins; nothing is created.
 
     Raises:
-        OutputError: the target is a folder, its name is impossible, or its folder cannot be created
-            or written to.
+        OutputError: the target is a folder or a device, its name is impossible, or its folder
+            cannot be created or written to.
+    """
+    _check_kind(target)
+    check_folder_writable(target.parent)
+
+
+def _check_kind(target: Path) -> None:
+    """Check that a target is a file if it exists.
+
+    Raises:
+        OutputError: it is a folder, or a pipe or device, which a file would replace, or its name is
+            impossible.
     """
     try:
-        is_folder = stat.S_ISDIR(target.stat().st_mode)
+        mode = target.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
-        is_folder = False  # what is in the way is told below
+        return  # what is in the way is told by whoever looks at its folder
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OutputError(f"cannot write {target}: {reason}") from error
-    if is_folder:
+    if stat.S_ISDIR(mode):
         raise OutputError(f"cannot write {target}: it is a folder")
-    with _scratch(target.parent, None):
+    if not stat.S_ISREG(mode):
+        raise OutputError(f"cannot write {target}: it is a pipe or device, and no file")
+
+
+def check_folder_writable(folder: Path) -> None:
+    """Check that files can be written to a folder, which need not exist and is not created.
+
+    Raises:
+        OutputError: it is no folder, its name is impossible, or it cannot be created or written to.
+    """
+    try:
+        folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # it would be created in the first folder that exists
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"cannot write to {folder}: {reason}") from error
+    there = next(filter(os.path.lexists, (folder, *folder.parents)), folder)
+    if not os.path.isdir(there):
+        raise OutputError(f"cannot write to {there}: it is not a folder")
+    with _scratch(there, None):
         pass
 
 

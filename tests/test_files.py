@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from rhm.errors import OutputError
-from rhm.files import _MACHINE, _remove_abandoned, atomic_path, check_writable, write_text
+from rhm.files import (
+    _MACHINE,
+    _remove_abandoned,
+    atomic_path,
+    check_folder_writable,
+    check_writable,
+    write_text,
+)
 
 
 @contextmanager
@@ -195,10 +202,36 @@ def test_what_cannot_be_written_is_known_before(tmp_path: Path) -> None:
     file.write_text("old")
     check_writable(file)
     check_writable(tmp_path / "new" / "a.txt")
-    assert sorted(os.listdir(tmp_path)) == ["file", "new"]
-    assert os.listdir(tmp_path / "new") == []
+    check_folder_writable(tmp_path / "new" / "folder")
+    assert os.listdir(tmp_path) == ["file"]
     assert file.read_text() == "old"
     names = (tmp_path, file / "a.txt", tmp_path / ("x" * 300), tmp_path / "x\0")
     for target in names:
         with pytest.raises(OutputError, match=r"^cannot write "):
             check_writable(target)
+
+
+@pytest.mark.parametrize(
+    "name", ["file", "file/below", "x" * 300, "x\0", "x" * 300 + "/below", "loop"]
+)
+def test_a_folder_that_cannot_be_is_told_at_once(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OutputError, match=r"^cannot write to "):
+        check_folder_writable(tmp_path / name)
+    assert sorted(os.listdir(tmp_path)) == ["file", "loop"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes have names")
+def test_pipes_and_circles_are_not_replaced(tmp_path: Path) -> None:
+    """As a file would replace ``/dev/null``, for whoever may do so."""
+    pipe, loop = tmp_path / "pipe", tmp_path / "loop"
+    os.mkfifo(pipe)
+    loop.symlink_to("loop")
+    for target, told in ((pipe, "pipe or device"), (loop, "symbolic links")):
+        with pytest.raises(OutputError, match=told):
+            check_writable(target)
+        with pytest.raises(OutputError, match=told):
+            write_text(target, "new")
+    assert pipe.is_fifo()
+    assert loop.is_symlink()

@@ -15,6 +15,8 @@ class SpectrumMatching:
     """Gives a chip the low-frequency amplitudes of a random image of a bank.
 
     The highest frequency is drawn uniformly from a range, as in FDA (Yang, Soatto, CVPR 2020).
+    Where the bank does not know an amplitude, the chip keeps its own: that of the longest waves if
+    the windows of the bank cover less ground than a chip (see ``Spectrum.at``).
 
     Args:
         bank: bank with spectra of the target domain.

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rhm.cli.output_files import check_output, head_of
-from rhm.errors import OutputError
-from rhm.files import write_text
+from rhm.files import check_folder_writable, write_text
 
 FIRST = {
     "shift": "iou",
@@ -29,11 +28,10 @@ def experiment_files(folder: Path, name: str) -> tuple[Path, Path]:
         name: one of ``FIRST``.
 
     Raises:
-        OutputError: one of them exists, and no experiment of this name wrote it; or the folder is
-            a file.
+        OutputError: one of them exists, and no experiment of this name wrote it; or the folder
+            cannot be written to.
     """
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"cannot write to {folder}: it is not a folder")
+    check_folder_writable(folder)
     figure, numbers = folder / f"{name}.png", folder / f"{name}.json"
     check_output(numbers, (), ours=lambda path: _are_numbers(path, name))
     check_output(figure, (), ours=lambda path: _is_figure(path, numbers))

@@ -51,11 +51,13 @@ def flag(config: type[Any], name: str) -> Any:
     """Return the typer option for an option of a dataclass, for commands that use only this one."""
     known = options_of(config)[name]
     word = known.flag or f"--{name.replace('_', '-')}"
+    # A word that is parsed need not be a number, and has no range to show.
+    least, most = (None, None) if known.parse else (known.least, known.most)
     return typer.Option(
         word,
         help=known.help,
-        min=known.least,
-        max=known.most,
+        min=least,
+        max=most,
         show_default=known.depends or True,
     )
 
@@ -97,14 +99,22 @@ def choosing(*configs: type[Any]) -> Callable[[Callable[..., C]], Callable[..., 
 
 
 class ChoosingCommand(TyperCommand):
-    """A command that looks up its choices only when its help is shown, to start quickly."""
+    """A command that looks up its choices only when its help is shown, to start quickly.
+
+    A word that turns an option off has no column of its own if the help text names it, so that the
+    names of all options fit into a terminal of 80 columns.
+    """
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help text with the choices filled in."""
         options: Mapping[str, Option] = getattr(self.callback, _OPTIONS, {})
         for parameter in self.params:
-            if parameter.name in options and isinstance(parameter, TyperOption):
+            if not isinstance(parameter, TyperOption):
+                continue
+            if parameter.name in options:
                 parameter.help = options[parameter.name].told()
+            told = parameter.help or ""
+            parameter.secondary_opts = [w for w in parameter.secondary_opts if w not in told]
         super().format_help(ctx, formatter)
 
 

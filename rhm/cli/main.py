@@ -1,9 +1,11 @@
 """The ``rhm`` command: combines all commands, and turns errors into exit codes.
 
-0: success. 2: invalid input (one line on standard error). 130: interrupted. 1: a defect, which
-shows its traceback and asks for a report.
+0: success. 2: invalid input (one line on standard error). 130: interrupted; 143 by SIGTERM, 129 by
+SIGHUP. 141: nobody reads the output any more. 1: a defect, which shows its traceback and asks for a
+report.
 """
 
+import errno
 import io
 import logging
 import sys
@@ -17,6 +19,7 @@ import typer
 from typer.main import get_command
 
 import rhm
+from rhm.cli import INTERRUPTED
 from rhm.cli.commands import (
     adapt,
     analyze,
@@ -38,11 +41,16 @@ from rhm.cli.commands import (
 )
 from rhm.cli.flags import ChoosingCommand
 from rhm.cli.output import be_quiet, complain
+from rhm.cli.process import ended_by_signals, flush_or_discard, open_closed_streams
 from rhm.cli.quiet_libraries import without_noise
 from rhm.errors import RhmError, one_line
 from rhm.files import NO_ROOM
 
-INTERRUPTED = 130
+UNREAD = 141
+_BY_SIGNAL = 128
+
+_OF_PATHS = (errno.EACCES, errno.ENAMETOOLONG)
+"""Errors that say of a path what its user should know, wherever they come from."""
 
 _GENERAL = ("--quiet", "-q", "--verbose", "-v")
 """Options of every command, which may stand anywhere."""
@@ -108,6 +116,7 @@ def _root(
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    open_closed_streams()
     # The browser that `rhm view` opens keeps standard error beyond the end of the command.
     quiet = nullcontext() if sys.argv[1:2] == ["view"] else without_noise()
     if not sys.warnoptions:
@@ -116,14 +125,26 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name may have characters that the terminal or the pipe has not, on Windows above all.
         sys.stdout.reconfigure(errors="replace")
+    come: list[int] = []
     try:
-        with quiet:
+        with ended_by_signals() as come, quiet:
             code = run()
+    except SystemExit as error:
+        # Typer and rich end a command so that prints into a pipe that nobody reads.
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        code = UNREAD
+    except KeyboardInterrupt:  # once more, on the way out
+        code = INTERRUPTED
     except Exception:  # noqa: BLE001 (whatever it is, it is told and ends with code 1)
-        traceback.print_exc()
-        complain(f"rhm: this is a defect of rhm {rhm.__version__}: please report the lines above")
         code = 1
-    sys.exit(code)
+        # What fails on the way out may be the terminal, which is gone.
+        if not come:
+            traceback.print_exc()
+            told = f"this is a defect of rhm {rhm.__version__}: please report the lines above"
+            complain(f"rhm: {told}")
+    flush_or_discard()
+    sys.exit(_BY_SIGNAL + come[0] if come and code else code)
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -142,14 +163,13 @@ def run(arguments: list[str] | None = None) -> int:
         complain(f"rhm: {one_line(error, _LONGEST)}")
         return 2
     except OSError as error:
-        # Of files that are written as they grow, such as logs; all others appear when complete.
-        if error.errno not in NO_ROOM:
+        if not (message := _wrong_file(error)):
             raise
-        complain(f"rhm: cannot write {error.filename or 'a file'}: {error.strerror}")
+        complain(f"rhm: {message}")
         return 2
     except _UsageError as error:
         # A group without a command has already shown its help, and has no message.
-        if message := error.format_message():
+        if message := _wrong_usage(error):
             complain(f"rhm: {message} (see --help)")
         return 2
     except (typer.Abort, KeyboardInterrupt) as error:
@@ -161,6 +181,28 @@ def run(arguments: list[str] | None = None) -> int:
     if code == INTERRUPTED:  # Typer may have caught the interrupt, and says nothing of it.
         complain(f"rhm: interrupted{_how_to_continue(words)}")
     return code if isinstance(code, int) else 0
+
+
+def _wrong_file(error: OSError) -> str:
+    """Return what is wrong with a file of the user; empty if the error is a defect."""
+    # Of files that are written as they grow, such as logs; all others appear when complete.
+    if error.errno in NO_ROOM:
+        return f"cannot write {error.filename or 'a file'}: {error.strerror}"
+    if error.errno in _OF_PATHS and error.filename is not None:
+        return one_line(OSError(f"{error.filename}: {error.strerror}"), _LONGEST)
+    return ""
+
+
+def _wrong_usage(error: Any) -> str:
+    """Return what is wrong with the words of a command."""
+    missing = getattr(error, "param", None)
+    if missing is not None and missing.nargs == -1 and not error.message:
+        own = [each for each in error.ctx.command.params if each.param_type_name == "argument"]
+        # Words go to the last argument first, and it is the last that was left out.
+        if own[-1] is not missing:
+            expected = [f"{each.name}..." if each.nargs == -1 else each.name for each in own]
+            return f"Missing argument '{own[-1].name}': expected {' '.join(expected)}"
+    return str(error.format_message())
 
 
 def _general_first(words: Sequence[str]) -> list[str]:

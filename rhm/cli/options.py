@@ -21,6 +21,9 @@ V = TypeVar("V")
 SOURCES_BANK = "sources"
 """In place of a bank: ``rhm.augmentation.colours.SOURCES_BANK``, which takes time to import."""
 
+LARGEST_SEED = 2**32 - 1
+"""The largest seed that all generators take."""
+
 
 def required(check: Callable[[Any], object]) -> Callable[[V], V]:
     """Return a callback that checks the paths of an argument before the command begins.
@@ -53,8 +56,6 @@ Styles = Annotated[
 Bands = Annotated[str | None, flag(PredictionConfig, "bands")]
 BlackIsNodata = Annotated[bool, flag(PredictionConfig, "black_is_nodata")]
 Views = Annotated[bool, flag(PredictionConfig, "views")]
-Tile = Annotated[int, flag(PredictionConfig, "tile")]
-Overlap = Annotated[int, flag(PredictionConfig, "overlap")]
 NamedScenes = Annotated[
     list[str] | None,
     typer.Option(
@@ -77,7 +78,9 @@ ShiftFamily = Annotated[
         "--shift", help="Apply a random pixel-wise shift: affine, gamma, monotone or hsv."
     ),
 ]
-ShiftSeed = Annotated[int, typer.Option("--shift-seed", min=0, help="Seed of the shift.")]
+ShiftSeed = Annotated[
+    int, typer.Option("--shift-seed", min=0, max=LARGEST_SEED, help="Seed of the shift.")
+]
 TargetBank = Annotated[
     Path | None,
     typer.Option(

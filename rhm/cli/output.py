@@ -6,7 +6,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import typer
@@ -29,8 +29,12 @@ def say(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Print an error on standard error; unprintable characters are replaced."""
-    typer.echo(printable(text, keep="\n\t"), err=True)
+    """Print an error on standard error; unprintable characters are replaced.
+
+    Where standard error has lost its reader, nobody can be told, and the work goes on.
+    """
+    with suppress(OSError):
+        typer.echo(printable(text, keep="\n\t"), err=True)
 
 
 def emit(values: dict[str, Any], lines: list[str], *, as_json: bool) -> None:
@@ -135,7 +139,7 @@ def progress(
     """Show a progress bar with the remaining time, if standard error is a terminal.
 
     Args:
-        title: title of the bar.
+        title: title of the bar, such as the name of a file, which may be of unknown origin.
         total: number of steps.
         unit: unit of the speed, such as ``Mpx``; if empty, no speed is shown.
         per_unit: number of steps in one unit.
@@ -157,14 +161,14 @@ def progress(
             return Text(f"{speed / per_unit:.2f} {unit}/s" if speed and unit else "")
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         Speed(""),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total)
+        task = bar.add_task(printable(title), total=total)
         yield lambda step: bar.advance(task, step)
 
 

@@ -28,6 +28,7 @@ def check_output(
     needed: Iterable[Path] = (),
     overwrite: bool | None = None,
     ours: Callable[[Path], bool] | None = None,
+    instead: str = "choose another name",
 ) -> None:
     """Check the file that a command is to write.
 
@@ -37,6 +38,7 @@ def check_output(
         needed: files that the command reads.
         overwrite: whether an existing file is replaced; None for commands without such an option.
         ours: whether an existing file is one that the same command wrote and may replace unasked.
+        instead: what to do if the file exists.
 
     Raises:
         OutputError: the file has another suffix, is a folder, is still needed, or exists.
@@ -45,13 +47,15 @@ def check_output(
         raise OutputError(f"cannot write {path}: its name must end with {' or '.join(suffixes)}")
     if os.path.isdir(path):
         raise OutputError(f"cannot write {path}: it is a folder")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OutputError(f"cannot write {path}: it is a pipe or device, and no file")
     for each in needed:
-        if each.resolve() == path.resolve():
+        if os.path.realpath(each) == os.path.realpath(path):
             raise OutputError(f"--output would overwrite {each}, which is still needed")
     if overwrite or not os.path.exists(path) or (ours is not None and ours(path)):
         return
     replace = "" if overwrite is None else ", or replace it with --overwrite"
-    raise OutputError(f"{path} exists: choose another name{replace}")
+    raise OutputError(f"{path} exists: {instead}{replace}")
 
 
 def is_report_page(path: Path) -> bool:
@@ -86,7 +90,9 @@ def is_exported(path: Path) -> bool:
 
 
 def head_of(path: Path) -> bytes:
-    """Return the beginning of a file; nothing if it cannot be read."""
+    """Return the beginning of a file; nothing if it cannot be read, or is no file."""
+    if not os.path.isfile(path):  # a pipe would be waited for
+        return b""
     try:
         with path.open("rb") as file:
             return file.read(_HEAD_BYTES)

@@ -5,7 +5,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any
 
@@ -69,7 +69,8 @@ def _descriptor_filtered() -> Iterator[None]:
         yield
     finally:
         # Not closed, because handlers of log messages may hold it.
-        sys.stderr.flush()
+        with suppress(OSError):
+            sys.stderr.flush()
         sys.stderr = before
         os.dup2(real, 2)
         forwarding.join(timeout=1.0)  # a child that is still running holds the pipe open
@@ -88,4 +89,6 @@ def _forward(reading: int, real: int) -> None:
     with os.fdopen(reading, "rb", closefd=True) as lines:
         for line in lines:
             if not _NOISE.match(line):
-                os.write(real, line)
+                # Without a reader, too, the pipe is emptied: whoever prints would be held up.
+                with suppress(OSError):
+                    os.write(real, line)

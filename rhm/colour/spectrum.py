@@ -25,6 +25,7 @@ SIDE = 128
 
 _LEAST_VALID = 0.5
 _LARGEST_SIDE = 4096
+_ROUNDING = 1e-9
 
 FloatArray = NDArray[np.float64]
 
@@ -134,6 +135,10 @@ class Spectrum:
         by frequency: an image of twice the extent has four times the pixels, but, but for its mean,
         twice the magnitude at the same frequency, as holds for textures.
 
+        Nothing is extrapolated. Waves that are longer than the windows along both axes are unknown,
+        because windows cannot tell them from the mean, and so are those that are shorter than the
+        shortest ones kept.
+
         Args:
             height: rows of the image.
             width: columns of the image.
@@ -142,7 +147,7 @@ class Spectrum:
 
         Returns:
             (bands, 2 reach + 1, reach + 1), at zero frequency the sum of the image, which may be
-            negative; NaN at frequencies that the spectrum does not keep.
+            negative; NaN where unknown.
         """
         zoom = 1.0 if gsd_m is None or self.gsd_m is None else self.gsd_m / gsd_m
         most, stored = reach_of(self.side), self.amplitudes.astype(np.float64)
@@ -152,14 +157,15 @@ class Spectrum:
             return np.asarray(inside * (height * width))
         rows, cols = rows * (self.side * zoom / height), cols * (self.side * zoom / width)
         mean, spread = stored[:, most, 0].copy(), self.side * zoom / np.sqrt(height * width)
-        # The mean says nothing of the frequencies beside it.
-        stored[:, most, 0] = (stored[:, most - 1, 0] + stored[:, most, 1]) / 2 if most else 0.0
+        # The rounding of a frequency must not mix the mean into the waves beside it.
+        stored[:, most, 0] = 0.0
         places = np.stack([rows + most, cols])
         ndimage = import_module("scipy.ndimage")
         found = np.stack(
             [ndimage.map_coordinates(each, places, order=1, mode="nearest") for each in stored]
         )
-        found[:, (np.abs(rows) > most) | (cols > most)] = np.nan
+        cycles = np.maximum(np.abs(rows), cols)  # in a window, along the axis that has more
+        found[:, (cycles < 1.0 - _ROUNDING) | (cycles > most + _ROUNDING)] = np.nan
         found *= spread
         found[:, reach, 0] = mean
         return np.asarray(found * (height * width))
@@ -167,7 +173,7 @@ class Spectrum:
 
 def reach_of(side: int) -> int:
     """Return the highest frequency that is kept of windows, in cycles per window."""
-    return int(np.floor(side * MOST_SHARE + 1e-9))
+    return int(np.floor(side * MOST_SHARE + _ROUNDING))
 
 
 def swap_amplitudes(image: NDArray[Any], amplitudes: FloatArray) -> NDArray[np.floating[Any]]:

@@ -4,8 +4,6 @@ What is wrong is refused at once. What only looks wrong is a note: one for each 
 images it concerns.
 """
 
-import signal
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -28,6 +26,7 @@ from rhm.data.sources import Source, Tile
 from rhm.data.vectors.antimeridian import cut_at_meridian
 from rhm.data.vectors.vector_layer import count_features
 from rhm.errors import CatalogError
+from rhm.worker_processes import begin_worker, interrupts_held
 
 MOSTLY_BUILDING = 0.5
 """Share of a domain from which it cannot be that all of it is building."""
@@ -114,11 +113,10 @@ def mapping_in(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
     with ProcessPoolExecutor(
         workers,
         mp_context=get_context("spawn"),
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),
+        initializer=begin_worker,
     ) as pool:
         try:
-            with _interrupts_ignored():
+            with interrupts_held():
                 for _ in range(workers):
                     pool.submit(int)  # each starts one process, unless one is idle
             yield pool.map
@@ -133,23 +131,6 @@ def mapping_in(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
             raise
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Start processes within this block that ignore interrupts, which they inherit.
-
-    A terminal interrupts all processes of a command, and each would print a traceback. This one
-    alone ends the others.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # which alone may change how signals are handled
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
 
 def open_source(source: Source) -> OpenedSource:
@@ -284,15 +265,22 @@ def _across_domains(opened: Sequence[OpenedSource]) -> Iterator[str]:
 
 
 def _without_resolution(opened: Sequence[OpenedSource]) -> Iterator[str]:
-    """Yield a note on each domain of which only some images say their metres per pixel."""
+    """Yield a note on the domains of which no image says its metres per pixel, and on each mix."""
     domains: dict[str, list[bool]] = {}
     for each in opened:
         domains.setdefault(each.tile.domain, []).append(each.tile.gsd_m is None)
+    if nowhere := [domain for domain, unknown in domains.items() if all(unknown)]:
+        yield (
+            f"no image of {counted_names(nowhere)} says its metres per pixel, so a model of them "
+            "would take scenes of any resolution as they are: give them with `rhm data index "
+            "folder --gsd`, or in the column gsd_m of a table"
+        )
     for domain, unknown in domains.items():
         if any(unknown) and not all(unknown):
             yield (
                 f"{domain}: {sum(unknown)} of {len(unknown)} images do not say their metres per "
-                "pixel, and are not resampled: give them with `rhm data index folder --gsd`"
+                "pixel, and are not resampled: give them with `rhm data index folder --gsd`, or in "
+                "the column gsd_m of a table"
             )
 
 

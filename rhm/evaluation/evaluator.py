@@ -27,9 +27,9 @@ from rhm.evaluation.score_files import (
     of_same_model,
     write_scores,
 )
-from rhm.evaluation.scores import FILE, ModelFacts, Scores, Shift, located
+from rhm.evaluation.scores import ModelFacts, Scores, Shift, located
 from rhm.evaluation.tile_scores import TileScores, count, see
-from rhm.files import check_writable
+from rhm.files import check_folder_writable
 from rhm.inference.runtime.backends import Backend, DescribedNetwork
 from rhm.inference.runtime.identity import identity_of
 from rhm.inference.settings.polygon_config import AUTO
@@ -99,8 +99,7 @@ def evaluate_model(
     seen = with_other_splits(catalog, model.spec, chosen)
     earlier = earlier_scores(folder, overwrite=overwrite)  # it is read again to be added to
     # A folder that does not exist is made for scores only: reports take it as a sign of them.
-    there = next(each for each in (folder, *folder.parents) if each.exists())
-    check_writable(there / FILE)
+    check_folder_writable(folder)
     tiling = tiling or Tiling()
     common: dict[str, Any] = {
         "catalog": catalog_path,

@@ -129,7 +129,7 @@ def predict_scenes(
     results = (
         map(predict, scenes)
         if side_by_side == 1
-        else _side_by_side(predict, scenes, side_by_side, stopped)
+        else _side_by_side(predict, scenes, side_by_side, partial(_stop, stopped, workers))
     )
     found = {}
     for result in results:
@@ -191,20 +191,27 @@ def _with_notes(first: SceneResult, again: SceneResult, *, unsure: bool) -> Scen
     return replace(again, prediction=replace(again.prediction, notes=tuple(notes)))
 
 
+def _stop(stopped: threading.Event, workers: Workers | None) -> None:
+    """Stop all scenes at their next strip, and whoever predicts these strips."""
+    stopped.set()
+    if workers is not None:
+        workers.stop()
+
+
 def _side_by_side(
     predict: Callable[[str | os.PathLike[str]], SceneResult],
     scenes: Sequence[str | os.PathLike[str]],
     count: int,
-    stopped: threading.Event,
+    stop: Callable[[], None],
 ) -> Iterator[SceneResult]:
-    """Yield results as they complete; an exception stops all running scenes at their next strip."""
+    """Yield results as they complete; an exception stops all running scenes."""
     with ThreadPoolExecutor(count) as pool:
         futures = [pool.submit(predict, scene) for scene in scenes]
         try:
             for future in as_completed(futures):
                 yield future.result()
         except BaseException:
-            stopped.set()
+            stop()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 

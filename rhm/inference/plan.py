@@ -15,6 +15,7 @@ from rhm.data.rasters.raster import describe
 from rhm.data.rasters.raster_info import RasterInfo
 from rhm.data.rasters.scene_identity import SceneIdentity, scene_identity
 from rhm.errors import OutputError, RasterError
+from rhm.files import check_writable
 from rhm.inference.inputs import origin_of
 from rhm.inference.layers.vector_files import (
     FORMATS,
@@ -30,7 +31,12 @@ from rhm.inference.runtime.tta import Network
 from rhm.inference.scene_lists.scene_dates import date_of
 from rhm.inference.scene_lists.scene_names import name_of
 from rhm.inference.settings.polygon_config import AUTO, PolygonConfig
-from rhm.inference.suitability import difference, imagery_notes, undeclared_nodata
+from rhm.inference.suitability import (
+    difference,
+    imagery_notes,
+    resolution_note,
+    undeclared_nodata,
+)
 from rhm.inference.tiling.scene_area import SceneArea, scene_area
 from rhm.inference.tiling.storage import ORIGIN, fingerprint_of, is_raster_as_left
 from rhm.inference.tiling.stream import Grid, Tiling, classes_of
@@ -101,8 +107,7 @@ class Outputs:
                 would be lost.
         """
         for target in (self.buildings, self.probability, self.mask):
-            if target.is_dir():
-                raise OutputError(f"cannot write {target}: it is a folder")
+            check_writable(target)
         check_closed(self.buildings)
         if overwrite:
             return
@@ -323,14 +328,10 @@ def _scale(
             "the coordinates of the scene are not on Earth (wrong coordinate reference system?): "
             "areas are in square pixels"
         )
-    wanted_m = None if spec is None else spec.gsd_m
+    notes += filter(None, [resolution_note(info, spec)])
     if info.gsd_m is None:
-        if wanted_m is not None:
-            notes.append(
-                f"the model expects {wanted_m:.2g} m per pixel, but the resolution of the scene is "
-                "unknown"
-            )
         return ONE, notes
+    wanted_m = None if spec is None else spec.gsd_m
     differs = difference(info, spec)
     # Of a network without a description, nobody knows which pixels it expects.
     if resample or (resample is None and differs and spec is not None):

@@ -95,8 +95,8 @@ class PredictionConfig(Tiling):
     black_is_nodata: bool = option(False, "Treat pixels that are zero in all bands as nodata.")
     resample: bool | None = option(
         None,
-        "Predict at the resolution of the model, on square pixels; the results are on the grid of "
-        "the scene.",
+        "Predict at the resolution of the model, on square pixels, or with --no-resample at that "
+        "of the scene; the results are on the grid of the scene.",
         flag="--resample/--no-resample",
         depends="where the pixels of a scene differ from those of the training imagery",
     )

@@ -13,7 +13,13 @@ from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.raster_info import RasterInfo
 from rhm.data.rasters.windows import Window
 from rhm.inference.runtime.backends import DescribedNetwork
-from rhm.inference.tiling.stream import network_input, probabilities
+from rhm.inference.tiling.stream import (
+    Grid,
+    Tiling,
+    network_input,
+    predict_blocks,
+    probabilities,
+)
 from rhm.models.expected_iou import ExpectedIoU, out_of_domain
 from rhm.models.spec import ModelSpec
 
@@ -30,10 +36,12 @@ SAME_SIZE = 1.2
 _MARKED_SHARE = 0.001
 _FAR_OUT = 2.0
 
-_TILE = 256
-_ALONG = 5  # tiles along an axis; 25 tiles take a second or two on a CPU
+_WINDOW_PX = 256
+_WINDOWS_ALONG = 5
 
-SAMPLED_PX = 2 * (_ALONG * _TILE) ** 2
+_TILES_ALONG = 4  # most tiles along an axis; 16 tiles take a few seconds on a CPU
+
+SAMPLED_PX = 2 * (_TILES_ALONG * Tiling().tile) ** 2
 """Largest number of pixels that are predicted, at both resolutions together."""
 
 
@@ -104,21 +112,38 @@ def suitability(
 
 
 def expectation(model: DescribedNetwork, raster: Raster) -> ExpectedIoU:
-    """Return the expected IoU of a model on tiles that are spread evenly over a raster."""
+    """Return the expected IoU of a model on a raster, in the tiles that ``rhm predict`` uses.
+
+    With other tiles, the model would see more or less around each pixel, and where a raster ends
+    other reflections of it. A raster of few tiles is predicted completely, with the blending of
+    ``rhm predict``. Of a larger one, tiles are predicted that are spread evenly over it.
+    """
     spec = model.spec
     table = spec.table_of(raster)
-    rows, cols = (_spread(length) for length in (raster.info.height, raster.info.width))
+    grid = Grid(raster.info.height, raster.info.width, Tiling())
     found = ExpectedIoU(spec.threshold)
-    for row in rows:
-        for col in cols:
-            height, width = raster.info.height - row, raster.info.width - col
-            window = Window(row, col, min(_TILE, height), min(_TILE, width))
+    if max(len(grid.rows), len(grid.cols)) <= _TILES_ALONG:
+        for block in predict_blocks(model, raster.read, grid, table):
+            found.add(block.probability, block.valid)
+        return found
+    for row in _sampled(len(grid.rows)):
+        for col in _sampled(len(grid.cols)):
+            window = grid.window(row, col)
             pixels = raster.read(window)
             if not pixels.valid.any():
                 continue
-            (probability,) = probabilities(model, network_input(pixels, table, _TILE)[None])
-            found.add(probability[: window.height, : window.width], pixels.valid)
+            image = network_input(pixels, table, grid.tiling.tile)
+            (probability,) = probabilities(model, image[None])
+            # Without what it shares with the next tiles, which are counted there.
+            part = np.s_[: grid.row_ends[row] - window.row, : grid.col_ends[col] - window.col]
+            found.add(probability[part], pixels.valid[part])
     return found
+
+
+def _sampled(tiles: int) -> list[int]:
+    """Return the numbers of the tiles along an axis that are predicted, without repetitions."""
+    numbers = np.linspace(0, tiles - 1, min(tiles, _TILES_ALONG))
+    return [round(number) for number in numbers.tolist()]
 
 
 def difference(info: RasterInfo, spec: ModelSpec | None) -> str | None:
@@ -139,6 +164,29 @@ def difference(info: RasterInfo, spec: ModelSpec | None) -> str | None:
     if wanted_m is not None and not 1 / SAME_SIZE <= info.gsd_m / wanted_m <= SAME_SIZE:
         return f"the scene has {info.gsd_m:.2g} m per pixel, and the model expects {expected}"
     return None
+
+
+def resolution_note(info: RasterInfo, spec: ModelSpec | None) -> str | None:
+    """Return a sentence if a model and a scene cannot be compared in resolution, or None.
+
+    If neither resolution is known, there is nothing to compare.
+
+    Args:
+        info: properties of the scene.
+        spec: description of the model; None for a network without one.
+    """
+    if spec is None or (info.gsd_m is None) == (spec.gsd_m is None):
+        return None
+    if spec.gsd_m is not None:
+        return (
+            f"the model expects {spec.gsd_m:.2g} m per pixel, but the resolution of the scene is "
+            "unknown"
+        )
+    # Without the resolution of the scene, which would make this another note for every scene.
+    return (
+        "the resolution that the model expects is unknown, so the scene is not brought to it: "
+        "check that it has that of the training imagery, or train with data.gsd_m"
+    )
 
 
 def dtype_notes(spec: ModelSpec, dtype: str) -> list[str]:
@@ -222,9 +270,9 @@ def _windows(raster: Raster) -> list[Window]:
     """Return windows that are spread over a raster, including its corners."""
     height, width = raster.info.height, raster.info.width
     return [
-        Window(row, col, min(_TILE, height), min(_TILE, width))
-        for row in sorted({*_spread(height), max(0, height - _TILE)})
-        for col in sorted({*_spread(width), max(0, width - _TILE)})
+        Window(row, col, min(_WINDOW_PX, height), min(_WINDOW_PX, width))
+        for row in sorted({*_spread(height), max(0, height - _WINDOW_PX)})
+        for col in sorted({*_spread(width), max(0, width - _WINDOW_PX)})
     ]
 
 
@@ -245,6 +293,7 @@ def _advice(
     if resampled is not None:
         advice.append(f"{difference(info, spec)}: `rhm predict` resamples it")
         best = resampled
+    advice += filter(None, [resolution_note(info, spec)])
     if out_of_domain(spec.expected_iou, best.value):
         seldom = " (or the scene has hardly any buildings)" if best.building_share < 0.01 else ""
         advice += [
@@ -267,6 +316,7 @@ def _advice(
 
 
 def _spread(length: int) -> list[int]:
-    """Return the first pixels of the tiles along an axis."""
-    count = min(_ALONG, max(1, length // _TILE))
-    return [round(first) for first in np.linspace(0, max(0, length - _TILE), count).tolist()]
+    """Return the first pixels of the windows along an axis."""
+    count = min(_WINDOWS_ALONG, max(1, length // _WINDOW_PX))
+    last = max(0, length - _WINDOW_PX)
+    return [round(first) for first in np.linspace(0, last, count).tolist()]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from rhm.data.vectors.side_files import read_column
 from rhm.errors import OutputError, printable
-from rhm.files import write_text
+from rhm.files import check_folder_writable, check_writable, write_text
 from rhm.inference.layers.stamps import Stamp
 from rhm.inference.layers.vector_files import (
     FORMATS,
@@ -64,7 +65,7 @@ def check_layer(
         check_folder(target, sources, overwrite=overwrite)
     else:
         check_file(target, sources, overwrite=overwrite)
-    if overwrite or not target.exists():
+    if overwrite or not os.path.exists(target):
         return
     lost = sorted(_scenes_of(target) - set(scenes))
     if lost:
@@ -100,8 +101,7 @@ def check_file(
         folder = ", or none for a folder of GeoParquet files by place" if to == "merge" else ""
         allowed = f"one of {', '.join(suffixes)}" if len(suffixes) > 1 else "".join(suffixes)
         raise OutputError(f"cannot write {target}: the suffix must be {allowed}{folder}")
-    if target.is_dir():
-        raise OutputError(f"cannot write {target}: it is a folder")
+    check_writable(target)
     check_closed(target)
     if any(_are_same(target, each) for each in sources):
         raise OutputError(f"cannot write {target}: it is one of the layers to {to}")
@@ -110,9 +110,9 @@ def check_file(
 
 
 def _are_same(one: Path, other: Path) -> bool:
-    if one.exists() and other.exists():
-        return one.samefile(other)
-    return one.resolve() == other.resolve()
+    if os.path.exists(one) and os.path.exists(other):
+        return os.path.samefile(one, other)
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _scenes_of(target: Path) -> set[str]:
@@ -147,13 +147,14 @@ def check_folder(folder: Path, sources: Iterable[Path] = (), *, overwrite: bool)
         OutputError: it is a file or the working folder, it holds anything but tiles, or tiles that
             a merge did not write or that were edited.
     """
-    if folder.exists() and not folder.is_dir():
+    if os.path.exists(folder) and not os.path.isdir(folder):
         raise OutputError(f"cannot write {folder}: it is a file; add a suffix such as .gpkg")
-    place = folder.resolve()
+    place = Path(os.path.realpath(folder))
     if any(place in source.resolve().parents for source in sources):
         raise OutputError(f"cannot write {folder}: layers to merge are in it; {_CHOOSE}")
     if Path.cwd().is_relative_to(place):
         raise OutputError(f"cannot write {folder}: it is the working folder; {_CHOOSE}")
+    check_folder_writable(place.parent)
     if not place.is_dir():
         return
     _check_only_tiles(folder)

@@ -92,7 +92,8 @@ class ModelConfig:
     def _check_encoder(self) -> None:
         if not is_encoder(self.encoder):
             near = ", ".join(similar_encoders(self.encoder))
-            raise ValueError(f"timm knows no encoder '{self.encoder}'; similar: {near}")
+            known = f"similar: {near}" if near else "timm.list_models() in Python lists all"
+            raise ValueError(f"timm knows no encoder '{self.encoder}'; {known}")
         plain, _, tag = self.encoder.partition(".")
         if tag and self.encoder not in timm.list_pretrained(f"{plain}.*"):
             known = ", ".join(timm.list_pretrained(f"{plain}.*"))

@@ -23,7 +23,12 @@ from rhm.inference.layers.footprint_choice import (
 )
 from rhm.inference.layers.vector_files import FORMATS
 from rhm.inference.pixel_grid import PixelGrid
-from rhm.inference.tiling.storage import FINGERPRINT, PROBABILITIES, THRESHOLD
+from rhm.inference.tiling.storage import (
+    FINGERPRINT,
+    PROBABILITIES,
+    THRESHOLD,
+    recorded_threshold,
+)
 from rhm.required_files import require_predictions
 
 _PROBABILITY = "_probability.tif"
@@ -251,11 +256,8 @@ def _tags_of(mask: Path, root: Path) -> dict[str, str]:
 
 def _threshold(tags: Mapping[str, str]) -> float:
     """Return the threshold in the tags of a mask, or one half if there is none."""
-    try:
-        value = float(tags.get(THRESHOLD, "0.5"))
-    except ValueError:
-        return 0.5
-    return value if 0.0 <= value <= 1.0 else 0.5
+    found = recorded_threshold(tags.get(THRESHOLD))
+    return 0.5 if found is None else found
 
 
 def _within(path: Path, root: Path) -> bool:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from rhm.augmentation.colours import COLOUR, ColourConfig, Imagery
 from rhm.augmentation.spectrum_matching import SpectrumMatching
 from rhm.colour.histogram_bank import HistogramBank
+from rhm.colour.spectrum import Spectrum
 from rhm.errors import BankError
 from tests.augmentation.chips import chip, hole
 from tests.colour.test_spectrum import Image, fda, texture
@@ -80,6 +81,24 @@ def test_nodata_has_no_influence(valid: NDArray[np.uint8]) -> None:
 @pytest.fixture
 def valid() -> NDArray[np.uint8]:
     return hole()
+
+
+def test_a_chip_keeps_the_waves_that_a_bank_of_finer_imagery_does_not_know() -> None:
+    """Oracle: windows of 96 pixels of 0.25 m are a quarter of a chip of 96 pixels of 1 m."""
+    image, target = (texture((SIDE, SIDE), bands=1, seed=seed) for seed in (6, 7))
+    found = Spectrum.of_image(stored(target, "float32"), side=SIDE)
+    assert found is not None
+    (entry,) = bank_of(stored(target, "float32")).entries
+    bank = HistogramBank([entry], spectra=[Spectrum(SIDE, found.amplitudes, 0.25)])
+    before = stored(image, "float32")
+    after = SpectrumMatching(bank, (0.1, 0.1), 1.0)(
+        before, EVERYWHERE, rng=np.random.default_rng(0)
+    )
+    kept, changed = (np.fft.fft2(each[..., 0].astype(np.float64)) for each in (before, after))
+    same = np.isclose(kept, changed, rtol=1e-4, atol=1e-3)
+    waves = np.abs(np.fft.fftfreq(SIDE, 1 / SIDE).round())
+    longest = np.maximum(waves[:, None], waves)
+    np.testing.assert_array_equal(same, (longest < 4) & (longest > 0) | (longest > 9))
 
 
 def test_a_bank_without_spectra_or_of_other_imagery_is_told() -> None:

@@ -88,6 +88,24 @@ def test_help_says_what_is_declared(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "--ends" not in words
 
 
+def test_a_word_that_is_parsed_shows_no_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass(frozen=True)
+    class Cut:
+        cut: str = option("0.5", "Number, or auto.", least=0, most=1, parse=str)
+
+    monkeypatch.setenv("COLUMNS", "200")
+    app = typer.Typer()
+
+    @app.command(cls=ChoosingCommand)
+    @choosing(Cut)
+    def draw(chosen: Chosen) -> None:
+        """Draw."""
+
+    printed = CliRunner().invoke(app, ["--help"]).output
+    assert "--cut" in printed
+    assert "<=" not in printed
+
+
 def test_what_is_not_allowed_is_refused() -> None:
     assert run("x", "--width-m", "-1")[0] == 2
     assert run("x", "--points", "1")[0] == 2

@@ -1,6 +1,8 @@
 """The entry point: exit codes, one line for bad input, help for every command."""
 
+import errno
 import logging
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -255,3 +257,23 @@ def test_verbose_logs_what_is_done_and_where_an_error_comes_from(
     assert code == 2
     assert "Traceback" in caplog.text
     assert err.splitlines()[-1].startswith("rhm: no model")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENAMETOOLONG])
+def test_what_the_system_says_of_a_path_is_one_line(
+    rhm: Rhm, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(number, os.strerror(number), "/shut\n/x.tif")
+
+    monkeypatch.setattr("rhm.cli.commands.configs.named_configs", fail)
+    told = f"rhm: /shut /x.tif: {os.strerror(number)}\n"
+    assert rhm("configs") == (2, "", told)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "analyze"])
+def test_the_last_argument_is_the_one_that_is_missing(rhm: Rhm, command: str) -> None:
+    """Although words go to the last argument first."""
+    code, _, err = rhm(command, "runs/a")
+    told = "rhm: Missing argument 'catalog': expected models... catalog (see --help)\n"
+    assert (code, err) == (2, told)

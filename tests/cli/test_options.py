@@ -1,10 +1,13 @@
 """Options that commands share."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rhm.cli.options import band_numbers
+from rhm.cli.options import LARGEST_SEED, band_numbers
 from rhm.errors import ConfigError
 
 BANDS = st.lists(st.integers(1, 500), min_size=1)
@@ -24,3 +27,26 @@ def test_no_bands_are_all_of_them() -> None:
 def test_what_is_no_list_of_bands_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="3,2,1"):
         band_numbers(text)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate", "{run}", "{catalog}", "--shift", "gamma", "--shift-seed"],
+        ["bank", "build", "{catalog}", "-o", "x.bank", "--shift", "gamma", "--shift-seed"],
+        ["analyze", "{run}", "{catalog}", "--seed"],
+        ["data", "index", "folder", "{world}", "--seed"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_seeds_that_no_generator_takes_are_refused(
+    rhm: Callable[..., tuple[int, str, str]],
+    trained: Path,
+    catalog_path: Path,
+    world: Path,
+    words: list[str],
+) -> None:
+    places = {"run": trained, "catalog": catalog_path, "world": world}
+    code, printed, err = rhm(*(word.format(**places) for word in words), LARGEST_SEED + 1)
+    assert (code, printed, err.count("\n")) == (2, "", 1)
+    assert str(LARGEST_SEED) in err

@@ -100,6 +100,18 @@ def test_a_bar_is_drawn_for_a_person_only(
     assert ("counting" in stream.getvalue()) == shown
 
 
+def test_the_title_of_a_bar_cannot_command_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("COLUMNS", "200")
+    with progress("x\x1b]0;PWNED\x07\x1b[31m[bold]y[/] :bug:\n\udcff.tif", 1.0) as advance:
+        advance(1.0)
+    drawn = stream.getvalue()
+    for command in ("\x07", "\x1b]", "\x1b[31m"):
+        assert command not in drawn
+    assert "x\ufffd]0;PWNED\ufffd\ufffd[31m[bold]y[/] :bug:\ufffd\ufffd.tif" in drawn
+
+
 @pytest.mark.parametrize("columns", [50, 79])
 def test_rows_become_paragraphs_in_a_narrow_terminal(
     monkeypatch: pytest.MonkeyPatch, columns: int

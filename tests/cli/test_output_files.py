@@ -1,5 +1,6 @@
 """What a command may write: nothing that is needed, foreign, or of another kind."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,3 +138,74 @@ def test_a_merge_does_not_replace_a_catalog_that_it_joins(
     assert (code, err.count("\n")) == (2, 1)
     assert "still needed" in err
     assert one.read_bytes() == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes have names")
+@pytest.mark.parametrize("command", ["export", "report"])
+def test_a_pipe_or_a_circle_is_refused_and_not_waited_for(
+    rhm: Rhm, trained: Path, tmp_path: Path, command: str
+) -> None:
+    suffix = ".onnx" if command == "export" else ".html"
+    pipe, loop = tmp_path / f"pipe{suffix}", tmp_path / f"loop{suffix}"
+    os.mkfifo(pipe)
+    loop.symlink_to(loop.name)
+    code, _, err = rhm(command, trained, "-o", pipe)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "pipe" in err
+    code, _, err = rhm(command, trained, "-o", loop)
+    assert (code, err.count("\n")) == (2, 1)
+
+
+WORK = {
+    "lab": ("rhm.lab.landscape.run_sphere", ["sphere", "-o", "{file}/x"]),
+    "analyze": (
+        "rhm.evaluation.features.inspection.inspect_model",
+        ["{run}", "{catalog}", "-o", "{file}/x"],
+    ),
+    "export": ("rhm.models.model_file.load_model", ["{run}", "-o", "{file}/x.onnx"]),
+    "evaluate": (
+        "rhm.evaluation.evaluator.evaluate_model",
+        ["{run}", "{other}", "{catalog}", "-o", "{scores}"],
+    ),
+    "predict": ("rhm.models.model_file.load_model", ["{run}", "{scene}", "-o", "{file}"]),
+    "predict ": (
+        "rhm.models.model_file.load_model",
+        ["{run}", "{scene}", "-o", "{out}", "--merge", "{file}/m.gpkg"],
+    ),
+    "predict  ": (
+        "rhm.inference.cost_estimate.estimate",
+        ["{run}", "{scene}", "-o", "{scene}", "--dry-run"],
+    ),
+}
+"""By command, what takes time, and the words after it."""
+
+
+@pytest.mark.parametrize("command", WORK)
+def test_what_cannot_be_written_is_told_before_the_work(
+    rhm: Rhm,
+    trained: Path,
+    world: Path,
+    catalog_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "model.safetensors").write_bytes((trained / "model.safetensors").read_bytes())
+    (tmp_path / "scores" / "other").mkdir(parents=True)
+    (tmp_path / "scores" / "other" / "evaluation").write_text("mine")
+    places = {"run": trained, "other": other, "catalog": catalog_path, "out": tmp_path / "out"}
+    places |= {"file": tmp_path / "file", "scores": tmp_path / "scores"}
+    places |= {"scene": world / "scenes" / "birch_satellite.tif"}
+    work, words = WORK[command]
+
+    def begun(*_: object, **__: object) -> None:
+        raise AssertionError("the work has begun")
+
+    monkeypatch.setattr(work, begun)
+    code, printed, err = rhm(command.strip(), *(word.format(**places) for word in words))
+    assert (code, printed) == (2, ""), err
+    assert "cannot write" in err.splitlines()[-1]
+    assert not (tmp_path / "out").exists()

@@ -164,9 +164,9 @@ def test_amplitudes_of_another_size_are_those_of_the_same_texture() -> None:
     expected = mean_magnitudes(white_noise(96, 300, 9), 9)
     assert found[9, 0] == pytest.approx(expected[9, 0], rel=0.01)
     known = np.isfinite(found)
+    # Six cycles in 64 pixels are nine in 96, and 96 pixels have longer waves than 64.
+    np.testing.assert_array_equal(np.argwhere(~known), [[8, 0], [8, 1], [9, 1], [10, 0], [10, 1]])
     known[9, 0] = False
-    # Six cycles in 64 pixels are nine in 96.
-    assert known.sum() == found.size - 1
     assert np.mean(found[known] / expected[known]) == pytest.approx(1.0, abs=0.02)
     assert np.std(found[known] / expected[known]) < 0.06
 
@@ -184,6 +184,56 @@ def test_a_spectrum_of_finer_imagery_is_read_at_the_same_ground_frequencies() ->
     other = spectrum_of(coarse + 3.0, 96, gsd_m=2.0).at(96, 96, 9, gsd_m=1.0)[0]
     assert np.isnan(other[9, 5])
     assert np.isfinite(other[9, 4])
+
+
+def scene_of_two_resolutions(seed: int) -> tuple[Image, Image]:
+    """Return a scene of 0.125 m per pixel, and the same of 1 m: the means of 8 x 8 pixels."""
+    rng = np.random.default_rng(seed)
+    noise = np.fft.rfft2(rng.normal(0, 1.0, (1536, 1536)))
+    waves = np.hypot(np.fft.fftfreq(1536)[:, None], np.fft.rfftfreq(1536)) * 1536
+    # As in most imagery, the longer the waves the higher; 192 m are the longest.
+    fine = np.fft.irfft2(noise / np.maximum(waves, 1.0))
+    fine = 100.0 + 20.0 * (fine - fine.mean()) / fine.std()
+    coarse = fine.reshape(192, 8, 192, 8).mean(axis=(1, 3))
+    return fine[..., None], coarse[..., None]
+
+
+@pytest.mark.parametrize("side", [96, 128, 160])
+def test_what_small_windows_cannot_know_is_left_to_the_image(side: int) -> None:
+    """Oracle: the wavelengths in metres, and the spectrum of the same scene at 1 m per pixel."""
+    fine, coarse = scene_of_two_resolutions(11)
+    reach, spectrum = side // 10, spectrum_of(fine, 128, gsd_m=0.125)
+    found = spectrum.at(side, side, reach, gsd_m=1.0)[0]
+    # Windows of 16 m hold waves of up to 16 m, and 0.1 cycles per pixel are waves of 1.25 m.
+    for row in range(-reach, reach + 1):
+        for col in range(reach + 1):
+            shortest = side / max(abs(row), col, 1e-9)
+            known = shortest <= 16.0 or row == col == 0
+            assert np.isfinite(found[row + reach, col]) == known
+    true = mean_magnitudes([coarse[:side, :side], coarse[-side:, -side:]], reach)
+    ratios = (found / true)[np.isfinite(found)]
+    assert np.median(ratios) == pytest.approx(1.0, abs=0.25)
+    # The other amplitudes, and so the shadows of clouds and hills, stay those of the image.
+    image = texture((side, side), bands=1, seed=12)
+    before, after = (
+        np.abs(np.fft.fft2(each[..., 0]))[np.arange(-reach, reach + 1), : reach + 1]
+        for each in (image, swap_amplitudes(image, found[None]))
+    )
+    expected = np.where(np.isnan(found), before, found)
+    np.testing.assert_allclose(after, expected, rtol=1e-6, atol=1e-6 * before.max())
+
+
+@pytest.mark.parametrize(("gsd_m", "chips_m"), [(0.3, 0.1), (0.1, 0.3), (0.9, 0.3), (1 / 3, 0.1)])
+def test_the_ends_of_what_is_known_are_not_lost_to_rounding(gsd_m: float, chips_m: float) -> None:
+    """A wave as long as the windows, and the shortest that they keep, are known."""
+    spectrum = Spectrum(100, np.full((1, 21, 11), 3.0, np.float32), gsd_m)
+    side = round(100 * gsd_m / chips_m * 3)
+    found = spectrum.at(side, side, 33, gsd_m=chips_m)[0]
+    zoom = 100 * gsd_m / chips_m / side
+    first, last = round(1 / zoom), round(10 / zoom)
+    assert zoom * first == pytest.approx(1.0, abs=1e-12)
+    assert np.isfinite(found[33, 1:]).tolist() == [first <= col <= last for col in range(1, 34)]
+    assert np.nanmax(np.abs(found[33, 1:] / found[33, first] - 1.0)) < 1e-6
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any
 import geopandas
 import numpy as np
 import pandas
+import PIL.Image
 import pytest
 import shapely
 from rasterio.transform import Affine
@@ -181,7 +182,27 @@ def test_images_without_a_resolution_beside_others_are_a_note(tmp_path: Path) ->
     sources = [Source(path, None, "town", path.stem) for path in (placed, *plain)]
     (note,) = Catalog.build(sources).notes
     assert note.startswith("town: 2 of 3 images do not say their metres per pixel")
-    assert Catalog.build(sources[:1]).notes == Catalog.build(sources[1:]).notes == ()
+    assert Catalog.build(sources[:1]).notes == ()
+
+
+def test_domains_without_any_resolution_are_one_note_that_says_how_to_give_it(
+    tmp_path: Path,
+) -> None:
+    for domain in ("b", "c"):
+        for number in range(2):
+            image = tmp_path / domain / "images" / f"{domain}{number}.png"
+            image.parent.mkdir(parents=True, exist_ok=True)
+            PIL.Image.fromarray(noise(20, 20)).save(image)
+    placed = write_raster(tmp_path / "a" / "images" / "a.tif", noise(20, 20))
+    (note,) = index_folder(tmp_path).notes
+    assert note.startswith("no image of b (and 1 more) says its metres per pixel, so a model of")
+    (note,) = index_folder(tmp_path / "c").notes
+    assert note.startswith("no image of c says its metres per pixel")
+    assert index_folder(tmp_path, gsd_m=1.0).notes == ()
+    table = tmp_path / "table.csv"
+    rows = [f"{path},{path.parent.parent.name},2.0" for path in tmp_path.rglob("*.png")]
+    table.write_text("\n".join(["image,domain,gsd_m", f"{placed},a,", *rows]))
+    assert index_folder(tmp_path, table=table).notes == ()
 
 
 def test_images_of_several_catalogs_are_kept_once_and_a_note_says_so(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Many scenes; laws: results come in the order asked for, and one failure is one failure."""
 
 import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +13,13 @@ import shapely
 import torch
 from torch import Tensor, nn
 
-from rhm.errors import RhmError
+from rhm.errors import OutputError, RhmError
 from rhm.inference.many_scenes import SceneResult, predict_scenes, samples_of_scenes
 from rhm.inference.plan import plan_prediction
 from rhm.inference.prediction_config import PredictionConfig, read_area
 from rhm.inference.runtime.identity import identity_of
 from rhm.inference.scenes import predict_scene
+from rhm.inference.tiling.strips import Strip, Task
 from tests.data.imagery import HALF_METRE, UTM, noise, write_raster
 from tests.inference.networks import built
 from tests.inference.scenes import spec
@@ -223,3 +225,38 @@ def test_calibration_takes_as_many_tiles_as_fit_into_memory(
     ]
     assert len(sizes) == 3
     assert sum(sizes) <= 32 * 512**2
+
+
+class Waiting:
+    """Workers that predict nothing until they are stopped."""
+
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+
+    def predict(self, task: Task, missing: Sequence[range]) -> Iterator[Strip]:
+        assert self.stopped.wait(60)
+        raise OutputError("stopped")
+        yield
+
+    def stop(self) -> None:
+        self.stopped.set()
+
+
+def test_an_interruption_stops_the_workers(scenes: list[str], tmp_path: Path) -> None:
+    """Their strips would be waited for otherwise."""
+
+    def interrupt(_: SceneResult) -> None:
+        raise KeyboardInterrupt
+
+    workers = Waiting()
+    with pytest.raises(KeyboardInterrupt):
+        predict_scenes(
+            Half(),
+            scenes[:2],
+            tmp_path / "out",
+            CONFIG,
+            workers=workers,
+            side_by_side=2,
+            on_result=interrupt,
+        )
+    assert workers.stopped.is_set()

@@ -172,10 +172,12 @@ def test_pixels_that_are_not_square_are_made_so(
     assert plan.grid.height == pytest.approx(60 * expected[0], abs=1)
     assert plan.grid.width == pytest.approx(80 * expected[1], abs=1)
     wanted = "square ones" if gsd_m is None else f"{gsd_m} m"
-    assert plan.notes == (
+    *unknown, note = plan.notes
+    assert note == (
         f"the pixels of the scene cover 0.25 x 0.5 m of ground, and the model expects {wanted}: it "
-        "is resampled (--no-resample predicts it as it is)",
+        "is resampled (--no-resample predicts it as it is)"
     )
+    assert len(unknown) == (gsd_m is None)
 
 
 def test_a_network_without_a_description_sees_a_scene_as_it_is_unless_asked(
@@ -195,6 +197,19 @@ def test_a_scene_without_a_place_is_noted(tmp_path: Path) -> None:
     assert "square pixels" in areas
     assert "0.5 m" in resolution
     assert len(planned(path, Network(None)).notes) == 1
+
+
+def test_a_model_that_does_not_know_its_resolution_is_noted(scene: Path, tmp_path: Path) -> None:
+    ignorant = Network(replace(SPEC, gsd_m=None))
+    (note,) = planned(scene, ignorant).notes
+    assert note.startswith("the resolution that the model expects is unknown, so the scene is not")
+    # Scenes of all resolutions have one note, which is told once.
+    other = write_raster(tmp_path / "x.tif", noise(40, 40), transform=Affine.scale(2.0, -2.0))
+    assert planned(other, ignorant).notes == (note,)
+    assert planned(scene, Network(None)).notes == ()
+    nowhere = write_raster(tmp_path / "y.tif", noise(40, 40), crs=None)
+    (areas,) = planned(nowhere, ignorant).notes
+    assert "square pixels" in areas
 
 
 def test_a_range_that_the_model_does_not_know_is_measured_and_noted(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from rhm.data.radiometry import Scaling
 from rhm.data.rasters.raster import Raster, describe
 from rhm.inference.scenes import predict_raster
 from rhm.inference.suitability import (
+    SAMPLED_PX,
     dtype_notes,
     expectation,
     imagery_notes,
@@ -47,6 +48,13 @@ class Brightness(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return (images[:, :1] - 0.5) * self.weight
+
+
+class Surroundings(Brightness):
+    """Calls building what is brighter than the mean of all that it sees."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images - images.mean((2, 3), keepdim=True)) * self.weight
 
 
 def model(**changes: Any) -> SegmentationModel:
@@ -124,6 +132,53 @@ def test_a_scene_whose_pixels_are_not_square_is_seen_both_ways(
         f"the pixels of the scene cover 0.35 x 0.7 m of ground, and the model expects {expected}: "
         "`rhm predict` resamples it"
     )
+
+
+@pytest.mark.parametrize("shape", [(68, 68), (300, 200), (600, 40), (520, 700)])
+def test_a_scene_of_few_tiles_is_seen_as_in_its_prediction(
+    tmp_path: Path, shape: tuple[int, int]
+) -> None:
+    """Of a model that sees all of a tile, and so also how much of its edge is mirrored."""
+    pixels = noise(*shape, bands=1)
+    pixels[: shape[0] // 3, shape[1] // 2 :] //= 4
+    path = write_raster(tmp_path / "x.tif", pixels)
+    built = model()
+    built.network = Surroundings()
+    found = suitability(built, path).expected_iou
+    predicted = predict_raster(built, path, tmp_path / "out").expected_iou
+    assert found == pytest.approx(predicted, abs=1e-6)
+
+
+def test_a_large_scene_is_sampled_in_the_tiles_of_its_prediction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert SAMPLED_PX == 2 * 16 * 512**2
+    monkeypatch.setattr("rhm.inference.suitability._TILES_ALONG", 2)
+    pixels = noise(1200, 1500, bands=1)
+    path = write_raster(tmp_path / "x.tif", pixels)
+    built, sizes = model(), []
+    built.network = Surroundings()
+    built.network.register_forward_pre_hook(lambda _, seen: sizes.append(seen[0].shape[2:]))
+    with Raster(path) as raster:
+        found = expectation(built, raster)
+    assert set(sizes) == {(512, 512)}
+    assert len(sizes) == 4
+    assert 0.6 * 4 * 512**2 < found.pixels.sum() <= 4 * 512**2
+    assert found.value == pytest.approx(
+        predict_raster(built, path, tmp_path).expected_iou, abs=0.01
+    )
+
+
+def test_what_is_unknown_of_a_resolution_is_told(tmp_path: Path) -> None:
+    placed = scene(tmp_path / "clear.tif", 250, 5)
+    (advice,) = suitability(model(gsd_m=None), placed).advice
+    assert advice.startswith("the resolution that the model expects is unknown")
+    with Raster(placed) as raster:
+        pixels = raster.read().values
+    nowhere = write_raster(tmp_path / "x.tif", pixels, crs=None)
+    (advice,) = suitability(model(), nowhere).advice
+    assert advice == "the model expects 0.5 m per pixel, but the resolution of the scene is unknown"
+    assert suitability(model(gsd_m=None), nowhere).advice == ()
 
 
 def test_a_scene_with_hardly_a_building_is_said_to_be_one(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ def test_what_no_head_can_be_is_refused(settings: dict[str, object], told: str) 
     [
         ({"architecture": "vnet"}, "unknown architecture: choose unet, unetplusplus"),
         ({"encoder": "resnet19"}, "timm knows no encoder 'resnet19'; similar: resnet"),
+        ({"encoder": "nope"}, "timm knows no encoder 'nope'; timm.list_models.. in Python"),
         ({"encoder": "resnet18.b1"}, "timm knows no weights 'b1' of resnet18: choose resnet18.a1"),
         ({"encoder": "test_vit"}, "a unet .* features all have cells of 16 px: choose dpt"),
         (

@@ -13,7 +13,6 @@ from rhm.cli.options import (
     Json,
     ModelPath,
     ResumeRun,
-    Steps,
     TargetBank,
 )
 from rhm.cli.output import emit, shows_progress
@@ -24,8 +23,10 @@ from rhm.models.named_models import model_file
 if TYPE_CHECKING:
     import pandas
 
+    from rhm.training.config import RunConfig
     from rhm.training.run import Run
 
+_STEPS = 300
 _VALIDATIONS = 6
 
 
@@ -55,21 +56,31 @@ def adapt(
             help="What --unlabelled trains: deep-lora, batch-norm (default for entropy) or full."
         ),
     ] = None,
-    rank: Annotated[int, typer.Option(min=1, help="Rank of the updates.")] = 8,
+    rank: Annotated[
+        int | None,
+        typer.Option(min=1, help="Rank of low-rank updates (deep-lora, lora). Default: 8."),
+    ] = None,
     targets: Annotated[
         list[str] | None,
         typer.Option(
             "--target",
-            help="Layers that get updates: all, encoder, attention, pointwise, or a glob of layer "
-            "names. Globs can be repeated.",
+            help="Layers that get low-rank updates: all, encoder, attention, pointwise, or a glob "
+            "of layer names. Globs can be repeated.",
         ),
     ] = None,
-    steps: Steps = 300,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Number of optimiser steps. Default: 300.")
+    ] = None,
     batch_size: BatchSize = 8,
-    chip: Annotated[int, typer.Option(min=32, help="Side of a chip in pixels.")] = 256,
+    chip: Annotated[
+        int,
+        typer.Option(min=32, help="Side of a chip in pixels, a multiple of 32 up to 4096."),
+    ] = 256,
     learning_rate: Annotated[
         float | None,
-        typer.Option(min=0.0, help="Learning rate. The default depends on the method."),
+        typer.Option(
+            help="Learning rate, above 0 and below 10. The default depends on the method."
+        ),
     ] = None,
     bank: TargetBank = None,
     settings: Annotated[
@@ -93,6 +104,7 @@ def adapt(
     Example: `rhm adapt runs/inria-rhm catalog.parquet --domain kampala --unlabelled`
     """
     from rhm.evaluation.footprint_precision import calibrate_scores
+    from rhm.training.adaptation import AdapterConfig
     from rhm.training.config import parse_config, put_settings
     from rhm.training.fitting import fit
 
@@ -100,7 +112,7 @@ def adapt(
         "output": str(output),
         "seed": seed,
         "data": {"catalog": str(catalog), "chip_px": chip},
-        "trainer": {"steps": steps, "batch_size": batch_size},
+        "trainer": {"steps": steps or _STEPS, "batch_size": batch_size},
     }
     if unlabelled:
         tree |= _without_labels(model, domains or _only_domain(catalog), method, train)
@@ -109,7 +121,7 @@ def adapt(
             raise typer.BadParameter("--train applies to --unlabelled: choose a --method instead")
         tree |= _with_labels(model, method)
         tree["data"]["sources"] = domains or []
-    tree["adapter"]["rank"] = rank
+    tree["adapter"]["rank"] = rank or AdapterConfig.rank
     if name is not None:
         tree["name"] = name
     if learning_rate is not None:
@@ -127,6 +139,13 @@ def adapt(
     config = parse_config(tree, origin="rhm adapt")
     if config.adapter.base != str(model):
         raise typer.BadParameter("adapter.base cannot be set: it is the model of the command line")
+    given = {
+        "--steps": steps,
+        "--learning-rate": learning_rate,
+        "--rank": rank,
+        "--target": targets,
+    }
+    _refuse_unused([word for word, value in given.items() if value is not None], config)
     run = fit(
         config,
         resume=continues(config, resume=resume),
@@ -185,6 +204,27 @@ def _report(run: "Run", *, as_json: bool) -> None:
         lines = [_summary(trained), *told]
     lines += [*(_said(kind, path) for kind, path in written.items())]
     emit(values, lines, as_json=as_json)
+
+
+def _refuse_unused(given: list[str], config: "RunConfig") -> None:
+    """Refuse options that the method of an adaptation does not use."""
+    from rhm.training.unlabelled.target_config import LABELLED, MEASURED, METHODS
+
+    if given and config.target.method in MEASURED:
+        others = [name for name, each in METHODS.items() if each.build and each.needs != LABELLED]
+        raise typer.BadParameter(
+            f"{config.target.method} trains nothing: leave out {', '.join(given)}, or choose "
+            f"--method {', '.join(others)}"
+        )
+    unused = [word for word in given if word in ("--rank", "--target")]
+    if unused and config.adapter.update() is None:
+        low_rank = (
+            "--train deep-lora" if config.target.source_free else "--method deep-lora or lora"
+        )
+        raise typer.BadParameter(
+            f"{config.adapter.method} has no low-rank updates: leave out {' and '.join(unused)}, "
+            f"or choose {low_rank}"
+        )
 
 
 def _with_bank(tree: dict[str, Any], bank: Path) -> dict[str, Any]:

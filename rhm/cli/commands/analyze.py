@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rhm.cli.options import CatalogFile, Device, Domains, Json, ModelPaths
+from rhm.cli.options import LARGEST_SEED, CatalogFile, Device, Domains, Json, ModelPaths
 from rhm.cli.output import emit, progress, say, table
 from rhm.cli.output_files import check_output, is_analysis_page
-from rhm.errors import OutputError
+from rhm.files import check_folder_writable
 from rhm.inference.runtime.runtimes import RuntimeConfig
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ def analyze(
     ] = None,
     images: Annotated[int, typer.Option(min=2, help="Maximum number of images per domain.")] = 40,
     window: Annotated[
-        int, typer.Option(min=64, help="Side of the window of each image, in pixels.")
+        int,
+        typer.Option(min=64, help="Side of the window of each image, in pixels, a multiple of 32."),
     ] = 512,
     cells: Annotated[
         int, typer.Option(min=1, help="Maximum number of cells per class, stage and image.")
@@ -42,7 +43,9 @@ def analyze(
     ground: Annotated[
         int,
         typer.Option(
-            min=1, max=32, help="Sample cells up to this size, in pixels, at the same locations."
+            min=1,
+            max=32,
+            help="Sample cells up to this size, in pixels, at the same locations: a power of two.",
         ),
     ] = 4,
     boundary: Annotated[
@@ -51,7 +54,9 @@ def analyze(
             min=0.0, max=64.0, help="Half width of the outline class, in pixels. 0: no such class."
         ),
     ] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of windows and cells.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of windows and cells.")
+    ] = 0,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the page.")] = Path(
         "features"
     ),
@@ -85,12 +90,13 @@ def analyze(
 
     if split not in (*SPLITS, "all"):
         raise typer.BadParameter(f"unknown split '{split}': choose {', '.join(SPLITS)}, all")
+    if not all(stages or ()):
+        raise typer.BadParameter("--stage needs the name of a layer, such as decoder.blocks.2")
     if window % 32:
         raise typer.BadParameter(f"--window must be a multiple of 32, got {window}")
     if 32 % ground:
         raise typer.BadParameter(f"--ground must be 1, 2, 4, 8, 16 or 32, got {ground}")
-    if output.exists() and not output.is_dir():
-        raise OutputError(f"cannot write to {output}: it is not a folder")
+    check_folder_writable(output)
     for file in FILES:
         ours = is_analysis_page if file.endswith(".html") else is_analysis
         check_output(output / file, (), needed=[catalog], ours=ours)

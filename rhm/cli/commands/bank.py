@@ -1,12 +1,14 @@
 """``rhm bank``: histogram banks of unlabelled imagery."""
 
 import sys
+from dataclasses import replace
 from itertools import combinations, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rhm.cli.flags import ChoosingCommand
 from rhm.cli.options import (
     Bands,
     BlackIsNodata,
@@ -16,7 +18,7 @@ from rhm.cli.options import (
     band_numbers,
     required,
 )
-from rhm.cli.output import counted, emit, progress, table
+from rhm.cli.output import counted, emit, progress, say, table
 from rhm.required_files import require_bank, require_images
 from rhm.system import MOST_WORKERS
 
@@ -43,7 +45,7 @@ _TAIL_SHARE = 0.001
 app = typer.Typer(help="Histogram banks of unlabelled imagery.", no_args_is_help=True)
 
 
-@app.command()
+@app.command(cls=ChoosingCommand)
 def build(
     images: Annotated[
         list[Path],
@@ -86,7 +88,8 @@ def build(
         typer.Option(
             "--spectrum/--no-spectrum",
             help="Also keep the low-frequency amplitudes of each image, some 4 kB, which the "
-            "augmentation spectrum uses. Default: yes, except for shifted images.",
+            "augmentation spectrum uses, or with --no-spectrum not. Default: yes, except for "
+            "shifted images.",
         ),
     ] = None,
     gsd: Annotated[
@@ -144,6 +147,14 @@ def build(
             on_progress=lambda: advance(1),
         )
     bank.save(output)
+    lost = [
+        each for each in bank.spectra[len(known or ()) :] if each is not None and each.gsd_m is None
+    ]
+    if gsd is not None and lost:
+        say(
+            f"{len(lost)} of {counted(len(sources), 'image')} do not say their metres per pixel, "
+            f"and their spectra are those of their own pixels, not of {gsd:.3g} m"
+        )
     values = _summary(bank) | {"bank": str(output), "bytes": output.stat().st_size}
     emit(values, [f"{_counted(bank)} in {output}"], as_json=json)
 
@@ -307,10 +318,13 @@ def _sources(
     from rhm.data.catalog import Catalog, Source
     from rhm.data.layouts.folder import images_in
 
+    if name and all(path.suffix == ".parquet" for path in paths):
+        raise typer.BadParameter("--name is for images, and catalogs name their domains themselves")
     sources: list[Source] = []
     for path in paths:
         if path.suffix == ".parquet":
-            sources += Catalog.load(path).select(domains=domains, split=split).tiles
+            for tile in Catalog.load(path).select(domains=domains, split=split).tiles:
+                sources.append(replace(tile, black_is_nodata=True) if black_is_nodata else tile)
         elif domains or split:
             raise typer.BadParameter(
                 f"--domain and --split apply to catalogs, and {path} is not a catalog"

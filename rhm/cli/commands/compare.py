@@ -61,8 +61,9 @@ def compare(
     changes = compare_maps(new, existing, output, config, area=area, overture=overture)
     for note in changes.notes:
         say(note)
+    matched = f"{changes.matched} matched (mean IoU {changes.mean_iou:.3f})"
     lines = [
-        f"{changes.matched} matched (mean IoU {changes.mean_iou:.3f}), {changes.changed} changed, "
+        f"{matched if changes.matched else 'none matched'}, {changes.changed} changed, "
         f"{changes.new} new, {changes.gone} gone: {changes.path}",
         changes.shift.told,
     ]

@@ -12,6 +12,7 @@ import typer
 
 from rhm.cli.index_command import with_command_on_demand, with_layouts
 from rhm.cli.options import (
+    LARGEST_SEED,
     Bands,
     BlackIsNodata,
     Json,
@@ -56,7 +57,7 @@ def index(
     ),
     val: Annotated[float, typer.Option(help="Share of each domain for validation.")] = 0.1,
     test: Annotated[float, typer.Option(help="Share of each domain for testing.")] = 0.2,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the split.")] = 0,
     black_is_nodata: BlackIsNodata = False,
     workers: Annotated[
         int, typer.Option(min=1, max=MOST_WORKERS, help="Number of files opened at once.")
@@ -82,14 +83,11 @@ def index(
             sources, workers=workers, notes=notes, on_progress=lambda: advance(1)
         )
     catalog = catalog.assign_splits({"val": val, "test": test}, seed=seed)
-    rows = _saved(catalog, output, as_json=json)
-    for row in rows:
-        if row["labelled"] and not row["buildings"]:
-            say(f"{row['domain']}: the labels contain no buildings; check that they fit the images")
+    _save(catalog, output, as_json=json)
 
 
-def _saved(catalog: "Catalog", output: Path, *, as_json: bool) -> list[dict[str, Any]]:
-    """Write a catalog, print its overview, and return its rows."""
+def _save(catalog: "Catalog", output: Path, *, as_json: bool) -> None:
+    """Write a catalog and print its overview."""
     catalog.save(output)
     rows = catalog.overview()
     values = {"catalog": str(output), "split_hash": catalog.split_hash(), "domains": rows}
@@ -97,8 +95,10 @@ def _saved(catalog: "Catalog", output: Path, *, as_json: bool) -> list[dict[str,
     lines = table(header, [[row[name] for name in header] for row in rows])
     for note in catalog.notes:
         say(note)
+    for row in rows:
+        if row["labelled"] and not row["buildings"]:
+            say(f"{row['domain']}: the labels contain no buildings; check that they fit the images")
     emit(values, [*lines, f"{counted(len(catalog), 'image')} in {output}"], as_json=as_json)
-    return rows
 
 
 @app.command()
@@ -163,7 +163,8 @@ def merge(
     from rhm.data.catalog import Catalog, is_catalog
 
     check_output(output, _CATALOG, needed=catalogs, ours=is_catalog)
-    _saved(Catalog.join({str(path): Catalog.load(path) for path in catalogs}), output, as_json=json)
+    check_writable(output)
+    _save(Catalog.join({str(path): Catalog.load(path) for path in catalogs}), output, as_json=json)
 
 
 @app.command()

@@ -11,6 +11,7 @@ import typer
 from rhm.cli.flags import Chosen, choosing
 from rhm.cli.options import CatalogFile, Domains, Json, ShiftFamily, ShiftSeed, Views, required
 from rhm.cli.output import emit, progress, say, table
+from rhm.files import check_folder_writable
 from rhm.inference.runtime.runtimes import RuntimeConfig
 from rhm.inference.settings.tile_config import Tiling
 from rhm.models.named_models import model_file
@@ -208,7 +209,9 @@ def _check_all(
     notes: list[tuple[str, list[str]]] = []
     for path, folder in zip(models, folders, strict=True):
         run, spec = home_of(path).resolve(), load_spec(path)
-        earlier_scores(folder or run / "evaluation", overwrite=overwrite)
+        place = folder or run / "evaluation"
+        earlier_scores(place, overwrite=overwrite)
+        check_folder_writable(place)
         of_run = (
             check_choice(listed, spec, **work, model=str(path), file=file)
             for file, listed, work in asked
@@ -338,8 +341,10 @@ def _quantization(
     if place.precision == "float":
         return None
     from rhm.evaluation.labelled_samples import labelled_samples
+    from rhm.inference.runtime.selection import int8_runtime
     from rhm.inference.tiling.calibration import quantization_for
 
+    int8_runtime(place.device, place.runtime)  # refuses what cannot, before it is calibrated
     samples = partial(labelled_samples, model.spec, listed)
     return quantization_for(model, path, samples, runtime=place.runtime, tell=say)
 

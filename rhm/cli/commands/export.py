@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from rhm.cli.options import Json, ModelPath, Overlap, Tile
+from rhm.cli.options import Json, ModelPath
 from rhm.cli.output import emit, say
 from rhm.cli.output_files import Overwrite, check_output, is_exported
+from rhm.files import check_writable
 from rhm.inference.settings.tile_config import Tiling
 from rhm.models.named_models import model_file
 
@@ -21,8 +22,13 @@ def export(
     adapter: Annotated[
         Path | None, typer.Option(help="Adapter of this model, written by `rhm adapt`.")
     ] = None,
-    tile: Tile = Tiling.tile,
-    overlap: Overlap = Tiling.overlap,
+    tile: Annotated[
+        int, typer.Option(min=32, help="Side of a tile in pixels, a multiple of 32 up to 4096.")
+    ] = Tiling.tile,
+    overlap: Annotated[
+        int,
+        typer.Option(min=0, help="Overlap of neighbouring tiles in pixels, at most half a tile."),
+    ] = Tiling.overlap,
     dtype: Annotated[
         str | None,
         typer.Option(
@@ -40,6 +46,7 @@ def export(
     """
     needed = (model_file(model), *([adapter] if adapter else []))
     check_output(output, (".onnx",), needed=needed, overwrite=overwrite, ours=is_exported)
+    check_writable(output)
     from rhm.inference.runtime.onnx_export import export_onnx
     from rhm.models.model_file import load_model
 

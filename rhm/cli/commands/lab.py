@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rhm.cli.experiment_output import experiment_files, write_numbers
-from rhm.cli.options import Json
+from rhm.cli.options import LARGEST_SEED, Json
 from rhm.cli.output import emit, say, table
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def shift(
     ] = Path("lab-shift"),
     steps: Annotated[int, typer.Option(min=2, help="Training steps of each model.")] = 120,
     seed: Annotated[
-        int, typer.Option(min=0, max=2**32 - 1, help="Seed of the town, training and shifts.")
+        int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the town, training and shifts.")
     ] = 0,
     json: Json = False,
 ) -> None:
@@ -68,7 +68,7 @@ def sphere(
     starts: Annotated[
         int, typer.Option(min=1, max=10_000, help="Number of random starts per setting.")
     ] = 20,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the starts.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the starts.")] = 0,
     json: Json = False,
 ) -> None:
     """Optimise free features and classifiers on spheres: every start ends at a simplex.
@@ -116,7 +116,7 @@ def parsimony(
     rank: Annotated[int, typer.Option(min=1, help="Rank r of the target.")] = 3,
     depth: Annotated[int, typer.Option(min=2, max=1000, help="Number of layers L.")] = 3,
     seed: Annotated[
-        int, typer.Option(min=0, max=2**32 - 1, help="Seed of the target and weights.")
+        int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the target and weights.")
     ] = 0,
     json: Json = False,
 ) -> None:
@@ -279,7 +279,7 @@ def matrix_completion(
         int, typer.Option(min=1, help="Maximum number of training steps of each network.")
     ] = 25_000,
     seed: Annotated[
-        int, typer.Option(min=0, max=2**32 - 1, help="Seed of the matrix and weights.")
+        int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the matrix and weights.")
     ] = 0,
     json: Json = False,
 ) -> None:

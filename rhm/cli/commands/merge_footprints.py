@@ -51,9 +51,9 @@ def merge_footprints(
     config = chosen.make(MergeConfig)
     layers = find_layers(footprints)
     merged = merge(layers, output, config, quiet=json)
-    emit(asdict(merged), [merged_line(merged)], as_json=json)
     if styles:
         style_merged(merged)
+    emit(asdict(merged), [merged_line(merged)], as_json=json)
 
 
 def merge(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _SHORT = 12  # digits of a hash that tell models apart
 _LONGEST = 40  # characters of the name of an encoder
 
-app = typer.Typer(help="Models that commands take by name.")
+app = typer.Typer()
 
 
 @app.callback(invoke_without_command=True)
@@ -26,6 +26,8 @@ def models(context: typer.Context, json: Json = False) -> None:
     Example: `rhm models`
     """
     if context.invoked_subcommand is not None:
+        if json:  # given before the word of the command, which takes it, too
+            context.default_map = {context.invoked_subcommand: {"json": True}}
         return
     from rhm.errors import printable
     from rhm.models.named_models import named_models, own_folder
@@ -88,7 +90,7 @@ def remove(
 
 
 @app.command()
-def card(name: Annotated[str, typer.Argument(help="Name of a model.")]) -> None:
+def card(name: Annotated[str, typer.Argument(help="Name of a model.")], json: Json = False) -> None:
     """Print the model card of a named model: its data, licences, scores and limits.
 
     Example: `rhm models card starter`
@@ -103,7 +105,7 @@ def card(name: Annotated[str, typer.Argument(help="Name of a model.")]) -> None:
     text = card_of(found.file).rstrip()
     if not text:
         raise ModelFileError(f"{name} has no model card")
-    emit({"card": text}, text.splitlines(), as_json=False)
+    emit({"name": name, "card": text}, text.splitlines(), as_json=json)
 
 
 @app.command()

@@ -22,6 +22,7 @@ from rhm.cli.prediction_output import (
     short_name,
     tell_estimates,
 )
+from rhm.files import check_folder_writable
 from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.runtimes import RuntimeConfig
 from rhm.inference.settings.polygon_config import PolygonConfig
@@ -88,6 +89,7 @@ def predict(
 
     hands = _check(chosen)
     files = find_named_scenes(scenes, asset=asset)
+    check_folder_writable(output)
     pixels = _pixels(files, chosen.make(PredictionConfig).aoi)
     if stac:
         _check_catalog(files, output, chosen)
@@ -229,8 +231,10 @@ def _network(
     from rhm.inference.tiling.calibration import quantization_for
     from rhm.models.model_file import load_model
 
-    model, config = load_model(path, adapter=adapter), chosen.make(PredictionConfig)
     place = chosen.make(RuntimeConfig)
+    if place.precision != "float":
+        int8_runtime(place.device, place.runtime)  # refuses what cannot, before it is calibrated
+    model, config = load_model(path, adapter=adapter), chosen.make(PredictionConfig)
     if begun is not None:
         place = replace(place, runtime=begun)
     quantization = None

@@ -1,15 +1,24 @@
 """``rhm train``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rhm.cli.options import BatchSize, Json, ResumeRun, Steps, TargetBank, required
-from rhm.cli.output import emit, shows_progress
+from rhm.cli.output import emit, say, shows_progress
 from rhm.cli.training_output import continues, finished_run
 from rhm.required_files import require_catalog
 from rhm.training.configs.named_configs import config_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rhm.colour.spectrum import Spectrum
+    from rhm.training.config import RunConfig
+
+FAR_APART = 1.5
+"""Ratio of ground sampling distances above which spectra lack many of the waves of chips."""
 
 
 def train(
@@ -25,14 +34,20 @@ def train(
         Path | None,
         typer.Option(help="Catalog of labelled imagery.", callback=required(require_catalog)),
     ] = None,
-    steps: Steps = None,
-    batch_size: BatchSize = None,
-    learning_rate: Annotated[float | None, typer.Option(min=0.0, help="Learning rate.")] = None,
-    settings: Annotated[
+    sources: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", help="Setting such as optimizer.learning_rate=3e-4. Can be repeated."
+            "--source", help="Domain whose labels are learned. Can be repeated. Default: all."
         ),
+    ] = None,
+    steps: Steps = None,
+    batch_size: BatchSize = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Learning rate, above 0 and below 10.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Setting such as trainer.average=0.2. Can be repeated."),
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the run. Default: that of the configuration.")
@@ -48,7 +63,7 @@ def train(
 ) -> None:
     """Train a model by a configuration.
 
-    Example: `rhm train inria --bank kampala.bank --steps 4000`
+    Example: `rhm train my-city --source kathmandu --bank kampala.bank`
     """
     from rhm.evaluation.footprint_precision import calibrate_scores
     from rhm.training.config import read_config
@@ -63,14 +78,19 @@ def train(
         trainer__devices=devices,
         trainer__num_nodes=num_nodes,
         data__catalog=None if catalog is None else str(catalog),
+        data__sources=sources or None,
         augment__bank=None if bank is None else str(bank),
         trainer__steps=steps,
         trainer__batch_size=batch_size,
         optimizer__learning_rate=learning_rate,
     )
+    resumed = continues(read, resume=resume)
+    if read.trainer.is_main_process and not resumed:
+        for note in _on_resolution(read):
+            say(note)
     run = fit(
         read,
-        resume=continues(read, resume=resume),
+        resume=resumed,
         progress=shows_progress(quiet=json),
         calibrate=calibrate_scores,
     )
@@ -79,3 +99,52 @@ def train(
     more, lines = finished_run(run)
     values = {"run": str(run.folder), "model": str(run.model), **more}
     emit(values, [*lines, f"model: {run.model}"], as_json=json)
+
+
+def _on_resolution(config: "RunConfig") -> "Iterator[str]":
+    """Yield what a new run lacks because of the ground sampling distance of its imagery.
+
+    Raises:
+        CatalogError: the catalog cannot be read, or has no such domain.
+        BankError: the bank cannot be read.
+        ConfigError, ModelFileError: the base model does not fit, or cannot be read.
+    """
+    from statistics import median
+
+    from rhm.augmentation.colours import SOURCES_BANK
+    from rhm.colour.histogram_bank import HistogramBank
+    from rhm.data.catalog import Catalog
+    from rhm.training.base_model import with_base
+
+    # A base model may give the resolution of the chips.
+    gsd_m, bank = with_base(config).data.gsd_m, config.augment.bank
+    if gsd_m is None and not config.target.source_free:
+        catalog, sources = Catalog.load(config.data.catalog), config.data.sources
+        seen = [name for name in catalog.domains if name not in config.target.domains]
+        chosen = catalog.select(domains=sources or seen, split="train", labelled=True)
+        known = [tile.gsd_m for tile in chosen.tiles if tile.gsd_m is not None]
+        if chosen.tiles and not known:
+            yield (
+                "no training image says its metres per pixel, so the model will take scenes of "
+                "any resolution as they are: set data.gsd_m to that of the images"
+            )
+        gsd_m = median(known) if known else None
+    if gsd_m and bank not in (None, SOURCES_BANK) and config.augment.uses("from_spectra"):
+        yield from _on_spectra(HistogramBank.load(bank).spectra, gsd_m)
+
+
+def _on_spectra(spectra: "Sequence[Spectrum | None]", gsd_m: float) -> "Iterator[str]":
+    """Yield a note if spectra were measured at another resolution than that of chips."""
+    measured = [each.gsd_m for each in spectra if each is not None]
+    far = [
+        each
+        for each in measured
+        if each is not None and max(each / gsd_m, gsd_m / each) > FAR_APART
+    ]
+    if far:
+        ends = " to ".join(dict.fromkeys(f"{each:.2g}" for each in (min(far), max(far))))
+        yield (
+            f"{len(far)} of {len(measured)} spectra in the bank were measured at {ends} m per "
+            f"pixel, and the chips have {gsd_m:.2g} m, so many of their waves are unknown and stay "
+            f"as they are: build the bank with --gsd {gsd_m:.3g}"
+        )

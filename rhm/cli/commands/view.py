@@ -1,11 +1,7 @@
 """``rhm view``."""
 
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -54,7 +50,7 @@ def view(
     others, more = ([], []) if compare is None else find_predictions(compare, named, asset=asset)
     for note in (*notes, *more):
         say(note)
-    with _ended_by_signals(), ViewerServer(predictions, port, others) as server:
+    with ViewerServer(predictions, port, others) as server:
         if compare is not None and not any(each["other"] is not None for each in server.facts()):
             say(f"no scene of {folder} is in {compare} in the same size: nothing is compared")
         typer.echo(server.url)
@@ -66,26 +62,3 @@ def view(
                 server.serve_forever()
             except KeyboardInterrupt:
                 say("")
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let the signals that end a server end the block as Ctrl-C does, which leaves no files behind.
-
-    These are what `kill` sends, and what closing a terminal sends.
-    """
-
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    names = ("SIGTERM", "SIGHUP") if threading.current_thread() is threading.main_thread() else ()
-    kinds = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    # Whoever ignores a signal, such as nohup, means it.
-    changed = [each for each in kinds if signal.getsignal(each) is signal.SIG_DFL]
-    for each in changed:
-        signal.signal(each, interrupt)
-    try:
-        yield
-    finally:
-        for each in changed:
-            signal.signal(each, signal.SIG_DFL)

@@ -1,5 +1,6 @@
 """Opening and reading rasterio datasets with the GDAL options that imagery needs."""
 
+import errno
 import os
 import threading
 import warnings
@@ -148,6 +149,8 @@ def _is_not_xml(path: str) -> bool:
 
 def _why_not(name: str, error: Exception) -> str:
     if is_local(name):
+        if os.path.exists(name) and not os.access(name, os.R_OK):
+            return f"{name} cannot be opened: {os.strerror(errno.EACCES)}"
         return f"{name} is not a raster that GDAL can open"
     # Of an address, GDAL tells what the server answered, and which credentials are missing. It may
     # repeat the address, with its secrets.

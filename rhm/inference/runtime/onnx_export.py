@@ -37,6 +37,9 @@ from rhm.models.spec import ModelSpec
 DTYPES = ("uint8", "uint16", "int16")
 """Types of imagery that an exported model can take."""
 
+MOST_TILE_PX = 4096
+"""Side of the largest tile, whose graph is traced and tried in full size."""
+
 _STRIDE = 32
 _OPSETS = range(13, 21)
 _SUFFIX = ".onnx"
@@ -80,7 +83,7 @@ def export_onnx(
     Args:
         model: model, moved to the CPU in place.
         path: path of the file, with the suffix ``.onnx``.
-        tile: side of a tile in pixels, a multiple of 32.
+        tile: side of a tile in pixels, a multiple of 32 up to ``MOST_TILE_PX``.
         overlap: overlap of neighbouring tiles in pixels, at most half a tile; it is rounded up to
             whole percent of a tile for Deepness.
         dtype: dtype of the imagery, one of ``DTYPES``; by default that of the training imagery, or
@@ -144,8 +147,8 @@ def _column(values: tuple[float, ...]) -> Tensor:
 
 
 def _check_options(tile: int, overlap: int, dtype: str | None, opset: int) -> None:
-    if tile < _STRIDE or tile % _STRIDE:
-        raise ConfigError(f"tile must be a multiple of {_STRIDE}, got {tile}")
+    if not _STRIDE <= tile <= MOST_TILE_PX or tile % _STRIDE:
+        raise ConfigError(f"tile must be a multiple of {_STRIDE} up to {MOST_TILE_PX}, got {tile}")
     if not 0 <= overlap <= tile // 2:
         raise ConfigError(f"overlap must be between 0 and half a tile ({tile // 2}), got {overlap}")
     if dtype is not None and dtype not in DTYPES:

@@ -87,6 +87,9 @@ class DaskCluster:
         if self._cluster is not None:
             self._cluster.close()
 
+    def stop(self) -> None:
+        """Do nothing: a job that a machine elsewhere has begun is waited for."""
+
     def predict(self, task: Task, missing: Sequence[range]) -> Iterator[Strip]:
         """Yield the strips of the missing ranges as they are finished.
 

@@ -111,6 +111,9 @@ class Workers(Protocol):
     def predict(self, task: Task, missing: Sequence[range]) -> Iterator[Strip]:
         """Yield the strips of the missing ranges, in any order."""
 
+    def stop(self) -> None:
+        """Give up all strips that are being predicted; whoever waits for them gets an error."""
+
 
 @dataclass(frozen=True)
 class ThisProcess:
@@ -126,6 +129,9 @@ class ThisProcess:
         """Yield the strips of the missing ranges, from top to bottom."""
         for strips in missing:
             yield from predict_strips(self.network, task, strips)
+
+    def stop(self) -> None:
+        """Do nothing: whoever waits for strips is predicting them."""
 
 
 def predict_strips(network: Network, task: Task, strips: range) -> Iterator[Strip]:

@@ -23,6 +23,7 @@ from rhm.inference.runtime.tta import Network
 from rhm.inference.tiling.strips import Strip, Task, predict_strips
 from rhm.models.model_file import adapter_file, load_model
 from rhm.models.named_models import model_file
+from rhm.worker_processes import begin_worker, interrupts_held
 
 if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized
@@ -123,18 +124,28 @@ class LocalProcesses:
         self._count = count
         threads = threads or max(1, (os.cpu_count() or 1) // count)
         context = _context()
-        self._pool = ProcessPoolExecutor(
-            count,
-            mp_context=context,
-            initializer=_begin,
-            initargs=(threads, context.Value("i", 0)),
-        )
+        with interrupts_held():
+            self._pool = ProcessPoolExecutor(
+                count,
+                mp_context=context,
+                initializer=_begin,
+                initargs=(threads, context.Value("i", 0)),
+            )
+            for _ in range(count):
+                self._pool.submit(int)  # each begins one process, unless one is idle
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        if kind is not None:
+            self.stop()
         self._pool.shutdown(cancel_futures=True)
+
+    def stop(self) -> None:
+        """Kill all processes: what they have begun may take minutes, and nobody wants it."""
+        for process in list((self._pool._processes or {}).values()):
+            process.terminate()
 
     def predict(self, task: Task, missing: Sequence[range]) -> Iterator[Strip]:
         """Yield the strips of the missing ranges as they are finished.
@@ -177,6 +188,7 @@ _NUMBER: list[int] = []
 
 def _begin(threads: int, begun: "Synchronized[int]") -> None:
     """Begin a process of a pool."""
+    begin_worker()
     torch.set_num_threads(threads)
     with begun.get_lock():
         _NUMBER[:] = [begun.value]

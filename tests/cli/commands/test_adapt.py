@@ -23,6 +23,7 @@ from tests.stored import made_once
 
 Rhm = Callable[..., tuple[int, str, str]]
 SMALL = ("--domain", "birch_satellite", "--steps", 4, "--batch-size", 2, "--chip", 64)
+MEASURED = ("--domain", "birch_satellite", "--batch-size", 2, "--chip", 64)
 HERE = ("--set", "data.workers=0", "--set", "trainer.accelerator=cpu", "--quiet")
 
 
@@ -174,7 +175,7 @@ def test_the_file_of_a_named_model_is_not_overwritten(
 def test_a_model_is_adapted_without_labels_and_the_adapter_is_one_to_predict_with(
     rhm: Rhm, trained: Path, catalog_path: Path, world: Path, tmp_path: Path
 ) -> None:
-    words = ["adapt", trained, catalog_path, *SMALL, *HERE, "-o", tmp_path, "--unlabelled"]
+    words = ["adapt", trained, catalog_path, *MEASURED, *HERE, "-o", tmp_path, "--unlabelled"]
     code, printed, _ = rhm(*words)
     assert code == 0
     assert printed.startswith("measured: the threshold, ")
@@ -234,10 +235,28 @@ def test_training_without_labels_has_its_own_defaults(
         (["--train", "full"], "--train applies to --unlabelled"),
         (["--method", "adabn"], "unknown method 'adabn': choose deep-lora"),
         (["--unlabelled", "--set", "target=3"], "target"),
-        (["--unlabelled", "--domain", "nowhere"], "no domain 'nowhere'"),
+        (["--unlabelled", "--method", "shot", "--domain", "nowhere"], "no domain 'nowhere'"),
+        (
+            ["--unlabelled", "--rank", "4", "--target", "all", "--learning-rate", "0.1"],
+            "threshold trains nothing: leave out --steps, --learning-rate, --rank, --target, or "
+            "choose --method entropy, mean-teacher, shot",
+        ),
+        (["--unlabelled", "--method", "adabn"], "adabn trains nothing: leave out --steps, or"),
+        (
+            ["--unlabelled", "--method", "entropy", "--rank", "2"],
+            "batch-norm has no low-rank updates: leave out --rank, or choose --train deep-lora",
+        ),
+        (
+            ["--method", "head", "--rank", "3", "--target", "attention"],
+            "head has no low-rank updates: leave out --rank and --target, or choose --method "
+            "deep-lora or lora",
+        ),
+        (["--method", "full", "--target", "bogus_*"], "full has no low-rank updates"),
+        (["--chip", "8192"], "a multiple of 32 up to 4096"),
+        (["--learning-rate", "0"], "learning_rate must be between 0 and 10"),
     ],
 )
-def test_what_cannot_be_adapted_without_labels_is_one_line(
+def test_what_has_no_effect_or_no_labels_is_one_line(
     rhm: Rhm, trained: Path, catalog_path: Path, tmp_path: Path, words: list[str], told: str
 ) -> None:
     code, printed, err = rhm("adapt", trained, catalog_path, *SMALL, *HERE, "-o", tmp_path, *words)

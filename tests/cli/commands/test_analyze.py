@@ -40,6 +40,7 @@ def test_models_are_analysed_side_by_side(
     ("words", "told"),
     [
         (["--stage", "nothing"], "the network has no layer 'nothing'"),
+        (["--stage", ""], "--stage needs the name of a layer"),
         (["--stage", "encoder[5]"], "pure cells of"),
         (["--split", "best"], "unknown split 'best'"),
         (["--window", "100"], "--window must be a multiple of 32"),

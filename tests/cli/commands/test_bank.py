@@ -79,6 +79,21 @@ def test_a_bank_keeps_spectra_unless_it_is_told_not_to(
     assert (code, "leave out the shift" in told) == (2, True)
 
 
+def test_images_that_cannot_be_read_at_a_resolution_are_noted(rhm: Rhm, tmp_path: Path) -> None:
+    write_raster(tmp_path / "a" / "placed.tif", noise(60, 60))
+    write_raster(tmp_path / "a" / "plain.tif", noise(60, 60), crs=None)
+    first, words = tmp_path / "first.bank", ["--gsd", 1.0]
+    code, _, told = rhm("bank", "build", tmp_path / "a", "-o", first, *words)
+    assert code == 0
+    assert told == (
+        "1 of 2 images do not say their metres per pixel, and their spectra are those of their own "
+        "pixels, not of 1 m\n"
+    )
+    placed, both = tmp_path / "a" / "placed.tif", tmp_path / "both.bank"
+    assert rhm("bank", "build", placed, "-o", both, "--add", first, *words)[2] == ""
+    assert rhm("bank", "build", tmp_path / "a", "-o", first)[2] == ""
+
+
 def test_a_bank_is_the_same_for_any_number_of_workers(
     rhm: Rhm, world: Path, tmp_path: Path
 ) -> None:
@@ -235,7 +250,7 @@ def test_what_cannot_be_written_is_refused_before_images_are_read(
     os.mkfifo(nothing)
     for output, told in (
         (mine, "exists and is not a histogram bank"),
-        (nothing, "exists and is not a histogram bank"),
+        (nothing, "it is a pipe"),
         (unreadable, "exists and is not a histogram bank"),
         (tmp_path, "it is a folder"),
         (mine / "x.bank", "cannot write"),
@@ -269,3 +284,29 @@ def test_the_help_says_what_is_counted_and_offers_no_shift_that_fails(rhm: Rhm) 
     assert "16 million pixels" in words
     assert "affine, gamma or monotone" in words
     assert "hsv" not in words
+
+
+def test_black_is_nodata_in_catalogs_too(rhm: Rhm, tmp_path: Path) -> None:
+    """Oracle: the bank of the same images without their black pixels."""
+    pixels = noise(40, 40)
+    pixels[:, :20] = 0
+    write_raster(tmp_path / "town" / "images" / "a.tif", pixels)
+    catalog = tmp_path / "town.parquet"
+    assert rhm("data", "index", "folder", tmp_path / "town", "-o", catalog)[0] == 0
+    counts = {}
+    images = tmp_path / "town" / "images"
+    for source in (catalog, images):
+        for words in ([], ["--black-is-nodata"]):
+            given = (*words, "--no-spectrum", "-o", tmp_path / "x.bank")
+            code, _, err = rhm("bank", "build", source, *given)
+            assert code == 0, err
+            (histogram,) = HistogramBank.load(tmp_path / "x.bank").by_domain.values()
+            counts[source, bool(words)] = histogram.counts.sum()
+    assert counts[catalog, True] == counts[images, True] < counts[catalog, False]
+
+
+def test_a_name_for_catalogs_is_refused(rhm: Rhm, catalog_path: Path, tmp_path: Path) -> None:
+    words = ["bank", "build", catalog_path, "--name", "town", "-o", tmp_path / "x.bank"]
+    code, printed, err = rhm(*words)
+    assert (code, printed, err.count("\n")) == (2, "", 1)
+    assert "catalogs name their domains themselves" in err

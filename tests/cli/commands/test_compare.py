@@ -33,6 +33,20 @@ def test_changes_are_counted_and_written(rhm: Rhm, tmp_path: Path) -> None:
     assert "compared as they are" in printed
 
 
+def test_that_nothing_matches_is_said_in_words(rhm: Rhm, tmp_path: Path) -> None:
+    for name, left in (("new", 0), ("map", 500)):
+        house = ground(left, 0, left + 10, 10)
+        gpd.GeoSeries([house], crs=UTM).to_file(tmp_path / f"{name}.gpkg")
+    words = ["compare", tmp_path / "new.gpkg", tmp_path / "map.gpkg", "-o", tmp_path / "c.gpkg"]
+    left, bottom, right, top = ground(-5, -5, 700, 50).bounds
+    words += ["--aoi", f"{left},{bottom},{right},{top},{UTM}"]
+    code, printed, said = rhm(*words)
+    assert code == 0, said
+    assert printed.startswith("none matched, 0 changed, 1 new, 1 gone: ")
+    assert "nan" not in printed
+    assert json.loads(rhm(*words, "--json")[1])["mean_iou"] is None
+
+
 def test_a_misspelt_area_or_layer_is_refused(rhm: Rhm, tmp_path: Path) -> None:
     gpd.GeoSeries([ground(0, 0, 9, 9)], crs=UTM).to_file(tmp_path / "a.gpkg")
     layer = tmp_path / "a.gpkg"

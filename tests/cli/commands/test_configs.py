@@ -30,6 +30,22 @@ def test_a_printed_configuration_is_one(rhm: Rhm, tmp_path: Path) -> None:
     assert (code, printed, told.count("\n")) == (2, "", 1)
 
 
+def test_a_configuration_is_printed_with_all_settings(rhm: Rhm, tmp_path: Path) -> None:
+    code, printed, _ = rhm("configs", "inria", "--all")
+    assert code == 0
+    copy = tmp_path / "mine.yaml"
+    copy.write_text(printed)
+    assert read_config(copy) == read_config("inria")
+    assert "  # Number of optimiser steps.\n  steps: 20000\n" in printed
+    values = json.loads(rhm("configs", "inria", "--all", "--json")[1])
+    assert (values["name"], values["text"]) == ("inria", printed)
+    copy.write_text("name: a\n")
+    for words, told in (([], "give its name"), ([copy], "data: missing")):
+        code, printed, err = rhm("configs", *words, "--all")
+        assert (code, printed, err.count("\n")) == (2, "", 1)
+        assert told in err
+
+
 def test_a_folder_of_the_name_of_a_configuration_is_passed_over(
     rhm: Rhm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import geopandas
 import numpy as np
+import pytest
 import rasterio
 
 from rhm.data import Catalog
@@ -229,3 +230,19 @@ def test_a_catalog_that_cannot_be_written_is_refused_before_images_are_read(
     code, _, said = rhm(*words, tmp_path / "catalog.parquet")
     assert (code, "a.tif" in said) == (2, True)
     assert file.read_text() == "mine"
+
+
+def test_what_looks_wrong_is_told_before_the_overview(
+    rhm: Rhm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody may read that, and the command ends there."""
+    write_raster(tmp_path / "town" / "images" / "a.tif", np.ones((20, 20, 3), np.uint8))
+    write_raster(tmp_path / "town" / "masks" / "a.tif", np.zeros((20, 20, 1), np.uint8))
+
+    def unread(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rhm.cli.commands.data.emit", unread)
+    code, _, said = rhm("data", "index", "folder", tmp_path, "-o", tmp_path / "c.parquet")
+    assert code == 130
+    assert "town: the labels contain no buildings" in said

@@ -110,6 +110,7 @@ def test_a_scene_is_predicted_by_the_runtime_that_is_asked_for(
     [
         (["-o", "model.pt"], "its name must end with .onnx"),
         (["-o", "m.onnx", "--tile", "100"], "multiple of 32"),
+        (["-o", "m.onnx", "--tile", "9999968"], "multiple of 32 up to 4096, got 9999968"),
         (["-o", "m.onnx", "--overlap", "300"], "half a tile (256), got 300"),
         (["-o", "m.onnx", "--dtype", "int16"], "for int16 imagery: choose uint8 or uint16"),
         (["-o", "m.onnx", "--dtype", "float64"], "choose uint8, uint16, int16"),

@@ -1,11 +1,13 @@
 """``rhm merge-footprints`` and ``rhm predict --merge``."""
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pytest
 import rasterio
 
 from tests.mapping.towns import ground, write_town_scene
@@ -31,6 +33,24 @@ def test_folders_of_results_become_one_layer(rhm: Rhm, tmp_path: Path) -> None:
     code, _, said = rhm("merge-footprints", tmp_path / "p", "-o", target, "--crs", "moon")
     assert code == 2
     assert "no coordinate reference system" in said
+    code, _, said = rhm("merge-footprints", tmp_path / "p", "-o", target / "below.gpkg")
+    assert (code, said) == (2, f"rhm: cannot write to {target}: it is not a folder\n")
+
+
+def test_the_style_is_there_when_the_result_is_told(
+    rhm: Rhm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody may read it, and the command ends there."""
+    write_town_scene(tmp_path / "p", "a", (0, 0, 50, 50), [(ground(10, 10, 30, 20), 0.9)])
+    target = tmp_path / "town.gpkg"
+
+    def unread(*_: object, **__: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("rhm.cli.commands.merge_footprints.emit", unread)
+    with pytest.raises(SystemExit):
+        rhm("merge-footprints", tmp_path / "p", "-o", target, "--styles")
+    assert target.with_suffix(".qml").is_file()
 
 
 def test_predict_merges_scenes_of_one_name(

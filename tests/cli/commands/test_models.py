@@ -42,6 +42,12 @@ def test_models_are_added_listed_shown_and_removed(rhm: Rhm, trained: Path, own:
     assert any(line.startswith("town ") for line in printed.splitlines())
     code, printed, _ = rhm("models", "card", "town")
     assert (code, printed) == (0, (trained / "card.md").read_text())
+    code, printed, _ = rhm("models", "card", "town", "--json")
+    assert json.loads(printed) == {
+        "name": "town",
+        "card": (trained / "card.md").read_text().rstrip(),
+    }
+    assert rhm("models", "--json", "card", "town") == (0, printed, "")
     assert rhm("models", "remove", "town") == (0, "removed town\n", "")
     code, _, err = rhm("models", "card", "town")
     assert (code, err) == (2, "rhm: no model is named town: `rhm models` lists all\n")

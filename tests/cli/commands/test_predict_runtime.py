@@ -139,3 +139,17 @@ def test_int8_where_nothing_is_found_is_refused_in_one_line(
     code, printed, said = rhm(*words, "--device", "cpu", "--precision", "int8")
     assert (code, printed, said.count("\n")) == (2, "", 1)
     assert "hardly any building" in said
+
+
+@needs_onnx
+def test_int8_on_another_device_is_refused_before_it_is_calibrated(
+    rhm: Rhm, everywhere: Path, scenes: Path, catalog_path: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "m.safetensors"
+    model.write_bytes((everywhere / "model.safetensors").read_bytes())
+    int8 = ("--precision", "int8", "--device", "cuda", "-o", tmp_path / "out")
+    for words in (("predict", model, scenes / "north.tif"), ("evaluate", model, catalog_path)):
+        code, printed, said = rhm(*words, *int8)
+        assert (code, printed) == (2, "")
+        assert "int8 runs on cpu, not on cuda" in said.splitlines()[-1]
+    assert list(tmp_path.glob("m.int8-*")) == []

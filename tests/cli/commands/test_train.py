@@ -1,11 +1,17 @@
 """``rhm train``: what the command line says overrides the file."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from rhm.colour.histogram_bank import HistogramBank
+from rhm.colour.spectrum import Spectrum
+from rhm.data.catalog import Catalog
+from rhm.errors import ConfigError
 from rhm.models.spec import load_spec
 from rhm.training.config import read_config
 
@@ -77,3 +83,76 @@ def test_a_run_that_never_began_begins(rhm: Rhm, config: Path, tmp_path: Path) -
     code, _, err = rhm("train", config, *words)
     assert code == 0, err
     assert "there is no run at" not in err
+
+
+@pytest.fixture
+def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every run end where its training would begin."""
+
+    def fit(*_: object, **__: object) -> None:
+        raise ConfigError("that was all")
+
+    monkeypatch.setattr("rhm.training.fitting.fit", fit)
+
+
+@pytest.mark.usefixtures("untrained")
+def test_a_model_that_will_not_know_its_resolution_is_noted(
+    rhm: Rhm, config: Path, catalog_path: Path, tmp_path: Path
+) -> None:
+    unknown = tmp_path / "unknown.parquet"
+    Catalog(Catalog.load(catalog_path).frame.assign(gsd_m=math.nan)).save(unknown)
+    _, printed, err = rhm("train", config, "--catalog", unknown)
+    note, last = err.splitlines()
+    assert (printed, last) == ("", "rhm: that was all")
+    assert note.startswith("no training image says its metres per pixel, so the model will take")
+    assert note.endswith("set data.gsd_m to that of the images")
+    told = "rhm: that was all\n"
+    assert rhm("train", config, "--catalog", unknown, "--set", "data.gsd_m=1.0")[2] == told
+    assert rhm("train", config, "--catalog", unknown, "--quiet")[2] == told
+    assert rhm("train", config)[2] == told
+
+
+@pytest.mark.usefixtures("untrained")
+def test_a_bank_of_another_resolution_is_noted(rhm: Rhm, config: Path, tmp_path: Path) -> None:
+    """Law: by more than 1.5 times, in either direction; where one is unknown, nothing is said."""
+    image = np.random.default_rng(0).integers(0, 255, (128, 128, 3)).astype(np.uint8)
+    (entry,) = HistogramBank.from_images([image]).entries
+    found = Spectrum.of_image(image)
+    assert found is not None
+
+    def told(*measured: float | None, words: tuple[str, ...] = ()) -> list[str]:
+        spectra = [Spectrum(found.side, found.amplitudes, gsd_m) for gsd_m in measured]
+        path = tmp_path / "target.bank"
+        HistogramBank([entry] * len(spectra), spectra=spectra).save(path)
+        err = rhm("train", config, "--bank", path, "--set", "data.gsd_m=0.9", *words)[2]
+        return err.splitlines()[:-1]
+
+    (note,) = told(0.13, 0.8, 0.31, None)
+    assert note == (
+        "2 of 4 spectra in the bank were measured at 0.13 to 0.31 m per pixel, and the chips have "
+        "0.9 m, so many of their waves are unknown and stay as they are: build the bank with "
+        "--gsd 0.9"
+    )
+    (note,) = told(1.4)
+    assert "1 of 1 spectra in the bank were measured at 1.4 m per pixel, and" in note
+    assert told(0.61, 1.34, None) == []
+    assert told(0.13, words=("--set", "augment.colour=rhm")) == []
+
+
+def test_a_bank_is_compared_with_the_images_where_no_resolution_is_set(
+    rhm: Rhm, config: Path, catalog_path: Path, untrained: None, tmp_path: Path
+) -> None:
+    tiles = Catalog.load(catalog_path).select(domains=["alder_aerial"]).tiles
+    own = tiles[0].gsd_m
+    assert own is not None
+    image = np.zeros((128, 128, 3), np.uint8)
+    image[::2] = 9
+    found = Spectrum.of_image(image)
+    assert found is not None
+    (entry,) = HistogramBank.from_images([image]).entries
+    path = tmp_path / "target.bank"
+    for factor, notes in ((1.0, 0), (2.0, 1)):
+        spectrum = Spectrum(found.side, found.amplitudes, factor * own)
+        HistogramBank([entry], spectra=[spectrum]).save(path)
+        err = rhm("train", config, "--bank", path)[2]
+        assert err.count("--gsd") == notes

@@ -1,11 +1,13 @@
 """GDAL's cache, which all rasters of a process share."""
 
 import threading
+from pathlib import Path
 
 import pytest
 from rasterio.env import get_gdal_config
 
-from rhm.data.rasters.gdal_options import limited_cache
+from rhm.data.rasters.gdal_options import limited_cache, open_dataset
+from rhm.errors import RasterError
 
 MB = 1 << 20
 
@@ -62,3 +64,15 @@ def test_threads_end_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
     leave.set()
     thread.join()
     assert limit() == before
+
+
+def test_a_file_that_may_not_be_read_is_told_from_one_that_is_no_raster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.tif").write_text("not a raster")
+    with pytest.raises(RasterError, match="not a raster that GDAL can open"):
+        open_dataset(tmp_path / "x.tif")
+    # Root may read whatever its rights are.
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(RasterError, match=r"x\.tif cannot be opened: Permission denied"):
+        open_dataset(tmp_path / "x.tif")

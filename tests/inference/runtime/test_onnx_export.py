@@ -228,6 +228,7 @@ def test_what_the_user_should_know_is_noted(tmp_path: Path) -> None:
         ({}, {"dtype": "float32"}, ConfigError, "choose uint8, uint16, int16"),
         ({}, {"tile": 100}, ConfigError, "multiple of 32"),
         ({}, {"tile": 0}, ConfigError, "multiple of 32"),
+        ({}, {"tile": 9_999_968}, ConfigError, "multiple of 32 up to 4096, got 9999968"),
         ({}, {"overlap": 33}, ConfigError, r"half a tile \(32\), got 33"),
         ({}, {"overlap": -1}, ConfigError, "overlap"),
         ({}, {"opset": 7}, ConfigError, "between 13 and 20"),

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,9 @@ class Halved:
         self.between(middle)
         yield from self.workers.predict(task, [run[middle:]])
 
+    def stop(self) -> None:
+        self.workers.stop()
+
 
 def test_a_name_or_a_relative_path_is_the_same_file_in_any_folder(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -205,3 +209,19 @@ def test_another_model_under_the_same_path_is_refused(model: Path, tmp_path: Pat
     save_model(SegmentationModel(ModelSpec("fpn", "mobilenetv3_small_050", bands=3)), path)
     with pytest.raises(ModelFileError, match="has changed"):
         source.load()
+
+
+def test_processes_get_no_interrupts_and_end_with_the_block(model: Path) -> None:
+    """Whatever they are doing, if it ends by an exception."""
+    futures: list[Future[Any]] = []
+
+    def interrupted() -> None:
+        with LocalProcesses(ModelSource.of(model, None, "cpu"), 1) as workers:
+            futures.append(workers._pool.submit(signal.getsignal, signal.SIGINT))
+            assert futures[0].result() == signal.SIG_IGN
+            futures.append(workers._pool.submit(time.sleep, 600))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert futures[1].done()

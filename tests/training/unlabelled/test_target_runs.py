@@ -64,7 +64,7 @@ def test_unlabelled_chips_without_weight_change_nothing(
     sections = {
         "augment": {"colour": "rhm", "bank": str(bank_path), "mixstyle": 0.5},
         "data": {"sources": ["alder_aerial"]},
-        "model": {"architecture": "deeplabv3plus", "encoder": "resnet18"},
+        "model": {"architecture": "deeplabv3plus", "encoder": "test_resnet"},
         "trainer": {"steps": 2, "validate_every": 2, "batch_size": 4, "accumulate": 2},
     }
     without = stored(**sections)
