@@ -60,7 +60,7 @@ def staged_paths(targets: Sequence[Path], *, within: Path | None = None) -> Iter
                 raise
             raise OutputError(f"cannot write {targets[0]}: {reason}") from error
         for target in targets:
-            _check_kind(target)
+            check_kind(target)
         probe = folder / "mode"
         for source, target in zip(temporary, targets, strict=True):
             try:
@@ -105,12 +105,12 @@ def check_writable(target: Path) -> None:
         OutputError: the target is a folder or a device, its name is impossible, or its folder
             cannot be created or written to.
     """
-    _check_kind(target)
+    check_kind(target)
     check_folder_writable(target.parent)
 
 
-def _check_kind(target: Path) -> None:
-    """Check that a target is a file if it exists.
+def check_kind(target: Path) -> None:
+    """Check that a target is a file if it exists, whether or not it can be written.
 
     Raises:
         OutputError: it is a folder, or a pipe or device, which a file would replace, or its name is

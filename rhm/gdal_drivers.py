@@ -4,6 +4,7 @@ GDAL chooses a driver by the content of a file, whatever its name. This module m
 that takes time.
 """
 
+import logging
 import os
 from collections.abc import MutableMapping
 
@@ -34,12 +35,25 @@ SERVICES = frozenset(
 )
 """Names of drivers whose files are descriptions of where the imagery is, mostly on servers."""
 
-DESCRIPTIONS = {".vrt": frozenset(["VRT"])} | dict.fromkeys(
-    (".xml", ".wms", ".wmts", ".gti", ".json"), SERVICES
-)
-"""The drivers of files that lead to others, by the suffixes with which such files are opened."""
+_XML = (".xml", ".wms", ".wmts", ".tms")
+
+DESCRIPTIONS: dict[str, tuple[str, ...]] = {
+    "VRT": (".vrt",),
+    "GTI": (".gti", ".gti.gpkg", ".gti.fgb", ".gti.parquet", ".xml"),
+    "STACIT": (".json", ".geojson"),
+    "STACTA": (".json",),
+    **dict.fromkeys(SERVICES - {"GTI", "STACIT", "STACTA"}, _XML),
+}
+"""The ends of names with which files that lead to others are opened, by their driver."""
 
 _OPTION = "GDAL_SKIP"
+
+
+_LOG = logging.getLogger("rasterio._env")
+
+
+def _is_no_complaint(record: logging.LogRecord) -> bool:
+    return f"unload from {_OPTION}" not in record.getMessage()
 
 
 def refuse_drivers(environment: MutableMapping[str, str] = os.environ) -> None:
@@ -51,6 +65,8 @@ def refuse_drivers(environment: MutableMapping[str, str] = os.environ) -> None:
         environment: environment variables, in which the drivers are added to those that the user
             does not want.
     """
+    # Not every GDAL has them all, and each that it has not is a warning of rasterio's.
+    _LOG.addFilter(_is_no_complaint)
     before = environment.get(_OPTION, "")
     # Names may be separated by spaces, but not if one of them contains a space.
     names = [name.strip() for name in (before.split(",") if "," in before else before.split())]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from rhm.errors import BankError, CatalogError, ConfigError, RasterError, printable
 
-# Also inside of names of archives. All of a store that streams begin with that of the store.
-_STORES = re.compile(r"/vsi(curl|s3|gs|az|adls|oss|swift|hdfs|webhdfs)")
+# Also inside of names of archives.
+_STORES = re.compile(r"/vsi(curl|s3|gs|az|adls|oss|swift|hdfs|webhdfs)(_streaming)?[/?]")
 
 AnyPath = str | os.PathLike[str]
 
@@ -27,7 +27,7 @@ def is_local(name: AnyPath) -> bool:
 def asks_servers(name: AnyPath) -> bool:
     """Return whether GDAL would ask a server for a file of this name."""
     text = os.fspath(name)
-    return "://" in text or _STORES.search(text) is not None
+    return "://" in text or (text.startswith("/vsi") and _STORES.search(text) is not None)
 
 
 def require_raster(path: AnyPath) -> None:

@@ -74,6 +74,8 @@ def test_a_pattern_is_not_a_path(tmp_path: Path) -> None:
     [
         ("scene.tif", False),
         ("/vsizip/a.zip/b.tif", False),
+        ("/home/me/vsis3_copy/a.tif", False),
+        ("/data/vsigs/a.tif", False),
         ("https://example.org/a.tif", True),
         ("/vsicurl/https://example.org/a.tif", True),
         ("/vsicurl?url=https%3A%2F%2Fexample.org%2Fa.tif", True),

@@ -15,7 +15,7 @@ from rhm.data.rasters.raster import describe
 from rhm.data.rasters.raster_info import RasterInfo
 from rhm.data.rasters.scene_identity import SceneIdentity, scene_identity
 from rhm.errors import OutputError, RasterError
-from rhm.files import check_writable
+from rhm.files import check_kind
 from rhm.inference.inputs import origin_of
 from rhm.inference.layers.vector_files import (
     FORMATS,
@@ -107,7 +107,7 @@ class Outputs:
                 would be lost.
         """
         for target in (self.buildings, self.probability, self.mask):
-            check_writable(target)
+            check_kind(target)
         check_closed(self.buildings)
         if overwrite:
             return

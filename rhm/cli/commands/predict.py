@@ -89,8 +89,10 @@ def predict(
 
     hands = _check(chosen)
     files = find_named_scenes(scenes, asset=asset)
-    check_folder_writable(output)
-    pixels = _pixels(files, chosen.make(PredictionConfig).aoi)
+    config = chosen.make(PredictionConfig)
+    if not config.resume:  # finished results need no place
+        check_folder_writable(output)
+    pixels = _pixels(files, config.aoi)
     if stac:
         _check_catalog(files, output, chosen)
     if merge is not None:

@@ -6,7 +6,6 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import PurePath
 from xml.parsers import expat
 
 import rasterio
@@ -42,6 +41,8 @@ _BESIDE = {
 }
 _ALONE = ("EMPTY_DIR", "TRUE")
 _HEAD, _XML_BLOCK = 64, 1 << 20
+_BOM = b"\xef\xbb\xbf"
+_NO_CONTROLS = bytes(32 if byte < 32 and byte not in b"\t\r\n" else byte for byte in range(256))
 
 
 def open_dataset(
@@ -91,8 +92,8 @@ def _check_driver(name: str, driver: str) -> None:
     # If rasterio was used before rhm was imported, GDAL has these drivers all the same.
     if driver in REFUSED:
         raise RasterError(f"{printable(name)} is {driver}, which is not read")
-    suffixes = [suffix for suffix, drivers in DESCRIPTIONS.items() if driver in drivers]
-    if suffixes and is_local(name) and PurePath(name).suffix.lower() not in suffixes:
+    suffixes = DESCRIPTIONS.get(driver, ())
+    if suffixes and is_local(name) and not name.lower().endswith(suffixes):
         raise RasterError(
             f"{printable(name)} is no image but {driver}, which can lead to any file or server: if "
             f"you trust it, rename it to {suffixes[0]}"
@@ -136,11 +137,14 @@ def _unreadable(path: str, suffix: str) -> RasterError:
 
 
 def _is_not_xml(path: str) -> bool:
-    parser = expat.ParserCreate()
+    # GDAL copies tags of any encoding byte by byte. The structure is ASCII all the same.
+    parser = expat.ParserCreate("iso-8859-1")
     with open(path, "rb") as file:
+        start = file.read(len(_BOM))
+        file.seek(len(_BOM) if start == _BOM else 0)
         try:
             while block := file.read(_XML_BLOCK):
-                parser.Parse(block, False)
+                parser.Parse(block.translate(_NO_CONTROLS), False)
             parser.Parse(b"", True)
         except expat.ExpatError:
             return True

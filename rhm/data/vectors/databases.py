@@ -7,7 +7,8 @@ import itertools
 import re
 import sqlite3
 from contextlib import closing
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
 
 from rhm.errors import VectorError, one_line, printable
 
@@ -29,19 +30,20 @@ _OWN_MODULES = frozenset(("rtree", "rtree_i32", "fts3", "fts4", "fts5"))
 """Modules of virtual tables whose rows are in the database."""
 
 
-def connect(path: Path, mode: str = "ro") -> sqlite3.Connection:
+def connect(path: Path, mode: str = "ro", *, immutable: bool = False) -> sqlite3.Connection:
     """Open a database without making files beside it; queries that do not end are interrupted.
 
     Args:
         path: path of the database.
         mode: ``ro`` or ``rw``.
+        immutable: whether to read the file as it is, whatever lies beside it.
 
     Raises:
         sqlite3.Error: it cannot be opened.
     """
-    address = f"{path.absolute().as_uri()}?mode={mode}"
+    address = f"{_address_of(path.absolute())}?mode={mode}"
     present = [each for each in companions_of(path) if each.exists()]
-    if mode == "ro" and not present:
+    if immutable or (mode == "ro" and not present):
         # Otherwise SQLite would make a log and an index beside a database that has had them before,
         # and a connection that only reads cannot remove them.
         address += "&immutable=1"
@@ -51,6 +53,12 @@ def connect(path: Path, mode: str = "ro") -> sqlite3.Connection:
     looks = itertools.count()
     database.set_progress_handler(lambda: next(looks) > most, _BETWEEN)
     return database
+
+
+def _address_of(path: PurePath) -> str:
+    address = path.as_uri()
+    # Of a Windows share, the first part would be a host, which SQLite knows none of.
+    return address if address.startswith("file:///") else f"file:////{address[len('file://') :]}"
 
 
 def companions_of(path: Path) -> list[Path]:
@@ -66,9 +74,11 @@ def check_database(path: Path) -> None:
             table shows something else, or the file is damaged.
     """
     try:
-        with closing(connect(path)) as database:
-            database.text_factory = lambda text: text.decode("utf-8", "replace")
-            rows = database.execute("SELECT name, sql FROM sqlite_master").fetchall()
+        try:
+            rows = _definitions(connect(path))
+        except sqlite3.OperationalError:
+            # Where nothing can be written, a log that was left behind cannot be used.
+            rows = _definitions(connect(path, immutable=True))
     except sqlite3.Error as error:
         raise VectorError(f"{path} cannot be read: {one_line(error)}") from error
     for name, sql in rows:
@@ -86,6 +96,12 @@ def check_database(path: Path) -> None:
                 f"{path} has a virtual table '{told}', which may show other files: write the "
                 "layer that you mean to a file of its own (ogr2ogr one.gpkg FILE LAYER)"
             )
+
+
+def _definitions(database: sqlite3.Connection) -> list[tuple[Any, Any]]:
+    with closing(database):
+        database.text_factory = lambda text: text.decode("utf-8", "replace")
+        return database.execute("SELECT name, sql FROM sqlite_master").fetchall()
 
 
 def views_of(path: Path) -> set[str]:

@@ -37,6 +37,9 @@ _BEGINNINGS = (b"{", b"loadGeoJSON(", b"jsonp(")
 _MEMBERS = {"name": "name", "ogc": "urn", "epsg": "code"}
 """Members of the properties of a CRS that identify it, by the type of the CRS."""
 
+_EPSG = re.compile(r"(?:EPSG|urn:ogc:def:crs,crs:EPSG|.*/epsg\.xml)[:#]+(\d{1,9})", re.IGNORECASE)
+_LONGITUDES_FIRST = ("crs84", "crs:84", "ogc:crs84")
+
 _NAME_IT = "name the CRS of its coordinates there, such as urn:ogc:def:crs:EPSG::32633"
 _GAP = re.compile(r"[\s\x1e\xef\xbb\xbf]*")
 _WGS84 = pyproj.CRS("EPSG:4326")
@@ -115,7 +118,7 @@ def _only_crs(file: BinaryIO, values: BinaryIO) -> pyproj.CRS | None:
     asked = False
     for place in _places(file):
         value = _value_at(values, place)
-        if isinstance(value, dict):
+        if isinstance(value, dict) and _type_of(value):
             name = _name_of(value)
             if name in names:
                 continue
@@ -127,10 +130,10 @@ def _only_crs(file: BinaryIO, values: BinaryIO) -> pyproj.CRS | None:
                 )
             names.add(name)
             found = found or crs
-        elif value is None and not asked:
+        elif value is not False and not asked:
             asked = True
             if _is_document_without_crs(values):
-                raise ValueError(f"its member 'crs' is no CRS; {_NAME_IT}")
+                raise ValueError(f"its member 'crs' is null, or no CRS; {_NAME_IT}")
     return found
 
 
@@ -199,10 +202,14 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
+def _type_of(crs: dict[str, Any]) -> str:
+    kind = crs.get("type")
+    return kind.lower() if isinstance(kind, str) else ""
+
+
 def _name_of(crs: dict[str, Any]) -> str:
     """Return the name of a CRS, which need not exist."""
-    kind, properties = crs.get("type"), crs.get("properties")
-    kind = kind.lower() if isinstance(kind, str) else ""
+    kind, properties = _type_of(crs), crs.get("properties")
     member = _MEMBERS.get(kind)
     if member is None:
         raise ValueError(
@@ -218,10 +225,23 @@ def _name_of(crs: dict[str, Any]) -> str:
 
 @lru_cache(maxsize=256)
 def _resolved(name: str) -> pyproj.CRS:
-    try:
-        return pyproj.CRS.from_user_input(name)
-    except (pyproj.exceptions.ProjError, ValueError):
-        raise ValueError(f"its CRS '{printable(name)[:60]}' is unknown; {_NAME_IT}") from None
+    for candidate in _candidates(name.strip()):
+        try:
+            return pyproj.CRS.from_user_input(candidate)
+        except (pyproj.exceptions.ProjError, ValueError):
+            continue
+    raise ValueError(f"its CRS '{printable(name)[:60]}' is unknown; {_NAME_IT}")
+
+
+def _candidates(name: str) -> Iterator[str]:
+    """Yield what PROJ may know a CRS by that GDAL knows by a name."""
+    if name.lower() in _LONGITUDES_FIRST:
+        yield "OGC:CRS84"
+    yield name
+    if code := _EPSG.fullmatch(name.replace("urn:ogc:def:crs:EPSG", "EPSG")):
+        yield f"EPSG:{code[1]}"
+        # Codes of ESRI are often called so.
+        yield f"ESRI:{code[1]}"
 
 
 @lru_cache(maxsize=256)
@@ -229,11 +249,11 @@ def _is_wgs84(crs: pyproj.CRS) -> bool:
     return crs.is_geographic and bool(crs.to_2d().equals(_WGS84, ignore_axis_order=True))
 
 
-_BARE, _OTHER = object(), object()
+_BARE, _TYPED, _OTHER = object(), object(), object()
 
 
 def _is_document_without_crs(file: BinaryIO) -> bool:
-    """Return whether a document, or one of several, has a member ``crs`` that is no object.
+    """Return whether a document, or one of several, has a member ``crs`` that is no CRS.
 
     Attributes of features may have this name. Of each object, no more is kept than its kind.
     """
@@ -253,8 +273,10 @@ def _is_document_without_crs(file: BinaryIO) -> bool:
 
 
 def _kind_of(pairs: list[tuple[str, Any]]) -> object:
-    bare = (name.lower() == "crs" and value not in (_BARE, _OTHER) for name, value in pairs)
-    return _BARE if any(bare) else _OTHER
+    members = {name.lower(): value for name, value in pairs}
+    if members.get("crs", _TYPED) is not _TYPED:
+        return _BARE
+    return _TYPED if isinstance(members.get("type"), str) else _OTHER
 
 
 def _end_of_gap(text: str, place: int) -> int:

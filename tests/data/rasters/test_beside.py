@@ -97,6 +97,15 @@ def test_damaged_facts_beside_a_raster_are_named(tmp_path: Path) -> None:
         describe(path)
 
 
+def test_facts_in_any_encoding_are_read(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "x.tif", noise(30, 30, 1))
+    tags = b'<PAMDataset><Metadata><MDI key="D">K\xf8benhavn\x02</MDI></Metadata></PAMDataset>'
+    for mark in (b"", b"\xef\xbb\xbf"):
+        # As GDAL writes the tags of a file that are in another encoding.
+        Path(f"{path}.aux.xml").write_bytes(mark + tags)
+        assert describe(path).width == 30
+
+
 @pytest.mark.parametrize(
     "facts", ['<MDI key="LINE_OFF">nan</MDI>', '<MDI key="LINE_OFF">far</MDI>', ""]
 )

@@ -2,7 +2,7 @@
 
 import sqlite3
 from contextlib import closing
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import geopandas
 import pytest
@@ -151,3 +151,9 @@ def test_damaged_databases_are_refused_in_one_line(tmp_path: Path) -> None:
         check_database(path)
     assert "\n" not in str(refused.value)
     assert views_of(path) == set()
+
+
+def test_a_database_on_a_share_has_an_address(tmp_path: Path) -> None:
+    share = PureWindowsPath(r"\\server\share\a b.gpkg")
+    assert databases._address_of(share) == "file:////server/share/a%20b.gpkg"
+    assert databases._address_of(tmp_path / "a.gpkg") == (tmp_path / "a.gpkg").as_uri()

@@ -167,6 +167,29 @@ def test_a_crs_with_a_name_is_read(tmp_path: Path, name: str, code: int) -> None
             assert pyproj.CRS(found).equals(crs, ignore_axis_order=True)
 
 
+@pytest.mark.filterwarnings("ignore:EPSG.102003 is not a valid CRS code:RuntimeWarning")
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("EPSG:102003", "ESRI:102003"),
+        ("urn:ogc:def:crs:EPSG::102003", "ESRI:102003"),
+        ("CRS84", "OGC:CRS84"),
+        (f"{UTM} ", "EPSG:32633"),
+        ("http://www.opengis.net/gml/srs/epsg.xml#4326", "EPSG:4326"),
+    ],
+)
+def test_names_that_gdal_understands_are_read(tmp_path: Path, name: str, known: str) -> None:
+    path = written(tmp_path / "a.geojson", collection(crs=named(name)))
+    found = pyproj.CRS(read_layer(path, lambda _: None).crs)
+    assert found.equals(pyproj.CRS(known), ignore_axis_order=True)
+
+
+@pytest.mark.parametrize("properties", [{"crs": {"epsg": 32636}}, {"about": {"crs": {"code": 1}}}])
+def test_attributes_may_be_objects_of_this_name(tmp_path: Path, properties: Any) -> None:
+    path = written(tmp_path / "a.geojson", collection(feature(properties=properties)))
+    assert pyproj.CRS(read_layer(path, lambda _: None).crs) == pyproj.CRS("EPSG:4326")
+
+
 @pytest.mark.parametrize(
     "crs",
     [
@@ -195,12 +218,12 @@ def test_other_ways_to_write_a_crs(tmp_path: Path, crs: dict[str, Any]) -> None:
         ({"type": "name", "properties": None}, "has no name"),
         ({"type": "name", "TYPE": "link"}, "damaged or too long"),
         ({"type": "file", "properties": {}}, "of the type 'file', which is not read"),
-        ({}, "of the type ''"),
+        ({}, "its member 'crs' is null, or no CRS"),
         (named("a" * 70_000), "damaged or too long"),
-        (None, "its member 'crs' is no CRS"),
-        ("EPSG:32633", "its member 'crs' is no CRS"),
-        ([named(UTM)], "its member 'crs' is no CRS"),
-        (32633, "its member 'crs' is no CRS"),
+        (None, "its member 'crs' is null, or no CRS"),
+        ("EPSG:32633", "its member 'crs' is null, or no CRS"),
+        ([named(UTM)], "its member 'crs' is null, or no CRS"),
+        (32633, "its member 'crs' is null, or no CRS"),
     ],
 )
 def test_a_crs_that_is_none_does_not_become_wgs_84(tmp_path: Path, crs: Any, told: str) -> None:
@@ -216,7 +239,7 @@ def test_a_crs_that_is_none_does_not_become_wgs_84(tmp_path: Path, crs: Any, tol
 def test_lines_without_crs_do_not_become_wgs_84(tmp_path: Path) -> None:
     for mark in ("", "\x1e"):
         lines = [mark + json.dumps(feature()), mark + json.dumps(feature(crs=None))]
-        with pytest.raises(VectorError, match="is no CRS"):
+        with pytest.raises(VectorError, match="or no CRS"):
             read_layer(written(tmp_path / "a.geojsonl", *lines), lambda _: None)
 
 
