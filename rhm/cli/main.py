@@ -43,7 +43,7 @@ from rhm.cli.flags import ChoosingCommand
 from rhm.cli.output import be_quiet, complain
 from rhm.cli.process import ended_by_signals, flush_or_discard, open_closed_streams
 from rhm.cli.quiet_libraries import without_noise
-from rhm.errors import RhmError, one_line
+from rhm.errors import RhmError, one_line, printable
 from rhm.files import NO_ROOM
 
 UNREAD = 141
@@ -88,6 +88,14 @@ app.add_typer(lab.app, name="lab")
 _UsageError: type[Any] = typer.BadParameter.__mro__[1]
 
 
+class LogLine(logging.Formatter):
+    """Formats a log message for a terminal, which must not obey the names of files in it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the message with its traceback, if it has one."""
+        return printable(super().format(record), keep="\n\t")
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"rhm {rhm.__version__}")
@@ -109,9 +117,13 @@ def _root(
     """Handle the options of every command."""
     be_quiet(quiet)
     if verbose:
+        handler = logging.StreamHandler()
+        handler.setFormatter(LogLine("%(relativeCreated)6d ms  %(name)s: %(message)s"))
+        logging.basicConfig(handlers=[handler])
         # Only our own log messages: the details of other packages would drown them.
-        logging.basicConfig(format="%(relativeCreated)6d ms  %(name)s: %(message)s")
         logging.getLogger("rhm").setLevel(logging.DEBUG)
+    elif logging.lastResort is not None:  # which prints warnings
+        logging.lastResort.setFormatter(LogLine())
 
 
 def main() -> None:

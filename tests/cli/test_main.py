@@ -14,7 +14,7 @@ import typer.main
 
 import rhm as rhm_package
 import rhm.cli.main as main_module
-from rhm.cli.main import app
+from rhm.cli.main import LogLine, app
 
 Rhm = Callable[..., tuple[int, str, str]]
 
@@ -277,3 +277,10 @@ def test_the_last_argument_is_the_one_that_is_missing(rhm: Rhm, command: str) ->
     code, _, err = rhm(command, "runs/a")
     told = "rhm: Missing argument 'catalog': expected models... catalog (see --help)\n"
     assert (code, err) == (2, told)
+
+
+def test_log_messages_do_not_control_the_terminal() -> None:
+    record = logging.LogRecord(
+        "rhm", logging.WARNING, "x.py", 1, "%s is damaged", ("\x1b]0;no\x07.tif\n\tat",), None
+    )
+    assert LogLine().format(record) == "\ufffd]0;no\ufffd.tif\n\tat is damaged"

@@ -197,7 +197,7 @@ COMMAND = "gdal vector pipeline ! read secret.gpkg ! filter"
     [
         ({"type": "gdal_streamed_alg", "command_line": COMMAND}, "command that GDAL would execute"),
         (COLLECTION | {"crs": LINK}, "of the type 'link', which is not read"),
-        (COLLECTION | {"crs": None}, "is no CRS"),
+        (COLLECTION | {"crs": None}, "or no CRS"),
         (COLLECTION | {"coordRefSys": "[EPSG:32633]"}, "is JSONFG, not GeoJSON"),
         ({"type": "Topology", "arcs": [], "objects": {"a": PLACE}}, "is TopoJSON, not GeoJSON"),
     ],
