@@ -93,7 +93,10 @@ def _check_driver(name: str, driver: str) -> None:
     if driver in REFUSED:
         raise RasterError(f"{printable(name)} is {driver}, which is not read")
     suffixes = DESCRIPTIONS.get(driver, ())
-    if suffixes and is_local(name) and not name.lower().endswith(suffixes):
+    # In archives and on servers, too; an address may have a query. WMS:https://... is plain.
+    ends = (name.lower(), name.lower().partition("?")[0])
+    plain = name.lower().startswith(f"{driver.lower()}:")
+    if suffixes and not plain and not any(end.endswith(suffixes) for end in ends):
         raise RasterError(
             f"{printable(name)} is no image but {driver}, which can lead to any file or server: if "
             f"you trust it, rename it to {suffixes[0]}"

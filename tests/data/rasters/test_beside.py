@@ -1,6 +1,7 @@
 """Files beside a raster and names that mislead; laws: nodata is never lost in silence."""
 
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -129,8 +130,11 @@ def test_a_virtual_raster_is_called_one(tmp_path: Path) -> None:
     for name in ("x.vrt", "x.VRT", "x.tif"):
         (tmp_path / name).write_text(text)
     assert valid_pixels(tmp_path / "x.vrt") == valid_pixels(tmp_path / "x.VRT") == 900
-    with pytest.raises(RasterError, match=r"rename it to \.vrt"):
-        Raster(tmp_path / "x.tif")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("x.tif", text)
+    for name in (str(tmp_path / "x.tif"), f"/vsizip/{tmp_path}/a.zip/x.tif"):
+        with pytest.raises(RasterError, match=r"rename it to \.vrt"):
+            Raster(name)
 
 
 def test_a_service_is_not_called_an_image(tmp_path: Path) -> None:
