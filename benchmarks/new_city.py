@@ -36,7 +36,7 @@ from new_city_methods import METHODS, Method, file_stem
 from places import GSD_M, PLACES, TEST_PIXELS, TEST_SHARE, TILING, find_sources
 
 from rhm.augmentation.colours import COLOUR
-from rhm.colour.spectrum import SIDE
+from rhm.colour.spectra.spectrum import SIDE
 from rhm.data.catalog import Catalog, Tile
 from rhm.data.labels import IGNORE
 from rhm.data.radiometry import bank_of
@@ -161,7 +161,7 @@ def prepare(setting: Setting, data: Path) -> Catalog:
             bank = _bank(setting, places)
             if not bank.is_file():
                 images = Catalog.load(seen).select(domains=setting.domains(places)).tiles
-                bank_of(images, spectrum_px=SIDE, gsd_m=GSD_M).save(bank)
+                bank_of(images, spectrum_px=SIDE).save(bank)
     return catalog
 
 

@@ -27,7 +27,7 @@ from rhm.colour.histogram import Histogram
 from rhm.colour.histogram_bank import SAMPLING, HistogramBank
 from rhm.colour.lookup import PixelMap
 from rhm.colour.shifts import SHIFTS
-from rhm.colour.spectrum import MOST_SHARE
+from rhm.colour.spectra.window_amplitudes import MOST_SHARE
 from rhm.errors import BankError, ConfigError
 
 SOURCES_BANK = "sources"

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from rhm.augmentation.random_convolution import to_dtype
 from rhm.colour.histogram_bank import HistogramBank
-from rhm.colour.spectrum import swap_amplitudes
+from rhm.colour.spectra.amplitude_swap import swap_amplitudes
 from rhm.errors import BankError
 
 
@@ -16,7 +16,7 @@ class SpectrumMatching:
 
     The highest frequency is drawn uniformly from a range, as in FDA (Yang, Soatto, CVPR 2020).
     Where the bank does not know an amplitude, the chip keeps its own: that of the longest waves if
-    the windows of the bank cover less ground than a chip (see ``Spectrum.at``).
+    the images of the bank cover less ground than a chip (see ``Spectrum.at``).
 
     Args:
         bank: bank with spectra of the target domain.

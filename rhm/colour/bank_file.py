@@ -11,7 +11,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,12 @@ _ARRAYS = {
 # The further arrays of a bank with spectra.
 _SPECTRAL = {"spectrum_side": ("iu", 0), "spectrum_gsd_m": ("f", 1), "amplitudes": ("f", 1)}
 
+# Those that a bank with spectra may have besides, both or none. Earlier versions do not read them.
+_FURTHER = {"other_sides": ("iu", 1), "other_amplitudes": ("f", 1)}
+
 # The arrays that are too long for lists of numbers in JSON, with the dtype of their text.
-_LONG = {"sizes": "<u8", "steps": "<u8", "counts": "<u8", "amplitudes": "<f8"}
+_LONG = {"sizes": "<u8", "steps": "<u8", "counts": "<u8"}
+_LONG |= {"amplitudes": "<f8", "other_amplitudes": "<f8"}
 
 # The exceptions of numpy, zipfile and zlib for malformed bytes.
 _UNREADABLE = (
@@ -154,7 +158,7 @@ def read_archive(path: Path) -> dict[str, NDArray[Any]]:
                 stored = {name.removesuffix(".npy"): name for name in archive.namelist()}
                 names = _ARRAYS
                 if "format" in stored:
-                    names = _names_of(_member(archive, stored["format"]))
+                    names = _names_of(_member(archive, stored["format"]), stored)
                 _check_complete(stored, (*names, _SUMMARY))
                 return _checked({name: _member(archive, stored[name]) for name in names}, size)
     except _UNREADABLE as error:
@@ -190,7 +194,7 @@ def from_json(values: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
     try:
         names = _ARRAYS
         if isinstance(values, Mapping) and "format" in values:
-            names = _names_of(values["format"])
+            names = _names_of(values["format"], values)
         _check_complete(values, names)
         texts = {name: values[name] for name in _LONG if name in names}
         size = sum(map(len, texts.values()))
@@ -265,8 +269,12 @@ def _version_of(arrays: Mapping[str, NDArray[Any]]) -> int:
     return FORMAT if "amplitudes" in arrays else PLAIN_FORMAT
 
 
-def _names_of(stored: Any) -> dict[str, tuple[str, int]]:
+def _names_of(stored: Any, present: Container[str]) -> dict[str, tuple[str, int]]:
     """Return the arrays of a version of the stored form.
+
+    Args:
+        stored: number of the version.
+        present: names of what is stored.
 
     Raises:
         ValueError: the version is unknown.
@@ -279,7 +287,10 @@ def _names_of(stored: Any) -> dict[str, tuple[str, int]]:
         raise ValueError(
             f"it was written by {age} version of rhm (format {version}, expected {FORMAT}){hint}"
         )
-    return _ARRAYS | _SPECTRAL if version == FORMAT else _ARRAYS
+    if version == PLAIN_FORMAT:
+        return _ARRAYS
+    further = _FURTHER if any(name in present for name in _FURTHER) else {}
+    return _ARRAYS | _SPECTRAL | further
 
 
 def _check_complete(stored: Mapping[str, Any], names: Iterable[str]) -> None:
@@ -314,7 +325,7 @@ def _too_large(error: ValueError) -> BankError:
 def _checked(arrays: Mapping[str, NDArray[Any]], packed: int) -> dict[str, NDArray[Any]]:
     """Return the arrays of a bank that takes ``packed`` bytes after checking kinds and sizes."""
     most = _most_items(packed)
-    for name, (kinds, dimensions) in (_ARRAYS | _SPECTRAL).items():
+    for name, (kinds, dimensions) in (_ARRAYS | _SPECTRAL | _FURTHER).items():
         if name not in arrays:
             continue
         array = np.asarray(arrays[name])

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rhm.colour import bank_file, spectrum
+from rhm.colour import bank_file
 from rhm.colour.bank_summary import facts_of, picture_of, summary_of
 from rhm.colour.histogram import Histogram, valid_pixels
 from rhm.colour.packed_histogram import PackedHistogram, from_arrays, pool, to_arrays
-from rhm.colour.spectrum import Spectrum
+from rhm.colour.spectra import stored_spectra
+from rhm.colour.spectra.spectrum import Spectrum
 from rhm.errors import BankError
 from rhm.files import atomic_path
 from rhm.notebook_display import Curves, NotebookDisplay
@@ -387,12 +388,12 @@ class HistogramBank(NotebookDisplay):
             "names": np.array(self.names, dtype=np.str_),
             "weights": self.weights,
             **to_arrays(self.entries),
-            **spectrum.to_arrays(self.spectra, self.bands),
+            **stored_spectra.to_arrays(self.spectra, self.bands),
         }
 
     @classmethod
     def _of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "HistogramBank":
         bands = int(arrays["bands"])
         entries = from_arrays(arrays, bands)
-        spectra = spectrum.from_arrays(arrays, entries, bands)
+        spectra = stored_spectra.from_arrays(arrays, entries, bands)
         return cls(entries, arrays["names"].tolist(), weights=arrays["weights"], spectra=spectra)

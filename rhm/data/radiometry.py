@@ -22,9 +22,10 @@ from rhm.colour.levels import DTYPES, LARGEST_HALF
 from rhm.colour.lookup import PixelMap
 from rhm.colour.packed_histogram import PackedHistogram
 from rhm.colour.shifts import HsvShift, check_band_shift, shift_of
-from rhm.colour.spectrum import Spectrum
+from rhm.colour.spectra.spectrum import Spectrum
+from rhm.colour.spectra.window_amplitudes import larger_sides
 from rhm.data.rasters.gdal_options import limited_cache
-from rhm.data.rasters.georeference import ONE, scale_between
+from rhm.data.rasters.georeference import ONE, GridScale, scale_between
 from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import Window, spread, spread_blocks
@@ -38,6 +39,7 @@ _DECIMATED_PX = 1 << 22
 _MOST_LOOKED_AT = 16
 _CACHE_BYTES = 64 << 20
 _MOST_WINDOWS = 256
+_LEAST_WINDOWS = 4
 _MOST_BLOCKS = 1 << 16
 _TAIL_SHARE = 0.005
 """Share of the pixels that a measured range excludes at each end."""
@@ -168,25 +170,6 @@ def _count(path: str, pixels: Pixels) -> Histogram:
             "convert it to another unit, such as reflectance"
         )
     return pixels.histogram()
-
-
-def spectrum_of(raster: Raster, side: int, gsd_m: float | None) -> Spectrum | None:
-    """Average the low-frequency amplitudes of evenly spread windows of a raster.
-
-    Args:
-        raster: raster of any size.
-        side: side of a window in pixels.
-        gsd_m: metres per pixel of the raster, or None if unknown.
-
-    Returns:
-        The spectrum of up to ``_MOST_WINDOWS`` windows, or None if none has a valid pixel.
-    """
-    height, width = raster.info.height, raster.info.width
-    rows, cols = max(1, height // side), max(1, width // side)
-    size = (min(side, height), min(side, width))
-    places = (divmod(index, cols) for index in islice(spread(rows * cols), _MOST_WINDOWS))
-    read = (raster.read(Window(row * side, col * side, *size)) for row, col in places)
-    return Spectrum.of(((pixels.values, pixels.valid) for pixels in read), side, gsd_m)
 
 
 def measure_scalings(histograms: Iterable[Histogram]) -> dict[str, Scaling]:
@@ -338,24 +321,40 @@ def _sample_of(bank: HistogramBank) -> HistogramBank:
 def source_spectrum(
     source: "Source", bands: Sequence[int] | None = None, *, side: int, gsd_m: float | None
 ) -> Spectrum | None:
-    """Measure the spectrum of an image; see ``spectrum_of``.
+    """Average the low-frequency amplitudes of evenly spread windows of an image.
 
     Args:
-        source: image.
+        source: image of any size.
         bands: 1-based indices of the bands; by default, all except alpha.
-        side: side of a window in pixels.
+        side: side of a window in pixels; there are also windows of other sides.
         gsd_m: metres per pixel at which the windows are read; None for those of the image.
+
+    Returns:
+        The spectrum, or None if none of the windows has a valid pixel.
 
     Raises:
         RasterError: the image cannot be read.
     """
     with source.open(bands=bands) as raster:
-        own = raster.info.gsd_m or source.gsd_m
-        scale = scale_between(own, gsd_m, raster.info.pixel_aspect)
-        if scale == ONE:
-            return spectrum_of(raster, side, own)
-    with source.open(scale, bands=bands) as raster:
-        return spectrum_of(raster, side, gsd_m)
+        info, own = raster.info, raster.info.gsd_m or source.gsd_m
+    scale = scale_between(own, gsd_m, info.pixel_aspect)
+    size = int(info.height * scale.down), int(info.width * scale.across)
+
+    def windows(factor: int, most: int) -> Iterator[Pixels]:
+        reduced = GridScale(scale.down / factor, scale.across / factor)
+        with source.open(reduced, bands=bands) as raster:
+            rows, cols = (max(1, of // side) for of in (raster.info.height, raster.info.width))
+            read = (min(side, raster.info.height), min(side, raster.info.width))
+            for index in islice(spread(rows * cols), most):
+                row, col = divmod(index, cols)
+                yield raster.read(Window(row * side, col * side, *read))
+
+    larger = {
+        each: windows(each // side, max(_LEAST_WINDOWS, _MOST_WINDOWS * side**2 // each**2))
+        for each in larger_sides(size, side)
+    }
+    read_at = own if scale == ONE else gsd_m
+    return Spectrum.of(windows(1, _MOST_WINDOWS), side, read_at, larger=larger)
 
 
 _Item = TypeVar("_Item")

@@ -10,7 +10,7 @@ import numpy as np
 from rhm.augmentation.colours import SOURCES_BANK
 from rhm.colour.histogram import Histogram
 from rhm.colour.histogram_bank import HistogramBank
-from rhm.colour.spectrum import SIDE
+from rhm.colour.spectra.spectrum import SIDE
 from rhm.data.catalog import Catalog, Tile
 from rhm.data.radiometry import Scaling, histogram_of, measure_scalings, source_spectrum
 from rhm.errors import CatalogError, ConfigError

@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from rhm.augmentation.colours import COLOUR, ColourConfig, Imagery
 from rhm.augmentation.spectrum_matching import SpectrumMatching
 from rhm.colour.histogram_bank import HistogramBank
-from rhm.colour.spectrum import Spectrum
+from rhm.colour.spectra.spectrum import Spectrum
 from rhm.errors import BankError
 from tests.augmentation.chips import chip, hole
-from tests.colour.test_spectrum import Image, fda, texture
+from tests.colour.spectra.test_amplitude_swap import fda
+from tests.colour.spectra.textures import Image, texture
 
 SIDE = 96
 EVERYWHERE = np.ones((SIDE, SIDE), np.uint8)

@@ -9,7 +9,7 @@ import pytest
 from rhm.colour.histogram import Histogram
 from rhm.colour.histogram_bank import HistogramBank
 from rhm.colour.lookup import PixelMap
-from rhm.colour.spectrum import Spectrum
+from rhm.colour.spectra.spectrum import Spectrum
 from rhm.data.catalog import Source
 from rhm.data.radiometry import (
     Scaling,
@@ -80,12 +80,27 @@ def test_the_spectrum_of_an_image_is_that_of_its_windows(tmp_path: Path) -> None
     assert found is not None
     assert expected is not None
     np.testing.assert_allclose(found.amplitudes, expected.amplitudes, rtol=1e-5)
+    assert sorted(found.others) == sorted(expected.others) == [8, 16, 64]
+    for side, amplitudes in found.others.items():
+        # The means of pixels are whole numbers again if they are read from a raster.
+        np.testing.assert_allclose(amplitudes, expected.others[side], rtol=0.01, atol=0.05)
     with Source(path, None, "town", "a").open() as raster:
         assert found.gsd_m == raster.info.gsd_m
     (plain,) = bank_of([Source(path, None, "town", "a")]).spectra
     assert plain is None
     with pytest.raises(ConfigError, match="leave out the shift"):
         bank_of([Source(path, None, "town", "a")], spectrum_px=32, shift="gamma")
+
+
+def test_larger_windows_are_spread_over_an_image(tmp_path: Path) -> None:
+    """The right half has other waves, and four of the 32 windows of 256 pixels are read."""
+    rows, cols = np.mgrid[:1024, :2048]
+    pixels = 90.0 + np.where(cols < 1024, 0.0, 40.0) * np.sin(2 * np.pi * rows / 256)
+    path = write_raster(tmp_path / "town.tif", np.rint(pixels)[..., None].astype(np.uint8))
+    (found,) = bank_of([Source(path, None, "town", "a")], spectrum_px=16).spectra
+    assert found is not None
+    assert sorted(found.others) == [4, 8, 32, 64, 128, 256]
+    assert found.others[256][0, 3, 0] == pytest.approx(0.5 * 20.0, rel=0.02)
 
 
 def test_spectra_can_be_read_at_another_distance(tmp_path: Path) -> None:

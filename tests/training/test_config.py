@@ -11,7 +11,7 @@ from rhm.augmentation.augment_config import AugmentConfig
 from rhm.colour.histogram import Histogram
 from rhm.colour.histogram_bank import HistogramBank
 from rhm.colour.packed_histogram import PackedHistogram
-from rhm.colour.spectrum import Spectrum
+from rhm.colour.spectra.spectrum import Spectrum
 from rhm.errors import ConfigError
 from rhm.training.config import parse_config, read_config
 

@@ -87,7 +87,7 @@ def build(
         bool | None,
         typer.Option(
             "--spectrum/--no-spectrum",
-            help="Also keep the low-frequency amplitudes of each image, some 4 kB, which the "
+            help="Also keep the low-frequency amplitudes of each image, some 10 kB, which the "
             "augmentation spectrum uses, or with --no-spectrum not. Default: yes, except for "
             "shifted images.",
         ),
@@ -97,8 +97,8 @@ def build(
         typer.Option(
             min=0.01,
             max=_COARSEST_M,
-            help="Metres per pixel at which spectra are measured: those of the training chips. "
-            "Default: those of each image.",
+            help="Metres per pixel at which spectra are measured. Default: those of each image, "
+            "which serve all training chips but those of less than a quarter as many metres.",
         ),
     ] = None,
     workers: Annotated[
@@ -118,7 +118,7 @@ def build(
     """
     from rhm.colour.bank_file import check_names, check_target
     from rhm.colour.histogram_bank import HistogramBank
-    from rhm.colour.spectrum import SIDE
+    from rhm.colour.spectra.spectrum import SIDE
     from rhm.data.catalog import SPLITS
     from rhm.data.radiometry import bank_of
 

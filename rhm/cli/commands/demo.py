@@ -293,7 +293,7 @@ def _indexed(folder: Path, table: Path | None, group_pattern: str | None, seed: 
 
 
 def _write_bank(catalog: "Catalog", story: Story, path: Path) -> None:
-    from rhm.colour.spectrum import SIDE
+    from rhm.colour.spectra.spectrum import SIDE
     from rhm.data.radiometry import bank_of
 
     tiles = catalog.select(domains=story.targets).tiles

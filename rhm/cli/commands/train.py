@@ -1,5 +1,6 @@
 """``rhm train``."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,11 +15,11 @@ from rhm.training.configs.named_configs import config_file
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from rhm.colour.spectrum import Spectrum
+    from rhm.colour.spectra.spectrum import Spectrum
     from rhm.training.config import RunConfig
 
-FAR_APART = 1.5
-"""Ratio of ground sampling distances above which spectra lack many of the waves of chips."""
+TOO_FAR = 1.5
+"""Ratio of the waves of chips to those of a bank above which too many are unknown to the bank."""
 
 
 def train(
@@ -130,21 +131,33 @@ def _on_resolution(config: "RunConfig") -> "Iterator[str]":
             )
         gsd_m = median(known) if known else None
     if gsd_m and bank not in (None, SOURCES_BANK) and config.augment.uses("from_spectra"):
-        yield from _on_spectra(HistogramBank.load(bank).spectra, gsd_m)
+        yield from _on_spectra(HistogramBank.load(bank).spectra, config, gsd_m)
 
 
-def _on_spectra(spectra: "Sequence[Spectrum | None]", gsd_m: float) -> "Iterator[str]":
-    """Yield a note if spectra were measured at another resolution than that of chips."""
-    measured = [each.gsd_m for each in spectra if each is not None]
-    far = [
-        each
-        for each in measured
-        if each is not None and max(each / gsd_m, gsd_m / each) > FAR_APART
+def _on_spectra(
+    spectra: "Sequence[Spectrum | None]", config: "RunConfig", gsd_m: float
+) -> "Iterator[str]":
+    """Yield a note if spectra do not know the waves of chips that are given theirs."""
+    measured = [each for each in spectra if each is not None]
+    known = [(each, each.gsd_m) for each in measured if each.gsd_m is not None]
+    beta = config.augment.beta[1]
+    shortest_m, longest_m = gsd_m / beta if beta else math.inf, gsd_m * config.data.chip_px
+    coarse = [own for each, own in known if each.waves_px[0] * own > TOO_FAR * shortest_m]
+    narrow = [
+        each.waves_px[1] * own
+        for each, own in known
+        if not each.others and TOO_FAR * each.waves_px[1] * own < longest_m
     ]
-    if far:
-        ends = " to ".join(dict.fromkeys(f"{each:.2g}" for each in (min(far), max(far))))
+    if coarse:
+        ends = " to ".join(dict.fromkeys(f"{each:.2g}" for each in (min(coarse), max(coarse))))
         yield (
-            f"{len(far)} of {len(measured)} spectra in the bank were measured at {ends} m per "
+            f"{len(coarse)} of {len(measured)} spectra in the bank were measured at {ends} m per "
             f"pixel, and the chips have {gsd_m:.2g} m, so many of their waves are unknown and stay "
             f"as they are: build the bank with --gsd {gsd_m:.3g}"
+        )
+    if narrow:
+        yield (
+            f"{len(narrow)} of {len(measured)} spectra in the bank are those of windows of "
+            f"{min(narrow):.3g} m, and the chips are {longest_m:.3g} m wide, so their longest "
+            "waves are unknown and stay as they are: build the bank again, with this version of rhm"
         )

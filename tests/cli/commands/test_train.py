@@ -3,13 +3,14 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rhm.colour.histogram_bank import HistogramBank
-from rhm.colour.spectrum import Spectrum
+from rhm.colour.spectra.spectrum import Spectrum
 from rhm.data.catalog import Catalog
 from rhm.errors import ConfigError
 from rhm.models.spec import load_spec
@@ -113,30 +114,49 @@ def test_a_model_that_will_not_know_its_resolution_is_noted(
 
 
 @pytest.mark.usefixtures("untrained")
-def test_a_bank_of_another_resolution_is_noted(rhm: Rhm, config: Path, tmp_path: Path) -> None:
-    """Law: by more than 1.5 times, in either direction; where one is unknown, nothing is said."""
+def test_a_bank_that_does_not_know_the_waves_of_chips_is_noted(
+    rhm: Rhm, config: Path, tmp_path: Path
+) -> None:
+    """Law: by more than 1.5 times, at either end; where a resolution is unknown, no word."""
     image = np.random.default_rng(0).integers(0, 255, (128, 128, 3)).astype(np.uint8)
     (entry,) = HistogramBank.from_images([image]).entries
     found = Spectrum.of_image(image)
     assert found is not None
+    # The shortest waves have 10.7 pixels in windows of 128 pixels, and 2.7 in those of 32.
+    assert found.waves_px == (32 / 12, 128)
 
-    def told(*measured: float | None, words: tuple[str, ...] = ()) -> list[str]:
-        spectra = [Spectrum(found.side, found.amplitudes, gsd_m) for gsd_m in measured]
+    def told(*spectra: Spectrum, words: tuple[str, ...] = ()) -> list[str]:
         path = tmp_path / "target.bank"
         HistogramBank([entry] * len(spectra), spectra=spectra).save(path)
         err = rhm("train", config, "--bank", path, "--set", "data.gsd_m=0.9", *words)[2]
         return err.splitlines()[:-1]
 
-    (note,) = told(0.13, 0.8, 0.31, None)
-    assert note == (
-        "2 of 4 spectra in the bank were measured at 0.13 to 0.31 m per pixel, and the chips have "
-        "0.9 m, so many of their waves are unknown and stay as they are: build the bank with "
-        "--gsd 0.9"
+    def alone(*measured: float | None) -> list[Spectrum]:
+        return [Spectrum(found.side, found.amplitudes, gsd_m) for gsd_m in measured]
+
+    def all_windows(*measured: float | None) -> list[Spectrum]:
+        return [replace(found, gsd_m=gsd_m) for gsd_m in measured]
+
+    # Chips of 32 pixels of 0.9 m have waves of 9 to 28.8 m.
+    long, short = told(*alone(0.14, 0.8, 0.1, None, 1.3))
+    assert long == (
+        "1 of 5 spectra in the bank were measured at 1.3 m per pixel, and the chips have 0.9 m, so "
+        "many of their waves are unknown and stay as they are: build the bank with --gsd 0.9"
     )
-    (note,) = told(1.4)
-    assert "1 of 1 spectra in the bank were measured at 1.4 m per pixel, and" in note
-    assert told(0.61, 1.34, None) == []
-    assert told(0.13, words=("--set", "augment.colour=rhm")) == []
+    assert short == (
+        "2 of 5 spectra in the bank are those of windows of 12.8 m, and the chips are 28.8 m wide, "
+        "so their longest waves are unknown and stay as they are: build the bank again, with this "
+        "version of rhm"
+    )
+    assert told(*alone(0.16, 1.2, None)) == []
+    assert told(*all_windows(0.01, 5.0, None)) == []
+    (note,) = told(*all_windows(5.2, 6.0))
+    assert "2 of 2 spectra in the bank were measured at 5.2 to 6 m per pixel, and" in note
+    (note,) = told(*alone(0.16), words=("--set", "data.chip_px=64"))
+    assert "windows of 20.5 m, and the chips are 57.6 m wide" in note
+    assert told(*alone(1.3), words=("--set", "augment.beta=[0, 0.05]")) == []
+    assert told(*alone(1.3), words=("--set", "augment.beta=[0, 0]")) == []
+    assert told(*alone(0.1), words=("--set", "augment.colour=rhm")) == []
 
 
 def test_a_bank_is_compared_with_the_images_where_no_resolution_is_set(
@@ -151,8 +171,8 @@ def test_a_bank_is_compared_with_the_images_where_no_resolution_is_set(
     assert found is not None
     (entry,) = HistogramBank.from_images([image]).entries
     path = tmp_path / "target.bank"
-    for factor, notes in ((1.0, 0), (2.0, 1)):
-        spectrum = Spectrum(found.side, found.amplitudes, factor * own)
+    for factor, notes in ((1.0, 0), (6.0, 1)):
+        spectrum = replace(found, gsd_m=factor * own)
         HistogramBank([entry], spectra=[spectrum]).save(path)
         err = rhm("train", config, "--bank", path)[2]
         assert err.count("--gsd") == notes

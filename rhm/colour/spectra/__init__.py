@@ -1,0 +1,1 @@
+"""Spectra: the low-frequency amplitudes of images, kept in banks and given to other images."""

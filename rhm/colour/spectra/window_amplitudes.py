@@ -1,0 +1,136 @@
+"""Amplitudes of the low frequencies of windows, averaged over those of an image."""
+
+from collections.abc import Iterable
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MOST_SHARE = 0.1
+"""Highest frequency that a spectrum keeps, in cycles per pixel; FDA calls it beta."""
+
+SHARES = (2, 4)
+"""Parts along each axis into which windows are divided, to know shorter waves than they keep."""
+
+_LARGEST_FACTOR = 16
+"""Side of the largest windows, as a multiple of that of the windows that are divided."""
+
+LONG_WAVES = 2
+"""Cycles that are kept of larger windows: smaller ones know all waves that are shorter."""
+
+_LEAST_VALID = 0.5
+
+ROUNDING = 1e-9
+"""Relative error of frequencies at the ends of what is known."""
+
+FloatArray = NDArray[np.float64]
+Window = tuple[NDArray[Any], NDArray[np.bool_]]
+
+
+class MeanAmplitudes:
+    """The mean of the amplitudes of windows.
+
+    Args:
+        side: side of the windows in pixels.
+        reach: highest frequency that is kept, in cycles per window.
+    """
+
+    def __init__(self, side: int, reach: int) -> None:
+        self._side, self._reach = side, reach
+        self._sums: dict[bool, Any] = {True: 0.0, False: 0.0}
+        self._weights = {True: 0, False: 0}
+
+    def add(self, values: NDArray[Any], valid: NDArray[np.bool_]) -> None:
+        """Count a window of at most ``side`` pixels along each axis."""
+        count = int(valid.sum())
+        if count:
+            full = count >= _LEAST_VALID * self._side**2
+            found = _amplitudes(values, valid, self._side, self._reach)
+            self._sums[full] = self._sums[full] + count * found
+            self._weights[full] += count
+
+    def result(self) -> NDArray[np.float32] | None:
+        """Return (bands, 2 reach + 1, reach + 1) float32 amplitudes, or None without pixels."""
+        full = self._weights[True] > 0
+        if not self._weights[full]:
+            return None
+        return np.asarray((self._sums[full] / self._weights[full]).astype(np.float32))
+
+    def waves(self) -> NDArray[np.float32] | None:
+        """Return the same, without the mean."""
+        found = self.result()
+        if found is not None:
+            found[:, self._reach, 0] = 0.0
+        return found
+
+
+def reach_of(side: int) -> int:
+    """Return the highest frequency that is kept of windows, in cycles per window."""
+    return int(np.floor(side * MOST_SHARE + ROUNDING))
+
+
+def windows_of(image: NDArray[Any], valid: NDArray[np.bool_], side: int) -> Iterable[Window]:
+    """Yield an image in windows of at most ``side`` pixels, without overlap.
+
+    Remainders at the edges are left out, unless the image is smaller than a window.
+    """
+    height, width = valid.shape
+    for row in range(0, max(1, height - side + 1), side):
+        for col in range(0, max(1, width - side + 1), side):
+            part = np.s_[row : row + side, col : col + side]
+            yield image[part], valid[part]
+
+
+def larger_sides(size: tuple[int, ...], side: int) -> list[int]:
+    """Return the sides of the larger windows of an image: twice as large, up to the image."""
+    sides = [side << power for power in range(1, _LARGEST_FACTOR.bit_length())]
+    return [each for each in sides if each <= min(size)]
+
+
+def shape_of_other(side: int, base: int) -> tuple[int, int]:
+    """Return the shape of the amplitudes of windows beside those of a side of ``base``."""
+    most = LONG_WAVES if side > base else reach_of(base)
+    return 2 * most + 1, most + 1
+
+
+def reduced_windows(
+    image: NDArray[Any], valid: NDArray[np.bool_], side: int, factor: int
+) -> Iterable[Window]:
+    """Yield the windows of an image, reduced to the means of ``factor`` x ``factor`` pixels."""
+    for values, known in windows_of(image, valid, side):
+        yield _reduced(values, known, factor)
+
+
+def fft() -> ModuleType:
+    """Return ``scipy.fft``, whose loading takes as long as reading a bank, which needs it not."""
+    return import_module("scipy.fft")
+
+
+def _reduced(image: NDArray[Any], valid: NDArray[np.bool_], factor: int) -> Window:
+    """Return the means of the valid pixels of every ``factor`` x ``factor``."""
+    height, width = (size // factor for size in valid.shape)
+    blocks = (height, factor, width, factor)
+    inside = np.s_[: height * factor, : width * factor]
+    known = valid[inside].reshape(blocks)
+    values = np.where(known[..., None], image[inside].reshape(*blocks, -1), 0.0)
+    counts = known.sum(axis=(1, 3))
+    means = values.sum(axis=(1, 3)) / np.maximum(counts, 1)[..., None]
+    return means.astype(np.float32), counts > 0
+
+
+def _amplitudes(
+    values: NDArray[Any], valid: NDArray[np.bool_], side: int, reach: int
+) -> FloatArray:
+    """Return the low-frequency amplitudes of a window, as ``Spectrum.amplitudes``."""
+    filled = values.astype(np.float64)
+    if not valid.all():
+        filled[~valid] = filled[valid].mean(axis=0)
+    height, width = valid.shape
+    if (height, width) != (side, side):
+        filled = np.pad(filled, ((0, side - height), (0, side - width), (0, 0)), mode="symmetric")
+    whole = fft().rfft2(np.moveaxis(filled, -1, 0))[:, np.arange(-reach, reach + 1), : reach + 1]
+    found = np.abs(whole)
+    found[:, reach, 0] = whole[:, reach, 0].real
+    return np.asarray(found / side**2)
