@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from rhm.data.catalog import Catalog, Tile
-from rhm.data.layouts.folder import find_in_folder
 from rhm.data.labels import IGNORE
+from rhm.data.layouts.folder import find_in_folder
 from rhm.data.sources import Source
 from rhm.inference.tiling.stream import Tiling
 
