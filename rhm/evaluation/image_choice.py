@@ -157,7 +157,8 @@ def check_choice(
 
     Returns:
         What else there is to know: domains that are left out or scored on all their images, and
-        training domains that cannot be shifted or of which the model may have seen the images.
+        training domains that cannot be shifted or of which the model may have seen the images, or
+        domains whose images are not brought to a resolution that the model does not know.
 
     Raises:
         CatalogError: a domain is not in the catalog, there is no image to score, or a file is
@@ -179,6 +180,13 @@ def check_choice(
     notes = [f"{file}: {note}" for note in _uneven(catalog, spec, split, domains, images)]
     if shifts and unshifted:
         notes.append(told)
+    known = [each.domain for each in images if any(tile.gsd_m for tile in each.tiles)]
+    if spec.gsd_m is None and known:
+        notes.append(
+            "the resolution that the model expects is unknown, so the images of "
+            f"{', '.join(known)} are not brought to it: check that they have that of the training "
+            "imagery, or train with data.gsd_m"
+        )
     if seen := with_other_splits(catalog, spec, images):
         notes.append(
             f"{file}: its splits may not be those of the training (hash {catalog.split_hash()}, "

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rhm.data.catalog import Catalog
@@ -22,7 +23,7 @@ from rhm.evaluation.image_choice import (
 from rhm.evaluation.scores import Shift
 from rhm.models.spec import ModelSpec
 
-SPEC = ModelSpec("unet", "test_efficientnet", 3, sources=("alder_aerial",))
+SPEC = ModelSpec("unet", "test_efficientnet", 3, sources=("alder_aerial",), gsd_m=1.0)
 TEST: dict[str, Any] = {"split": "test", "domains": None}
 
 
@@ -72,6 +73,18 @@ def test_a_domain_without_labels_is_told_only_if_it_was_named(catalog: Catalog) 
     assert note == "the catalog: birch_aerial has no labelled image, and is left out"
 
 
+def test_a_model_that_does_not_know_its_resolution_is_told_of_images_that_do(
+    catalog: Catalog,
+) -> None:
+    unaware = replace(SPEC, gsd_m=None)
+    (note,) = check_choice(catalog, unaware, split="test", domains=["birch_aerial"])
+    assert note == (
+        "the resolution that the model expects is unknown, so the images of birch_aerial are not "
+        "brought to it: check that they have that of the training imagery, or train with data.gsd_m"
+    )
+    assert check_choice(Catalog(catalog.frame.assign(gsd_m=np.nan)), unaware, **TEST) == []
+
+
 def test_the_amount_of_work_counts_images_once_for_each_shift(catalog: Catalog) -> None:
     asked: dict[str, Any] = {"split": None, "domains": None}
     plain = work_of(catalog, SPEC, **asked, shifts=[])
@@ -79,7 +92,7 @@ def test_the_amount_of_work_counts_images_once_for_each_shift(catalog: Catalog) 
     shifted = work_of(catalog, SPEC, **asked, shifts=[Shift("gamma", 1), Shift("gamma", 2)])
     assert amount_of_work(shifted) == 24 + 2 * 6
     aerial = [each for each in plain if each[0].domain == "alder_aerial"]
-    assert pixels_of_work(aerial, SPEC) == 6 * 96 * 96
+    assert pixels_of_work(aerial, replace(SPEC, gsd_m=None)) == 6 * 96 * 96
     gsd_m = aerial[0][0].tiles[0].gsd_m
     assert gsd_m is not None
     halved = replace(SPEC, gsd_m=2 * gsd_m)
