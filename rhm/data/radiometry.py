@@ -23,9 +23,9 @@ from rhm.colour.lookup import PixelMap
 from rhm.colour.packed_histogram import PackedHistogram
 from rhm.colour.shifts import HsvShift, check_band_shift, shift_of
 from rhm.colour.spectra.spectrum import Spectrum
-from rhm.colour.spectra.window_amplitudes import larger_sides
+from rhm.colour.spectra.window_amplitudes import LARGEST_FACTOR
 from rhm.data.rasters.gdal_options import limited_cache
-from rhm.data.rasters.georeference import ONE, GridScale, scale_between
+from rhm.data.rasters.georeference import ONE, scale_between
 from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import Window, spread, spread_blocks
@@ -39,7 +39,8 @@ _DECIMATED_PX = 1 << 22
 _MOST_LOOKED_AT = 16
 _CACHE_BYTES = 64 << 20
 _MOST_WINDOWS = 256
-_LEAST_WINDOWS = 4
+_SPECTRUM_PX = 1 << 24
+_LARGEST_READ = 4096
 _MOST_BLOCKS = 1 << 16
 _TAIL_SHARE = 0.005
 """Share of the pixels that a measured range excludes at each end."""
@@ -336,25 +337,36 @@ def source_spectrum(
         RasterError: the image cannot be read.
     """
     with source.open(bands=bands) as raster:
-        info, own = raster.info, raster.info.gsd_m or source.gsd_m
-    scale = scale_between(own, gsd_m, info.pixel_aspect)
-    size = int(info.height * scale.down), int(info.width * scale.across)
+        own, aspect = raster.info.gsd_m or source.gsd_m, raster.info.pixel_aspect
+    scale = scale_between(own, gsd_m or own, aspect)
+    with source.open(scale, bands=bands) as raster:
+        read_at = own if scale == ONE else gsd_m or own
+        size = min(LARGEST_FACTOR * side, int(_LARGEST_READ * min(1.0, *scale)))
+        blocks = _blocks(raster, side, size)
+        return Spectrum.of(_windows(raster, side), side, read_at, blocks=blocks)
 
-    def windows(factor: int, most: int) -> Iterator[Pixels]:
-        reduced = GridScale(scale.down / factor, scale.across / factor)
-        with source.open(reduced, bands=bands) as raster:
-            rows, cols = (max(1, of // side) for of in (raster.info.height, raster.info.width))
-            read = (min(side, raster.info.height), min(side, raster.info.width))
-            for index in islice(spread(rows * cols), most):
-                row, col = divmod(index, cols)
-                yield raster.read(Window(row * side, col * side, *read))
 
-    larger = {
-        each: windows(each // side, max(_LEAST_WINDOWS, _MOST_WINDOWS * side**2 // each**2))
-        for each in larger_sides(size, side)
-    }
-    read_at = own if scale == ONE else gsd_m
-    return Spectrum.of(windows(1, _MOST_WINDOWS), side, read_at, larger=larger)
+def _windows(raster: Raster, side: int) -> Iterator[Pixels]:
+    """Yield evenly spread windows of a raster."""
+    height, width = raster.info.height, raster.info.width
+    rows, cols = max(1, height // side), max(1, width // side)
+    for index in islice(spread(rows * cols), _MOST_WINDOWS):
+        row, col = divmod(index, cols)
+        yield raster.read(Window(row * side, col * side, min(side, height), min(side, width)))
+
+
+def _blocks(raster: Raster, side: int, size: int) -> Iterator[Pixels]:
+    """Yield evenly spread blocks of a raster, larger than windows, until enough is valid."""
+    height, width, known, looked_at = raster.info.height, raster.info.width, 0, 0
+    windows = spread_blocks(height, width, size, most=_MOST_BLOCKS)
+    for window in windows if min(height, width) >= 2 * side else ():
+        if known >= _SPECTRUM_PX or looked_at >= _MOST_LOOKED_AT * _SPECTRUM_PX:
+            return
+        if not raster.is_unstored(window):
+            pixels = raster.read(window)
+            known += int(pixels.valid.sum())
+            looked_at += pixels.valid.size
+            yield pixels
 
 
 _Item = TypeVar("_Item")

@@ -92,6 +92,10 @@ class Material:
             told.update(repr([self.bank.names, self.bank.weights.tolist()]).encode())
             spectra = (each.amplitudes for each in self.bank.spectra if each is not None)
             told.update(b"".join(np.abs(amplitudes).tobytes() for amplitudes in spectra))
+            for each in self.bank.spectra:
+                if each is not None and each.others:
+                    others = [(side, each.others[side].tobytes()) for side in sorted(each.others)]
+                    told.update(repr([each.gsd_m, others]).encode())
         pooled = {} if self.bank is None else self.bank.pooled
         counted = {str(key): each for key, each in [*self.histograms.items(), *pooled.items()]}
         for key in sorted(counted):

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from affine import Affine
+from numpy.typing import NDArray
 
 from rhm.colour.histogram import Histogram
 from rhm.colour.histogram_bank import HistogramBank
@@ -92,15 +95,87 @@ def test_the_spectrum_of_an_image_is_that_of_its_windows(tmp_path: Path) -> None
         bank_of([Source(path, None, "town", "a")], spectrum_px=32, shift="gamma")
 
 
-def test_larger_windows_are_spread_over_an_image(tmp_path: Path) -> None:
-    """The right half has other waves, and four of the 32 windows of 256 pixels are read."""
-    rows, cols = np.mgrid[:1024, :2048]
-    pixels = 90.0 + np.where(cols < 1024, 0.0, 40.0) * np.sin(2 * np.pi * rows / 256)
-    path = write_raster(tmp_path / "town.tif", np.rint(pixels)[..., None].astype(np.uint8))
-    (found,) = bank_of([Source(path, None, "town", "a")], spectrum_px=16).spectra
+def waves(height: int, width: int) -> NDArray[np.float32]:
+    """Waves of 256 pixels along the columns, one band."""
+    rows, cols = np.mgrid[:height, :width]
+    pixels = 90.0 + 40.0 * np.sin(2 * np.pi * rows / 256) + 10.0 * np.sin(2 * np.pi * cols / 512)
+    return np.asarray(pixels[..., None], dtype=np.float32)
+
+
+def spectrum_in(path: Path, **options: Any) -> Spectrum:
+    bands = options.pop("bands", None)
+    black = options.pop("black_is_nodata", False)
+    source = Source(path, None, "town", "a", black_is_nodata=black)
+    (found,) = bank_of([source], spectrum_px=16, bands=bands, **options).spectra
     assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("lacking", ["nothing", "most", "border", "border, black", "dots", "NaN"])
+def test_larger_windows_know_the_waves_around_nodata(tmp_path: Path, lacking: str) -> None:
+    """Oracle: the amplitudes of the waves."""
+    pixels = waves(2048, 2048)
+    options: dict[str, Any] = {"nodata": 0.0}
+    if lacking == "most":
+        pixels[300:] = pixels[:, 600:] = 0.0
+    elif lacking.startswith("border"):
+        pixels[np.add.outer(np.arange(2048), np.arange(2048)) < 1500] = 0.0
+    elif lacking in ("dots", "NaN"):
+        dots = np.random.default_rng(0).random((2048, 2048)) < 0.02
+        pixels[dots] = np.nan if lacking == "NaN" else 0.0
+    if lacking in ("border, black", "NaN"):
+        options = {}
+    path = write_raster(tmp_path / "town.tif", pixels, **options)
+    found = spectrum_in(path, black_is_nodata=lacking == "border, black")
     assert sorted(found.others) == [4, 8, 32, 64, 128, 256]
-    assert found.others[256][0, 3, 0] == pytest.approx(0.5 * 20.0, rel=0.02)
+    # One wave in 256 pixels, of half its height; half a wave is not told apart from its double.
+    assert found.others[256][0, 3, 0] == pytest.approx(0.5 * 40.0, rel=0.05)
+    assert found.others[256][0, 2, 2] < 1.5
+
+
+def test_larger_windows_are_spread_over_an_image(tmp_path: Path) -> None:
+    """More pixels than are read; the waves are in the right half only."""
+    pixels = np.full((4096, 8192, 1), 90, np.uint8)
+    pixels[:, 4096:] = np.rint(waves(4096, 4096)).astype(np.uint8)
+    found = spectrum_in(write_raster(tmp_path / "town.tif", pixels))
+    assert found.others[256][0, 3, 0] == pytest.approx(0.5 * 20.0, rel=0.1)
+
+
+def test_larger_windows_have_the_chosen_bands_and_the_chosen_distance(tmp_path: Path) -> None:
+    pixels = np.concatenate([waves(640, 640), 3.0 * waves(640, 640)], axis=2)
+    path = write_raster(tmp_path / "town.tif", pixels)
+    both, second = spectrum_in(path), spectrum_in(path, bands=[2])
+    for side, amplitudes in second.others.items():
+        np.testing.assert_array_equal(amplitudes, both.others[side][1:])
+    own = both.gsd_m
+    assert own is not None
+    assert sorted(both.others) == [4, 8, 32, 64, 128, 256]
+    # 640 pixels are 160 of four times the size, and 128 of five times, whatever the rounding.
+    for factor, larger in ((4.0, [32, 64, 128]), (5.0, [32, 64, 128]), (5.1, [32, 64])):
+        found = spectrum_in(path, gsd_m=factor * own)
+        assert sorted(found.others)[2:] == larger
+        # The waves have 64 pixels then, and their windows as many metres as before.
+        if factor == 4.0:
+            true = both.others[256][0, 3, 0]
+            assert found.others[64][0, 3, 0] == pytest.approx(true, rel=0.02)
+
+
+def test_pixels_that_are_not_square_are_made_square(tmp_path: Path) -> None:
+    """Oracle: the wavelength along each axis, of 32 m, in chips of 128 m."""
+    rows, cols = np.mgrid[:256, :512]
+    pixels = 90.0 + 20.0 * np.sin(2 * np.pi * rows / 32) + 20.0 * np.sin(2 * np.pi * cols / 64)
+    place = Affine(0.5, 0.0, 0.0, 0.0, -1.0, 0.0)
+    path = write_raster(
+        tmp_path / "town.tif", pixels[..., None].astype(np.float32), transform=place
+    )
+    (found,) = bank_of([Source(path, None, "town", "a")], spectrum_px=128).spectra
+    assert found is not None
+    assert found.gsd_m == pytest.approx(0.5**0.5, rel=5e-3)
+    magnitudes = found.at(128, 128, 12, gsd_m=1.0)[0]
+    along_rows, along_cols = magnitudes[13:, 0], magnitudes[12, 1:]
+    np.testing.assert_allclose(along_rows, along_cols, rtol=0.05)
+    cycles = np.arange(1, 13)
+    assert (along_rows**2 * cycles).sum() / (along_rows**2).sum() == pytest.approx(4.0, abs=0.5)
 
 
 def test_spectra_can_be_read_at_another_distance(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 
 from rhm.colour.histogram import Histogram
 from rhm.colour.histogram_bank import HistogramBank
+from rhm.colour.spectra.spectrum import Spectrum
 from rhm.data import Catalog
 from rhm.data.catalog import Source, Tile
 from rhm.data.chips import Chip
@@ -267,14 +268,30 @@ def test_the_digest_follows_what_is_seen_and_not_where_it_lies(
     first, *rest = material.train
     pixels = {key: each.merge(each) for key, each in material.histograms.items()}
     matched = gather(tiny(augment={"colour": "rhm", "bank": str(bank_path)}))
+    bank = matched.bank
+    assert bank is not None
+    noise = np.random.default_rng(0).integers(0, 255, (256, 256, 3)).astype(np.uint8)
+    spectrum = Spectrum.of_image(noise)
+    assert spectrum is not None
+    assert spectrum.others
+    spectra = [
+        spectrum,
+        replace(spectrum, others={side: 2 * each for side, each in spectrum.others.items()}),
+        replace(spectrum, gsd_m=9.0),
+        replace(spectrum, others={}),
+    ]
     others = [
+        *(
+            replace(matched, bank=HistogramBank(bank.entries, spectra=[each] * len(bank)))
+            for each in spectra
+        ),
         replace(material, train=rest),
         replace(material, train=rest, val=[first]),
         replace(material, train=[replace(first, building_fraction=0.5), *rest]),
         replace(material, histograms=pixels),
         matched,
     ]
-    assert len({material.digest(), *(other.digest() for other in others)}) == 6
+    assert len({material.digest(), *(other.digest() for other in others)}) == 10
 
 
 def test_a_run_is_not_continued_on_other_imagery(

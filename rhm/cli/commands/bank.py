@@ -97,8 +97,8 @@ def build(
         typer.Option(
             min=0.01,
             max=_COARSEST_M,
-            help="Metres per pixel at which spectra are measured. Default: those of each image, "
-            "which serve all training chips but those of less than a quarter as many metres.",
+            help="Metres per pixel at which spectra are measured, if `rhm train` says that they "
+            "lack many waves of its chips. Default: those of each image.",
         ),
     ] = None,
     workers: Annotated[

@@ -143,21 +143,29 @@ def _on_spectra(
     beta = config.augment.beta[1]
     shortest_m, longest_m = gsd_m / beta if beta else math.inf, gsd_m * config.data.chip_px
     coarse = [own for each, own in known if each.waves_px[0] * own > TOO_FAR * shortest_m]
-    narrow = [
-        each.waves_px[1] * own
-        for each, own in known
-        if not each.others and TOO_FAR * each.waves_px[1] * own < longest_m
-    ]
+    sizes = [(each.waves_px[1] * own, each) for each, own in known] if beta else []
+    narrow = [(size, each) for size, each in sizes if TOO_FAR * size < longest_m]
+    build = f"build the bank with --gsd {gsd_m:.3g}"
     if coarse:
-        ends = " to ".join(dict.fromkeys(f"{each:.2g}" for each in (min(coarse), max(coarse))))
         yield (
-            f"{len(coarse)} of {len(measured)} spectra in the bank were measured at {ends} m per "
-            f"pixel, and the chips have {gsd_m:.2g} m, so many of their waves are unknown and stay "
-            f"as they are: build the bank with --gsd {gsd_m:.3g}"
+            f"{len(coarse)} of {len(measured)} spectra in the bank were measured at "
+            f"{_ends(coarse)} m per pixel, and the chips have {gsd_m:.2g} m, so many of their "
+            f"waves are unknown and stay as they are: {build}"
         )
     if narrow:
+        ends = _ends([size for size, _ in narrow])
+        if not all(each.others for _, each in narrow):
+            advice = "build the bank again, with this version of rhm"
+        elif any(each.is_bounded for _, each in narrow):
+            advice = build
+        else:
+            advice = "larger images, such as mosaics, have longer ones"
         yield (
-            f"{len(narrow)} of {len(measured)} spectra in the bank are those of windows of "
-            f"{min(narrow):.3g} m, and the chips are {longest_m:.3g} m wide, so their longest "
-            "waves are unknown and stay as they are: build the bank again, with this version of rhm"
+            f"{len(narrow)} of {len(measured)} spectra in the bank know waves of up to {ends} m, "
+            f"and the chips are {longest_m:.3g} m wide, so their longer waves are unknown and stay "
+            f"as they are: {advice}"
         )
+
+
+def _ends(values: "Sequence[float]") -> str:
+    return " to ".join(dict.fromkeys(f"{each:.2g}" for each in (min(values), max(values))))

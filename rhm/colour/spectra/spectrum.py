@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rhm.colour.spectra.window_amplitudes import (
+    LARGEST_FACTOR,
     LONG_WAVES,
     ROUNDING,
-    SHARES,
     FloatArray,
     MeanAmplitudes,
     Window,
-    larger_sides,
+    other_sides,
     reach_of,
     reduced_windows,
     shape_of_other,
@@ -62,7 +62,10 @@ class Spectrum:
         if magnitudes.ndim != 3 or magnitudes.shape[1:] != (2 * most + 1, most + 1):
             raise ValueError(f"amplitudes of {magnitudes.shape} are not those of {self.side}")
         magnitudes[:, most, 0] = np.abs(magnitudes[:, most, 0])
+        possible = [size for sides in other_sides(self.side) for size in sides]
         for side, each in self.others.items():
+            if side not in possible:
+                raise ValueError(f"windows of {side} pixels are not beside those of {self.side}")
             if each.shape != (self.bands, *shape_of_other(side, self.side)):
                 raise ValueError(f"amplitudes of {each.shape} are not those of {side}")
         for each in (magnitudes, *self.others.values()):
@@ -78,7 +81,7 @@ class Spectrum:
         side: int = SIDE,
         gsd_m: float | None = None,
         *,
-        larger: Mapping[int, Iterable[Window]] | None = None,
+        blocks: Iterable[Window] = (),
     ) -> "Spectrum | None":
         """Average the amplitudes of windows, each weighted by its number of valid pixels.
 
@@ -91,16 +94,17 @@ class Spectrum:
                 halves and quarters give the amplitudes of smaller windows.
             side: side of the windows in pixels.
             gsd_m: metres per pixel of the windows.
-            larger: larger windows by their side, which is a multiple of ``side``, each reduced to
-                at most ``side`` pixels along each axis. ``larger_sides`` says which.
+            blocks: larger parts of the image, for the amplitudes of larger windows: two, four,
+                eight and sixteen times as large, where at least half is valid.
 
         Returns:
             The spectrum, or None if no pixel is valid.
         """
         most = reach_of(side)
         mean = MeanAmplitudes(side, most)
-        smaller = {side // parts: MeanAmplitudes(side // parts, most) for parts in SHARES}
-        smaller = {size: each for size, each in smaller.items() if 0 < most <= size // 2}
+        sides, larger_sides = other_sides(side)
+        smaller = {size: MeanAmplitudes(size, most) for size in sides}
+        larger = {size: MeanAmplitudes(side, LONG_WAVES) for size in larger_sides}
         for values, valid in windows:
             mean.add(values, valid)
             for size, each in smaller.items():
@@ -109,12 +113,11 @@ class Spectrum:
         found = mean.result()
         if found is None:
             return None
-        means = dict(smaller)
-        for size, of_size in (larger or {}).items():
-            means[size] = MeanAmplitudes(side, LONG_WAVES)
-            for window in of_size:
-                means[size].add(*window)
-        others = {size: each.waves() for size, each in means.items()}
+        for values, valid in blocks:
+            for size, each in larger.items():
+                for part in reduced_windows(values, valid, size, size // side):
+                    each.add(*part)
+        others = {size: each.waves() for size, each in (smaller | larger).items()}
         known = {size: each for size, each in others.items() if each is not None}
         return cls(side, found, gsd_m, known)
 
@@ -131,11 +134,7 @@ class Spectrum:
         """
         pixels = image[..., None] if image.ndim == 2 else image
         known = np.ones(image.shape[:2], dtype=bool) if valid is None else valid
-        larger = {
-            size: reduced_windows(pixels, known, size, size // side)
-            for size in larger_sides(known.shape, side)
-        }
-        return cls.of(windows_of(pixels, known, side), side, larger=larger)
+        return cls.of(windows_of(pixels, known, side), side, blocks=[(pixels, known)])
 
     @property
     def bands(self) -> int:
@@ -165,6 +164,14 @@ class Spectrum:
         sides |= {side: each.shape[2] - 1 for side, each in self.others.items()}
         shortest = min((side / most for side, most in sides.items() if most), default=np.inf)
         return shortest, float(max(sides))
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether the image may have longer waves than those that are known.
+
+        They are known if the image is read at a larger ground sampling distance.
+        """
+        return LARGEST_FACTOR * self.side in self.others
 
     def at(self, height: int, width: int, reach: int, *, gsd_m: float | None = None) -> FloatArray:
         """Return the expected magnitudes of the Fourier transform of an image of another size.

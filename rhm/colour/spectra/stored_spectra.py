@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from rhm.colour.packed_histogram import PackedHistogram
 from rhm.colour.spectra.spectrum import Spectrum
-from rhm.colour.spectra.window_amplitudes import reach_of, shape_of_other
+from rhm.colour.spectra.window_amplitudes import other_sides, reach_of, shape_of_other
 
 _LARGEST_SIDE = 4096
-_MOST_SIDES = 16
+_MOST_SIDES = 16  # that a message lists
 
 
 def to_arrays(spectra: Sequence[Spectrum | None], bands: int) -> dict[str, NDArray[Any]]:
@@ -98,7 +98,8 @@ def _others_of(
     if "other_sides" not in arrays and "other_amplitudes" not in arrays:
         return [{} for _ in range(count)]
     sides, stored = arrays["other_sides"].tolist(), arrays["other_amplitudes"]
-    if len(sides) > _MOST_SIDES or len({side, *sides}) <= len(sides) or min(sides, default=0) < 1:
+    smaller, larger = other_sides(side)
+    if not sides or len(set(sides)) < len(sides) or not {*smaller, *larger} >= set(sides):
         raise ValueError(f"its spectra have other windows of {sides[:_MOST_SIDES]} pixels")
     shapes = [(bands, *shape_of_other(each, side)) for each in sides]
     ends = np.cumsum([np.prod(shape) for shape in shapes])

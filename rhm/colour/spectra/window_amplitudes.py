@@ -14,7 +14,7 @@ MOST_SHARE = 0.1
 SHARES = (2, 4)
 """Parts along each axis into which windows are divided, to know shorter waves than they keep."""
 
-_LARGEST_FACTOR = 16
+LARGEST_FACTOR = 16
 """Side of the largest windows, as a multiple of that of the windows that are divided."""
 
 LONG_WAVES = 2
@@ -83,10 +83,14 @@ def windows_of(image: NDArray[Any], valid: NDArray[np.bool_], side: int) -> Iter
             yield image[part], valid[part]
 
 
-def larger_sides(size: tuple[int, ...], side: int) -> list[int]:
-    """Return the sides of the larger windows of an image: twice as large, up to the image."""
-    sides = [side << power for power in range(1, _LARGEST_FACTOR.bit_length())]
-    return [each for each in sides if each <= min(size)]
+def other_sides(side: int) -> tuple[list[int], list[int]]:
+    """Return the sides of the smaller and of the larger windows beside those of a side.
+
+    There are none that could not tell apart the waves that are kept of them.
+    """
+    smaller = [side // parts for parts in SHARES if 0 < reach_of(side) <= side // parts // 2]
+    powers = range(1, LARGEST_FACTOR.bit_length()) if side > 2 * LONG_WAVES else ()
+    return smaller, [side << power for power in powers]
 
 
 def shape_of_other(side: int, base: int) -> tuple[int, int]:
@@ -98,9 +102,14 @@ def shape_of_other(side: int, base: int) -> tuple[int, int]:
 def reduced_windows(
     image: NDArray[Any], valid: NDArray[np.bool_], side: int, factor: int
 ) -> Iterable[Window]:
-    """Yield the windows of an image, reduced to the means of ``factor`` x ``factor`` pixels."""
-    for values, known in windows_of(image, valid, side):
-        yield _reduced(values, known, factor)
+    """Yield the complete windows of an image of which at least half is valid, reduced.
+
+    Each pixel is the mean of the valid ones of ``factor`` x ``factor``, and valid if there are any.
+    """
+    if side <= min(valid.shape):
+        for values, known in windows_of(image, valid, side):
+            if np.count_nonzero(known) >= _LEAST_VALID * known.size:
+                yield _reduced(values, known, factor)
 
 
 def fft() -> ModuleType:
@@ -109,15 +118,14 @@ def fft() -> ModuleType:
 
 
 def _reduced(image: NDArray[Any], valid: NDArray[np.bool_], factor: int) -> Window:
-    """Return the means of the valid pixels of every ``factor`` x ``factor``."""
     height, width = (size // factor for size in valid.shape)
     blocks = (height, factor, width, factor)
     inside = np.s_[: height * factor, : width * factor]
     known = valid[inside].reshape(blocks)
-    values = np.where(known[..., None], image[inside].reshape(*blocks, -1), 0.0)
+    pixels = image[inside].reshape(*blocks, -1)
+    sums = np.where(known[..., None], pixels, pixels.dtype.type(0)).sum(axis=(1, 3), dtype=float)
     counts = known.sum(axis=(1, 3))
-    means = values.sum(axis=(1, 3)) / np.maximum(counts, 1)[..., None]
-    return means.astype(np.float32), counts > 0
+    return (sums / np.maximum(counts, 1)[..., None]).astype(np.float32), counts > 0
 
 
 def _amplitudes(

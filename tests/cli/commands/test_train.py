@@ -138,24 +138,31 @@ def test_a_bank_that_does_not_know_the_waves_of_chips_is_noted(
         return [replace(found, gsd_m=gsd_m) for gsd_m in measured]
 
     # Chips of 32 pixels of 0.9 m have waves of 9 to 28.8 m.
-    long, short = told(*alone(0.14, 0.8, 0.1, None, 1.3))
-    assert long == (
+    coarse, narrow = told(*alone(0.14, 0.8, 0.1, None, 1.3))
+    assert coarse == (
         "1 of 5 spectra in the bank were measured at 1.3 m per pixel, and the chips have 0.9 m, so "
         "many of their waves are unknown and stay as they are: build the bank with --gsd 0.9"
     )
-    assert short == (
-        "2 of 5 spectra in the bank are those of windows of 12.8 m, and the chips are 28.8 m wide, "
-        "so their longest waves are unknown and stay as they are: build the bank again, with this "
-        "version of rhm"
+    known = "know waves of up to 13 to 18 m, and the chips are 28.8 m wide"
+    assert narrow == (
+        f"2 of 5 spectra in the bank {known}, so their longer waves are unknown and stay as they "
+        "are: build the bank again, with this version of rhm"
     )
     assert told(*alone(0.16, 1.2, None)) == []
-    assert told(*all_windows(0.01, 5.0, None)) == []
+    assert told(*all_windows(0.16, 5.0, None)) == []
     (note,) = told(*all_windows(5.2, 6.0))
     assert "2 of 2 spectra in the bank were measured at 5.2 to 6 m per pixel, and" in note
+    # The image has no longer waves, or larger windows than the largest would have them.
+    (note,) = told(*all_windows(0.14))
+    assert note.endswith("as they are: larger images, such as mosaics, have longer ones")
+    largest = {**found.others, 16 * 128: np.ones((3, 5, 3), np.float32)}
+    assert told(replace(found, gsd_m=0.01, others=largest)) == []
+    (note,) = told(replace(found, gsd_m=0.009, others=largest))
+    assert note.endswith("as they are: build the bank with --gsd 0.9")
     (note,) = told(*alone(0.16), words=("--set", "data.chip_px=64"))
-    assert "windows of 20.5 m, and the chips are 57.6 m wide" in note
+    assert "waves of up to 20 m, and the chips are 57.6 m wide" in note
     assert told(*alone(1.3), words=("--set", "augment.beta=[0, 0.05]")) == []
-    assert told(*alone(1.3), words=("--set", "augment.beta=[0, 0]")) == []
+    assert told(*alone(0.1, 1.3), words=("--set", "augment.beta=[0, 0]")) == []
     assert told(*alone(0.1), words=("--set", "augment.colour=rhm")) == []
 
 

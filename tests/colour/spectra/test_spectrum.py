@@ -5,7 +5,7 @@ import pytest
 
 from rhm.colour.spectra.amplitude_swap import swap_amplitudes
 from rhm.colour.spectra.spectrum import Spectrum
-from rhm.colour.spectra.window_amplitudes import windows_of
+from rhm.colour.spectra.window_amplitudes import reach_of, windows_of
 from tests.colour.spectra.textures import (
     Image,
     mean_magnitudes,
@@ -159,11 +159,34 @@ def test_impossible_amplitudes_are_refused(
 
 @pytest.mark.parametrize(
     ("side", "shape", "value"),
-    [(64, (3, 5, 3), 1.0), (256, (3, 19, 10), 1.0), (256, (3, 5, 3), -1)],
+    [
+        (48, (3, 5, 3), 1.0),
+        (192, (3, 19, 10), 1.0),
+        (192, (3, 5, 3), -1),
+        (96, (3, 19, 10), 1.0),
+        (256, (3, 5, 3), 1.0),
+        (3072, (3, 5, 3), 1.0),
+        (12, (3, 19, 10), 1.0),
+    ],
 )
 def test_impossible_amplitudes_of_other_windows_are_refused(
     side: int, shape: tuple[int, ...], value: float
 ) -> None:
     amplitudes = np.ones((3, 19, 10), np.float32)
-    with pytest.raises(ValueError, match="amplitudes"):
+    with pytest.raises(ValueError, match=r"amplitudes|windows of"):
         Spectrum(96, amplitudes, None, {side: np.full(shape, value, np.float32)})
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 4, 5, 9, 10, 16, 101])
+@pytest.mark.parametrize("shape", [(1, 1), (7, 300), (40, 33), (260, 190)])
+def test_windows_and_images_of_any_size_have_spectra(side: int, shape: tuple[int, int]) -> None:
+    """Law: all waves that are known have as many cycles in their window as it can tell apart."""
+    image = texture(shape, bands=2, seed=1)
+    found = Spectrum.of_image(image, side=side)
+    assert found is not None
+    for size, amplitudes in found.others.items():
+        assert amplitudes.shape[2] - 1 <= min(size, side) // 2
+        assert size <= side or size <= min(shape)
+    known, most = found.at(*shape, 3)[:, 3, 0], reach_of(side)
+    means = found.amplitudes[:, most, 0]
+    np.testing.assert_allclose(known, means * image[..., 0].size, rtol=1e-5)
