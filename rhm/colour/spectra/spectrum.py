@@ -21,9 +21,10 @@ from rhm.colour.spectra.window_amplitudes import (
     FloatArray,
     MeanAmplitudes,
     Window,
+    blocks_of,
+    larger_windows,
     other_sides,
     reach_of,
-    reduced_windows,
     shape_of_other,
     windows_of,
 )
@@ -113,10 +114,9 @@ class Spectrum:
         found = mean.result()
         if found is None:
             return None
-        for values, valid in blocks:
-            for size, each in larger.items():
-                for part in reduced_windows(values, valid, size, size // side):
-                    each.add(*part)
+        for block in blocks:
+            for size, part in larger_windows(*block, side):
+                larger[size].add(*part)
         others = {size: each.waves() for size, each in (smaller | larger).items()}
         known = {size: each for size, each in others.items() if each is not None}
         return cls(side, found, gsd_m, known)
@@ -134,7 +134,7 @@ class Spectrum:
         """
         pixels = image[..., None] if image.ndim == 2 else image
         known = np.ones(image.shape[:2], dtype=bool) if valid is None else valid
-        return cls.of(windows_of(pixels, known, side), side, blocks=[(pixels, known)])
+        return cls.of(windows_of(pixels, known, side), side, blocks=blocks_of(pixels, known, side))
 
     @property
     def bands(self) -> int:

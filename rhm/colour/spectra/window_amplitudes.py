@@ -1,6 +1,6 @@
 """Amplitudes of the low frequencies of windows, averaged over those of an image."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -71,7 +71,9 @@ def reach_of(side: int) -> int:
     return int(np.floor(side * MOST_SHARE + ROUNDING))
 
 
-def windows_of(image: NDArray[Any], valid: NDArray[np.bool_], side: int) -> Iterable[Window]:
+def windows_of(
+    image: NDArray[Any], valid: NDArray[Any], side: int
+) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
     """Yield an image in windows of at most ``side`` pixels, without overlap.
 
     Remainders at the edges are left out, unless the image is smaller than a window.
@@ -80,6 +82,15 @@ def windows_of(image: NDArray[Any], valid: NDArray[np.bool_], side: int) -> Iter
     for row in range(0, max(1, height - side + 1), side):
         for col in range(0, max(1, width - side + 1), side):
             part = np.s_[row : row + side, col : col + side]
+            yield image[part], valid[part]
+
+
+def blocks_of(image: NDArray[Any], valid: NDArray[np.bool_], side: int) -> Iterator[Window]:
+    """Yield an image in blocks that are as large as the largest windows, or less at its edges."""
+    size = LARGEST_FACTOR * side
+    for row in range(0, valid.shape[0], size):
+        for col in range(0, valid.shape[1], size):
+            part = np.s_[row : row + size, col : col + size]
             yield image[part], valid[part]
 
 
@@ -99,17 +110,30 @@ def shape_of_other(side: int, base: int) -> tuple[int, int]:
     return 2 * most + 1, most + 1
 
 
-def reduced_windows(
-    image: NDArray[Any], valid: NDArray[np.bool_], side: int, factor: int
-) -> Iterable[Window]:
-    """Yield the complete windows of an image of which at least half is valid, reduced.
+def larger_windows(
+    image: NDArray[Any], valid: NDArray[np.bool_], side: int
+) -> Iterator[tuple[int, Window]]:
+    """Yield the larger windows of an image of which at least half is valid.
 
-    Each pixel is the mean of the valid ones of ``factor`` x ``factor``, and valid if there are any.
+    Args:
+        image: (height, width, bands) pixels.
+        valid: (height, width) validity.
+        side: side of the windows that these are larger than.
+
+    Yields:
+        Side of the window; and the window, reduced to ``side`` pixels along each axis. Each of
+        these is the mean of the valid pixels in it, and valid if there are any.
     """
-    if side <= min(valid.shape):
-        for values, known in windows_of(image, valid, side):
-            if np.count_nonzero(known) >= _LEAST_VALID * known.size:
-                yield _reduced(values, known, factor)
+    sums = np.where(valid[..., None], image, image.dtype.type(0)).astype(np.float32)
+    counts = valid.astype(np.float32)
+    for size in other_sides(side)[1]:
+        if size > min(valid.shape):
+            return
+        sums, counts = _halved(sums), _halved(counts)
+        means = sums / np.maximum(counts, 1.0)[..., None]
+        for values, known in windows_of(means, counts, side):
+            if known.sum(dtype=np.float64) >= _LEAST_VALID * size**2:
+                yield size, (values, known > 0.0)
 
 
 def fft() -> ModuleType:
@@ -117,15 +141,11 @@ def fft() -> ModuleType:
     return import_module("scipy.fft")
 
 
-def _reduced(image: NDArray[Any], valid: NDArray[np.bool_], factor: int) -> Window:
-    height, width = (size // factor for size in valid.shape)
-    blocks = (height, factor, width, factor)
-    inside = np.s_[: height * factor, : width * factor]
-    known = valid[inside].reshape(blocks)
-    pixels = image[inside].reshape(*blocks, -1)
-    sums = np.where(known[..., None], pixels, pixels.dtype.type(0)).sum(axis=(1, 3), dtype=float)
-    counts = known.sum(axis=(1, 3))
-    return (sums / np.maximum(counts, 1)[..., None]).astype(np.float32), counts > 0
+def _halved(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the sums of 2 x 2 pixels."""
+    height, width = (size // 2 * 2 for size in image.shape[:2])
+    rows = image[0:height:2] + image[1:height:2]
+    return np.asarray(rows[:, 0:width:2] + rows[:, 1:width:2])
 
 
 def _amplitudes(
