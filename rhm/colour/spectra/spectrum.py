@@ -108,9 +108,8 @@ class Spectrum:
         larger = {size: MeanAmplitudes(side, LONG_WAVES) for size in larger_sides}
         for values, valid in windows:
             mean.add(values, valid)
-            for size, each in smaller.items():
-                for part in windows_of(values, valid, size):
-                    each.add(*part)
+            for each in smaller.values():
+                each.add_parts(values, valid)
         found = mean.result()
         if found is None:
             return None

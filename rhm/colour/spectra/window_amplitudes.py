@@ -47,9 +47,24 @@ class MeanAmplitudes:
         count = int(valid.sum())
         if count:
             full = count >= _LEAST_VALID * self._side**2
-            found = _amplitudes(values, valid, self._side, self._reach)
+            filled = _filled(values, valid, self._side)
+            found = _amplitudes(np.moveaxis(filled, -1, 0), self._side, self._reach)
             self._sums[full] = self._sums[full] + count * found
             self._weights[full] += count
+
+    def add_parts(self, values: NDArray[Any], valid: NDArray[np.bool_]) -> None:
+        """Count the windows of ``side`` pixels of a larger window."""
+        rows, cols = (size // self._side for size in valid.shape)
+        if rows * cols == 0 or not valid.all():
+            for part in windows_of(values, valid, self._side):
+                self.add(*part)
+            return
+        # All at once, which takes a third of the time.
+        inside = values[: rows * self._side, : cols * self._side].astype(np.float64)
+        parts = inside.reshape(rows, self._side, cols, self._side, -1).transpose(0, 2, 4, 1, 3)
+        found = _amplitudes(parts, self._side, self._reach)
+        self._sums[True] = self._sums[True] + self._side**2 * found.sum(axis=(0, 1))
+        self._weights[True] += rows * cols * self._side**2
 
     def result(self) -> NDArray[np.float32] | None:
         """Return (bands, 2 reach + 1, reach + 1) float32 amplitudes, or None without pixels."""
@@ -148,17 +163,20 @@ def _halved(image: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(rows[:, 0:width:2] + rows[:, 1:width:2])
 
 
-def _amplitudes(
-    values: NDArray[Any], valid: NDArray[np.bool_], side: int, reach: int
-) -> FloatArray:
-    """Return the low-frequency amplitudes of a window, as ``Spectrum.amplitudes``."""
+def _filled(values: NDArray[Any], valid: NDArray[np.bool_], side: int) -> FloatArray:
+    """Return a window of ``side`` pixels along each axis without nodata."""
     filled = values.astype(np.float64)
     if not valid.all():
         filled[~valid] = filled[valid].mean(axis=0)
     height, width = valid.shape
     if (height, width) != (side, side):
         filled = np.pad(filled, ((0, side - height), (0, side - width), (0, 0)), mode="symmetric")
-    whole = fft().rfft2(np.moveaxis(filled, -1, 0))[:, np.arange(-reach, reach + 1), : reach + 1]
+    return filled
+
+
+def _amplitudes(windows: FloatArray, side: int, reach: int) -> FloatArray:
+    """Return the amplitudes of windows (..., bands, side, side), as ``Spectrum.amplitudes``."""
+    whole = fft().rfft2(windows)[..., np.arange(-reach, reach + 1), : reach + 1]
     found = np.abs(whole)
-    found[:, reach, 0] = whole[:, reach, 0].real
+    found[..., reach, 0] = whole[..., reach, 0].real
     return np.asarray(found / side**2)
