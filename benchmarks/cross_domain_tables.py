@@ -137,13 +137,14 @@ def shift_table(found: Results, names: Sequence[str]) -> Iterator[str]:
     """Yield experiment (a) as Markdown, with a row per augmentation and a column per family.
 
     The last columns are paired differences of the mean under all families, with 95 % intervals over
-    seeds: to the model without augmentation under the same shifts, and on images without one.
+    seeds: to the models without augmentation and with ``rhm`` under the same shifts, and to the
+    model without augmentation on images without one.
     """
     yield (
         f"| augmentation | seeds | unshifted | {' | '.join(SHIFTS)} | mean of the shifts | "
-        "over none under them | over none, unshifted |"
+        "over none under them | over rhm under them | over none, unshifted |"
     )
-    yield "|---" * (len(SHIFTS) + 6) + "|"
+    yield "|---" * (len(SHIFTS) + 7) + "|"
     by_name = {
         name: {
             e["seed"]: e["iou"]
@@ -165,7 +166,7 @@ def shift_table(found: Results, names: Sequence[str]) -> Iterator[str]:
             for each in ("as it is", *SHIFTS)
         ]
         cells.append(f"{statistics.mean(means[name].values()):.3f}")
-        for base in (means.get("none", {}), unshifted):
+        for base in (means.get("none", {}), means.get("rhm", {}), unshifted):
             over = [mean - base[s] for s, mean in means[name].items() if s in base]
             cells.append(mean_and_interval(over) if over else "")
         yield f"| {name} | {len(runs)} | {' | '.join(cells)} |"
