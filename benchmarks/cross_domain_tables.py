@@ -2,7 +2,7 @@
 
 import itertools
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from machine import mean_and_interval, mean_and_spread
@@ -12,6 +12,10 @@ from rhm.colour.shifts import SHIFTS
 
 Results = Sequence[dict[str, Any]]
 """The results of runs, as ``cross_domain.py`` stores them."""
+
+_Runs = Mapping[int, Mapping[str, float]]
+
+_MEAN = "mean of the families"
 
 
 def cross_domain_table(found: Results, names: Sequence[str]) -> Iterator[str]:
@@ -134,39 +138,37 @@ def threshold_table(found: Results, names: Sequence[str]) -> Iterator[str]:
 
 
 def shift_table(found: Results, names: Sequence[str]) -> Iterator[str]:
-    """Yield experiment (a) as Markdown, with a row per augmentation and a column per family.
+    """Yield experiment (a) as Markdown: the IoU of each augmentation under each family of maps.
 
-    The last columns are paired differences of the mean under all families, with 95 % intervals over
-    seeds: to the models without augmentation and with ``rhm`` under the same shifts, and to the
-    model without augmentation on images without one.
+    A second table has paired differences, with 95 % intervals over seeds: to the models without
+    augmentation under the same maps, and of the mean under all families to those with ``rhm``.
     """
-    yield (
-        f"| augmentation | seeds | unshifted | {' | '.join(SHIFTS)} | mean of the shifts | "
-        "over none under them | over rhm under them | over none, unshifted |"
-    )
-    yield "|---" * (len(SHIFTS) + 7) + "|"
     by_name = {
         name: {
-            e["seed"]: e["iou"]
+            e["seed"]: e["iou"] | {_MEAN: statistics.mean(e["iou"][each] for each in SHIFTS)}
             for e in found
             if e["experiment"] == "controlled" and e["augmentation"] == name
         }
         for name in names
     }
-    means = {
-        name: {s: statistics.mean(iou[family] for family in SHIFTS) for s, iou in runs.items()}
-        for name, runs in by_name.items()
-    }
-    unshifted = {s: iou["as it is"] for s, iou in by_name.get("none", {}).items()}
-    for name, runs in by_name.items():
-        if not runs:
-            continue
+    shown = {name: runs for name, runs in by_name.items() if runs}
+    columns = ("as it is", *SHIFTS, _MEAN)
+    yield f"| augmentation | seeds | {' | '.join(columns)} |"
+    yield "|---" * (len(columns) + 2) + "|"
+    for name, runs in shown.items():
+        means = [statistics.mean(iou[each] for iou in runs.values()) for each in columns]
+        yield f"| {name} | {len(runs)} | {' | '.join(f'{mean:.3f}' for mean in means)} |"
+    yield ""
+    yield f"| over none | {' | '.join(columns)} | {_MEAN}, over rhm |"
+    yield "|---" * (len(columns) + 2) + "|"
+    for name, runs in shown.items():
         cells = [
-            f"{statistics.mean(iou[each] for iou in runs.values()):.3f}"
-            for each in ("as it is", *SHIFTS)
+            mean_and_interval(over) if (over := _paired(runs, shown.get(base, {}), each)) else ""
+            for each, base in [*((each, "none") for each in columns), (_MEAN, "rhm")]
         ]
-        cells.append(f"{statistics.mean(means[name].values()):.3f}")
-        for base in (means.get("none", {}), means.get("rhm", {}), unshifted):
-            over = [mean - base[s] for s, mean in means[name].items() if s in base]
-            cells.append(mean_and_interval(over) if over else "")
-        yield f"| {name} | {len(runs)} | {' | '.join(cells)} |"
+        yield f"| {name} | {' | '.join(cells)} |"
+
+
+def _paired(runs: _Runs, base: _Runs, column: str) -> list[float]:
+    """Return the differences between runs of the same seeds."""
+    return [iou[column] - base[seed][column] for seed, iou in runs.items() if seed in base]

@@ -5,13 +5,9 @@
 measured from histograms, stored with the model, and applied unchanged from then on.
 """
 
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +24,9 @@ from rhm.data.rasters.gdal_options import limited_cache
 from rhm.data.rasters.georeference import ONE, scale_between
 from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
-from rhm.data.rasters.windows import Window, spread, spread_blocks
+from rhm.data.rasters.windows import Window, partition, spread, spread_blocks
 from rhm.errors import BankError, ConfigError, RasterError
+from rhm.worker_threads import in_order, usable_cores
 
 if TYPE_CHECKING:
     from rhm.data.sources import Source
@@ -40,7 +37,7 @@ _MOST_LOOKED_AT = 16
 _CACHE_BYTES = 64 << 20
 _MOST_WINDOWS = 256
 _SPECTRUM_PX = 1 << 24
-_LARGEST_READ = 4096
+_READ_PX = 4096
 _MOST_BLOCKS = 1 << 16
 _TAIL_SHARE = 0.005
 """Share of the pixels that a measured range excludes at each end."""
@@ -299,7 +296,7 @@ def bank_of(
         check_band_shift(shift)
     entries, names, spectra = [], [], []
     sample = None if add is None else _sample_of(add)
-    for name, packed, spectrum in _in_order(count, sources, workers or _usable_cores()):
+    for name, packed, spectrum in in_order(count, sources, workers or usable_cores()):
         if on_progress is not None:
             on_progress()
         if packed is not None:
@@ -341,60 +338,46 @@ def source_spectrum(
     scale = scale_between(own, gsd_m or own, aspect)
     with source.open(scale, bands=bands) as raster:
         read_at = own if scale == ONE else gsd_m or own
-        size = min(LARGEST_FACTOR * side, int(_LARGEST_READ * min(1.0, *scale)))
-        blocks = _blocks(raster, side, size)
+        blocks = _blocks(raster, side, max(side, int(_READ_PX * min(1.0, *scale))))
         return Spectrum.of(_windows(raster, side), side, read_at, blocks=blocks)
 
 
 def _windows(raster: Raster, side: int) -> Iterator[Pixels]:
-    """Yield evenly spread windows of a raster."""
-    height, width = raster.info.height, raster.info.width
+    """Yield evenly spread windows of a raster that have valid pixels."""
+    height, width, known, looked_at = raster.info.height, raster.info.width, 0, 0
     rows, cols = max(1, height // side), max(1, width // side)
-    for index in islice(spread(rows * cols), _MOST_WINDOWS):
-        row, col = divmod(index, cols)
-        yield raster.read(Window(row * side, col * side, min(side, height), min(side, width)))
+    for row, col in (divmod(index, cols) for index in spread(rows * cols)):
+        window = Window(row * side, col * side, min(side, height), min(side, width))
+        if known >= _MOST_WINDOWS or looked_at >= _MOST_LOOKED_AT * _MOST_WINDOWS:
+            return
+        if not raster.is_unstored(window):
+            pixels = raster.read(window)
+            known += int(pixels.valid.any())
+            looked_at += 1
+            yield pixels
 
 
-def _blocks(raster: Raster, side: int, size: int) -> Iterator[Pixels]:
+def _blocks(raster: Raster, side: int, at_once: int) -> Iterator[Pixels]:
     """Yield evenly spread blocks of a raster, larger than windows, until enough is valid."""
     height, width, known, looked_at = raster.info.height, raster.info.width, 0, 0
-    windows = spread_blocks(height, width, size, most=_MOST_BLOCKS)
+    windows = spread_blocks(height, width, LARGEST_FACTOR * side, most=_MOST_BLOCKS)
     for window in windows if min(height, width) >= 2 * side else ():
         if known >= _SPECTRUM_PX or looked_at >= _MOST_LOOKED_AT * _SPECTRUM_PX:
             return
         if not raster.is_unstored(window):
-            pixels = raster.read(window)
+            pixels = _read_in_parts(raster, window, at_once)
             known += int(pixels.valid.sum())
             looked_at += pixels.valid.size
             yield pixels
 
 
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
-
-
-def _in_order(
-    task: Callable[[_Item], _Result], items: Iterable[_Item], workers: int
-) -> Iterator[_Result]:
-    """Yield the results in the order of the items, working at most twice ``workers`` items ahead.
-
-    The first item in this order that fails ends the iteration and cancels what has not begun.
-    """
-    waiting: deque[Future[_Result]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(task, item))
-                if len(waiting) >= 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _read_in_parts(raster: Raster, window: Window, size: int) -> Pixels:
+    """Read a window in parts of ``size``, so that memory has a bound where many pixels make one."""
+    if size >= max(window.height, window.width):
+        return raster.read(window)
+    info = raster.info
+    pixels = Pixels.blank(window.height, window.width, len(info.bands), info.dtype)
+    for part in partition(window.height, window.width, size):
+        place = Window(window.row + part.row, window.col + part.col, part.height, part.width)
+        pixels.put(raster.read(place), part)
+    return pixels

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
+import rasterio.windows
 from affine import Affine
 from numpy.typing import NDArray
 
@@ -22,7 +24,7 @@ from rhm.data.radiometry import (
     shift_for,
 )
 from rhm.errors import BankError, ConfigError, RasterError
-from tests.data.imagery import noise, write_raster
+from tests.data.imagery import HALF_METRE, UTM, noise, write_raster
 from tests.data.scalings import imagery
 
 
@@ -134,11 +136,38 @@ def test_larger_windows_know_the_waves_around_nodata(tmp_path: Path, lacking: st
 
 
 def test_larger_windows_are_spread_over_an_image(tmp_path: Path) -> None:
-    """More pixels than are read; the waves are in the right half only."""
-    pixels = np.full((4096, 8192, 1), 90, np.uint8)
-    pixels[:, 4096:] = np.rint(waves(4096, 4096)).astype(np.uint8)
+    """Half of the pixels is read; the waves are in the lower half only."""
+    pixels = np.full((8192, 4096, 1), 90, np.uint8)
+    pixels[4096:] = np.rint(waves(4096, 4096)).astype(np.uint8)
     found = spectrum_in(write_raster(tmp_path / "town.tif", pixels))
     assert found.others[256][0, 3, 0] == pytest.approx(0.5 * 20.0, rel=0.1)
+
+
+def test_a_small_island_in_a_sea_of_nodata_has_a_spectrum(tmp_path: Path) -> None:
+    """The windows that are looked at first would all be empty."""
+    path = tmp_path / "sea.tif"
+    profile = {"driver": "GTiff", "height": 6000, "width": 6000, "count": 1, "dtype": "float32"}
+    tiles = {"tiled": True, "blockxsize": 128, "blockysize": 128, "sparse_ok": True}
+    island = np.moveaxis(waves(320, 320), -1, 0)
+    with rasterio.open(
+        path, "w", **profile, **tiles, nodata=0.0, crs=UTM, transform=HALF_METRE
+    ) as file:
+        file.write(island, window=rasterio.windows.Window(2000, 3000, 320, 320))
+    found = spectrum_in(path)
+    assert found.amplitudes[0, 1, 0] == pytest.approx(90.0, rel=0.3)
+    assert 64 in found.others
+
+
+def test_larger_windows_of_a_much_finer_image_are_read_in_parts(tmp_path: Path) -> None:
+    """Oracle: the height of the wave, which has 256 pixels at twenty times the distance."""
+    rows = np.arange(5120)[:, None] * np.ones((1, 5120))
+    pixels = np.rint(90.0 + 40.0 * np.sin(2 * np.pi * rows / 5120)).astype(np.uint8)
+    path = write_raster(tmp_path / "town.tif", pixels[..., None])
+    own = spectrum_in(path).gsd_m
+    assert own is not None
+    found = spectrum_in(path, gsd_m=20.0 * own)
+    assert sorted(found.others) == [4, 8, 32, 64, 128, 256]
+    assert found.others[256][0, 3, 0] == pytest.approx(0.5 * 40.0, rel=0.02)
 
 
 def test_larger_windows_have_the_chosen_bands_and_the_chosen_distance(tmp_path: Path) -> None:

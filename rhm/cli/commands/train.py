@@ -143,8 +143,7 @@ def _on_spectra(
     beta = config.augment.beta[1]
     shortest_m, longest_m = gsd_m / beta if beta else math.inf, gsd_m * config.data.chip_px
     coarse = [own for each, own in known if each.waves_px[0] * own > TOO_FAR * shortest_m]
-    sizes = [(each.waves_px[1] * own, each) for each, own in known] if beta else []
-    narrow = [(size, each) for size, each in sizes if TOO_FAR * size < longest_m]
+    narrow: dict[str, list[float]] = {}
     build = f"build the bank with --gsd {gsd_m:.3g}"
     if coarse:
         yield (
@@ -152,20 +151,24 @@ def _on_spectra(
             f"{_ends(coarse)} m per pixel, and the chips have {gsd_m:.2g} m, so many of their "
             f"waves are unknown and stay as they are: {build}"
         )
-    if narrow:
-        ends = _ends([size for size, _ in narrow])
-        if not all(each.others for _, each in narrow):
-            advice = "build the bank again, with this version of rhm"
-        elif any(each.is_bounded for _, each in narrow):
-            advice = build
-        else:
-            advice = "larger images, such as mosaics, have longer ones"
+    for each, own in known if beta else ():
+        if TOO_FAR * (size := each.waves_px[1] * own) < longest_m:
+            if not each.others:
+                advice = "build the bank again, with this version of rhm"
+            else:
+                advice = build if each.is_bounded else "larger images, such as mosaics, have them"
+            narrow.setdefault(advice, []).append(size)
+    for advice, sizes in narrow.items():
         yield (
-            f"{len(narrow)} of {len(measured)} spectra in the bank know waves of up to {ends} m, "
-            f"and the chips are {longest_m:.3g} m wide, so their longer waves are unknown and stay "
-            f"as they are: {advice}"
+            f"{len(sizes)} of {len(measured)} spectra in the bank know no waves longer than "
+            f"{_ends(sizes)} m, and the chips are {_rounded(longest_m)} m wide, so their longer "
+            f"waves stay as they are: {advice}"
         )
 
 
 def _ends(values: "Sequence[float]") -> str:
-    return " to ".join(dict.fromkeys(f"{each:.2g}" for each in (min(values), max(values))))
+    return " to ".join(dict.fromkeys(map(_rounded, (min(values), max(values)))))
+
+
+def _rounded(value: float) -> str:
+    return f"{value:.2g}" if value < 100 else f"{value:.0f}"

@@ -139,7 +139,8 @@ def larger_windows(
         Side of the window; and the window, reduced to ``side`` pixels along each axis. Each of
         these is the mean of the valid pixels in it, and valid if there are any.
     """
-    sums = np.where(valid[..., None], image, image.dtype.type(0)).astype(np.float32)
+    sums = image.astype(np.float32)
+    sums[~valid] = 0.0
     counts = valid.astype(np.float32)
     for size in other_sides(side)[1]:
         if size > min(valid.shape):

@@ -143,10 +143,10 @@ def test_a_bank_that_does_not_know_the_waves_of_chips_is_noted(
         "1 of 5 spectra in the bank were measured at 1.3 m per pixel, and the chips have 0.9 m, so "
         "many of their waves are unknown and stay as they are: build the bank with --gsd 0.9"
     )
-    known = "know waves of up to 13 to 18 m, and the chips are 28.8 m wide"
     assert narrow == (
-        f"2 of 5 spectra in the bank {known}, so their longer waves are unknown and stay as they "
-        "are: build the bank again, with this version of rhm"
+        "2 of 5 spectra in the bank know no waves longer than 13 to 18 m, and the chips are 29 m "
+        "wide, so their longer waves stay as they are: build the bank again, with this version of "
+        "rhm"
     )
     assert told(*alone(0.16, 1.2, None)) == []
     assert told(*all_windows(0.16, 5.0, None)) == []
@@ -154,13 +154,19 @@ def test_a_bank_that_does_not_know_the_waves_of_chips_is_noted(
     assert "2 of 2 spectra in the bank were measured at 5.2 to 6 m per pixel, and" in note
     # The image has no longer waves, or larger windows than the largest would have them.
     (note,) = told(*all_windows(0.14))
-    assert note.endswith("as they are: larger images, such as mosaics, have longer ones")
+    assert note.endswith("stay as they are: larger images, such as mosaics, have them")
     largest = {**found.others, 16 * 128: np.ones((3, 5, 3), np.float32)}
     assert told(replace(found, gsd_m=0.01, others=largest)) == []
-    (note,) = told(replace(found, gsd_m=0.009, others=largest))
-    assert note.endswith("as they are: build the bank with --gsd 0.9")
+    bounded = replace(found, gsd_m=0.009, others=largest)
+    (note,) = told(bounded)
+    assert note.endswith("stay as they are: build the bank with --gsd 0.9")
+    # Each cause has its own advice.
+    notes = told(*alone(0.1), bounded, *all_windows(0.14, 0.1), *alone(0.12))
+    assert [each.split()[0] for each in notes] == ["2", "1", "2"]
     (note,) = told(*alone(0.16), words=("--set", "data.chip_px=64"))
-    assert "waves of up to 20 m, and the chips are 57.6 m wide" in note
+    assert "know no waves longer than 20 m, and the chips are 58 m wide" in note
+    (note,) = told(*alone(1.0, 1.1), words=("--set", "data.chip_px=512"))
+    assert "know no waves longer than 128 to 141 m, and the chips are 461 m wide" in note
     assert told(*alone(1.3), words=("--set", "augment.beta=[0, 0.05]")) == []
     assert told(*alone(0.1, 1.3), words=("--set", "augment.beta=[0, 0]")) == []
     assert told(*alone(0.1), words=("--set", "augment.colour=rhm")) == []
