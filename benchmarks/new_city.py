@@ -248,6 +248,7 @@ def train(
     tree: dict[str, Any] = {
         **_sections(setting, words, seed, setting.steps * method.longer),
         "augment": augment,
+        "model": method.model,
     }
     if method.average:
         tree["trainer"]["average"] = method.average

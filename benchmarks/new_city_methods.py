@@ -33,6 +33,7 @@ class Method:
         views: whether prediction averages over rotated and mirrored views.
         average: last part of the run over whose weights the model is averaged, while the learning
             rate stays constant.
+        model: section ``model``.
     """
 
     augment: dict[str, Any]
@@ -42,6 +43,7 @@ class Method:
     adapter: dict[str, Any] = field(default_factory=dict)
     views: bool = False
     average: float = 0.0
+    model: dict[str, Any] = field(default_factory=dict)
 
 
 def _of(augment: dict[str, Any] | None = None, longer: int = 1, **target: Any) -> Method:
@@ -64,6 +66,11 @@ def _viewed(base: str) -> Method:
 def _averaged(augment: dict[str, Any] | None = None, longer: int = 1) -> Method:
     """Return a method whose models are means over the last part of their training."""
     return Method(augment or {}, {}, longer, average=AVERAGE)
+
+
+def _cosine(augment: dict[str, Any] | None = None) -> Method:
+    """Return a method whose models classify by the angle between features and classifier rows."""
+    return Method(augment or {}, {}, model={"head": "cosine"})
 
 
 METHODS: dict[str, Method] = {
@@ -113,6 +120,8 @@ METHODS: dict[str, Method] = {
     "spectrum, averaged": _averaged(SPECTRUM),
     "spectrum + scale, averaged": _averaged(SPECTRUM | ZOOM),
     "spectrum + scale, averaged, 2x": _averaged(SPECTRUM | ZOOM, 2),
+    "none, cosine": _cosine(),
+    "spectrum + scale, cosine": _cosine(SPECTRUM | ZOOM),
     "none, views": _viewed("none"),
     "spectrum + scale, views": _viewed("spectrum + scale"),
     "none, then adabn": _after("none", "adabn", "batch-norm"),

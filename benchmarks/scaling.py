@@ -1,11 +1,13 @@
 """The parts of a country: a million images in a catalog, ten thousand scenes, and their price.
 
     python benchmarks/scaling.py catalog
+    python benchmarks/scaling.py start
     python benchmarks/scaling.py scenes
     python benchmarks/scaling.py cost
 
 ``catalog`` opens some thousand small images, and then repeats their rows until the table has as
-many as asked for. ``scenes`` sends small scenes through one Dask scheduler with a network that
+many as asked for. ``start`` does what every training does before its first step, with chips of
+eight bands of 11 bits. ``scenes`` sends small scenes through one Dask scheduler with a network that
 takes next to no time, so that what is left is what each scene costs besides. ``cost`` predicts one
 scene with the starter model by every runtime that is installed. ``merging.py`` has the rest.
 """
@@ -27,6 +29,7 @@ import rasterio
 import shapely
 import torch
 from machine import machine
+from numpy.typing import NDArray
 from rasterio.transform import from_origin
 from torch import Tensor, nn
 
@@ -45,10 +48,14 @@ from rhm.models.model_file import load_model, save_model
 from rhm.models.spec import ModelSpec
 from rhm.synthetic.world import write_sample_world
 from rhm.system import peak_memory_bytes
+from rhm.training.config import parse_config
+from rhm.training.imagery import gather
 
 UTM = "EPSG:32633"
 KM2_PIXELS = 1e6
 EAST, NORTH = 300_000.0, 6_000_000.0
+START_PX, START_FILES = 256, 100
+"""Side of the chips of ``start`` in pixels, and how many of them are different."""
 
 
 def main() -> None:
@@ -56,6 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parts: dict[str, Callable[[argparse.Namespace, Path], None]] = {
         "catalog": of_catalog,
+        "start": of_start,
         "scenes": of_scenes,
         "cost": of_cost,
     }
@@ -100,6 +108,33 @@ def of_catalog(asked: argparse.Namespace, folder: Path) -> None:
     print(f"\n{size:.0f} MB on disk, {(peak_memory_bytes() or 0) / 1e9:.1f} GB at the peak")
 
 
+def of_start(asked: argparse.Namespace, folder: Path) -> None:
+    """Count the chips of a training, without and with a bank of these chips."""
+    rng = np.random.default_rng(0)
+    grey = rng.gamma(4.0, 100.0, (8, START_PX, START_PX))
+    sources = []
+    for number in range(asked.images):
+        image, label = folder / f"{number:06}.tif", folder / f"{number:06}-mask.tif"
+        if number < START_FILES:
+            pixels = np.roll(grey, number, axis=1) * rng.uniform(0.5, 1.5)
+            write_bands(image, np.clip(pixels, 1, 2047).astype(np.uint16), number)
+            write_bands(label, np.eye(START_PX, dtype=np.uint8)[None], number)
+        else:
+            # Another name of the same file takes no space.
+            for path in (image, label):
+                os.link(path.with_name(f"{number % START_FILES:06}{path.name[6:]}"), path)
+        sources.append(Source(image, label, f"region {number % 5}", f"{number:06}", "train"))
+    path = folder / "catalog.parquet"
+    Catalog.build(sources, workers=max(asked.workers)).save(path)
+    print("| step | images | seconds | CPU seconds | images a CPU second | MB more |")
+    print("|---|---|---|---|---|---|")
+    for augment in ({}, {"colour": "rhm", "bank": "sources"}):
+        tree = {"name": "start", "data": {"catalog": str(path)}, "augment": augment}
+        config = parse_config(tree)
+        with timed(f"gather, {augment.get('bank', 'no bank')}", asked.images, memory=True):
+            gather(config)
+
+
 def repeated(catalog: Catalog, rows: int, folder: Path) -> Catalog:
     """Return a catalog with as many rows, each with a path, a place and a group of its own."""
     copies = -(-rows // len(catalog))
@@ -115,13 +150,15 @@ def repeated(catalog: Catalog, rows: int, folder: Path) -> Catalog:
 
 
 @contextmanager
-def timed(step: str, images: int) -> Iterator[None]:
-    """Print a row of the table."""
+def timed(step: str, images: int, *, memory: bool = False) -> Iterator[None]:
+    """Print a row of the table, with what the step adds to the peak of memory if asked to."""
+    before = peak_memory_bytes() or 0
     begun, busy_before = time.perf_counter(), processor_seconds()
     yield
     seconds, busy = time.perf_counter() - begun, processor_seconds() - busy_before
     row = f"| {step} | {images} | {seconds:.1f} | {busy:.1f} | {images / busy:.0f} |"
-    print(row, flush=True)
+    more = ((peak_memory_bytes() or 0) - before) / 1e6
+    print(row + f" {more:.0f} |" * memory, flush=True)
 
 
 def processor_seconds() -> float:
@@ -226,12 +263,19 @@ def write_image(path: Path, side: int, number: int) -> None:
     for _ in range(side // 32):
         row, col = rng.integers(0, side - 12, 2)
         pixels[:, row : row + 12, col : col + 12] = rng.integers(120, 250)
+    write_bands(path, pixels, number)
+
+
+def write_bands(path: Path, pixels: NDArray[Any], number: int) -> None:
+    """Write pixels (C, side, side) as an image at a place of its own."""
+    count, side, _ = pixels.shape
     transform = from_origin(
         EAST + side * (number % 1000), NORTH - side * (number // 1000), 0.5, 0.5
     )
     with rasterio.open(
-        path, "w", driver="GTiff", height=side, width=side, count=3, dtype="uint8", crs=UTM,
-        transform=transform, tiled=True, blockxsize=256, blockysize=256, compress="deflate",
+        path, "w", driver="GTiff", height=side, width=side, count=count, dtype=pixels.dtype,
+        crs=UTM, transform=transform, tiled=True, blockxsize=256, blockysize=256,
+        compress="deflate",
     ) as raster:  # fmt: skip
         raster.write(pixels)
 

@@ -48,6 +48,12 @@ def _require_target_bank(path: Path) -> None:
         require_bank(path)
 
 
+def check_shift_seed(shift: str | None, seed: int | None) -> None:
+    """Refuse the seed of a shift where no shift is applied."""
+    if shift is None and seed is not None:
+        raise typer.BadParameter("--shift-seed applies to --shift: leave it out, or add --shift")
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Styles = Annotated[
     bool,
@@ -79,7 +85,8 @@ ShiftFamily = Annotated[
     ),
 ]
 ShiftSeed = Annotated[
-    int, typer.Option("--shift-seed", min=0, max=LARGEST_SEED, help="Seed of the shift.")
+    int | None,
+    typer.Option("--shift-seed", min=0, max=LARGEST_SEED, help="Seed of the shift. Default: 0."),
 ]
 TargetBank = Annotated[
     Path | None,

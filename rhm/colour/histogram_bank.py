@@ -1,7 +1,7 @@
 """The histogram bank: the only information about target imagery that training needs.
 
 Matching uses nothing but the histogram of the target, so a bank stores the unlabelled imagery of
-a new city in a few kilobytes per image. It can be shared even where the imagery cannot.
+a new city in some ten kilobytes per image. It can be shared even where the imagery cannot.
 """
 
 import os

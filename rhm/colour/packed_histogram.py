@@ -1,4 +1,4 @@
-"""Packed histograms: the few kilobytes that a bank keeps of each image, and their stored form.
+"""Packed histograms: what a bank keeps of the colours of each image, and their stored form.
 
 A packed histogram consists of the present levels of each band and their counts. Up to 11 bits it
 keeps all of them, and beyond that the levels at evenly spaced quantiles, between which matching
@@ -31,8 +31,9 @@ class PackedHistogram:
 
     Attributes:
         dtype: dtype of the imagery.
-        levels: for each band, (P,) int64 numbers of the present levels, rising.
-        counts: for each band, (P,) int64 counts of at least 1, with the same sum in every band.
+        levels: for each band, (P,) uint16 numbers of the present levels, rising.
+        counts: for each band, (P,) uint32 counts of at least 1, with the same sum in every band;
+            int64 where a count is larger. Both may be given as other integers.
 
     Raises:
         ValueError: the levels or counts violate these rules.
@@ -40,8 +41,8 @@ class PackedHistogram:
     """
 
     dtype: np.dtype[Any]
-    levels: tuple[NDArray[np.int64], ...]
-    counts: tuple[NDArray[np.int64], ...]
+    levels: tuple[NDArray[Any], ...]
+    counts: tuple[NDArray[Any], ...]
 
     def __post_init__(self) -> None:
         limit = levels_of(self.dtype)
@@ -57,6 +58,9 @@ class PackedHistogram:
                 raise ValueError(f"an entry must have counts between 1 and {_MOST_PIXELS}")
         if len({int(counts.sum()) for counts in self.counts}) > 1:
             raise ValueError("an entry must have the same number of pixels in every band")
+        # A bank may have tens of thousands of entries, each with thousands of levels in memory.
+        object.__setattr__(self, "levels", tuple(each.astype(np.uint16) for each in self.levels))
+        object.__setattr__(self, "counts", tuple(map(_narrowed, self.counts)))
 
     @classmethod
     def of(cls, histogram: Histogram) -> Self:
@@ -106,6 +110,10 @@ class PackedHistogram:
     def unpack(self) -> Histogram:
         """Return the histogram."""
         return pool([self])
+
+
+def _narrowed(counts: NDArray[Any]) -> NDArray[Any]:
+    return counts.astype(np.uint32 if counts.max() <= np.iinfo(np.uint32).max else np.int64)
 
 
 def pool(entries: Sequence[PackedHistogram]) -> Histogram:

@@ -250,8 +250,9 @@ def bank_of(
 ) -> HistogramBank:
     """Build a histogram bank from images; labels are not used.
 
-    Histograms are packed as soon as they are counted, so that memory grows with ``workers`` and
-    by a few kilobytes per image. The bank is the same for any number of workers.
+    Histograms are packed as soon as they are counted, so that memory grows with ``workers``, and by
+    six bytes for each level of each band of an image. The bank is the same for any number of
+    workers.
 
     Args:
         sources: images of the target domain, from a catalog or not.

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from rhm.augmentation.colours import SOURCES_BANK
 from rhm.colour.histogram import Histogram
 from rhm.colour.histogram_bank import HistogramBank
+from rhm.colour.packed_histogram import PackedHistogram
 from rhm.colour.spectra.spectrum import SIDE
 from rhm.data.catalog import Catalog, Tile
 from rhm.data.radiometry import Scaling, histogram_of, measure_scalings, source_spectrum
@@ -17,6 +19,7 @@ from rhm.errors import CatalogError, ConfigError
 from rhm.models.spec import load_spec
 from rhm.training.config import RunConfig
 from rhm.training.unlabelled.target_config import EVERY_SPLIT
+from rhm.worker_threads import in_order, usable_cores
 
 _MOST_OUTSIDE = 0.5
 """Largest tolerated share of pixels whose values lie outside the range of other imagery."""
@@ -67,9 +70,8 @@ class Material:
         """Return the value range of ``dtype``, measured on the references if it is not known."""
         if dtype in self.scalings:
             return self.scalings[dtype]
-        images = [tile for tile in self.references if tile.dtype == dtype]
-        counted = [histogram for histogram in _counted(images).values() if histogram.pixels]
-        return measure_scalings(counted)[dtype]
+        counted = _count([tile for tile in self.references if tile.dtype == dtype])
+        return measure_scalings(counted.pooled.values())[dtype]
 
     def digest(self) -> str:
         """Return a hash by which other imagery, labels, splits or another bank are noticed.
@@ -138,36 +140,88 @@ def gather(config: RunConfig) -> Material:
     """
     catalog = Catalog.load(config.data.catalog)
     alone = config.target.source_free
-    train, val, counted = ([], [], {}) if alone else _labelled(config, catalog)
+    counted, val = (_CountedTiles(), []) if alone else _labelled(config, catalog)
+    train = counted.tiles
     bands = load_spec(str(config.adapter.base)).bands if alone else train[0].bands
-    unlabelled, seen = _unlabelled(config, catalog, bands)
-    bank = _bank(config, train or unlabelled, counted or seen)
+    seen = _unlabelled(config, catalog, bands)
+    bank = _bank(config, counted if train else seen)
     if bank is not None and bank.bands != bands:
         raise ConfigError(
             f"augment.bank has {bank.bands} bands, the training images {bands}: build the bank "
             "from imagery with the same bands"
         )
-    histograms = _by_domain(train, counted)
     others = {
         "augment.bank": [] if bank is None else list(bank.pooled.values()),
-        "target.domains": list(_by_domain(unlabelled, seen).values()),
+        "target.domains": list(seen.pooled.values()),
     }
-    scalings = _scalings(config, histograms, others.values(), bands)
-    _check_resolution(config, [*train, *unlabelled])
+    scalings = _scalings(config, counted.pooled, others.values(), bands)
+    _check_resolution(config, [*train, *seen.tiles])
     _check_validation(val, bands=bands, dtypes=scalings.keys())
     scenes = {}
-    if config.model.standardize != "none" or config.augment.statistics == "scene":
-        scenes = counted | _counted(val) | seen
+    if _needs_scenes(config):
+        scenes = counted.each | _count(val, keep_each=True).each | seen.each
     references = _references(config, catalog, bands)
     for what, pooled in ((what, each) for what, counts in others.items() for each in counts):
         _check_range(what, pooled, scalings[pooled.dtype.name], "the training imagery")
-    return Material(catalog, train, val, bank, scalings, histograms, scenes, references, unlabelled)
+    return Material(
+        catalog, train, val, bank, scalings, counted.pooled, scenes, references, seen.tiles
+    )
 
 
-def _labelled(
-    config: RunConfig, catalog: Catalog
-) -> tuple[list[Tile], list[Tile], dict[str, Histogram]]:
-    """Return training and validation images, and the histogram of each training image by path."""
+@dataclass
+class _CountedTiles:
+    """Counted images; those that are entirely nodata are left out.
+
+    A catalog may have tens of thousands of images, and the histogram of one several hundred
+    kilobytes, so that they are pooled at once, and kept one by one only where a run needs it.
+
+    Attributes:
+        tiles: the images.
+        pooled: histogram of all pixels of each domain and dtype.
+        each: histogram of each image by its path; empty unless they are kept.
+        packed: the same, packed; empty unless they are kept.
+    """
+
+    tiles: list[Tile] = field(default_factory=list)
+    pooled: dict[tuple[str, str], Histogram] = field(default_factory=dict)
+    each: dict[str, Histogram] = field(default_factory=dict)
+    packed: list[PackedHistogram] = field(default_factory=list)
+
+
+def _count(
+    tiles: Sequence[Tile], *, keep_each: bool = False, keep_packed: bool = False
+) -> _CountedTiles:
+    """Count images, several at a time."""
+
+    def count(tile: Tile) -> Histogram:
+        with tile.open() as raster:
+            return histogram_of(raster, max_pixels=_PIXELS_PER_TILE)
+
+    found = _CountedTiles()
+    for tile, histogram in zip(tiles, in_order(count, tiles, usable_cores()), strict=True):
+        if keep_each:
+            found.each[str(tile.image)] = histogram
+        if histogram.pixels:
+            key, pooled = (tile.domain, tile.dtype), found.pooled
+            pooled[key] = pooled[key].merge(histogram) if key in pooled else histogram
+            found.tiles.append(tile)
+            if keep_packed:
+                found.packed.append(PackedHistogram.of(histogram))
+    return found
+
+
+def _count_for(config: RunConfig, tiles: Sequence[Tile]) -> _CountedTiles:
+    packed = config.augment.bank == SOURCES_BANK
+    return _count(tiles, keep_each=_needs_scenes(config), keep_packed=packed)
+
+
+def _needs_scenes(config: RunConfig) -> bool:
+    """Return whether a run needs the histogram of every image."""
+    return config.model.standardize != "none" or config.augment.statistics == "scene"
+
+
+def _labelled(config: RunConfig, catalog: Catalog) -> tuple[_CountedTiles, list[Tile]]:
+    """Return the training images, and the images of the validation."""
     chosen = catalog.select(domains=_sources(config, catalog), labelled=True)
     train, val = (chosen.select(split=split).tiles for split in ("train", "val"))
     if not train:
@@ -180,14 +234,13 @@ def _labelled(
         raise CatalogError(
             f"training images have {sorted(bands)} bands: choose sources with the same number"
         )
-    counted = _counted(train)
     # Nothing can be learned from images that are entirely nodata.
-    train = [tile for tile in train if counted[str(tile.image)].pixels]
-    if not train:
+    counted = _count_for(config, train)
+    if not counted.tiles:
         raise CatalogError(
             f"{config.data.catalog}: no training image has valid pixels: check the nodata value"
         )
-    return train, val, counted
+    return counted, list(val)
 
 
 def _scalings(
@@ -231,19 +284,17 @@ def _base_scalings(config: RunConfig, bands: int) -> dict[str, Scaling]:
     return dict(spec.scalings)
 
 
-def _bank(
-    config: RunConfig, train: Sequence[Tile], counted: Mapping[str, Histogram]
-) -> HistogramBank | None:
+def _bank(config: RunConfig, counted: _CountedTiles) -> HistogramBank | None:
     if config.augment.bank is None:
         return None
     if config.augment.bank != SOURCES_BANK:
         return HistogramBank.load(config.augment.bank)
-    entries = [counted[str(tile.image)] for tile in train]
     spectra = None
     if config.augment.uses("from_spectra"):
-        gsd_m = config.data.gsd_m
-        spectra = [source_spectrum(tile, side=SIDE, gsd_m=gsd_m) for tile in train]
-    return HistogramBank(entries, [f"{tile.domain}/{tile.name}" for tile in train], spectra=spectra)
+        measure = partial(source_spectrum, side=SIDE, gsd_m=config.data.gsd_m)
+        spectra = list(in_order(measure, counted.tiles, usable_cores()))
+    names = [f"{tile.domain}/{tile.name}" for tile in counted.tiles]
+    return HistogramBank(counted.packed, names, spectra=spectra)
 
 
 def _sources(config: RunConfig, catalog: Catalog) -> Sequence[str] | None:
@@ -253,13 +304,11 @@ def _sources(config: RunConfig, catalog: Catalog) -> Sequence[str] | None:
     return [name for name in catalog.domains if name not in config.target.domains]
 
 
-def _unlabelled(
-    config: RunConfig, catalog: Catalog, bands: int
-) -> tuple[list[Tile], dict[str, Histogram]]:
-    """Return the images that are seen without labels, and the histogram of each by path."""
+def _unlabelled(config: RunConfig, catalog: Catalog, bands: int) -> _CountedTiles:
+    """Return the images that are seen without labels."""
     target = config.target
     if not target.domains:
-        return [], {}
+        return _CountedTiles()
     try:
         chosen = catalog.select(
             domains=target.domains, split=None if target.split == EVERY_SPLIT else target.split
@@ -274,14 +323,13 @@ def _unlabelled(
         )
     # Whoever reads a tile from here on can learn nothing of its buildings.
     tiles = [replace(tile, label=None, building_fraction=None) for tile in chosen.tiles]
-    counted = _counted(tiles)
-    tiles = [tile for tile in tiles if counted[str(tile.image)].pixels]
-    if not tiles:
+    counted = _count_for(config, tiles)
+    if not counted.tiles:
         raise ConfigError(
             f"target: {config.data.catalog} has no image with valid pixels in split "
             f"'{target.split}' of {', '.join(target.domains)}: change target.split"
         )
-    return tiles, {str(tile.image): counted[str(tile.image)] for tile in tiles}
+    return counted
 
 
 def _references(config: RunConfig, catalog: Catalog, bands: int) -> Sequence[Tile]:
@@ -342,22 +390,3 @@ def _check_validation(tiles: Sequence[Tile], *, bands: int, dtypes: Collection[s
                 f"{tile.image} has {tile.bands} bands of {tile.dtype}, the training images {bands} "
                 f"of {', '.join(sorted(dtypes))}: choose validation images of the same kind"
             )
-
-
-def _counted(tiles: Sequence[Tile]) -> dict[str, Histogram]:
-    """Return the histogram of each image, by image path."""
-    counted = {}
-    for tile in tiles:
-        with tile.open() as raster:
-            counted[str(tile.image)] = histogram_of(raster, max_pixels=_PIXELS_PER_TILE)
-    return counted
-
-
-def _by_domain(
-    tiles: Sequence[Tile], counted: Mapping[str, Histogram]
-) -> dict[tuple[str, str], Histogram]:
-    pooled: dict[tuple[str, str], Histogram] = {}
-    for tile in tiles:
-        key, histogram = (tile.domain, tile.dtype), counted[str(tile.image)]
-        pooled[key] = pooled[key].merge(histogram) if key in pooled else histogram
-    return pooled

@@ -50,3 +50,24 @@ def test_seeds_that_no_generator_takes_are_refused(
     code, printed, err = rhm(*(word.format(**places) for word in words), LARGEST_SEED + 1)
     assert (code, printed, err.count("\n")) == (2, "", 1)
     assert str(LARGEST_SEED) in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["evaluate", "{run}", "{catalog}"], ["bank", "build", "{catalog}", "-o", "{out}"]],
+    ids=lambda words: words[0],
+)
+def test_the_seed_of_a_shift_needs_a_shift(
+    rhm: Callable[..., tuple[int, str, str]],
+    trained: Path,
+    catalog_path: Path,
+    tmp_path: Path,
+    words: list[str],
+) -> None:
+    out = tmp_path / "x.bank"
+    places = {"run": trained, "catalog": catalog_path, "out": out}
+    command = [word.format(**places) for word in words]
+    # A seed of 0 is one that was given, too.
+    code, printed, err = rhm(*command, "--shift-seed", 0)
+    assert (code, printed, out.exists()) == (2, "", False)
+    assert "--shift-seed applies to --shift" in err

@@ -203,3 +203,17 @@ def test_levels_are_those_of_the_values() -> None:
     image = np.array([[-3.0, 0.25, 0.25, 7.0]], dtype=np.float32)
     (levels,) = PackedHistogram.of(Histogram.of(image)).levels
     np.testing.assert_array_equal(levels, np.unique(to_levels(image)))
+
+
+def test_entries_are_small_in_memory_and_count_what_no_32_bits_hold() -> None:
+    image = np.random.default_rng(0).integers(0, 2048, (96, 96, 2)).astype(np.uint16)
+    packed = PackedHistogram.of(Histogram.of(image))
+    assert {each.dtype for each in packed.levels} == {np.dtype(np.uint16)}
+    assert {each.dtype for each in packed.counts} == {np.dtype(np.uint32)}
+    for most, dtype in ((2**32 - 1, np.uint32), (2**32, np.int64)):
+        levels = np.array([3, 65535])
+        entry = PackedHistogram(np.dtype(np.uint16), (levels,), (np.array([most, 1]),))
+        assert entry.counts[0].dtype == dtype
+        (again,) = from_arrays(to_arrays([entry]), 1)
+        assert pool([entry, again]).counts.sum() == 2 * (most + 1)
+        assert pool([entry]).first == 3

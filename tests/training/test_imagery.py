@@ -1,6 +1,7 @@
 """What a run trains on: which images, whose histograms, and what is refused."""
 
 import shutil
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -308,3 +309,35 @@ def test_a_run_is_not_continued_on_other_imagery(
     Catalog(frame).save(path)
     with pytest.raises(ConfigError, match="imagery is no longer that"):
         fit(config, resume=True)
+
+
+@pytest.mark.parametrize("bank", ["none", "sources"])
+def test_images_are_pooled_at_once(
+    tiny: Make, catalog_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bank: str
+) -> None:
+    """Law: of a large catalog, memory holds the histograms of a few images at a time."""
+    counts: list[weakref.ref[Histogram]] = []
+    most = 0
+
+    def tracked(*args: Any, **words: Any) -> Histogram:
+        nonlocal most
+        found = histogram_of(*args, **words)
+        counts.append(weakref.ref(found))
+        most = max(most, sum(each() is not None for each in counts))
+        return found
+
+    rng = np.random.default_rng(0)
+    sources = [
+        image(tmp_path, f"{name}", rng.integers(1, 255, (64, 64, 3)).astype(np.uint8))
+        for name in range(24)
+    ]
+    path = extended(catalog_path, tmp_path / "more.parquet", *sources)
+    monkeypatch.setattr("rhm.training.imagery.histogram_of", tracked)
+    monkeypatch.setattr("rhm.training.imagery.usable_cores", lambda: 1)
+    augment = {} if bank == "none" else {"colour": "rhm", "bank": bank}
+    material = gather(tiny(data={"catalog": str(path)}, augment=augment))
+    assert len(counts) == len(material.train) >= 24
+    assert most <= 6
+    assert sum(each.pixels for each in material.histograms.values()) == sum(
+        counted(tile).pixels for tile in material.train
+    )

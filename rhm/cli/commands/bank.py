@@ -16,6 +16,7 @@ from rhm.cli.options import (
     Json,
     ShiftSeed,
     band_numbers,
+    check_shift_seed,
     required,
 )
 from rhm.cli.output import counted, emit, progress, say, table
@@ -71,7 +72,7 @@ def build(
         str | None,
         typer.Option(help="Apply a random pixel-wise shift: affine, gamma or monotone."),
     ] = None,
-    shift_seed: ShiftSeed = 0,
+    shift_seed: ShiftSeed = None,
     add: Annotated[
         Path | None, typer.Option(help="Another bank to include in the new one.")
     ] = None,
@@ -124,6 +125,7 @@ def build(
 
     if split not in (None, *SPLITS):
         raise typer.BadParameter(f"unknown split '{split}': choose {', '.join(SPLITS)}")
+    check_shift_seed(shift, shift_seed)
     if spectrum is None:
         spectrum = shift is None
     if gsd is not None and not spectrum:
@@ -138,7 +140,7 @@ def build(
             sources,
             bands=band_numbers(bands),
             shift=shift,
-            seed=shift_seed,
+            seed=shift_seed or 0,
             decimated=decimated,
             spectrum_px=SIDE if spectrum else None,
             gsd_m=gsd,

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rhm.cli.flags import Chosen, choosing
-from rhm.cli.options import CatalogFile, Domains, Json, ShiftFamily, ShiftSeed, Views, required
+from rhm.cli.options import (
+    CatalogFile,
+    Domains,
+    Json,
+    ShiftFamily,
+    ShiftSeed,
+    Views,
+    check_shift_seed,
+    required,
+)
 from rhm.cli.output import emit, progress, say, table
 from rhm.files import check_folder_writable
 from rhm.inference.runtime.runtimes import RuntimeConfig
@@ -51,7 +60,7 @@ def evaluate(
     domains: Domains = None,
     split: Annotated[str, typer.Option(help="Split to use: train, val, test or all.")] = "test",
     shift: ShiftFamily = None,
-    shift_seed: ShiftSeed = 0,
+    shift_seed: ShiftSeed = None,
     views: Views = False,
     threshold: Annotated[
         str | None,
@@ -154,7 +163,7 @@ def _asked(
 
 
 def _work(
-    split: str, domains: list[str] | None, shift: str | None, shift_seed: int
+    split: str, domains: list[str] | None, shift: str | None, shift_seed: int | None
 ) -> dict[str, Any]:
     """Return which images are scored, and how they are shifted."""
     from rhm.colour.shifts import SHIFTS
@@ -165,10 +174,11 @@ def _work(
         raise typer.BadParameter(f"unknown split '{split}': choose {', '.join(SPLITS)}, all")
     if shift is not None and shift not in SHIFTS:
         raise typer.BadParameter(f"unknown shift '{shift}': choose {', '.join(SHIFTS)}")
+    check_shift_seed(shift, shift_seed)
     return {
         "split": None if split == "all" else split,
         "domains": domains,
-        "shifts": [Shift(shift, shift_seed)] if shift else [],
+        "shifts": [Shift(shift, shift_seed or 0)] if shift else [],
     }
 
 
@@ -351,21 +361,8 @@ def _quantization(
 
 def score_lines(results: "list[Scores]") -> list[str]:
     """Return the table of scores, with one row per run and domain."""
-    header = [
-        "run",
-        "domain",
-        "images",
-        "IoU",
-        "low",
-        "high",
-        "F1",
-        "object F1",
-        "boundary 1 m",
-        "3 m",
-        "ECE",
-        "AP",
-        "PoLiS m",
-    ]
+    columns = "run, domain, images, IoU, low, high, F1, object F1, boundary 1 m, 3 m, ECE, AP"
+    header = [*columns.split(", "), "PoLiS m"]
     rows = [
         [
             scores.run,

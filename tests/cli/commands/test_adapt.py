@@ -4,9 +4,11 @@ import io
 import json
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas
 import pytest
 import rasterio
@@ -14,6 +16,8 @@ import torch
 
 from rhm.cli.commands.adapt import _complete, _validate_every
 from rhm.cli.main import run
+from rhm.colour.histogram_bank import HistogramBank
+from rhm.errors import ConfigError
 from rhm.models.model_file import load_model
 from rhm.models.named_models import VARIABLE
 from rhm.training.adaptation import LEARNING_RATES
@@ -353,3 +357,28 @@ def test_a_foreign_adapter_is_one_line(
     code, _, err = rhm(*words)
     assert (code, "made for another base model" in err) == (2, True)
     assert not list(tmp_path.glob("x*"))
+
+
+def test_a_bank_that_does_not_know_the_waves_of_chips_is_noted(
+    rhm: Rhm,
+    trained: Path,
+    catalog_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fit(*_: object, **__: object) -> None:
+        raise ConfigError("that was all")
+
+    monkeypatch.setattr("rhm.training.fitting.fit", fit)
+    image = np.arange(128 * 128 * 3, dtype=np.uint8).reshape(128, 128, 3)
+    bank = HistogramBank.from_images([image], spectrum_px=128)
+    (spectrum,) = bank.spectra
+    assert spectrum is not None
+    path = tmp_path / "target.bank"
+    HistogramBank(bank.entries, spectra=[replace(spectrum, gsd_m=9.0)]).save(path)
+    words = ["adapt", trained, catalog_path, *SMALL, *HERE[:-1], "--bank", path]
+    told = "rhm: that was all\n"
+    assert rhm(*words)[2] == told
+    err = rhm(*words, "--set", "augment.colour=spectrum")[2]
+    assert "1 of 1 spectra in the bank were measured at 9 m per pixel, and" in err
+    assert err.endswith(told)
