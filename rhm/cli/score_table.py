@@ -86,16 +86,30 @@ class ScoreTable:
         own = tuple(tuple(_is_own(group, t) for t in targets) for group in groups)
         return cls(metric, groups, targets, cells, own)
 
+    def lacking(self) -> tuple[str, ...]:
+        """Return the labels of the targets on which some runs of a group have no score."""
+        columns = zip(self.targets, zip(*self.cells, strict=True), strict=True)
+        return tuple(
+            target.label
+            for target, cells in columns
+            if any(cell is not None and cell[1].lacking for cell in cells)
+        )
+
     def best(self) -> set[tuple[int, int]]:
         """Return the cells (row, column) that are best of all with the same sources.
 
-        Those that look the same at the digits that are shown are best together.
+        Those that look the same at the digits that are shown are best together. A mean that lacks a
+        run is never the best.
         """
         found = set()
         for sources in {group.sources for group in self.groups}:
             rows = [n for n, group in enumerate(self.groups) if group.sources == sources]
             for column in range(len(self.targets)):
-                known = {row: _mean(self.cells[row][column]) for row in rows}
+                known = {
+                    row: _mean(cell)
+                    for row in rows
+                    if (cell := self.cells[row][column]) is not None and not cell[1].lacking
+                }
                 ranks = {row: self._rank(mean) for row, mean in known.items() if mean is not None}
                 if len(ranks) > 1:
                     first = min(ranks.values())
@@ -112,7 +126,7 @@ def _cell(group: Group, target: Target, metric: str) -> tuple[str, ScoreEstimate
     found = [domain for run in group.runs if (domain := find_domain(run, target)) is not None]
     if not found:
         return None
-    return role_of(found[0]), estimate([METRICS[metric](domain) for domain in found])
+    return role_of(found[0]), estimate([METRICS[metric](each) for each in found], len(group.runs))
 
 
 def _is_own(group: Group, target: Target) -> bool:
@@ -204,7 +218,9 @@ def _score(cell: tuple[str, ScoreEstimate] | None, between: str) -> str:
         return "-"
     deviation = cell[1].sd
     shown = f"{mean:.{_DIGITS}f}"
-    return shown if deviation is None else f"{shown} {between} {deviation:.{_DIGITS}f}"
+    if deviation is not None:
+        shown = f"{shown} {between} {deviation:.{_DIGITS}f}"
+    return f"{shown} ({cell[1].lacking})" if cell[1].lacking else shown
 
 
 def _in_cell(text: str) -> str:

@@ -5,11 +5,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+import cv2
 import geopandas
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 from rasterio.transform import Affine
+from skimage import segmentation
 
 from rhm.augmentation.mask_values import MARKED_BOUNDARY, MARKED_CONTACT, numbered
 from rhm.data.footprints import burn, burn_numbers, polygon_parts, read_footprints
@@ -164,6 +166,31 @@ class Label:
         truth[(truth == 0) & _is_one_of(stored.values, self._contact)] = MARKED_CONTACT
         return truth
 
+    def read_instances(self) -> NDArray[np.int32] | None:
+        """Return a number from 1 for each building of a mask, (height, width) int32, else 0.
+
+        Buildings are told apart by their values (``instances``), or by the boundaries between their
+        insides (``boundary_values``); pixels of a boundary belong to the nearest inside.
+
+        Returns:
+            The numbers; None if the label consists of footprints, or of a mask that does not tell
+            buildings apart.
+        """
+        if self._mask is None or not (self._instances or self._boundary):
+            return None
+        stored = self._mask.read(window := Window(0, 0, self._info.height, self._info.width))
+        building = self.truth_of(stored, window) == 1
+        inside = building & ~_is_one_of(stored.values, self._boundary)
+        numbers = _components(inside)
+        if self._instances:
+            _, values = np.unique(_combined(stored.values)[inside], return_inverse=True)
+            numbers[inside] = values + 1
+        flat = np.zeros_like(numbers)
+        grown = np.asarray(segmentation.watershed(flat, numbers, mask=building))  # type: ignore[no-untyped-call]
+        # A boundary that surrounds nothing is a small building.
+        rest = _components(building & (grown == 0))
+        return np.asarray(np.where(rest > 0, rest + numbers.max(), grown), dtype=np.int32)
+
     def truth_of(self, stored: Pixels, window: Window) -> NDArray[np.uint8]:
         """Return the truth of a window whose mask has been read; see ``read``."""
         pixels, valid = stored
@@ -199,6 +226,12 @@ class Label:
         box = shapely.box(col, row, col + width, row + height)
         # In the order of the file, so that overlaps are the same in every window.
         return np.sort(self._tree.query(box)), Affine.translation(col, row), height, width
+
+
+def _components(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Return the number of each pixel's component (4 neighbours), 0 where the mask is False."""
+    _, numbers = cv2.connectedComponents(mask.view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
+    return np.asarray(numbers, dtype=np.int32)
 
 
 def _any_band(pixels: NDArray[Any]) -> NDArray[np.bool_]:

@@ -125,13 +125,16 @@ def evaluate_model(
     for images, shift in work:
         shown = (picks or {}).get(name_of(images.domain, shift))
         try:
-            scored, used = _scored(model, images.tiles, shift, tiling, threshold, on_progress)
+            scored, used, implied = _scored(
+                model, images.tiles, shift, tiling, threshold, on_progress
+            )
             pictures = choose_examples(model, scored, shift, tiling, picks=shown, threshold=used)
             found = replace(
                 pooled_scores(model.spec, images.domain, scored, shift, seed=seed),
                 examples=save_examples(pictures, folder),
                 split=images.split,
                 threshold=used if threshold == AUTO else None,
+                implied=implied,
                 catalog_file=located(catalog_path),
                 other_split=images.domain in seen,
                 **common,
@@ -155,23 +158,24 @@ def _scored(
     tiling: Tiling,
     threshold: float | str | None,
     on_progress: Callable[[], None] | None,
-) -> tuple[list[TileScores], float]:
-    """Return the scores of images, and the threshold that was used."""
-    used = model.spec.threshold if threshold is None else threshold
+) -> tuple[list[TileScores], float, bool]:
+    """Return the scores of images, the threshold that was used, and whether it could be chosen."""
+    used = threshold if isinstance(threshold, float) else model.spec.threshold
+    implied = True
     with TemporaryDirectory() as folder:
         predicted: Sequence[Path | None] = [None] * len(tiles)
-        if isinstance(used, str):
-            used, predicted = own_threshold(
+        if threshold == AUTO:
+            own, predicted = own_threshold(
                 model, tiles, Path(folder), shift=shift, tiling=tiling, on_progress=on_progress
             )
-            on_progress = None
+            used, implied, on_progress = used if own is None else own, own is not None, None
         scored = []
         for tile, path in zip(tiles, predicted, strict=True):
             seen = see(model, tile, shift=shift, tiling=tiling, threshold=used, predicted=path)
             scored.append(count(seen, tile, used))
             if on_progress is not None:
                 on_progress()
-    return scored, used
+    return scored, used, implied
 
 
 def picks_of(scores: Scores) -> dict[str, dict[str, str]]:

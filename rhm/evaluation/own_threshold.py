@@ -21,7 +21,7 @@ def own_threshold(
     shift: Shift | None,
     tiling: Tiling,
     on_progress: Callable[[], None] | None = None,
-) -> tuple[float, list[Path]]:
+) -> tuple[float | None, list[Path]]:
     """Predict images, and find the threshold with the highest expected IoU over all of them.
 
     Labels are not read.
@@ -35,8 +35,8 @@ def own_threshold(
         on_progress: called after each image.
 
     Returns:
-        The threshold, which is that of the model if the probabilities imply no building at all, and
-        the file with the maps (M, H, W) float32 of each image, for ``tile_scores.see``.
+        The threshold, or None if the probabilities imply hardly a building, and the file with the
+        maps (M, H, W) float32 of each image, for ``tile_scores.see``.
 
     Raises:
         RasterError: an image cannot be read.
@@ -55,5 +55,4 @@ def own_threshold(
         np.save(paths[-1], maps)
         if on_progress is not None:
             on_progress()
-    found = counted.implied_threshold()
-    return model.spec.threshold if found is None else found, paths
+    return counted.implied_threshold(), paths

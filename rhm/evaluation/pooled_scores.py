@@ -13,6 +13,7 @@ from rhm.evaluation.footprint_precision import footprint_scores
 from rhm.evaluation.outlines.domain_outlines import outline_scores
 from rhm.evaluation.scores import (
     BOUNDARY_WIDTHS,
+    FORMAT,
     Calibration,
     CalibrationBin,
     DomainScores,
@@ -74,7 +75,7 @@ def pooled_scores(
             width: interval(counts, metrics.boundary_score)
             for width, counts in zip(BOUNDARY_WIDTHS, boundaries, strict=True)
         },
-        calibration=_calibration(reduce(operator.add, (scores.calibration for scores in scored))),
+        calibration=calibration_of(reduce(operator.add, (scores.calibration for scores in scored))),
         outline=outline_scores(
             [scores.outlines for scores in scored],
             [scores.detections for scores in scored],
@@ -85,6 +86,7 @@ def pooled_scores(
         examples=(),
         footprint_scores=footprint_scores(scored),
         unknown_gsd=sum(scores.tile.gsd_m is None for scores in scored),
+        rules=FORMAT,
     )
 
 
@@ -112,7 +114,8 @@ def _footprints(counts: list[metrics.ObjectScores], interval: _MakeInterval) -> 
     )
 
 
-def _calibration(levels: metrics.CalibrationBins) -> Calibration:
+def calibration_of(levels: metrics.CalibrationBins) -> Calibration:
+    """Return the calibration of the pixels of a domain as it is stored."""
     bins = levels.merged(_RELIABILITY_BINS)
     confidence, frequency = bins.reliability()
     edges = np.linspace(0.0, 1.0, len(bins.pixels) + 1)

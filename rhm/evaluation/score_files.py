@@ -23,10 +23,11 @@ from rhm.files import write_text
 from rhm.records import MalformedError, parse, to_json
 from rhm.required_files import require_run
 
-_READABLE = (2, 3, 4, 5, FORMAT)
+_READABLE = (2, 3, 4, 5, 6, FORMAT)
 """Versions that can be read. Format 2 does not record the runtime, which was PyTorch; in formats 2
 and 3, all domains are of one evaluation; up to format 4, all have the same threshold; up to format
-5, outlines are not scored, and scores of footprints are not calibrated."""
+5, outlines are not scored, and scores of footprints are not calibrated; up to format 6, footprints
+that touch are not split."""
 
 
 def write_scores(scores: Scores, folder: Path) -> None:

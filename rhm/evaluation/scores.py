@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rhm.records import Flag, Number, Text, Whole
 
-FORMAT = 6
+FORMAT = 7
 """Version of ``scores.json``."""
 
 FILE = "scores.json"
@@ -224,6 +224,10 @@ class DomainScores:
             so that both can be moved together.
         other_split: whether the catalog has other splits than that of the training, so that images
             of this training domain may have been trained on.
+        rules: version of ``scores.json`` by whose rules footprints were traced and counted; 0 up to
+            6, when those that touch were not split, and instances of a mask not told apart.
+        implied: whether the probabilities implied ``threshold``; otherwise it is that of the model,
+            because they implied hardly a building.
     """
 
     name: Text
@@ -250,6 +254,8 @@ class DomainScores:
     runtime: Text = ""
     catalog_file: Text = ""
     other_split: Flag = False
+    rules: Whole = 0
+    implied: Flag = True
 
     @property
     def key(self) -> tuple[str, str, Shift | None]:
@@ -354,6 +360,17 @@ def few_groups(domains: Iterable[DomainScores]) -> str | None:
     groups = f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
     return (
         f"intervals of {', '.join(few)} rest on {groups} groups of images each and are too narrow"
+    )
+
+
+def not_implied(domains: Iterable[DomainScores]) -> str | None:
+    """Return a sentence on domains without a threshold of their own, without its full stop."""
+    names = dict.fromkeys(each.name for each in domains if not each.implied)
+    if not names:
+        return None
+    return (
+        f"the probabilities in {', '.join(names)} imply hardly a building, so the threshold there "
+        "is that of the model"
     )
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import shapely
+import shapely.geometry
 from numpy.typing import NDArray
+from rasterio import features
 
 from rhm.colour.histogram import Histogram
 from rhm.data.catalog import Tile
@@ -22,18 +24,16 @@ from rhm.evaluation.outlines.covered_area import covered_areas
 from rhm.evaluation.outlines.default_footprints import ASSUMED_PIXEL_M, default_footprints
 from rhm.evaluation.outlines.outline_counts import OutlineCounts
 from rhm.evaluation.scores import BOUNDARY_WIDTHS_M, Shift
-from rhm.inference.polygons import inside_of
 from rhm.inference.runtime.backends import DescribedNetwork
-from rhm.inference.settings.polygon_config import PolygonConfig
 from rhm.inference.tiling.stream import Grid, Tiling, predict_blocks
 from rhm.inference.tracing.components import trace
-from rhm.inference.tracing.watershed import LearnedSeparation
 from rhm.models.building_classes import maps_of
 from rhm.models.spec import ModelSpec
 from rhm.training.metrics import (
     BoundaryCounts,
     CalibrationBins,
     ConfusionCounts,
+    FloatArray,
     ObjectScores,
     boundary_iou,
     matched_predictions,
@@ -93,7 +93,8 @@ class Seen:
         truth: (H, W) uint8 mask, 1 on buildings.
         probability: (H, W) float32 probabilities.
         true_objects: outlines of the true buildings, in pixel coordinates.
-        objects: outlines of the predicted buildings, in pixel coordinates.
+        objects: outlines of the predicted buildings, in pixel coordinates, as ``rhm predict``
+            traces and splits them by default; not simplified.
         confidences: scores of ``objects``.
         drawn: whether the true buildings were drawn as polygons, and not traced from a mask.
         promises: as in ``TileScores``.
@@ -153,14 +154,7 @@ def see(
         drawn = label.footprints is not None
     used = model.spec.threshold if threshold is None else threshold
     gsd_m = tile.gsd_at(model.spec.gsd_m)
-    inside = inside_of(maps[0], maps[1:])
-    outlines = trace(
-        maps[0],
-        valid,
-        threshold=used,
-        watershed=None if inside is None else LearnedSeparation(PolygonConfig.separate),
-        inside=inside,
-    )
+    objects, confidences = default_footprints(maps, valid, threshold=used, gsd_m=gsd_m)
     shown = scaling.bytes_table().apply(pixels.values)
     return Seen(
         pixels=shown,
@@ -169,26 +163,20 @@ def see(
         truth=truth,
         probability=maps[0],
         true_objects=true,
-        objects=outlines.polygons,
-        confidences=outlines.scores,
+        objects=objects,
+        confidences=confidences,
         drawn=drawn,
-        promises=_promises(model.spec, maps, valid, true, gsd_m, used),
+        promises=_promises(model.spec, true, objects, confidences),
     )
 
 
 def _promises(
-    spec: ModelSpec,
-    maps: NDArray[np.float32],
-    valid: NDArray[np.bool_],
-    true: NDArray[Any],
-    gsd_m: float | None,
-    threshold: float,
+    spec: ModelSpec, true: NDArray[Any], predicted: NDArray[Any], scores: FloatArray
 ) -> CalibrationBins | None:
     """Return the footprints by calibrated score; see ``TileScores.promises``."""
     if spec.score_calibration is None:
         return None
-    polygons, scores = default_footprints(maps, valid, threshold=threshold, gsd_m=gsd_m)
-    correct = matched_predictions(true, polygons, scores)
+    correct = matched_predictions(true, predicted, scores)
     return CalibrationBins.of(spec.score_calibration(scores), correct, bins=SCORE_BINS)
 
 
@@ -312,21 +300,40 @@ def true_objects(
     """Return the true buildings: the footprints of the label, or the patches of its mask.
 
     Footprints are cut at the edge of the image, and each part counts as a building. Buildings of
-    which nodata or pixels without a label hide half or more of what is left are left out; those of
-    a mask are traced where the image is valid.
+    which nodata or pixels without a label hide half or more of what is left are left out, and the
+    others are cut there; those of a mask are traced where the image is valid. A mask that tells
+    buildings apart keeps those apart that touch.
     """
     if label.outlines is None:
-        return trace((truth == 1).astype(np.float32), valid).polygons
+        numbers = label.read_instances()
+        if numbers is None:
+            return trace((truth == 1).astype(np.float32), valid).polygons
+        shown = features.shapes(numbers, mask=valid & (numbers > 0), connectivity=4)
+        return np.array([shapely.geometry.shape(outline) for outline, _ in shown], dtype=object)
     drawn = _within(label.outlines, raster.info.height, raster.info.width)
     if valid.all() or not len(drawn):
         return drawn
     blank = trace((~valid).astype(np.float32), np.ones_like(valid)).polygons
     hidden = covered_areas(drawn, blank) / shapely.area(drawn)
-    return np.asarray(drawn[hidden < 0.5])
+    return _without(drawn[hidden < 0.5], blank)
+
+
+def _without(polygons: NDArray[Any], blank: NDArray[Any]) -> NDArray[Any]:
+    """Return the parts of polygons that lie outside other polygons."""
+    result = polygons.copy()
+    numbers, others = shapely.STRtree(blank).query(polygons, predicate="intersects")
+    for number in np.unique(numbers):
+        cover = shapely.union_all(blank[others[numbers == number]])
+        result[number] = shapely.difference(polygons[number], cover)
+    return _with_area(result)
 
 
 def _within(outlines: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     """Return the parts of polygons in pixels that lie on the image."""
     inside = shapely.intersection(outlines, shapely.box(0, 0, width, height))
-    parts = shapely.get_parts(inside)
+    return _with_area(inside)
+
+
+def _with_area(geometries: NDArray[Any]) -> NDArray[Any]:
+    parts = shapely.get_parts(geometries)
     return np.asarray(parts[shapely.area(parts) > 0])

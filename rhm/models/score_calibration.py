@@ -67,6 +67,8 @@ class ScoreCalibration:
     def of(cls, scores: ArrayLike, correct: ArrayLike) -> "ScoreCalibration | None":
         """Count footprints in bins that hold equally many, or return None if they are too few.
 
+        A bin holds more where it ends among equal scores.
+
         Args:
             scores: (N,) mean probability of each footprint.
             correct: (N,) bool, whether it matches a true building.
@@ -75,7 +77,11 @@ class ScoreCalibration:
         if len(values) < FEWEST:
             return None
         order = np.argsort(values, kind="stable")
-        bins = np.array_split(order, min(_MOST_BINS, len(values) // _LEAST_IN_BIN))
+        ranked = values[order]
+        parts = np.array_split(ranked, min(_MOST_BINS, len(ranked) // _LEAST_IN_BIN))
+        # Equal scores stay together, or the order of the images would decide on their precision.
+        ends = np.searchsorted(ranked, [part[-1] for part in parts], side="right")
+        bins = np.split(order, np.unique(ends)[:-1])
         return cls(
             tuple(float(np.clip(values[members].mean(), 0.0, 1.0)) for members in bins),
             tuple(len(members) for members in bins),

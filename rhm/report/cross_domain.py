@@ -85,6 +85,7 @@ class ScoreEstimate:
         low: lower end of the 95 % bootstrap interval, for one seed.
         high: upper end of the 95 % bootstrap interval, for one seed.
         seeds: number of seeds that have a value.
+        runs: number of runs that should have one.
     """
 
     mean: float | None
@@ -92,6 +93,12 @@ class ScoreEstimate:
     low: float | None
     high: float | None
     seeds: int
+    runs: int
+
+    @property
+    def lacking(self) -> str:
+        """How many runs have a value, as ``2 of 3``; empty if all have one or none has."""
+        return f"{self.seeds} of {self.runs}" if 0 < self.seeds < self.runs else ""
 
 
 @dataclass(frozen=True)
@@ -228,16 +235,21 @@ def find_domain(run: EvaluatedRun, target: Target) -> DomainScores | None:
     return run.domain(target.name, target.shift)
 
 
-def estimate(intervals: Sequence[Interval]) -> ScoreEstimate:
-    """Return mean and standard deviation over seeds, or value and interval of a single seed."""
+def estimate(intervals: Sequence[Interval], runs: int) -> ScoreEstimate:
+    """Return mean and standard deviation over seeds, or value and interval of a single seed.
+
+    Args:
+        intervals: scores of the runs that were scored.
+        runs: number of runs, with those that were not.
+    """
     known = [(i.value, i.low, i.high) for i in intervals if i.value is not None]
     if not known:
-        return ScoreEstimate(None, None, None, None, 0)
+        return ScoreEstimate(None, None, None, None, 0, runs)
     if len(known) == 1:
-        return ScoreEstimate(known[0][0], None, known[0][1], known[0][2], 1)
+        return ScoreEstimate(known[0][0], None, known[0][1], known[0][2], 1, runs)
     values = [value for value, _, _ in known]
     return ScoreEstimate(
-        statistics.fmean(values), statistics.stdev(values), None, None, len(values)
+        statistics.fmean(values), statistics.stdev(values), None, None, len(values), runs
     )
 
 
@@ -247,7 +259,10 @@ def matrix(groups: Sequence[Group], targets: tuple[Target, ...]) -> Matrix:
     for group in groups:
         found = [_domains(group, target) for target in targets]
         cells = tuple(
-            Cell(role_of(domains[0]), estimate([domain.pixel.iou for domain in domains]))
+            Cell(
+                role_of(domains[0]),
+                estimate([domain.pixel.iou for domain in domains], len(group.runs)),
+            )
             if domains
             else None
             for domains in found
@@ -315,7 +330,7 @@ def score_rows(groups: Sequence[Group], targets: tuple[Target, ...]) -> tuple[Sc
                 continue
             first = domains[0]
             scores = {
-                name: estimate([metric(domain) for domain in domains])
+                name: estimate([metric(domain) for domain in domains], len(group.runs))
                 for name, metric in METRICS.items()
             }
             rows.append(
@@ -326,7 +341,7 @@ def score_rows(groups: Sequence[Group], targets: tuple[Target, ...]) -> tuple[Sc
                     first.gsd_m,
                     group.sources,
                     group.label,
-                    tuple(r.scores.seed for r in group.runs if find_domain(r, target)),
+                    group.seeds,
                     scores,
                 )
             )
@@ -367,7 +382,7 @@ def _all_scored(groups: Sequence[Group], target: Target, role: str) -> bool:
 
 def _rank(group: Group, targets: tuple[Target, ...]) -> Rank:
     by_seed = tuple(_mean_iou(run, targets) for run in group.runs)
-    iou = estimate([Interval(value, None, None) for value in by_seed])
+    iou = estimate([Interval(value, None, None) for value in by_seed], len(by_seed))
     return Rank(group.label, iou, group.seeds, by_seed)
 
 

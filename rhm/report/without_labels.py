@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import spearmanr
 
-from rhm.evaluation.scores import DomainScores, Levels
+from rhm.evaluation.scores import Calibration, DomainScores
 from rhm.models.expected_iou import expected_iou as iou_of_sums
 from rhm.report.cross_domain import Group, Target, find_domain, role_of
 from rhm.report.runs import EvaluatedRun
@@ -96,18 +96,24 @@ def rank_correlations(rows: Sequence[DistanceLoss]) -> tuple[RankCorrelation, ..
     return tuple(result)
 
 
-def expected_iou(levels: Levels, threshold: float) -> float | None:
+def expected_iou(calibration: Calibration, threshold: float) -> float | None:
     """Return the expected IoU of a model, or None without levels or an implied building.
 
-    The pixels of a level count with its middle, and as building if its lower end reaches the
-    threshold.
+    The pixels of a level count as building if its lower end reaches the threshold. The sum of the
+    probabilities is known of each bin, which has several levels. The pixels of a level count with
+    its middle, moved by as much for all pixels of a bin as its sum requires: where buildings are
+    rare, nearly all pixels are in the lowest level, far below its middle.
     """
-    if not levels.pixels:
+    pixels = np.asarray(calibration.levels.pixels)
+    if not pixels.size:
         return None
-    lower = np.arange(len(levels.pixels)) / len(levels.pixels)
-    pixels = np.asarray(levels.pixels)
-    middle = lower + 0.5 / len(pixels)
-    return iou_of_sums(pixels, pixels * middle, lower >= threshold - 1e-9)
+    lower = np.arange(len(pixels)) / len(pixels)
+    sums = pixels * (lower + 0.5 / len(pixels))
+    for each in calibration.bins:
+        inside = (lower >= each.low - 1e-9) & (lower < each.high - 1e-9)
+        if each.count and each.confidence is not None and pixels[inside].any():
+            sums[inside] += pixels[inside] * (each.confidence - sums[inside].sum() / each.count)
+    return iou_of_sums(pixels, np.maximum(sums, 0.0), lower >= threshold - 1e-9)
 
 
 def _measured(run: EvaluatedRun, target: Target) -> tuple[float, float, float] | None:
@@ -129,7 +135,7 @@ def _scored(run: EvaluatedRun, domains: Sequence[DomainScores]) -> tuple[float, 
     pairs = [
         (expected, domain.pixel.iou.value)
         for domain in domains
-        if (expected := expected_iou(domain.calibration.levels, run.scores.threshold_of(domain)))
+        if (expected := expected_iou(domain.calibration, run.scores.threshold_of(domain)))
         is not None
         and domain.pixel.iou.value is not None
     ]

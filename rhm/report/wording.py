@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePath
 
-from rhm.evaluation.scores import DomainScores, few_groups, unknown_sizes
+from rhm.evaluation.scores import DomainScores, few_groups, not_implied, unknown_sizes
 from rhm.report.cross_domain import (
     BASELINE,
     Group,
@@ -77,13 +77,12 @@ def notes(groups: Sequence[Group]) -> tuple[str, ...]:
     result += unequal_conditions(groups)
     result += _own_thresholds(groups)
     domains = [domain for run in runs for domain in run.scores.domains]
-    told = filter(None, [few_groups(domains), unknown_sizes(domains)])
+    told = filter(None, [each(domains) for each in (not_implied, few_groups, unknown_sizes)])
     result += [f"{each[0].upper()}{each[1:]}." for each in told]
-    partial = _partly_scored(groups)
-    if partial:
+    if partial := _partly_scored(groups):
         result.append(
-            "Means leave out domains that not all runs of the same training domains have a score "
-            f"on: {_listed(partial)}."
+            f"Not all runs of the same training domains have a score on {_listed(partial)}: means "
+            "over domains leave these out, and other means say how many runs they are of."
         )
     split_up = [group.label for group in groups if group.label != group.method]
     if split_up:
@@ -125,6 +124,12 @@ def unequal_conditions(groups: Sequence[Group]) -> tuple[str, ...]:
             f"On {_domains_in_words(names, runs)}, the predictions of some runs are averages over "
             "rotated and mirrored views, and those of others are not: a difference between them "
             "may come from that."
+        )
+    if names := _unequal(runs, lambda domain: domain.rules):
+        result.append(
+            f"On {_domains_in_words(names, runs)}, footprints of some runs were scored by an "
+            "earlier version, which did not split those that touch: evaluate these runs again "
+            "before comparing scores of footprints."
         )
     if names := _unequal(runs, lambda domain: domain.runtime or None):
         used = {domain.runtime for domain in _on(runs, names) if domain.runtime}
@@ -214,7 +219,10 @@ def _own_thresholds(groups: Sequence[Group]) -> list[str]:
     """Return a note on domains whose thresholds the probabilities implied, if there are any."""
     runs = _runs(groups)
     names = {
-        domain.name for run in runs for domain in run.scores.domains if domain.threshold is not None
+        domain.name
+        for run in runs
+        for domain in run.scores.domains
+        if domain.threshold is not None and domain.implied
     }
     if not names:
         return []

@@ -100,3 +100,48 @@ def test_a_catalog_keeps_what_the_values_of_masks_mean(tmp_path: Path) -> None:
     assert (tile.building_values, tile.boundary_values, tile.contact_values) == ("1", "2", "3")
     assert tile.instances
     assert tile.building_fraction == pytest.approx(np.isin(RAMP, (1, 2)).mean())
+
+
+def instances(folder: Path, label: Path, **options: Any) -> NDArray[np.int32] | None:
+    image = write_raster(folder / "image.tif", noise(60, 80))
+    with Raster(image) as raster, Label(label, raster, **options) as truth:
+        return truth.read_instances()
+
+
+def test_instances_have_numbers_that_never_repeat(tmp_path: Path) -> None:
+    """The numbers of ``read_numbers`` do, because they have eight bits."""
+    values = np.arange(60 * 80, dtype=np.uint16).reshape(60, 80)
+    label = write_raster(tmp_path / "mask.tif", values)
+    found = instances(tmp_path, label, instances=True)
+    assert found is not None
+    assert (found == 0).sum() == 1
+    assert len(np.unique(found)) == 60 * 80
+
+
+def test_boundaries_tell_buildings_apart(tmp_path: Path) -> None:
+    mask = np.zeros((60, 80), np.uint8)
+    for left in (10, 30):
+        mask[10:30, left : left + 20] = 2
+        mask[12:28, left + 2 : left + 18] = 1
+    mask[50:52, 5:8] = 2  # nothing but boundary
+    label = write_raster(tmp_path / "mask.tif", mask)
+    found = instances(tmp_path, label, boundary_values="2")
+    assert found is not None
+    np.testing.assert_array_equal(found > 0, mask > 0)
+    houses = [np.unique(part) for part in (found[10:30, 10:30], found[10:30, 30:50])]
+    assert [len(part) for part in houses] == [1, 1]
+    assert len({int(np.max(part)) for part in (*houses, found[50:52, 5:8])}) == 3
+    # With values of its own for every inside, too.
+    mask[12:28, 32:48] = 7
+    write_raster(label, mask)
+    apart = instances(tmp_path, label, boundary_values="2", instances=True)
+    assert apart is not None
+    np.testing.assert_array_equal(apart > 0, mask > 0)
+    assert len(np.unique(apart)) == 4
+
+
+def test_other_labels_have_no_instances(tmp_path: Path) -> None:
+    assert instances(tmp_path, footprints(tmp_path / "row.gpkg")) is None
+    mask = write_raster(tmp_path / "mask.tif", RAMP)
+    assert instances(tmp_path, mask) is None
+    assert instances(tmp_path, mask, contact_values="3") is None

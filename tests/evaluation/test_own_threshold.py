@@ -10,7 +10,7 @@ from rhm.data import Catalog
 from rhm.evaluation.evaluator import evaluate_model
 from rhm.evaluation.own_threshold import own_threshold
 from rhm.evaluation.score_files import read_scores
-from rhm.evaluation.scores import Shift
+from rhm.evaluation.scores import Shift, not_implied
 from rhm.evaluation.tile_scores import count, see
 from rhm.models.build import SegmentationModel
 from rhm.models.expected_iou import ExpectedIoU
@@ -87,3 +87,25 @@ def test_a_given_threshold_is_that_of_all_domains(
     )
     assert (given.threshold, given.domains[0].threshold) == (0.8, None)
     assert given.domains[0].pixel.recall.value != plain.domains[0].pixel.recall.value
+
+
+def test_without_a_building_the_threshold_stays_and_is_said_to(
+    model: SegmentationModel, catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ExpectedIoU, "implied_threshold", lambda self: None)
+    scores = evaluate_model(
+        model,
+        catalog,
+        tmp_path / "evaluation",
+        name="own",
+        split=None,
+        domains=[PLACE],
+        tiling=TILING,
+        threshold="auto",
+    )
+    (domain,) = read_scores(tmp_path / "evaluation").domains
+    assert (domain.threshold, domain.implied) == (model.spec.threshold, False)
+    told = not_implied(scores.domains)
+    assert told is not None
+    assert told.startswith(f"the probabilities in {PLACE} imply hardly a building")
+    assert not_implied([replace(domain, implied=True)]) is None

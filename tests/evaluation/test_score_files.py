@@ -103,8 +103,8 @@ def test_the_file_has_the_layout_of_its_format(tmp_path: Path) -> None:
     write_scores(SCORES, tmp_path)
     text = (tmp_path / "scores.json").read_text(encoding="ascii")
     document = json.loads(text)
-    assert text.splitlines()[:3] == ["{", ' "format": 6,', ' "run": "rhm-0",']
-    assert document["format"] == FORMAT == 6
+    assert text.splitlines()[:3] == ["{", ' "format": 7,', ' "run": "rhm-0",']
+    assert document["format"] == FORMAT == 7
     assert " ".join(document) == (
         "format run method seed split catalog created threshold views runtime model domains"
     )
@@ -116,7 +116,7 @@ def test_the_file_has_the_layout_of_its_format(tmp_path: Path) -> None:
     assert " ".join(domain) == (
         "name role shift images groups gsd_m pixel object boundary_iou calibration histogram "
         "distance examples catalog split created views threshold outline footprint_scores "
-        "unknown_gsd runtime catalog_file other_split"
+        "unknown_gsd runtime catalog_file other_split rules implied"
     )
     assert domain["shift"] == {"family": "gamma", "seed": 3}
     assert list(domain["pixel"]) == ["iou", "f1", "precision", "recall"]
@@ -238,11 +238,11 @@ def test_a_file_that_is_no_scores_is_never_taken_for_none(
     assert earlier_scores(tmp_path, overwrite=True) is None
 
 
-@pytest.mark.parametrize("version", [1, 7, None, "2", [2]])
+@pytest.mark.parametrize("version", [1, 8, None, "2", [2]])
 def test_another_format_is_said_before_anything_else(tmp_path: Path, version: object) -> None:
     (tmp_path / "scores.json").write_text(json.dumps({"format": version, "domains": 7}))
     with pytest.raises(
-        ConfigError, match=r"\(expected scores of format 2 or 3 or 4 or 5 or 6\): run"
+        ConfigError, match=r"\(expected scores of format 2 or 3 or 4 or 5 or 6 or 7\): run"
     ):
         read_scores(tmp_path)
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import numpy as np
@@ -9,15 +10,18 @@ import pytest
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from shapely.affinity import affine_transform
 
 from rhm.colour.histogram import Histogram
 from rhm.colour.shifts import SHIFTS
 from rhm.data import Catalog
-from rhm.data.catalog import Tile
+from rhm.data.catalog import Source, Tile
 from rhm.data.labels import Label
 from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.errors import CatalogError
+from rhm.evaluation.outlines.default_footprints import default_footprints
 from rhm.evaluation.outlines.outline_counts import OutlineCounts
 from rhm.evaluation.scores import Shift
 from rhm.evaluation.tile_scores import (
@@ -31,8 +35,9 @@ from rhm.evaluation.tile_scores import (
     true_objects,
 )
 from rhm.inference.tiling.stream import Tiling
+from rhm.inference.tracing.components import trace
 from rhm.models.build import SegmentationModel
-from tests.data.imagery import UTM, warped, warped_gcps, write_raster
+from tests.data.imagery import HALF_METRE, UTM, warped, warped_gcps, write_raster
 
 TILING = Tiling(tile=96, overlap=0)
 
@@ -173,7 +178,6 @@ def test_an_image_of_unknown_size_does_not_get_the_metres_of_the_model(
 def test_an_image_of_which_nothing_is_known_has_no_outlines(
     bright: SegmentationModel, tile: Tile
 ) -> None:
-    """Its complexity-aware IoU would be 1, as that of an image without buildings."""
     seen = see(bright, tile, shift=None, tiling=TILING)
     empty = np.empty(0, dtype=object)
     blank = replace(
@@ -186,3 +190,76 @@ def test_an_image_of_which_nothing_is_known_has_no_outlines(
     assert count(blank, tile, 0.5).outlines == OutlineCounts()
     known = replace(blank, valid=np.ones_like(seen.valid))
     assert count(known, tile, 0.5).outlines.images == 1
+
+
+def test_footprints_are_split_as_those_of_a_prediction(
+    bright: SegmentationModel, tmp_path: Path
+) -> None:
+    """Law: what is scored is what ``rhm predict`` writes by default."""
+    pixels = np.zeros((80, 100, 3), np.uint8)
+    pixels[20:50, 10:40] = pixels[20:50, 43:73] = pixels[34:36, 40:43] = 255
+    pixels[60:64, 10:14] = 255  # 4 square metres: too small for a footprint
+    image = write_raster(tmp_path / "a.tif", pixels)
+    mask = pixels[..., 0].copy()
+    mask[34:36, 40:43] = 0
+    label = write_raster(tmp_path / "a-mask.tif", mask)
+    tile = Catalog.build([Source(image, label, "town", "a")]).tiles[0]
+    seen = see(bright, tile, shift=None, tiling=TILING)
+    expected, scores = default_footprints(
+        seen.probability[None], seen.valid, threshold=bright.spec.threshold, gsd_m=seen.gsd_m
+    )
+    assert len(expected) == 2
+    assert shapely.equals(seen.objects, expected).all()
+    np.testing.assert_array_equal(seen.confidences, scores)
+    found = count(seen, tile, bright.spec.threshold).objects
+    assert (found.true_positives, found.false_positives) == (2, 0)
+
+
+def objects_of(folder: Path, label: Path, valid: NDArray[np.bool_], **options: Any) -> NDArray[Any]:
+    image = write_raster(folder / "image.tif", np.zeros((*valid.shape, 3), np.uint8))
+    with Raster(image) as raster, Label(label, raster, **options) as truth:
+        return true_objects(truth, truth.read(), valid, raster)
+
+
+def test_touching_buildings_of_a_mask_are_several(tmp_path: Path) -> None:
+    mask = np.zeros((40, 80), np.uint8)
+    for value, left in ((7, 10), (9, 25), (7, 40)):
+        mask[10:30, left : left + 15] = value
+    mask[15:20, 30:35] = 0  # a court
+    label = write_raster(tmp_path / "mask.tif", mask)
+    valid = np.ones((40, 80), bool)
+    valid[:, 50:] = False
+    found = objects_of(tmp_path, label, valid, instances=True)
+    expected = [
+        shapely.box(10, 10, 25, 30),
+        shapely.box(25, 10, 40, 30) - shapely.box(30, 15, 35, 20),
+        shapely.box(40, 10, 50, 30),
+    ]
+    assert len(found) == 3
+    assert all(any(shapely.equals(each, other) for other in found) for each in expected)
+    (together,) = objects_of(tmp_path, label, valid)
+    assert shapely.equals(together, shapely.union_all(expected))
+
+
+def test_drawn_buildings_end_where_nothing_is_known(tmp_path: Path) -> None:
+    """Law: who finds all that can be seen makes no mistake."""
+    sides = {5: 20, 30: 20, 55: 6}  # how much of twenty columns lies left of the nodata
+    boxes = [shapely.box(left, 10, left + 20, 20) for left in sides]
+    placed = [affine_transform(box, HALF_METRE.to_shapely()) for box in boxes]
+    geopandas.GeoDataFrame(geometry=placed, crs=UTM).to_file(tmp_path / "a.gpkg")
+    valid = np.ones((40, 80), bool)
+    valid[12:14, 30:42] = valid[:, 61:] = False
+    found = objects_of(tmp_path, tmp_path / "a.gpkg", valid)
+    seen = trace(burnt(boxes, (40, 80)).astype(np.float32), valid).polygons
+    kept = [each for each in seen if shapely.bounds(each)[0] < 55]
+    assert len(found) == len(kept) == 2
+    assert sorted(shapely.area(found)) == sorted(shapely.area(kept))
+    assert all(any(shapely.equals(each, other) for other in found) for each in kept)
+
+
+def burnt(boxes: list[shapely.Polygon], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    mask = np.zeros(shape, bool)
+    for box in boxes:
+        left, top, right, bottom = map(int, box.bounds)
+        mask[top:bottom, left:right] = True
+    return mask

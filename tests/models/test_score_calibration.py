@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
@@ -71,3 +72,14 @@ def test_calibrations_that_are_none_are_refused(change: dict[str, object]) -> No
     values["score_calibration"] |= change
     with pytest.raises(ModelFileError, match="not a model description"):
         ModelSpec.from_json(json.dumps(values))
+
+
+@given(st.lists(st.sampled_from([0.2, 0.99, 1.0]), min_size=FEWEST, max_size=300), st.randoms())
+def test_the_order_of_footprints_does_not_matter(scores: list[float], random: Random) -> None:
+    """Saturated networks give many footprints the same score."""
+    footprints = [(score, random.random() < score / 2) for score in scores]
+    shuffled = random.sample(footprints, len(footprints))
+    one, other = (ScoreCalibration.of(*zip(*each, strict=True)) for each in (footprints, shuffled))
+    assert one == other
+    assert one is not None
+    assert one.total == len(scores)

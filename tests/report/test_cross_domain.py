@@ -129,6 +129,23 @@ def test_a_domain_without_a_score_leaves_the_means(make_run: MakeRun) -> None:
     assert any("shore" in note for note in notes(groups))
 
 
+def test_a_mean_says_how_many_runs_it_lacks(make_run: MakeRun) -> None:
+    """A run that found nothing has no precision: the mean of the others is better without it."""
+    groups = load(
+        make_run("a", {"city": 0.1}),
+        make_run("b", {"city": 0.3}, seed=1),
+        make_run("c", {"city": None}, seed=2),
+        make_run("d", {"town": 0.3}, seed=3),
+    )
+    rows = {row.target.name: row for row in score_rows(groups, targets(groups))}
+    found = rows["city"].scores["iou"]
+    assert found.mean == pytest.approx(0.2)
+    assert (found.seeds, found.runs) == (2, 4)
+    assert (found.lacking, rows["city"].seeds) == ("2 of 4", (0, 1, 2, 3))
+    (row,) = matrix(groups, targets(groups)).rows
+    assert [cell.iou.lacking for cell in row.cells if cell] == ["1 of 4", "2 of 4"]
+
+
 def test_shifts_are_ranked_apart(make_run: MakeRun) -> None:
     ious = {"town": 0.6, "town (gamma shift)": 0.1}
     groups = load(make_run("a", ious, shifts=("town (gamma shift)",)))

@@ -292,3 +292,14 @@ def test_models_that_differ_in_more_than_the_seed_are_told_apart(make_run: MakeR
     for facts in ({"encoder": "resnet18"}, {"gsd_m": 0.3}, {"training_images": 400}):
         (note,) = unequal_conditions(loaded_with(**facts))
         assert note.startswith("Runs of none count as seeds of one method, but their models differ")
+
+
+def test_footprints_of_earlier_rules_are_noted(make_run: MakeRun) -> None:
+    older, newer = make_run("a", {"town": 0.5}), make_run("b", {"town": 0.5}, method="rhm")
+    assert unequal_conditions(loaded(older, newer)) == ()
+    path = newer / "evaluation" / "scores.json"
+    scores = json.loads(path.read_text())
+    scores["domains"][0]["rules"] = 7
+    path.write_text(json.dumps(scores))
+    (note,) = unequal_conditions(loaded(older, newer))
+    assert note.startswith("On town, footprints of some runs were scored by an earlier version")

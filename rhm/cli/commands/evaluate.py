@@ -101,7 +101,7 @@ def evaluate(
     used = _threshold(threshold)
     from rhm.data.catalog import Catalog
     from rhm.evaluation.evaluator import picks_of
-    from rhm.evaluation.scores import few_groups, unknown_sizes
+    from rhm.evaluation.scores import few_groups, not_implied, unknown_sizes
     from rhm.records import plain
 
     work = _work(split, domains, shift, shift_seed)
@@ -124,8 +124,9 @@ def evaluate(
             first = first or found
             results.append(found)
     listed_domains = [domain for scores in results for domain in scores.domains]
-    for told in filter(None, [few_groups(listed_domains), unknown_sizes(listed_domains)]):
-        say(told)
+    for sentence in (not_implied, few_groups, unknown_sizes):
+        if told := sentence(listed_domains):
+            say(told)
     emit({"runs": [plain(scores) for scores in results]}, score_lines(results), as_json=json)
 
 

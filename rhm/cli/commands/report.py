@@ -109,6 +109,8 @@ def _write_table(
     found = ScoreTable.of(_evaluated(runs), metric)
     for note in unequal_conditions(found.groups):
         say(note)
+    if names := found.lacking():
+        say(f"not all runs have a score on {', '.join(names)}: such a mean is never the best")
     text = FORMATS[kind](found)
     if output is None:
         emit({"table": text}, text.splitlines(), as_json=as_json)

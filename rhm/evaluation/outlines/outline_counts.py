@@ -24,7 +24,7 @@ class OutlineCounts(Counts):
         polis_m: sum of the PoLiS distances of matched outlines, in metres.
         matched: number of matched outlines, on images of which a pixel's size is known.
         complexity_iou: sum of the complexity-aware IoU of images.
-        images: number of images.
+        images: number of images with a true or a predicted building.
         vertices: number of predicted vertices.
         true_vertices: number of true vertices.
         tangent_deg: sum of the maximum tangent angle errors, in degrees.
@@ -49,7 +49,7 @@ class OutlineCounts(Counts):
         Args:
             true: (M,) valid polygons in pixels.
             predicted: (N,) valid polygons in pixels.
-            iou: IoU of the pixels; nan without any building.
+            iou: IoU of the pixels; nan without any building, so that there is nothing to count.
             gsd_m: side of a pixel in metres; None if unknown, so that no distance is counted.
         """
         distances = np.empty(0)
@@ -58,12 +58,13 @@ class OutlineCounts(Counts):
             distances = gsd_m * polis_distances(true[one], predicted[other])
         errors = tangent_errors(predicted, true)
         vertices = vertex_count(predicted), vertex_count(true)
-        complexity = complexity_iou(1.0 if np.isnan(iou) else iou, *vertices)
+        # Every image without a building would else raise the mean of those that have some.
+        seen = not np.isnan(iou)
         return cls(
             float(distances.sum()),
             len(distances),
-            complexity,
-            1,
+            complexity_iou(iou, *vertices) if seen else 0.0,
+            int(seen),
             *vertices,
             float(errors.sum()),
             len(errors),

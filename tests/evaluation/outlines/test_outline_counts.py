@@ -39,7 +39,10 @@ def test_without_buildings_there_is_nothing_to_compare() -> None:
     counts = OutlineCounts.of(none, none, float("nan"), 1.0)
     assert np.isnan(mean_polis(counts.vector))
     assert np.isnan(vertex_ratio(counts.vector))
-    assert mean_complexity_iou(counts.vector) == 1.0
+    assert np.isnan(mean_complexity_iou(counts.vector))
+    # However many images without a building there are besides.
+    one = OutlineCounts.of(TRUE, TRUE, 0.2, 1.0)
+    assert mean_complexity_iou((one + counts + counts).vector) == mean_complexity_iou(one.vector)
     missed = OutlineCounts.of(TRUE, none, 0.0, 1.0)
     assert vertex_ratio(missed.vector) == 0.0
     assert np.isnan(mean_tangent_error(missed.vector))
