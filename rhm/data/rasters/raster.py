@@ -7,7 +7,7 @@ resolution. All windows and sizes then refer to that grid, and no other code nee
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from math import sqrt
+from math import ceil, floor, sqrt
 from typing import Any, Self
 
 import numpy as np
@@ -28,11 +28,18 @@ from rhm.data.rasters.gdal_options import (
 from rhm.data.rasters.georeference import ONE, GridScale, scaled_gcps
 from rhm.data.rasters.pixels import Pixels, any_differs, bands_last
 from rhm.data.rasters.raster_info import RasterInfo, check_no_palette, describe_dataset
+from rhm.data.rasters.resampling import Cells, shrink_classes
 from rhm.data.rasters.windows import Window
 from rhm.errors import RasterError
 
 # GDAL does not resample windows of few pixels, so at least this many are requested.
 _RESAMPLED_PX = 128
+
+_CLASSES_PX = 1 << 22
+"""Number of pixels of a file that are read at once to find classes of larger ones."""
+
+_ROUNDING = 1e-6
+"""Largest rounding error of a position in pixels."""
 
 
 class Raster:
@@ -205,6 +212,8 @@ class Raster:
         shape = (window.height, window.width)
         if not self.resampled:
             return self._read(self._dataset, window, shape, self._resampling)
+        if self._resampling is Resampling.mode:
+            return self._read_classes(window)
         row, height = _grown(window.row, window.height, self.info.height)
         col, width = _grown(window.col, window.width, self.info.width)
         step_row, step_col = self._step
@@ -212,6 +221,29 @@ class Raster:
         grown = self._read(self._dataset, source, (height, width), self._resampling)
         values, valid = grown.part(window.within(Window(row, col, height, width)))
         return Pixels(np.ascontiguousarray(values), valid)
+
+    def _read_classes(self, window: Window) -> Pixels:
+        """Read a window in which every pixel is larger than those of the file."""
+        result = Pixels.blank(*window[2:], len(self.info.bands), self.dtype)
+        at_once = max(1, int(_CLASSES_PX / (window.width * self._step[0] * self._step[1])))
+        for first in range(0, window.height, at_once):
+            part = Window(first, 0, min(at_once, window.height - first), window.width)
+            rows, top, bottom = self._cells(window.row + first, part.height, axis=0)
+            cols, left, right = self._cells(window.col, part.width, axis=1)
+            stored = (top, left, bottom - top, right - left)
+            pixels = self._read(self._dataset, stored, stored[2:], Resampling.nearest)
+            result.put(shrink_classes(pixels, rows, cols), part)
+        return result
+
+    def _cells(self, first: int, count: int, axis: int) -> tuple[Cells, int, int]:
+        """Return pixels of the grid as cells of those of the file, and where these begin and end.
+
+        The cells are counted from the first of these pixels.
+        """
+        step, length = self._step[axis], self.stored_shape[axis]
+        begin = min(floor(first * step + _ROUNDING), length - 1)
+        end = min(length, max(begin + 1, ceil((first + count) * step - _ROUNDING)))
+        return Cells(first * step - begin, step, count), begin, end
 
     def _read(
         self,

@@ -1,4 +1,4 @@
-"""Laws of resized windows; oracles: means of blocks of pixels, and what GDAL reads at a scale."""
+"""Laws of resized windows; oracles: means and areas in blocks of pixels."""
 
 from pathlib import Path
 from typing import Any
@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from rhm.data.rasters.georeference import GridScale
 from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.resampling import resize_classes, resize_pixels
+from rhm.data.rasters.windows import Window
 from tests.data.imagery import noise, write_raster
 
 EVERYWHERE = np.ones((60, 60), dtype=bool)
@@ -154,15 +156,68 @@ def test_classes_are_never_mixed_and_the_largest_area_wins() -> None:
     np.testing.assert_array_equal(resize_classes(coarse, 60), classes)
 
 
-@pytest.mark.parametrize("side", [24, 37, 53])
-def test_classes_are_what_gdal_reads_at_that_scale(tmp_path: Path, side: int) -> None:
-    truth = (smooth(5, bands=1)[..., 0] > 128).astype(np.uint8)
-    mask = write_raster(tmp_path / "mask.tif", truth)
+def largest_areas(classes: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """The class with the largest area in each cell, among equals the lowest; in whole numbers."""
+    rows, cols = classes.shape
+    fine = classes.repeat(height, axis=0).repeat(width, axis=1)
+    cells = fine.reshape(height, rows, width, cols)
+    present = np.unique(classes)
+    areas = [(cells == value).sum(axis=(1, 3)) for value in present]
+    return np.asarray(present[np.argmax(areas, axis=0)])
+
+
+CLASSES = (smooth(5, bands=1)[..., 0] // 100).astype(np.uint8)
+
+
+@pytest.mark.parametrize("side", [24, 30, 37, 40, 53])
+def test_a_pixel_has_the_class_of_most_of_its_area(tmp_path: Path, side: int) -> None:
+    """Law: masks are read at another resolution as chips are resized to one."""
+    assert len(np.unique(CLASSES)) == 3
+    expected = largest_areas(CLASSES, side, side)
+    np.testing.assert_array_equal(resize_classes(CLASSES, side), expected)
+    mask = write_raster(tmp_path / "mask.tif", CLASSES)
     with Raster(mask, scale=side / 60, categorical=True) as raster:
-        expected, _ = raster.read()
-    seen = resize_classes(truth, side)
-    # GDAL counts whole pixels where OpenCV weighs the shares that lie inside.
-    assert (seen != expected[..., 0]).mean() < 0.03
+        np.testing.assert_array_equal(raster.read().values[..., 0], expected)
+        part = raster.read(Window(3, 11, 9, 40)).values[..., 0]
+    inside = expected[3:12, 11:51]
+    np.testing.assert_array_equal(part[:, : inside.shape[1]], inside)
+
+
+@pytest.mark.parametrize(("down", "across"), [(0.5, 0.8), (0.7, 1.0), (0.6, 1.4)])
+def test_classes_keep_their_areas_along_each_axis(
+    tmp_path: Path, down: float, across: float
+) -> None:
+    mask = write_raster(tmp_path / "mask.tif", CLASSES)
+    with Raster(mask, scale=GridScale(down, across), categorical=True) as raster:
+        seen = raster.read().values[..., 0]
+    expected = largest_areas(CLASSES, round(60 * down), round(60 * across))
+    np.testing.assert_array_equal(seen, expected)
+
+
+def test_colours_and_nodata_are_classes(tmp_path: Path) -> None:
+    colours = np.array([[0, 0, 0], [0, 0, 255], [0, 255, 0], [9, 9, 9]], np.uint16)
+    codes = np.random.default_rng(0).integers(0, 4, (60, 60)).astype(np.uint8)
+    mask = write_raster(tmp_path / "mask.tif", colours[codes], nodata=9)
+    with Raster(mask, scale=0.4, categorical=True) as raster:
+        values, valid = raster.read()
+    expected = largest_areas(codes, 24, 24)
+    np.testing.assert_array_equal(values, colours[expected])
+    np.testing.assert_array_equal(valid, expected != 3)
+
+
+def test_a_mask_says_what_its_image_shows(tmp_path: Path) -> None:
+    """Law: the average of an image of two values is nearer to that of the mask."""
+    truth = (smooth(6, bands=1)[..., 0] > 128).astype(np.uint8)
+    image = write_raster(tmp_path / "image.tif", 200 * truth[..., None].repeat(3, axis=2))
+    mask = write_raster(tmp_path / "mask.tif", truth)
+    for scale in (0.4, 0.6, 0.75):
+        with (
+            Raster(image, scale=scale) as raster,
+            Raster(mask, scale=scale, categorical=True) as label,
+        ):
+            shown, told = (each.read().values[..., 0] for each in (raster, label))
+        clear = np.abs(shown.astype(float) - 100.0) > 2.0
+        np.testing.assert_array_equal(told[clear] == 1, shown[clear] > 100)
 
 
 def test_a_window_of_that_size_is_itself() -> None:
