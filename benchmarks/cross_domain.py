@@ -245,6 +245,8 @@ def train(
         augment.setdefault("bank", str(setting.work / f"{bank}.bank"))
     if COLOUR[augment.get("colour", "none")].from_targets:
         augment["targets"] = [d for p, domains in PLACES.items() if p != source for d in domains]
+        # As the bank has them: the images that are tested.
+        sections["target"] = {"split": "all"}
     scratch = setting.work / "runs"
     config = parse_config(
         {

@@ -241,14 +241,17 @@ def train(
     """Train one model, keep its file, and return it with the processor time of the training."""
     words, method = _stem(source, targets, name, seed, chosen), METHODS[name]
     augment, colours = dict(method.augment), colours_of(method)
+    seen: dict[str, Any] = {}
     if any(COLOUR[colour].from_bank for colour in colours):
         augment["bank"] = str(_bank(setting, targets))
     if any(COLOUR[colour].from_targets for colour in colours):
         augment["targets"] = setting.domains(targets)
+        seen = {"split": _split(setting)}
     tree: dict[str, Any] = {
         **_sections(setting, words, seed, setting.steps * method.longer),
         "augment": augment,
         "model": method.model,
+        "target": seen,
     }
     if method.average:
         tree["trainer"]["average"] = method.average

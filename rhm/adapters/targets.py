@@ -32,8 +32,9 @@ def layers_to_adapt(
         but: globs of modules that are excluded.
 
     Raises:
-        ConfigError: no layer matches a target, all that match are excluded, or the rank is above
-            that of a named layer or of all layers of a preset.
+        ConfigError: no layer matches a target, all that match are excluded, the rank is above that
+            of a named layer or of all layers of a preset, or a layer shares its weight with another
+            module, which an update of one of them would change as well.
     """
     layers = {
         name: module
@@ -47,8 +48,23 @@ def layers_to_adapt(
         found |= _layers_of(target, supported, excluded, adapter)
     if not found:
         raise ConfigError("no layer of the network matches the targets")
+    _check_unshared(model, found)
     # In the order of the network, whatever the order of the targets.
     return {name: module for name, module in supported.items() if name in found}
+
+
+def _check_unshared(model: nn.Module, layers: Mapping[str, nn.Module]) -> None:
+    owners: dict[int, list[str]] = {}
+    for name, module in model.named_modules():
+        for parameter in module.parameters(recurse=False):
+            owners.setdefault(id(parameter), []).append(name)
+    for layer in layers.values():
+        names = owners[id(layer.get_parameter("weight"))]
+        if len(names) > 1:
+            raise ConfigError(
+                f"{' and '.join(names)} share a weight, so it cannot be adapted: choose other "
+                "targets"
+            )
 
 
 def _layers_of(

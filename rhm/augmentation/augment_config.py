@@ -59,8 +59,8 @@ class AugmentConfig(ColourConfig):
             distances at which chips are read, as factors of the model's, such as ``[0.6, 1.6]``
             from finer to coarser; drawn log-uniformly. ``paste``: probability of pasting the
             buildings of another chip of the same domain and dtype.
-        mixstyle: probability that the statistics of the features of a batch are mixed between its
-            chips; 0 turns this off.
+        mixstyle: probability, for each stage by itself, that the statistics of the features of a
+            batch are mixed between its chips; 0 turns this off.
         mixstyle_stages: stages of the encoder whose statistics are mixed.
         mixstyle_alpha: parameter of the Beta distribution of the shares of the mix.
     """

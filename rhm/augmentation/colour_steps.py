@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rhm.augmentation.colours import COLOUR, REFERENCES, ColourConfig, Draw, Imagery, Mixer
 from rhm.colour.baselines import jitter
 from rhm.colour.histogram import Histogram
+from rhm.colour.levels import without_nodata
 from rhm.colour.lookup import PixelMap
 from rhm.errors import ConfigError
 
@@ -180,7 +181,8 @@ class _Filter:
 
     def __call__(self, colours: ChipColours, rng: np.random.Generator) -> None:
         self._transform.set_random_seed(int(rng.integers(1 << 31)))
-        image = colours.pixels()
+        # The transform mixes pixels, and must not mix the values of nodata into others.
+        image = without_nodata(colours.pixels(), colours.valid > 0)
         borrowed = {} if colours.reference is None else {REFERENCES: [colours.reference]}
         if self._bytes is None:
             colours.replace(np.asarray(self._transform(image=image, **borrowed)["image"]))

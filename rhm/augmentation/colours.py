@@ -321,6 +321,8 @@ def _spectrum(config: ColourConfig, imagery: Imagery) -> Mixer:
             weights=bank.weights[known],
             spectra=[bank.spectra[number] for number in known],
         )
+        if config.sampling == "domain":
+            bank = bank.weighted(config.sampling)  # among the images that are left
     return SpectrumMatching(bank, config.beta, imagery.gsd_m)
 
 

@@ -25,7 +25,7 @@ class MixStyle:
     Args:
         encoder: encoder that returns a list of features.
         stages: numbers of the features in that list whose statistics are mixed.
-        p: probability that a batch is mixed.
+        p: probability that a stage mixes a batch; every stage draws for itself.
         alpha: parameter of the Beta distribution of the shares; small ones mix little.
         bands: number of bands of an image.
 

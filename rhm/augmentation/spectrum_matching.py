@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from rhm.augmentation.random_convolution import to_dtype
 from rhm.colour.histogram_bank import HistogramBank
+from rhm.colour.levels import without_nodata
 from rhm.colour.spectra.amplitude_swap import swap_amplitudes
 from rhm.errors import BankError
 
@@ -56,9 +57,7 @@ class SpectrumMatching:
         if not known.any():
             return image
         # Single precision holds the values of all dtypes that a bank can have.
-        filled = image.astype(np.float32)
-        if not known.all():
-            filled[~known] = filled[known].mean(axis=0, dtype=np.float64)
+        filled = without_nodata(image.astype(np.float32), known)
         reach = int(np.floor(min(height, width) * beta))
         amplitudes = target.at(height, width, reach, gsd_m=self._gsd_m)
         return to_dtype(swap_amplitudes(filled, amplitudes), image.dtype)

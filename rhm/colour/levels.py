@@ -35,6 +35,24 @@ def levels_of(dtype: DTypeLike) -> int:
     return 256 if dtype == np.uint8 else 65536
 
 
+def without_nodata(image: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return an image with the mean of its valid pixels where nothing is known.
+
+    Filters that mix pixels then mix nothing into the valid ones. Without any valid pixel, the image
+    is returned as it is.
+
+    Args:
+        image: (H, W, bands) image of one of ``DTYPES``.
+        valid: (H, W) bool validity.
+    """
+    if valid.all() or not valid.any():
+        return image
+    mean = image[valid].mean(axis=0, dtype=np.float64)
+    filled = image.copy()
+    filled[~valid] = mean if image.dtype.kind == "f" else np.rint(mean)
+    return filled
+
+
 def check_unmasked(image: NDArray[Any]) -> None:
     """Check that an image is no masked array, because what its mask hides would be counted.
 

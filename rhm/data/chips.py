@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from rhm.augmentation.geometry import Another, ChipGeometry, Sample
 from rhm.augmentation.mask_values import is_building
 from rhm.colour.histogram import Histogram
+from rhm.colour.levels import without_nodata
 from rhm.colour.lookup import PixelMap
 from rhm.data.catalog import Tile
 from rhm.data.labels import IGNORE
@@ -203,9 +204,7 @@ class References:
                 values, valid = raster.read(inside)
             if valid.any():
                 break
-        reference = self._to_bytes[tile.dtype].apply(values)
-        if valid.any():
-            reference[~valid] = np.rint(reference[valid].mean(axis=0))
+        reference = without_nodata(self._to_bytes[tile.dtype].apply(values), valid)
         row, col, *_ = inside.within(window)
         return mirrored(Pixels(reference, valid), self._size, self._size, row=row, col=col).values
 

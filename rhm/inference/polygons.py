@@ -236,6 +236,7 @@ def footprints(
     *,
     learned: bool = False,
     calibration: ScoreFunction | None = None,
+    on_too_large: Callable[[int], None] | None = None,
 ) -> Iterator[Footprints]:
     """Trace the buildings of a raster that is read from top to bottom.
 
@@ -246,6 +247,7 @@ def footprints(
         config: options of polygonisation; the threshold was already applied to the bands.
         learned: whether the bands have the probability of the inside of buildings.
         calibration: calibration of the scores; by default, they are mean probabilities.
+        on_too_large: called with the number of components that were too large to be split.
 
     Yields:
         The footprints that end with each band, and finally the remaining ones. In total, they are
@@ -256,6 +258,8 @@ def footprints(
     territory = Territory()
 
     def placed(outlines: Outlines) -> Footprints:
+        if on_too_large is not None and outlines.too_large.any():
+            on_too_large(int(outlines.too_large.sum()))
         if calibration is not None:
             outlines = replace(outlines, scores=calibration(outlines.scores))
         return ground.footprints(outlines, config, territory)

@@ -57,6 +57,8 @@ from rhm.inference.tiling.strips import LEAST_CACHE, ThisProcess, Workers
 from rhm.models.expected_iou import ExpectedIoU
 from rhm.models.score_calibration import SCORES, kind_of_scores
 
+TOO_LARGE = "groups of buildings that touch are too large to be separated, and stay whole"
+
 TOO_FEW_BUILDINGS = (
     "the probabilities imply too few buildings to choose a threshold by: it is that of the model"
 )
@@ -208,11 +210,7 @@ def is_finished(plan: Plan) -> bool:
 
 @dataclass(frozen=True)
 class _Finished:
-    """The number of footprints in finished results, their threshold, and the expected IoU.
-
-    The notes are those that the results record: on damaged parts of the scene, and on a threshold
-    that the probabilities were to choose although they imply too few buildings.
-    """
+    """The number of footprints in finished results, and what the results record besides."""
 
     count: int
     threshold: float
@@ -224,7 +222,8 @@ class _Finished:
 def _found(outputs: Outputs) -> _Finished:
     """Return what existing results record."""
     threshold = recorded_threshold(fingerprint_of(outputs.mask, THRESHOLD))
-    notes = [fingerprint_of(raster, NOTE) for raster in (outputs.probability, outputs.mask)]
+    notes = [fingerprint_of(outputs.probability, NOTE)]
+    notes += (fingerprint_of(outputs.mask, NOTE) or "").split("; ")
     return _Finished(
         count_footprints(outputs.buildings),
         0.5 if threshold is None else threshold,
@@ -295,6 +294,7 @@ def _finish(
             chosen = plan.own_threshold if chosen is None else chosen
             polygons = replace(polygons, threshold=chosen)
         threshold, kind = polygons.fixed_threshold, None
+        too_large: list[int] = []
         with _rasters(plan, probability, mask, threshold) as rasters:
             bands = _written(rows(scratch), rasters, plan, threshold, expected)
             count = write_footprints(
@@ -305,6 +305,7 @@ def _finish(
                     polygons,
                     learned=len(plan.maps) > 1,
                     calibration=plan.calibration,
+                    on_too_large=too_large.append,
                 ),
                 scene.crs,
                 buildings,
@@ -314,15 +315,16 @@ def _finish(
             if plan.calibration is not None:
                 kind = kind_of_scores(plan.expected_iou_at_home, expected)
                 rasters[1].update_tags(**{SCORES_ARE: kind})
-            notes = damage(), TOO_FEW_BUILDINGS if unsure else ""
-            for raster, note in zip(rasters, notes, strict=True):
-                if note:
+            whole = f"{sum(too_large)} {TOO_LARGE}" if too_large else ""
+            notes = [damage()], [TOO_FEW_BUILDINGS * unsure, whole]
+            for raster, of_raster in zip(rasters, notes, strict=True):
+                if note := "; ".join(filter(None, of_raster)):
                     raster.update_tags(**{NOTE: note})
         plan.check_unchanged()
         # Predicting may have taken long enough for somebody to edit the earlier results.
         plan.check_free()
         make_way(outputs.buildings)
-    return _Finished(count, threshold, expected, kind, tuple(filter(None, notes)))
+    return _Finished(count, threshold, expected, kind, tuple(filter(None, [*notes[0], *notes[1]])))
 
 
 def _rows(plan: Plan, parts: StripJournal, scratch: Path) -> Rows:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,7 @@ def compare_maps(
     shift = estimate_shift(placed[close], there[nearby], config.most_shift_m)
     moved = shapely.transform(placed, lambda points: points - [shift.east_m, shift.north_m])
     kept, known = _within(moved, there, plane, area)
+    beyond = int(np.count_nonzero(~kept))
     ours, placed, moved = ours[kept], placed[kept], moved[kept]
     theirs, there, left_out = theirs[known], there[known], int(np.count_nonzero(~known))
     matches = match_buildings(moved, there, same=config.same, touching=config.touching)
@@ -129,11 +130,17 @@ def compare_maps(
         _in_crs(rows, ours.crs, crs), SCHEMA, crs, target, stamp=stamp, overwrite=config.overwrite
     )
     if today is not None:
-        _write_overture(ours, theirs, matches, Path(existing).stem, today, stamp)
+        aligned = replace(ours, polygons=moved, crs=plane).in_crs("EPSG:4326")
+        _write_overture(ours, aligned, theirs, matches, Path(existing).stem, today, stamp)
     status = np.array(rows.column("status").to_pylist(), dtype=object)
     counts = {name: int(np.count_nonzero(status == name)) for name in (MATCHED, CHANGED, NEW, GONE)}
     iou = matches.iou[matches.matched]
-    notes = [f"{left_out} buildings of the map lie elsewhere and were left out"] if left_out else []
+    counted = {"of the map": left_out, "of the new layer": beyond}
+    notes = [
+        f"{count} buildings {whose} lie elsewhere and were left out"
+        for whose, count in counted.items()
+        if count
+    ]
     mean_iou = float(iou.mean()) if len(iou) else float("nan")
     return MapChanges(target, **counts, mean_iou=mean_iou, shift=shift, notes=tuple(notes))
 
@@ -231,13 +238,18 @@ def _check_targets(
 
 def _write_overture(
     ours: MapBuildings,
+    aligned: NDArray[Any],
     theirs: MapBuildings,
     matches: Matches,
     dataset: str,
     path: Path,
     stamp: Stamp,
 ) -> None:
-    """Write the buildings that are there now: those of the map that are matched, and our own."""
+    """Write the buildings that are there now: those of the map that are matched, and our own.
+
+    Our own are where the map would have them (``aligned``, in degrees): with the shift between the
+    layers, they would lie on their neighbours.
+    """
     old = matches.partner[matches.matched]
     known, own = theirs[old], ours[~matches.matched]
     # A changed building keeps the identifier of the map, if it is the only one with it.
@@ -250,7 +262,7 @@ def _write_overture(
     all_ids = np.array([*known.ids, *ids], dtype=object)
     # The polygons of one feature share its identifier, which must be unique.
     all_ids[pd.Series(all_ids).duplicated().to_numpy()] = None
-    degrees = [known.in_crs("EPSG:4326"), own.in_crs("EPSG:4326")]
+    degrees = [known.in_crs("EPSG:4326"), aligned[~matches.matched]]
     write_overture(
         OvertureBuildings(
             np.concatenate(degrees),

@@ -342,7 +342,13 @@ def _references(config: RunConfig, catalog: Catalog, bands: int) -> Sequence[Til
             f"augment.targets: the catalog has no domain {', '.join(unknown)}: choose from "
             f"{', '.join(catalog.domains)}"
         )
-    tiles = catalog.select(domains=domains).tiles
+    split = config.target.split
+    tiles = catalog.select(domains=domains, split=None if split == EVERY_SPLIT else split).tiles
+    if not tiles:
+        raise ConfigError(
+            f"augment.targets: {config.data.catalog} has no image in split '{split}' of "
+            f"{', '.join(domains)}: change target.split"
+        )
     others = sorted({tile.bands for tile in tiles} - {bands})
     if others:
         raise ConfigError(

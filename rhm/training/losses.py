@@ -78,7 +78,8 @@ class MaskedCrossEntropy(nn.Module):
         truth = (target == 1).to(logits.dtype)
         weight = known
         if self.boundary_weight:
-            weight = known * (1.0 + self.boundary_weight * near_outline(truth, self.boundary_px))
+            near = near_outline(truth, self.boundary_px, known)
+            weight = known * (1.0 + self.boundary_weight * near)
         summed = functional.binary_cross_entropy_with_logits(
             logits, truth, weight=weight, reduction="sum"
         )
@@ -165,17 +166,20 @@ def loss_of(config: LossConfig, classes: Sequence[str]) -> nn.Module:
     return loss if len(classes) == 1 else SeparationLoss(loss, config.separation_weight)
 
 
-def near_outline(truth: Tensor, reach_px: int) -> Tensor:
+def near_outline(truth: Tensor, reach_px: int, known: Tensor) -> Tensor:
     """Return 1 for pixels within ``reach_px`` of an outline, on either side of it, and 0 elsewhere.
+
+    Where a building meets pixels whose truth is unknown, there is no outline.
 
     Args:
         truth: (N, 1, H, W) float, 0 or 1.
         reach_px: largest chessboard distance from the outline, in pixels.
+        known: (N, 1, H, W) float, 1 where the truth is known and 0 elsewhere.
     """
     side = 2 * reach_px + 1
-    grown = functional.max_pool2d(truth, side, stride=1, padding=reach_px)
-    shrunk = -functional.max_pool2d(-truth, side, stride=1, padding=reach_px)
-    return grown - shrunk
+    grown = functional.max_pool2d(truth * known, side, stride=1, padding=reach_px)
+    background = functional.max_pool2d((1.0 - truth) * known, side, stride=1, padding=reach_px)
+    return grown * background
 
 
 def _cross_entropy(config: LossConfig) -> nn.Module:
@@ -190,13 +194,33 @@ def _focal(config: LossConfig) -> nn.Module:
     return MaskedFocalLoss(config.focal_gamma)
 
 
+class TverskyLoss(nn.Module):
+    """One minus the Tversky index of all pixels of a batch whose truth is known.
+
+    The index (Salehi, Erdogmus, Gholipour, MLMI 2017) says nothing where no pixel is building, and
+    the loss of segmentation-models-pytorch is zero there, so that a network could call anything
+    building. There, the loss is the mean probability.
+
+    Args:
+        alpha: weight of false positives; that of false negatives is ``1 - alpha``.
+    """
+
+    def __init__(self, alpha: float) -> None:
+        super().__init__()
+        self.index = smp.losses.TverskyLoss(
+            "binary", alpha=alpha, beta=1.0 - alpha, ignore_index=IGNORE
+        )
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the loss, zero if no pixel's truth is known."""
+        loss: Tensor = self.index(logits, target)
+        known = (target != IGNORE).to(logits.dtype)
+        mean = (logits.sigmoid() * known).sum() / known.sum().clamp(min=1.0)
+        return loss + mean * ~(target == 1).any()
+
+
 def _tversky(config: LossConfig) -> nn.Module:
-    return smp.losses.TverskyLoss(  # type: ignore[no-any-return]
-        "binary",
-        alpha=config.tversky_alpha,
-        beta=1.0 - config.tversky_alpha,
-        ignore_index=IGNORE,
-    )
+    return TverskyLoss(config.tversky_alpha)
 
 
 LOSSES: dict[str, Callable[[LossConfig], nn.Module]] = {

@@ -34,8 +34,10 @@ class OptimizerConfig:
 
     Attributes:
         learning_rate: highest learning rate of the schedule.
-        weight_decay: weight decay; biases and the parameters of normalisation layers have none.
-        schedule: one of ``SCHEDULES``, updated after every optimiser step.
+        weight_decay: weight decay; biases, the parameters of normalisation layers and what a
+            backbone of timm exempts have none.
+        schedule: one of ``SCHEDULES``, updated after every optimiser step. ``one-cycle`` also
+            lowers the first moment's decay from 0.95 to 0.85 while the rate rises, as in PyTorch.
         clip_norm: norm to which gradients are clipped; 0 turns clipping off.
         eps: number that AdamW adds to the root of the second moment; parameters whose gradients are
             much smaller learn more slowly.
@@ -227,13 +229,26 @@ class SegmentationModule(lightning.LightningModule):
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return the trainable parameters in two groups: those with weight decay, and the others."""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in trainable if parameter.ndim > 1]
-    vectors = [parameter for parameter in trainable if parameter.ndim <= 1]
+    """Return the trainable parameters in two groups: those with weight decay, and the others.
+
+    Vectors have none, nor what a backbone of timm exempts, such as embeddings of positions.
+    """
+    exempt = {
+        id(parameter)
+        for module in model.modules()
+        if callable(names := getattr(module, "no_weight_decay", None))
+        for name, parameter in module.named_parameters()
+        if name in names()
+    }
+    decayed: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            plain = parameter.ndim <= 1 or id(parameter) in exempt
+            (others if plain else decayed).append(parameter)
     return [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
     ]
 
 

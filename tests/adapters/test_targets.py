@@ -126,3 +126,17 @@ def test_a_named_layer_must_hold_the_whole_rank() -> None:
     assert list(layers_to_adapt(model, LoRA(4), "all")) == ["0", "1"]
     with pytest.raises(ConfigError, match="rank 4 is above that of 0, a matrix of 8 x 3"):
         layers_to_adapt(model, LoRA(4), "0")
+
+
+@pytest.mark.parametrize("adapter", [LoRA(2), DeepLoRA(2)])
+def test_a_shared_weight_is_not_adapted(adapter: LoRA | DeepLoRA) -> None:
+    """Merging the update of one layer would change the other."""
+    model = nn.Sequential(nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 3))
+    model[1].weight = model[0].weight
+    with pytest.raises(ConfigError, match="0 and 1 share a weight"):
+        layers_to_adapt(model, adapter, ["0", "2"])
+    assert list(layers_to_adapt(model, adapter, "2")) == ["2"]
+    # One module that is used twice has one update.
+    twice = nn.Sequential(model[2], nn.Linear(3, 16))
+    twice.append(model[2])
+    assert list(layers_to_adapt(twice, adapter, ["0"])) == ["0"]

@@ -17,6 +17,7 @@ from tests.augmentation.chips import (
     Image,
     augmentation,
     chip,
+    configured,
     dim_bank,
     ends,
     hole,
@@ -147,3 +148,21 @@ def test_combinations_are_written_in_one_way_and_named_in_reports() -> None:
     assert config.colour == "rhm + spectrum | none"
     assert config.names == ("rhm + spectrum | none", "mixstyle")
     assert AugmentConfig(colour="rhm + gamma | none", bank="b", gain=(0.9, 1.0)).jitters
+
+
+@pytest.mark.parametrize("colour", sorted(COLOUR))
+def test_the_values_of_nodata_have_no_influence(colour: str) -> None:
+    """Law: whatever a file stores where nothing is known, the valid pixels become the same."""
+    valid = hole()
+    seen = []
+    for value in (0, 255):
+        image = chip("uint8")
+        image[valid == 0] = value
+        reference = chip("uint8", seed=7)
+        colours = ChipColours(image, valid, reference=reference)
+        config = configured(colour)
+        rng = np.random.default_rng(3)
+        for step in steps_of(config.chains[0], config, imagery("uint8", 3)):
+            step(colours, rng)
+        seen.append(colours.pixels()[valid > 0])
+    np.testing.assert_array_equal(seen[0], seen[1])

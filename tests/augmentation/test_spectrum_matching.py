@@ -126,3 +126,28 @@ def test_images_without_a_spectrum_are_not_drawn() -> None:
     for seed in range(8):
         first, second = (each(image, known, rng=np.random.default_rng(seed)) for each in mixers)
         np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("sampling", ["domain", "uniform"])
+def test_domains_are_weighted_by_their_spectra(
+    monkeypatch: pytest.MonkeyPatch, sampling: str
+) -> None:
+    """Law: a domain is drawn as often as another, however many of its images have a spectrum."""
+    entries = HistogramBank.from_images([chip("uint8", seed=seed) for seed in range(11)]).entries
+    (spectrum,) = HistogramBank.from_images([chip("uint8")], spectrum_px=16).spectra
+    names = [*(f"a/{number}" for number in range(10)), "b/0"]
+    spectra = [spectrum, *[None] * 9, spectrum]
+    bank = HistogramBank(entries, names, spectra=spectra)
+    weighted = bank.weighted("domain") if sampling == "domain" else bank
+    seen: list[HistogramBank] = []
+    monkeypatch.setattr(
+        "rhm.augmentation.colours.SpectrumMatching", lambda bank, *_: seen.append(bank)
+    )
+    build = COLOUR["spectrum"].mixer
+    assert build is not None
+    build(
+        ColourConfig("spectrum", bank="a bank", sampling=sampling),
+        Imagery(np.dtype(np.uint8), [0.0] * 3, [255.0] * 3, weighted),
+    )
+    assert seen[0].names == ("a/0", "b/0")
+    np.testing.assert_allclose(seen[0].weights, [1.0, 1.0])

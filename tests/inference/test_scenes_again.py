@@ -189,3 +189,18 @@ def test_a_scene_that_is_rewritten_while_it_is_read_replaces_no_results(
     fresh = predict_raster(Bright(), scene, tmp_path / "fresh", tile=64, overlap=16)
     assert again.buildings.read_bytes() == fresh.buildings.read_bytes()
     assert again.probability.read_bytes() == fresh.probability.read_bytes()
+
+
+def test_a_group_too_large_to_be_separated_is_noted_and_remembered(
+    houses: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = write_scene(tmp_path / "x.tif", houses)
+    told = "1 groups of buildings that touch are too large to be separated, and stay whole"
+    split = PolygonConfig(split_m=3.0)
+    assert predict_raster(Bright(), scene, tmp_path / "split", polygons=split).notes == ()
+    monkeypatch.setattr("rhm.inference.tracing.splitting._LARGEST", 150)
+    for polygons, notes in ((split, (told,)), (PolygonConfig(), ())):
+        first = predict_raster(Bright(), scene, tmp_path / "out", polygons=polygons, resume=True)
+        assert [note for note in first.notes if "existed" not in note] == list(notes)
+        again = predict_raster(Bright(), scene, tmp_path / "out", polygons=polygons, resume=True)
+        assert again.notes == (*notes, "the results already existed")

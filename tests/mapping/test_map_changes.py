@@ -118,7 +118,10 @@ def test_the_area_is_applied_where_the_layers_lie_on_each_other(
     area = read_area(f"{left},{bottom},{right},{top},{UTM}")
     found = compare_maps(new, old, tmp_path / "changes.gpkg", area=area, overture=today)
     assert (found.matched, found.changed, found.new, found.gone) == (100, 0, 0, 0)
-    assert found.notes == ("300 buildings of the map lie elsewhere and were left out",)
+    assert found.notes == (
+        "300 buildings of the map lie elsewhere and were left out",
+        "300 buildings of the new layer lie elsewhere and were left out",
+    )
     assert len(gpd.read_parquet(today)) == 100
 
 
@@ -138,6 +141,38 @@ def test_the_map_of_today_is_exported_in_overtures_schema(
     ids = today["id"]
     assert ids.is_unique
     assert "m5" in set(ids)  # the building that grew keeps its identifier
+
+
+def test_new_buildings_lie_where_the_map_would_have_them(
+    tmp_path: Path, town: NDArray[np.object_]
+) -> None:
+    """Thirty pairs of houses a metre apart; the map has one of each, and the imagery is shifted."""
+    left = [ground(40.0 * n, 0, 40.0 * n + 10, 10) for n in range(30)]
+    right = [ground(40.0 * n + 11, 0, 40.0 * n + 21, 10) for n in range(30)]
+    both = np.array([*left, *right], dtype=object)
+    new = write(tmp_path / "new.gpkg", moved(both, -4.0, 1.0), "n")
+    old = write(tmp_path / "map.gpkg", np.array(left, dtype=object), "m")
+    path = tmp_path / "today.parquet"
+    found = compare_maps(new, old, tmp_path / "changes.gpkg", overture=path)
+    assert (found.matched, found.new) == (30, 30)
+    today = gpd.read_parquet(path).to_crs(UTM).geometry.to_numpy()
+    expected = both[np.argsort(shapely.bounds(both)[:, 0])]
+    placed = today[np.argsort(shapely.bounds(today)[:, 0])]
+    assert shapely.hausdorff_distance(placed, expected).max() < 0.1
+
+
+def test_what_lies_outside_the_area_is_counted_on_both_sides(
+    tmp_path: Path, town: NDArray[np.object_]
+) -> None:
+    new = write(tmp_path / "new.gpkg", town[:60], "n")
+    old = write(tmp_path / "map.gpkg", town[:40], "m")
+    within = tmp_path / "area.gpkg"
+    gpd.GeoDataFrame(geometry=[shapely.union_all(town[:20]).envelope], crs=UTM).to_file(within)
+    found = compare_maps(new, old, tmp_path / "changes.gpkg", area=read_area(within))
+    assert found.notes == (
+        "20 buildings of the map lie elsewhere and were left out",
+        "40 buildings of the new layer lie elsewhere and were left out",
+    )
 
 
 def test_a_feature_of_several_polygons_gives_its_identifier_to_one_of_them(

@@ -124,6 +124,19 @@ def test_a_part_does_not_replace_the_whole_but_many_parts_do(tmp_path: Path) -> 
     assert [found.area for found in town.geometry] == [400.0] * 4
 
 
+def test_a_house_that_gave_way_to_one_that_is_left_out_is_there(tmp_path: Path) -> None:
+    """Near its border, west gives way to east, where two houses run together, and west's count."""
+    first, second = ground(63, 50, 82, 62), ground(83, 50, 93, 62)
+    together = ground(63, 50, 93, 62)
+    west = write_town_scene(tmp_path, "west", (0, 0, 100, 100), [(first, 0.70), (second, 0.69)])
+    east = write_town_scene(tmp_path, "east", (40, 0, 200, 100), [(together, 0.68)])
+    merged = merge_layers(layers_in(west, east), tmp_path / "town.gpkg")
+    town = read_layer_file(merged.path).geometry
+    assert len(town) == merged.count == 2
+    for house in (first, second):
+        assert any(shapely.equals(each, house) for each in town)
+
+
 def test_what_is_near_a_border_counts_less_than_what_another_scene_sees_there(
     tmp_path: Path,
 ) -> None:

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 import torch
 
+from rhm.data import Catalog
 from rhm.errors import ConfigError, ModelFileError
 from rhm.models.build import SegmentationModel
 from rhm.models.model_file import save_model
-from rhm.models.spec import ModelSpec
+from rhm.models.spec import ModelSpec, load_spec
 from rhm.training.base_model import base_model, check_base, remember_base, with_base
 from rhm.training.config import RunConfig
+from rhm.training.fitting import fit
 from rhm.training.imagery import gather
 from rhm.training.run import Run
 
@@ -112,3 +114,18 @@ def test_what_is_only_measured_trains_nothing_whatever_the_method(
     config = with_base(adapting(tiny, base, target=target, data={"sources": []}))
     assert (config.adapter.method, config.adapter.batch_norm) == ("batch-norm", "statistics")
     assert config.adapter.update() is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept"), [({}, 0.3), ({"threshold": None}, 0.3), ({"threshold": 0.7}, 0.7)]
+)
+def test_without_validation_the_threshold_is_that_of_the_base(
+    tiny: Make, catalog_path: Path, tmp_path: Path, asked: dict[str, Any], kept: float
+) -> None:
+    torch.manual_seed(0)
+    spec = ModelSpec("unet", "test_efficientnet", 3, gsd_m=0.5, threshold=0.3)
+    base, catalog = tmp_path / "base.safetensors", tmp_path / "train.parquet"
+    save_model(SegmentationModel(spec), base)
+    Catalog(Catalog.load(catalog_path).frame.assign(split="train")).save(catalog)
+    config = adapting(tiny, base, model=asked, data={"catalog": str(catalog)}, trainer={"steps": 1})
+    assert load_spec(fit(config).model).threshold == kept

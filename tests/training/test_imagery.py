@@ -121,7 +121,9 @@ def test_images_without_any_data_cannot_be_trained_on(
 def test_only_fourier_adaptation_borrows_from_the_targets(tiny: Make) -> None:
     targets = ["birch_aerial", "birch_satellite"]
     assert gather(tiny(augment={"targets": targets})).references == ()
-    material = gather(tiny(augment={"colour": "fda", "targets": targets}))
+    augment = {"colour": "fda", "targets": targets}
+    assert {tile.split for tile in gather(tiny(augment=augment)).references} == {"train"}
+    material = gather(tiny(augment=augment, target={"split": "all"}))
     assert {tile.domain for tile in material.references} == set(targets)
     assert len(material.references) == 12
     assert material.range_of("uint8") == Scaling("uint8", (0.0,) * 3, (255.0,) * 3)

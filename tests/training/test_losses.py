@@ -91,7 +91,7 @@ def test_nothing_known_is_zero_and_differentiable(name: str) -> None:
 def test_the_boundary_band_reaches_as_far_as_it_says() -> None:
     truth = torch.zeros(1, 1, 20, 20)
     truth[..., 6:14, 6:14] = 1.0
-    band = near_outline(truth, 2)[0, 0]
+    band = near_outline(truth, 2, torch.ones_like(truth))[0, 0]
     expected = torch.zeros(20, 20)
     expected[4:16, 4:16] = 1.0
     expected[8:12, 8:12] = 0.0
@@ -107,3 +107,25 @@ def test_boundary_weight_makes_outlines_count_more() -> None:
     plain, weighted = MaskedCrossEntropy(), MaskedCrossEntropy(4.0, 1)
     torch.testing.assert_close(plain(at_outline, target), plain(inside, target))
     assert weighted(at_outline, target) > 1.2 * weighted(inside, target)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_calling_everything_building_costs_something_where_there_is_none(name: str) -> None:
+    logits = torch.full((1, 1, 8, 8), 3.0, requires_grad=True)
+    target = torch.zeros(1, 1, 8, 8, dtype=torch.int64)
+    target[..., :2] = IGNORE
+    loss = LOSSES[name](LossConfig(name=name))(logits, target)
+    loss.backward()
+    assert loss > 0.5
+    assert logits.grad is not None
+    assert (logits.grad[..., 2:] > 0).all()
+    assert not logits.grad[..., :2].any()
+
+
+def test_there_is_no_outline_where_nothing_is_known() -> None:
+    truth, known = torch.zeros(1, 1, 20, 20), torch.ones(1, 1, 20, 20)
+    truth[..., 6:14, :10] = 1.0
+    known[..., 10:] = 0.0
+    band = near_outline(truth, 1, known)[0, 0]
+    assert band[6, 2:10].all()
+    assert not band[8:12, 5:10].any()

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -73,6 +74,16 @@ def test_only_weights_that_multiply_are_decayed() -> None:
     assert {id(each) for each in plain["params"]} == {
         id(each) for each in (model[0].bias, model[1].weight, model[1].bias, model[2].bias)
     }
+
+
+def test_what_a_backbone_exempts_is_not_decayed() -> None:
+    model = nn.Sequential(timm.create_model("swin_tiny_patch4_window7_224", num_classes=2))
+    decayed, plain = parameter_groups(model, 0.2)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    matrices = {names[id(each)] for each in plain["params"] if each.ndim > 1}
+    assert len(matrices) == 12
+    assert all(name.endswith("relative_position_bias_table") for name in matrices)
+    assert len(decayed["params"]) + len(plain["params"]) == len(names)
 
 
 def test_frozen_batch_norms_neither_learn_nor_count() -> None:

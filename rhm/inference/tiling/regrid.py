@@ -1,6 +1,7 @@
 """Rows of a prediction: those of existing probabilities, and resampling to the grid of a scene."""
 
 from collections.abc import Iterator
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,11 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.transform import Affine
+from scipy.ndimage import distance_transform_edt
 
 from rhm.data.rasters.cog import BLOCK_PX
 from rhm.data.rasters.gdal_options import GDAL_ERRORS, open_dataset, quiet_about_georeference
+from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import Window, in_bands
 from rhm.errors import OutputError
@@ -71,7 +74,8 @@ def on_scene_grid(
     """Resample stored probabilities from the grid of a prediction to the grid of its scene.
 
     Probabilities are interpolated, or averaged if the pixels of the scene are larger. Nodata pixels
-    of the scene become nodata.
+    of the scene become nodata, and no others: beside nodata, where the nearest pixel of the
+    prediction may be nodata, a pixel has the probability of the nearest one that is known.
 
     Args:
         rows: rows of the prediction.
@@ -91,15 +95,41 @@ def on_scene_grid(
     _copy(rows, storage, scratch, shape, origin, maps)
     height, width = scene.info.height, scene.info.width
     part = part or Window(0, 0, height, width)
+    # The farthest that a pixel can be from the next one of the prediction but one.
+    reach = ceil(2.0 * max(height / shape[0], width / shape[1], 1.0))
     with Raster(scratch, shape=(height, width)) as predicted:
         for first in range(0, part.height, count):
             rows_left = min(count, part.height - first)
             window = Window(part.row + first, part.col, rows_left, part.width)
-            values, known = predicted.read(window)
             valid = scene.read(window).valid
+            values, known = _filled(predicted, window, valid, reach)
             stored = np.moveaxis(values, 2, 1)
             stored[np.broadcast_to(~(known & valid)[:, None], stored.shape)] = storage.nodata
             yield first, stored.reshape(len(stored), -1)
+
+
+def _filled(predicted: Raster, window: Window, valid: NDArray[np.bool_], reach: int) -> Pixels:
+    """Return a window of a prediction, with what valid pixels of the scene lack taken from near.
+
+    Args:
+        predicted: prediction on the grid of the scene.
+        window: window to read.
+        valid: (height, width) validity of the scene.
+        reach: largest distance in pixels.
+    """
+    values, known = predicted.read(window)
+    lost = valid & ~known
+    if not lost.any():
+        return Pixels(values, known)
+    row, col, height, width = window
+    around = Window(row - reach, col - reach, height + 2 * reach, width + 2 * reach)
+    wide, known_around = predicted.read(around)
+    far, nearest = distance_transform_edt(~known_around, return_indices=True)
+    inside = (slice(reach, reach + height), slice(reach, reach + width))
+    found = lost & (far[inside] <= reach)
+    rows, cols = (axis[inside][found] for axis in nearest)
+    values[found] = wide[rows, cols]
+    return Pixels(values, known | found)
 
 
 def _copy(

@@ -35,12 +35,14 @@ class Outlines:
         scores: (N,) float64, the mean probability of the pixels of each building.
         split: (N,) bool, True for parts of a component that was split, which share borders.
         component: (N,) number of the component of each building, ascending.
+        too_large: (N,) bool, True for components that were to be split, but are too large.
     """
 
     polygons: NDArray[Any]
     scores: NDArray[np.float64]
     split: NDArray[np.bool_]
     component: Numbers
+    too_large: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.polygons)
@@ -57,6 +59,7 @@ class Outlines:
             np.concatenate(
                 [part.component + first for part, first in zip(parts, offsets, strict=True)]
             ),
+            np.concatenate([part.too_large for part in parts]),
         )
 
 
@@ -268,7 +271,8 @@ class _Components:
         polygons = outlined(self.corners, len(self))
         scores = np.clip(self.steps / _STEPS / self.count, 0.0, 1.0)
         if watershed is None or self.pixels is None:
-            return Outlines(polygons, scores, np.zeros(len(self), dtype=bool), np.arange(len(self)))
+            none = np.zeros(len(self), dtype=bool)
+            return Outlines(polygons, scores, none, np.arange(len(self)), none)
         parts = self.pixels.split(watershed)
         whole = np.setdiff1d(np.arange(len(self)), parts.component)
         component = np.concatenate([whole, parts.component])
@@ -278,4 +282,5 @@ class _Components:
             np.concatenate([scores[whole], parts.scores])[order],
             np.repeat([False, True], [len(whole), len(parts.polygons)])[order],
             component[order],
+            ~self.pixels.held()[component[order]],
         )

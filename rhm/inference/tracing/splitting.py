@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from rhm.inference.tracing.pixel_corners import corners_between, outlined
 from rhm.inference.tracing.watershed import Splitting
 
-_LARGEST = 1 << 22
-"""Maximum number of pixels in the bounding box of a component. A larger component is not a row of
-houses; it is not split, which saves memory and minutes."""
+_LARGEST = 1 << 24
+"""Maximum number of pixels in the bounding box of a component: 1200 m along each side at 0.3 m. A
+larger one is not split, so that memory has a bound."""
 
 _LAID_OUT = 1 << 18
 """Approximate number of pixels that are laid out at a time: they fit into the cache of a core."""
@@ -103,6 +103,10 @@ class ComponentPixels:
             box,
         )
 
+    def held(self) -> NDArray[np.bool_]:
+        """Return which components (C,) have their pixels, because they are not too large."""
+        return np.bincount(self.owner, minlength=len(self.box)) > 0
+
     def split(self, watershed: Splitting) -> SplitParts:
         """Split the components that consist of several parts."""
         found = [_split(self.only(chosen), chosen, watershed) for chosen in self._helpings()]
@@ -112,7 +116,7 @@ class ComponentPixels:
 
     def _helpings(self) -> Iterator[Numbers]:
         """Yield groups of components to lay out together; one empty group if none has pixels."""
-        held = np.flatnonzero(np.bincount(self.owner, minlength=len(self.box)))
+        held = np.flatnonzero(self.held())
         # Components of similar height lie side by side, so that little space is lost.
         held = held[np.argsort(-_sides(self.box[held])[:, 0], kind="stable")]
         filled = np.cumsum(_sides(self.box[held]).prod(axis=1)) // _LAID_OUT

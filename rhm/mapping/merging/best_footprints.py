@@ -58,16 +58,21 @@ def select(
     without being covered itself: a part of a building does not replace the whole. Pieces that are
     cut by the borders of their scenes never displace a building that a scene sees whole.
 
+    A footprint may so be left out for another that is then left out for a third, which shows
+    something else. In the end, one comes back if another scene shows most of it, too, and neither
+    it nor what is kept covers more than ``same`` of the other.
+
     Args:
         heap: footprints.
         overlaps: which of them overlap.
         rank: rank of each.
         same: share of a footprint.
-        out: (N,) bool, True for footprints that are left out in any case.
+        out: (N,) bool, True for footprints that are left out unless they come back.
     """
     kept = ~out
     both_cut = (heap.sight[overlaps.pairs] == CUT).all(axis=1)
     pairs, shared = overlaps.pairs[~both_cut], overlaps.shared[~both_cut]
+    around_all = _neighbourhoods(len(heap), pairs, shared)
     both_in = ~out[pairs].any(axis=1)
     pairs, shared = pairs[both_in], shared[both_in]
     starts, neighbours, areas = _neighbourhoods(len(heap), pairs, shared)
@@ -84,7 +89,32 @@ def select(
         if heap.sight[number] != CUT:
             covered = near[taken & (common > same * heap.size[near])]
             kept[covered] = False
+    _take_back(heap, around_all, rank, same, kept)
     return kept
+
+
+def _take_back(
+    heap: FootprintHeap,
+    neighbourhoods: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]],
+    rank: NDArray[np.int64],
+    same: float,
+    kept: NDArray[np.bool_],
+) -> None:
+    """Keep footprints again for which nothing is kept in their place, in place."""
+    starts, neighbours, areas = neighbourhoods
+    left_out = np.flatnonzero(~kept & (np.diff(starts) > 0))
+    for number in left_out[np.argsort(rank[left_out])].tolist():
+        around = slice(starts[number], starts[number + 1])
+        near, common = neighbours[around], areas[around]
+        elsewhere = heap.scene[near] != heap.scene[number]
+        if not (elsewhere & (common > same * heap.size[number])).any():
+            continue  # no other scene has seen it
+        taken = kept[near]
+        hides = (taken & (common > same * heap.size[near])).any()
+        if not hides and not _cover(
+            heap, number, near[taken], common[taken], same * heap.size[number]
+        ):
+            kept[number] = True
 
 
 def _cover(

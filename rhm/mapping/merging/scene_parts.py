@@ -150,14 +150,13 @@ def _measured(
     batch: PolygonBatch, own: pyproj.CRS | None, crs: pyproj.CRS, region: ValidRegion | None
 ) -> pa.RecordBatch:
     """Return the rows of some footprints."""
-    polygons, scores, areas = batch.polygons, batch.numbers("score"), batch.numbers("area_m2")
+    polygons, scores = batch.polygons, batch.numbers("score")
     series = gpd.GeoSeries(polygons, crs=own)
     sight = np.full(len(polygons), CLEAR, dtype=np.int8)
     if region is not None:
         sight = region.sight(_beside(region, polygons, own))
-    unmeasured = ~(np.isfinite(areas) & (areas > 0))
-    if unmeasured.any():
-        areas[unmeasured] = areas_m2(series[unmeasured])
+    # What a file says may be the area of all parts of a feature, or that before an edit.
+    areas = areas_m2(series)
     placed = whole_in(polygons, own, crs)
     kept = is_finite(placed) & shapely.is_valid(placed) & (shapely.area(placed) > 0)
     placed = placed[kept]

@@ -78,7 +78,7 @@ def finish(
     if val is not None:
         bins = measured_on(device, model, partial(calibration, chips=val))
         if threshold is None:
-            threshold = choose_threshold(bins)
+            threshold = choose_threshold(bins, default=model.spec.threshold)
         expected = bins.expected_iou(threshold)
     elif target is not None and threshold is None:
         threshold = measured_on(device, model, partial(threshold_of_target, chips=target))
@@ -87,7 +87,7 @@ def finish(
     same_weights = config.target.method == THRESHOLD
     model.spec = replace(
         model.spec,
-        threshold=0.5 if threshold is None else threshold,
+        threshold=model.spec.threshold if threshold is None else threshold,
         expected_iou=expected,
         score_calibration=model.spec.score_calibration if same_weights else None,
     )
@@ -171,10 +171,10 @@ def _is_lack_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.cuda.OutOfMemoryError) or "ALLOC_FAILED" in str(error)
 
 
-def choose_threshold(bins: CalibrationBins) -> float:
-    """Return the threshold that gives the best IoU, or 0.5 if no chip shows a building."""
+def choose_threshold(bins: CalibrationBins, *, default: float) -> float:
+    """Return the threshold that gives the best IoU, or a default if no chip shows a building."""
     best = bins.best_threshold()
-    return 0.5 if math.isnan(best) else best
+    return default if math.isnan(best) else best
 
 
 def threshold_of_target(model: SegmentationModel, chips: DataLoader[UnlabelledChip]) -> float:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rhm.data.chips import TargetSample
+from rhm.data.labels import IGNORE
 from rhm.models.build import SegmentationModel
 from rhm.models.building_classes import building_logits
 from rhm.training.unlabelled.target_method import OWN, TargetMethod, TargetStep, run_both
@@ -50,11 +51,13 @@ class AdversarialOutputs(TargetMethod):
         target = batch["target"]
         images = batch["image"], target["image"]
         labelled, unlabelled = run_both(model, *images, self._statistics)
-        # Nodata has no output that could look like another domain's.
         if labelled is None:
             raise ValueError("there are no labelled chips to tell the unlabelled ones from")
-        ours = building_logits(labelled).sigmoid()
-        theirs = unlabelled.sigmoid() * target["valid"]
+        # Nodata has no output that could look like another domain's. What one chip of a pair lacks
+        # is hidden in both, or the shape of nodata would give the domain away.
+        known = target["valid"] & (batch["mask"] != IGNORE)
+        ours = building_logits(labelled).sigmoid() * known
+        theirs = unlabelled.sigmoid() * known
         self._maps.append((ours.detach(), theirs.detach()))
         self.discriminator.requires_grad_(False)
         loss = _told(self.discriminator(theirs), from_source=True)

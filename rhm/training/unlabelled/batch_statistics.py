@@ -73,8 +73,9 @@ def measure_statistics(
 ) -> dict[str, ChannelMoments]:
     """Measure the input of every batch normalisation over all valid pixels of a target domain.
 
-    As in training, each batch is normalised by its own statistics on the way. Parts of the imagery
-    can therefore be measured apart and merged. Cells that see nodata are not counted.
+    As in training, each batch is normalised by its own statistics on the way, or by those of the
+    model where no cell of it is counted. Parts of the imagery can therefore be measured apart and
+    merged. Cells that see nodata are not counted.
 
     Args:
         model: network, left as it was.
@@ -93,8 +94,12 @@ def measure_statistics(
         )
     moments: dict[str, ChannelMoments] = {}
     device = next(model.parameters()).device
+    own = {name: [buffer.clone() for buffer in layer.buffers()] for name, layer in layers.items()}
     with _undone(model, layers), torch.inference_mode():
         for batch in batches:
+            for name, layer in layers.items():
+                for buffer, value in zip(layer.buffers(), own[name], strict=True):
+                    buffer.copy_(value)
             valid = batch["valid"].to(device)
             hooks = [
                 layer.register_forward_pre_hook(partial(_measure, moments, name, valid))

@@ -77,3 +77,22 @@ def test_a_copy_that_cannot_be_written_is_one_line(scene: Path, tmp_path: Path) 
     values = np.zeros((24, 20), np.float32)
     with pytest.raises(OutputError, match="cannot write"):
         regridded(scene, values, tmp_path / "file")
+
+
+@pytest.mark.parametrize(("scene_m", "model_m"), [(0.3, 0.8), (0.2, 0.33), (0.5, 0.3)])
+def test_what_the_scene_shows_beside_nodata_is_not_lost(
+    tmp_path: Path, scene_m: float, model_m: float
+) -> None:
+    """Law: nodata of the scene is nodata, and nothing else is."""
+    pixels = np.full((230, 140), 9, np.uint8)
+    pixels[:, :7] = pixels[60:95, 50:83] = 0
+    path = write_raster(tmp_path / "scene.tif", pixels, nodata=0)
+    with Raster(path, scale=scene_m / model_m) as coarse:
+        valid = coarse.read().valid
+    rows = np.arange(valid.shape[0])[:, None] / valid.shape[0]
+    values = np.where(valid, rows, STORAGE.nodata).astype(np.float32)
+    found = regridded(path, values, tmp_path)
+    np.testing.assert_array_equal(found == STORAGE.nodata, pixels == 0)
+    expected = (np.arange(230) + 0.5) / 230 - 0.5 / valid.shape[0]
+    assert np.abs(found - expected[:, None])[pixels > 0].max() < 2.5 / valid.shape[0]
+    np.testing.assert_array_equal(regridded(path, values, tmp_path, count=50), found)

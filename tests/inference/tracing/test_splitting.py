@@ -53,7 +53,25 @@ def test_components_are_split_as_if_each_were_alone(seed: int, size: tuple[int, 
 def test_a_component_too_large_to_hold_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     image = two_houses(2)
     monkeypatch.setattr("rhm.inference.tracing.splitting._LARGEST", 16 * 36 - 1)
-    assert len(trace(image, np.ones(image.shape, bool), watershed=Watershed(4.0, 0.5))) == 1
+    found = trace(image, np.ones(image.shape, bool), watershed=Watershed(4.0, 0.5))
+    assert found.too_large.tolist() == [True]
+    assert not trace(image, np.ones(image.shape, bool)).too_large.any()  # nothing was to be split
+
+
+@pytest.mark.parametrize("side", [300, 2300])
+def test_a_town_whose_houses_all_touch_is_split(side: int) -> None:
+    """The group of 2300 x 2300 pixels is larger than what used to be split."""
+    image = np.zeros((side, side), np.float32)
+    firsts = range(0, side - 24, 28)
+    for row in firsts:
+        for col in firsts:
+            image[row : row + 24, col : col + 24] = 0.9
+    for first in firsts:
+        image[first + 10 : first + 12, : firsts[-1] + 24] = 0.9
+        image[: firsts[-1] + 24, first + 10 : first + 12] = 0.9
+    found = trace(image, np.ones(image.shape, bool), watershed=Watershed(3.0, 0.5))
+    assert len(found) == len(firsts) ** 2
+    assert not found.too_large.any()
 
 
 def pixels_of(owners: NDArray[np.intp]) -> ComponentPixels:

@@ -62,3 +62,19 @@ def test_a_piece_never_displaces_a_whole(tmp_path: Path) -> None:
     with heap_of(files, tmp_path) as heap:
         kept = select(heap, find_overlaps(heap), ranks(heap), 0.5, np.zeros(2, bool))
     assert kept.tolist() == [True, True]
+
+
+def test_what_gave_way_to_nothing_comes_back(tmp_path: Path) -> None:
+    """The second gives way to the third, which shows hardly anything of the first."""
+    extent = (0.0, 0.0, 200.0, 200.0)
+    boxes = [(ground(50, 50, 58, 60), 0.85), (ground(50, 50, 70, 60), 0.9)]
+    boxes.append((ground(58.5, 50, 90, 60), 0.8))
+    files = [
+        write_town_scene(tmp_path, name, extent, [box])
+        for name, box in zip("abc", boxes, strict=True)
+    ]
+    with heap_of(files, tmp_path) as heap:
+        found = select(heap, find_overlaps(heap), ranks(heap), 0.5, np.zeros(3, bool))
+        alone = select(heap, find_overlaps(heap), ranks(heap), 0.5, np.array([True, False, True]))
+    assert found.tolist() == [True, False, True]
+    assert alone.tolist() == [False, True, False]

@@ -27,7 +27,9 @@ def test_a_part_comes_back(tmp_path: Path) -> None:
     write_part(layer, crs, path)
     part = read_part(path)
     assert part.numbers("score").tolist() == [0.9, 0.5]
-    assert part.numbers("size").tolist() == part.numbers("area_m2").tolist() == [100.0, 100.0]
+    assert part.numbers("size").tolist() == [100.0, 100.0]
+    # A square metre of the projection is 1.0008 of the ground.
+    assert part.numbers("area_m2") == pytest.approx([100.08, 100.08], rel=1e-5)
     assert part.numbers("sight").tolist() == [0, 2]
     assert part.numbers("left", "right").shape == (2, 2)
     assert part.pixel == pytest.approx(0.5)
@@ -47,7 +49,7 @@ def test_another_system_another_part(tmp_path: Path) -> None:
     write_part(layer, degrees, path)
     part = read_part(path)
     assert np.abs(part.numbers("left")).max() < 180
-    assert part.numbers("area_m2").tolist() == [100.0, 100.0]
+    assert part.numbers("area_m2") == pytest.approx([100.08, 100.08], rel=1e-5)
     layer.vectors.touch()
     assert path != part_path(tmp_path, layer, degrees)  # the file may be another
 
@@ -104,3 +106,17 @@ def test_a_layer_without_a_system_is_refused(tmp_path: Path) -> None:
         crs_of_layer(SceneLayer("a", path, None, None))
     with pytest.raises(VectorError, match="cannot read"):
         part_path(tmp_path, SceneLayer("a", tmp_path / "x.gpkg", None, None), pyproj.CRS(UTM))
+
+
+def test_areas_are_those_of_the_polygons_whatever_the_file_says(tmp_path: Path) -> None:
+    """A feature of several parts has the area of all, and an edited one that of before."""
+    path = tmp_path / "a_buildings.gpkg"
+    both = shapely.MultiPolygon([ground(40, 40, 50, 50), ground(60, 40, 68, 50)])
+    shapes = [both, ground(10, 10, 15, 20)]
+    columns = {"score": [0.9, 0.8], "area_m2": [200.0, 200.0]}
+    gpd.GeoDataFrame(columns, geometry=shapes, crs=UTM).to_file(path)
+    (layer,) = layers_in(path)
+    crs = pyproj.CRS(UTM)
+    write_part(layer, crs, part_path(tmp_path, layer, crs))
+    found = read_part(part_path(tmp_path, layer, crs)).numbers("area_m2")
+    assert sorted(found) == pytest.approx([50.04, 80.06, 100.08], rel=1e-4)

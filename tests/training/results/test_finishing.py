@@ -28,9 +28,10 @@ Make = Callable[..., RunConfig]
 def test_the_threshold_is_the_best_one_or_a_half() -> None:
     probability = np.array([0.1, 0.2, 0.3, 0.9])
     truth = np.array([False, True, True, True])
-    best = choose_threshold(CalibrationBins.of(probability, truth, bins=200))
+    best = choose_threshold(CalibrationBins.of(probability, truth, bins=200), default=0.3)
     assert 0.1 < best <= 0.2
-    assert choose_threshold(CalibrationBins.of(probability, truth & False, bins=200)) == 0.5
+    without = CalibrationBins.of(probability, truth & False, bins=200)
+    assert choose_threshold(without, default=0.3) == 0.3
 
 
 def test_the_calibration_counts_every_known_pixel_of_every_chip() -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rhm.data.labels import IGNORE
 from rhm.models.build import SegmentationModel
 from rhm.training.unlabelled.adversarial import AdversarialOutputs, discriminator
 from tests.training.unlabelled.batches import batch_of, small_model
@@ -104,3 +105,19 @@ def test_the_state_of_the_optimiser_is_part_of_the_state() -> None:
         method.discriminator.parameters(), other.discriminator.parameters(), strict=True
     ):
         assert torch.equal(mine, theirs)
+
+
+def test_the_shape_of_nodata_does_not_give_the_domain_away() -> None:
+    """Law: what one chip of a pair lacks is hidden in both; the same chip gives the same maps."""
+    model, method = small_model().eval(), method_of()
+    batch = batch_of(0)
+    batch["target"]["image"] = batch["image"].clone()
+    batch["mask"][..., :24] = IGNORE
+    batch["target"]["valid"][..., :24] = False
+    batch["target"]["valid"][..., 40:] = False
+    method.step(model, batch)
+    ((ours, theirs),) = method._maps
+    torch.testing.assert_close(ours, theirs)
+    assert (ours[..., 24:40] > 0).all()
+    assert not ours[..., :24].any()
+    assert not ours[..., 40:].any()

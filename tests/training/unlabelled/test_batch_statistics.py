@@ -150,3 +150,17 @@ def test_moments_are_those_of_numpy_for_any_parts() -> None:
 def test_a_network_without_batch_normalisation_is_refused() -> None:
     with pytest.raises(ConfigError, match="no batch normalisation"):
         measure_statistics(nn.Conv2d(3, 1, 3), targets(1))
+
+
+def test_a_batch_without_data_is_measured_like_any_other_place_in_the_order() -> None:
+    """Law: parts can be measured apart, also where a batch has no cell that is counted."""
+    model = small_model()
+    one, empty, other = targets(3)
+    empty["valid"][:, :, ::2] = False
+    orders = [measure_statistics(model, [one, empty, other]), measure_statistics(model, [one])]
+    apart = [measure_statistics(model, [each]) for each in (empty, other)]
+    for name in layers(model):
+        merged = orders[1][name].merge(apart[0][name]).merge(apart[1][name])
+        assert merged.count == orders[0][name].count
+        torch.testing.assert_close(merged.mean, orders[0][name].mean)
+        torch.testing.assert_close(merged.squares, orders[0][name].squares)
