@@ -11,7 +11,6 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from rasterio.transform import Affine
-from skimage import segmentation
 
 from rhm.augmentation.mask_values import MARKED_BOUNDARY, MARKED_CONTACT, numbered
 from rhm.data.footprints import burn, burn_numbers, polygon_parts, read_footprints
@@ -178,6 +177,9 @@ class Label:
         """
         if self._mask is None or not (self._instances or self._boundary):
             return None
+        # It takes time to import, and few labels need it.
+        from skimage import segmentation
+
         stored = self._mask.read(window := Window(0, 0, self._info.height, self._info.width))
         building = self.truth_of(stored, window) == 1
         inside = building & ~_is_one_of(stored.values, self._boundary)

@@ -182,9 +182,16 @@ FILTERS: dict[str, Callable[[], Any]] = {
 
 
 def plain_filter(
-    image: Image, _: Image, config: AugmentConfig, reference: Image | None, rng: np.random.Generator
+    image: Image,
+    valid: Image,
+    config: AugmentConfig,
+    reference: Image | None,
+    rng: np.random.Generator,
 ) -> Image:
     white = WHITE[image.dtype.name]
+    if (valid > 0).any():
+        mean = np.rint([band[valid > 0].mean() for band in np.moveaxis(image, -1, 0)])
+        image = np.where(valid[..., None] > 0, image, mean.astype(image.dtype))
     transform = A.Compose([FILTERS[config.colour]()])
     transform.set_random_seed(int(rng.integers(1 << 31)))
     borrowed = {} if reference is None else {"borrowed": [reference]}

@@ -4,15 +4,16 @@ Pixels are averaged if a window shrinks and interpolated if it grows. Classes ar
 Nodata pixels do not influence others, and remain nodata.
 """
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects
-from scipy.sparse import csr_array
 
 from rhm.data.rasters.pixels import Pixels
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 _TOGETHER = 4
 """Number of bands that OpenCV can resize at once, whatever their dtype."""
@@ -95,8 +96,11 @@ class Cells(NamedTuple):
     step: float
     number: int
 
-    def weights(self, length: int) -> csr_array:
+    def weights(self, length: int) -> "csr_array":
         """Return the part of each of ``length`` pixels that lies in each cell, (number, length)."""
+        # It takes time to import, and images need none of it.
+        from scipy.sparse import csr_array
+
         edges = np.clip(self.first + self.step * np.arange(self.number + 1), 0.0, length)
         begins = np.minimum(np.floor(edges[:-1] + _TOUCHED), length - 1).astype(np.intp)
         ends = np.maximum(np.ceil(edges[1:] - _TOUCHED).astype(np.intp), begins + 1)
@@ -158,8 +162,10 @@ def _present(numbers: NDArray[Any]) -> NDArray[Any]:
     return np.flatnonzero(np.bincount(numbers.reshape(-1)))
 
 
-def _largest(codes: NDArray[np.intp], down: csr_array, across: csr_array) -> NDArray[np.intp]:
+def _largest(codes: NDArray[np.intp], down: "csr_array", across: "csr_array") -> NDArray[np.intp]:
     """Return the class with the largest area in each cell."""
+    from scipy.ndimage import find_objects
+
     largest = np.zeros((down.shape[0], across.shape[0]))
     result = np.zeros(largest.shape, np.intp)
     for code, box in enumerate(find_objects(codes + 1)):
@@ -173,7 +179,7 @@ def _largest(codes: NDArray[np.intp], down: csr_array, across: csr_array) -> NDA
     return result
 
 
-def _over(weights: csr_array, pixels: slice) -> tuple[csr_array, slice]:
+def _over(weights: "csr_array", pixels: slice) -> "tuple[csr_array, slice]":
     """Return the weights of some pixels in the cells that they touch, and these cells."""
     within = weights[:, pixels]
     touched = np.flatnonzero(np.diff(within.indptr))
