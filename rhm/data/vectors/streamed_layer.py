@@ -109,7 +109,10 @@ def streamed(path: str | os.PathLike[str], columns: Sequence[str]) -> Iterator[S
     except TangledError as error:
         raise VectorError(f"{path}: {error}") from error
     except _FAILED as error:
-        raise VectorError(f"cannot read footprints from {path}: {one_line(error)}") from error
+        told = one_line(error)
+        if "Nonlinear" in told:
+            told = "it has curved polygons: make them straight, with ogr2ogr -nlt CONVERT_TO_LINEAR"
+        raise VectorError(f"cannot read footprints from {path}: {told}") from error
 
 
 @contextmanager

@@ -1,5 +1,8 @@
 """Files of any format come in batches, with their attributes."""
 
+import sqlite3
+import struct
+from contextlib import closing
 from pathlib import Path
 
 import geopandas as gpd
@@ -76,3 +79,28 @@ def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path, name: str, data
     with pytest.raises(VectorError, match=name) as caught, streamed(path, []) as layer:
         list(layer.batches)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:geometry column type")
+def test_curved_polygons_are_refused_with_a_way_out(tmp_path: Path) -> None:
+    """GDAL's Python packages for vectors write none, so this one is put into a database."""
+    path = tmp_path / "curved.gpkg"
+    gpd.GeoDataFrame(geometry=[shapely.box(0, 0, 2, 2)], crs=UTM).to_file(path)
+    circle = [(0.0, 5.0), (1.0, 6.0), (2.0, 5.0), (1.0, 4.0), (0.0, 5.0)]
+    ring = struct.pack("<BII", 1, 8, len(circle)) + b"".join(
+        struct.pack("<dd", *each) for each in circle
+    )
+    header = b"GP" + bytes([0, 1]) + struct.pack("<i", 32633)
+    with closing(sqlite3.connect(path)) as database:
+        triggers = database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+        for (name,) in triggers.fetchall():
+            database.execute(f'DROP TRIGGER "{name}"')
+        curved = header + struct.pack("<BII", 1, 10, 1) + ring
+        database.execute('INSERT INTO "curved" (geom) VALUES (?)', (curved,))
+        database.execute("UPDATE gpkg_geometry_columns SET geometry_type_name = 'CURVEPOLYGON'")
+        database.commit()
+    with (
+        pytest.raises(VectorError, match=r"it has curved polygons: .* -nlt CONVERT_TO_LINEAR"),
+        streamed(path, ()) as layer,
+    ):
+        list(layer.batches)
