@@ -18,6 +18,9 @@ from rhm.mapping.merging.overlaps import REACH_PX
 BATCH = 1 << 16
 """Most buildings of a batch."""
 
+_ROUNDING_PX = 1e-3
+"""Largest gap between pieces that comes from rounding, in pixels."""
+
 
 @dataclass(frozen=True)
 class BuildingBatch:
@@ -104,9 +107,11 @@ def _joined(heap: FootprintHeap, members: NDArray[np.int64]) -> Any:
     if len(polygons) == 1:
         return polygons[0]
     union = shapely.union_all(polygons)
-    if shapely.get_num_geometries(union) > 1:
-        reach = REACH_PX * float(heap.pixels[heap.scene[members]].mean()) / 2
-        closed = shapely.buffer(union, reach, join_style="mitre")
-        union = shapely.union(union, shapely.buffer(closed, -reach, join_style="mitre"))
+    pixel = float(heap.pixels[heap.scene[members]].mean())
+    # A gap that is no more than rounding is closed by so little that notches elsewhere stay open.
+    for reach in (_ROUNDING_PX * pixel, REACH_PX * pixel / 2):
+        if shapely.get_num_geometries(union) > 1:
+            closed = shapely.buffer(union, reach, join_style="mitre")
+            union = shapely.union(union, shapely.buffer(closed, -reach, join_style="mitre"))
     # Where pieces met, vertices are left that turn nowhere.
     return shapely.simplify(union, 0.0)

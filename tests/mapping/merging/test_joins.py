@@ -46,3 +46,20 @@ def test_gaps_are_closed_and_overlaps_cut(
     assert sorted(parts.tolist()) == [1, 1, 1, 2]
     score = np.concatenate([each.score for each in batches])[parts == 2]
     assert score == pytest.approx([(0.9 * 76 + 0.5 * 80) / 156])
+
+
+@pytest.mark.parametrize(("gap", "exact"), [(1e-7, True), (0.5, False)])
+def test_a_gap_of_rounding_fills_no_notch(tmp_path: Path, gap: float, exact: bool) -> None:
+    """Pieces of scenes that abut: the union is what one scene would have shown."""
+    house = ground(40, 20, 60, 28) - ground(44, 20, 44.5, 24)  # one pixel wide
+    files = [
+        write_town_scene(tmp_path, "a", (0, 0, 50 - gap, 50), [(house, 0.9)]),
+        write_town_scene(tmp_path, "b", (50, 0, 150, 50), [(house, 0.9)], mask=True),
+    ]
+    with heap_of(files, tmp_path) as heap:
+        buildings = buildings_of(np.ones(2, bool), find_overlaps(heap), ranks(heap))
+        nothing = np.empty(0, np.int64)
+        order = np.arange(len(buildings))
+        (batch,) = drawn(heap, buildings, order, (nothing, nothing), pyproj.CRS(UTM))
+    (shape,) = shapely.from_wkb(batch.wkb)
+    assert (abs(shape.area - house.area) < 1e-3) == exact
