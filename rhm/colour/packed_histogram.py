@@ -52,7 +52,7 @@ class PackedHistogram:
             if not levels.size or levels.shape != counts.shape:
                 raise ValueError("an entry must have one count for each level, and at least one")
             # The differences alone do not suffice: beyond the range of levels they may overflow.
-            if levels.min() < 0 or levels.max() >= limit or (np.diff(levels) <= 0).any():
+            if levels.min() < 0 or levels.max() >= limit or (levels[1:] <= levels[:-1]).any():
                 raise ValueError(f"an entry must have rising levels of {self.dtype}")
             if counts.min() < 1 or counts.sum(dtype=np.float64) > _MOST_PIXELS:
                 raise ValueError(f"an entry must have counts between 1 and {_MOST_PIXELS}")

@@ -89,6 +89,7 @@ class Label:
             self._tree = shapely.STRtree(self._shapes)
         else:
             self._mask = Raster(path, scale=scale, categorical=True, mapped=mapped)
+            self._mask.group_of = self._group_of
             try:
                 _check_size(self._mask, raster)
                 _check_place(self._mask, raster)
@@ -183,10 +184,14 @@ class Label:
         stored = self._mask.read(window := Window(0, 0, self._info.height, self._info.width))
         building = self.truth_of(stored, window) == 1
         inside = building & ~_is_one_of(stored.values, self._boundary)
-        numbers = _components(inside)
         if self._instances:
+            numbers = np.zeros(inside.shape, np.int32)
             _, values = np.unique(_combined(stored.values)[inside], return_inverse=True)
             numbers[inside] = values + 1
+            if not self._boundary:
+                return numbers
+        else:
+            numbers = _components(inside)
         flat = np.zeros_like(numbers)
         grown = np.asarray(segmentation.watershed(flat, numbers, mask=building))  # type: ignore[no-untyped-call]
         # A boundary that surrounds nothing is a small building.
@@ -195,6 +200,13 @@ class Label:
 
     def truth_of(self, stored: Pixels, window: Window) -> NDArray[np.uint8]:
         """Return the truth of a window whose mask has been read; see ``read``."""
+        return self._truth(stored, self._inside(window))
+
+    def _group_of(self, stored: Pixels) -> NDArray[np.uint8]:
+        """Return the truth of pixels of the mask, whatever its scale."""
+        return self._truth(stored, np.ones(stored.valid.shape, dtype=bool))
+
+    def _truth(self, stored: Pixels, inside: NDArray[np.bool_]) -> NDArray[np.uint8]:
         pixels, valid = stored
         if not self._values:
             building = (_any_band(pixels) & valid).view(np.uint8)
@@ -202,12 +214,12 @@ class Label:
                 building[_is_one_of(pixels, self._contact)] = 0
         else:
             # A value that is building is known, even if the file declares it as nodata.
-            valid = self._inside(window)
+            valid = inside
             values = self._values + self._boundary
             building = (_is_one_of(pixels, values) & valid).view(np.uint8)
             valid = stored.valid | (building == 1)
         if self._mask is not None and self._mask.info.nodata:
-            building[~valid & self._inside(window)] = IGNORE
+            building[~valid & inside] = IGNORE
         return building
 
     def _blank_beyond(self, truth: NDArray[np.uint8], window: Window) -> NDArray[np.uint8]:

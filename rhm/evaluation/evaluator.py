@@ -160,7 +160,7 @@ def _scored(
     on_progress: Callable[[], None] | None,
 ) -> tuple[list[TileScores], float, bool]:
     """Return the scores of images, the threshold that was used, and whether it could be chosen."""
-    used = threshold if isinstance(threshold, float) else model.spec.threshold
+    used = model.spec.threshold if threshold in (None, AUTO) else float(threshold)
     implied = True
     with TemporaryDirectory() as folder:
         predicted: Sequence[Path | None] = [None] * len(tiles)

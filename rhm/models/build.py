@@ -40,8 +40,8 @@ class ModelConfig:
             what ``torch.save`` wrote) or of a folder of the Hugging Face cache, or the name of
             pretrained weights in timm, which are downloaded.
         threshold: probability from which a pixel counts as building; null chooses the threshold
-            with the best IoU on the validation chips, which requires many of them. Left at 0.5, an
-            adapted model keeps the threshold of its base.
+            with the best IoU on the validation chips, which requires many of them, or that of the
+            base of an adaptation if there are none.
         batch_norm: ``train``, or ``frozen`` to use the running statistics and not update them,
             for very small batches.
         standardize: one of ``alternatives.STANDARDIZE``: the appearance that every scene is given,

@@ -34,7 +34,6 @@ def with_base(config: RunConfig) -> RunConfig:
     if config.adapter.base is None:
         return config
     spec, plain = load_spec(config.adapter.base), ModelConfig()
-    threshold = config.model.threshold
     decided: dict[str, Any] = {
         "architecture": spec.architecture,
         "encoder": spec.encoder,
@@ -43,8 +42,6 @@ def with_base(config: RunConfig) -> RunConfig:
         "separation": separation_of(spec.classes) or "none",
         "weights": "none",
     }
-    if threshold == plain.threshold:
-        threshold = spec.threshold
     for key, value in decided.items():
         given = getattr(config.model, key)
         if given not in (value, getattr(plain, key)):
@@ -59,7 +56,7 @@ def with_base(config: RunConfig) -> RunConfig:
         # They train nothing, whatever the method of the adapter.
         adapter = replace(adapter, method="batch-norm", batch_norm="statistics", trained=None)
     sections = {
-        "model": replace(config.model, **decided, threshold=threshold),
+        "model": replace(config.model, **decided),
         "adapter": adapter,
         "data": replace(config.data, gsd_m=config.data.gsd_m or spec.gsd_m),
     }

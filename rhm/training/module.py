@@ -28,14 +28,22 @@ _MOST_OVERFLOWS = 20
 """Steps in a row whose loss may overflow in float16: the scaler halves its scale after each."""
 
 
+_POSITIONS = (
+    *("relative_position_bias_table", "rel_pos.mlp", "cpb_mlp", "logit_scale"),
+    *("pos_embed", "cls_token", "reg_token"),
+)
+"""Parts of the names of parameters that backbones of timm exempt from weight decay. A backbone that
+returns features does not say it itself."""
+
+
 @dataclass(frozen=True)
 class OptimizerConfig:
     """Settings of AdamW and of the learning rate schedule.
 
     Attributes:
         learning_rate: highest learning rate of the schedule.
-        weight_decay: weight decay; biases, the parameters of normalisation layers and what a
-            backbone of timm exempts have none.
+        weight_decay: weight decay; biases, the parameters of normalisation layers, and the
+            embeddings of positions and the tokens of transformers have none.
         schedule: one of ``SCHEDULES``, updated after every optimiser step. ``one-cycle`` also
             lowers the first moment's decay from 0.95 to 0.85 while the rate rises, as in PyTorch.
         clip_norm: norm to which gradients are clipped; 0 turns clipping off.
@@ -231,20 +239,13 @@ class SegmentationModule(lightning.LightningModule):
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Return the trainable parameters in two groups: those with weight decay, and the others.
 
-    Vectors have none, nor what a backbone of timm exempts, such as embeddings of positions.
+    Vectors have none, nor the embeddings of positions and the tokens of transformers.
     """
-    exempt = {
-        id(parameter)
-        for module in model.modules()
-        if callable(names := getattr(module, "no_weight_decay", None))
-        for name, parameter in module.named_parameters()
-        if name in names()
-    }
     decayed: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
-    for parameter in model.parameters():
+    for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            plain = parameter.ndim <= 1 or id(parameter) in exempt
+            plain = parameter.ndim <= 1 or any(part in name for part in _POSITIONS)
             (others if plain else decayed).append(parameter)
     return [
         {"params": decayed, "weight_decay": weight_decay},

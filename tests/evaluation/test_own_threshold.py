@@ -109,3 +109,26 @@ def test_without_a_building_the_threshold_stays_and_is_said_to(
     assert told is not None
     assert told.startswith(f"the probabilities in {PLACE} imply hardly a building")
     assert not_implied([replace(domain, implied=True)]) is None
+
+
+@pytest.mark.parametrize("threshold", [np.float32(0.9), 1])
+def test_a_threshold_may_be_any_number(
+    model: SegmentationModel, catalog: Catalog, tmp_path: Path, threshold: float
+) -> None:
+    found = evaluate_model(
+        model,
+        catalog,
+        tmp_path / "evaluation",
+        name="given",
+        split=None,
+        domains=[PLACE],
+        tiling=TILING,
+        threshold=threshold,
+    )
+    tiles = catalog.select(domains=[PLACE]).tiles
+    seen = [see(model, each, shift=None, tiling=TILING, threshold=threshold) for each in tiles]
+    counted = [count(each, tile, threshold) for each, tile in zip(seen, tiles, strict=True)]
+    called = sum(each.pixels.true_positives + each.pixels.false_positives for each in counted)
+    assert (found.domains[0].pixel.precision.value is None) == (called == 0)
+    objects = sum(each.objects.true_positives for each in counted)
+    assert found.domains[0].object.true_positives == objects

@@ -117,7 +117,8 @@ def test_what_is_only_measured_trains_nothing_whatever_the_method(
 
 
 @pytest.mark.parametrize(
-    ("asked", "kept"), [({}, 0.3), ({"threshold": None}, 0.3), ({"threshold": 0.7}, 0.7)]
+    ("asked", "kept"),
+    [({"threshold": None}, 0.3), ({"threshold": 0.5}, 0.5), ({"threshold": 0.7}, 0.7)],
 )
 def test_without_validation_the_threshold_is_that_of_the_base(
     tiny: Make, catalog_path: Path, tmp_path: Path, asked: dict[str, Any], kept: float

@@ -12,6 +12,7 @@ from torch import nn
 
 from rhm.errors import ConfigError
 from rhm.models.build import SegmentationModel
+from rhm.models.spec import ModelSpec
 from rhm.training.config import RunConfig
 from rhm.training.fitting import build_model
 from rhm.training.imagery import gather
@@ -76,14 +77,29 @@ def test_only_weights_that_multiply_are_decayed() -> None:
     }
 
 
-def test_what_a_backbone_exempts_is_not_decayed() -> None:
-    model = nn.Sequential(timm.create_model("swin_tiny_patch4_window7_224", num_classes=2))
+@pytest.mark.parametrize(
+    ("architecture", "encoder"),
+    [
+        ("unet", "swin_tiny_patch4_window7_224"),
+        ("unet", "swinv2_tiny_window8_256"),
+        ("unet", "maxvit_nano_rw_256"),
+        ("dpt", "vit_tiny_patch16_224"),
+    ],
+)
+def test_what_a_backbone_exempts_is_not_decayed(architecture: str, encoder: str) -> None:
+    """Oracle: what timm's own model says, which one that returns features does not."""
+    model = SegmentationModel(ModelSpec(architecture, encoder, 3))
     decayed, plain = parameter_groups(model, 0.2)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    matrices = {names[id(each)] for each in plain["params"] if each.ndim > 1}
-    assert len(matrices) == 12
-    assert all(name.endswith("relative_position_bias_table") for name in matrices)
     assert len(decayed["params"]) + len(plain["params"]) == len(names)
+    whole = timm.create_model(encoder)
+    said = whole.no_weight_decay()  # type: ignore[operator]
+    exempt = {each.numel() for name, each in whole.named_parameters() if name in said}
+    assert exempt
+    assert exempt <= {each.numel() for each in plain["params"]}
+    told = ("pos_", "bias_table", "cpb_mlp", "logit_scale", "token")
+    left = [names[id(each)] for each in decayed["params"]]
+    assert not [name for name in left if any(part in name for part in told)]
 
 
 def test_frozen_batch_norms_neither_learn_nor_count() -> None:

@@ -28,7 +28,7 @@ from rhm.data.rasters.gdal_options import (
 from rhm.data.rasters.georeference import ONE, GridScale, scaled_gcps
 from rhm.data.rasters.pixels import Pixels, any_differs, bands_last
 from rhm.data.rasters.raster_info import RasterInfo, check_no_palette, describe_dataset
-from rhm.data.rasters.resampling import Cells, shrink_classes
+from rhm.data.rasters.resampling import Cells, GroupOf, shrink_classes
 from rhm.data.rasters.windows import Window
 from rhm.errors import RasterError
 
@@ -44,6 +44,10 @@ _ROUNDING = 1e-6
 
 class Raster:
     """An open raster; use it as a context manager.
+
+    Attributes:
+        group_of: groups of the classes of a categorical raster on a coarser grid; see
+            ``resampling.shrink_classes``.
 
     Args:
         path: path of the raster, or anything else that GDAL opens.
@@ -88,6 +92,7 @@ class Raster:
         # Pixels of the file per pixel of the grid, along each axis: 1 / scale, except for rounding.
         self._step = (stored.height / height, stored.width / width)
         self._resampling = _resampling(self._step, categorical)
+        self.group_of: GroupOf | None = None
         self._black_is_nodata = black_is_nodata
         self._stored = stored
         self._dtype = np.dtype(stored.dtype)
@@ -232,7 +237,7 @@ class Raster:
             cols, left, right = self._cells(window.col, part.width, axis=1)
             stored = (top, left, bottom - top, right - left)
             pixels = self._read(self._dataset, stored, stored[2:], Resampling.nearest)
-            result.put(shrink_classes(pixels, rows, cols), part)
+            result.put(shrink_classes(pixels, rows, cols, self.group_of or _together), part)
         return result
 
     def _cells(self, first: int, count: int, axis: int) -> tuple[Cells, int, int]:
@@ -292,6 +297,11 @@ class Raster:
         if self._dtype.kind == "f":
             valid &= np.isfinite(planes).all(axis=0)
         return valid
+
+
+def _together(pixels: Pixels) -> NDArray[np.uint8]:
+    """Return one group for all classes."""
+    return np.zeros(pixels.valid.shape, np.uint8)
 
 
 def describe(path: str | os.PathLike[str]) -> RasterInfo:

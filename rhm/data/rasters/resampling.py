@@ -4,16 +4,14 @@ Pixels are averaged if a window shrinks and interpolated if it grows. Classes ar
 Nodata pixels do not influence others, and remain nodata.
 """
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from rhm.data.rasters.pixels import Pixels
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
 
 _TOGETHER = 4
 """Number of bands that OpenCV can resize at once, whatever their dtype."""
@@ -69,18 +67,21 @@ def resize_classes(classes: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
     Returns:
         (side, side) uint8 classes. If the window shrinks, a pixel has the class with the largest
-        area in it, and among equal ones the lowest; if the window grows along both axes, it has the
-        class of the nearest pixel.
+        area in it, and among equal ones that of the pixel in its middle; if the window grows along
+        both axes, it has the class of the nearest pixel.
     """
     if side >= max(classes.shape):
         return classes[np.ix_(*(_nearest(length, side) for length in classes.shape))]
-    largest = np.zeros((side, side), np.float32)
+    middle = classes[np.ix_(*(_nearest(length, side) for length in classes.shape))]
+    largest, own = np.zeros((side, side), np.float32), np.zeros((side, side), np.float32)
     result = np.zeros((side, side), np.uint8)
     for present in np.flatnonzero(np.bincount(classes.reshape(-1), minlength=256)):
         area = _resized((classes == present)[..., None].astype(np.float32), side)[..., 0]
         result[area > largest] = present
         np.maximum(largest, area, out=largest)
-    return result
+        own[middle == present] = area[middle == present]
+    # So that areas stay what they are on average.
+    return np.where(own > largest - _ROUNDING, middle, result)
 
 
 class Cells(NamedTuple):
@@ -96,95 +97,145 @@ class Cells(NamedTuple):
     step: float
     number: int
 
-    def weights(self, length: int) -> "csr_array":
-        """Return the part of each of ``length`` pixels that lies in each cell, (number, length)."""
-        # It takes time to import, and images need none of it.
-        from scipy.sparse import csr_array
+    def touched(self, length: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """Return which of ``length`` pixels each cell touches, and how much of each lies in it.
 
+        Returns:
+            (number, K) pixels, the last of which may be repeated, and (number, K) parts of them,
+            zero for those that are repeated.
+        """
         edges = np.clip(self.first + self.step * np.arange(self.number + 1), 0.0, length)
         begins = np.minimum(np.floor(edges[:-1] + _TOUCHED), length - 1).astype(np.intp)
         ends = np.maximum(np.ceil(edges[1:] - _TOUCHED).astype(np.intp), begins + 1)
-        rows = np.repeat(np.arange(self.number), ends - begins)
-        pointers = np.concatenate([[0], np.cumsum(ends - begins)])
-        cols = np.arange(pointers[-1]) + (begins - pointers[:-1])[rows]
-        parts = np.minimum(cols + 1, edges[1:][rows]) - np.maximum(cols, edges[:-1][rows])
-        # A cell of which rounding leaves nothing has the class of the pixel beside it.
-        parts = np.maximum(parts, _TOUCHED)
-        return csr_array((parts, cols, pointers), shape=(self.number, length))
+        pixels = begins[:, None] + np.arange((ends - begins).max())
+        parts = np.minimum(pixels + 1, edges[1:, None]) - np.maximum(pixels, edges[:-1, None])
+        parts = np.where(pixels < ends[:, None], np.maximum(parts, 0.0), 0.0)
+        return np.minimum(pixels, ends[:, None] - 1), parts
+
+    def middles(self, length: int) -> NDArray[np.intp]:
+        """Return the pixel in the middle of each cell, (number,)."""
+        middles = self.first + self.step * (np.arange(self.number) + 0.5)
+        return np.asarray(np.clip(middles + _TOUCHED, 0, length - 1).astype(np.intp))
 
 
-def shrink_classes(pixels: Pixels, rows: Cells, cols: Cells) -> Pixels:
+GroupOf = Callable[[Pixels], NDArray[np.uint8]]
+"""Function that returns the group of the class of each pixel, (H, W), for (H, W) pixels."""
+
+
+def shrink_classes(pixels: Pixels, rows: Cells, cols: Cells, group_of: GroupOf) -> Pixels:
     """Return the class that has the largest area in each cell of a coarser grid.
 
-    GDAL's mode counts every pixel that a cell touches as a whole one, which is wrong at edges
-    unless a cell has a whole number of pixels.
+    First, the group of classes with the largest area is found, and then the class in this group:
+    where two houses and the ground between them have a third each, the cell is building. GDAL's
+    mode counts every pixel that a cell touches as a whole one, which is wrong at edges unless a
+    cell has a whole number of pixels.
 
     Args:
         pixels: (H, W) pixels whose values, in all bands together, are classes. Nodata is a class.
         rows: cells along the rows.
         cols: cells along the columns.
+        group_of: groups of the classes.
 
     Returns:
-        (rows.number, cols.number) pixels. Among equal areas, the class with the lowest values is
-        taken, and nodata last.
+        (rows.number, cols.number) pixels. Among equal areas, the class of the pixel in the middle
+        is taken, which leaves the areas of all classes what they are on average.
     """
     codes, classes = _coded(pixels)
-    if classes.valid.size == 1:
-        result = np.zeros((rows.number, cols.number), np.intp)
-    else:
-        result = _largest(codes, rows.weights(len(codes)), cols.weights(codes.shape[1]))
+    shape = codes.shape
+    result = codes[np.ix_(rows.middles(shape[0]), cols.middles(shape[1]))]
+    if classes.valid.size > 1:
+        down, across = rows.touched(shape[0]), cols.touched(shape[1])
+        mixed = _mixed(codes, down[0], across[0])
+        if len(mixed[0]):
+            row, col = mixed
+            seen = codes[down[0][row][:, :, None], across[0][col][:, None, :]]
+            parts = down[1][row][:, :, None] * across[1][col][:, None, :]
+            flat = len(row), -1
+            groups = group_of(classes)[0]
+            result[mixed] = _largest(seen.reshape(flat), parts.reshape(flat), groups, result[mixed])
     return Pixels(classes.values[0, result], classes.valid[0, result])
 
 
-def _coded(pixels: Pixels) -> tuple[NDArray[np.intp], Pixels]:
+def _mixed(
+    codes: NDArray[Any], rows: NDArray[np.intp], cols: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return rows and columns of the cells that touch pixels of several classes."""
+    lowest = highest = codes[rows[:, 0]]
+    for part in rows.T[1:]:
+        here = codes[part]
+        lowest, highest = np.minimum(lowest, here), np.maximum(highest, here)
+    least, most = lowest[:, cols[:, 0]], highest[:, cols[:, 0]]
+    for part in cols.T[1:]:
+        least = np.minimum(least, lowest[:, part])
+        most = np.maximum(most, highest[:, part])
+    row, col = np.nonzero(least != most)
+    return row, col
+
+
+def _largest(
+    codes: NDArray[Any], areas: NDArray[np.float64], groups: NDArray[np.uint8], middle: NDArray[Any]
+) -> NDArray[Any]:
+    """Return the class with the largest area in the group with the largest area, for each cell.
+
+    Args:
+        codes: (cells, K) classes of the pixels that each cell touches.
+        areas: (cells, K) areas of these pixels in it.
+        groups: (classes,) group of each class.
+        middle: (cells,) class of the pixel in the middle, which is taken among equal ones.
+    """
+    group = groups[codes]
+    present = np.unique(groups)
+    sums = np.array([np.where(group == each, areas, 0.0).sum(axis=1) for each in present])
+    own = sums[np.searchsorted(present, groups[middle]), np.arange(len(middle))]
+    best = np.where(
+        own >= sums.max(axis=0) - _TOUCHED, groups[middle], present[np.argmax(sums, axis=0)]
+    )
+    inside = (group == best[:, None]) & (areas > 0.0)
+    lowest = np.where(inside, codes, len(groups)).min(axis=1)
+    several = np.flatnonzero(lowest != np.where(inside, codes, 0).max(axis=1))
+    if len(several):
+        # One row for each class in each cell.
+        cell, place = np.nonzero(inside[several])
+        code = codes[several][cell, place].astype(np.intp)
+        keys, of_area = np.unique(cell * len(groups) + code, return_inverse=True)
+        totals = np.rint(np.bincount(of_area, areas[several][cell, place]) / _TOUCHED)
+        cell, code = np.divmod(keys, len(groups))
+        # In each cell, the largest comes last, and the middle after others as large.
+        order = np.lexsort([-code, code == middle[several][cell], totals, cell])
+        lowest[several] = code[order[np.append(np.flatnonzero(np.diff(cell[order])), -1)]]
+    return np.asarray(lowest)
+
+
+def _coded(pixels: Pixels) -> tuple[NDArray[Any], Pixels]:
     """Return the number of the class of each pixel, (H, W), and a pixel of each class, (1, K)."""
     values, valid = pixels
-    codes = np.zeros(valid.shape, np.intp)
+    codes: NDArray[Any] = np.zeros(valid.shape, np.uint8)
     for band in np.moveaxis(values, -1, 0):
-        present = _present(band)
+        found = _numbered(band)
         # Only numbers that occur, so that they stay small however many bands there are.
-        codes = codes * len(present) + np.searchsorted(present, band)
-        codes = np.searchsorted(_present(codes), codes)
+        codes = found if codes.max() == 0 else _numbered(codes * (found.max() + 1) + found)
     if not valid.all():
-        codes[~valid] = codes.max() + 1
-        codes = np.searchsorted(_present(codes), codes)
+        wide = codes.astype(np.int64)
+        wide[~valid] = int(codes.max()) + 1
+        codes = _numbered(wide)
     examples = np.zeros(int(codes.max()) + 1, np.intp)
     examples[codes.reshape(-1)] = np.arange(codes.size)
     flat = values.reshape(-1, values.shape[-1])
     return codes, Pixels(flat[None, examples], valid.reshape(-1)[None, examples])
 
 
-def _present(numbers: NDArray[Any]) -> NDArray[Any]:
-    """Return the different numbers of an array, rising."""
-    if numbers.dtype.kind == "f" or numbers.min() < 0 or numbers.max() > _COUNTABLE:
-        return np.unique(numbers)
+def _numbered(numbers: NDArray[Any]) -> NDArray[Any]:
+    """Return the rank of each number among those that there are, in as few bytes as possible."""
+    whole = numbers.dtype.kind in "iu" and numbers.min() >= 0 and numbers.max() <= _COUNTABLE
     # Much faster than to sort them.
-    return np.flatnonzero(np.bincount(numbers.reshape(-1)))
-
-
-def _largest(codes: NDArray[np.intp], down: "csr_array", across: "csr_array") -> NDArray[np.intp]:
-    """Return the class with the largest area in each cell."""
-    from scipy.ndimage import find_objects
-
-    largest = np.zeros((down.shape[0], across.shape[0]))
-    result = np.zeros(largest.shape, np.intp)
-    for code, box in enumerate(find_objects(codes + 1)):
-        of_rows, rows = _over(down, box[0])
-        of_cols, cols = _over(across, box[1])
-        here = (codes[box] == code).astype(np.float64)
-        area = (of_cols @ (of_rows @ here).T).T
-        better = area > largest[rows, cols] + _TOUCHED
-        result[rows, cols][better] = code
-        np.maximum(largest[rows, cols], area, out=largest[rows, cols])
-    return result
-
-
-def _over(weights: "csr_array", pixels: slice) -> "tuple[csr_array, slice]":
-    """Return the weights of some pixels in the cells that they touch, and these cells."""
-    within = weights[:, pixels]
-    touched = np.flatnonzero(np.diff(within.indptr))
-    cells = slice(int(touched[0]), int(touched[-1]) + 1)
-    return within[cells], cells
+    flat = numbers.reshape(-1)
+    present = np.flatnonzero(np.bincount(flat)) if whole else np.unique(flat)
+    dtype = np.uint8 if len(present) <= 1 << 8 else np.int64
+    if not whole:
+        return np.searchsorted(present, numbers).astype(dtype)
+    ranks = np.zeros(int(present[-1]) + 1, dtype)
+    ranks[present] = np.arange(len(present))
+    return np.asarray(ranks[numbers])
 
 
 def _resized(pixels: NDArray[Any], side: int) -> NDArray[Any]:

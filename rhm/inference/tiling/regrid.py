@@ -15,10 +15,13 @@ from rhm.data.rasters.cog import BLOCK_PX
 from rhm.data.rasters.gdal_options import GDAL_ERRORS, open_dataset, quiet_about_georeference
 from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
-from rhm.data.rasters.windows import Window, in_bands
+from rhm.data.rasters.windows import Window, in_bands, partition
 from rhm.errors import OutputError
 from rhm.inference.tiling.storage import Storage, maps_in
 from rhm.models.expected_iou import ExpectedIoU
+
+_FILLED_PX = 512
+"""Side of the parts in which what is lost beside nodata is filled."""
 
 Rows = Iterator[tuple[int, NDArray[Any]]]
 """A raster from top to bottom: index of the first row, and stored values (rows, maps x width)."""
@@ -74,8 +77,8 @@ def on_scene_grid(
     """Resample stored probabilities from the grid of a prediction to the grid of its scene.
 
     Probabilities are interpolated, or averaged if the pixels of the scene are larger. Nodata pixels
-    of the scene become nodata, and no others: beside nodata, where the nearest pixel of the
-    prediction may be nodata, a pixel has the probability of the nearest one that is known.
+    of the scene become nodata. Beside them, where the nearest pixel of the prediction may be
+    nodata, a pixel has the probability of the nearest one that is known.
 
     Args:
         rows: rows of the prediction.
@@ -121,15 +124,22 @@ def _filled(predicted: Raster, window: Window, valid: NDArray[np.bool_], reach: 
     lost = valid & ~known
     if not lost.any():
         return Pixels(values, known)
-    row, col, height, width = window
-    around = Window(row - reach, col - reach, height + 2 * reach, width + 2 * reach)
-    wide, known_around = predicted.read(around)
-    far, nearest = distance_transform_edt(~known_around, return_indices=True)
-    inside = (slice(reach, reach + height), slice(reach, reach + width))
-    found = lost & (far[inside] <= reach)
-    rows, cols = (axis[inside][found] for axis in nearest)
-    values[found] = wide[rows, cols]
-    return Pixels(values, known | found)
+    known = known.copy()
+    # In parts, whose size bounds the memory that distances take.
+    for part in partition(window.height, window.width, _FILLED_PX):
+        here = lost[part.slices]
+        if not here.any():
+            continue
+        row, col = window.row + part.row - reach, window.col + part.col - reach
+        around = Window(row, col, part.height + 2 * reach, part.width + 2 * reach)
+        wide, known_around = predicted.read(around)
+        far, nearest = distance_transform_edt(~known_around, return_indices=True)
+        inside = Window(reach, reach, part.height, part.width).slices
+        found = here & (far[inside] <= reach)
+        rows, cols = (axis[inside][found] for axis in nearest)
+        values[part.slices][found] = wide[rows, cols]
+        known[part.slices] |= found
+    return Pixels(values, known)
 
 
 def _copy(

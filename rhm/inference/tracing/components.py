@@ -219,7 +219,12 @@ class _Components:
             box[:, ::2] += (row, -row)
             pixels = pixels.and_found(
                 ComponentPixels(
-                    owner, rows + row, cols, probability[building], height[building], box
+                    owner.astype(np.int32),
+                    (rows + row).astype(np.int32),
+                    cols.astype(np.int32),
+                    probability[building],
+                    height[building],
+                    box,
                 )
             )
         return _Components(

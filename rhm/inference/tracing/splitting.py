@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from rhm.inference.tracing.pixel_corners import corners_between, outlined
 from rhm.inference.tracing.watershed import Splitting
 
-_LARGEST = 1 << 24
-"""Maximum number of pixels in the bounding box of a component: 1200 m along each side at 0.3 m. A
+_LARGEST = 1 << 23
+"""Maximum number of pixels in the bounding box of a component: 870 m along each side at 0.3 m. A
 larger one is not split, so that memory has a bound."""
 
 _LAID_OUT = 1 << 18
@@ -45,17 +45,17 @@ class ComponentPixels:
     """The pixels of C components; no pixels are kept of components that are too large.
 
     Attributes:
-        owner: (K,) number of the component of each pixel.
-        row, col: (K,) position of each pixel, row by row within each component.
+        owner: (K,) int32 number of the component of each pixel.
+        row, col: (K,) int32 position of each pixel, row by row within each component.
         probability: (K,) probability of each pixel.
         height: (K,) height of each pixel, by which components are split; mostly its probability.
         box: (C, 4) first row and column of each component, and the negated row and column after
             the last, so that the minimum of two boxes contains both.
     """
 
-    owner: Numbers
-    row: Numbers
-    col: Numbers
+    owner: NDArray[Any]
+    row: NDArray[Any]
+    col: NDArray[Any]
     probability: NDArray[Any]
     height: NDArray[Any]
     box: Numbers
@@ -63,9 +63,9 @@ class ComponentPixels:
     @classmethod
     def none(cls) -> "ComponentPixels":
         """Return an empty set of components, without pixels."""
-        numbers = np.empty(0, np.intp)
+        numbers = np.empty(0, np.int32)
         none = np.empty(0, np.float32)
-        return cls(numbers, numbers, numbers, none, none, numbers.reshape(0, 4))
+        return cls(numbers, numbers, numbers, none, none, np.empty((0, 4), np.intp))
 
     def and_found(self, other: "ComponentPixels") -> "ComponentPixels":
         """Return these pixels and those of further components, which are numbered after these."""
@@ -93,9 +93,11 @@ class ComponentPixels:
         owner = number[self.owner]
         return self._kept(owner >= 0, owner, self.box[chosen])
 
-    def _kept(self, kept: NDArray[np.bool_], owner: Numbers, box: Numbers) -> "ComponentPixels":
+    def _kept(
+        self, kept: NDArray[np.bool_], owner: NDArray[Any], box: Numbers
+    ) -> "ComponentPixels":
         return ComponentPixels(
-            owner[kept],
+            owner[kept].astype(np.int32),
             self.row[kept],
             self.col[kept],
             self.probability[kept],

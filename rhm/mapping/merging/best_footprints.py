@@ -89,7 +89,7 @@ def select(
         if heap.sight[number] != CUT:
             covered = near[taken & (common > same * heap.size[near])]
             kept[covered] = False
-    _take_back(heap, around_all, rank, same, kept)
+    _take_back(heap, around_all, rank, same, kept, out)
     return kept
 
 
@@ -99,14 +99,21 @@ def _take_back(
     rank: NDArray[np.int64],
     same: float,
     kept: NDArray[np.bool_],
+    out: NDArray[np.bool_],
 ) -> None:
-    """Keep footprints again for which nothing is kept in their place, in place."""
+    """Keep footprints again for which nothing is kept in their place, in place.
+
+    What another scene sees better, and does not show, stays out: of two footprints that are both
+    ``out``, neither is a witness for the other.
+    """
     starts, neighbours, areas = neighbourhoods
     left_out = np.flatnonzero(~kept & (np.diff(starts) > 0))
     for number in left_out[np.argsort(rank[left_out])].tolist():
         around = slice(starts[number], starts[number + 1])
         near, common = neighbours[around], areas[around]
         elsewhere = heap.scene[near] != heap.scene[number]
+        if out[number]:
+            elsewhere &= ~out[near]
         if not (elsewhere & (common > same * heap.size[number])).any():
             continue  # no other scene has seen it
         taken = kept[near]

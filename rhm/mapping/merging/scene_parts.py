@@ -155,13 +155,13 @@ def _measured(
     sight = np.full(len(polygons), CLEAR, dtype=np.int8)
     if region is not None:
         sight = region.sight(_beside(region, polygons, own))
-    # What a file says may be the area of all parts of a feature, or that before an edit.
-    areas = areas_m2(series)
     placed = whole_in(polygons, own, crs)
     kept = is_finite(placed) & shapely.is_valid(placed) & (shapely.area(placed) > 0)
     placed = placed[kept]
+    # What a file says may be the area of all parts of a feature, or that before an edit.
+    areas = areas_m2(series[kept]) if kept.any() else np.empty(0)
     bounds = shapely.bounds(placed).reshape(-1, 4)
-    columns = [scores[kept], areas[kept], shapely.area(placed), sight[kept], *bounds.T]
+    columns = [scores[kept], areas, shapely.area(placed), sight[kept], *bounds.T]
     arrays = [pa.array(np.ascontiguousarray(column)) for column in columns]
     geometry = pa.array(shapely.to_wkb(placed), type=pa.large_binary())
     return pa.record_batch([*arrays, geometry], schema=_SCHEMA)

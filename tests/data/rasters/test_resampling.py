@@ -157,13 +157,21 @@ def test_classes_are_never_mixed_and_the_largest_area_wins() -> None:
 
 
 def largest_areas(classes: NDArray[Any], height: int, width: int) -> NDArray[Any]:
-    """The class with the largest area in each cell, among equals the lowest; in whole numbers."""
+    """The class with the largest area in each cell, among equals that in the middle if it is one.
+
+    Areas are whole numbers of parts of a pixel.
+    """
     rows, cols = classes.shape
     fine = classes.repeat(height, axis=0).repeat(width, axis=1)
     cells = fine.reshape(height, rows, width, cols)
     present = np.unique(classes)
-    areas = [(cells == value).sum(axis=(1, 3)) for value in present]
-    return np.asarray(present[np.argmax(areas, axis=0)])
+    areas = np.array([(cells == value).sum(axis=(1, 3)) for value in present])
+    places = [
+        ((2 * np.arange(n) + 1) * side) // (2 * n) for n, side in ((height, rows), (width, cols))
+    ]
+    middle = classes[np.ix_(*places)]
+    own = np.take_along_axis(areas, np.searchsorted(present, middle)[None], axis=0)[0]
+    return np.where(own == areas.max(axis=0), middle, present[np.argmax(areas, axis=0)])
 
 
 CLASSES = (smooth(5, bands=1)[..., 0] // 100).astype(np.uint8)
@@ -203,6 +211,33 @@ def test_colours_and_nodata_are_classes(tmp_path: Path) -> None:
     expected = largest_areas(codes, 24, 24)
     np.testing.assert_array_equal(values, colours[expected])
     np.testing.assert_array_equal(valid, expected != 3)
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.25, 1 / 3, 0.6])
+def test_buildings_keep_their_area_on_average(tmp_path: Path, scale: float) -> None:
+    """Law: where half of a cell is building, it is building as often as not."""
+    rng = np.random.default_rng(0)
+    truth = np.zeros((1200, 1200), np.uint8)
+    for row in range(20, 1150, 50):
+        for col in range(20, 1150, 50):
+            top, left, height, width = rng.integers((row - 8, col - 8, 16, 16), (row, col, 36, 36))
+            truth[top : top + height, left : left + width] = 1
+    mask = write_raster(tmp_path / "mask.tif", truth)
+    with Raster(mask, scale=scale, categorical=True) as raster:
+        seen = raster.read().values[..., 0].mean()
+    assert seen == pytest.approx(truth.mean(), rel=0.01)
+    assert resize_classes(truth, round(1200 * scale)).mean() == pytest.approx(
+        truth.mean(), rel=0.01
+    )
+
+
+def test_groups_come_before_classes(tmp_path: Path) -> None:
+    """Three houses and the ground between them: building, and one of the houses."""
+    values = np.tile(np.array([[1, 2], [3, 0]], np.uint8), (4, 4))
+    mask = write_raster(tmp_path / "mask.tif", values)
+    with Raster(mask, scale=0.5, categorical=True) as raster:
+        raster.group_of = lambda pixels: (pixels.values[..., 0] > 0).astype(np.uint8)
+        assert (raster.read().values > 0).all()
 
 
 def test_a_mask_says_what_its_image_shows(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rhm.mapping.merging.best_footprints import buildings_of, ranks, select, trimmed_by
+from rhm.mapping.merging.interiors import better_seen_elsewhere
 from rhm.mapping.merging.overlaps import find_overlaps
 from tests.mapping.merging.heaps import heap_of
 from tests.mapping.towns import ground, write_town_scene
@@ -78,3 +79,18 @@ def test_what_gave_way_to_nothing_comes_back(tmp_path: Path) -> None:
         alone = select(heap, find_overlaps(heap), ranks(heap), 0.5, np.array([True, False, True]))
     assert found.tolist() == [True, False, True]
     assert alone.tolist() == [False, True, False]
+
+
+def test_what_a_scene_with_the_ground_inside_does_not_show_stays_out(tmp_path: Path) -> None:
+    """Law: two scenes that see it near their borders are no witnesses for each other."""
+    ghost, house = ground(90.5, 40, 98, 50), ground(200, 40, 210, 50)
+    files = [
+        write_town_scene(tmp_path, "a", (0, 0, 100, 100), [(ground(90, 40, 98, 50), 0.9)]),
+        write_town_scene(tmp_path, "b", (0, 0, 300, 100), [(house, 0.9)]),
+        write_town_scene(tmp_path, "c", (88, 0, 300, 100), [(ghost, 0.8)]),
+    ]
+    with heap_of(files, tmp_path) as heap:
+        found = find_overlaps(heap)
+        out = better_seen_elsewhere(heap, found)
+        assert out.tolist() == [True, False, True]
+        assert select(heap, found, ranks(heap), 0.5, out).tolist() == [False, True, False]
