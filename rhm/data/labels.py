@@ -178,9 +178,6 @@ class Label:
         """
         if self._mask is None or not (self._instances or self._boundary):
             return None
-        # It takes time to import, and few labels need it.
-        from skimage import segmentation
-
         stored = self._mask.read(window := Window(0, 0, self._info.height, self._info.width))
         building = self.truth_of(stored, window) == 1
         inside = building & ~_is_one_of(stored.values, self._boundary)
@@ -192,6 +189,9 @@ class Label:
                 return numbers
         else:
             numbers = _components(inside)
+        # It takes time to import, and few labels need it.
+        from skimage import segmentation
+
         flat = np.zeros_like(numbers)
         grown = np.asarray(segmentation.watershed(flat, numbers, mask=building))  # type: ignore[no-untyped-call]
         # A boundary that surrounds nothing is a small building.

@@ -57,7 +57,7 @@ from rhm.inference.tiling.strips import LEAST_CACHE, ThisProcess, Workers
 from rhm.models.expected_iou import ExpectedIoU
 from rhm.models.score_calibration import SCORES, kind_of_scores
 
-TOO_LARGE = "groups of buildings that touch are too large to be separated, and stay whole"
+TOO_LARGE = "groups of touching buildings that are too large to be separated, and stay whole"
 
 TOO_FEW_BUILDINGS = (
     "the probabilities imply too few buildings to choose a threshold by: it is that of the model"
@@ -315,7 +315,7 @@ def _finish(
             if plan.calibration is not None:
                 kind = kind_of_scores(plan.expected_iou_at_home, expected)
                 rasters[1].update_tags(**{SCORES_ARE: kind})
-            whole = f"{sum(too_large)} {TOO_LARGE}" if too_large else ""
+            whole = f"{TOO_LARGE}: {sum(too_large)}" if too_large else ""
             notes = [damage()], [TOO_FEW_BUILDINGS * unsure, whole]
             for raster, of_raster in zip(rasters, notes, strict=True):
                 if note := "; ".join(filter(None, of_raster)):

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from rhm.data import Catalog
 from rhm.evaluation.evaluator import evaluate_model
 from rhm.evaluation.own_threshold import own_threshold
 from rhm.evaluation.score_files import read_scores
-from rhm.evaluation.scores import Shift, not_implied
+from rhm.evaluation.scores import Scores, Shift, not_implied
 from rhm.evaluation.tile_scores import count, see
 from rhm.models.build import SegmentationModel
 from rhm.models.expected_iou import ExpectedIoU
@@ -19,6 +20,12 @@ from tests.evaluation.test_evaluator import TILING, catalog, model
 __all__ = ["catalog", "model"]
 
 PLACE = "alder_aerial"
+
+
+def evaluated(model: SegmentationModel, catalog: Catalog, folder: Path, **options: Any) -> Scores:
+    """The scores of a model, by default on all images of one place."""
+    common = {"name": "own", "split": None, "domains": [PLACE], "tiling": TILING}
+    return evaluate_model(model, catalog, folder / "evaluation", **(common | options))
 
 
 def test_the_threshold_is_the_best_of_all_for_all_images_together(
@@ -45,15 +52,12 @@ def test_an_evaluation_scores_each_domain_at_its_own_threshold(
 ) -> None:
     shifts = [shift] if shift else []
     done: list[int] = []
-    scores = evaluate_model(
+    scores = evaluated(
         model,
         catalog,
-        tmp_path / "evaluation",
-        name="own",
-        split=None,
+        tmp_path,
         domains=[PLACE, "birch_aerial"],
         shifts=shifts,
-        tiling=TILING,
         threshold="auto",
         on_progress=lambda: done.append(1),
     )
@@ -76,15 +80,8 @@ def test_an_evaluation_scores_each_domain_at_its_own_threshold(
 def test_a_given_threshold_is_that_of_all_domains(
     model: SegmentationModel, catalog: Catalog, tmp_path: Path
 ) -> None:
-    options = {"name": "given", "split": None, "domains": [PLACE], "tiling": TILING}
-    plain = evaluate_model(model, catalog, tmp_path / "plain", **options)  # type: ignore[arg-type]
-    given = evaluate_model(
-        model,
-        catalog,
-        tmp_path / "given",
-        threshold=0.8,
-        **options,  # type: ignore[arg-type]
-    )
+    plain = evaluated(model, catalog, tmp_path / "plain")
+    given = evaluated(model, catalog, tmp_path / "given", threshold=0.8)
     assert (given.threshold, given.domains[0].threshold) == (0.8, None)
     assert given.domains[0].pixel.recall.value != plain.domains[0].pixel.recall.value
 
@@ -93,16 +90,7 @@ def test_without_a_building_the_threshold_stays_and_is_said_to(
     model: SegmentationModel, catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ExpectedIoU, "implied_threshold", lambda self: None)
-    scores = evaluate_model(
-        model,
-        catalog,
-        tmp_path / "evaluation",
-        name="own",
-        split=None,
-        domains=[PLACE],
-        tiling=TILING,
-        threshold="auto",
-    )
+    scores = evaluated(model, catalog, tmp_path, threshold="auto")
     (domain,) = read_scores(tmp_path / "evaluation").domains
     assert (domain.threshold, domain.implied) == (model.spec.threshold, False)
     told = not_implied(scores.domains)
@@ -115,16 +103,7 @@ def test_without_a_building_the_threshold_stays_and_is_said_to(
 def test_a_threshold_may_be_any_number(
     model: SegmentationModel, catalog: Catalog, tmp_path: Path, threshold: float
 ) -> None:
-    found = evaluate_model(
-        model,
-        catalog,
-        tmp_path / "evaluation",
-        name="given",
-        split=None,
-        domains=[PLACE],
-        tiling=TILING,
-        threshold=threshold,
-    )
+    found = evaluated(model, catalog, tmp_path, threshold=threshold)
     tiles = catalog.select(domains=[PLACE]).tiles
     seen = [see(model, each, shift=None, tiling=TILING, threshold=threshold) for each in tiles]
     counted = [count(each, tile, threshold) for each, tile in zip(seen, tiles, strict=True)]

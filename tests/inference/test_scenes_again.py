@@ -15,7 +15,7 @@ from rhm.data.radiometry import Scaling
 from rhm.errors import OutputError, RasterError
 from rhm.inference import predict_raster
 from rhm.inference.polygons import PolygonConfig
-from rhm.inference.scenes import TOO_FEW_BUILDINGS
+from rhm.inference.scenes import TOO_FEW_BUILDINGS, TOO_LARGE
 from tests.inference.scenes import Bright, spec, write_scene
 
 
@@ -195,7 +195,7 @@ def test_a_group_too_large_to_be_separated_is_noted_and_remembered(
     houses: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = write_scene(tmp_path / "x.tif", houses)
-    told = "1 groups of buildings that touch are too large to be separated, and stay whole"
+    told = f"{TOO_LARGE}: 1"
     split = PolygonConfig(split_m=3.0)
     assert predict_raster(Bright(), scene, tmp_path / "split", polygons=split).notes == ()
     monkeypatch.setattr("rhm.inference.tracing.splitting._LARGEST", 150)

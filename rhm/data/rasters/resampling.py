@@ -148,7 +148,7 @@ def shrink_classes(pixels: Pixels, rows: Cells, cols: Cells, group_of: GroupOf) 
         mixed = _mixed(codes, down[0], across[0])
         if len(mixed[0]):
             row, col = mixed
-            seen = codes[down[0][row][:, :, None], across[0][col][:, None, :]]
+            seen = codes[down[0][row][:, :, None], across[0][col][:, None, :]].astype(np.intp)
             parts = down[1][row][:, :, None] * across[1][col][:, None, :]
             flat = len(row), -1
             groups = group_of(classes)[0]
@@ -173,7 +173,10 @@ def _mixed(
 
 
 def _largest(
-    codes: NDArray[Any], areas: NDArray[np.float64], groups: NDArray[np.uint8], middle: NDArray[Any]
+    codes: NDArray[np.intp],
+    areas: NDArray[np.float64],
+    groups: NDArray[np.uint8],
+    middle: NDArray[Any],
 ) -> NDArray[Any]:
     """Return the class with the largest area in the group with the largest area, for each cell.
 
@@ -196,7 +199,7 @@ def _largest(
     if len(several):
         # One row for each class in each cell.
         cell, place = np.nonzero(inside[several])
-        code = codes[several][cell, place].astype(np.intp)
+        code = codes[several][cell, place]
         keys, of_area = np.unique(cell * len(groups) + code, return_inverse=True)
         totals = np.rint(np.bincount(of_area, areas[several][cell, place]) / _TOUCHED)
         cell, code = np.divmod(keys, len(groups))
@@ -213,7 +216,7 @@ def _coded(pixels: Pixels) -> tuple[NDArray[Any], Pixels]:
     for band in np.moveaxis(values, -1, 0):
         found = _numbered(band)
         # Only numbers that occur, so that they stay small however many bands there are.
-        codes = found if codes.max() == 0 else _numbered(codes * (found.max() + 1) + found)
+        codes = _numbered(codes.astype(np.int64) * (int(found.max()) + 1) + found)
     if not valid.all():
         wide = codes.astype(np.int64)
         wide[~valid] = int(codes.max()) + 1

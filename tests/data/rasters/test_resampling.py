@@ -213,6 +213,25 @@ def test_colours_and_nodata_are_classes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(valid, expected != 3)
 
 
+@pytest.mark.parametrize(("dtype", "bands"), [("uint8", 3), ("uint16", 4), ("uint8", 1)])
+def test_masks_may_have_more_colours_than_a_byte_has_values(
+    tmp_path: Path, dtype: str, bands: int
+) -> None:
+    """Law: where a cell has one class, it keeps it, whatever the number of classes."""
+    most = np.iinfo(dtype).max
+    rng = np.random.default_rng(0)
+    colours = rng.integers(0, most, (30, 30, bands), endpoint=True).astype(dtype)
+    colours[0, 0], colours[-1, -1] = 0, most
+    mask = write_raster(tmp_path / "mask.tif", colours.repeat(2, axis=0).repeat(2, axis=1))
+    with Raster(mask, scale=0.5, categorical=True) as raster:
+        np.testing.assert_array_equal(raster.read().values, colours)
+    mixed = write_raster(tmp_path / "mixed.tif", colours)
+    with Raster(mixed, scale=0.4, categorical=True) as raster:
+        seen = raster.read().values.reshape(-1, bands)
+    known = {tuple(colour) for colour in colours.reshape(-1, bands).tolist()}
+    assert {tuple(colour) for colour in seen.tolist()} <= known
+
+
 @pytest.mark.parametrize("scale", [0.5, 0.25, 1 / 3, 0.6])
 def test_buildings_keep_their_area_on_average(tmp_path: Path, scale: float) -> None:
     """Law: where half of a cell is building, it is building as often as not."""
