@@ -112,6 +112,11 @@ class Classifier(nn.Module):
             return TEMPERATURE * features @ functional.normalize(self.weight, dim=1).T
         return features @ self.weight.T + self.bias
 
+    def rows(self) -> Tensor:
+        """Return the rows of the classifier (2, D), on the sphere where their length is nothing."""
+        weight = self.weight.detach()
+        return functional.normalize(weight, dim=1) if self.cosine else weight
+
 
 def patches(catalog: Path, head: str, seed: int) -> list[dict[str, float]]:
     """Train on patches and return one record per epoch."""
@@ -146,7 +151,7 @@ def measured(
             moments.update(features, labels[start : start + 100])
             right += int((model.classify(features).argmax(1) == labels[start : start + 100]).sum())
         found = torch.cat([model.classify(model.features(part)) for part in unseen.split(100)])
-    metrics, layer = collapse(moments, model.weight), separation(moments)
+    metrics, layer = collapse(moments, model.rows()), separation(moments)
     return {
         "nc1": float(metrics.nc1 or 0.0),
         "nc3": float(metrics.nc3 or 0.0),

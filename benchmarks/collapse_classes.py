@@ -154,6 +154,11 @@ class Classifier(nn.Module):
         logits: Tensor = self.head(features[..., None, None])
         return logits.flatten(1)
 
+    def rows(self) -> Tensor:
+        """Return the rows of the classifier (K, D), on the sphere where their length is nothing."""
+        weight: Tensor = self.head.get_parameter("weight").detach().flatten(1)
+        return functional.normalize(weight, dim=1) if self.normalised else weight
+
 
 def trained(
     samples: Samples, arm: str, optimiser: str, epochs: int, seed: int
@@ -194,7 +199,7 @@ def measured(
     model: Classifier, images: Tensor, labels: Tensor, unseen: Tensor, truth: Tensor
 ) -> dict[str, float]:
     """Return the collapse on the training samples and the accuracy on both sets."""
-    weight = model.head.weight.detach().flatten(1)
+    weight = model.rows()
     moments = ClassMoments(len(weight), weight.shape[1])
     with torch.inference_mode():
         features = torch.cat([model.features(part) for part in images.split(200)])

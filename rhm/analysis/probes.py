@@ -1,11 +1,14 @@
 """Linear probes: how well a linear classifier predicts the classes from a layer's features."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import stats
 from torch import Tensor
 
 from rhm.analysis.collapse import class_means
@@ -14,6 +17,26 @@ from rhm.errors import AnalysisError
 
 _RIDGE = 1e-3
 _ROUNDING = (8.0 * float(np.finfo(np.float64).eps)) ** 2
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeScore:
+    """The balanced accuracy of a probe, and what each group of samples adds to it.
+
+    Attributes:
+        accuracy: mean over the classes of the share of correctly predicted samples, in [0, 1]; NaN
+            without samples.
+        deviations: (G,) deviation of the accuracy that is due to each group, to first order; they
+            add up to zero. Those of two probes of the same groups can be subtracted.
+    """
+
+    accuracy: float
+    deviations: NDArray[np.float64]
+
+    @property
+    def error(self) -> float:
+        """Standard error of the accuracy over groups; NaN for fewer than two."""
+        return _standard_error(self.deviations)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,25 +68,39 @@ class LinearProbe:
         Returns:
             A share in [0, 1]; NaN if there are no samples.
         """
-        return self.score(features, labels)[0]
+        count = len(torch.as_tensor(labels))
+        return self.score(features, labels, np.arange(count)).accuracy
 
     def score(
-        self, features: NDArray[Any] | Tensor, labels: NDArray[Any] | Tensor
-    ) -> tuple[float, float]:
-        """Return the balanced accuracy and its standard error for independent samples.
+        self,
+        features: NDArray[Any] | Tensor,
+        labels: NDArray[Any] | Tensor,
+        groups: NDArray[Any] | Tensor,
+    ) -> ProbeScore:
+        """Return the balanced accuracy, and what each group of samples adds to it.
+
+        Samples of one group, such as the cells of an image, are alike, so that only groups count
+        as independent.
 
         Args:
             features: (N, D).
             labels: (N,); classes that do not occur are ignored.
+            groups: (N,) number of the group of each sample, from 0; numbers that do not occur
+                between others are groups without samples.
         """
-        truth = torch.as_tensor(labels).cpu().numpy()
+        truth, owner = (torch.as_tensor(each).cpu().numpy() for each in (labels, groups))
         right = self.predict(features) == truth
-        found = [right[truth == k] for k in np.unique(truth)]
-        if not found:
-            return float("nan"), float("nan")
-        shares = np.array([each.mean() for each in found])
-        variances = shares * (1.0 - shares) / [len(each) for each in found]
-        return float(shares.mean()), float(np.sqrt(variances.sum()) / len(found))
+        classes = np.unique(truth)
+        if not len(classes):
+            return ProbeScore(float("nan"), np.empty(0))
+        shares, deviations = [], np.zeros(owner.max() + 1)
+        for each in classes:
+            of_class = truth == each
+            share = right[of_class].mean()
+            beyond = np.where(of_class, right - share, 0.0)
+            deviations += np.bincount(owner, beyond, len(deviations)) / of_class.sum()
+            shares.append(share)
+        return ProbeScore(float(np.mean(shares)), deviations / len(classes))
 
 
 def linear_probe(moments: ClassMoments, *, ridge: float = _RIDGE) -> LinearProbe:
@@ -99,3 +136,37 @@ def linear_probe(moments: ClassMoments, *, ridge: float = _RIDGE) -> LinearProbe
     regular = covariance + penalty * np.eye(moments.num_features)
     weight = np.linalg.solve(regular, deviations.T).T / classes
     return LinearProbe(weight, 1.0 / classes - weight @ center)
+
+
+def clear_lead(pairs: Sequence[tuple[ProbeScore, ProbeScore]], choices: int) -> float:
+    """Return the lead of the best of several probes that chance gives in 2.5 % of all cases.
+
+    Both probes of a pair are tested on samples of the same groups, and what each group adds to
+    their difference tells how much of it is chance (Student's t). The lead is averaged over pairs.
+    Because the best of several is the one that was lucky, the level is divided by their number
+    (Bonferroni).
+
+    Args:
+        pairs: scores of two probes in each domain.
+        choices: number of probes of which the first ones were the best.
+
+    Returns:
+        A difference of balanced accuracies; NaN if a domain has a single group.
+    """
+    differences = []
+    for one, other in pairs:
+        count = max(len(one.deviations), len(other.deviations))
+        ours, theirs = (
+            np.pad(each.deviations, (0, count - len(each.deviations))) for each in (one, other)
+        )
+        differences.append(ours - theirs)
+    error = math.hypot(*map(_standard_error, differences)) / len(pairs)
+    freedom = max(1, sum(map(len, differences)) - len(pairs))
+    return float(stats.t.isf(0.025 / max(choices, 1), freedom) * error)
+
+
+def _standard_error(deviations: NDArray[np.float64]) -> float:
+    count = len(deviations)
+    if count < 2:
+        return float("nan")
+    return float(np.sqrt(np.square(deviations).sum() * count / (count - 1)))

@@ -99,10 +99,25 @@ def classifier_rows(network: nn.Module) -> Tensor:
 
     A k x k convolution also weighs neighbouring cells. Collapse is measured where neighbouring
     features are alike; there, the convolution acts like its weights summed over the kernel. These
-    sums are the rows.
+    sums are the rows. Those of a cosine head have length 1, because it ignores their length.
     """
-    weight = classifier(network).get_parameter("weight")
-    return weight.detach().sum(dim=(2, 3))
+    head = classifier(network)
+    weight = head.get_parameter("weight").detach()
+    rows = weight.sum(dim=(2, 3))
+    return _normalized(rows) if isinstance(head, CosineClassifier) else rows
+
+
+def classified(network: nn.Module, features: Tensor) -> Tensor:
+    """Return the last features (N, D, ...) as the classifier of a network takes them.
+
+    A cosine head ignores the length of features, so that before one they have length 1 along D.
+    """
+    return _normalized(features) if has_unit_features(network) else features
+
+
+def has_unit_features(network: nn.Module) -> bool:
+    """Return whether the classifier of a network ignores the length of the last features."""
+    return isinstance(classifier(network), CosineClassifier)
 
 
 def classify(network: nn.Module, cells: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rhm.analysis.probes import LinearProbe, linear_probe
+from rhm.analysis.probes import LinearProbe, ProbeScore, clear_lead, linear_probe
 from rhm.errors import AnalysisError
 from tests.analysis.samples import blobs, moments_of
 
@@ -56,6 +56,56 @@ def test_the_standard_error_is_the_spread_of_repeated_samples() -> None:
     for _ in range(400):
         labels = np.repeat([0, 1], [60, 20])
         rows = (2.0 * labels - 1.0 + 1.5 * rng.normal(size=80))[:, None]
-        found.append(probe.score(rows, labels))
+        score = probe.score(rows, labels, np.arange(80))
+        assert score.accuracy == probe.balanced_accuracy(rows, labels)
+        assert score.deviations.sum() == pytest.approx(0.0, abs=1e-12)
+        found.append((score.accuracy, score.error))
     accuracies, errors = np.array(found).T
     assert errors.mean() == pytest.approx(accuracies.std(), rel=0.1)
+
+
+SIGN = LinearProbe(np.array([[-1.0], [1.0]]), np.zeros(2))
+
+
+def images(rng: np.random.Generator, spread: float, stages: int) -> list[ProbeScore]:
+    """Return scores of equally good stages on 50 cells of each class of each of 20 images."""
+    labels, groups = np.tile([0, 1], 1000), np.repeat(np.arange(20), 100)
+    found = []
+    for _ in range(stages):
+        share = np.clip(0.8 + spread * rng.normal(size=20), 0.0, 1.0)[groups]
+        right = rng.random(2000) < share
+        rows = (2.0 * labels - 1.0) * np.where(right, 1.0, -1.0)
+        found.append(SIGN.score(rows[:, None], labels, groups))
+    return found
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.05])
+def test_the_standard_error_is_that_of_images_whose_cells_are_alike(spread: float) -> None:
+    rng = np.random.default_rng(1)
+    scores = [images(rng, spread, 1)[0] for _ in range(300)]
+    accuracies = np.array([score.accuracy for score in scores])
+    assert np.mean([s.error for s in scores]) == pytest.approx(accuracies.std(), rel=0.1)
+
+
+def test_the_best_of_equally_good_probes_is_seldom_clearly_better() -> None:
+    rng, clear = np.random.default_rng(2), 0
+    for _ in range(200):
+        *others, last = images(rng, 0.05, 8)
+        best = max(others, key=lambda score: score.accuracy)
+        clear += best.accuracy - last.accuracy > clear_lead([(best, last)], len(others))
+    assert clear <= 12  # 5 are to be expected
+
+
+def test_a_probe_that_is_always_better_is_clearly_better() -> None:
+    better, worse = (
+        ProbeScore(accuracy, deviations)
+        for accuracy, deviations in ((0.9, np.array([0.01, -0.01])), (0.8, np.array([0.01, -0.01])))
+    )
+    assert clear_lead([(better, worse)] * 3, 5) == 0.0
+
+
+def test_a_single_image_does_not_tell_which_probe_is_better() -> None:
+    one = SIGN.score(np.ones((4, 1)), np.ones(4, int), np.zeros(4, int))
+    assert one.accuracy == 1.0
+    assert np.isnan(one.error)
+    assert np.isnan(clear_lead([(one, one)], 3))

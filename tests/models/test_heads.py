@@ -7,9 +7,17 @@ import pytest
 import torch
 from torch import nn
 
+from rhm.analysis import ClassMoments, collapse
 from rhm.models.architectures import ARCHITECTURES
 from rhm.models.build import SegmentationModel
-from rhm.models.heads import CosineClassifier, classifier, classifier_rows, classify, set_head
+from rhm.models.heads import (
+    CosineClassifier,
+    classified,
+    classifier,
+    classifier_rows,
+    classify,
+    set_head,
+)
 from rhm.models.model_file import load_model, save_model
 from rhm.models.spec import ModelSpec
 
@@ -80,9 +88,34 @@ def test_cells_are_classified_as_in_an_image_of_them(head: str) -> None:
         torch.testing.assert_close(found, classifier(network)(flat)[:, :, 3, 3])
     rows = classifier_rows(network)
     assert rows.shape == (1, 16)
+    torch.testing.assert_close(classify(network, classified(network, cells)), found)
     if head == "linear":
         bias = classifier(network).get_parameter("bias").detach()
         torch.testing.assert_close(found.detach(), cells @ rows.T + bias, rtol=1e-4, atol=1e-5)
+
+
+def test_what_a_cosine_head_ignores_is_no_lack_of_collapse() -> None:
+    """Features of any length along rows of any length: on the spheres, this is collapse."""
+    torch.manual_seed(0)
+    network = nn.Module()
+    head = CosineClassifier(8, 3)
+    network.segmentation_head = nn.Sequential(head)
+    directions = torch.eye(3, 8) - torch.eye(3, 8).mean(0)
+    directions /= directions.norm(dim=1, keepdim=True)
+    lengths = torch.tensor([0.3, 1.0, 3.0])
+    head.weight.data[:] = (lengths[:, None] * directions)[:, :, None, None]
+    labels = torch.arange(3).repeat_interleave(50)
+    cells = directions[labels] * (0.5 + 4.5 * torch.rand(150, 1))
+    found = {}
+    for name, features in (("raw", cells), ("classified", classified(network, cells))):
+        moments = ClassMoments(3, 8)
+        moments.update(features, labels)
+        found[name] = collapse(moments, classifier_rows(network))
+    assert found["raw"].nc1 > 0.1
+    assert found["classified"].nc1 == pytest.approx(0.0, abs=1e-9)
+    for value in (found["classified"].nc2, found["classified"].nc3):
+        assert value == pytest.approx(0.0, abs=1e-6)
+    assert found["classified"].self_duality == pytest.approx(0.0, abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,12 @@ from rhm.data.rasters.windows import Window
 from rhm.errors import AnalysisError
 from rhm.inference.tiling.stream import Tiling, network_input
 from rhm.models.build import SegmentationModel
+from rhm.models.heads import classified, has_unit_features
 from rhm.models.spec import ModelSpec
 from rhm.training.class_targets import ClassTargets
+
+LAST = "decoder"
+"""Name of the stage whose features are classified."""
 
 _BUILDING_TRIES = 10
 _KEPT_CELLS = 1000
@@ -101,6 +105,8 @@ class StageFeatures:
         stride: side of a cell in input pixels.
         features: features (n, D) of cells of the second half, a limited number.
         labels: classes (n,) of these cells.
+        groups: number (n,) of the group of images that each of these cells is from.
+        classified: moments of all cells as the classifier takes them, if that is not as they are.
     """
 
     fitted: ClassMoments
@@ -109,6 +115,8 @@ class StageFeatures:
     stride: int
     features: list[Tensor] = field(default_factory=list)
     labels: list[Tensor] = field(default_factory=list)
+    groups: list[Tensor] = field(default_factory=list)
+    classified: ClassMoments | None = None
 
     @property
     def moments(self) -> ClassMoments:
@@ -119,6 +127,10 @@ class StageFeatures:
     def sample(self) -> tuple[Tensor, Tensor]:
         """Return the cells that were kept of the second half: features (n, D) and labels (n,)."""
         return torch.cat(self.features), torch.cat(self.labels)
+
+    def sampled_groups(self) -> Tensor:
+        """Return the number (n,) of the group that each kept cell is from; ascending."""
+        return torch.cat(self.groups)
 
 
 def collect_features(
@@ -154,7 +166,7 @@ def collect_features(
     kept = max(1, round(2 * _KEPT_CELLS / len(chosen)))
     found: dict[str, StageFeatures] = {}
     with Taps(model.network, wanted) as taps:
-        for number, (tile, held) in enumerate(_halves(chosen)):
+        for number, (tile, group) in enumerate(_grouped(chosen)):
             rng = np.random.default_rng([sampling.seed, number])
             image, labels = _window(model, tile, sampling, rng=rng)
             with torch.no_grad():
@@ -166,7 +178,9 @@ def collect_features(
                     found[name] = _empty(len(sampling.classes), features.shape[1], stride)
                 cells, classes = _draw(features, labels, sampling, number)
                 try:
-                    _take(found[name], cells, classes, held=held, kept=kept)
+                    _take(found[name], cells, classes, group=group, kept=kept)
+                    if name == LAST and has_unit_features(model.network):
+                        _take_classified(found[name], classified(model.network, cells), classes)
                 except AnalysisError as error:
                     raise AnalysisError(f"{name} on {tile.image}: {error}") from error
             if on_image is not None:
@@ -178,13 +192,12 @@ def _spread(count: int, most: int) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
-def _halves(tiles: Sequence[Tile]) -> Iterator[tuple[Tile, bool]]:
-    """Yield images, and whether they are in the second half; a group is never divided."""
+def _grouped(tiles: Sequence[Tile]) -> Iterator[tuple[Tile, int]]:
+    """Yield images, and the numbers of their groups; those of odd numbers are the second half."""
     groups = sorted({tile.group for tile in tiles})
     for number, tile in enumerate(tiles):
         # A single group has to be divided between its images.
-        order = groups.index(tile.group) if len(groups) > 1 else number
-        yield tile, order % 2 == 1
+        yield tile, groups.index(tile.group) if len(groups) > 1 else number
 
 
 def _window(
@@ -240,7 +253,8 @@ def _draw(
     return draw_cells(features, labels, per_class=sampling.cells, rng=rng, ignore_index=IGNORE)
 
 
-def _take(stage: StageFeatures, cells: Tensor, classes: Tensor, *, held: bool, kept: int) -> None:
+def _take(stage: StageFeatures, cells: Tensor, classes: Tensor, *, group: int, kept: int) -> None:
+    half, held = divmod(group, 2)
     (stage.held if held else stage.fitted).update(cells, classes)
     if held:
         # Cells are in spatial order, so every n-th cell is as good a sample as a random one.
@@ -249,6 +263,13 @@ def _take(stage: StageFeatures, cells: Tensor, classes: Tensor, *, held: bool, k
             members = members[:: max(1, math.ceil(len(members) / kept))]
             stage.features.append(cells[members].float().cpu())
             stage.labels.append(classes[members].cpu())
+            stage.groups.append(torch.full((len(members),), half))
+
+
+def _take_classified(stage: StageFeatures, cells: Tensor, classes: Tensor) -> None:
+    if stage.classified is None:
+        stage.classified = ClassMoments(stage.fitted.num_classes, stage.channels)
+    stage.classified.update(cells, classes)
 
 
 def _empty(classes: int, channels: int, stride: int) -> StageFeatures:

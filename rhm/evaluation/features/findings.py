@@ -30,7 +30,7 @@ class StageStatistics:
         stable_rank: stable rank of the features.
         numerical_rank: numerical rank of the features.
         probe: balanced accuracy of a linear probe fitted on other images of this domain.
-        probe_error: standard error of that accuracy, as if all cells were independent.
+        probe_error: standard error of that accuracy over groups of images; NaN for one group.
         transfer: balanced accuracy of the probe fitted on the training domains.
         shift: for each class, distance of its mean from that in the training domains, in units
             of the spread within classes.
@@ -74,6 +74,7 @@ class StageVariance:
 class LastFeatures:
     """Neural collapse of the input features of the classifier, in one domain.
 
+    Features, and the rows of the classifier, are as they act: of length 1 with a cosine head.
     With a single logit NC2 is always zero, because two opposite rows form a simplex.
     """
 
@@ -110,7 +111,8 @@ class BestTap:
         away: whether the domains are unseen rather than training domains.
         probe: balanced accuracy of probes that were fitted in each domain, averaged over domains.
         last: balanced accuracy at the last stage.
-        error: standard error of the difference of the two, as if all cells were independent.
+        margin: lead from which on it is clear that a stage is better than the last one; NaN with
+            too few images to tell.
     """
 
     model: str
@@ -118,12 +120,12 @@ class BestTap:
     away: bool
     probe: float
     last: float
-    error: float
+    margin: float
 
     @property
     def clear(self) -> bool:
-        """Whether the stage is better than the last one by more than two standard errors."""
-        return self.probe - self.last > 2.0 * self.error
+        """Whether the stage is clearly better than the last one."""
+        return self.probe - self.last > self.margin
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,16 @@ from rhm.analysis.collapse import collapse, nearest_mean_disagreement
 from rhm.analysis.depth_trends import fit_line
 from rhm.analysis.domains import domain_shift, variance_shares
 from rhm.analysis.moments import ClassMoments
-from rhm.analysis.probes import linear_probe
+from rhm.analysis.probes import ProbeScore, clear_lead, linear_probe
 from rhm.analysis.separation import separation
 from rhm.data.catalog import Catalog, Tile
 from rhm.errors import AnalysisError, CatalogError
-from rhm.evaluation.features.feature_moments import CellSampling, StageFeatures, collect_features
+from rhm.evaluation.features.feature_moments import (
+    LAST,
+    CellSampling,
+    StageFeatures,
+    collect_features,
+)
 from rhm.evaluation.features.findings import (
     BestTap,
     DepthFit,
@@ -33,7 +38,7 @@ from rhm.evaluation.features.findings import (
 )
 from rhm.evaluation.image_choice import check_images, images_to_score
 from rhm.models.build import SegmentationModel
-from rhm.models.heads import classifier_rows, classify
+from rhm.models.heads import classified, classifier_rows, classify
 from rhm.models.spec import ModelSpec
 
 ByDomain = Mapping[str, StageFeatures]
@@ -112,7 +117,7 @@ def inspect_model(
             left_out.append(f"{domain} shows no {' and no '.join(absent)} in the images looked at")
             del collected[domain]
     domains_left_out = len(left_out)
-    found = _Found([], [], {})
+    found = _Found([], [], {}, {})
     for number, stage in enumerate(names):
         of_stage = {domain: collected[domain][stage] for domain in collected}
         rare = {domain: _rare(features, classes) for domain, features in of_stage.items()}
@@ -138,7 +143,7 @@ def inspect_model(
         variance=tuple(found.variance),
         last=tuple(_last_features(model, name, found.kept)),
         fits=tuple(_fits(name, found.stages)),
-        best=_best_tap(name, found.stages),
+        best=_best_tap(name, found.stages, found.probes),
         left_out=tuple(left_out),
     )
 
@@ -150,6 +155,7 @@ class _Found:
     stages: list[StageStatistics]
     variance: list[StageVariance]
     kept: dict[str, ByDomain]
+    probes: dict[tuple[str, str], ProbeScore]
 
     def add(
         self,
@@ -160,11 +166,18 @@ class _Found:
         trained_on: Sequence[str],
         sampling: CellSampling,
     ) -> None:
-        rows = _stage(model, stage, number, found, trained_on, sampling)
+        own = {
+            domain: linear_probe(features.fitted).score(
+                *features.sample(), features.sampled_groups()
+            )
+            for domain, features in found.items()
+        }
+        rows = _stage(model, stage, number, found, own, trained_on, sampling)
         if len(found) > 1:
             shares = variance_shares(_moments(found))
             self.variance.append(StageVariance(model, stage, number, shares))
         self.stages += rows
+        self.probes |= {(stage, domain): score for domain, score in own.items()}
         self.kept[stage] = found
 
 
@@ -208,6 +221,7 @@ def _stage(
     stage: str,
     number: int,
     found: ByDomain,
+    own: Mapping[str, ProbeScore],
     trained_on: Sequence[str],
     sampling: CellSampling,
 ) -> list[StageStatistics]:
@@ -220,7 +234,6 @@ def _stage(
     for domain, features in found.items():
         here = separation(moments[domain], weighting="classes")
         moved = domain_shift(home, moments[domain])
-        own, error = linear_probe(features.fitted).score(*features.sample())
         rows.append(
             StageStatistics(
                 model=model,
@@ -238,8 +251,8 @@ def _stage(
                 nc1=collapse(moments[domain]).nc1,
                 stable_rank=here.stable_rank,
                 numerical_rank=here.numerical_rank,
-                probe=own,
-                probe_error=error,
+                probe=own[domain].accuracy,
+                probe_error=own[domain].error,
                 transfer=learned.balanced_accuracy(*features.sample()),
                 shift=dict(zip(classes, moved.shift.tolist(), strict=True)),
                 advance=dict(zip(classes, _most_advanced(moved.advance), strict=True)),
@@ -262,14 +275,14 @@ def _last_features(
     model: SegmentationModel, name: str, kept: Mapping[str, ByDomain]
 ) -> list[LastFeatures]:
     rows = classifier_rows(model.network)
-    last = kept.get("decoder", {})
+    last = kept.get(LAST, {})
     if {features.fitted.num_classes for features in last.values()} != {max(len(rows), 2)}:
         return []  # the stage was left out, or the classifier has other classes
     found = []
     for domain, stage in last.items():
-        moments = stage.moments
+        moments = stage.classified or stage.moments
         metrics = collapse(moments, rows)
-        features, _ = stage.sample()
+        features = classified(model.network, stage.sample()[0])
         disagreement = nearest_mean_disagreement(
             moments, features, partial(classify, model.network)
         )
@@ -310,7 +323,11 @@ def _fits(model: str, statistics: Sequence[StageStatistics]) -> list[DepthFit]:
     return found
 
 
-def _best_tap(model: str, statistics: Sequence[StageStatistics]) -> BestTap | None:
+def _best_tap(
+    model: str,
+    statistics: Sequence[StageStatistics],
+    probes: Mapping[tuple[str, str], ProbeScore],
+) -> BestTap | None:
     """Return the stage with the best probes in unseen domains, or else in training domains."""
     away = any(not row.trained_on for row in statistics)
     by_stage: dict[str, list[StageStatistics]] = {}
@@ -325,6 +342,6 @@ def _best_tap(model: str, statistics: Sequence[StageStatistics]) -> BestTap | No
         return None
     means = {stage: float(np.mean([e.probe for e in rows])) for stage, rows in by_stage.items()}
     best, last = max(means, key=lambda stage: means[stage]), list(means)[-1]
-    errors = [e.probe_error for stage in (best, last) for e in by_stage[stage]]
-    error = float(np.sqrt(np.sum(np.square(errors))) / most)
-    return BestTap(model, best, away, means[best], means[last], error)
+    pairs = [(probes[best, e.domain], probes[last, e.domain]) for e in by_stage[last]]
+    margin = clear_lead(pairs, len(means) - 1)
+    return BestTap(model, best, away, means[best], means[last], margin)

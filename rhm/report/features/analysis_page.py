@@ -1,6 +1,7 @@
 """The page of an analysis: how features separate the classes, by stage and domain."""
 
 import json
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -339,4 +340,6 @@ def tap_sentence(best: BestTap) -> str:
     said = f"{compared} {best.stage} ({best.probe:.1%}, and {best.last:.1%} at the last stage)"
     if best.clear:
         return f"{said}: use this stage for transfer."
-    return f"{said}, but the difference is not clear (standard error {best.error:.1%})."
+    if math.isnan(best.margin):
+        return f"{said}, but it takes more images to tell whether that is chance."
+    return f"{said}, but the lead is not clear: one of {best.margin:.1%} would be."

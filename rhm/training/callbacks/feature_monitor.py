@@ -22,9 +22,13 @@ from rhm.data.chips import Chip
 from rhm.data.labels import IGNORE
 from rhm.errors import AnalysisError
 from rhm.models.build import SegmentationModel
-from rhm.models.heads import classifier_rows
+from rhm.models.heads import classified, classifier_rows, has_unit_features
 
 _LOG = logging.getLogger(__name__)
+
+_LAST = "decoder"
+_CLASSIFIED = "as classified"
+"""Name of the moments of the last features of unit length, as a cosine head takes them."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,8 @@ class FeatureMonitor(Callback):
     """Logs ``compression/STAGE`` and ``discrimination/STAGE``, and ``nc1`` to ``nc3``.
 
     The classes are background and building, or those of the network. A stage without pure cells of
-    all classes is not logged. Only the main process computes the statistics.
+    all classes is not logged. Neural collapse is that of the last features as the classifier takes
+    them: of unit length before a cosine head. Only the main process computes the statistics.
 
     Args:
         config: which features are analysed, and how often.
@@ -118,9 +123,13 @@ class FeatureMonitor(Callback):
                     cells = draw_cells(
                         features, labels, per_class=self._config.cells, rng=rng, ignore_index=IGNORE
                     )
-                    if name not in moments:
-                        moments[name] = ClassMoments(classes, features.shape[1])
-                    moments[name].update(*cells)
+                    found = {name: cells[0]}
+                    if name == _LAST and has_unit_features(model.network):
+                        found[_CLASSIFIED] = classified(model.network, cells[0])
+                    for key, each in found.items():
+                        if key not in moments:
+                            moments[key] = ClassMoments(classes, features.shape[1])
+                        moments[key].update(each, cells[1])
         return moments
 
 
@@ -132,6 +141,8 @@ def _number_of_classes(model: SegmentationModel) -> int:
 def _values(model: SegmentationModel, moments: dict[str, ClassMoments]) -> dict[str, float]:
     values: dict[str, float] = {}
     for name, stage_moments in moments.items():
+        if name == _CLASSIFIED:
+            continue
         try:
             separated = separation(stage_moments, weighting="classes")
         except AnalysisError:
@@ -139,8 +150,8 @@ def _values(model: SegmentationModel, moments: dict[str, ClassMoments]) -> dict[
         values[f"compression/{name}"] = separated.compression
         values[f"discrimination/{name}"] = separated.discrimination
     rows = classifier_rows(model.network)
-    if "compression/decoder" in values and len(rows) <= _number_of_classes(model):
-        metrics = collapse(moments["decoder"], rows)
+    if f"compression/{_LAST}" in values and len(rows) <= _number_of_classes(model):
+        metrics = collapse(moments.get(_CLASSIFIED, moments[_LAST]), rows)
         named = {"nc1": metrics.nc1, "nc2": metrics.nc2, "nc3": metrics.nc3}
         named["self_duality"] = metrics.self_duality
         values |= {name: value for name, value in named.items() if value is not None}

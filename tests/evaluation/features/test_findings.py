@@ -34,10 +34,15 @@ def test_the_last_stage_is_that_of_the_highest_number_in_every_domain() -> None:
 
 
 @pytest.mark.parametrize(
-    ("probe", "last", "error", "clear"),
-    [(0.9, 0.8, 0.04, True), (0.9, 0.8, 0.06, False), (0.8, 0.8, 0.0, False)],
+    ("probe", "last", "margin", "clear"),
+    [
+        (0.9, 0.8, 0.04, True),
+        (0.9, 0.8, 0.12, False),
+        (0.8, 0.8, 0.0, False),
+        (0.9, 0.8, math.nan, False),
+    ],
 )
-def test_a_tap_is_clearly_better_from_two_standard_errors_on(
-    probe: float, last: float, error: float, clear: bool
+def test_a_tap_is_clearly_better_from_its_margin_on(
+    probe: float, last: float, margin: float, clear: bool
 ) -> None:
-    assert BestTap("m", "encoder[1]", True, probe, last, error).clear is clear
+    assert BestTap("m", "encoder[1]", True, probe, last, margin).clear is clear

@@ -1,6 +1,7 @@
 """The page of an analysis: every number is in its tables, and names are text."""
 
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -104,10 +105,12 @@ def test_the_headline_is_of_the_last_stage_that_an_unseen_domain_has(found: Insp
 
 
 def test_the_last_stage_is_not_compared_with_itself() -> None:
-    best = BestTap("m", "decoder", True, 0.8, 0.8, 0.01)
+    best = BestTap("m", "decoder", True, 0.8, 0.8, 0.02)
     assert tap_sentence(best).endswith("are most accurate at the last stage (80.0%).")
     assert "use this stage" in tap_sentence(replace(best, probe=0.9))
-    assert "not clear" in tap_sentence(replace(best, probe=0.81))
+    assert tap_sentence(replace(best, probe=0.81)).endswith("not clear: one of 2.0% would be.")
+    alone = replace(best, probe=0.9, margin=math.nan)
+    assert tap_sentence(alone).endswith("it takes more images to tell whether that is chance.")
 
 
 def charts(inspection: Inspection) -> list[str]:

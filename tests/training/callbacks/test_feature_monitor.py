@@ -6,6 +6,7 @@ import numpy as np
 import pandas
 import pytest
 import torch
+from torch.nn import functional
 
 from rhm.analysis.collapse import collapse
 from rhm.analysis.feature_grid import labels_on_grid
@@ -41,7 +42,7 @@ def test_a_run_records_what_its_features_do(tiny: Make, head: str) -> None:
     weights = {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
     model.load_state_dict(weights)
     loader = ChipDataModule(config, gather(config), model.spec).val_dataloader()
-    moments = ClassMoments(2, 16)
+    moments, classified = ClassMoments(2, 16), ClassMoments(2, 16)
     with torch.no_grad(), Taps(model.network, ["decoder"]) as taps:
         for batch in loader:
             model(batch["image"])
@@ -49,14 +50,17 @@ def test_a_run_records_what_its_features_do(tiny: Make, head: str) -> None:
             mask = batch["mask"][:, 0]
             labels = labels_on_grid(mask, (64, 64), 2, ignore_index=IGNORE).reshape(-1)
             moments.update(rows, labels, ignore_index=IGNORE)
-    found, metric = separation(moments, weighting="classes"), collapse(moments)
+            # A cosine head ignores the length of its features.
+            seen = functional.normalize(rows, dim=1) if head == "cosine" else rows
+            classified.update(seen, labels, ignore_index=IGNORE)
+    found = separation(moments, weighting="classes")
+    metric = collapse(classified, classifier_rows(model.network))
     row = recorded.iloc[0]
     assert row["compression/decoder"] == pytest.approx(found.compression, rel=1e-4)
     assert row["discrimination/decoder"] == pytest.approx(found.discrimination, rel=1e-3, abs=1e-6)
     assert row["nc1"] == pytest.approx(metric.nc1, rel=1e-3)
-    assert row["nc3"] == pytest.approx(
-        collapse(moments, classifier_rows(model.network)).nc3, rel=1e-3
-    )
+    assert row["nc3"] == pytest.approx(metric.nc3, rel=1e-3)
+    assert row["self_duality"] == pytest.approx(metric.self_duality, rel=1e-3)
     assert np.isfinite(row["compression/encoder[1]"])
     assert not any(module._forward_hooks for module in model.modules())
     # The columns are in the order of computation, in which the page shows them.
