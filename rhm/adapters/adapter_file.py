@@ -14,7 +14,14 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from rhm.adapters.attach import Attachment, attachment_of, put_on, trained_besides, updates
+from rhm.adapters.attach import (
+    Attachment,
+    attachment_of,
+    put_on,
+    require_bare,
+    trained_besides,
+    updates,
+)
 from rhm.adapters.lowrank import Adapter, DeepLoRA, DeepLoRAUpdate, LoRA, LoRAUpdate, LowRankUpdate
 from rhm.adapters.targets import matrix_of
 from rhm.documents import parse_json
@@ -30,7 +37,7 @@ KINDS: dict[str, type[Adapter]] = {"lora": LoRA, "deep-lora": DeepLoRA}
 
 _KEY = "rhm_adapter"
 _BESIDES = "besides/"
-_ORIGINAL = ".parametrizations.weight.original"
+_PARTS = ".parametrizations.weight."
 
 # What a description raises that has other types or names than expected.
 _MALFORMED = (
@@ -69,7 +76,7 @@ def save_adapter(
         for name, update in updates(model)
         for part, tensor in update.named_parameters()
     }
-    state = _plain_names(model.state_dict())
+    state = _plain_state(model)
     tensors |= {
         f"{_BESIDES}{name}": state[name].detach().cpu().contiguous() for name in attachment.saved
     }
@@ -97,12 +104,11 @@ def load_adapter(model: nn.Module, path: str | os.PathLike[str]) -> Attachment:
         path: file written by ``save_adapter``.
 
     Raises:
-        ConfigError: the network already has an adapter.
+        ConfigError: the network or a part of it already has an adapter.
         ModelFileError: the file is missing, damaged, not an adapter of a supported version, or made
             for another base model.
     """
-    if attachment_of(model) is not None:
-        raise ConfigError("the network already has an adapter: merge or detach it first")
+    require_bare(model)
     with _opened(Path(path)) as (values, archive):
         if values["base"] != base_hash(model):
             raise ModelFileError(
@@ -152,11 +158,13 @@ def base_hash(model: nn.Module) -> str:
     Returns:
         Hexadecimal SHA-256 of the names, types, shapes and values.
     """
-    attachment = attachment_of(model)
+    attachment, state = attachment_of(model), _plain_state(model)
     saved = attachment.saved if attachment is not None else {}
+    # A trained tensor may have further names, by which it is not saved.
+    before = {id(state[name]): tensor for name, tensor in saved.items()}
     digest = hashlib.sha256()
-    for name, tensor in sorted(_plain_names(model.state_dict()).items()):
-        value = saved.get(name, tensor).detach().cpu().contiguous()
+    for name, tensor in sorted(state.items()):
+        value = before.get(id(tensor), tensor).detach().cpu().contiguous()
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
@@ -169,13 +177,20 @@ def _described(adapter: Adapter | None) -> dict[str, Any]:
     return {"kind": kind, "settings": asdict(adapter)}
 
 
-def _plain_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state without the adapter, with the names that its tensors have without it."""
-    return {
-        name.replace(_ORIGINAL, ".weight"): tensor
-        for name, tensor in state.items()
-        if ".parametrizations.weight." not in name or name.endswith(_ORIGINAL)
-    }
+def _plain_state(model: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors of a network without its adapter, by the names they have without it."""
+    adapted = {id(model.get_submodule(name)) for name, _ in updates(model)}
+    # A layer that is used twice has its tensors under two names.
+    every = model.named_modules(remove_duplicate=False)
+    layers = {name for name, module in every if id(module) in adapted}
+    plain = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        layer, _, part = name.partition(_PARTS)
+        if layer not in layers or not part:
+            plain[name] = tensor
+        elif part == "original":
+            plain[f"{layer}.weight"] = tensor
+    return plain
 
 
 def _planned(

@@ -117,11 +117,11 @@ def attach(
         seed: seed of random factors.
 
     Raises:
-        ConfigError: no layer is a target, the rank is above that of a named layer, the network
-            already has an adapter, a gradient is not finite, or nothing would be trained.
+        ConfigError: no layer is a target, the rank is above that of a named layer, the network or
+            a part of it already has an adapter, a gradient is not finite, weights are too coarse
+            for Deep LoRA, or nothing would be trained.
     """
-    if attachment_of(model) is not None:
-        raise ConfigError("the network already has an adapter: merge or detach it first")
+    require_bare(model)
     if adapter is None:
         return put_on(model, None, {}, batch_norm=batch_norm, trained=trained)
     layers = layers_to_adapt(
@@ -190,6 +190,18 @@ def attachment_of(model: nn.Module) -> Attachment | None:
     return found if isinstance(found, Attachment) else None
 
 
+def require_bare(model: nn.Module) -> None:
+    """Check that neither a network nor a part of it has an adapter.
+
+    Raises:
+        ConfigError: it has one.
+    """
+    for name, module in model.named_modules():
+        if attachment_of(module) is not None:
+            which = f"{name}, a part of the network," if name else "the network"
+            raise ConfigError(f"{which} already has an adapter: merge or detach it first")
+
+
 def merge(model: nn.Module) -> None:
     """Merge the updates into the weights, so that an ordinary network gives the same results.
 
@@ -220,6 +232,8 @@ def detach(model: nn.Module) -> None:
 def trained_besides(model: nn.Module, batch_norm: str, trained: Sequence[str]) -> dict[str, Tensor]:
     """Return the tensors of the network itself that training may change, by name.
 
+    A tensor with several names, such as a shared weight, is listed by the first of them.
+
     Args:
         model: a network without an adapter.
         batch_norm: one of ``BATCH_NORM``.
@@ -237,17 +251,27 @@ def trained_besides(model: nn.Module, batch_norm: str, trained: Sequence[str]) -
             if batch_norm == "affine":
                 found |= dict(module.named_parameters(prefix=name, recurse=False))
     for glob in trained:
-        named = {n: each for n, each in model.named_parameters() if matches(n, [glob])}
+        every = model.named_parameters(remove_duplicate=False)
+        named = {name: each for name, each in every if matches(name, [glob])}
         if not named:
             raise ConfigError(f"no module or parameter of the network matches '{glob}'")
         found |= named
-    return found
+    once = {id(tensor): name for name, tensor in reversed(found.items())}
+    return {name: tensor for name, tensor in found.items() if once[id(tensor)] == name}
 
 
 def _with_trained_weight(model: nn.Module, trained: Sequence[str]) -> list[str]:
     """Return globs of the modules whose weight itself matches one, such as ``*.weight``."""
-    named = (name for name, _ in model.named_parameters() if name.endswith(".weight"))
-    return [escape(name.removesuffix(".weight")) for name in named if matches(name, trained)]
+    every = model.named_parameters(remove_duplicate=False)
+    wanted = {id(each) for name, each in every if matches(name, trained)}
+    return [
+        escape(name)
+        for name, module in model.named_modules()
+        if any(
+            part == "weight" and id(each) in wanted
+            for part, each in module.named_parameters(recurse=False)
+        )
+    ]
 
 
 def updates(model: nn.Module) -> Iterator[tuple[str, LowRankUpdate]]:
@@ -320,6 +344,11 @@ def _update(
     matrix = matrix_of(weight)
     rows, columns = matrix.shape
     rank = adapter.fit(rows, columns)
+    if isinstance(adapter, DeepLoRA) and torch.finfo(weight.dtype).bits < 32:
+        raise ConfigError(
+            f"weights of {str(weight.dtype).removeprefix('torch.')} are too coarse for the small "
+            "start of Deep LoRA: convert the network with float()"
+        )
     if isinstance(adapter, LoRA):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from rhm.adapters.attach import Attachment, attachment_of, put_on, updates
+from rhm.adapters.attach import Attachment, attachment_of, put_on, require_bare, updates
 from rhm.adapters.lowrank import LoRA, LoRAUpdate, LowRankUpdate
 from rhm.adapters.targets import matrix_of
 from rhm.documents import read_json
@@ -22,6 +22,9 @@ from rhm.tensor_files import MOST_TENSORS, TensorFile, open_tensors
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 """File names."""
+
+_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
+"""Values of ``init_lora_weights`` with which PEFT leaves the weights of the base as they are."""
 
 _PREFIX = "base_model.model."
 _PLAIN_KEY = re.compile(r"[\w.-]+")
@@ -90,8 +93,7 @@ def import_peft(model: nn.Module, folder: str | os.PathLike[str]) -> Attachment:
         ConfigError: the network already has an adapter.
         ModelFileError: the files are missing, damaged, not plain LoRA, or not for this network.
     """
-    if attachment_of(model) is not None:
-        raise ConfigError("the network already has an adapter: merge or detach it first")
+    require_bare(model)
     try:
         values = read_json(Path(folder) / CONFIG)
         adapter = _adapter(values)
@@ -112,6 +114,12 @@ def _adapter(values: Mapping[str, Any]) -> LoRA:
         raise ValueError("it is another kind of adapter")
     if values.get("modules_to_save") or values.get("bias", "none") != "none":
         raise ValueError("it trains more than low-rank factors")
+    start = values.get("init_lora_weights", True)
+    if start not in _STARTS:
+        raise ValueError(
+            f"it is for weights that PEFT changes at the start ({start}): save it with "
+            "path_initial_model_for_weight_conversion"
+        )
     return LoRA(int(values["r"]), alpha=float(values["lora_alpha"]))
 
 

@@ -33,8 +33,8 @@ def layers_to_adapt(
 
     Raises:
         ConfigError: no layer matches a target, all that match are excluded, the rank is above that
-            of a named layer or of all layers of a preset, or a layer shares its weight with another
-            module, which an update of one of them would change as well.
+            of a named layer or of all layers of a preset, the weight of a layer is no parameter,
+            or it is shared with another module, which an update of one would change as well.
     """
     layers = {
         name: module
@@ -84,6 +84,11 @@ def _layers_of(
     for name, module in supported.items():
         if not wanted(name, module):
             continue
+        if "weight" not in dict(module.named_parameters(recurse=False)):
+            raise ConfigError(
+                f"the weight of {name} is computed from others, such as by weight_norm, so it "
+                "cannot be adapted: remove that first, or exclude the layer with `but`"
+            )
         rows, columns = matrix_of(module.get_parameter("weight")).shape
         rank = adapter.fit(rows, columns)
         if preset is None and rank < adapter.rank:

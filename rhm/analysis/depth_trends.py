@@ -10,6 +10,8 @@ from scipy import stats
 
 from rhm.errors import AnalysisError
 
+_ROUNDING = 8.0 * float(np.finfo(np.float64).eps)
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -18,7 +20,8 @@ class Fit:
     Attributes:
         slope: change of y per unit of x.
         intercept: y at x = 0.
-        r_squared: share of the variance of y that the line explains; 1 if y is constant.
+        r_squared: share of the variance of y that the line explains; 1 if y is constant but for
+            rounding.
         low: lower end of the slope's confidence interval; NaN for two points, which do not
             determine an interval.
         high: upper end of the interval.
@@ -58,7 +61,7 @@ def fit_line(
     if not (np.isfinite(xs).all() and np.isfinite(ys).all()):
         raise AnalysisError("fitting a line needs finite numbers, and a value is not finite")
     line = stats.linregress(xs, ys)
-    flat = np.ptp(ys) == 0.0
+    flat = np.ptp(ys) <= _ROUNDING * np.abs(ys).max()
     reach = float("nan")
     if len(xs) > 2:
         error = 0.0 if flat else line.stderr

@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
 from rhm.adapters import (
     DeepLoRA,
@@ -210,3 +211,88 @@ def test_saving_and_loading_need_the_right_network(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="is not finite"):
         save_adapter(model, tmp_path / "b.safetensors")
     assert not (tmp_path / "b.safetensors").exists()
+
+
+class Normed(nn.Module):
+    """A layer whose weight is computed from two others, and one whose weight is its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.normed = parametrizations.weight_norm(nn.Linear(6, 6))
+        self.plain = nn.Linear(6, 6)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        found: Tensor = self.plain(self.normed(rows).relu())
+        return found
+
+
+def test_weights_that_are_computed_from_others_belong_to_the_base(tmp_path: Path) -> None:
+    model, other = Normed(), Normed()
+    plain = base_hash(model)
+    with torch.no_grad():
+        other.normed.get_parameter("parametrizations.weight.original1").mul_(-3.0)
+    assert base_hash(other) != plain
+    attach(model, LoRA(2), targets="plain")
+    assert base_hash(model) == plain
+    trained(model, 1)
+    save_adapter(model, tmp_path / "a.safetensors")
+    with pytest.raises(ModelFileError, match="another base model"):
+        load_adapter(other, tmp_path / "a.safetensors")
+    again, rows = Normed(), torch.randn(3, 6)
+    load_adapter(again, tmp_path / "a.safetensors")
+    assert torch.equal(again(rows), model(rows))
+
+
+class Shared(nn.Module):
+    """Two layers with one weight, a batch norm and a layer that are used twice, and another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.second.weight = self.first.weight
+        self.norm = self.same_norm = nn.BatchNorm1d(6)
+        self.middle = self.same_middle = nn.Linear(6, 6)
+        self.last = nn.Linear(6, 6)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        found: Tensor = self.middle(self.norm(self.first(rows)))
+        found = self.same_middle(self.same_norm(self.second(found)))
+        return torch.as_tensor(self.last(found))
+
+
+@pytest.mark.parametrize(
+    ("targets", "named"),
+    [
+        ("last", ["first"]),
+        ("last", ["second.weight"]),
+        ("last", ["first", "second"]),
+        ("last", ["same_middle"]),
+        ("middle", []),
+    ],
+)
+def test_tensors_with_several_names_come_back(
+    tmp_path: Path, targets: str, named: list[str]
+) -> None:
+    model, rows = Shared(), torch.randn(5, 6)
+    plain = base_hash(model)
+    attach(model, LoRA(2), targets=targets, trained=named, batch_norm="affine")
+    trained(model, 1)
+    model.train()(rows)
+    model.eval()
+    assert base_hash(model) == plain
+    path = tmp_path / "a.safetensors"
+    save_adapter(model, path)
+    again = Shared().eval()
+    load_adapter(again, path)
+    expected = model(rows)
+    assert torch.equal(again(rows), expected)
+    assert not torch.equal(Shared().eval()(rows), expected)
+    detach(again)
+    assert base_hash(again) == plain
+
+
+def test_a_layer_that_is_trained_under_another_name_gets_no_update() -> None:
+    attached = attach(Shared(), LoRA(2), trained=["same_middle", "first", "second"])
+    assert [layer.name for layer in attached.layers] == ["last"]

@@ -147,6 +147,19 @@ def bad_settings() -> Iterator[tuple[Callable[[nn.Module], object], str]]:
         "no module or parameter of the network matches 'head'",
     )
     yield lambda m: (attach(m, LoRA(2)), attach(m, LoRA(2))), "already has an adapter"
+    yield (
+        lambda m: (attach(m.get_submodule("0"), LoRA(2), lambda *_: True), attach(m, LoRA(2))),
+        "0, a part of the network, already has an adapter",
+    )
+    yield (
+        lambda m: (nn.utils.parametrizations.weight_norm(m.get_submodule("0")), attach(m, LoRA(2))),
+        "the weight of 0 is computed from others, such as by weight_norm",
+    )
+    for dtype in (torch.float16, torch.bfloat16):
+        yield (
+            lambda m, dtype=dtype: attach(m.to(dtype), DeepLoRA(2)),  # type: ignore[misc]
+            "float16 are too coarse for the small start of Deep LoRA",
+        )
     yield merge, "has no adapter"
     yield detach, "has no adapter"
     yield lambda m: parameter_groups(m, 0.1), "has no adapter"

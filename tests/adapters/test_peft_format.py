@@ -156,6 +156,8 @@ def test_what_the_format_does_not_hold_is_refused(tmp_path: Path) -> None:
         ({"peft_type": "IA3"}, "another kind"),
         ({"use_dora": True}, "another kind"),
         ({"bias": "all"}, "trains more"),
+        ({"init_lora_weights": "pissa"}, "weights that PEFT changes at the start"),
+        ({"init_lora_weights": ["olora"]}, "path_initial_model_for_weight_conversion"),
         ({"r": 0}, "rank must be at least 1"),
         ({"r": None}, "is not a PEFT LoRA"),
         ({"r": 10**12}, "at most 65536"),

@@ -52,3 +52,9 @@ def test_r_squared_is_the_share_explained() -> None:
 def test_what_gives_no_line_is_refused(x: list[float], y: list[float]) -> None:
     with pytest.raises(AnalysisError, match="fitting a line needs"):
         fit_line(x, y)
+
+
+def test_a_line_that_is_flat_but_for_rounding_is_a_line() -> None:
+    fit = fit_line([0, 1, 2, 3], [0.3, 0.1 + 0.2, 0.3, 0.3])
+    assert fit.r_squared == 1.0
+    assert fit.low == pytest.approx(fit.high)

@@ -53,7 +53,8 @@ def test_the_last_features_are_compared_with_a_simplex_of_all_classes(
     lengths = classified.spreads / classified.counts + classified.means.square().sum(dim=1)
     np.testing.assert_allclose(lengths, 1.0, rtol=1e-4)  # a cosine head takes no others
     expected = collapse(classified, classifier_rows(model.network))
-    assert (last.nc1, last.nc3) == (pytest.approx(expected.nc1), pytest.approx(expected.nc3))
+    assert last.nc1 == pytest.approx(expected.nc1)
+    assert last.nc3 == pytest.approx(expected.nc3)
     assert stage.nc1 != pytest.approx(last.nc1, rel=0.01)
     assert last.nc2 == pytest.approx(expected.nc2)
     assert last.nc2 is not None
