@@ -10,6 +10,7 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from rhm.data.rasters.gdal_options import GDAL_ERRORS, reading
+from rhm.data.rasters.raster_info import unmasking_alpha
 from rhm.errors import RasterError
 from rhm.viewer.predictions import PredictionFiles
 
@@ -129,6 +130,8 @@ def image_tile(prediction: PredictionFiles, rendering: Rendering, place: Place) 
                 known = raster.dataset_mask(
                     window=window, out_shape=(rows, cols), resampling=Resampling.nearest
                 )
+                for alpha in unmasking_alpha(raster):
+                    known[raster.read(alpha, window=window, out_shape=(rows, cols)) == 0] = 0
         except GDAL_ERRORS as error:
             raise RasterError(f"{raster.name} cannot be read: {error}") from error
     low, high = rendering.low[:, None, None], rendering.high[:, None, None]

@@ -151,3 +151,19 @@ def test_of_a_scene_cut_to_an_area_the_part_is_shown(tmp_path: Path) -> None:
     assert np.abs(tile[:44, :244, :3] - expected).max() < 5  # WebP is not exact
     assert not tile[44:, :, 3].any()
     assert not tile[:, 244:, 3].any()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
+def test_what_an_alpha_band_makes_clear_is_left_clear(tmp_path: Path, dtype: str) -> None:
+    pixels = np.full((200, 200, 2), 50, dtype)
+    pixels[:, 80:, 1] = 0
+    scene = write_raster(tmp_path / "town.tif", pixels, alpha=True)
+    predict_raster(Brightness(), scene, tmp_path / "results", tile=256)
+    (found,), _ = find_predictions(tmp_path / "results", [str(scene)])
+    with found.open_probability() as raster:
+        valid = raster.read_masks(1) > 0
+    np.testing.assert_array_equal(valid, pixels[..., 1] > 0)
+    with found.open_image() as raster:
+        rendering = Rendering.of(raster)
+    tile = picture(image_tile(found, rendering, Place(0, 0, 0)))
+    np.testing.assert_array_equal(tile[:200, :200, 3] > 0, valid)

@@ -7,16 +7,12 @@ from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import Window
 from rhm.errors import RasterError
 
-_PIECE_PX = 64
-
 
 class SalvagedRaster(Raster):
     """A ``Raster`` whose damaged blocks are nodata.
 
-    On a grid of another resolution, some pixels around a damaged block are lost as well.
-
     Attributes:
-        damaged: windows of the blocks that could not be read so far.
+        damaged: windows of the blocks that could not be read so far, on the grid of the file.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -31,17 +27,29 @@ class SalvagedRaster(Raster):
         try:
             return super().read(window)
         except RasterError:
-            return self._read_pieces(window)
+            if not self.resampled:
+                return self._salvaged(window)
+        # GDAL reads all that it resamples at once, or nothing.
+        before, self._in_pixels = self._in_pixels, True
+        try:
+            return super().read(window)
+        finally:
+            self._in_pixels = before
 
-    def _read_pieces(self, window: Window) -> Pixels:
-        info = self.info
-        pixels = Pixels.blank(window.height, window.width, len(info.bands), self.dtype)
-        # The pieces of a grid of another resolution than the file's are not the file's blocks.
-        size = (_PIECE_PX, _PIECE_PX) if self.resampled else info.block_shape
-        for block in window.blocks(*size):
-            piece = block.common(window)
+    def _read_stored(self, window: Window) -> Pixels:
+        try:
+            return super()._read_stored(window)
+        except RasterError:
+            return self._salvaged(window)
+
+    def _salvaged(self, window: Window) -> Pixels:
+        whole = Window(0, 0, *self.stored_shape)
+        pixels = Pixels.blank(window.height, window.width, len(self.info.bands), self.dtype)
+        inside = window.common(whole)
+        for block in inside.blocks(*self.info.block_shape):
+            piece = block.common(inside)
             try:
-                pixels.put(super().read(piece), piece.within(window))
+                pixels.put(super()._read_stored(piece), piece.within(window))
             except RasterError:
-                self.damaged.add(block.common(Window(0, 0, info.height, info.width)))
+                self.damaged.add(block.common(whole))
         return pixels

@@ -5,7 +5,7 @@ resolution. All windows and sizes then refer to that grid, and no other code nee
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import ceil, floor, sqrt
 from typing import Any, Self
@@ -27,16 +27,27 @@ from rhm.data.rasters.gdal_options import (
 )
 from rhm.data.rasters.georeference import ONE, GridScale, scaled_gcps
 from rhm.data.rasters.pixels import Pixels, any_differs, bands_last
-from rhm.data.rasters.raster_info import RasterInfo, check_no_palette, describe_dataset
-from rhm.data.rasters.resampling import Cells, GroupOf, shrink_classes
+from rhm.data.rasters.raster_info import (
+    RasterInfo,
+    check_no_palette,
+    describe_dataset,
+    unmasking_alpha,
+)
+from rhm.data.rasters.resampling import (
+    Cells,
+    GroupOf,
+    Kernel,
+    resample_pixels,
+    shrink_classes,
+)
 from rhm.data.rasters.windows import Window
 from rhm.errors import RasterError
 
 # GDAL does not resample windows of few pixels, so at least this many are requested.
 _RESAMPLED_PX = 128
 
-_CLASSES_PX = 1 << 22
-"""Number of pixels of a file that are read at once to find classes of larger ones."""
+_AT_ONCE_PX = 1 << 20
+"""Number of pixels of a file that are read at once to be resampled here instead of by GDAL."""
 
 _ROUNDING = 1e-6
 """Largest rounding error of a position in pixels."""
@@ -97,6 +108,14 @@ class Raster:
         self._stored = stored
         self._dtype = np.dtype(stored.dtype)
         self._nodata = _comparable_nodata(self._dataset, stored)
+        self._alpha = unmasking_alpha(self._dataset)
+        # GDAL leaves out the nodata value in each band by itself, and none of the rest.
+        self._in_pixels = (
+            black_is_nodata
+            or self._dtype.kind == "f"
+            or bool(self._alpha)
+            or any(MaskFlags.nodata in of_band for of_band in self._dataset.mask_flag_enums)
+        )
         mapped = mapped and mappable(self._dataset)
         self._pixel_by_pixel = mapped and _together_and_rising(self._dataset, stored.bands)
         if stored.overviews and max(self._step) > 1.0:
@@ -219,6 +238,8 @@ class Raster:
             return self._read(self._dataset, window, shape, self._resampling)
         if self._resampling is Resampling.mode:
             return self._read_classes(window)
+        if self._in_pixels and self._resampling is not Resampling.nearest:
+            return self._read_resampled(window)
         row, height = _grown(window.row, window.height, self.info.height)
         col, width = _grown(window.col, window.width, self.info.width)
         step_row, step_col = self._step
@@ -227,18 +248,39 @@ class Raster:
         values, valid = grown.part(window.within(Window(row, col, height, width)))
         return Pixels(np.ascontiguousarray(values), valid)
 
+    def _read_resampled(self, window: Window) -> Pixels:
+        """Read a window of another resolution, in which nodata pixels influence no others."""
+        result = Pixels.blank(*window[2:], len(self.info.bands), self.dtype)
+        cols = Kernel.of(window.col, window.width, self._step[1], self._stored.width)
+        left, right = cols.span
+        for part in self._parts(window):
+            first = window.row + part.row
+            rows = Kernel.of(first, part.height, self._step[0], self._stored.height)
+            top, bottom = rows.span
+            pixels = self._read_stored(Window(top, left, bottom - top, right - left))
+            resampled = resample_pixels(pixels, rows.counted_from(top), cols.counted_from(left))
+            result.put(resampled, part)
+        return result
+
     def _read_classes(self, window: Window) -> Pixels:
         """Read a window in which every pixel is larger than those of the file."""
         result = Pixels.blank(*window[2:], len(self.info.bands), self.dtype)
-        at_once = max(1, int(_CLASSES_PX / (window.width * self._step[0] * self._step[1])))
-        for first in range(0, window.height, at_once):
-            part = Window(first, 0, min(at_once, window.height - first), window.width)
-            rows, top, bottom = self._cells(window.row + first, part.height, axis=0)
-            cols, left, right = self._cells(window.col, part.width, axis=1)
-            stored = (top, left, bottom - top, right - left)
-            pixels = self._read(self._dataset, stored, stored[2:], Resampling.nearest)
+        cols, left, right = self._cells(window.col, window.width, axis=1)
+        for part in self._parts(window):
+            rows, top, bottom = self._cells(window.row + part.row, part.height, axis=0)
+            pixels = self._read_stored(Window(top, left, bottom - top, right - left))
             result.put(shrink_classes(pixels, rows, cols, self.group_of or _together), part)
         return result
+
+    def _parts(self, window: Window) -> Iterator[Window]:
+        """Yield the parts of a window, counted from its start, that are read at once."""
+        at_once = max(1, int(_AT_ONCE_PX / (window.width * self._step[0] * self._step[1])))
+        for first in range(0, window.height, at_once):
+            yield Window(first, 0, min(at_once, window.height - first), window.width)
+
+    def _read_stored(self, window: Window) -> Pixels:
+        """Read a window on the grid of the file."""
+        return self._read(self._dataset, window, window[2:], Resampling.nearest)
 
     def _cells(self, first: int, count: int, axis: int) -> tuple[Cells, int, int]:
         """Return pixels of the grid as cells of those of the file, and where these begin and end.
@@ -292,6 +334,9 @@ class Raster:
             valid = any_differs(planes, self._nodata)
         else:
             valid = dataset.dataset_mask(window=window, out_shape=shape) > 0
+        for alpha in self._alpha:
+            opacity = dataset.read(alpha, window=window, out_shape=shape)
+            valid &= opacity > 0
         if self._black_is_nodata:
             valid &= any_differs(planes, 0)
         if self._dtype.kind == "f":

@@ -114,6 +114,16 @@ def _imagery(dataset: DatasetReader) -> tuple[int, ...]:
     return (*colours, *(band for band in bands if band not in colours))
 
 
+def unmasking_alpha(dataset: DatasetReader) -> tuple[int, ...]:
+    """Return the alpha bands that GDAL makes no mask of, because they are not uint8 or uint16."""
+    return tuple(
+        band
+        for band, meaning in enumerate(dataset.colorinterp, start=1)
+        if meaning is ColorInterp.alpha
+        and not any(MaskFlags.alpha in of_band for of_band in dataset.mask_flag_enums)
+    )
+
+
 def describe_dataset(
     dataset: DatasetReader,
     path: str | os.PathLike[str],
@@ -192,7 +202,8 @@ def _describe(
         crs=crs,
         transform=transform,
         nodata=dataset.nodatavals[bands[0] - 1],
-        masked=not all(MaskFlags.all_valid in of_band for of_band in flags),
+        masked=not all(MaskFlags.all_valid in of_band for of_band in flags)
+        or bool(unmasking_alpha(dataset)),
         block_shape=(rows, cols),
         overviews=tuple(dataset.overviews(1)),
         gcps=() if fitted is None else tuple(gcps),

@@ -104,18 +104,116 @@ class Cells(NamedTuple):
             (number, K) pixels, the last of which may be repeated, and (number, K) parts of them,
             zero for those that are repeated.
         """
-        edges = np.clip(self.first + self.step * np.arange(self.number + 1), 0.0, length)
-        begins = np.minimum(np.floor(edges[:-1] + _TOUCHED), length - 1).astype(np.intp)
-        ends = np.maximum(np.ceil(edges[1:] - _TOUCHED).astype(np.intp), begins + 1)
-        pixels = begins[:, None] + np.arange((ends - begins).max())
-        parts = np.minimum(pixels + 1, edges[1:, None]) - np.maximum(pixels, edges[:-1, None])
-        parts = np.where(pixels < ends[:, None], np.maximum(parts, 0.0), 0.0)
-        return np.minimum(pixels, ends[:, None] - 1), parts
+        return _touched(self.first + self.step * np.arange(self.number + 1), length)
 
     def middles(self, length: int) -> NDArray[np.intp]:
         """Return the pixel in the middle of each cell, (number,)."""
         middles = self.first + self.step * (np.arange(self.number) + 0.5)
         return np.asarray(np.clip(middles + _TOUCHED, 0, length - 1).astype(np.intp))
+
+
+class Kernel(NamedTuple):
+    """What the pixels of a resampled axis are made of.
+
+    Attributes:
+        pixels: (number, K) pixels, the last of which may be repeated.
+        weights: (number, K) their weights, which add up to 1; zero for those that are repeated.
+        nearest: (number,) the nearest pixel.
+    """
+
+    pixels: NDArray[np.intp]
+    weights: NDArray[np.float64]
+    nearest: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, first: int, number: int, step: float, length: int) -> "Kernel":
+        """Return the kernel that averages along an axis that shrinks, and interpolates otherwise.
+
+        What a pixel is made of depends on its position on the whole axis only, and not on the
+        pixels that are asked for with it.
+
+        Args:
+            first: first pixel of the resampled axis.
+            number: number of pixels.
+            step: number of pixels of the axis in one of the resampled axis.
+            length: number of pixels of the axis.
+        """
+        middles = step * (np.arange(first, first + number) + 0.5)
+        nearest = np.clip(middles + _TOUCHED, 0, length - 1).astype(np.intp)
+        if step >= 1.0:
+            pixels, parts = _touched(step * np.arange(first, first + number + 1), length)
+            return cls(pixels, parts / parts.sum(axis=1, keepdims=True), nearest)
+        below = np.floor(middles - 0.5)
+        pixels = np.clip(below[:, None] + [0, 1], 0, length - 1).astype(np.intp)
+        share = middles - 0.5 - below
+        return cls(pixels, np.stack([1.0 - share, share], axis=1), nearest)
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The first pixel, and the one after the last."""
+        return int(self.pixels.min()), int(self.pixels.max()) + 1
+
+    def counted_from(self, first: int) -> "Kernel":
+        """Return the kernel for an axis that begins at pixel ``first``."""
+        return Kernel(self.pixels - first, self.weights, self.nearest - first)
+
+    def along(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Return floating-point means (number, ...) of rows (length, ...)."""
+        dtype = np.result_type(rows.dtype, np.float32)
+        weights = self.weights.astype(dtype).reshape(*self.weights.shape, *[1] * (rows.ndim - 1))
+        found = rows[self.pixels[:, 0]] * weights[:, 0]
+        for each in range(1, self.pixels.shape[1]):
+            found += rows[self.pixels[:, each]] * weights[:, each]
+        return np.asarray(found)
+
+
+def resample_pixels(pixels: Pixels, rows: Kernel, cols: Kernel) -> Pixels:
+    """Return pixels of imagery on another grid.
+
+    Args:
+        pixels: (H, W) pixels of one of ``rhm.colour.levels.DTYPES``.
+        rows: what the rows of the result are made of.
+        cols: what its columns are made of.
+
+    Returns:
+        Pixels of the same dtype. A pixel is valid if the nearest one of the given pixels is valid,
+        and is then a mean of valid pixels only. An invalid pixel has the value of the nearest one,
+        which preserves nodata values.
+    """
+
+    def means(planes: NDArray[Any]) -> NDArray[Any]:
+        across = cols.along(rows.along(planes).swapaxes(0, 1))
+        return across.swapaxes(0, 1)
+
+    values, valid = pixels
+    nearest = np.ix_(rows.nearest, cols.nearest)
+    kept = valid[nearest]
+    if valid.all():
+        found = means(values)
+    else:
+        weights = means(valid[..., None].astype(np.float32))
+        # So that a pixel among valid ones does not depend on others that are read with it.
+        weights[~kept | (weights[..., 0] > 1.0 - _ROUNDING)] = 1.0
+        found = means(np.where(valid[..., None], values, values.dtype.type(0))) / weights
+    if values.dtype.kind != "f":
+        found = np.rint(found)
+    result = found.astype(values.dtype)
+    result[~kept] = values[nearest][~kept]
+    return Pixels(np.ascontiguousarray(result), kept)
+
+
+def _touched(edges: NDArray[Any], length: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return which of ``length`` pixels lie between adjacent edges, and how much of each.
+
+    See ``Cells.touched``.
+    """
+    edges = np.clip(edges, 0.0, length)
+    begins = np.minimum(np.floor(edges[:-1] + _TOUCHED), length - 1).astype(np.intp)
+    ends = np.maximum(np.ceil(edges[1:] - _TOUCHED).astype(np.intp), begins + 1)
+    pixels = begins[:, None] + np.arange((ends - begins).max())
+    parts = np.minimum(pixels + 1, edges[1:, None]) - np.maximum(pixels, edges[:-1, None])
+    parts = np.where(pixels < ends[:, None], np.maximum(parts, 0.0), 0.0)
+    return np.minimum(pixels, ends[:, None] - 1), parts
 
 
 GroupOf = Callable[[Pixels], NDArray[np.uint8]]

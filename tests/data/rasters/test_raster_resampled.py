@@ -25,27 +25,95 @@ def _by_windows(raster: Raster, size: int) -> tuple[Any, Any]:
     return pixels, valid
 
 
+@pytest.mark.parametrize("nodata", [None, 0])
 @pytest.mark.parametrize("overviews", [(), (2, 4)])
 @pytest.mark.parametrize("size", [32, 61])
 @pytest.mark.parametrize("scale", [0.24, 0.5, 0.613, 0.9, 0.985, 1.05, 1.7, 2.0])
 def test_windows_of_a_resampled_raster_join_without_seams(
-    tmp_path: Path, scale: float, size: int, overviews: tuple[int, ...]
+    tmp_path: Path, scale: float, size: int, overviews: tuple[int, ...], nodata: int | None
 ) -> None:
     pixels = noise(211, 193, dtype="uint16")
     hole = np.zeros(pixels.shape[:2], dtype=bool)
     hole[40:90, 30:150] = True
     pixels[hole] = 0
-    path = write_raster(
-        tmp_path / "image.tif", pixels, nodata=0, overviews=overviews, tiled=True, blockxsize=64,
-        blockysize=64,
-    )  # fmt: skip
+    tiles: dict[str, Any] = {"tiled": True, "blockxsize": 64, "blockysize": 64}
+    path = write_raster(tmp_path / "image.tif", pixels, nodata=nodata, overviews=overviews, **tiles)
     with Raster(path, scale=scale) as raster:
         whole, valid = raster.read()
         joined, joined_valid = _by_windows(raster, size)
     np.testing.assert_array_equal(joined_valid, valid)
+    if nodata is not None:
+        np.testing.assert_array_equal(joined, whole)
+        return
     # Only rounding may differ: GDAL adds the same weights in another order.
     off = np.abs(joined.astype(int) - whole)[valid].max(axis=-1) > 1
     assert off.mean() < 2e-4
+
+
+def _weights(length: int, count: int) -> np.ndarray[Any, Any]:
+    """Return the weights (count, length) of area averages, or of linear interpolation."""
+    step = length / count
+    weights = np.zeros((count, length))
+    for each in range(count):
+        if step >= 1.0:
+            for pixel in range(length):
+                both = min((each + 1) * step, pixel + 1) - max(each * step, pixel)
+                weights[each, pixel] = max(both, 0.0) / step
+        else:
+            position = min(max((each + 0.5) * step - 0.5, 0.0), length - 1.0)
+            for pixel in range(length):
+                weights[each, pixel] = max(0.0, 1.0 - abs(position - pixel))
+    return weights
+
+
+def _hole(kind: str, dtype: str) -> tuple[Any, Any, dict[str, Any], dict[str, Any]]:
+    """Return pixels and validity, and how a file and a reader are told of the latter."""
+    pixels = noise(37, 53, dtype="uint8").astype(dtype)
+    valid = np.random.default_rng(0).random((37, 53)) < 0.8
+    pixels[5, 7, 1] = pixels[6, 7, 0] = 0  # zero in one band only, which is not nodata
+    if kind == "alpha":
+        pixels[~valid] = 99
+        opacity = np.where(valid, np.array(200, dtype), 0).astype(dtype)
+        extra = {"photometric": "RGB", "alpha": "unspecified"}
+        return np.dstack([pixels, opacity]), valid, extra, {}
+    if kind == "not a number":
+        pixels[~valid, 2] = np.nan
+        return pixels, valid, {}, {}
+    pixels[~valid] = 0
+    return (
+        pixels,
+        valid,
+        *(({"nodata": 0}, {}) if kind == "value" else ({}, {"black_is_nodata": True})),
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [
+        *(("value", dtype) for dtype in ("uint8", "uint16", "int16", "float32")),
+        *(("black", dtype) for dtype in ("uint8", "float32")),
+        *(("alpha", dtype) for dtype in ("int16", "float32")),
+        ("not a number", "float32"),
+    ],
+)
+@pytest.mark.parametrize("shape", [(37, 53), (16, 19), (12, 53), (37, 21), (55, 101), (60, 20)])
+def test_a_resampled_pixel_is_the_mean_of_valid_pixels(
+    tmp_path: Path, kind: str, dtype: str, shape: tuple[int, int]
+) -> None:
+    pixels, valid, profile, how = _hole(kind, dtype)
+    path = write_raster(tmp_path / "x.tif", pixels, **profile)
+    with Raster(path, shape=shape, **how) as raster:
+        found, known = raster.read()
+        assert raster.info.masked or kind == "not a number"
+    down, across = _weights(37, shape[0]), _weights(53, shape[1])
+    rows = ((np.arange(shape[0]) + 0.5) * 37 / shape[0] + 1e-9).astype(int)
+    cols = ((np.arange(shape[1]) + 0.5) * 53 / shape[1] + 1e-9).astype(int)
+    np.testing.assert_array_equal(known, valid[np.ix_(rows, cols)])
+    image = np.where(valid[..., None], pixels[..., :3].astype(float), 0.0)
+    sums = np.einsum("ri,ijb,cj->rcb", down, image, across)
+    means = sums[known] / np.einsum("ri,ij,cj->rc", down, valid, across)[known][:, None]
+    tolerance = 0.5 + 1e-3 if np.dtype(dtype).kind != "f" else 1e-3
+    assert np.abs(found[known] - means).max() <= tolerance
 
 
 @pytest.mark.parametrize("scale", [0.24, 0.41, 0.5])
