@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from glob import glob, has_magic
 from pathlib import Path, PurePosixPath
 
@@ -38,7 +39,8 @@ def find_named_scenes(named: Iterable[str], *, asset: str | None = None) -> list
     out that a prediction wrote; a catalog (``.parquet``); or a STAC item, a collection
     of items, or a STAC catalog (``.json``), whose links are followed.
 
-    Scenes are named by their files. Scenes whose files have the same name are named by their STAC
+    What a catalog says of nodata and resolution holds for its scenes. Scenes are named by their
+    files. Scenes whose files have the same name are named by their STAC
     items, or by their folders, too.
 
     Args:
@@ -55,7 +57,7 @@ def find_named_scenes(named: Iterable[str], *, asset: str | None = None) -> list
     for word in named:
         is_stac = _is_stac(word)
         chosen |= is_stac
-        for scene in stac_scenes(word, asset) if is_stac else map(NamedScene.of, _paths(word)):
+        for scene in stac_scenes(word, asset) if is_stac else _scenes(word):
             if "".join(scene.name.splitlines()) != scene.name:
                 # GDAL drops it from the names of some results.
                 told = printable(scene.path)
@@ -93,6 +95,19 @@ def _is_stac(word: str) -> bool:
     return Path(word).suffix.lower() in _DOCUMENTS and os.path.isfile(word)
 
 
+def _scenes(word: str) -> list[NamedScene]:
+    if Path(word).suffix.lower() == ".parquet" and os.path.exists(word):
+        return [
+            replace(
+                NamedScene.of(str(tile.image)),
+                black_is_nodata=tile.black_is_nodata,
+                gsd_m=tile.gsd_m,
+            )
+            for tile in Catalog.load(word).tiles
+        ]
+    return [NamedScene.of(path) for path in _paths(word)]
+
+
 def _paths(word: str) -> list[str]:
     if "://" in word or word.startswith("/vsi"):
         return [word]
@@ -107,8 +122,6 @@ def _paths(word: str) -> list[str]:
         if not scenes:
             raise CatalogError(f"all that matches {word} was written by a prediction")
         return scenes
-    if path.suffix.lower() == ".parquet":
-        return [str(tile.image) for tile in Catalog.load(path).tiles]
     return [str(image) for image in images_in(path)]
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from rhm.inference.prediction_config import PredictionConfig
 from rhm.inference.runtime.identity import NetworkIdentity
 from rhm.inference.runtime.tta import Network
 from rhm.inference.scene_lists.scene_dates import date_of
-from rhm.inference.scene_lists.scene_names import name_of
+from rhm.inference.scene_lists.scene_names import NamedScene, name_of
 from rhm.inference.settings.polygon_config import AUTO, PolygonConfig
 from rhm.inference.suitability import (
     difference,
@@ -241,11 +241,13 @@ def plan_prediction(
     outputs = Outputs.of(src, dst, config.suffix)
     check_format(outputs.buildings, scene.crs)
     area = None if config.aoi is None else scene_area(scene, config.aoi)
-    scale, notes = _scale(scene, spec, resample=config.resample)
+    named = src if isinstance(src, NamedScene) else NamedScene.of(os.fspath(src))
+    scale, notes = _scale(scene, spec, resample=config.resample, gsd_m=named.gsd_m)
     bands = tuple(config.bands) if config.bands else None
     # Workers may have another working folder.
     path = os.path.abspath(scene.path) if is_local(scene.path) else scene.path
-    source = StripSource(path, bands, config.black_is_nodata, scale, config.skip_errors)
+    black_is_nodata = config.black_is_nodata or named.black_is_nodata
+    source = StripSource(path, bands, black_is_nodata, scale, config.skip_errors)
     with source.open() as raster:
         # A network without a description gets values scaled by the range of the image.
         table = spec.table_of(raster) if spec else Scaling.measure(histogram_of(raster)).table()
@@ -317,7 +319,7 @@ def _tiling(config: PredictionConfig, height: int, width: int) -> Tiling:
 
 
 def _scale(
-    info: RasterInfo, spec: ModelSpec | None, *, resample: bool | None
+    info: RasterInfo, spec: ModelSpec | None, *, resample: bool | None, gsd_m: float | None
 ) -> tuple[GridScale, list[str]]:
     """Return the scale at which a raster is read, and notes on its location and resolution."""
     notes = []
@@ -328,6 +330,7 @@ def _scale(
             "the coordinates of the scene are not on Earth (wrong coordinate reference system?): "
             "areas are in square pixels"
         )
+    info = replace(info, assumed_gsd_m=gsd_m)
     notes += filter(None, [resolution_note(info, spec)])
     if info.gsd_m is None:
         return ONE, notes

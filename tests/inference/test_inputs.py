@@ -50,6 +50,10 @@ def test_a_catalog_names_its_images(folder: Path, tmp_path: Path) -> None:
     index_folder(folder.parent).save(tmp_path / "catalog.parquet")
     found = find_scenes([str(tmp_path / "catalog.parquet")])
     assert sorted(found) == sorted(map(str, folder.iterdir()))
+    named = find_named_scenes([str(tmp_path / "catalog.parquet")])
+    assert not any(scene.black_is_nodata for scene in named)
+    index_folder(folder.parent, black_is_nodata=True).save(tmp_path / "black.parquet")
+    assert all(s.black_is_nodata for s in find_named_scenes([str(tmp_path / "black.parquet")]))
 
 
 def test_what_is_not_a_local_file_is_left_to_gdal() -> None:

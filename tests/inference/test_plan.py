@@ -17,6 +17,7 @@ from rhm.errors import ConfigError, ModelFileError, OutputError
 from rhm.inference.plan import Outputs, Plan, plan_prediction
 from rhm.inference.polygons import PolygonConfig
 from rhm.inference.prediction_config import PredictionConfig
+from rhm.inference.scene_lists.scene_names import NamedScene
 from rhm.models.spec import ModelSpec
 from tests.data.imagery import noise, write_raster
 
@@ -197,6 +198,29 @@ def test_a_scene_without_a_place_is_noted(tmp_path: Path) -> None:
     assert "square pixels" in areas
     assert "0.5 m" in resolution
     assert len(planned(path, Network(None)).notes) == 1
+
+
+def test_what_a_catalog_says_of_a_scene_holds(tmp_path: Path) -> None:
+    pixels = noise(40, 40)
+    pixels[:, :10] = 0
+    scene = write_raster(tmp_path / "x.tif", pixels, crs=None)
+    told = NamedScene(str(scene), "x", black_is_nodata=True, gsd_m=1.0)
+    plan = plan_prediction(Network(), told, tmp_path / "out", PredictionConfig())
+    assert plan.task.source.scale == pytest.approx((2.0, 2.0))
+    assert [note.split(":")[0] for note in plan.notes] == [
+        "the scene has no coordinate reference system",
+        "the scene has 1 m per pixel, and the model expects 0.5 m",
+    ]
+    with plan.task.source.open() as raster:
+        valid = raster.read().valid
+    assert not valid[:, :20].any()
+    assert valid[:, 20:].all()
+    assert plan.task_fingerprint != planned(scene).task_fingerprint
+    # A file that specifies its resolution is believed.
+    placed = write_raster(tmp_path / "y.tif", pixels)
+    told = NamedScene(str(placed), "y", gsd_m=1.0)
+    plan = plan_prediction(Network(), told, tmp_path / "out", PredictionConfig())
+    assert plan.task.source.scale == ONE
 
 
 def test_a_model_that_does_not_know_its_resolution_is_noted(scene: Path, tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ class RasterInfo:
         overviews: decimation factors of the stored overviews.
         gcps: ground control points, if the file has these instead of a transform.
         rpcs: rational polynomial coefficients, or None; they refer to pixels of the file.
+        assumed_gsd_m: ground sampling distance in metres if the file does not specify it, or None.
     """
 
     path: str
@@ -61,14 +62,19 @@ class RasterInfo:
     overviews: tuple[int, ...]
     gcps: tuple[GroundControlPoint, ...] = ()
     rpcs: RPC | None = None
+    assumed_gsd_m: float | None = None
 
     @cached_property
     def gsd_m(self) -> float | None:
-        """Ground sampling distance in metres at the centre; None without a location on Earth."""
+        """Ground sampling distance in metres at the centre.
+
+        Without a location on Earth, the one that is assumed, or None.
+        """
         # Computed on demand, because it takes longer than opening the file.
         if self.crs is None:
-            return None
-        return ground_sampling_distance(self.crs, self.transform, self.height, self.width)
+            return self.assumed_gsd_m
+        found = ground_sampling_distance(self.crs, self.transform, self.height, self.width)
+        return self.assumed_gsd_m if found is None else found
 
     @cached_property
     def pixel_aspect(self) -> float:

@@ -24,12 +24,16 @@ class NamedScene(os.PathLike[str]):
         name: name without folder and suffix.
         date: day of the image as YYYY-MM-DD, if the list of scenes says it; otherwise None.
         item: identifier of the scene in the list, such as that of a STAC item; otherwise None.
+        black_is_nodata: whether the list says that pixels that are zero in all bands are nodata.
+        gsd_m: ground sampling distance in metres by the list, used if the file does not specify it.
     """
 
     path: str
     name: str
     date: str | None = None
     item: str | None = None
+    black_is_nodata: bool = False
+    gsd_m: float | None = None
 
     @classmethod
     def of(cls, path: str) -> "NamedScene":
