@@ -59,12 +59,15 @@ class PixelGrid:
     def corner_of(self, part: "PixelGrid") -> tuple[int, int] | None:
         """Return the row and column at which a part of this grid begins; None if it is none.
 
-        A grid of the same size is taken for the same one, because rasters need not have a place on
-        Earth.
+        If one of the two has no place on Earth, a grid of the same size is taken for the same one.
         """
-        if (self.height, self.width) == (part.height, part.width):
-            return 0, 0
-        return self._corner(part) if self.crs is not None and self.crs == part.crs else None
+        if self._placed and part._placed:
+            return self._corner(part) if self.crs == part.crs else None
+        return (0, 0) if (self.height, self.width) == (part.height, part.width) else None
+
+    @property
+    def _placed(self) -> bool:
+        return self.crs is not None and bool(self.gcps or not self.transform.is_identity)
 
     def contains(self, part: "PixelGrid") -> bool:
         """Return whether all pixels of another grid of the same scene are pixels of this one."""

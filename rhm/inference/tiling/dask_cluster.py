@@ -7,6 +7,10 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any, Self
 
+import rasterio
+import torch
+
+import rhm
 from rhm.errors import ConfigError, OutputError, RhmError, one_line
 from rhm.inference.tiling.strips import Strip, Task
 from rhm.inference.tiling.workers import ModelSource, jobs, predict_job
@@ -96,7 +100,8 @@ class DaskCluster:
         Raises:
             RhmError: a worker cannot predict, such as a ``RasterError`` for a damaged scene or
                 another one under its path.
-            ConfigError: a worker cannot import rhm, or has another version of it.
+            ConfigError: a worker cannot import rhm, or has another version of it, or of what its
+                results depend on.
             OutputError: the workers of a job were lost repeatedly, or the scheduler was lost.
         """
         try:
@@ -112,8 +117,11 @@ class DaskCluster:
                 f"the connection to the Dask scheduler was lost ({one_line(error, 160)}): continue "
                 "with --resume"
             ) from error
-        except (ImportError, AttributeError, RuntimeError) as error:
+        except (ImportError, AttributeError, RuntimeError, TypeError) as error:
             if isinstance(error, RuntimeError) and "deserializ" not in str(error):
+                raise
+            # Earlier versions have the function with other arguments.
+            if isinstance(error, TypeError) and _predict_or_tell.__name__ not in str(error):
                 raise
             raise ConfigError(
                 "a Dask worker cannot run the jobs of this version of rhm: install the same Python "
@@ -128,6 +136,7 @@ class DaskCluster:
                 self._model,
                 task,
                 job,
+                versions(),
                 pure=False,
                 retries=_RETRIES,
                 resources=self._resources,
@@ -167,11 +176,39 @@ class DaskCluster:
         )
 
 
-def _predict_or_tell(model: ModelSource, task: Task, strips: range) -> list[Strip] | RhmError:
+def versions() -> dict[str, str]:
+    """Return the versions of the packages here on which results depend."""
+    return {
+        "rhm": rhm.__version__,
+        # CPU and CUDA builds of one version are the same software.
+        "torch": torch.__version__.partition("+")[0],
+        "GDAL": rasterio.__gdal_version__,
+    }
+
+
+def _predict_or_tell(
+    model: ModelSource, task: Task, strips: range, wanted: Mapping[str, str]
+) -> list[Strip] | RhmError:
     """Predict strips like ``predict_job``, but return the errors of users instead of raising them.
 
     Dask would try again, log each traceback, and replace exceptions whose cause it cannot pickle.
+
+    Args:
+        model: model that the worker loads once.
+        task: task of the scene.
+        strips: indices of the strips.
+        wanted: versions of the packages that results depend on.
     """
+    here = versions()
+    if here != dict(wanted):
+        told = [
+            f"{name} {version} instead of {wanted[name]}"
+            for name, version in here.items()
+            if version != wanted[name]
+        ]
+        return ConfigError(
+            f"a Dask worker has {' and '.join(told)}: install the same Python packages there"
+        )
     try:
         return predict_job(model, task, strips)
     except RhmError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import rhm
 from rhm.errors import ConfigError, OutputError, RasterError
 from rhm.inference import predict_raster
 from rhm.inference.tiling.dask_cluster import DaskCluster
@@ -90,6 +91,7 @@ def test_a_taken_dashboard_port_is_no_matter(model: Path) -> None:
 def test_errors_on_a_cluster_are_one_short_line(
     model: Path,
     scene: Path,
+    alone: dict[str, bytes],
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -118,11 +120,20 @@ def test_errors_on_a_cluster_are_one_short_line(
             assert "\n" not in str(caught.value)
             assert "RasterError" not in capfd.readouterr().err  # in a log of a worker
 
+            workers._client.run(become, "9.9.9")
+            with pytest.raises(ConfigError, match=r"worker has rhm 9\.9\.9 instead of") as another:
+                predict_raster(network, scene, tmp_path / "out", workers=workers, **OPTIONS)
+            assert "torch" not in str(another.value)
+            workers._client.run(become, rhm.__version__)
+            predict_raster(network, scene, tmp_path / "out", workers=workers, **OPTIONS)
+            assert files(tmp_path / "out") == alone
+
             for error, kind, told in (
                 (OSError("Timed out " * 300), OutputError, "scheduler was lost (Timed out"),
                 (CancelledError(), OutputError, "scheduler was lost (CancelledError)"),
                 (ModuleNotFoundError("No module named 'rhm'"), ConfigError, "same Python packages"),
                 (RuntimeError("Error during deserialization" * 99), ConfigError, "same Python"),
+                (TypeError("_predict_or_tell() takes 3"), ConfigError, "same Python packages"),
             ):
                 with monkeypatch.context() as patched:
                     patched.setattr(workers._client, "submit", raising(error))
@@ -130,6 +141,11 @@ def test_errors_on_a_cluster_are_one_short_line(
                         predict_raster(network, scene, tmp_path / "out", workers=workers, **OPTIONS)
                 assert told in str(told_so.value)
                 assert len(str(told_so.value)) < 300
+
+
+def become(version: str) -> None:
+    """Make a worker one of another version."""
+    rhm.__version__ = version
 
 
 def raising(error: Exception) -> Callable[..., None]:
