@@ -149,6 +149,9 @@ def build(
             on_progress=lambda: advance(1),
         )
     bank.save(output)
+    empty = len(sources) - (len(bank) - len(known or ()))
+    if empty:
+        say(f"{counted(empty, 'image')} without a valid pixel left out")
     lost = [
         each for each in bank.spectra[len(known or ()) :] if each is not None and each.gsd_m is None
     ]

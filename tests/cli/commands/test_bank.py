@@ -94,6 +94,18 @@ def test_images_that_cannot_be_read_at_a_resolution_are_noted(rhm: Rhm, tmp_path
     assert rhm("bank", "build", tmp_path / "a", "-o", first)[2] == ""
 
 
+def test_images_without_data_are_left_out_with_a_note(rhm: Rhm, tmp_path: Path) -> None:
+    for name, pixels in (("a", noise(40, 40)), ("b", np.zeros((40, 40, 3), np.uint8))):
+        write_raster(tmp_path / f"{name}.tif", pixels, nodata=0)
+    path = tmp_path / "a.bank"
+    both = tmp_path / "a.tif", tmp_path / "b.tif"
+    code, _, told = rhm("bank", "build", *both, "-o", path)
+    assert (code, told) == (0, "1 image without a valid pixel left out\n")
+    assert len(HistogramBank.load(path)) == 1
+    more = "--add", path, "-o", tmp_path / "more.bank"
+    assert rhm("bank", "build", tmp_path / "a.tif", *more)[2] == ""
+
+
 def test_a_bank_is_the_same_for_any_number_of_workers(
     rhm: Rhm, world: Path, tmp_path: Path
 ) -> None:
