@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import timm
 import torch
-from machine import machine
+from machine import machine, mean_and_interval
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -143,17 +143,20 @@ def measured(
     model: Classifier, images: Tensor, labels: Tensor, unseen: Tensor, truth: Tensor
 ) -> dict[str, float]:
     """Return the collapse on the training patches and the accuracy on both sets."""
-    moments = ClassMoments(2, model.weight.shape[1])
+    moments, directions = (ClassMoments(2, model.weight.shape[1]) for _ in range(2))
     right = 0
     with torch.inference_mode():
         for start in range(0, len(images), 100):
             features = model.features(images[start : start + 100])
             moments.update(features, labels[start : start + 100])
+            directions.update(functional.normalize(features, dim=1), labels[start : start + 100])
             right += int((model.classify(features).argmax(1) == labels[start : start + 100]).sum())
         found = torch.cat([model.classify(model.features(part)) for part in unseen.split(100)])
     metrics, layer = collapse(moments, model.rows()), separation(moments)
     return {
         "nc1": float(metrics.nc1 or 0.0),
+        # Of lengths, which the cosine head ignores: else they might be all the difference.
+        "nc1_directions": float(collapse(directions).nc1 or 0.0),
         "nc3": float(metrics.nc3 or 0.0),
         "self_duality": float(metrics.self_duality or 0.0),
         "compression": layer.compression,
@@ -227,22 +230,38 @@ def segmented(catalog: Path, head: str, seed: int) -> list[dict[str, float]]:
 
 def table(work: Path, kind: str) -> Iterator[str]:
     """Yield a row per head and record: means and standard deviations over seeds."""
-    scores = (
-        ("training", "test") if kind == "patches" else ("validation IoU", "test IoU of the best")
-    )
+    names = {
+        "nc1": "NC1",
+        "nc1_directions": "NC1 of directions",
+        "nc3": "NC3",
+        "self_duality": "self-duality",
+        "compression": "C_l",
+        "train": "training" if kind == "patches" else "validation IoU",
+        "test": "test" if kind == "patches" else "test IoU of the best",
+    }
+    if kind != "patches":
+        del names["nc1_directions"]
     yield f"\n{kind}"
-    yield f"| head | seeds | record | NC1 | NC3 | self-duality | C_l | {' | '.join(scores)} |"
-    yield "|---" * 9 + "|"
+    yield f"| head | seeds | record | {' | '.join(names.values())} |"
+    yield "|---" * (3 + len(names)) + "|"
+    tested: dict[str, dict[str, float]] = {}
     for head in HEADS:
         files = sorted((work / "results").glob(f"{kind}.{head}.*.json"))
         runs = [json.loads(path.read_text()) for path in files]
+        tested[head] = {path.stem: run[-1]["test"] for path, run in zip(files, runs, strict=True)}
         if not runs:
             continue
         for index in sorted({0, 1, 3, len(runs[0]) // 2, len(runs[0]) - 1}):
             rows = [run[index] for run in runs]
-            names = ("nc1", "nc3", "self_duality", "compression", "train", "test")
             cells = [_said([row[name] for row in rows]) for name in names]
             yield f"| {head} | {len(runs)} | {rows[0]['epoch']} | {' | '.join(cells)} |"
+    gains = [
+        score - tested["linear"][name.replace("cosine", "linear")]
+        for name, score in tested["cosine"].items()
+        if name.replace("cosine", "linear") in tested["linear"]
+    ]
+    if gains:
+        yield f"{names['test']}, cosine over linear: {mean_and_interval(gains)}"
 
 
 def _said(values: Sequence[float]) -> str:

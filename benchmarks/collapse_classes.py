@@ -207,9 +207,13 @@ def measured(
         told = model.classify(features)
         found = torch.cat([model.classify(model.features(part)) for part in unseen.split(200)])
     metrics = collapse(moments, weight)
+    directions = ClassMoments(len(weight), weight.shape[1])
+    directions.update(functional.normalize(features, dim=1), labels)
     disagreement = nearest_mean_disagreement(moments, features, model.classify)
     # Without a scatter of the class means nothing has collapsed as it should.
     geometry = {"nc1": metrics.nc1, "nc2": metrics.nc2, "nc3": metrics.nc3}
+    # Of lengths, which the normalised features lack: else they might be all the difference.
+    geometry["nc1_directions"] = collapse(directions).nc1
     values = {
         **{name: math.nan if value is None else value for name, value in geometry.items()},
         "nc4": disagreement.nc4,
@@ -223,10 +227,10 @@ def table(found: Sequence[dict[str, Any]], name: str, amount: str) -> Iterator[s
     """Yield a row for each arm: means over seeds, and differences to the paper's baseline."""
     yield f"\n{name}, {amount} samples of each class ({PER_CLASS[amount]})"
     yield (
-        f"| optimiser | features | seeds | epochs to NC1 {REACHED} | NC1 | NC2 | NC3 | NC4 | "
-        f"training | test | over {BASELINE} |"
+        f"| optimiser | features | seeds | epochs to NC1 {REACHED} | NC1 | of directions, epochs | "
+        f"NC1 | NC2 | NC3 | NC4 | training | test | over {BASELINE} |"
     )
-    yield "|---" * 11 + "|"
+    yield "|---" * 13 + "|"
     for optimiser, arm in itertools.product(OPTIMISERS, ARMS):
         runs = {
             of: {
@@ -240,8 +244,10 @@ def table(found: Sequence[dict[str, Any]], name: str, amount: str) -> Iterator[s
         if not runs[arm]:
             continue
         ends = {seed: records[-1] for seed, records in runs[arm].items()}
-        cells = [epochs_to_collapse(list(runs[arm].values()))]
-        for key in ("nc1", "nc2", "nc3", "nc4", "train", "test"):
+        cells = []
+        for key in ("nc1", "nc1_directions", "nc2", "nc3", "nc4", "train", "test"):
+            if key.startswith("nc1"):
+                cells.append(epochs_to_collapse(list(runs[arm].values()), key))
             cells.append(f"{np.mean([end[key] for end in ends.values()]):.3f}")
         both = sorted(set(ends) & set(runs[BASELINE]))
         gains = [ends[seed]["test"] - runs[BASELINE][seed][-1]["test"] for seed in both]
@@ -249,10 +255,10 @@ def table(found: Sequence[dict[str, Any]], name: str, amount: str) -> Iterator[s
         yield f"| {optimiser} | {arm} | {len(ends)} | {' | '.join(cells)} |"
 
 
-def epochs_to_collapse(runs: Sequence[Sequence[dict[str, float]]]) -> str:
+def epochs_to_collapse(runs: Sequence[Sequence[dict[str, float]]], key: str) -> str:
     """Return the mean of the first recorded epochs at which NC1 is small; of how many runs."""
     first = [
-        next((record["epoch"] for record in run if record["nc1"] < REACHED), None) for run in runs
+        next((record["epoch"] for record in run if record[key] < REACHED), None) for run in runs
     ]
     reached = [epoch for epoch in first if epoch is not None]
     if not reached:
