@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
+from rhm.synthetic.coverage import coverage
 from rhm.synthetic.town import Box, Building, Colour, Layout, Points, Town
 
 Image = npt.NDArray[np.float32]
@@ -23,7 +24,6 @@ _CAR_COLOURS: tuple[Colour, ...] = (
 _POOL: Colour = (0.10, 0.34, 0.42)
 # Light that remains in shadow: that of the sky, which is bluer than that of the sun.
 _SHADE = np.array([0.34, 0.38, 0.46], np.float32)
-_SHIFT = 4  # cv2's fixed-point coordinates: sixteenths of a pixel
 
 
 def render(
@@ -75,36 +75,33 @@ class Canvas:
         """
         if len(points) == 0:  # what remains of a narrow lot inside its hedge
             return
-        window, mask = self._stencil(points)
+        window, mask = self.stencil(points)
         if mask.size:
             shades = np.maximum(1 + texture * self.noise[window], 0.1)[..., None]
-            weight = (mask * np.float32(opacity / 255))[..., None]
+            weight = (mask * np.float32(opacity))[..., None]
             pixels = self.pixels[window]
             pixels += weight * (np.array(colour, np.float32) * shades - pixels)
 
-    def darken(self, shadows: npt.NDArray[np.uint8], softness_m: float) -> None:
-        """Remove the direct sunlight where ``shadows``, (H, W), is 255."""
-        soft = cv2.GaussianBlur(shadows, (0, 0), max(0.3, softness_m / self.gsd_m))
-        self.pixels[:] *= 1 - (soft.astype(np.float32) / 255)[..., None] * (1 - _SHADE)
+    def darken(self, shadows: Sequence[Points], softness_m: float) -> None:
+        """Remove the direct sunlight from polygons (N, 2), in metres."""
+        dark = np.zeros(self.noise.shape, np.float32)
+        for points in shadows:
+            window, mask = self.stencil(points)
+            np.maximum(dark[window], mask, out=dark[window])
+        soft = cv2.GaussianBlur(dark, (0, 0), max(0.3, softness_m / self.gsd_m))
+        self.pixels[:] *= 1 - soft[..., None] * (1 - _SHADE)
 
-    def fixed_point(self, points: Points) -> npt.NDArray[np.int32]:
-        """Convert metres (N, 2) to cv2's fixed-point coordinates, with origin at a pixel centre."""
-        sixteenths: npt.NDArray[np.int32] = np.round(
-            (points / self.gsd_m - 0.5) * 2**_SHIFT
-        ).astype(np.int32)
-        return sixteenths
-
-    def _stencil(self, points: Points) -> tuple[tuple[slice, slice], npt.NDArray[np.uint8]]:
-        """Return the window around a polygon, clipped to the canvas, and its coverage, 0..255."""
+    def stencil(self, points: Points) -> tuple[tuple[slice, slice], Image]:
+        """Return the window around a polygon, clipped to the canvas, and its coverage, 0..1."""
         height, width = self.noise.shape
-        low = np.clip(np.floor(points.min(axis=0) / self.gsd_m) - 1, 0, (width, height))
-        high = np.clip(np.ceil(points.max(axis=0) / self.gsd_m) + 1, 0, (width, height))
+        low = np.clip(np.floor(points.min(axis=0) / self.gsd_m), 0, (width, height))
+        high = np.clip(np.ceil(points.max(axis=0) / self.gsd_m), 0, (width, height))
         (left, top), (right, bottom) = low.astype(int), high.astype(int)
-        mask = np.zeros((bottom - top, right - left), np.uint8)
-        if mask.size:
-            corners = self.fixed_point(points) - np.array([left, top]) * 2**_SHIFT
-            cv2.fillPoly(mask, [corners.astype(np.int32)], 255, cv2.LINE_AA, _SHIFT)
-        return (slice(top, bottom), slice(left, right)), mask
+        shape = max(0, bottom - top), max(0, right - left)
+        window = slice(top, bottom), slice(left, right)
+        if not all(shape):
+            return window, np.zeros(shape, np.float32)
+        return window, coverage(points / self.gsd_m - low, shape)
 
 
 def noise_field(
@@ -167,13 +164,12 @@ def _paint_car(canvas: Canvas, car: Box, *, rng: np.random.Generator) -> None:
 
 def _shade_ground(canvas: Canvas, town: Town, layout: Layout) -> None:
     """Draw the shadows of buildings on the ground: each wing swept away from the sun."""
-    shadows = np.zeros(canvas.noise.shape, np.uint8)
     away = -town.sun_xy / np.tan(np.radians(town.sun_elevation_deg))
+    shadows = []
     for building in layout.buildings:
         for wing in building.wings:
             swept = np.concatenate([wing.corners, wing.corners + away * building.height_m])
-            hull = cv2.convexHull(canvas.fixed_point(swept))
-            cv2.fillConvexPoly(shadows, hull, 255, cv2.LINE_AA, _SHIFT)
+            shadows.append(shapely.get_coordinates(shapely.MultiPoint(swept).convex_hull)[:-1])
     canvas.darken(shadows, softness_m=0.3)
 
 
@@ -220,12 +216,10 @@ def _paint_flat_roof(
 
 def _paint_trees(canvas: Canvas, town: Town, trees: Points, *, rng: np.random.Generator) -> None:
     """Draw the shadows of all crowns, then the crowns, lit from the direction of the sun."""
-    shadows = np.zeros(canvas.noise.shape, np.uint8)
     away = -town.sun_xy / np.tan(np.radians(town.sun_elevation_deg))
-    for tree in trees:
-        centre = canvas.fixed_point(tree[:2] + away * 1.3 * tree[2])
-        radius = round(tree[2] / canvas.gsd_m * 2**_SHIFT)
-        cv2.circle(shadows, centre.tolist(), radius, 255, -1, cv2.LINE_AA, _SHIFT)
+    angles = np.linspace(0.0, 2.0 * np.pi, 24, endpoint=False)
+    round_about = np.column_stack([np.cos(angles), np.sin(angles)])
+    shadows = [tree[:2] + tree[2] * (1.3 * away + round_about) for tree in trees]
     canvas.darken(shadows, softness_m=0.5)
     for tree in trees:
         _paint_crown(canvas, town, tree, rng=rng)
