@@ -66,9 +66,9 @@ class PolygonBatch:
         return np.array([_number(value) for value in values], dtype=np.float64)
 
     def texts(self, name: str) -> NDArray[Any]:
-        """Return an attribute as texts, (N,) of str or None."""
+        """Return an attribute as texts, (N,) of str or None; whole numbers have no decimals."""
         values = self.columns.get(name, np.full(len(self.polygons), None, dtype=object))
-        return np.array([None if _is_empty(each) else str(each) for each in values], dtype=object)
+        return np.array([_text(value) for value in values], dtype=object)
 
 
 @dataclass(frozen=True)
@@ -154,15 +154,24 @@ def _batch(batch: pa.RecordBatch, geometry: str, wanted: Sequence[str]) -> Polyg
     stored = batch.column(batch.schema.get_field_index(geometry)).to_numpy(zero_copy_only=False)
     found = shapely.force_2d(shapely.from_wkb(stored, on_invalid="ignore"))
     polygons, source = valid_polygons(np.atleast_1d(found))
-    columns = {
-        name: np.asarray(batch.column(name).to_numpy(zero_copy_only=False))[source]
-        for name in wanted
-    }
+    columns = {name: _values(batch.column(name))[source] for name in wanted}
     return PolygonBatch(polygons, columns)
 
 
-def _is_empty(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and np.isnan(value))
+def _values(column: pa.Array) -> NDArray[Any]:
+    if pa.types.is_integer(column.type) and column.null_count:
+        # As numbers with decimals, large identifiers would become those of others.
+        return np.array(column.to_pylist(), dtype=object)
+    return np.asarray(column.to_numpy(zero_copy_only=False))
+
+
+def _text(value: Any) -> str | None:
+    if not isinstance(value, float | np.floating):
+        return None if value is None else str(value)
+    if np.isnan(value):
+        return None
+    # Some formats store whole numbers with decimals.
+    return str(int(value)) if float(value).is_integer() else str(value)
 
 
 def _number(value: Any) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import shapely
 
@@ -104,3 +105,25 @@ def test_curved_polygons_are_refused_with_a_way_out(tmp_path: Path) -> None:
         streamed(path, ()) as layer,
     ):
         list(layer.batches)
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".geojson", ".parquet", ".fgb", ".shp"])
+def test_whole_numbers_stay_whole_where_some_are_missing(tmp_path: Path, suffix: str) -> None:
+    """As numbers with decimals, identifiers would be those of other buildings, or of none."""
+    large = 9007199254740993 if suffix != ".shp" else 1234567890123
+    numbers = pd.array([large, None, 7, 0], dtype="Int64")
+    shapes = [shapely.box(3 * i, 0, 3 * i + 2, 2) for i in range(4)]
+    values = {"osm_id": numbers, "real": [5.0, None, 2.5, 1e15]}
+    found = gpd.GeoDataFrame(values, geometry=shapes, crs=UTM)
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".parquet":
+        found.to_parquet(path)
+    else:
+        found.to_file(path)
+    with streamed(path, ["osm_id", "real"]) as layer:
+        (batch,) = layer.batches
+    order = np.argsort(shapely.bounds(batch.polygons)[:, 0])
+    assert batch.texts("osm_id")[order].tolist() == [str(large), None, "7", "0"]
+    assert batch.texts("real")[order].tolist() == ["5", None, "2.5", "1000000000000000"]
+    expected = [float(large), np.nan, 7.0, 0.0]
+    assert batch.numbers("osm_id")[order] == pytest.approx(expected, nan_ok=True)
