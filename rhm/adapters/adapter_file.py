@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from rhm.adapters.attach import (
     Attachment,
     attachment_of,
+    check_whole,
     put_on,
     require_bare,
     trained_besides,
@@ -64,13 +65,14 @@ def save_adapter(
         notes: texts to store with it, for ``adapter_notes``.
 
     Raises:
-        ConfigError: the network has no adapter.
+        ConfigError: the network has no adapter, or a part of it has one of its own.
         ModelFileError: a value is not finite.
         OutputError: the file cannot be written.
     """
     attachment = attachment_of(model)
     if attachment is None:
         raise ConfigError("the network has no adapter to save")
+    check_whole(model)
     tensors = {
         f"{name}/{part}": tensor.detach().cpu().contiguous()
         for name, update in updates(model)

@@ -3,16 +3,20 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from glob import escape
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from rhm.adapters.gradient import LossOf, gradient_factors, random_factors, weight_gradients
-from rhm.adapters.lowrank import Adapter, DeepLoRA, DeepLoRAUpdate, LoRA, LoRAUpdate, LowRankUpdate
-from rhm.adapters.targets import Targets, layers_to_adapt, matches, matrix_of
+from rhm.adapters.gradient import LossOf, initial_update, weight_gradients
+from rhm.adapters.lowrank import Adapter, DeepLoRA, LowRankUpdate
+from rhm.adapters.targets import (
+    Targets,
+    layers_to_adapt,
+    matches,
+    modules_of_weights,
+)
 from rhm.errors import ConfigError
 from rhm.notebook_display import Curves, NotebookDisplay
 
@@ -125,7 +129,7 @@ def attach(
     if adapter is None:
         return put_on(model, None, {}, batch_norm=batch_norm, trained=trained)
     layers = layers_to_adapt(
-        model, adapter, targets, but=[*trained, *_with_trained_weight(model, trained), *but]
+        model, adapter, targets, but=[*trained, *modules_of_weights(model, trained), *but]
     )
     gradients: Mapping[str, Tensor] = {}
     if gradient_batch is not None and isinstance(adapter, DeepLoRA):
@@ -133,7 +137,7 @@ def attach(
         weights = {name: layer.get_parameter("weight") for name, layer in layers.items()}
         gradients = weight_gradients(model, weights, losses)
     found = {
-        name: _update(
+        name: initial_update(
             adapter, layer.get_parameter("weight"), gradients.get(name), seed=seed + index
         )
         for index, (name, layer) in enumerate(layers.items())
@@ -196,10 +200,28 @@ def require_bare(model: nn.Module) -> None:
     Raises:
         ConfigError: it has one.
     """
-    for name, module in model.named_modules():
-        if attachment_of(module) is not None:
-            which = f"{name}, a part of the network," if name else "the network"
-            raise ConfigError(f"{which} already has an adapter: merge or detach it first")
+    told = "already has an adapter: merge or detach it first"
+    found = [(n, told) for n, module in model.named_modules() if attachment_of(module) is not None]
+    told = "belongs to an adapter of a larger network: merge that first"
+    found += [(name, told) for name, _ in updates(model)]
+    for name, told in found:
+        which = f"{name}, a part of the network," if name else "the network"
+        raise ConfigError(f"{which} {told}")
+
+
+def check_whole(model: nn.Module) -> None:
+    """Check that no part of a network has got an adapter of its own after the network's.
+
+    Raises:
+        ConfigError: one has.
+    """
+    own = {layer.name for layer in _attached(model).layers}
+    other = next((name for name, _ in updates(model) if name not in own), None)
+    if other is not None:
+        raise ConfigError(
+            f"{other} has an adapter of its own beside that of the network: merge or detach it "
+            "first"
+        )
 
 
 def merge(model: nn.Module) -> None:
@@ -258,20 +280,6 @@ def trained_besides(model: nn.Module, batch_norm: str, trained: Sequence[str]) -
         found |= named
     once = {id(tensor): name for name, tensor in reversed(found.items())}
     return {name: tensor for name, tensor in found.items() if once[id(tensor)] == name}
-
-
-def _with_trained_weight(model: nn.Module, trained: Sequence[str]) -> list[str]:
-    """Return globs of the modules whose weight itself matches one, such as ``*.weight``."""
-    every = model.named_parameters(remove_duplicate=False)
-    wanted = {id(each) for name, each in every if matches(name, trained)}
-    return [
-        escape(name)
-        for name, module in model.named_modules()
-        if any(
-            part == "weight" and id(each) in wanted
-            for part, each in module.named_parameters(recurse=False)
-        )
-    ]
 
 
 def updates(model: nn.Module) -> Iterator[tuple[str, LowRankUpdate]]:
@@ -338,28 +346,6 @@ def hold_batch_norm(model: nn.Module) -> None:
             module.train(policy != "frozen" and model.training)
 
 
-def _update(
-    adapter: Adapter, weight: Tensor, gradient: Tensor | None, *, seed: int
-) -> LowRankUpdate:
-    matrix = matrix_of(weight)
-    rows, columns = matrix.shape
-    rank = adapter.fit(rows, columns)
-    if isinstance(adapter, DeepLoRA) and torch.finfo(weight.dtype).bits < 32:
-        raise ConfigError(
-            f"weights of {str(weight.dtype).removeprefix('torch.')} are too coarse for the small "
-            "start of Deep LoRA: convert the network with float()"
-        )
-    if isinstance(adapter, LoRA):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return LoRAUpdate(rows, columns, rank, adapter.scale).to(matrix)
-    if gradient is None:
-        left, right = random_factors(rows, columns, rank, like=matrix, seed=seed)
-    else:
-        left, right = gradient_factors(matrix_of(gradient), rank, seed=seed)
-    return DeepLoRAUpdate(left, right, adapter)
-
-
 def _attached(model: nn.Module) -> Attachment:
     found = attachment_of(model)
     if found is None:
@@ -368,6 +354,7 @@ def _attached(model: nn.Module) -> Attachment:
 
 
 def _remove(model: nn.Module, *, merged: bool) -> None:
+    check_whole(model)
     layers = [model.get_submodule(layer.name) for layer in _attached(model).layers]
     for layer in layers:
         lists = list(layer.get_submodule("parametrizations").children())

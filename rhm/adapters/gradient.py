@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from rhm.adapters.lowrank import Adapter, DeepLoRA, DeepLoRAUpdate, LoRA, LoRAUpdate, LowRankUpdate
 from rhm.adapters.subspace import top_singular_pairs
+from rhm.adapters.targets import matrix_of
 from rhm.errors import ConfigError
 
 LossOf = Callable[[nn.Module], Tensor]
@@ -136,3 +138,36 @@ def _orthonormal(columns: Tensor) -> Tensor:
     signs = torch.where(triangle.diagonal() < 0.0, -1.0, 1.0)
     signed: Tensor = orthonormal * signs
     return signed.to(columns.dtype)
+
+
+def initial_update(
+    adapter: Adapter, weight: Tensor, gradient: Tensor | None, *, seed: int
+) -> LowRankUpdate:
+    """Return an update of a layer before its training.
+
+    Args:
+        adapter: kind of update.
+        weight: weight of the layer.
+        gradient: gradient of the loss with respect to it; None draws outer factors at random.
+        seed: seed of random factors.
+
+    Raises:
+        ConfigError: the weight is too coarse for Deep LoRA, or the gradient is zero or not finite.
+    """
+    matrix = matrix_of(weight)
+    rows, columns = matrix.shape
+    rank = adapter.fit(rows, columns)
+    if isinstance(adapter, DeepLoRA) and torch.finfo(weight.dtype).bits < 32:
+        raise ConfigError(
+            f"weights of {str(weight.dtype).removeprefix('torch.')} are too coarse for the small "
+            "start of Deep LoRA: convert the network with float()"
+        )
+    if isinstance(adapter, LoRA):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return LoRAUpdate(rows, columns, rank, adapter.scale).to(matrix)
+    if gradient is None:
+        left, right = random_factors(rows, columns, rank, like=matrix, seed=seed)
+    else:
+        left, right = gradient_factors(matrix_of(gradient), rank, seed=seed)
+    return DeepLoRAUpdate(left, right, adapter)

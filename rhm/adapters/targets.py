@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from glob import escape
 
 from torch import Tensor, nn
 
@@ -123,6 +124,20 @@ def matches(name: str, globs: Sequence[str]) -> bool:
     parts = name.split(".")
     prefixes = [".".join(parts[: end + 1]) for end in range(len(parts))]
     return any(fnmatchcase(prefix, glob) for prefix in prefixes for glob in globs)
+
+
+def modules_of_weights(model: nn.Module, globs: Sequence[str]) -> list[str]:
+    """Return globs of the modules whose weight itself matches a glob, such as ``*.weight``."""
+    every = model.named_parameters(remove_duplicate=False)
+    wanted = {id(each) for name, each in every if matches(name, globs)}
+    return [
+        escape(name)
+        for name, module in model.named_modules()
+        if any(
+            part == "weight" and id(each) in wanted
+            for part, each in module.named_parameters(recurse=False)
+        )
+    ]
 
 
 def _is_attention(name: str, module: nn.Module) -> bool:

@@ -16,6 +16,7 @@ from rhm.analysis.moments import ClassMoments
 from rhm.errors import AnalysisError
 
 _RIDGE = 1e-3
+_FEWEST_GROUPS = 1.5
 _ROUNDING = (8.0 * float(np.finfo(np.float64).eps)) ** 2
 
 
@@ -28,15 +29,18 @@ class ProbeScore:
             without samples.
         deviations: (G,) deviation of the accuracy that is due to each group, to first order; they
             add up to zero. Those of two probes of the same groups can be subtracted.
+        groups: effective number of groups: that of as many equally large ones, for the class with
+            the fewest (Kish's). With one, nothing tells how groups differ.
     """
 
     accuracy: float
     deviations: NDArray[np.float64]
+    groups: float
 
     @property
     def error(self) -> float:
-        """Standard error of the accuracy over groups; NaN for fewer than two."""
-        return _standard_error(self.deviations)
+        """Standard error of the accuracy over groups; NaN with hardly more than one."""
+        return _standard_error(self.deviations, self.groups)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,15 +96,17 @@ class LinearProbe:
         right = self.predict(features) == truth
         classes = np.unique(truth)
         if not len(classes):
-            return ProbeScore(float("nan"), np.empty(0))
-        shares, deviations = [], np.zeros(owner.max() + 1)
+            return ProbeScore(float("nan"), np.empty(0), 0.0)
+        shares, deviations, effective = [], np.zeros(owner.max() + 1), np.inf
         for each in classes:
             of_class = truth == each
             share = right[of_class].mean()
             beyond = np.where(of_class, right - share, 0.0)
             deviations += np.bincount(owner, beyond, len(deviations)) / of_class.sum()
             shares.append(share)
-        return ProbeScore(float(np.mean(shares)), deviations / len(classes))
+            sizes = np.bincount(owner[of_class])
+            effective = min(effective, float(sizes.sum() ** 2 / np.square(sizes).sum()))
+        return ProbeScore(float(np.mean(shares)), deviations / len(classes), effective)
 
 
 def linear_probe(moments: ClassMoments, *, ridge: float = _RIDGE) -> LinearProbe:
@@ -151,22 +157,25 @@ def clear_lead(pairs: Sequence[tuple[ProbeScore, ProbeScore]], choices: int) -> 
         choices: number of probes of which the first ones were the best.
 
     Returns:
-        A difference of balanced accuracies; NaN if a domain has a single group.
+        A difference of balanced accuracies; NaN if a class of a domain has hardly more than one
+        group.
     """
-    differences = []
+    errors, freedom = [], 0.0
     for one, other in pairs:
         count = max(len(one.deviations), len(other.deviations))
         ours, theirs = (
             np.pad(each.deviations, (0, count - len(each.deviations))) for each in (one, other)
         )
-        differences.append(ours - theirs)
-    error = math.hypot(*map(_standard_error, differences)) / len(pairs)
-    freedom = max(1, sum(map(len, differences)) - len(pairs))
+        groups = min(one.groups, other.groups)
+        errors.append(_standard_error(ours - theirs, groups))
+        freedom += groups - 1.0
+    error = math.hypot(*errors) / len(pairs)
+    if math.isnan(error):
+        return error
     return float(stats.t.isf(0.025 / max(choices, 1), freedom) * error)
 
 
-def _standard_error(deviations: NDArray[np.float64]) -> float:
-    count = len(deviations)
-    if count < 2:
+def _standard_error(deviations: NDArray[np.float64], groups: float) -> float:
+    if groups < _FEWEST_GROUPS:
         return float("nan")
-    return float(np.sqrt(np.square(deviations).sum() * count / (count - 1)))
+    return float(np.sqrt(np.square(deviations).sum() * groups / (groups - 1.0)))

@@ -23,6 +23,7 @@ from rhm.data.indexing import (
     check_groups,
     check_shares,
     mapping_in,
+    note_on_ground,
     notes_on,
     open_source,
 )
@@ -234,7 +235,7 @@ class Catalog(NotebookDisplay):
             dealt |= _deal(of_domain, dict(shares), dealt, rng=rng)
         is_open = frame["split"] == ""
         frame.loc[is_open, "split"] = frame.loc[is_open, "group"].map(dealt)
-        return Catalog(frame, self.notes)
+        return Catalog(frame, (*self.notes, *note_on_ground(frame)))
 
     def overview(self) -> list[dict[str, Any]]:
         """Return one row per domain: images, images per split, resolution, and share of buildings.
@@ -310,7 +311,7 @@ class Catalog(NotebookDisplay):
         frames, notes = [], []
         for name, catalog in catalogs.items():
             new = []
-            columns = ["image", "label", "domain", "group", "split", *FLAGS, *VALUES]
+            columns = ["image", "label", "domain", "group", "split", "gsd_m", *FLAGS, *VALUES]
             for row in catalog.frame[columns].itertuples(index=False, name=None):
                 values = _what_counts(*row)
                 image, group, split = row[0], row[3], row[4]
@@ -318,7 +319,8 @@ class Catalog(NotebookDisplay):
                 if before[1] != values:
                     raise CatalogError(
                         f"{image} is in {before[0]} and in {name}, with different labels, domains, "
-                        "groups, splits, nodata or values of its mask: leave it out of one of them"
+                        "groups, splits, metres per pixel, nodata or values of its mask: leave it "
+                        "out of one of them"
                     )
                 new.append(before[0] == name)
                 earlier = splits.setdefault(group, (name, split))
@@ -358,16 +360,17 @@ def is_catalog(path: str | os.PathLike[str]) -> bool:
 
 
 def _what_counts(
-    image: str, label: str, domain: str, group: str, split: str, black: bool, *of_masks: Any
+    image: str, label: str, domain: str, group: str, split: str, gsd_m: float, *how: Any
 ) -> tuple[Any, ...]:
     """Return what must be the same in two catalogs that have an image.
 
     How masks are read does not matter without one, and neither does the order of their values.
     """
-    row = (image, label, domain, group, split, black)
+    black, instances, *values = how
+    # Versions of PROJ differ in the last digits.
+    row = (image, label, domain, group, split, f"{gsd_m:.4g}", black)
     if not label or Path(label).suffix.lower() in VECTOR_SUFFIXES:
         return row
-    instances, *values = of_masks
     return (*row, instances, *(frozenset(text.split()) for text in values))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import shapely
+from geopandas import GeoDataFrame
 from numpy.typing import NDArray
 
 from rhm.data.labels import IGNORE, Label
@@ -32,6 +33,9 @@ MOSTLY_BUILDING = 0.5
 """Share of a domain from which it cannot be that all of it is building."""
 
 _BINARY = "make masks of 0 and 1 of them"
+_SAME_GROUND = 0.1
+"""Share of the smaller one of two images above which what they share is no mere edge."""
+
 _WINDOW_PX = 2048
 _SAMPLED = 4  # every fourth row and column shows which values a mask has
 _MOST_VALUES = 12
@@ -296,6 +300,32 @@ def _elongated(opened: Sequence[OpenedSource]) -> Iterator[str]:
             f"{domain}: the pixels of {tile.image} {size}: set data.gsd_m in training, so that the "
             "model sees them square"
         )
+
+
+def note_on_ground(listed: GeoDataFrame) -> tuple[str, ...]:
+    """Return a note if images of different groups and splits of a catalog show the same ground.
+
+    Args:
+        listed: columns ``image``, ``group`` and ``split``, and outlines, empty where unknown.
+    """
+    images, outlines = listed["image"].tolist(), listed.geometry.to_numpy()
+    group, split = (listed[name].to_numpy(dtype=object) for name in ("group", "split"))
+    areas = np.nan_to_num(shapely.area(outlines))
+    placed = np.flatnonzero(areas > 0.0)
+    one, other = placed[shapely.STRtree(outlines[placed]).query(outlines[placed], "intersects")]
+    apart = (one < other) & (group[one] != group[other]) & (split[one] != split[other])
+    one, other = one[apart], other[apart]
+    shared = shapely.area(shapely.intersection(outlines[one], outlines[other]))
+    alike = np.flatnonzero(shared > _SAME_GROUND * np.minimum(areas[one], areas[other]))
+    if not len(alike):
+        return ()
+    first, second = int(one[alike[0]]), int(other[alike[0]])
+    count = len(np.unique(np.concatenate([one[alike], other[alike]])))
+    return (
+        f"{count} images show ground that an image of another split shows, too, such as "
+        f"{images[first]} ({split[first]}) and {images[second]} ({split[second]}): name their "
+        "groups (--group-pattern, or a table), or what is learned is tested as well",
+    )
 
 
 def counted_names(names: Sequence[str]) -> str:

@@ -62,7 +62,8 @@ def find_named_scenes(named: Iterable[str], *, asset: str | None = None) -> list
                 # GDAL drops it from the names of some results.
                 told = printable(scene.path)
                 raise CatalogError(f"{told} has a line break in its name: rename it")
-            scenes.setdefault(place_of(scene), scene)
+            place = place_of(scene)
+            scenes[place] = scene if place not in scenes else _both(scenes[place], scene)
     if not chosen:
         raise CatalogError(
             f"the asset '{asset}' can only be chosen from STAC documents, and none is named: leave "
@@ -95,8 +96,15 @@ def _is_stac(word: str) -> bool:
     return Path(word).suffix.lower() in _DOCUMENTS and os.path.isfile(word)
 
 
+def _both(first: NamedScene, second: NamedScene) -> NamedScene:
+    """Return a scene that is named twice, with what a catalog says of it."""
+    black = first.black_is_nodata or second.black_is_nodata
+    return replace(first, black_is_nodata=black, gsd_m=first.gsd_m or second.gsd_m)
+
+
 def _scenes(word: str) -> list[NamedScene]:
-    if Path(word).suffix.lower() == ".parquet" and os.path.exists(word):
+    named = os.path.exists(word) or not (has_magic(word) or is_address(word))
+    if Path(word).suffix.lower() == ".parquet" and named and not os.path.isdir(word):
         return [
             replace(
                 NamedScene.of(str(tile.image)),

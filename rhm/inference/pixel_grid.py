@@ -36,7 +36,7 @@ class PixelGrid:
     @classmethod
     def of(cls, raster: DatasetReader) -> "PixelGrid":
         """Return the grid of an open raster."""
-        gcps, crs = raster.gcps
+        gcps, crs = raster.gcps if raster.transform.is_identity else ((), None)
         crs = crs if gcps else raster.crs
         return cls(raster.height, raster.width, crs, raster.transform, tuple(gcps))
 
@@ -61,9 +61,11 @@ class PixelGrid:
 
         If one of the two has no place on Earth, a grid of the same size is taken for the same one.
         """
-        if self._placed and part._placed:
-            return self._corner(part) if self.crs == part.crs else None
-        return (0, 0) if (self.height, self.width) == (part.height, part.width) else None
+        alike = (self.height, self.width) == (part.height, part.width)
+        if not (self._placed and part._placed):
+            return (0, 0) if alike else None
+        # Formats change the wording of a CRS, so that two of one scene need not be equal.
+        return self._corner(part) if alike or self.crs == part.crs else None
 
     @property
     def _placed(self) -> bool:

@@ -30,6 +30,7 @@ from rhm.training.adaptation import AdapterConfig
 from rhm.training.callbacks.feature_monitor import AnalysisConfig
 from rhm.training.configs.named_configs import config_file
 from rhm.training.configs.trainer_config import TrainerConfig
+from rhm.training.configs.unused_settings import unused_settings
 from rhm.training.losses import LossConfig
 from rhm.training.module import OptimizerConfig
 from rhm.training.unlabelled.target_config import MEASURED, METHODS, TargetConfig
@@ -118,11 +119,13 @@ class RunConfig(BaseModel):
         return self
 
     def refuse_unused(self) -> None:
-        """Check that every augmentation changes something; runs of earlier versions may not be so.
+        """Check that every setting changes something; runs of earlier versions may not be so.
 
         Raises:
-            ConfigError: an augmentation changes nothing.
+            ConfigError: a setting changes nothing.
         """
+        if unused := next(unused_settings(self), None):
+            raise ConfigError(f"{unused}: it changes nothing here, so leave it out")
         augment, target = self.augment, self.target
         if augment.mixstyle and not augment.mixstyle_stages:
             raise ConfigError("augment.mixstyle needs stages of the encoder: give mixstyle_stages")

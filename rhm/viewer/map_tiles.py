@@ -131,7 +131,8 @@ def image_tile(prediction: PredictionFiles, rendering: Rendering, place: Place) 
                     window=window, out_shape=(rows, cols), resampling=Resampling.nearest
                 )
                 for alpha in unmasking_alpha(raster):
-                    known[raster.read(alpha, window=window, out_shape=(rows, cols)) == 0] = 0
+                    opacity = raster.read(alpha, window=window, out_shape=(rows, cols))
+                    known[~(opacity > 0)] = 0
         except GDAL_ERRORS as error:
             raise RasterError(f"{raster.name} cannot be read: {error}") from error
     low, high = rendering.low[:, None, None], rendering.high[:, None, None]

@@ -206,6 +206,11 @@ def test_saving_and_loading_need_the_right_network(tmp_path: Path) -> None:
     save_adapter(model, tmp_path / "a.safetensors")
     with pytest.raises(ConfigError, match="already has an adapter"):
         load_adapter(model, tmp_path / "a.safetensors")
+    partly = network()
+    attach(partly, LoRA(2), "0")
+    attach(partly[3], LoRA(2), lambda *_: True)
+    with pytest.raises(ConfigError, match="3 has an adapter of its own"):
+        save_adapter(partly, tmp_path / "b.safetensors")
     with torch.no_grad():
         next(iter(updates(model)))[1].get_parameter("b").fill_(torch.inf)
     with pytest.raises(ModelFileError, match="is not finite"):

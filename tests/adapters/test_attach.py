@@ -152,6 +152,20 @@ def bad_settings() -> Iterator[tuple[Callable[[nn.Module], object], str]]:
         "0, a part of the network, already has an adapter",
     )
     yield (
+        lambda m: (attach(m, LoRA(2)), attach(m.get_submodule("0"), LoRA(2), lambda *_: True)),
+        "the network belongs to an adapter of a larger network",
+    )
+    for done in (merge, detach):
+        yield (
+            lambda m, done=done: (  # type: ignore[misc]
+                m.append(nn.Linear(8, 8)),
+                attach(m, LoRA(2), "0"),
+                attach(m.get_submodule("1"), LoRA(2), lambda *_: True),
+                done(m),
+            ),
+            "1 has an adapter of its own beside that of the network",
+        )
+    yield (
         lambda m: (nn.utils.parametrizations.weight_norm(m.get_submodule("0")), attach(m, LoRA(2))),
         "the weight of 0 is computed from others, such as by weight_norm",
     )

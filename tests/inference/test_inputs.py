@@ -53,7 +53,15 @@ def test_a_catalog_names_its_images(folder: Path, tmp_path: Path) -> None:
     named = find_named_scenes([str(tmp_path / "catalog.parquet")])
     assert not any(scene.black_is_nodata for scene in named)
     index_folder(folder.parent, black_is_nodata=True).save(tmp_path / "black.parquet")
-    assert all(s.black_is_nodata for s in find_named_scenes([str(tmp_path / "black.parquet")]))
+    black = str(tmp_path / "black.parquet")
+    for names in ([black], [str(folder), black], [black, str(folder)]):
+        named = find_named_scenes(names)
+        assert len(named) == len(found)
+        assert all(scene.black_is_nodata for scene in named)
+    with pytest.raises(CatalogError, match="make one with `rhm data index`"):
+        find_scenes([str(tmp_path / "nothing.parquet")])
+    folder.rename(tmp_path / "town.parquet")
+    assert len(find_scenes([str(tmp_path / "town.parquet")])) == 2
 
 
 def test_what_is_not_a_local_file_is_left_to_gdal() -> None:

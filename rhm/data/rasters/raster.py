@@ -46,8 +46,8 @@ from rhm.errors import RasterError
 # GDAL does not resample windows of few pixels, so at least this many are requested.
 _RESAMPLED_PX = 128
 
-_AT_ONCE_PX = 1 << 20
-"""Number of pixels of a file that are read at once to be resampled here instead of by GDAL."""
+_AT_ONCE = 1 << 19
+"""Number of values that are resampled at once, here instead of by GDAL: they fit into a cache."""
 
 _ROUNDING = 1e-6
 """Largest rounding error of a position in pixels."""
@@ -109,12 +109,13 @@ class Raster:
         self._dtype = np.dtype(stored.dtype)
         self._nodata = _comparable_nodata(self._dataset, stored)
         self._alpha = unmasking_alpha(self._dataset)
-        # GDAL leaves out the nodata value in each band by itself, and none of the rest.
+        # GDAL leaves out the nodata value in each band by itself, weighs the pixels beside what a
+        # mask hides wrongly, and uses another kernel where one axis shrinks and the other grows.
         self._in_pixels = (
-            black_is_nodata
+            stored.masked
+            or black_is_nodata
             or self._dtype.kind == "f"
-            or bool(self._alpha)
-            or any(MaskFlags.nodata in of_band for of_band in self._dataset.mask_flag_enums)
+            or min(self._step) < 1.0 < max(self._step)
         )
         mapped = mapped and mappable(self._dataset)
         self._pixel_by_pixel = mapped and _together_and_rising(self._dataset, stored.bands)
@@ -274,7 +275,9 @@ class Raster:
 
     def _parts(self, window: Window) -> Iterator[Window]:
         """Yield the parts of a window, counted from its start, that are read at once."""
-        at_once = max(1, int(_AT_ONCE_PX / (window.width * self._step[0] * self._step[1])))
+        # A row is as wide as the window, or as what it is made of.
+        width = window.width * max(1.0, self._step[0] * self._step[1])
+        at_once = max(1, int(_AT_ONCE / (width * len(self.info.bands))))
         for first in range(0, window.height, at_once):
             yield Window(first, 0, min(at_once, window.height - first), window.width)
 

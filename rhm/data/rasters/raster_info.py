@@ -121,7 +121,10 @@ def _imagery(dataset: DatasetReader) -> tuple[int, ...]:
 
 
 def unmasking_alpha(dataset: DatasetReader) -> tuple[int, ...]:
-    """Return the alpha bands that GDAL makes no mask of, because they are not uint8 or uint16."""
+    """Return the alpha bands that GDAL makes no mask of.
+
+    It does so only of uint8 and uint16, beside one or three bands, and without other nodata.
+    """
     return tuple(
         band
         for band, meaning in enumerate(dataset.colorinterp, start=1)

@@ -30,7 +30,8 @@ class StageStatistics:
         stable_rank: stable rank of the features.
         numerical_rank: numerical rank of the features.
         probe: balanced accuracy of a linear probe fitted on other images of this domain.
-        probe_error: standard error of that accuracy over groups of images; NaN for one group.
+        probe_error: standard error of that accuracy over groups of images; NaN if cells of a class
+            are from hardly more than one.
         transfer: balanced accuracy of the probe fitted on the training domains.
         shift: for each class, distance of its mean from that in the training domains, in units
             of the spread within classes.

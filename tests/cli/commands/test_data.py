@@ -135,7 +135,7 @@ def test_catalogs_that_contradict_each_other_are_not_joined(
     Catalog(catalog.frame.assign(split="test")).save(other)
     code, printed, told = rhm("data", "merge", catalog_path, other, "-o", out)
     assert (code, printed, told.count("\n")) == (2, "", 1)
-    assert "with different labels, domains, groups, splits, nodata" in told
+    assert "with different labels, domains, groups, splits, metres per pixel, nodata" in told
     assert not out.exists()
     # Other images of the same ground: nobody but the user can know.
     moved = catalog.frame.assign(split="test", image=catalog.frame["image"] + ".other.tif")

@@ -76,6 +76,9 @@ def _hole(kind: str, dtype: str) -> tuple[Any, Any, dict[str, Any], dict[str, An
         opacity = np.where(valid, np.array(200, dtype), 0).astype(dtype)
         extra = {"photometric": "RGB", "alpha": "unspecified"}
         return np.dstack([pixels, opacity]), valid, extra, {}
+    if kind == "mask":
+        pixels[~valid] = 99
+        return pixels, valid, {"mask": valid}, {}
     if kind == "not a number":
         pixels[~valid, 2] = np.nan
         return pixels, valid, {}, {}
@@ -92,7 +95,8 @@ def _hole(kind: str, dtype: str) -> tuple[Any, Any, dict[str, Any], dict[str, An
     [
         *(("value", dtype) for dtype in ("uint8", "uint16", "int16", "float32")),
         *(("black", dtype) for dtype in ("uint8", "float32")),
-        *(("alpha", dtype) for dtype in ("int16", "float32")),
+        *(("alpha", dtype) for dtype in ("uint8", "uint16", "int16", "float32")),
+        ("mask", "uint8"),
         ("not a number", "float32"),
     ],
 )
