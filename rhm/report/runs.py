@@ -9,14 +9,16 @@ read.
 import base64
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
+from rhm.documents import parse_yaml
 from rhm.errors import ConfigError, printable
 from rhm.evaluation.score_files import read_scores
 from rhm.evaluation.scores import DomainScores, Example, Scores, Shift
@@ -42,9 +44,44 @@ class EvaluatedRun:
         return self._domains.get((name, shift))
 
     @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The settings of the training by dotted name; none if the configuration is unreadable."""
+        try:
+            tree = parse_yaml(self.config)
+        except ValueError:
+            return {}
+        return dict(_leaves(tree, "")) if isinstance(tree, dict) else {}
+
+    @cached_property
     def _domains(self) -> dict[tuple[str, Shift | None], DomainScores]:
         # Of two of one name, the first counts.
         return {(each.name, each.shift): each for each in reversed(self.scores.domains)}
+
+
+def _leaves(tree: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+_OF_A_SEED = {
+    *("name", "output", "seed", "data.catalog", "data.workers", "augment.bank", "adapter.base"),
+    *("trainer.devices", "trainer.num_nodes", "trainer.trackers"),
+}
+"""Settings that may differ between the seeds of a method, each of which may have its own files."""
+
+
+def unlike_settings(runs: Sequence[EvaluatedRun]) -> list[str]:
+    """Return the names of the settings in which seeds of one method differ, but for those of seeds.
+
+    A setting that a configuration lacks, such as that of an earlier version, is unknown.
+    """
+    known = [run.settings for run in runs]
+    names = dict.fromkeys(name for each in known for name in each if name not in _OF_A_SEED)
+    found = {name: {repr(each[name]) for each in known if name in each} for name in names}
+    return [name for name, values in found.items() if len(values) > 1]
 
 
 def load_run(folder: Path) -> EvaluatedRun:

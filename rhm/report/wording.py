@@ -2,7 +2,7 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import PurePath
 
 from rhm.evaluation.scores import DomainScores, few_groups, not_implied, unknown_sizes
@@ -15,7 +15,7 @@ from rhm.report.cross_domain import (
     Target,
     target_of,
 )
-from rhm.report.runs import EvaluatedRun
+from rhm.report.runs import EvaluatedRun, unlike_settings
 
 _CLEAR_OF_SEEDS = {1: 0.25, 3: 0.1}
 """Difference of IoU that one seed is enough to tell, by the least number of domains: more than
@@ -100,13 +100,7 @@ def unequal_conditions(groups: Sequence[Group]) -> tuple[str, ...]:
     the models of runs that count as seeds of one method.
     """
     runs = _runs(groups)
-    result = []
-    if mixed := _mixed(groups):
-        result.append(
-            f"Runs of {_listed(mixed)} count as seeds of one method, but their models differ in "
-            "more than the seed (architecture, encoder, pixel size or number of training images): "
-            "a mean over them is that of no method."
-        )
+    result = list(_no_seeds(groups))
     if names := _unequal(runs, lambda domain: domain.split):
         where = _domains_in_words(names, runs)
         result.append(
@@ -150,9 +144,32 @@ def unequal_conditions(groups: Sequence[Group]) -> tuple[str, ...]:
     return tuple(result)
 
 
-_ALIKE = {"architecture": 1.0, "encoder": 1.0, "gsd_m": 1.01, "training_images": 1.25}
+_ALIKE = {
+    "architecture": 1.0,
+    "encoder": 1.0,
+    "classes": 1.0,
+    "parameters": 1.0,
+    "gsd_m": 1.01,
+    "training_images": 1.25,
+}
 """What seeds of a method have in common, and the ratio up to which numbers count as the same: with
 a split for each seed, the number of images and the median of their pixel sizes differ a little."""
+
+
+def _no_seeds(groups: Sequence[Group]) -> Iterator[str]:
+    """Yield warnings of runs that count as seeds of one method and differ in more than the seed."""
+    if mixed := _mixed(groups):
+        yield (
+            f"Runs of {_listed(mixed)} count as seeds of one method, but their models differ in "
+            "more than the seed (architecture, encoder, classes, pixel size or number of training "
+            "images): a mean over them is that of no method."
+        )
+    for group in groups:
+        if unlike := unlike_settings(group.runs):
+            yield (
+                f"Runs of {group.label} count as seeds of one method, but were trained with other "
+                f"settings ({_listed(unlike, _MOST_NAMES)}): a mean over them is that of no method."
+            )
 
 
 def _mixed(groups: Sequence[Group]) -> list[str]:

@@ -289,9 +289,30 @@ def test_models_that_differ_in_more_than_the_seed_are_told_apart(make_run: MakeR
     assert unequal_conditions(loaded_with(training_images=None)) == ()  # it is not known
     # Each seed has a split of its own.
     assert unequal_conditions(loaded_with(gsd_m=1.001, training_images=44, split_hash="f")) == ()
-    for facts in ({"encoder": "resnet18"}, {"gsd_m": 0.3}, {"training_images": 400}):
+    separated = {"classes": ["background", "building", "boundary"]}
+    for facts in ({"encoder": "resnet18"}, {"gsd_m": 0.3}, {"training_images": 400}, separated):
         (note,) = unequal_conditions(loaded_with(**facts))
         assert note.startswith("Runs of none count as seeds of one method, but their models differ")
+
+
+def test_runs_that_were_trained_differently_are_no_seeds(make_run: MakeRun) -> None:
+    def loaded_with(*configs: str) -> tuple[Group, ...]:
+        names = [f"{len(''.join(configs))}-{n}" for n in range(len(configs))]
+        runs = [make_run(name, {"town": 0.5}, seed=n) for n, name in enumerate(names)]
+        for run, config in zip(runs, configs, strict=True):
+            (run / "config.yaml").write_text(config)
+        return loaded(*runs)
+
+    alike = "name: a\nseed: 0\ndata: {catalog: a.parquet}\ntrainer: {steps: 500}\n"
+    other = "name: b\nseed: 1\ndata: {catalog: b.parquet}\ntrainer: {steps: 500, patience: 0}\n"
+    assert unequal_conditions(loaded_with(alike, other)) == ()
+    assert unequal_conditions(loaded_with(alike, "seed: [")) == ()  # it is not known
+    longer = alike.replace("500", "20000") + "loss: {name: tversky}\n"
+    (note,) = unequal_conditions(loaded_with(alike + "loss: {name: bce}\n", longer))
+    assert note == (
+        "Runs of none count as seeds of one method, but were trained with other settings "
+        "(trainer.steps and loss.name): a mean over them is that of no method."
+    )
 
 
 def test_footprints_of_earlier_rules_are_noted(make_run: MakeRun) -> None:
