@@ -64,27 +64,33 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=["digits", "patches"])
     parser.add_argument("--amounts", nargs="+", default=list(PER_CLASS), choices=list(PER_CLASS))
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--optimisers", nargs="+", default=list(OPTIMISERS))
+    parser.add_argument(
+        "--factors", type=float, nargs="+", default=[1.0], help="multiples of the learning rates"
+    )
     parser.add_argument("--table", action="store_true", help="only print the tables")
     asked = parser.parse_args()
-    keys = ("set", "amount", "optimiser", "arm", "seed")
+    keys = ("set", "amount", "optimiser", "arm", "seed", "factor")
     kept = KeptResults(asked.kept or asked.work / "kept.jsonl", keys)
     if not asked.table:
-        cells = itertools.product(asked.seeds, asked.sets, asked.amounts, OPTIMISERS, ARMS)
-        for seed, name, amount, optimiser, arm in cells:
-            cell = dict(zip(keys, (name, amount, optimiser, arm, seed), strict=True))
+        runs = (asked.seeds, asked.sets, asked.amounts, asked.optimisers, asked.arms, asked.factors)
+        for seed, name, amount, optimiser, arm, factor in itertools.product(*runs):
+            cell = dict(zip(keys, (name, amount, optimiser, arm, seed, factor), strict=True))
             if kept.has(**cell):
                 continue
             samples = digits(amount, seed) if name == "digits" else patches(asked, amount, seed)
             begun = time.process_time()
-            records = trained(samples, arm, optimiser, EPOCHS[amount], seed)
+            records = trained(samples, arm, optimiser, EPOCHS[amount], seed, factor)
             seconds = round(time.process_time() - begun, 1)
             kept.add({**cell, "seconds": seconds, "records": records})
             print(
                 f"{' '.join(map(str, cell.values()))}: {records[-1]} ({seconds} CPU s)", flush=True
             )
     print(machine("torch", "timm", "scikit-learn"))
-    for name, amount in itertools.product(asked.sets, asked.amounts):
-        print("\n".join(table(kept.rows, name, amount)))
+    for name, amount, factor in itertools.product(asked.sets, asked.amounts, asked.factors):
+        of_rate = [row for row in kept.rows if row["factor"] == factor]
+        print("\n".join(table(of_rate, name, amount, factor)))
 
 
 def digits(amount: str, seed: int) -> Samples:
@@ -161,14 +167,14 @@ class Classifier(nn.Module):
 
 
 def trained(
-    samples: Samples, arm: str, optimiser: str, epochs: int, seed: int
+    samples: Samples, arm: str, optimiser: str, epochs: int, seed: int, factor: float
 ) -> list[dict[str, float]]:
     """Train a network, and return one record for each of about ten epochs."""
     torch.manual_seed(seed)
     images, labels = samples[:2]
     model = Classifier(images.shape[1], int(labels.max()) + 1, arm)
     decay = WEIGHT_DECAY if arm == "weight decay" else 0.0
-    rate = RATES[optimiser]
+    rate = factor * RATES[optimiser]
     tuned: torch.optim.Optimizer
     if optimiser == "AdamW":
         # The decay is decoupled from the gradient: a step shrinks weights by rate x decay.
@@ -223,9 +229,10 @@ def measured(
     return {name: round(value, 5) for name, value in values.items()}
 
 
-def table(found: Sequence[dict[str, Any]], name: str, amount: str) -> Iterator[str]:
+def table(found: Sequence[dict[str, Any]], name: str, amount: str, factor: float) -> Iterator[str]:
     """Yield a row for each arm: means over seeds, and differences to the paper's baseline."""
-    yield f"\n{name}, {amount} samples of each class ({PER_CLASS[amount]})"
+    rates = "" if factor == 1.0 else f", learning rates times {factor:g}"
+    yield f"\n{name}, {amount} samples of each class ({PER_CLASS[amount]}){rates}"
     yield (
         f"| optimiser | features | seeds | epochs to NC1 {REACHED} | NC1 | of directions, epochs | "
         f"NC1 | NC2 | NC3 | NC4 | training | test | over {BASELINE} |"

@@ -24,8 +24,8 @@ def unused_settings(config: "RunConfig") -> Iterator[str]:
     """Yield the settings that differ from their defaults and change nothing, with what they need.
 
     Whoever compares runs would take the noise between them for the effect of such a setting. Those
-    that belong to an augmentation or a target method are no fault where there is none at all,
-    because a run to compare with has the settings of the others.
+    that belong to an augmentation, a target method or a low-rank update are no fault where there is
+    none at all, because a run to compare with has the settings of the others.
     """
     for rule in _RULES:
         section = getattr(config, rule.section)
@@ -54,8 +54,6 @@ def _separates(*names: str) -> Condition:
     return lambda config: config.adapter.base is not None or config.model.separation in names
 
 
-_LOW_RANK = ("deep-lora", "lora")
-
 _RULES = (
     _Rule("augment", ("blend", "per_band"), "augment.colour rhm", _colour("rhm")),
     _Rule("augment", ("statistics",), "augment.colour rhm", _colour("rhm", "mean-std")),
@@ -70,15 +68,9 @@ _RULES = (
     _Rule("data", ("contact_px",), "model.separation contact", _separates("contact")),
     _Rule(
         "adapter",
-        ("rank", "targets"),
-        "adapter.method deep-lora or lora",
-        lambda c: c.adapter.method in _LOW_RANK,
-    ),
-    _Rule(
-        "adapter",
         ("depth", "init_scale", "outer_lr_ratio", "gradient_batches"),
         "adapter.method deep-lora",
-        lambda c: c.adapter.method == "deep-lora",
+        lambda c: c.adapter.method != "lora",
     ),
     _Rule(
         "target",

@@ -69,11 +69,6 @@ TARGET = {"domains": ["town"], "method": "entropy"}
             "data.contact_px needs model.separation contact",
         ),
         (
-            {"adapter": ALONE | {"rank": 4}},
-            {"adapter": ALONE | {"method": "lora", "rank": 4}},
-            "adapter.rank needs adapter.method deep-lora or lora",
-        ),
-        (
             {"adapter": ALONE | {"method": "lora", "depth": 2}},
             {"adapter": ALONE | {"method": "deep-lora", "depth": 2}},
             "adapter.depth needs adapter.method deep-lora",
@@ -110,7 +105,8 @@ def test_a_setting_without_what_it_needs_is_told(
 
 def test_a_run_to_compare_with_may_have_the_settings_of_the_others() -> None:
     augment = {"blend": [0.5, 1.0], "beta": [0.0, 0.05], "statistics": "scene", "p": 0.5}
-    parse_config(GOOD | {"augment": augment}).refuse_unused()
+    adapter = ALONE | {"rank": 4, "depth": 2, "targets": "encoder"}
+    parse_config(GOOD | {"augment": augment, "adapter": adapter}).refuse_unused()
 
 
 def test_what_comes_with_rhm_has_no_such_setting() -> None:
