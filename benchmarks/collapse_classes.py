@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--amounts", nargs="+", default=list(PER_CLASS), choices=list(PER_CLASS))
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
-    parser.add_argument("--optimisers", nargs="+", default=list(OPTIMISERS))
+    parser.add_argument("--optimisers", nargs="+", default=list(OPTIMISERS), choices=OPTIMISERS)
     parser.add_argument(
         "--factors", type=float, nargs="+", default=[1.0], help="multiples of the learning rates"
     )

@@ -33,7 +33,7 @@ def continues(config: "RunConfig", *, resume: bool) -> bool:
         say(f"there is no run at {config.folder} yet: it begins")
     resumed = resume and begun
     if config.trainer.is_main_process and not resumed:
-        for note in _on_resolution(config):
+        for note in (*_on_target(config), *_on_resolution(config)):
             say(note)
     return resumed
 
@@ -57,6 +57,14 @@ def finished_run(run: "Run") -> tuple[dict[str, Any], list[str]]:
     validated = f"validation IoU {scores['iou']:.3f}, " if "iou" in scores else ""
     lines.append(f"{validated}threshold {threshold:.3f}")
     return values, lines
+
+
+def _on_target(config: "RunConfig") -> "Iterator[str]":
+    """Yield what a new run does not do with the unlabelled domains that it names."""
+    target = config.target
+    if target.domains and target.method == "none" and config.trainer.select != "expected-iou":
+        taken = "" if config.data.sources else ", and their labels are left out"
+        yield f"nothing is learned from target.domains without target.method{taken}"
 
 
 def _on_resolution(config: "RunConfig") -> "Iterator[str]":

@@ -235,7 +235,7 @@ class Catalog(NotebookDisplay):
             dealt |= _deal(of_domain, dict(shares), dealt, rng=rng)
         is_open = frame["split"] == ""
         frame.loc[is_open, "split"] = frame.loc[is_open, "group"].map(dealt)
-        return Catalog(frame, (*self.notes, *note_on_ground(frame)))
+        return Catalog(frame, tuple(dict.fromkeys([*self.notes, *note_on_ground(frame)])))
 
     def overview(self) -> list[dict[str, Any]]:
         """Return one row per domain: images, images per split, resolution, and share of buildings.

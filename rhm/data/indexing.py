@@ -36,6 +36,9 @@ _BINARY = "make masks of 0 and 1 of them"
 _SAME_GROUND = 0.1
 """Share of the smaller one of two images above which what they share is no mere edge."""
 
+_AT_ONCE = 256
+"""Number of outlines that are compared with all others at once."""
+
 _WINDOW_PX = 2048
 _SAMPLED = 4  # every fourth row and column shows which values a mask has
 _MOST_VALUES = 12
@@ -303,28 +306,39 @@ def _elongated(opened: Sequence[OpenedSource]) -> Iterator[str]:
 
 
 def note_on_ground(listed: GeoDataFrame) -> tuple[str, ...]:
-    """Return a note if images of different groups and splits of a catalog show the same ground.
+    """Return a note if images of different splits of a catalog show the same ground.
 
     Args:
-        listed: columns ``image``, ``group`` and ``split``, and outlines, empty where unknown.
+        listed: columns ``image`` and ``split``, and outlines, empty where unknown.
     """
-    images, outlines = listed["image"].tolist(), listed.geometry.to_numpy()
-    group, split = (listed[name].to_numpy(dtype=object) for name in ("group", "split"))
-    areas = np.nan_to_num(shapely.area(outlines))
-    placed = np.flatnonzero(areas > 0.0)
-    one, other = placed[shapely.STRtree(outlines[placed]).query(outlines[placed], "intersects")]
-    apart = (one < other) & (group[one] != group[other]) & (split[one] != split[other])
-    one, other = one[apart], other[apart]
-    shared = shapely.area(shapely.intersection(outlines[one], outlines[other]))
-    alike = np.flatnonzero(shared > _SAME_GROUND * np.minimum(areas[one], areas[other]))
-    if not len(alike):
+    frame = listed[["image", "split"]].assign(outline=listed.geometry.to_numpy())
+    frame["outline"] = shapely.make_valid(frame["outline"].to_numpy())
+    frame = frame[np.nan_to_num(shapely.area(frame["outline"].to_numpy())) > 0.0]
+    # Images of one outline, of which there may be thousands, are compared once for each split.
+    keys = [shapely.to_wkb(frame["outline"].to_numpy()), frame["split"].to_numpy()]
+    number = frame.groupby(keys, sort=False).ngroup().to_numpy()
+    _, first = np.unique(number, return_index=True)
+    outlines, split = (frame[name].to_numpy(dtype=object)[first] for name in ("outline", "split"))
+    areas, tree = shapely.area(outlines), shapely.STRtree(outlines)
+    found, example = np.zeros(len(outlines), bool), None
+    for start in range(0, len(outlines), _AT_ONCE):
+        open_ones = start + np.flatnonzero(~found[start : start + _AT_ONCE])
+        one, other = tree.query(outlines[open_ones], "intersects")
+        one = open_ones[one]
+        one, other = (each[split[one] != split[other]] for each in (one, other))
+        shared = shapely.area(shapely.intersection(outlines[one], outlines[other]))
+        alike = shared > _SAME_GROUND * np.minimum(areas[one], areas[other])
+        found[one[alike]] = found[other[alike]] = True
+        if example is None and alike.any():
+            example = int(one[alike][0]), int(other[alike][0])
+    if example is None:
         return ()
-    first, second = int(one[alike[0]]), int(other[alike[0]])
-    count = len(np.unique(np.concatenate([one[alike], other[alike]])))
+    images = frame["image"].to_numpy(dtype=object)[first]
+    told = " and ".join(f"{images[each]} ({split[each]})" for each in example)
     return (
-        f"{count} images show ground that an image of another split shows, too, such as "
-        f"{images[first]} ({split[first]}) and {images[second]} ({split[second]}): name their "
-        "groups (--group-pattern, or a table), or what is learned is tested as well",
+        f"{int(found[number].sum())} images show ground that an image of another split shows, too, "
+        f"such as {told}: name their groups (--group-pattern, or a table), otherwise the test "
+        "repeats ground that was trained on",
     )
 
 

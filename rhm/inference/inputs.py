@@ -97,9 +97,14 @@ def _is_stac(word: str) -> bool:
 
 
 def _both(first: NamedScene, second: NamedScene) -> NamedScene:
-    """Return a scene that is named twice, with what a catalog says of it."""
-    black = first.black_is_nodata or second.black_is_nodata
-    return replace(first, black_is_nodata=black, gsd_m=first.gsd_m or second.gsd_m)
+    """Return a scene that is named twice, with what both lists say of it."""
+    return replace(
+        first,
+        date=first.date or second.date,
+        item=first.item or second.item,
+        black_is_nodata=first.black_is_nodata or second.black_is_nodata,
+        gsd_m=first.gsd_m or second.gsd_m,
+    )
 
 
 def _scenes(word: str) -> list[NamedScene]:

@@ -10,9 +10,11 @@ from rasterio.crs import CRS
 from rasterio.io import DatasetReader
 from rasterio.transform import GCPTransformer
 
+from rhm.data.rasters.georeference import to_degrees
 from rhm.data.rasters.raster_info import RasterInfo
 
 _PART_OF_PIXEL = 0.01
+_NEAR_DEGREES = 0.01
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,24 @@ class PixelGrid:
         alike = (self.height, self.width) == (part.height, part.width)
         if not (self._placed and part._placed):
             return (0, 0) if alike else None
-        # Formats change the wording of a CRS, so that two of one scene need not be equal.
-        return self._corner(part) if alike or self.crs == part.crs else None
+        if self.crs != part.crs and not (alike and self._near(part)):
+            return None
+        return self._corner(part)
+
+    def _near(self, part: "PixelGrid") -> bool:
+        """Return whether a grid in another CRS is about where this one is.
+
+        Formats change the wording of a CRS, so that those of a scene and its results need not be
+        equal. Zones of one projection have the same coordinates for different places.
+        """
+        middle = np.array([[self.width / 2, self.height / 2]])
+        ours, theirs = (
+            None if grid.crs is None else to_degrees(grid.crs, *grid.to_coordinates(middle).T)
+            for grid in (self, part)
+        )
+        if ours is None or theirs is None:
+            return False
+        return bool(np.abs(np.subtract(ours, theirs)).max() < _NEAR_DEGREES)
 
     @property
     def _placed(self) -> bool:

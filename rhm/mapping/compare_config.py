@@ -16,8 +16,8 @@ class CompareConfig:
     same: float = option(0.5, "Buildings with at least this IoU are matched.", least=0.05, most=1)
     touching: float = option(
         0.2,
-        "A building that is not matched is changed, and neither new nor gone, if one of the other "
-        "layer covers more than this share of it, or it covers more of that.",
+        "A building that is not matched is changed, and neither new nor gone, if a building of "
+        "the other layer covers more than this share of it, or the reverse.",
         least=0,
         most=1,
     )

@@ -68,9 +68,14 @@ def _leaves(tree: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 _OF_A_SEED = {
     *("name", "output", "seed", "data.catalog", "data.workers", "augment.bank", "adapter.base"),
-    *("trainer.devices", "trainer.num_nodes", "trainer.trackers"),
+    *("trainer.devices", "trainer.num_nodes", "trainer.trackers", "trainer.accelerator"),
+    # An adaptation has these of its base, and facts of the models are compared with a tolerance.
+    *("model.threshold", "data.gsd_m"),
 }
 """Settings that may differ between the seeds of a method, each of which may have its own files."""
+
+_RECORDS = "analysis."
+_LONGEST_NAME = 60
 
 
 def unlike_settings(runs: Sequence[EvaluatedRun]) -> list[str]:
@@ -79,9 +84,15 @@ def unlike_settings(runs: Sequence[EvaluatedRun]) -> list[str]:
     A setting that a configuration lacks, such as that of an earlier version, is unknown.
     """
     known = [run.settings for run in runs]
-    names = dict.fromkeys(name for each in known for name in each if name not in _OF_A_SEED)
-    found = {name: {repr(each[name]) for each in known if name in each} for name in names}
-    return [name for name, values in found.items() if len(values) > 1]
+    names = dict.fromkeys(name for each in known for name in each)
+    result = []
+    for name in names:
+        if name in _OF_A_SEED or name.startswith(_RECORDS):
+            continue
+        first, *others = (each[name] for each in known if name in each)
+        if any(other != first and repr(other) != repr(first) for other in others):
+            result.append(printable(name)[:_LONGEST_NAME])
+    return result
 
 
 def load_run(folder: Path) -> EvaluatedRun:

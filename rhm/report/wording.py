@@ -161,14 +161,15 @@ def _no_seeds(groups: Sequence[Group]) -> Iterator[str]:
     if mixed := _mixed(groups):
         yield (
             f"Runs of {_listed(mixed)} count as seeds of one method, but their models differ in "
-            "more than the seed (architecture, encoder, classes, pixel size or number of training "
-            "images): a mean over them is that of no method."
+            "more than the seed (architecture, encoder, classes, parameters, pixel size or number "
+            "of training images): a mean over them is that of no method."
         )
     for group in groups:
         if unlike := unlike_settings(group.runs):
             yield (
-                f"Runs of {group.label} count as seeds of one method, but were trained with other "
-                f"settings ({_listed(unlike, _MOST_NAMES)}): a mean over them is that of no method."
+                f"Runs of {group.label} count as seeds of one method, but were trained with "
+                f"different settings ({_listed(unlike, _MOST_NAMES)}): a mean over them is that of "
+                "no method."
             )
 
 

@@ -21,11 +21,7 @@ def coverage(points: Points, shape: tuple[int, int]) -> npt.NDArray[np.float32]:
         Shares (height, width) from 0 to 1.
     """
     height, width = shape
-    pieces = [
-        _cut(start, end, shape)
-        for start, end in zip(points, np.roll(points, -1, axis=0), strict=True)
-    ]
-    starts, ends = (np.concatenate(each) for each in zip(*pieces, strict=True))
+    starts, ends = _cut(points, np.roll(points, -1, axis=0), shape)
     middles, drops = (starts + ends) / 2.0, (ends - starts)[:, 1]
     rows = np.floor(middles[:, 1]).astype(int)
     here = (rows >= 0) & (rows < height)
@@ -39,15 +35,21 @@ def coverage(points: Points, shape: tuple[int, int]) -> npt.NDArray[np.float32]:
     return np.minimum(shares, 1.0).astype(np.float32)
 
 
-def _cut(start: Points, end: Points, shape: tuple[int, int]) -> tuple[Points, Points]:
-    """Return the starts and ends of the pieces (M, 2) of an edge, each within one pixel."""
-    along = end - start
-    parts = [np.array([0.0, 1.0])]
+def _cut(starts: Points, ends: Points, shape: tuple[int, int]) -> tuple[Points, Points]:
+    """Return the starts and ends of the pieces (M, 2) of edges (N, 2), each within one pixel.
+
+    Some pieces have no length.
+    """
+    along = ends - starts
+    shares = [np.zeros((len(starts), 1)), np.ones((len(starts), 1))]
     for axis, limit in ((0, shape[1]), (1, shape[0])):
-        low, high = sorted((start[axis], end[axis]))
-        lines = np.arange(max(np.floor(low) + 1, 0.0), min(np.ceil(high), limit + 1))
-        if along[axis]:
-            parts.append((lines - start[axis]) / along[axis])
-    shares = np.sort(np.concatenate(parts))[:, None]
-    corners = start + shares * along
-    return corners[:-1], corners[1:]
+        low, high = np.sort([starts[:, axis], ends[:, axis]], axis=0)
+        first = np.maximum(np.floor(low) + 1.0, 0.0)
+        counts = np.minimum(np.ceil(high), limit + 1.0) - first
+        lines = first[:, None] + np.arange(max(0, int(counts.max())))
+        crossed = np.arange(lines.shape[1]) < counts[:, None]
+        length = np.where(along[:, axis], along[:, axis], 1.0)[:, None]
+        shares.append(np.where(crossed, (lines - starts[:, axis, None]) / length, 1.0))
+    at = np.sort(np.concatenate(shares, axis=1), axis=1)[..., None]
+    corners = starts[:, None] + at * along[:, None]
+    return corners[:, :-1].reshape(-1, 2), corners[:, 1:].reshape(-1, 2)

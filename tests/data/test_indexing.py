@@ -5,7 +5,6 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -220,29 +219,6 @@ def test_catalogs_with_other_metres_per_pixel_are_not_joined(tmp_path: Path) -> 
     with pytest.raises(CatalogError, match="metres per pixel"):
         Catalog.join({"a": coarse, "b": fine})
     assert len(Catalog.join({"a": fine, "b": fine})) == 1
-
-
-def test_the_same_ground_in_two_splits_is_noted(tmp_path: Path) -> None:
-    sources = []
-    for place in range(10):
-        transform = HALF_METRE @ Affine.translation(95 * place, 0)  # neighbours share an edge
-        for year in (2020, 2021):
-            path = write_raster(
-                tmp_path / f"t{place}_{year}.tif", noise(100, 100), transform=transform
-            )
-            sources.append(Source(path, None, "x", path.stem))
-    catalog = Catalog.build(sources).assign_splits({"val": 0.2, "test": 0.2})
-    split = dict(zip(catalog.frame["group"], catalog.frame["split"], strict=True))
-    divided = [n for n in range(10) if split[f"t{n}_2020"] != split[f"t{n}_2021"]]
-    assert divided
-    (note,) = catalog.notes
-    assert note.startswith(f"{2 * len(divided)} images show ground that an image of another split")
-    assert f"t{divided[0]}_2020.tif ({split[f't{divided[0]}_2020']}) and " in note
-    grouped = [replace(source, group=source.group[:2]) for source in sources]
-    assert Catalog.build(grouped).assign_splits({"val": 0.2, "test": 0.2}).notes == ()
-    nowhere = write_raster(tmp_path / "x.tif", noise(9, 9), crs=None)
-    alone = Catalog.build([Source(nowhere, None, "x", "x", gsd_m=1.0)])
-    assert alone.assign_splits({"val": 0.5}).notes == ()
 
 
 def test_catalogs_of_earlier_versions_have_square_pixels(tmp_path: Path) -> None:

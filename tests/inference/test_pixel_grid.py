@@ -1,14 +1,18 @@
 """Which part of a raster another one has, by their places on Earth."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio.shutil
 from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 
+from rhm.data.rasters.raster import describe
 from rhm.inference.pixel_grid import PixelGrid
+from tests.data.imagery import noise, write_raster
 
 UTM = CRS.from_epsg(32633)
 SCENE = PixelGrid(600, 900, UTM, Affine(0.3, 0.02, 5e5, 0.02, -0.3, 5e6), ())
@@ -61,13 +65,39 @@ def test_scenes_without_a_place_on_earth_are_compared_by_size() -> None:
     assert SCENE.corner_of(replace(plain, height=10)) is None
 
 
+def test_a_transform_takes_precedence_over_control_points(tmp_path: Path) -> None:
+    """As it does in what prediction writes."""
+    path = write_raster(tmp_path / "x.tif", noise(20, 30))
+    points = [GroundControlPoint(row, col, col, -row) for row, col in ((0, 0), (0, 9), (9, 0))]
+    with rasterio.open(path) as raster:
+        both = rasterio.shutil.copy(raster, tmp_path / "x.vrt", driver="VRT")
+        assert both is None
+    text = (tmp_path / "x.vrt").read_text()
+    listed = "".join(
+        f'<GCP Id="{n}" Pixel="{p.col}" Line="{p.row}" X="{p.x}" Y="{p.y}"/>'
+        for n, p in enumerate(points)
+    )
+    gcps = f'<GCPList Projection="EPSG:4326">{listed}</GCPList>'
+    (tmp_path / "x.vrt").write_text(text.replace("<VRTRasterBand", gcps + "<VRTRasterBand", 1))
+    with rasterio.open(tmp_path / "x.vrt") as raster:
+        assert raster.gcps[0]
+        assert PixelGrid.of(raster) == PixelGrid.of_info(describe(tmp_path / "x.vrt"))
+
+
 def test_scenes_of_one_size_in_different_places_are_told_apart() -> None:
     """Chips of a dataset often have the same size and the same names in different folders."""
     moved = replace(SCENE, transform=Affine.translation(5e3, 0) @ SCENE.transform)
     assert SCENE.corner_of(moved) is None
     assert SCENE.corner_of(replace(SCENE)) == (0, 0)
     # Not every format gives a CRS back as it was.
-    assert SCENE.corner_of(replace(SCENE, crs=CRS.from_epsg(4979))) == (0, 0)
+    reworded = CRS.from_wkt(CRS.from_epsg(32633).to_wkt().replace("WGS_1984", "WGS_84_G"))
+    compound = CRS.from_user_input("EPSG:32633+5773")
+    for crs in (reworded, compound):
+        assert SCENE.corner_of(replace(SCENE, crs=crs)) == (0, 0)
+    # Zones of one projection have the same coordinates for different places.
+    assert SCENE.corner_of(replace(SCENE, crs=CRS.from_epsg(32632))) is None
+    local = CRS.from_wkt('LOCAL_CS["site",UNIT["metre",1]]')
+    assert SCENE.corner_of(replace(SCENE, crs=local)) is None
 
 
 def test_a_grid_contains_what_lies_in_it() -> None:

@@ -307,10 +307,17 @@ def test_runs_that_were_trained_differently_are_no_seeds(make_run: MakeRun) -> N
     other = "name: b\nseed: 1\ndata: {catalog: b.parquet}\ntrainer: {steps: 500, patience: 0}\n"
     assert unequal_conditions(loaded_with(alike, other)) == ()
     assert unequal_conditions(loaded_with(alike, "seed: [")) == ()  # it is not known
+    recorded = alike + "analysis: {every: 1}\nmodel: {threshold: 0.4}\n"
+    plain = alike + "analysis: {every: 0}\nmodel: {threshold: 0.5}\n"
+    assert unequal_conditions(loaded_with(recorded, plain)) == ()
+    hostile = (alike + f'"\\ud800\\e[31m\\n{"x" * 99}": {value}\n' for value in (0, 1))
+    (note,) = unequal_conditions(loaded_with(*hostile))
+    assert note.isprintable()
+    assert len(note.encode()) < 300
     longer = alike.replace("500", "20000") + "loss: {name: tversky}\n"
     (note,) = unequal_conditions(loaded_with(alike + "loss: {name: bce}\n", longer))
     assert note == (
-        "Runs of none count as seeds of one method, but were trained with other settings "
+        "Runs of none count as seeds of one method, but were trained with different settings "
         "(trainer.steps and loss.name): a mean over them is that of no method."
     )
 

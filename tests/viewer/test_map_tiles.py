@@ -156,7 +156,7 @@ def test_of_a_scene_cut_to_an_area_the_part_is_shown(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
 def test_what_an_alpha_band_makes_clear_is_left_clear(tmp_path: Path, dtype: str) -> None:
     pixels = np.full((200, 200, 2), 50, dtype)
-    pixels[:, 80:, 1] = 0
+    pixels[:, 80:, 1] = np.nan if dtype == "float32" else 0
     scene = write_raster(tmp_path / "town.tif", pixels, alpha=True)
     predict_raster(Brightness(), scene, tmp_path / "results", tile=256)
     (found,), _ = find_predictions(tmp_path / "results", [str(scene)])

@@ -159,6 +159,8 @@ def _batch(batch: pa.RecordBatch, geometry: str, wanted: Sequence[str]) -> Polyg
 
 
 def _values(column: pa.Array) -> NDArray[Any]:
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
     if pa.types.is_integer(column.type) and column.null_count:
         # As numbers with decimals, large identifiers would become those of others.
         return np.array(column.to_pylist(), dtype=object)

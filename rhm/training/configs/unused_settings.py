@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from rhm.training.unlabelled.target_config import METHODS
-
 if TYPE_CHECKING:
     from rhm.training.config import RunConfig
 
@@ -24,8 +22,8 @@ def unused_settings(config: "RunConfig") -> Iterator[str]:
     """Yield the settings that differ from their defaults and change nothing, with what they need.
 
     Whoever compares runs would take the noise between them for the effect of such a setting. Those
-    that belong to an augmentation, a target method or a low-rank update are no fault where there is
-    none at all, because a run to compare with has the settings of the others.
+    that belong to an augmentation, a target method, classes or a low-rank update are no fault where
+    there is none at all, because a run to compare with has the settings of the others.
     """
     for rule in _RULES:
         section = getattr(config, rule.section)
@@ -49,40 +47,27 @@ def _target(*names: str) -> Condition:
     return lambda config: config.target.method in ("none", *names)
 
 
-def _separates(*names: str) -> Condition:
-    # A base has its own classes.
-    return lambda config: config.adapter.base is not None or config.model.separation in names
-
-
 _RULES = (
     _Rule("augment", ("blend", "per_band"), "augment.colour rhm", _colour("rhm")),
-    _Rule("augment", ("statistics",), "augment.colour rhm", _colour("rhm", "mean-std")),
+    _Rule("augment", ("statistics",), "augment.colour rhm or mean-std", _colour("rhm", "mean-std")),
     _Rule("augment", ("beta",), "augment.colour fda or spectrum", _colour("fda", "spectrum")),
     _Rule("augment", ("shifts",), "augment.colour shift", _colour("shift")),
     _Rule("augment", ("targets",), "augment.colour fda", _colour("fda")),
     _Rule("loss", ("focal_gamma",), "a focal loss", lambda c: "focal" in c.loss.name),
     _Rule("loss", ("tversky_alpha",), "loss.name tversky", lambda c: c.loss.name == "tversky"),
     _Rule("loss", ("boundary_px",), "loss.boundary_weight", lambda c: c.loss.boundary_weight > 0.0),
-    _Rule("loss", ("separation_weight",), "model.separation", _separates("boundary", "contact")),
-    _Rule("data", ("boundary_px",), "model.separation", _separates("boundary", "contact")),
-    _Rule("data", ("contact_px",), "model.separation contact", _separates("contact")),
+    _Rule(
+        "data",
+        ("contact_px",),
+        "model.separation contact",
+        # A base has its own classes.
+        lambda c: c.adapter.base is not None or c.model.separation != "boundary",
+    ),
     _Rule(
         "adapter",
         ("depth", "init_scale", "outer_lr_ratio", "gradient_batches"),
         "adapter.method deep-lora",
         lambda c: c.adapter.method != "lora",
-    ),
-    _Rule(
-        "target",
-        ("domains",),
-        "target.method, or trainer.select expected-iou",
-        lambda c: c.target.method != "none" or c.trainer.select == "expected-iou",
-    ),
-    _Rule(
-        "target",
-        ("weight", "warmup"),
-        "another target.method",
-        lambda c: c.target.method == "none" or METHODS[c.target.method].build is not None,
     ),
     _Rule("target", ("features",), "target.method coral", _target("coral")),
     _Rule(

@@ -114,6 +114,20 @@ def test_a_model_that_will_not_know_its_resolution_is_noted(
 
 
 @pytest.mark.usefixtures("untrained")
+def test_domains_that_are_only_left_out_are_noted(rhm: Rhm, config: Path) -> None:
+    domain = "--set", "target.domains=[birch_satellite]"
+    note, _ = rhm("train", config, *domain, "--set", "data.sources=[]")[2].splitlines()
+    assert note == (
+        "nothing is learned from target.domains without target.method, and their labels are left "
+        "out"
+    )
+    note, _ = rhm("train", config, *domain, "--set", "data.sources=[alder_aerial]")[2].splitlines()
+    assert note == "nothing is learned from target.domains without target.method"
+    learned = "--set", "target.method=entropy"
+    assert "nothing is learned" not in rhm("train", config, *domain, *learned)[2]
+
+
+@pytest.mark.usefixtures("untrained")
 def test_a_bank_that_does_not_know_the_waves_of_chips_is_noted(
     rhm: Rhm, config: Path, tmp_path: Path
 ) -> None:

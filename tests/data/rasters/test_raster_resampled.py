@@ -79,6 +79,8 @@ def _hole(kind: str, dtype: str) -> tuple[Any, Any, dict[str, Any], dict[str, An
     if kind == "mask":
         pixels[~valid] = 99
         return pixels, valid, {"mask": valid}, {}
+    if kind == "nothing":
+        return pixels, np.ones((37, 53), bool), {}, {}
     if kind == "not a number":
         pixels[~valid, 2] = np.nan
         return pixels, valid, {}, {}
@@ -97,6 +99,7 @@ def _hole(kind: str, dtype: str) -> tuple[Any, Any, dict[str, Any], dict[str, An
         *(("black", dtype) for dtype in ("uint8", "float32")),
         *(("alpha", dtype) for dtype in ("uint8", "uint16", "int16", "float32")),
         ("mask", "uint8"),
+        ("nothing", "uint8"),
         ("not a number", "float32"),
     ],
 )
@@ -108,7 +111,7 @@ def test_a_resampled_pixel_is_the_mean_of_valid_pixels(
     path = write_raster(tmp_path / "x.tif", pixels, **profile)
     with Raster(path, shape=shape, **how) as raster:
         found, known = raster.read()
-        assert raster.info.masked or kind == "not a number"
+        assert raster.info.masked == (kind not in ("not a number", "nothing"))
     down, across = _weights(37, shape[0]), _weights(53, shape[1])
     rows = ((np.arange(shape[0]) + 0.5) * 37 / shape[0] + 1e-9).astype(int)
     cols = ((np.arange(shape[1]) + 0.5) * 53 / shape[1] + 1e-9).astype(int)
@@ -116,7 +119,10 @@ def test_a_resampled_pixel_is_the_mean_of_valid_pixels(
     image = np.where(valid[..., None], pixels[..., :3].astype(float), 0.0)
     sums = np.einsum("ri,ijb,cj->rcb", down, image, across)
     means = sums[known] / np.einsum("ri,ij,cj->rc", down, valid, across)[known][:, None]
-    tolerance = 0.5 + 1e-3 if np.dtype(dtype).kind != "f" else 1e-3
+    # GDAL, which resamples what has no nodata along both axes in the same way, is less exact.
+    both = (shape[0] < 37) == (shape[1] < 53) or 37 in shape or 53 in shape
+    rounding = 1.0 if kind == "nothing" and both else 0.5
+    tolerance = rounding + 1e-3 if np.dtype(dtype).kind != "f" else 1e-3
     assert np.abs(found[known] - means).max() <= tolerance
 
 

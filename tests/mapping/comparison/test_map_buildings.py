@@ -5,6 +5,7 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import shapely
 
@@ -21,9 +22,13 @@ def degrees(**values: Any) -> gpd.GeoDataFrame:
     return gpd.GeoDataFrame(values, geometry=HOUSES, crs=UTM).to_crs("EPSG:4326")
 
 
-def test_extracts_of_openstreetmap_have_other_things_than_buildings(tmp_path: Path) -> None:
+@pytest.mark.parametrize("building", [["yes", None, "no"], [1, None, 0]])
+def test_extracts_of_openstreetmap_have_other_things_than_buildings(
+    tmp_path: Path, building: list[Any]
+) -> None:
     path = tmp_path / "osm.geojson"
-    values = {"@id": ["way/1", "way/2", "way/3"], "building": ["yes", None, "no"]}
+    values: dict[str, Any] = {"@id": ["way/1", "way/2", "way/3"]}
+    values["building"] = pd.array(building, dtype="Int64" if 1 in building else object)
     degrees(**values, landuse=[None, "forest", None]).to_file(path)
     found = read_map(path)
     assert found.ids.tolist() == ["way/1"]
