@@ -27,9 +27,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rhm.analysis import ClassMoments, collapse, separation
+from rhm.colour.histogram import Histogram
 from rhm.data.catalog import Catalog, Tile
-from rhm.data.labels import Label
 from rhm.data.layouts.registry import index_folder
+from rhm.data.radiometry import Scaling, histogram_of, measure_scalings
 from rhm.data.rasters.windows import Window
 from rhm.files import write_text
 from rhm.lab.controlled_shifts import pixel_iou
@@ -122,8 +123,8 @@ def patches(catalog: Path, head: str, seed: int) -> list[dict[str, float]]:
     """Train on patches and return one record per epoch."""
     torch.manual_seed(seed)
     listed = Catalog.load(catalog)
-    images, labels = cut(listed.select(split="train").tiles, PATCHES["train"], seed=seed)
-    unseen, truth = cut(listed.select(split="test").tiles, PATCHES["test"], seed=0)
+    images, labels, _ = cut(listed.select(split="train").tiles, PATCHES["train"], seed=seed)
+    unseen, truth, _ = cut(listed.select(split="test").tiles, PATCHES["test"], seed=0)
     model = Classifier(head)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4, weight_decay=WEIGHT_DECAY)
     records = []
@@ -167,19 +168,27 @@ def measured(
 
 def cut(
     tiles: Sequence[Tile], count: int, *, seed: int, side: int = PATCH_PX
-) -> tuple[Tensor, Tensor]:
-    """Return patches (N, 3, side, side) and labels (N,), half of them of each class.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return patches (N, 3, side, side), labels (N,), half of them of each class, and images (N,).
 
     A building patch has at least half of its central square (a quarter of the side wide) built up;
-    a background patch has nothing built up in the central square of half the side.
+    a background patch has nothing built up in the central square of half the side. Patches have
+    the range from black to white of their sensor, from -1 to 1. The last result says which of the
+    images each is from.
     """
     rng = np.random.default_rng(seed)
     found: dict[int, list[Tensor]] = {0: [], 1: []}
+    origins: dict[int, list[int]] = {0: [], 1: []}
     quarter, half = side * 3 // 8, side // 4
+    half_range, tables = (0.5,) * 3, {}
+    for dtype in {tile.dtype for tile in tiles}:
+        of_dtype = (histogram_of_file(tile) for tile in tiles if tile.dtype == dtype)
+        scaling = Scaling.of_bytes(3) if dtype == "uint8" else measure_scalings(of_dtype)[dtype]
+        tables[dtype] = scaling.table(half_range, half_range)
     while min(map(len, found.values())) < count // 2:
-        tile = tiles[int(rng.integers(len(tiles)))]
-        assert tile.label is not None
-        with tile.open(tile.scale_to(1.0)) as raster, Label(tile.label, raster) as label:
+        number = int(rng.integers(len(tiles)))
+        tile = tiles[number]
+        with tile.open(tile.scale_to(1.0)) as raster, tile.open_label(raster) as label:
             for _ in range(40):
                 limits = (raster.info.height - side, raster.info.width - side)
                 row, col = (int(rng.integers(limit + 1)) for limit in limits)
@@ -190,10 +199,17 @@ def cut(
                 kind = 1 if (middle == 1).mean() >= 0.5 else 0
                 clear = kind or not (mask[half:-half, half:-half] != 0).any()
                 if valid.all() and clear and len(found[kind]) < count // 2:
-                    patch = torch.from_numpy(pixels).permute(2, 0, 1).float() / 127.5 - 1.0
+                    patch = torch.from_numpy(tables[tile.dtype].apply(pixels)).permute(2, 0, 1)
                     found[kind].append(patch)
+                    origins[kind].append(number)
     labels = torch.arange(2).repeat_interleave(count // 2)
-    return torch.stack(found[0] + found[1]), labels
+    return torch.stack(found[0] + found[1]), labels, torch.tensor(origins[0] + origins[1])
+
+
+def histogram_of_file(tile: Tile) -> Histogram:
+    """Return the histogram of an image."""
+    with tile.open() as raster:
+        return histogram_of(raster)
 
 
 def segmented(catalog: Path, head: str, seed: int) -> list[dict[str, float]]:

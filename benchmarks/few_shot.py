@@ -33,7 +33,6 @@ from machine import machine, mean_and_spread, thinned
 from rasterio.transform import from_origin
 
 from rhm.data.catalog import Catalog, Tile
-from rhm.data.labels import Label
 from rhm.data.layouts.registry import index_folder
 from rhm.data.radiometry import bank_of
 from rhm.data.rasters.windows import Window
@@ -207,7 +206,7 @@ def cut(catalog: Catalog, place: Place, folder: Path) -> None:
     count = 0
     for tile in catalog.select(domains=place.domains, split="train", labelled=True).tiles:
         scale = tile.scale_to(place.gsd_m)
-        with tile.open(scale) as raster, Label(str(tile.label), raster, scale=scale) as label:
+        with tile.open(scale) as raster, tile.open_label(raster) as label:
             height, width = raster.info.height, raster.info.width
             for row, col in itertools.product(_starts(height), _starts(width)):
                 window = Window(row, col, min(CHIP_PX, height), min(CHIP_PX, width))

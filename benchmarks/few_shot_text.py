@@ -6,10 +6,15 @@
 
 A MiniLM of six layers learns to tell the sentiment of film sentences (SST-2) or the kind of a
 question (TREC) from 16, 64 or 256 examples (``--texts``, by default the folder ``text`` beside
-``RHM_DATA``). ``rhm.adapters`` changes all of its dense layers; a linear classifier of the mean
-token is trained besides. The arms ``(as published)`` have the rate of the authors' scripts, 1e-4,
-and their draw of LoRA's first factor; all others have the rate that was best in ``--choose``, on
-other examples and on sentences that are not scored.
+``RHM_DATA``). ``rhm.adapters`` changes all dense layers of its encoder; a linear classifier of the
+mean token is trained besides, at the same rate in all arms. The rates of LoRA and Deep LoRA, at
+both ranks, are those that were best in ``--choose``: on other examples, by sentences that are not
+scored; where the lowest or the highest rate that was tried is the best, the next one is tried, too.
+
+The arms of the ``authors`` have the settings of their scripts at rank 8: LoRA with a first factor
+from N(0, 1), and a product of three narrow factors, both at 1e-4; the compressed update at 1e-2;
+all with 1e-6 for AdamW's eps. What differs from these scripts, in all arms: the encoder (theirs is
+BERT), a classifier that is trained, no dropout, embeddings that stay as they are, and the steps.
 
 Finished runs are kept in the file and not repeated; ``--table`` only prints the tables.
 """
@@ -19,6 +24,7 @@ import itertools
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +33,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 from kept import KeptResults
+from learning_rates import best_rate, rates_table, rates_to_try
 from machine import machine, mean_and_interval
+from three_factors import ThreeFactors
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rhm.adapters import DeepLoRA, LoRA, attach, parameter_groups
-from rhm.adapters.attach import updates
-from rhm.adapters.lowrank import Adapter, LoRAUpdate
+from rhm.adapters.attach import put_on, updates
+from rhm.adapters.gradient import LossOf
+from rhm.adapters.lowrank import LoRAUpdate
+from rhm.adapters.targets import layers_to_adapt
 
 TASKS = {
     "sst2": ("stsa.binary.train", "stsa.binary.dev", "stsa.binary.test"),
@@ -42,19 +52,51 @@ TASKS = {
 """Files of training, choosing and test; without one to choose by, the end of the training file."""
 
 EXAMPLES = (16, 64, 256)
-STEPS, BATCH, WORDS = 200, 16, 32
+STEPS, BATCH, WORDS = 200, 16, 64
 TESTED = 500
 """Most sentences that are tested: those of the test file at even distances."""
 
-RANKS = (8, 64)
-PUBLISHED_RATE = 1e-4
-RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+TARGETS = ["language.encoder.*"]
+RANK = 8
+FIRST_TRIED = (1e-3, 3e-3, 1e-2)
 HEAD_RATE = 1e-3
-EPS = 1e-6
-CHOOSING_SEED, CHOSEN_BY = 1000, 64
-"""The seed, and the number of examples, by which rates are chosen."""
-KEYS = ("task", "examples", "rank", "arm", "rate", "seed")
-ARMS = ("lora", "deep lora", "lora (as published)", "deep lora (as published)", "head alone")
+EPS, AUTHORS_EPS = 1e-8, 1e-6
+CHOOSING_SEEDS, CHOSEN_BY = (1000, 1001), 64
+"""The seeds, and the number of examples, by which rates are chosen."""
+KEYS = ("task", "examples", "arm", "rate", "seed")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A kind of update.
+
+    Attributes:
+        kind: ``lora``, ``deep`` (compressed), ``narrow`` (three narrow factors) or ``none``.
+        rank: its rank.
+        rate: its learning rate; None if it is chosen.
+        eps: setting of AdamW.
+        normal: whether the first factor of LoRA is drawn from N(0, 1).
+    """
+
+    kind: str
+    rank: int = RANK
+    rate: float | None = None
+    eps: float = EPS
+    normal: bool = False
+
+
+ARMS = {
+    "lora, rank 8": Arm("lora"),
+    "lora, rank 64": Arm("lora", 64),
+    "deep lora, rank 8": Arm("deep"),
+    "deep lora, rank 64": Arm("deep", 64),
+    "three narrow factors": Arm("narrow"),
+    "authors: lora": Arm("lora", rate=1e-4, eps=AUTHORS_EPS, normal=True),
+    "authors: three narrow factors": Arm("narrow", rate=1e-4, eps=AUTHORS_EPS),
+    "authors: deep lora": Arm("deep", rate=1e-2, eps=AUTHORS_EPS),
+    "head alone": Arm("none", rate=HEAD_RATE),
+}
+BASELINE = "lora, rank 8"
 
 
 def main() -> None:
@@ -65,53 +107,47 @@ def main() -> None:
     parser.add_argument("--kept", type=Path, required=True, help="file of finished runs")
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--examples", type=int, nargs="+", default=list(EXAMPLES))
-    parser.add_argument("--ranks", type=int, nargs="+", default=list(RANKS))
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--choose", action="store_true", help="find the rate of each tuned arm")
     parser.add_argument("--table", action="store_true", help="only print the table")
     asked = parser.parse_args()
     kept = KeptResults(asked.kept, KEYS)
-    cells = itertools.product(asked.tasks, asked.examples, asked.ranks, asked.arms)
     if asked.choose:
-        tuned = [cell for cell in cells if "published" not in cell[3] and cell[1] == CHOSEN_BY]
-        for cell, rate in itertools.product(tuned, RATES):
-            run(asked, kept, *cell, CHOOSING_SEED, rate)
+        for arm in (name for name in asked.arms if ARMS[name].rate is None):
+            runs = len(asked.tasks) * len(CHOOSING_SEEDS)
+            while missing := rates_to_try(tried(kept.rows, arm), FIRST_TRIED, runs):
+                for rate, task, seed in itertools.product(missing, asked.tasks, CHOOSING_SEEDS):
+                    run(asked.texts, kept, task, CHOSEN_BY, arm, rate, seed)
     elif not asked.table:
-        for seed, cell in itertools.product(range(asked.seeds), list(cells)):
-            run(asked, kept, *cell, seed, rate_of(kept.rows, cell[3], cell[2]))
+        cells = list(itertools.product(asked.tasks, asked.examples, asked.arms))
+        for seed, (task, examples, arm) in itertools.product(range(asked.seeds), cells):
+            run(asked.texts, kept, task, examples, arm, rate_of(kept.rows, arm), seed)
     print(machine("torch", "transformers"))
-    print("\n".join(chosen_table(kept.rows) if asked.choose else table(kept.rows)))
+    choosing = {(arm,): tried(kept.rows, arm) for arm in ARMS if ARMS[arm].rate is None}
+    print("\n".join(rates_table(choosing, "chosen by accuracy")), end="\n\n")
+    print("\n".join(table(kept.rows)))
 
 
 def run(
-    asked: argparse.Namespace,
-    kept: KeptResults,
-    task: str,
-    examples: int,
-    rank: int,
-    arm: str,
-    seed: int,
-    rate: float,
+    texts: Path, kept: KeptResults, task: str, examples: int, arm: str, rate: float, seed: int
 ) -> None:
     """Train on some examples, test, and keep the result."""
-    if arm == "head alone" and rank != min(asked.ranks):
-        return  # has no rank
-    cell: dict[str, Any] = dict(zip(KEYS, (task, examples, rank, arm, rate, seed), strict=True))
+    cell: dict[str, Any] = dict(zip(KEYS, (task, examples, arm, rate, seed), strict=True))
     if kept.has(**cell):
         return
     begun = time.process_time()
-    tokens, model = text_encoder(len(numbers_of(asked.texts, task)), seed)
-    train, held, test = (read(asked.texts, task, part) for part in ("train", "held", "test"))
+    train, held, test = (read(texts, task, part) for part in ("train", "held", "test"))
+    tokens, model = text_encoder(len({label for label, _ in train}), seed)
     picked = pick(train, examples, seed)
-    tested = held if seed >= CHOOSING_SEED else test
-    losses, ranks = fit(model, tokens, picked, arm, rank, rate, seed)
+    tested = held if seed in CHOOSING_SEEDS else test
+    losses, ranks = fit(model, tokens, picked, ARMS[arm], rate, seed)
     name = " ".join(map(str, cell.values()))
     cell |= {
         "loss": losses,
         "effective_rank": ranks,
         "train": accuracy(model, tokens, picked),
-        "test": accuracy(model, tokens, tested[:: max(1, len(tested) // TESTED)]),
+        "test": accuracy(model, tokens, tested[:: -(-len(tested) // TESTED)]),
     }
     kept.add(cell)
     shown = f"training {cell['train']:.3f}, test {cell['test']:.3f}"
@@ -122,20 +158,22 @@ Labelled = list[tuple[int, str]]
 
 
 def read(folder: Path, task: str, part: str) -> Labelled:
-    """Return the labels and sentences of a part: train, held or test."""
+    """Return the labels and sentences of a part: train, held or test, without those of the test."""
     training, held, test = TASKS[task]
-    name = {"train": training, "held": held or training, "test": test}[part]
-    lines = (folder / name).read_text("utf-8").splitlines()
-    labelled = [(int(line[0]), line[2:]) for line in lines]
-    if not held and part != "test":
-        end = len(labelled) - 1000
-        return labelled[:end] if part == "train" else labelled[end:]
-    return labelled
+    if part == "test":
+        return lines(folder / test)
+    scored = {text for _, text in lines(folder / test)}
+    name = held if held and part == "held" else training
+    labelled = [each for each in lines(folder / name) if each[1] not in scored]
+    if held:
+        return labelled
+    end = len(labelled) - 1000
+    return labelled[:end] if part == "train" else labelled[end:]
 
 
-def numbers_of(folder: Path, task: str) -> list[int]:
-    """Return the labels of a task."""
-    return sorted({label for label, _ in read(folder, task, "train")})
+def lines(path: Path) -> Labelled:
+    """Return the labels and sentences of a file."""
+    return [(int(line[0]), line[2:]) for line in path.read_text("utf-8").splitlines()]
 
 
 def pick(labelled: Labelled, examples: int, seed: int) -> Labelled:
@@ -190,8 +228,7 @@ def fit(
     model: SentenceClassifier,
     tokens: Any,
     picked: Labelled,
-    arm: str,
-    rank: int,
+    arm: Arm,
     rate: float,
     seed: int,
 ) -> tuple[list[float], float]:
@@ -201,20 +238,13 @@ def fit(
         words, labels = words_of(tokens, picked[:BATCH])
         return functional.cross_entropy(network(words), labels)
 
-    adapter = adapter_of(arm, rank)
-    targets = ["language.encoder.*"] if adapter is not None else "all"
-    batch = loss_of if isinstance(adapter, DeepLoRA) else None
-    attach(model, adapter, targets, gradient_batch=batch, trained=["head"], seed=seed)
-    if arm == "lora (as published)":
-        for _, update in updates(model):
-            assert isinstance(update, LoRAUpdate)
-            nn.init.normal_(update.a)
+    put(model, arm, loss_of, seed)
     groups = parameter_groups(model, rate)
     head = set(map(id, model.head.parameters()))
     for group in groups:
         if any(id(each) in head for each in group["params"]):
             group["lr"] = HEAD_RATE
-    optimizer = torch.optim.AdamW(groups, eps=EPS)
+    optimizer = torch.optim.AdamW(groups, eps=arm.eps)
     generator = np.random.default_rng(seed)
     losses, order = [], []
     for _ in range(STEPS):
@@ -230,13 +260,25 @@ def fit(
     return losses[:: STEPS // 10], effective_rank(model)
 
 
-def adapter_of(arm: str, rank: int) -> Adapter | None:
-    """Return the kind of update of an arm, or None without one."""
-    if arm.startswith("deep"):
-        return DeepLoRA(rank=rank)
-    if arm.startswith("lora"):
-        return LoRA(rank=rank, alpha=None) if "published" in arm else LoRA(rank=rank)
-    return None
+def put(model: SentenceClassifier, arm: Arm, loss_of: LossOf, seed: int) -> None:
+    """Add the updates of an arm to all dense layers of the encoder."""
+    if arm.kind == "none":
+        attach(model, None, trained=["head"])
+    elif arm.kind == "narrow":
+        torch.manual_seed(seed)
+        layers = layers_to_adapt(model, DeepLoRA(arm.rank), TARGETS)
+        shapes = {name: layer.get_parameter("weight").shape for name, layer in layers.items()}
+        found = {name: ThreeFactors(*shape, arm.rank) for name, shape in shapes.items()}
+        put_on(model, None, found, batch_norm="frozen", trained=["head"])
+    elif arm.kind == "deep":
+        attach(model, DeepLoRA(arm.rank), TARGETS, loss_of, trained=["head"], seed=seed)
+    else:
+        # The authors do not divide by the rank, so their scale at rank 8 is ours.
+        attach(model, LoRA(arm.rank), TARGETS, trained=["head"], seed=seed)
+    if arm.normal:
+        for _, update in updates(model):
+            assert isinstance(update, LoRAUpdate)
+            nn.init.normal_(update.a)
 
 
 def effective_rank(model: nn.Module) -> float:
@@ -264,72 +306,56 @@ def accuracy(model: nn.Module, tokens: Any, labelled: Labelled) -> float:
     return right / len(labelled)
 
 
-def rate_of(cells: Sequence[Mapping[str, Any]], arm: str, rank: int) -> float:
-    """Return the rate of an arm: the authors', or the best one for its rank by ``--choose``."""
-    if "published" in arm:
-        return PUBLISHED_RATE
-    means = {
-        rate: np.mean([cell["test"] for cell in chosen])
-        for rate in RATES
-        if (
-            chosen := [
-                cell
-                for cell in cells
-                if cell["seed"] >= CHOOSING_SEED
-                and (cell["arm"], cell["rank"], cell["rate"]) == (arm, rank, rate)
-            ]
-        )
-    }
-    if not means:
-        raise SystemExit(f"choose the rate of '{arm}' at rank {rank} first: --choose")
-    return max(means, key=lambda rate: float(means[rate]))
+def tried(cells: Sequence[Mapping[str, Any]], arm: str) -> dict[float, list[float]]:
+    """Return the accuracies of the runs of choice of an arm by learning rate."""
+    found: dict[float, list[float]] = {}
+    for cell in cells:
+        if cell["seed"] in CHOOSING_SEEDS and cell["arm"] == arm:
+            found.setdefault(cell["rate"], []).append(cell["test"])
+    return found
 
 
-def chosen_table(cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield the accuracy of every rate that was tried, as Markdown."""
-    yield f"| arm | rank | {' | '.join(f'{rate:g}' for rate in RATES)} |"
-    yield "|---" * (len(RATES) + 2) + "|"
-    tried = [cell for cell in cells if cell["seed"] >= CHOOSING_SEED]
-    for arm, rank in sorted({(cell["arm"], cell["rank"]) for cell in tried}):
-        shown = []
-        for rate in RATES:
-            of = [
-                cell["test"]
-                for cell in tried
-                if (cell["arm"], cell["rank"], cell["rate"]) == (arm, rank, rate)
-            ]
-            shown.append(f"{np.mean(of):.3f}" if of else "")
-        yield f"| {arm} | {rank} | {' | '.join(shown)} |"
+def rate_of(cells: Sequence[Mapping[str, Any]], arm: str) -> float:
+    """Return the rate of an arm: the authors', or the best one by ``--choose``."""
+    if (rate := ARMS[arm].rate) is not None:
+        return rate
+    if not (found := tried(cells, arm)):
+        raise SystemExit(f"choose the rate of '{arm}' first: --choose")
+    return best_rate(found)
 
 
 def table(cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield accuracies, and paired differences to LoRA with 95 % intervals, as Markdown."""
-    columns = "seeds | training | test | over lora | rank used"
-    yield f"| task | examples | rank | arm | rate | {columns} |"
-    yield "|---" * 10 + "|"
-    scored = [cell for cell in cells if cell["seed"] < CHOOSING_SEED]
-    keys = sorted({(cell["task"], cell["examples"], cell["rank"]) for cell in scored})
-    for key, arm in itertools.product(keys, ARMS):
-        of = {
-            name: {
-                cell["seed"]: cell
-                for cell in scored
-                if (cell["task"], cell["examples"], cell["rank"], cell["arm"]) == (*key, name)
-            }
-            for name in (arm, "lora")
-        }
-        ours, theirs = of[arm], of["lora"]
+    columns = f"seeds | training | test | over {BASELINE} | effective rank"
+    yield f"| task | examples | arm | rate | {columns} |"
+    yield "|---" * 9 + "|"
+    for task, examples, arm in itertools.product(TASKS, EXAMPLES, ARMS):
+        ours, theirs = (scored(cells, task, examples, name) for name in (arm, BASELINE))
         if not ours:
             continue
         gains = [ours[s]["test"] - theirs[s]["test"] for s in sorted(set(ours) & set(theirs))]
-        gain = "" if arm == "lora" or len(gains) < 2 else mean_and_interval(gains)
+        gain = "" if arm == BASELINE or len(gains) < 2 else mean_and_interval(gains)
         means = [np.mean([cell[name] for cell in ours.values()]) for name in ("train", "test")]
         used = np.mean([cell["effective_rank"] for cell in ours.values()])
-        rate = next(iter(ours.values()))["rate"]
         yield (
-            f"| {' | '.join(map(str, key))} | {arm} | {rate:g} | {len(ours)} | {means[0]:.3f} | "
-            f"{means[1]:.3f} | {gain} | {used:.1f} |"
+            f"| {task} | {examples} | {arm} | {rate_of(cells, arm):g} | {len(ours)} | "
+            f"{means[0]:.3f} | {means[1]:.3f} | {gain} | {used:.1f} |"
         )
+
+
+def scored(
+    cells: Sequence[Mapping[str, Any]], task: str, examples: int, arm: str
+) -> dict[int, Mapping[str, Any]]:
+    """Return the scored runs of an arm at its rate, by seed."""
+    if ARMS[arm].rate is None and not tried(cells, arm):
+        return {}
+    key = (task, examples, arm, rate_of(cells, arm))
+    return {
+        cell["seed"]: cell
+        for cell in cells
+        if cell["seed"] not in CHOOSING_SEEDS
+        and (cell["task"], cell["examples"], cell["arm"], cell["rate"]) == key
+    }
 
 
 if __name__ == "__main__":

@@ -5,14 +5,18 @@
 
 A model of Massachusetts (that of ``few_shot.py``) is adapted to Las Vegas with one, two and four
 chips that are seen in every step, without any augmentation, at a constant learning rate. The
-encoder is frozen and its features are computed once; the decoder gets the updates. IoU on the
-chips and on other images of the place is measured after 150, 500 and 1500 steps: overfitting is
-that the first rises and the second falls.
+encoder is frozen and its features are computed once; the decoder gets the updates. The head is
+trained besides, at the same rate in all arms but full training. IoU on the chips and on other
+images of the place is measured after 150, 500 and 1500 steps: overfitting is that the first rises
+and the second falls.
 
 The arms: full training of the decoder; LoRA as in PEFT and with the first factor from N(0, 1), as
-the authors' own; three factors of full width; and their compression, with outer factors that are
-frozen, trained at a hundredth of the rate, or at the same rate, and with two to four factors. The
-rate of every arm is chosen on other places with other seeds.
+the authors' own; three factors of full width, and of width 8; and the compression of wide ones,
+with outer factors that are frozen, trained at a hundredth of the rate, or at the same rate, and
+with two to four factors. The gradients of products of small factors are tiny, so AdamW's eps is
+too: else it would decide how fast each arm begins. The rate of every arm is chosen for each number
+of steps, on other places with other seeds; where the lowest or the highest rate that was tried is
+the best, the next one is tried, too.
 
 Finished runs are kept in the file ``--kept`` and not repeated; ``--table`` only prints the tables.
 """
@@ -33,12 +37,14 @@ import numpy as np
 import torch
 from few_shot import CHIP_PX, PLACES, TUNED_ON, TUNING_SEEDS
 from kept import KeptResults
+from learning_rates import best_rate, rates_table, rates_to_try
 from machine import machine, mean_and_interval, thinned
+from three_factors import ThreeFactors
 from torch import Tensor, nn
 
 from rhm.adapters import DeepLoRA, LoRA, attach, parameter_groups
 from rhm.adapters.attach import put_on, updates
-from rhm.adapters.lowrank import LoRAUpdate, LowRankUpdate
+from rhm.adapters.lowrank import LoRAUpdate
 from rhm.adapters.spectra import UpdateSnapshot, angles_to_final, spectra, take_snapshot
 from rhm.adapters.targets import layers_to_adapt, matrix_of
 from rhm.data.catalog import Catalog, Tile
@@ -55,9 +61,10 @@ MEASURED = (150, 500, 1500)
 EARLIER = (10, 30, 60)
 """Further steps at which the directions of the updates are compared with the last ones."""
 
-RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
-TUNING_SHOTS, TUNING_STEPS = 2, 500
-TEST_CHIP_PX, TEST_PIXELS = 192, 1.5e6
+FIRST_TRIED = (3e-4, 1e-3, 3e-3)
+HEAD_RATE, EPS = 1e-3, 1e-15
+TUNING_SHOTS = 2
+TEST_CHIP_PX = 192
 BATCH = 8
 
 DEEP = {
@@ -69,8 +76,11 @@ DEEP = {
     "deep, four factors": DeepLoRA(8, depth=4),
 }
 LORA = {"lora, rank 8": LoRA(8), "lora, rank 64": LoRA(64), "lora, N(0, 1)": LoRA(8)}
-ARMS = ("full", *LORA, "wide", *DEEP)
+FACTORS = {"three factors, wide": None, "three factors, rank 8": 8}
+ARMS = ("full", *LORA, *FACTORS, *DEEP)
 BASELINE = "lora, rank 8"
+VARIANTS = ("lora, N(0, 1)", *FACTORS, *list(DEEP)[2:])
+"""Arms that are tested with ``TUNING_SHOTS`` chips only."""
 
 
 class Decoder(nn.Module):
@@ -89,28 +99,6 @@ class Decoder(nn.Module):
         """Return logits."""
         logits: Tensor = self.head(self.decoder(list(features)))
         return logits
-
-
-class WideUpdate(LowRankUpdate):
-    """Three factors of full width, ``W_3 W_2 W_1``, that start at a multiple of orthogonal ones."""
-
-    def __init__(self, rows: int, columns: int, scale: float = DeepLoRA.init_scale) -> None:
-        super().__init__()
-        width = min(rows, columns)
-        shapes = ((width, columns), (width, width), (rows, width))
-        self.parts = nn.ParameterList(
-            scale * nn.init.orthogonal_(torch.empty(shape)) for shape in shapes
-        )
-
-    @property
-    def rank(self) -> int:
-        """The width."""
-        return int(self.parts[1].shape[0])
-
-    def factors(self) -> tuple[Tensor, Tensor]:
-        """Return ``W_3 W_2`` and ``W_1``."""
-        first, second, third = self.parts
-        return third @ second, first
 
 
 class Seen:
@@ -154,15 +142,17 @@ def main() -> None:
     kept = KeptResults(asked.kept or asked.work / "kept-long.jsonl", KEYS)
     if not asked.table:
         source = few_shot.prepare(asked.work, asked.data)
+        adapt_to = partial(run_cell, asked.work, kept, source)
         if asked.tune:
-            tune = partial(run_cell, asked.work, kept, source, TUNED_ON, TUNING_SHOTS)
-            for seed, arm, rate in itertools.product(TUNING_SEEDS, asked.arms, RATES):
-                tune(arm, seed, rate, (TUNING_STEPS,))
+            for arm in asked.arms:
+                while missing := missing_rates(kept.rows, arm):
+                    for seed, rate in itertools.product(TUNING_SEEDS, missing):
+                        adapt_to(TUNED_ON, TUNING_SHOTS, arm, seed, rate)
         else:
-            tried = kept.rows
             for seed, shots, arm in itertools.product(asked.seeds, SHOTS, asked.arms):
-                rate = best_rate(tried, arm)
-                run_cell(asked.work, kept, source, PLACE, shots, arm, seed, rate, MEASURED)
+                if shots == TUNING_SHOTS or arm not in VARIANTS:
+                    for rate in sorted({chosen(kept.rows, arm, step) for step in MEASURED}):
+                        adapt_to(PLACE, shots, arm, seed, rate)
     found = kept.rows
     print(machine("torch", "segmentation-models-pytorch", "timm"))
     print("\n".join([*tuning_table(found), "", *table(found)]))
@@ -177,7 +167,6 @@ def run_cell(
     arm: str,
     seed: int,
     rate: float,
-    measured: Sequence[int],
 ) -> None:
     """Adapt the decoder once, measure it on the way, and store the result."""
     values: dict[str, Any] = dict(zip(KEYS, (place, arm, shots, seed, rate), strict=True))
@@ -196,16 +185,22 @@ def run_cell(
     values |= {"before": before, "after": {}, "ranks": {}, "angles": {}}
     features, masks = chips.batches[0]
     adapt(decoder, arm, lambda network: loss(network(features), masks), seed)
-    optimizer = torch.optim.AdamW(parameter_groups(decoder, rate, weight_decay=0.01), lr=rate)
+    groups = parameter_groups(decoder, rate, weight_decay=0.0)
+    head = set(map(id, decoder.head.parameters()))
+    for group in groups:
+        # Parameters of the decoder itself are trained besides the head in one arm only.
+        if arm != "full" and any(id(each) in head for each in group["params"]):
+            group["lr"] = HEAD_RATE
+    optimizer = torch.optim.AdamW(groups, lr=rate, eps=EPS)
     snapshots: list[UpdateSnapshot] = []
-    for step in range(1, max(measured) + 1):
+    for step in range(1, max(MEASURED) + 1):
         optimizer.zero_grad()
         loss(decoder(features), masks).backward()
         nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
         optimizer.step()
-        if step in (*EARLIER, *measured):
+        if step in (*EARLIER, *MEASURED):
             snapshots.append(take_snapshot(decoder, step))
-        if step in measured:
+        if step in MEASURED:
             after = [chips.iou(decoder, threshold), others.iou(decoder, threshold)]
             values["after"][str(step)] = after
             ranks = [each.effective_rank for each in spectra(snapshots[-1])]
@@ -229,7 +224,7 @@ def tested(top: Path, model: SegmentationModel, place: str) -> Seen:
     if place not in _TESTED:
         catalog = Catalog.load(top / "catalog.parquet")
         tiles = catalog.select(domains=PLACES[place].domains, split="test").tiles
-        _TESTED[place] = Seen(model, thinned(tiles, TEST_PIXELS), TEST_CHIP_PX)
+        _TESTED[place] = Seen(model, thinned(tiles, few_shot.TEST_PIXELS), TEST_CHIP_PX)
     return _TESTED[place]
 
 
@@ -239,10 +234,11 @@ def adapt(decoder: nn.Module, arm: str, loss: Any, seed: int) -> None:
     if arm == "full":
         attach(decoder, None, batch_norm="frozen", trained=("decoder*", "head*"))
         return
-    if arm == "wide":
+    if arm in FACTORS:
+        torch.manual_seed(seed)
         layers = layers_to_adapt(decoder, DeepLoRA(8), "all", but=("head*",))
         found = {
-            name: WideUpdate(*matrix_of(layer.get_parameter("weight")).shape)
+            name: ThreeFactors(*matrix_of(layer.get_parameter("weight")).shape, FACTORS[arm])
             for name, layer in layers.items()
         }
         put_on(decoder, None, found, batch_norm="frozen", trained=("head*",))
@@ -255,43 +251,48 @@ def adapt(decoder: nn.Module, arm: str, loss: Any, seed: int) -> None:
                 nn.init.normal_(update.a.data)
 
 
-def tuned(found: Sequence[Mapping[str, Any]], arm: str) -> dict[float, list[float]]:
-    """Return the IoU elsewhere by learning rate on the places of choice."""
+def tuned(found: Sequence[Mapping[str, Any]], arm: str, step: int) -> dict[float, list[float]]:
+    """Return the IoU elsewhere after some steps, by learning rate, on the places of choice."""
     tried: dict[float, list[float]] = {}
     for each in found:
         if (each["place"], each["arm"]) == (TUNED_ON, arm):
-            tried.setdefault(each["rate"], []).append(each["after"][str(TUNING_STEPS)][1])
-    return dict(sorted(tried.items()))
+            tried.setdefault(each["rate"], []).append(each["after"][str(step)][1])
+    return tried
 
 
-def best_rate(found: Sequence[Mapping[str, Any]], arm: str) -> float:
-    """Return the rate that was best on the places of choice."""
-    tried = tuned(found, arm)
-    if not tried:
-        raise SystemExit(f"choose the rate of '{arm}' first: --tune")
-    return max(tried, key=lambda rate: statistics.mean(tried[rate]))
+def missing_rates(found: Sequence[Mapping[str, Any]], arm: str) -> list[float]:
+    """Return the rates that are still to be tried for one of the numbers of steps."""
+    missing = [
+        rate
+        for step in MEASURED
+        for rate in rates_to_try(tuned(found, arm, step), FIRST_TRIED, len(TUNING_SEEDS))
+    ]
+    return sorted(set(missing))
 
 
-def tuning_table(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield the rates that were tried, as Markdown."""
-    yield "| arm | rates tried on Austin and Chicago: IoU | chosen |"
-    yield "|---|---|---|"
-    for arm in ARMS:
-        tried = tuned(found, arm)
-        if tried:
-            shown = ", ".join(f"{rate:g}: {np.mean(iou):.3f}" for rate, iou in tried.items())
-            yield f"| {arm} | {shown} | {best_rate(found, arm):g} |"
+def chosen(found: Sequence[Mapping[str, Any]], arm: str, step: int) -> float:
+    """Return the rate that was best after some steps on the places of choice."""
+    if not (tried := tuned(found, arm, step)):
+        raise SystemExit(f"choose the rates of '{arm}' first: --tune")
+    return best_rate(tried)
+
+
+def tuning_table(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the rates that were tried, as Markdown."""
+    tried = {(arm, str(step)): tuned(found, arm, step) for arm in ARMS for step in MEASURED}
+    complete = {names: scores for names, scores in tried.items() if scores}
+    return rates_table(complete, "chosen on Austin and Chicago", "steps")
 
 
 def table(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield the IoU of every arm with paired 95 % intervals, as Markdown."""
     yield (
-        f"| chips | steps | arm | seeds | on the chips | elsewhere | over {BASELINE} | "
+        f"| chips | steps | arm | rate | seeds | on the chips | elsewhere | over {BASELINE} | "
         "directions | angle to the last after 60 steps |"
     )
-    yield "|---" * 9 + "|"
+    yield "|---" * 10 + "|"
     for shots, step, arm in itertools.product(SHOTS, MEASURED, ARMS):
-        ours, theirs = (by_seed(found, shots, name) for name in (arm, BASELINE))
+        ours, theirs = (by_seed(found, shots, step, name) for name in (arm, BASELINE))
         if not ours:
             continue
         on, away = np.mean([each["after"][str(step)] for each in ours.values()], axis=0)
@@ -307,15 +308,19 @@ def table(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         known = [angle for angle in angles if angle is not None]
         angle = f"{np.mean(known):.0f}" if known else ""
         yield (
-            f"| {shots} | {step} | {arm} | {len(ours)} | {on:.3f} | {away:.3f} | {gain} | {rank} | "
-            f"{angle} |"
+            f"| {shots} | {step} | {arm} | {chosen(found, arm, step):g} | {len(ours)} | {on:.3f} | "
+            f"{away:.3f} | {gain} | {rank} | {angle} |"
         )
 
 
-def by_seed(found: Sequence[Mapping[str, Any]], shots: int, arm: str) -> dict[int, Any]:
-    """Return the results of an arm on the scored place, by seed."""
-    key = (PLACE, shots, arm)
-    return {e["seed"]: e for e in found if (e["place"], e["shots"], e["arm"]) == key}
+def by_seed(
+    found: Sequence[Mapping[str, Any]], shots: int, step: int, arm: str
+) -> dict[int, Mapping[str, Any]]:
+    """Return the runs of an arm on the scored place, at its rate for some steps, by seed."""
+    if not tuned(found, arm, step):
+        return {}
+    key = (PLACE, shots, arm, chosen(found, arm, step))
+    return {e["seed"]: e for e in found if (e["place"], e["shots"], e["arm"], e["rate"]) == key}
 
 
 if __name__ == "__main__":

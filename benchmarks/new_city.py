@@ -360,7 +360,7 @@ def counted(
 
 def _bins(model: SegmentationModel, tile: Tile, tiling: Tiling) -> CalibrationBins:
     scale = tile.scale_to(model.spec.gsd_m)
-    with tile.open(scale) as raster, tile.open_label(raster, scale) as label:
+    with tile.open(scale) as raster, tile.open_label(raster) as label:
         pixels, probability = predict_image(
             model,
             raster,

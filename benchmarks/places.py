@@ -81,7 +81,7 @@ def widths_of(tiles: Iterable[Tile]) -> tuple[float, int, NDArray[np.float64]]:
     widths, known, total = [], 0, 0
     for tile in tiles:
         scale = tile.scale_to(GSD_M)
-        with tile.open(scale) as raster, tile.open_label(raster, scale) as label:
+        with tile.open(scale) as raster, tile.open_label(raster) as label:
             valid, labels = raster.read().valid, label.read()
         known += int((valid & (labels != IGNORE)).sum())
         building = np.pad(valid & (labels == 1), 1)

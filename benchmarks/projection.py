@@ -6,7 +6,11 @@ Wang et al. (JMLR 26, 2025) say that features some layers before the end are les
 transfer better, so that a projection head helps. Patches of one place are classified as building or
 background by a backbone with no to three projection layers before the classifier. Each layer is
 then probed in three other places (``--data``, by default ``RHM_DATA`` or ``../shared/data``): by a
-linear probe that is fitted there on other images, and by one that is fitted at home.
+linear probe that is fitted there on other images, and by one that is fitted at home, to images that
+the network was not trained on. The penalty of a probe is chosen by images that it is not fitted to.
+
+Of one network, deeper layers are more compressed. So how compression goes with transfer is told
+apart over the layers of a network and over networks, at the same layer.
 
 Finished runs are kept in the file ``--kept`` and not repeated; ``--table`` only prints the tables.
 """
@@ -35,13 +39,17 @@ from rhm.data.catalog import Catalog
 
 HOME = "massachusetts"
 PROJECTIONS = (0, 1, 2, 3)
-TRAIN, FIT, TEST = 1000, 300, 300
+SIDE_PX = 32
+TRAIN, FIT, TEST = 2000, 600, 600
 """Patches to train on; patches of each place that probes are fitted to, and tested on."""
-EPOCHS, BATCH, RATE = 8, 25, 5e-4
-RIDGES = (1e-2, 1e-1, 1.0)
-"""Strengths of a probe's penalty, chosen by a third of the patches that it is fitted to."""
+EPOCHS, BATCH, RATE = 12, 25, 5e-4
+RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+"""Strengths of a probe's penalty."""
+HELD = 3
+"""Share of the images that choose the penalty: one in so many."""
 
-Patches = tuple[Tensor, Tensor]
+Patches = tuple[Tensor, Tensor, Tensor]
+"""Patches, labels, and the image that each is from."""
 
 
 def main() -> None:
@@ -59,7 +67,7 @@ def main() -> None:
         path = asked.work / "catalog.parquet"
         if not path.is_file():
             found = find_sources(asked.data, {d for domains in PLACES.values() for d in domains})
-            Catalog.build(found).assign_splits({"test": 0.4}).save(path)
+            Catalog.build(found).assign_splits({"val": 0.2, "test": 0.4}).save(path)
         for seed, count in itertools.product(asked.seeds, PROJECTIONS):
             if not kept.has(layers=count, seed=seed):
                 begun = time.process_time()
@@ -105,12 +113,14 @@ class Projected(nn.Module):
 def run(catalog: Catalog, layers: int, seed: int) -> list[dict[str, Any]]:
     """Train one network; return collapse and probes of each of its layers."""
     torch.manual_seed(seed)
-    images, labels = patches(catalog, HOME, "train", TRAIN, seed)
+    images, labels, _ = patches(catalog, HOME, ["train"], TRAIN, seed)
     model = Projected(layers)
     tuned = torch.optim.AdamW(model.parameters(), RATE, weight_decay=1e-2)
+    # The order is the same for all networks of a seed, whatever they drew for their weights.
+    orders = torch.Generator().manual_seed(seed)
     for _ in range(EPOCHS):
         model.train()
-        for batch in torch.randperm(len(images)).split(BATCH):
+        for batch in torch.randperm(len(images), generator=orders).split(BATCH):
             loss = functional.cross_entropy(model(images[batch]), labels[batch])
             tuned.zero_grad()
             loss.backward()
@@ -130,23 +140,25 @@ def run(catalog: Catalog, layers: int, seed: int) -> list[dict[str, Any]]:
         }
         for number, each in enumerate(collapsed)
     ]
-    learned = [best_probe(part, labels) for part in home]
-    for place in PLACES:
-        fitted, there = patches(catalog, place, "train", FIT, seed)
-        tested, truth = patches(catalog, place, "test", TEST, seed)
-        parts = zip(features_of(model, fitted), features_of(model, tested), strict=True)
-        for row, probe, (fit, test) in zip(rows, learned, parts, strict=True):
-            row["own"][place] = best_probe(fit, there).balanced_accuracy(test, truth)
-            row["transferred"][place] = probe.balanced_accuracy(test, truth)
+    learned: list[Any] = []
+    for place in (HOME, *(place for place in PLACES if place != HOME)):
+        unseen = ["val"] if place == HOME else ["train", "val"]
+        fitted, there, origins = patches(catalog, place, unseen, FIT, seed)
+        tested, truth, _ = patches(catalog, place, ["test"], TEST, seed)
+        found = features_of(model, fitted)
+        probes = [best_probe(features, there, origins) for features in found]
+        learned = learned or probes  # those of home come first
+        parts = zip(rows, probes, learned, features_of(model, tested), strict=True)
+        for row, own, from_home, features in parts:
+            row["own"][place] = own.balanced_accuracy(features, truth)
+            row["transferred"][place] = from_home.balanced_accuracy(features, truth)
     return rows
 
 
-def patches(catalog: Catalog, place: str, split: str, count: int, seed: int) -> Patches:
-    """Return patches of a place with their labels, in random order."""
-    tiles = catalog.select(domains=PLACES[place], split=split, labelled=True).tiles
-    images, labels = cut(tiles, count, seed=seed)
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    return images[order], labels[order]
+def patches(catalog: Catalog, place: str, splits: Sequence[str], count: int, seed: int) -> Patches:
+    """Return patches of a place with their labels and images."""
+    tiles = catalog.select(domains=PLACES[place], labelled=True).tiles
+    return cut([each for each in tiles if each.split in splits], count, seed=seed, side=SIDE_PX)
 
 
 def features_of(model: Projected, images: Tensor) -> list[Tensor]:
@@ -169,12 +181,20 @@ def moments_of(features: Tensor, labels: Tensor) -> ClassMoments:
     return moments
 
 
-def best_probe(features: Tensor, labels: Tensor) -> Any:
-    """Return a probe whose penalty was chosen by a third of the samples."""
-    third = len(features) // 3
-    held, seen = (features[:third], labels[:third]), moments_of(features[third:], labels[third:])
-    ridge = max(RIDGES, key=lambda each: linear_probe(seen, ridge=each).balanced_accuracy(*held))
-    return linear_probe(moments_of(features, labels), ridge=ridge)
+def best_probe(features: Tensor, labels: Tensor, origins: Tensor) -> Any:
+    """Return a probe whose penalty was chosen by images that are held out, each in its turn."""
+    right = dict.fromkeys(RIDGES, 0.0)
+    for turn in range(HELD):
+        held = origins % HELD == turn
+        if len(labels[held].unique()) < 2 or len(labels[~held].unique()) < 2:
+            continue
+        seen = moments_of(features[~held], labels[~held])
+        for ridge in RIDGES:
+            probe = linear_probe(seen, ridge=ridge)
+            right[ridge] += probe.balanced_accuracy(features[held], labels[held])
+    return linear_probe(
+        moments_of(features, labels), ridge=max(right, key=lambda each: right[each])
+    )
 
 
 def layer_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -207,20 +227,36 @@ def layer_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def prediction_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Yield the rank correlation of log C_l with probes, as Markdown, averaged over seeds."""
+    """Yield the rank correlation of C_l with probes elsewhere, as Markdown, averaged over seeds.
+
+    A layer of a network is compared with its other layers, or with the same layer, counted from the
+    input or from the classifier, of the networks with other numbers of layers.
+    """
+    yield "| compared | own probe away | transferred away |"
+    yield "|---" * 3 + "|"
+    compared = {
+        "the layers of the network with three": lambda rows: rows[max(PROJECTIONS)],
+        "the backbones of the four networks": lambda rows: [each[0] for each in rows.values()],
+        "the last layers of the four networks": lambda rows: [each[-1] for each in rows.values()],
+    }
+    by_seed = {
+        seed: {each["layers"]: each["rows"] for each in found if each["seed"] == seed}
+        for seed in sorted({each["seed"] for each in found})
+    }
+    complete = [rows for rows in by_seed.values() if len(rows) == len(PROJECTIONS)]
+    for name, rows_of in compared.items() if complete else ():
+        cells = []
+        for kind in ("own", "transferred"):
+            ranks = [correlation(rows_of(rows), kind) for rows in complete]
+            cells.append(mean_and_interval(ranks))
+        yield f"| {name} | {' | '.join(cells)} |"
+
+
+def correlation(rows: Sequence[dict[str, Any]], kind: str) -> float:
+    """Return the rank correlation of C_l with the mean accuracy of a probe elsewhere."""
     others = [place for place in PLACES if place != HOME]
-    yield "| of the layers of all networks of a seed | rank correlation with C_l |"
-    yield "|---" * 2 + "|"
-    for kind in ("own", "transferred"):
-        by_seed = []
-        for seed in sorted({each["seed"] for each in found}):
-            rows = [row for each in found if each["seed"] == seed for row in each["rows"]]
-            away = [np.mean([row[kind][place] for place in others]) for row in rows]
-            compression = [row["compression"] for row in rows]
-            if len(rows) > 2:
-                by_seed.append(float(stats.spearmanr(compression, away).statistic))
-        if by_seed:
-            yield f"| {kind} probe away | {mean_and_interval(by_seed)} |"
+    away = [np.mean([row[kind][place] for place in others]) for row in rows]
+    return float(stats.spearmanr([row["compression"] for row in rows], away).statistic)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ The setting is that of ``few_shot.py`` with 16 chips, in Las Vegas and in Banepa
 its update by ``alpha / rank``, and a comparison of ranks depends on what becomes of ``alpha``: it
 is 8 at every rank, or grows with the root of the rank (rank-stabilised LoRA, Kalajdzievski, 2023),
 or is the rank itself. The rate of every arm is chosen at both ranks, on other places with other
-seeds. The last arm has the authors' setting of AdamW's eps, 1e-6.
+seeds; where the lowest or the highest rate that was tried is the best, the next one is tried, too.
+The last arm has the authors' setting of AdamW's eps, 1e-6.
 
 Finished runs are kept in the file ``--kept`` and not repeated; ``--table`` only prints the tables.
 """
@@ -20,12 +21,13 @@ import few_shot
 import numpy as np
 from few_shot import TUNED_ON, TUNING_SEEDS, Run
 from kept import KeptResults
+from learning_rates import LADDER, best_rate, rates_table, rates_to_try
 from machine import machine, mean_and_interval
 
 PLACES = ("vegas", "banepa")
 RANKS = (8, 64)
 SHOTS = 16
-RATES = (1e-3, 3e-3, 1e-2, 3e-2)
+FIRST_TRIED = (1e-3, 3e-3, 1e-2, 3e-2)
 ARMS = (
     "lora, alpha 8",
     "lora, rank-stabilised",
@@ -46,13 +48,17 @@ def main() -> None:
         source = few_shot.prepare(asked.work, asked.data)
         cells = list(itertools.product(RANKS, asked.arms))
         if asked.tune:
-            for seed, (rank, arm), rate in itertools.product(TUNING_SEEDS, cells, RATES):
-                run = run_of(TUNED_ON, arm, rank, seed, rate)
-                few_shot.run_cell(asked.work, kept, source, run, asked.steps)
+            for rank, arm in cells:
+                while missing := rates_to_try(
+                    tuned(results(kept, asked.steps), arm, rank), FIRST_TRIED, len(TUNING_SEEDS)
+                ):
+                    for seed, rate in itertools.product(TUNING_SEEDS, missing):
+                        run = run_of(TUNED_ON, arm, rank, seed, rate)
+                        few_shot.run_cell(asked.work, kept, source, run, asked.steps)
         else:
             tried = results(kept, asked.steps)
             for seed, (rank, arm), place in itertools.product(range(asked.seeds), cells, PLACES):
-                run = run_of(place, arm, rank, seed, best_rate(tried, arm, rank))
+                run = run_of(place, arm, rank, seed, chosen(tried, arm, rank))
                 few_shot.run_cell(asked.work, kept, source, run, asked.steps)
     found = results(kept, asked.steps)
     print(machine("torch", "segmentation-models-pytorch", "timm"))
@@ -86,28 +92,23 @@ def tuned(found: Mapping[str, float], arm: str, rank: int) -> dict[float, list[f
             for seed in TUNING_SEEDS
             if (name := run_of(TUNED_ON, arm, rank, seed, rate).name) in found
         ]
-        for rate in RATES
+        for rate in LADDER
     }
     return {rate: values for rate, values in by_rate.items() if values}
 
 
-def best_rate(found: Mapping[str, float], arm: str, rank: int) -> float:
+def chosen(found: Mapping[str, float], arm: str, rank: int) -> float:
     """Return the rate that was best on the places of choice."""
     tried = tuned(found, arm, rank)
     if not tried:
         raise SystemExit(f"choose the rate of '{arm}' at rank {rank} first: --tune")
-    return max(tried, key=lambda rate: float(np.mean(tried[rate])))
+    return best_rate(tried)
 
 
-def tuning_table(found: Mapping[str, float]) -> Iterator[str]:
-    """Yield the IoU of every rate that was tried, as Markdown."""
-    yield f"| chosen on Austin and Chicago | rank | {' | '.join(f'{rate:g}' for rate in RATES)} |"
-    yield "|---" * (len(RATES) + 2) + "|"
-    for arm, rank in itertools.product(ARMS, RANKS):
-        tried = tuned(found, arm, rank)
-        if tried:
-            shown = [f"{np.mean(tried[rate]):.3f}" if rate in tried else "" for rate in RATES]
-            yield f"| {arm} | {rank} | {' | '.join(shown)} |"
+def tuning_table(found: Mapping[str, float]) -> list[str]:
+    """Return the IoU of every rate that was tried, as Markdown."""
+    tried = {(arm, str(rank)): tuned(found, arm, rank) for arm in ARMS for rank in RANKS}
+    return rates_table(tried, "chosen on Austin and Chicago", "rank")
 
 
 def table(found: Mapping[str, float]) -> Iterator[str]:
@@ -124,7 +125,7 @@ def table(found: Mapping[str, float]) -> Iterator[str]:
             place,
             str(rank),
             arm,
-            f"{best_rate(found, arm, rank):g}",
+            f"{chosen(found, arm, rank):g}",
             str(len(ours)),
             f"{np.mean(list(ours.values())):.3f}",
             "" if arm == BASELINE else paired(ours, other),
@@ -137,7 +138,7 @@ def scores(found: Mapping[str, float], place: str, rank: int, arm: str) -> dict[
     """Return the IoU by seed, at the chosen rate."""
     if not tuned(found, arm, rank):
         return {}
-    rate = best_rate(found, arm, rank)
+    rate = chosen(found, arm, rank)
     named = {seed: run_of(place, arm, rank, seed, rate).name for seed in range(100)}
     return {seed: found[name] for seed, name in named.items() if name in found}
 

@@ -4,7 +4,7 @@
 
 Chips of 256 pixels at 0.6 to 1.6 times the imagery's distance, log-uniform, image and mask:
 
-    open    opens ``Raster(scale=...)`` and ``Label(scale=...)`` for every chip
+    open    opens ``Raster(scale=...)`` and ``Label`` for every chip
     gdal    datasets stay open; GDAL reads each window resampled (``out_shape``)
     rhm     ``TrainingChips.read(distance=...)``: the window as it is stored, through the cache of
             decoded blocks, then resized once
@@ -39,7 +39,6 @@ from rhm.augmentation.augment_config import AugmentConfig
 from rhm.augmentation.geometry import ChipGeometry
 from rhm.data.catalog import Catalog, Source, Tile
 from rhm.data.chips import Preparation, TrainingChips
-from rhm.data.labels import Label
 from rhm.data.radiometry import Scaling
 from rhm.data.rasters.windows import random_window
 
@@ -66,7 +65,7 @@ def opened(tiles: list[Tile], index: int) -> object:
     rng = rng_of(index)
     scale = 1.0 / GEOMETRY.distance(rng=rng)
     tile = tiles[int(rng.integers(len(tiles)))]
-    with tile.open(scale) as raster, Label(str(tile.label), raster, scale=scale) as label:
+    with tile.open(scale) as raster, tile.open_label(raster) as label:
         window = random_window(raster.info.height, raster.info.width, SIDE, rng=rng)
         return raster.read(window), label.read(window)
 

@@ -230,7 +230,7 @@ def counted(model: SegmentationModel, catalog: Catalog, place: str) -> dict[str,
 def counts_of(model: SegmentationModel, tile: Tile) -> dict[str, Counts]:
     """Return the counts of buildings of one image, by way of splitting."""
     scale = tile.scale_to(model.spec.gsd_m)
-    with tile.open(scale) as raster, tile.open_label(raster, scale) as label:
+    with tile.open(scale) as raster, tile.open_label(raster) as label:
         scaling = model.spec.scaling_of(raster)
         pixels, maps = predict_maps(
             model, raster, tile.name, scaling=scaling, shift=None, tiling=TILING

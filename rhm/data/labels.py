@@ -14,7 +14,7 @@ from rasterio.transform import Affine
 
 from rhm.augmentation.mask_values import MARKED_BOUNDARY, MARKED_CONTACT, numbered
 from rhm.data.footprints import burn, burn_numbers, polygon_parts, read_footprints
-from rhm.data.rasters.georeference import ONE, GridScale, extent, offset_px, to_pixels
+from rhm.data.rasters.georeference import extent, offset_px, to_pixels
 from rhm.data.rasters.pixels import Pixels
 from rhm.data.rasters.raster import Raster
 from rhm.data.rasters.windows import Window
@@ -47,7 +47,6 @@ class Label:
             background, a declared nodata value other than zero is ``IGNORE``, and all other
             pixels are building, unless ``building_values`` says which are.
         raster: the open image, on the grid on which labels are wanted.
-        scale: ``scale`` of the raster.
         mapped: whether to read an uncompressed mask straight from the system's file cache; see
             ``Raster``.
         building_values: values of a mask that are building, separated by spaces: numbers, or
@@ -68,7 +67,6 @@ class Label:
         path: str | os.PathLike[str],
         raster: Raster,
         *,
-        scale: float | GridScale = ONE,
         mapped: bool = False,
         building_values: str = "",
         boundary_values: str = "",
@@ -88,7 +86,13 @@ class Label:
             self._shapes, self._source = _in_pixels(self._footprints, raster)
             self._tree = shapely.STRtree(self._shapes)
         else:
-            self._mask = Raster(path, scale=scale, categorical=True, mapped=mapped)
+            grid = (raster.info.height, raster.info.width)
+            self._mask = Raster(
+                path,
+                shape=None if grid == raster.stored_shape else grid,
+                categorical=True,
+                mapped=mapped,
+            )
             self._mask.group_of = self._group_of
             try:
                 _check_size(self._mask, raster)

@@ -84,10 +84,8 @@ class Source:
             mapped=mapped,
         )
 
-    def open_label(
-        self, raster: Raster, scale: float | GridScale = ONE, *, mapped: bool = False
-    ) -> Label:
-        """Open the label for the image, which is open on a grid of ``scale``; see ``Label``.
+    def open_label(self, raster: Raster, *, mapped: bool = False) -> Label:
+        """Open the label on the grid on which the image is open; see ``Label``.
 
         Raises:
             CatalogError: there is no label.
@@ -99,7 +97,6 @@ class Source:
         return Label(
             self.label,
             raster,
-            scale=scale,
             mapped=mapped,
             building_values=self.building_values,
             boundary_values=self.boundary_values,

@@ -208,7 +208,7 @@ class OpenTiles:
         scale = tile.scale_to(self._gsd_m)
         raster = tile.open(scale, mapped=True)
         tile.check(raster)
-        label = tile.open_label(raster, scale, mapped=True) if self._labels else UnknownTruth()
+        label = tile.open_label(raster, mapped=True) if self._labels else UnknownTruth()
         if self._cache is None:
             if self._numbers and isinstance(label, Label):
                 return raster, NumberedLabel(label)

@@ -90,7 +90,7 @@ def scored_footprints(
     """
     spec = model.spec
     scale, used = tile.scale_to(spec.gsd_m), spec.threshold if threshold is None else threshold
-    with tile.open(scale) as raster, tile.open_label(raster, scale) as label:
+    with tile.open(scale) as raster, tile.open_label(raster) as label:
         scaling = spec.scaling_of(raster)
         pixels, maps = predict_maps(
             model, raster, tile.name, scaling=scaling, shift=None, tiling=tiling

@@ -31,7 +31,7 @@ def labelled_samples(spec: ModelSpec, catalog: Catalog) -> Iterator[CalibrationT
     side = Tiling.tile
     for tile in tiles[:: max(1, ceil(len(tiles) / MOST_TILES))]:
         scale = tile.scale_to(spec.gsd_m)
-        with tile.open(scale) as raster, tile.open_label(raster, scale) as label:
+        with tile.open(scale) as raster, tile.open_label(raster) as label:
             height, width = raster.info.height, raster.info.width
             row, col = max(0, height - side) // 2, max(0, width - side) // 2
             window = Window(row, col, min(side, height), min(side, width))

@@ -139,7 +139,7 @@ def see(
     if tile.label is None:
         raise CatalogError(f"{tile.image} has no label to compare with")
     scale = tile.scale_to(model.spec.gsd_m)
-    with tile.open(scale) as raster, tile.open_label(raster, scale) as label:
+    with tile.open(scale) as raster, tile.open_label(raster) as label:
         tile.check(raster)
         scaling = model.spec.scaling_of(raster)
         if predicted is None:

@@ -117,7 +117,7 @@ def _predicted(
         if tile.label is None:
             continue
         scale = tile.scale_to(model.spec.gsd_m)
-        with tile.open(scale) as raster, tile.open_label(raster, scale) as label:
+        with tile.open(scale) as raster, tile.open_label(raster) as label:
             scaling = model.spec.scaling_of(raster)
             pixels, probability = predict_image(
                 model, raster, tile.name, scaling=scaling, shift=shift, tiling=tiling or Tiling()

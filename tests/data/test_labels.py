@@ -38,7 +38,7 @@ def _vectors(path: Path, transform: Affine = HALF_METRE, crs: str = UTM) -> Path
 
 
 def _truth(image: Path, label: Path, scale: float = 1.0) -> Any:
-    with Raster(image, scale=scale) as raster, Label(label, raster, scale=scale) as truth:
+    with Raster(image, scale=scale) as raster, Label(label, raster) as truth:
         return truth.read()
 
 
@@ -147,7 +147,7 @@ def test_windows_show_what_the_whole_shows(tmp_path: Path, kind: str, scale: flo
     )
     with (
         Raster(_image(tmp_path), scale=scale) as raster,
-        Label(label, raster, scale=scale) as truth,
+        Label(label, raster) as truth,
     ):
         whole = truth.read()
         assert whole.shape == (raster.info.height, raster.info.width)
@@ -183,7 +183,7 @@ def test_footprints_lie_where_control_points_say(tmp_path: Path, scale: float) -
     image = _image(tmp_path, gcps=warped_gcps(60, 80))
     height, width = round(60 * scale), round(80 * scale)
     truth = burn(boxes, Affine.scale(1 / scale), height, width)
-    with Raster(image, scale=scale) as raster, Label(label, raster, scale=scale) as found:
+    with Raster(image, scale=scale) as raster, Label(label, raster) as found:
         np.testing.assert_array_equal(found.read(), truth)
         np.testing.assert_array_equal(found.read_numbers() > 0, truth == 1)
         assert len(np.unique(found.read_numbers())) == 1 + len(boxes)

@@ -74,7 +74,7 @@ def little_memory() -> Iterator[None]:
 def _assert_reads_like_the_files(tiles: OpenTiles, tile: Tile, scale: GridScale = ONE) -> None:
     image, label = tiles.get(0)
     assert tile.label is not None
-    with tile.open(scale) as raster, Label(tile.label, raster, scale=scale) as truth:
+    with tile.open(scale) as raster, Label(tile.label, raster) as truth:
         assert image.info == raster.info
         for window in [*WINDOWS, *WINDOWS]:
             pixels, valid = image.read(window)

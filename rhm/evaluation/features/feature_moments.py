@@ -208,7 +208,7 @@ def _window(
     scale = tile.scale_to(spec.gsd_m)
     if tile.label is None:
         raise AnalysisError(f"{tile.image} has no label")
-    with tile.open(scale) as raster, tile.open_label(raster, scale) as label:
+    with tile.open(scale) as raster, tile.open_label(raster) as label:
         tile.check(raster)
         table = spec.table_of(raster)
         height, width = raster.info.height, raster.info.width
