@@ -141,7 +141,8 @@ def shift_table(found: Results, names: Sequence[str]) -> Iterator[str]:
     """Yield experiment (a) as Markdown: the IoU of each augmentation under each family of maps.
 
     A second table has paired differences, with 95 % intervals over seeds: to the models without
-    augmentation under the same maps, and of the mean under all families to those with ``rhm``.
+    augmentation under the same maps, and of the mean under all families to those with ``rhm``. A
+    third one has what each family of maps takes from the same models' IoU on images as they are.
     """
     by_name = {
         name: {
@@ -167,6 +168,12 @@ def shift_table(found: Results, names: Sequence[str]) -> Iterator[str]:
             for each, base in [*((each, "none") for each in columns), (_MEAN, "rhm")]
         ]
         yield f"| {name} | {' | '.join(cells)} |"
+    yield ""
+    yield f"| taken by the maps | {' | '.join([*SHIFTS, _MEAN])} |"
+    yield "|---" * (len(SHIFTS) + 2) + "|"
+    for name, runs in shown.items():
+        taken = [[iou["as it is"] - iou[each] for iou in runs.values()] for each in columns[1:]]
+        yield f"| {name} | {' | '.join(map(mean_and_interval, taken))} |"
 
 
 def _paired(runs: _Runs, base: _Runs, column: str) -> list[float]:

@@ -142,6 +142,7 @@ def main() -> None:
         print("\n".join(["", *tables.pairs_table(cells, list(PLACES))]))
         print("\n".join(["", *tables.closed_table(cells, list(PLACES))]))
         print("\n".join(["", *tables.averaged_table(cells, asked.sources, list(targets))]))
+        print("\n".join(["", *tables.comparisons_table(cells, list(PLACES))]))
 
 
 def prepare(setting: Setting, data: Path) -> Catalog:

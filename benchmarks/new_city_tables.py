@@ -17,6 +17,20 @@ two classes by Otsu's method; the best one by the labels of the place."""
 
 AVERAGED = "none, averaged"
 
+COMPARED = (
+    ("fda", "rhm"),
+    ("mean-teacher", "rhm"),
+    ("fda + scale", "rhm + scale"),
+    ("spectrum + scale", "fda + scale"),
+    ("spectrum", "fda"),
+    ("scale", "none"),
+    ("rhm + scale", "scale"),
+    ("fda + scale", "scale"),
+    ("spectrum + scale", "scale"),
+    ("spectrum + scale", "spectrum"),
+)
+"""Methods, and others that they are compared with pair by pair."""
+
 RESAMPLES = 2000
 _SEED = 0
 
@@ -161,6 +175,30 @@ class Resampled:
         """Return the mean IoU of one pair."""
         return float(self._mean(method, [(source, target)], seeds)[0])
 
+    def over(
+        self,
+        method: str,
+        other: str,
+        pairs: Sequence[tuple[str, str]] | None = None,
+        *,
+        home: bool = False,
+    ) -> str:
+        """Return the paired difference to another method, with its 95 % interval.
+
+        Args:
+            method: a method.
+            other: another method.
+            pairs: pairs of source and target; None for all.
+            home: whether to compare at home instead.
+        """
+        seeds = [s for s in self.seeds.get(method, ()) if s in self.seeds.get(other, ())]
+        if not seeds or method == other:
+            return ""
+        pairs = self._home if home else self._pairs if pairs is None else pairs
+        difference = self._mean(method, pairs, seeds) - self._mean(other, pairs, seeds)
+        low, high = np.quantile(difference[1:], [0.025, 0.975])
+        return f"{difference[0]:+.3f} ({low:+.3f} to {high:+.3f})"
+
     def _mean(
         self, method: str, pairs: Sequence[tuple[str, str]], seeds: Sequence[int]
     ) -> NDArray[np.float64]:
@@ -196,7 +234,7 @@ def methods_table(cells: Cells, sources: Sequence[str], targets: Sequence[str]) 
             f"{at['split'].home(method, seeds)[0]:.3f} | "
             f"{' | '.join(f'{score:.3f}' for score in away.values())} | "
             f"{_closed(at, method, sources, targets)} | "
-            f"{' | '.join(_over(own, method, other) for other in ('none', 'rhm', 'fda'))} | "
+            f"{' | '.join(own.over(method, other) for other in ('none', 'rhm', 'fda'))} | "
             f"{seconds:.0f} |"
         )
 
@@ -208,20 +246,37 @@ def averaged_table(cells: Cells, sources: Sequence[str], targets: Sequence[str])
     yield "|---" * 4 + "|"
     suffix = AVERAGED.removeprefix("none")
     for method, seeds in own.seeds.items():
-        if method.endswith(suffix) and (gain := _over(own, method, method.removesuffix(suffix))):
-            home = _over(own, method, method.removesuffix(suffix), home=True)
+        if method.endswith(suffix) and (gain := own.over(method, method.removesuffix(suffix))):
+            home = own.over(method, method.removesuffix(suffix), home=True)
             yield f"| {method} | {len(seeds)} | {home} | {gain} |"
 
 
-def _over(at: Resampled, method: str, other: str, *, home: bool = False) -> str:
-    """Return the paired difference to another method, with its 95 % interval."""
-    seeds = [s for s in at.seeds[method] if s in at.seeds.get(other, ())]
-    if not seeds or method == other:
-        return ""
-    score = at.home if home else at.away
-    difference = score(method, seeds) - score(other, seeds)
-    low, high = np.quantile(difference[1:], [0.025, 0.975])
-    return f"{difference[0]:+.3f} ({low:+.3f} to {high:+.3f})"
+def comparisons_table(cells: Cells, places: Sequence[str]) -> Iterator[str]:
+    """Yield how ``COMPARED`` methods differ over all pairs, and without the pair that differs most.
+
+    Intervals hold draws of seeds and of test groups, but no draws of places: whether a difference
+    would be found between other places is for the number of pairs and for this last column to say.
+    """
+    own = Resampled(cells, places, places, "own")
+    pairs = [(a, b) for a in places for b in places if a != b]
+    columns = "difference | pairs ahead | median pair | without the pair | difference"
+    yield f"| method | over | {columns} |"
+    yield "|---" * 7 + "|"
+    for method, other in COMPARED:
+        seeds = [s for s in own.seeds.get(method, ()) if s in own.seeds.get(other, ())]
+        if not seeds:
+            continue
+        gains = {
+            pair: own.pair(method, *pair, seeds) - own.pair(other, *pair, seeds) for pair in pairs
+        }
+        most = max(gains, key=lambda pair: abs(gains[pair]))
+        rest = [pair for pair in pairs if pair != most]
+        yield (
+            f"| {method} | {other} | {own.over(method, other)} | "
+            f"{sum(gain > 0 for gain in gains.values())} of {len(pairs)} | "
+            f"{np.median(list(gains.values())):+.3f} | {' to '.join(most)} | "
+            f"{own.over(method, other, rest)} |"
+        )
 
 
 def _closed(

@@ -47,7 +47,10 @@ def on_files(files: Files, config: Any) -> Files:
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Redirect links to files of the repository to the pages that show them."""
-    markdown = markdown.replace("](../rhm/models/shipped/starter/card.md)", "](starter.md)")
+    for above in ("", "../"):  # from the README, which is a page of this folder here, and pages
+        markdown = markdown.replace(
+            f"]({above}rhm/models/shipped/starter/card.md)", "](starter.md)"
+        )
     return markdown.replace("](../README.md)", "](index.md)")
 
 

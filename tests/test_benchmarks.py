@@ -1,13 +1,18 @@
 """Benchmarks; law: each can be loaded, so that none is broken by a change elsewhere unnoticed."""
 
+import argparse
+import re
 import runpy
+import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+TOP = Path(__file__).resolve().parent.parent
+BENCHMARKS = TOP / "benchmarks"
 
 
 @pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)
@@ -22,6 +27,43 @@ def test_it_can_be_loaded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in set(sys.modules) - before:
             if (BENCHMARKS / f"{name}.py").is_file():
                 del sys.modules[name]
+
+
+def documented() -> Iterator[str]:
+    """Yield every command of a benchmark in the documentation and in what benchmarks say."""
+    pages = [*TOP.glob("*.md"), *TOP.glob("docs/**/*.md"), *BENCHMARKS.glob("*.py")]
+    for page in sorted(pages):
+        text = page.read_text("utf-8").replace("\\\n", " ")
+        for quoted, line in re.findall(
+            r"`(python benchmarks/[^`]+)`|^ +(python benchmarks/.+)$", text, re.MULTILINE
+        ):
+            required = re.sub(r"\[[^]]*\]", "", quoted or line)
+            yield shlex.join(shlex.split(required, comments=True)[1:])
+
+
+class Accepted(Exception):
+    """The arguments were accepted."""
+
+
+@pytest.mark.parametrize("command", sorted(set(documented())))
+@pytest.mark.filterwarnings("default")
+def test_a_documented_command_is_accepted(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, *arguments = shlex.split(command)
+    if "parse_args" not in (TOP / script).read_text("utf-8"):
+        assert not arguments
+        return
+    parse = argparse.ArgumentParser.parse_args
+
+    def accept(parser: argparse.ArgumentParser) -> None:
+        parse(parser, arguments)
+        raise Accepted
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", accept)
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    with pytest.raises(Accepted):
+        runpy.run_path(str(TOP / script), run_name="__main__")
 
 
 @pytest.fixture
