@@ -170,7 +170,10 @@ def over_seeds(seeds: int) -> None:
 
 
 def ends_table(ends: dict[str, list[dict[str, float]]]) -> list[str]:
-    """Return a table of how methods ended; losses are geometric means over seeds."""
+    """Return a table of how methods ended; losses are geometric means over seeds.
+
+    Where some do not get there, their number of steps is not known, and there is no interval.
+    """
     lines = [
         f"{SMALLER} x {SMALLER}, rank {RANK}, {KNOWN:.0%} known, float32\n",
         "| method | below 1e-9 | steps to it, at most 30 000 | training loss at the end | "
@@ -180,9 +183,12 @@ def ends_table(ends: dict[str, list[dict[str, float]]]) -> list[str]:
     for name, found in ends.items():
         column = {key: np.array([end[key] for end in found]) for key in found[0]}
         train, test = column["last_train_loss"], column["last_test_loss"]
+        there = column["reached"] > 0
+        steps = f"{column['steps'][there].mean():.0f} where it does" if there.any() else ""
         lines.append(
             f"| {name} | {column['reached'].sum():.0f} of {len(found)} | "
-            f"{plain(column['steps'], 0)} | {geometric(train)} | {geometric(test)} | "
+            f"{plain(column['steps'], 0) if there.all() else steps} | {geometric(train)} | "
+            f"{geometric(test)} | "
             f"{plain(test / train, 1)} |"
         )
     return lines

@@ -47,9 +47,7 @@ class Accepted(Exception):
 
 @pytest.mark.parametrize("command", sorted(set(documented())))
 @pytest.mark.filterwarnings("default")
-def test_a_documented_command_is_accepted(
-    command: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_documented_command_is_accepted(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     script, *arguments = shlex.split(command)
     if "parse_args" not in (TOP / script).read_text("utf-8"):
         assert not arguments

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -137,8 +138,12 @@ def attach(
         weights = {name: layer.get_parameter("weight") for name, layer in layers.items()}
         gradients = weight_gradients(model, weights, losses)
     found = {
+        # Not the sum: else neighbouring seeds would have the same draws, one layer apart.
         name: initial_update(
-            adapter, layer.get_parameter("weight"), gradients.get(name), seed=seed + index
+            adapter,
+            layer.get_parameter("weight"),
+            gradients.get(name),
+            seed=int(np.random.SeedSequence((seed, index)).generate_state(1)[0]),
         )
         for index, (name, layer) in enumerate(layers.items())
     }

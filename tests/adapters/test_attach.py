@@ -231,3 +231,13 @@ def test_without_an_adapter_only_what_is_named_is_trained() -> None:
         attach(model, None)
     attach(model, None, batch_norm="affine")
     merge(model)
+
+
+def test_layers_of_neighbouring_seeds_have_draws_of_their_own() -> None:
+    drawn = []
+    for seed in range(3):
+        network = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8))
+        attach(network, LoRA(rank=2), "all", seed=seed)
+        drawn += [update.factors()[1].detach() for _, update in updates(network)]
+
+    assert len({tuple(each.flatten().tolist()) for each in drawn}) == 9
