@@ -8,7 +8,8 @@ its update by ``alpha / rank``, and a comparison of ranks depends on what become
 is 8 at every rank, or grows with the root of the rank (rank-stabilised LoRA, Kalajdzievski, 2023),
 or is the rank itself. The rate of every arm is chosen at both ranks, on other places with other
 seeds; where the lowest or the highest rate that was tried is the best, the next one is tried, too.
-The last arm has the authors' setting of AdamW's eps, 1e-6.
+The higher rank also has the rate that is best for the lower one: what becomes of those who do not
+choose a rate for their rank. The last arm has the authors' setting of AdamW's eps, 1e-6.
 
 Finished runs are kept in the file ``--kept`` and not repeated; ``--table`` only prints the tables.
 """
@@ -26,6 +27,8 @@ from machine import machine, mean_and_interval
 
 PLACES = ("vegas", "banepa")
 RANKS = (8, 64)
+SETTINGS = ((8, 8), (64, 64), (64, 8))
+"""Ranks of the updates, and those for which their rates were chosen."""
 SHOTS = 16
 FIRST_TRIED = (1e-3, 3e-3, 1e-2, 3e-2)
 ARMS = (
@@ -46,9 +49,8 @@ def main() -> None:
     kept = few_shot.kept_runs(asked, "kept-ranks")
     if not asked.table:
         source = few_shot.prepare(asked.work, asked.data)
-        cells = list(itertools.product(RANKS, asked.arms))
         if asked.tune:
-            for rank, arm in cells:
+            for rank, arm in itertools.product(RANKS, asked.arms):
                 while missing := rates_to_try(
                     tuned(results(kept, asked.steps), arm, rank), FIRST_TRIED, len(TUNING_SEEDS)
                 ):
@@ -57,8 +59,9 @@ def main() -> None:
                         few_shot.run_cell(asked.work, kept, source, run, asked.steps)
         else:
             tried = results(kept, asked.steps)
-            for seed, (rank, arm), place in itertools.product(range(asked.seeds), cells, PLACES):
-                run = run_of(place, arm, rank, seed, chosen(tried, arm, rank))
+            settings = list(itertools.product(SETTINGS, asked.arms, PLACES))
+            for seed, ((rank, of), arm, place) in itertools.product(range(asked.seeds), settings):
+                run = run_of(place, arm, rank, seed, chosen(tried, arm, of))
                 few_shot.run_cell(asked.work, kept, source, run, asked.steps)
     found = results(kept, asked.steps)
     print(machine("torch", "segmentation-models-pytorch", "timm"))
@@ -114,18 +117,19 @@ def tuning_table(found: Mapping[str, float]) -> list[str]:
 def table(found: Mapping[str, float]) -> Iterator[str]:
     """Yield the IoU of every arm at its chosen rate, with paired 95 % intervals, as Markdown."""
     columns = f"IoU | over {BASELINE} | over its rank {RANKS[0]}"
-    yield f"| place | rank | arm | rate | seeds | {columns} |"
-    yield "|---" * 8 + "|"
-    for place, rank, arm in itertools.product(PLACES, RANKS, ARMS):
-        ours = scores(found, place, rank, arm)
+    yield f"| place | rank | its rate is that of rank | arm | rate | seeds | {columns} |"
+    yield "|---" * 9 + "|"
+    for place, (rank, of), arm in itertools.product(PLACES, SETTINGS, ARMS):
+        ours, other = (scores(found, place, rank, of, name) for name in (arm, BASELINE))
         if not ours:
             continue
-        other, low = scores(found, place, rank, BASELINE), scores(found, place, RANKS[0], arm)
+        low = scores(found, place, RANKS[0], RANKS[0], arm)
         cells = [
             place,
             str(rank),
+            str(of),
             arm,
-            f"{chosen(found, arm, rank):g}",
+            f"{chosen(found, arm, of):g}",
             str(len(ours)),
             f"{np.mean(list(ours.values())):.3f}",
             "" if arm == BASELINE else paired(ours, other),
@@ -134,11 +138,13 @@ def table(found: Mapping[str, float]) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
-def scores(found: Mapping[str, float], place: str, rank: int, arm: str) -> dict[int, float]:
-    """Return the IoU by seed, at the chosen rate."""
-    if not tuned(found, arm, rank):
+def scores(
+    found: Mapping[str, float], place: str, rank: int, of: int, arm: str
+) -> dict[int, float]:
+    """Return the IoU by seed, at the rate that was chosen for a rank."""
+    if not tuned(found, arm, of):
         return {}
-    rate = chosen(found, arm, rank)
+    rate = chosen(found, arm, of)
     named = {seed: run_of(place, arm, rank, seed, rate).name for seed in range(100)}
     return {seed: found[name] for seed, name in named.items() if name in found}
 
