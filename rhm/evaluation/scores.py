@@ -346,8 +346,8 @@ def finite(value: float) -> float | None:
 def few_groups(domains: Iterable[DomainScores]) -> str | None:
     """Return a sentence on domains whose intervals rest on few groups, without its full stop.
 
-    The bootstrap draws groups. Of fewer than ``FEW_GROUPS``, its percentile intervals are too
-    narrow: those of two groups end at the scores of the two.
+    The bootstrap draws groups. Of fewer than ``FEW_GROUPS``, even its expanded percentile intervals
+    are too narrow: those of two groups end at the scores of the two.
     """
     few = {
         each.name: each.groups

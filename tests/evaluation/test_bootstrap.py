@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, t
 
-from rhm.evaluation.bootstrap import bootstrap_interval
+from rhm.evaluation.bootstrap import bootstrap_interval, expanded_tail
 from rhm.evaluation.scores import Interval
 from rhm.training.metrics import (
     BoundaryCounts,
@@ -27,18 +27,32 @@ def known(interval: Interval) -> tuple[float, float, float]:
     return interval.low, interval.value, interval.high
 
 
-def test_bootstrap_interval_covers_the_truth_as_often_as_it_says() -> None:
+@pytest.mark.parametrize("count", [5, 10, 40])
+def test_bootstrap_interval_covers_the_truth_as_often_as_it_says(count: int) -> None:
     rng = np.random.default_rng(0)
     covered = 0
-    for trial in range(200):
-        rates = np.clip(rng.normal(0.7, 0.1, 40), 0, 1)  # each group has a rate of its own
+    for trial in range(300):
+        rates = np.clip(rng.normal(0.7, 0.1, count), 0, 1)  # each group has a rate of its own
         hits = rng.binomial(100, rates)
         counts = [ObjectScores(int(hit), 0, 100 - int(hit)) for hit in hits]
-        groups = [f"tile {index}" for index in range(40)]
-        interval = bootstrap_interval(counts, groups, lambda c: c[..., 0] / 100 / 40, seed=trial)
+        groups = [f"tile {index}" for index in range(count)]
+        interval = bootstrap_interval(counts, groups, lambda c: c[..., 0] / 100 / count, seed=trial)
         low, _, high = known(interval)
         covered += low <= 0.7 <= high
-    assert 0.88 <= covered / 200 <= 0.99
+    assert 0.91 <= covered / 300 <= 0.99
+
+
+@pytest.mark.parametrize("count", [8, 30])
+def test_the_interval_of_a_mean_is_that_of_student(count: int) -> None:
+    values = np.random.default_rng(1).integers(0, 1000, count)
+    counts = [ObjectScores(int(value), 0, 1000) for value in values]
+    names = [str(index) for index in range(count)]
+    interval = bootstrap_interval(counts, names, lambda c: c[..., 0] / count, seed=0)
+    low, mean, high = known(interval)
+    half = t.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count)
+
+    assert mean == pytest.approx(values.mean())
+    assert (high - low) / 2 == pytest.approx(half, rel=0.06)
 
 
 def test_bootstrap_draws_groups_not_images() -> None:
@@ -54,7 +68,10 @@ def test_bootstrap_draws_groups_not_images() -> None:
     assert apart == bootstrap_interval(few, ["a", "b", "c"], jaccard_score, seed=1)
     counts = [ConfusionCounts(tp, 50 - tp, 10, 0) for tp in range(0, 50, 3)]
     names = [str(tp) for tp in range(0, 50, 3)]
-    first, second = (bootstrap_interval(counts, names, jaccard_score, seed=s) for s in (1, 2))
+    first, second = (
+        bootstrap_interval(counts, names, jaccard_score, resamples=300, seed=seed)
+        for seed in (1, 2)
+    )
     assert first.value == second.value
     assert first != second
 
@@ -95,6 +112,7 @@ def test_bootstrap_agrees_with_scipy() -> None:
         (np.arange(15),),
         pooled_iou,
         n_resamples=20_000,
+        confidence_level=1 - 2 * expanded_tail(15),
         method="percentile",
         rng=np.random.default_rng(1),
     ).confidence_interval
