@@ -167,14 +167,20 @@ def measured(
 
 
 def cut(
-    tiles: Sequence[Tile], count: int, *, seed: int, side: int = PATCH_PX
+    tiles: Sequence[Tile],
+    count: int,
+    *,
+    seed: int,
+    side: int = PATCH_PX,
+    place: Sequence[Tile] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return patches (N, 3, side, side), labels (N,), half of them of each class, and images (N,).
 
     A building patch has at least half of its central square (a quarter of the side wide) built up;
     a background patch has nothing built up in the central square of half the side. Patches have
-    the range from black to white of their sensor, from -1 to 1. The last result says which of the
-    images each is from.
+    the range from black to white of their sensor, from -1 to 1. It is measured over ``place``, all
+    images of a place, or else over those that patches are cut from. The last result says which of
+    these each is from.
     """
     rng = np.random.default_rng(seed)
     found: dict[int, list[Tensor]] = {0: [], 1: []}
@@ -182,7 +188,7 @@ def cut(
     quarter, half = side * 3 // 8, side // 4
     half_range, tables = (0.5,) * 3, {}
     for dtype in {tile.dtype for tile in tiles}:
-        of_dtype = (histogram_of_file(tile) for tile in tiles if tile.dtype == dtype)
+        of_dtype = (histogram_of_file(tile) for tile in place or tiles if tile.dtype == dtype)
         scaling = Scaling.of_bytes(3) if dtype == "uint8" else measure_scalings(of_dtype)[dtype]
         tables[dtype] = scaling.table(half_range, half_range)
     while min(map(len, found.values())) < count // 2:

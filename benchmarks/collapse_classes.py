@@ -119,7 +119,8 @@ def patches(asked: argparse.Namespace, amount: str, seed: int) -> Samples:
         for split, of_split in parts.items():
             tiles = listed.select(domains=domains, split=split).tiles
             count = 2 * (PER_CLASS[amount] if split == "train" else 50)
-            images, built, _ = cut(tiles, count, seed=seed, side=PATCH_PX)
+            place = listed.select(domains=domains).tiles
+            images, built, _ = cut(tiles, count, seed=seed, side=PATCH_PX, place=place)
             of_split.append((images, 2 * number + built))
     train, test = (
         tuple(torch.cat(values) for values in zip(*parts[split], strict=True)) for split in parts

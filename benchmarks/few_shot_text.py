@@ -33,7 +33,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 from kept import KeptResults
-from learning_rates import best_rate, rates_table, rates_to_try
+from learning_rates import best_rate, finished, rates_table, rates_to_try
 from machine import machine, mean_and_interval
 from three_factors import ThreeFactors
 from torch import Tensor, nn
@@ -63,6 +63,7 @@ HEAD_RATE = 1e-3
 EPS, AUTHORS_EPS = 1e-8, 1e-6
 CHOOSING_SEEDS, CHOSEN_BY = (1000, 1001), 64
 """The seeds, and the number of examples, by which rates are chosen."""
+CHOOSING_RUNS = len(TASKS) * len(CHOOSING_SEEDS)
 KEYS = ("task", "examples", "arm", "rate", "seed")
 
 
@@ -115,9 +116,8 @@ def main() -> None:
     kept = KeptResults(asked.kept, KEYS)
     if asked.choose:
         for arm in (name for name in asked.arms if ARMS[name].rate is None):
-            runs = len(asked.tasks) * len(CHOOSING_SEEDS)
-            while missing := rates_to_try(tried(kept.rows, arm), FIRST_TRIED, runs):
-                for rate, task, seed in itertools.product(missing, asked.tasks, CHOOSING_SEEDS):
+            while missing := rates_to_try(tried(kept.rows, arm), FIRST_TRIED, CHOOSING_RUNS):
+                for rate, task, seed in itertools.product(missing, TASKS, CHOOSING_SEEDS):
                     run(asked.texts, kept, task, CHOSEN_BY, arm, rate, seed)
     elif not asked.table:
         cells = list(itertools.product(asked.tasks, asked.examples, asked.arms))
@@ -306,13 +306,13 @@ def accuracy(model: nn.Module, tokens: Any, labelled: Labelled) -> float:
     return right / len(labelled)
 
 
-def tried(cells: Sequence[Mapping[str, Any]], arm: str) -> dict[float, list[float]]:
-    """Return the accuracies of the runs of choice of an arm by learning rate."""
+def tried(cells: Sequence[Mapping[str, Any]], arm: str) -> dict[float, Sequence[float]]:
+    """Return the accuracies of the runs of choice of an arm by learning rate, if finished."""
     found: dict[float, list[float]] = {}
     for cell in cells:
         if cell["seed"] in CHOOSING_SEEDS and cell["arm"] == arm:
             found.setdefault(cell["rate"], []).append(cell["test"])
-    return found
+    return finished(found, CHOOSING_RUNS)
 
 
 def rate_of(cells: Sequence[Mapping[str, Any]], arm: str) -> float:

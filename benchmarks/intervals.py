@@ -22,7 +22,7 @@ _SEED = 0
 
 
 def main() -> None:
-    """Print how often, and by how much, intervals hold the truth."""
+    """Print how often intervals hold the truth, and how wide they are."""
     rng = np.random.default_rng(_SEED)
     columns = "groups | plain | median width | expanded | median width"
     print(f"| groups are | {columns} |")

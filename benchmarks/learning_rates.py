@@ -1,13 +1,18 @@
-"""How benchmarks choose learning rates: on what is not scored, and never at the end of a grid."""
+"""How benchmarks choose learning rates: on what is not scored, and not at the end of a grid."""
 
 import statistics
 from collections.abc import Mapping, Sequence
 
-LADDER = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
-"""All rates, about half a power of ten apart."""
+LADDER = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0)
+"""All rates, about half a power of ten apart, with ends beyond any that could be best."""
 
 Tried = Mapping[float, Sequence[float]]
 """Scores of the runs of choice by learning rate."""
+
+
+def finished(tried: Tried, runs: int) -> dict[float, Sequence[float]]:
+    """Return what was tried often enough to be compared: ``runs`` times."""
+    return {rate: scores for rate, scores in tried.items() if len(scores) >= runs}
 
 
 def best_rate(tried: Tried) -> float:
@@ -23,11 +28,11 @@ def rates_to_try(tried: Tried, first: Sequence[float], runs: int) -> list[float]
         first: rates to begin with, from ``LADDER``.
         runs: number of runs with which a rate is finished.
     """
-    finished = {rate: scores for rate, scores in tried.items() if len(scores) >= runs}
-    if missing := [rate for rate in first if rate not in finished]:
+    complete = finished(tried, runs)
+    if missing := [rate for rate in first if rate not in complete]:
         return missing
-    place = LADDER.index(best_rate(finished))
-    return [rate for rate in LADDER[max(place - 1, 0) : place + 2] if rate not in finished]
+    place = LADDER.index(best_rate(complete))
+    return [rate for rate in LADDER[max(place - 1, 0) : place + 2] if rate not in complete]
 
 
 def rates_table(tried: Mapping[tuple[str, ...], Tried], *columns: str) -> list[str]:

@@ -37,7 +37,7 @@ import numpy as np
 import torch
 from few_shot import CHIP_PX, PLACES, TUNED_ON, TUNING_SEEDS
 from kept import KeptResults
-from learning_rates import best_rate, rates_table, rates_to_try
+from learning_rates import best_rate, finished, rates_table, rates_to_try
 from machine import machine, mean_and_interval, thinned
 from three_factors import ThreeFactors
 from torch import Tensor, nn
@@ -54,7 +54,7 @@ from rhm.models.build import SegmentationModel
 from rhm.models.model_file import load_model
 from rhm.training.losses import LossConfig, loss_of
 
-KEYS = ("place", "arm", "shots", "seed", "rate")
+KEYS = ("place", "arm", "shots", "seed", "rate", "eps")
 PLACE = "vegas"
 SHOTS = (1, 2, 4)
 MEASURED = (150, 500, 1500)
@@ -169,7 +169,7 @@ def run_cell(
     rate: float,
 ) -> None:
     """Adapt the decoder once, measure it on the way, and store the result."""
-    values: dict[str, Any] = dict(zip(KEYS, (place, arm, shots, seed, rate), strict=True))
+    values: dict[str, Any] = dict(zip(KEYS, (place, arm, shots, seed, rate, EPS), strict=True))
     if kept.has(**values):
         return
     model = load_model(source)
@@ -251,13 +251,13 @@ def adapt(decoder: nn.Module, arm: str, loss: Any, seed: int) -> None:
                 nn.init.normal_(update.a.data)
 
 
-def tuned(found: Sequence[Mapping[str, Any]], arm: str, step: int) -> dict[float, list[float]]:
-    """Return the IoU elsewhere after some steps, by learning rate, on the places of choice."""
+def tuned(found: Sequence[Mapping[str, Any]], arm: str, step: int) -> dict[float, Sequence[float]]:
+    """Return the IoU elsewhere on the places of choice by learning rate, if it is finished."""
     tried: dict[float, list[float]] = {}
     for each in found:
-        if (each["place"], each["arm"]) == (TUNED_ON, arm):
+        if (each["place"], each["arm"], each["eps"]) == (TUNED_ON, arm, EPS):
             tried.setdefault(each["rate"], []).append(each["after"][str(step)][1])
-    return tried
+    return finished(tried, len(TUNING_SEEDS))
 
 
 def missing_rates(found: Sequence[Mapping[str, Any]], arm: str) -> list[float]:

@@ -8,6 +8,7 @@ import numpy as np
 from kept import KeptResults
 from numpy.typing import NDArray
 
+from rhm.evaluation.bootstrap import expanded_tail
 from rhm.models.expected_iou import LEAST_IMPLIED, best_threshold
 
 THRESHOLDS = ("0.5", "0.1", "own", "split", "best")
@@ -31,7 +32,9 @@ COMPARED = (
 )
 """Methods, and others that they are compared with pair by pair."""
 
-RESAMPLES = 2000
+RESAMPLES = 10_000
+FEWEST_SEEDS = 3
+"""Seeds below which a difference has no interval: it would hold draws of images only."""
 _SEED = 0
 
 Groups = Mapping[str, Sequence[Sequence[float]]]
@@ -185,6 +188,8 @@ class Resampled:
     ) -> str:
         """Return the paired difference to another method, with its 95 % interval.
 
+        Percentiles are expanded as for the mean of as many values as there are seeds.
+
         Args:
             method: a method.
             other: another method.
@@ -196,7 +201,10 @@ class Resampled:
             return ""
         pairs = self._home if home else self._pairs if pairs is None else pairs
         difference = self._mean(method, pairs, seeds) - self._mean(other, pairs, seeds)
-        low, high = np.quantile(difference[1:], [0.025, 0.975])
+        if len(seeds) < FEWEST_SEEDS:
+            return f"{difference[0]:+.3f}"
+        tail = expanded_tail(len(seeds))
+        low, high = np.quantile(difference[1:], [tail, 1 - tail])
         return f"{difference[0]:+.3f} ({low:+.3f} to {high:+.3f})"
 
     def _mean(
@@ -259,9 +267,9 @@ def comparisons_table(cells: Cells, places: Sequence[str]) -> Iterator[str]:
     """
     own = Resampled(cells, places, places, "own")
     pairs = [(a, b) for a in places for b in places if a != b]
-    columns = "difference | pairs ahead | median pair | without the pair | difference"
+    columns = "home | away | pairs ahead | median pair | without the pair | away"
     yield f"| method | over | {columns} |"
-    yield "|---" * 7 + "|"
+    yield "|---" * 8 + "|"
     for method, other in COMPARED:
         seeds = [s for s in own.seeds.get(method, ()) if s in own.seeds.get(other, ())]
         if not seeds:
@@ -272,7 +280,8 @@ def comparisons_table(cells: Cells, places: Sequence[str]) -> Iterator[str]:
         most = max(gains, key=lambda pair: abs(gains[pair]))
         rest = [pair for pair in pairs if pair != most]
         yield (
-            f"| {method} | {other} | {own.over(method, other)} | "
+            f"| {method} | {other} | {own.over(method, other, home=True)} | "
+            f"{own.over(method, other)} | "
             f"{sum(gain > 0 for gain in gains.values())} of {len(pairs)} | "
             f"{np.median(list(gains.values())):+.3f} | {' to '.join(most)} | "
             f"{own.over(method, other, rest)} |"

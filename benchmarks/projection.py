@@ -158,7 +158,8 @@ def run(catalog: Catalog, layers: int, seed: int) -> list[dict[str, Any]]:
 def patches(catalog: Catalog, place: str, splits: Sequence[str], count: int, seed: int) -> Patches:
     """Return patches of a place with their labels and images."""
     tiles = catalog.select(domains=PLACES[place], labelled=True).tiles
-    return cut([each for each in tiles if each.split in splits], count, seed=seed, side=SIDE_PX)
+    chosen = [each for each in tiles if each.split in splits]
+    return cut(chosen, count, seed=seed, side=SIDE_PX, place=tiles)
 
 
 def features_of(model: Projected, images: Tensor) -> list[Tensor]:

@@ -22,7 +22,7 @@ import few_shot
 import numpy as np
 from few_shot import TUNED_ON, TUNING_SEEDS, Run
 from kept import KeptResults
-from learning_rates import LADDER, best_rate, rates_table, rates_to_try
+from learning_rates import LADDER, best_rate, finished, rates_table, rates_to_try
 from machine import machine, mean_and_interval
 
 PLACES = ("vegas", "banepa")
@@ -88,7 +88,7 @@ def results(kept: KeptResults, steps: int) -> dict[str, float]:
 
 
 def tuned(found: Mapping[str, float], arm: str, rank: int) -> dict[float, list[float]]:
-    """Return the IoU on the places of choice by learning rate."""
+    """Return the IoU on the places of choice by learning rate, of those that are finished."""
     by_rate = {
         rate: [
             found[name]
@@ -97,7 +97,7 @@ def tuned(found: Mapping[str, float], arm: str, rank: int) -> dict[float, list[f
         ]
         for rate in LADDER
     }
-    return {rate: values for rate, values in by_rate.items() if values}
+    return finished(by_rate, len(TUNING_SEEDS))
 
 
 def chosen(found: Mapping[str, float], arm: str, rank: int) -> float:

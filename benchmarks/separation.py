@@ -31,6 +31,7 @@ from rhm.data.catalog import Catalog, Tile
 from rhm.data.labels import IGNORE
 from rhm.data.layouts.folder import find_in_folder
 from rhm.data.sources import Source
+from rhm.evaluation.bootstrap import expanded_tail
 from rhm.evaluation.tile_scores import MIN_OBJECT_PX, predict_maps, true_objects
 from rhm.files import write_text
 from rhm.inference.polygons import inside_of
@@ -77,7 +78,7 @@ WAYS: dict[str, Splitting | None] = {
 """How the same prediction is split; the last ones need a network that separates buildings."""
 
 TODAY = ("none", "split at necks")
-RESAMPLES = 2000
+RESAMPLES = 10_000
 
 Counts = list[list[int]]
 """True positives, false positives and false negatives at each of ``IOUS``."""
@@ -306,7 +307,8 @@ def gain(found: Mapping[tuple[str, int], Any], network: str, way: str, iou: int)
         drawn = [mean_f1(part[chosen][:, groups]) for part in (ours, theirs)]
         differences.append(drawn[0] - drawn[1])
     # Draws of groups without any building have no F1.
-    low, high = np.nanpercentile(differences, [2.5, 97.5])
+    tail = 100.0 * expanded_tail(len(seeds))
+    low, high = np.nanpercentile(differences, [tail, 100.0 - tail])
     return f"{mean_f1(ours) - mean_f1(theirs):+.3f} [{low:+.3f}, {high:+.3f}]"
 
 

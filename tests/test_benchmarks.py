@@ -29,16 +29,20 @@ def test_it_can_be_loaded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                 del sys.modules[name]
 
 
+_PYTHON = r"(?:\w+=\S+ )*\S*python3? "
+_COMMAND = _PYTHON + "benchmarks/"
+
+
 def documented() -> Iterator[str]:
     """Yield every command of a benchmark in the documentation and in what benchmarks say."""
     pages = [*TOP.glob("*.md"), *TOP.glob("docs/**/*.md"), *BENCHMARKS.glob("*.py")]
     for page in sorted(pages):
         text = page.read_text("utf-8").replace("\\\n", " ")
         for quoted, line in re.findall(
-            r"`(python benchmarks/[^`]+)`|^ +(python benchmarks/.+)$", text, re.MULTILINE
+            rf"`({_COMMAND}[^`]+)`|^ +({_COMMAND}.+)$", text, re.MULTILINE
         ):
-            required = re.sub(r"\[[^]]*\]", "", quoted or line)
-            yield shlex.join(shlex.split(required, comments=True)[1:])
+            required = re.sub(rf"^{_PYTHON}|\[[^]]*\]", "", quoted or line)
+            yield shlex.join(shlex.split(required, comments=True))
 
 
 class Accepted(Exception):

@@ -143,7 +143,7 @@ def attach(
             adapter,
             layer.get_parameter("weight"),
             gradients.get(name),
-            seed=int(np.random.SeedSequence((seed, index)).generate_state(1)[0]),
+            seed=int(np.random.SeedSequence((seed % 2**64, index)).generate_state(1)[0]),
         )
         for index, (name, layer) in enumerate(layers.items())
     }

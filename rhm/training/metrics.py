@@ -2,7 +2,7 @@
 
 Every measurement of an image is a :class:`Counts`, a small frozen value. The counts of several
 images are added, in any order and on any worker. Scores are pure functions of count vectors of
-shape (..., n), so a single call scores one total or a thousand bootstrap resamples. A score whose
+shape (..., n), so a single call scores one total or thousands of bootstrap resamples. A score whose
 denominator is zero is nan: precision if nothing is predicted, recall if the truth is empty, IoU
 and F1 if both are the case.
 """
