@@ -281,7 +281,7 @@ def tables(cells: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def gain(found: Mapping[tuple[str, int], Any], network: str, way: str, iou: int) -> str:
-    """Return the paired difference from today's split, with its 95 % interval.
+    """Return the paired difference from today's split, with its 95 % interval over several seeds.
 
     Seeds and groups of images are drawn again, the same ones for both.
     """
@@ -299,6 +299,9 @@ def gain(found: Mapping[tuple[str, int], Any], network: str, way: str, iou: int)
         )
         for name, by in ((network, way), (today, split))
     )  # (seeds, groups, 3)
+    difference = f"{mean_f1(ours) - mean_f1(theirs):+.3f}"
+    if len(seeds) < 2:
+        return difference
     rng = np.random.default_rng(0)
     differences = []
     for _ in range(RESAMPLES):
@@ -309,7 +312,7 @@ def gain(found: Mapping[tuple[str, int], Any], network: str, way: str, iou: int)
     # Draws of groups without any building have no F1.
     tail = 100.0 * expanded_tail(len(seeds))
     low, high = np.nanpercentile(differences, [tail, 100.0 - tail])
-    return f"{mean_f1(ours) - mean_f1(theirs):+.3f} [{low:+.3f}, {high:+.3f}]"
+    return f"{difference} [{low:+.3f}, {high:+.3f}]"
 
 
 def mean_f1(counts: NDArray[np.float64]) -> float:

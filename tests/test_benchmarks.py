@@ -1,6 +1,7 @@
 """Benchmarks; law: each can be loaded, so that none is broken by a change elsewhere unnoticed."""
 
 import argparse
+import math
 import re
 import runpy
 import shlex
@@ -95,3 +96,27 @@ def test_a_result_that_was_cut_off_does_not_spoil_others(kept_results: Any, tmp_
     kept_results(file, ("seed",)).add({"seed": 2})
 
     assert [row["seed"] for row in kept_results(file, ("seed",)).rows] == [0, 2]
+
+
+@pytest.fixture
+def rates_to_try(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return runpy.run_path(str(BENCHMARKS / "learning_rates.py"))["rates_to_try"]
+
+
+@pytest.mark.parametrize("best", [1e-5, 1e-3, 3e-3, 1e-1])
+def test_rates_are_tried_until_the_best_lies_between_others(rates_to_try: Any, best: float) -> None:
+    first, tried = (1e-3, 3e-3, 1e-2), dict[float, list[float]]()
+    while missing := rates_to_try(tried, first, 2):
+        for rate in missing:
+            tried.setdefault(rate, []).append(-abs(math.log(rate / best)))
+
+    rates = sorted(tried)
+    assert rates[0] < best < rates[-1]
+    assert all(len(scores) == 2 for scores in tried.values())
+
+
+def test_a_rate_that_is_not_finished_is_not_the_best(rates_to_try: Any) -> None:
+    tried = {1e-3: [0.5, 0.5], 3e-3: [0.6, 0.6], 1e-2: [0.9]}
+
+    assert rates_to_try(tried, (1e-3, 3e-3), 2) == [1e-2]
