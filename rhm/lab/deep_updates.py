@@ -22,6 +22,7 @@ from torch import Tensor
 from rhm.adapters.gradient import gradient_factors, random_factors, signed_permutation
 from rhm.adapters.subspace import principal_angles
 from rhm.errors import ConfigError
+from rhm.lab.seeds import part_seed
 
 DEPTH = 3
 """Number of factors of a deep update."""
@@ -94,19 +95,28 @@ class DeepUpdates:
     """The comparison.
 
     Attributes:
-        linear: paths in the regime of the theorem, each kind with rank 2r.
-        network: paths in the network, from the middle number of samples, each kind with rank 2r.
+        linear: for each seed, paths in the regime of the theorem, each kind with rank 2r.
+        network: for each seed, paths in the network, from the middle number of samples, each kind
+            with rank 2r.
         sweep: for each seed, number of samples and rank, the paths of all kinds.
     """
 
-    linear: tuple[UpdatePath, ...]
-    network: tuple[UpdatePath, ...]
+    linear: dict[int, tuple[UpdatePath, ...]]
+    network: dict[int, tuple[UpdatePath, ...]]
     sweep: dict[tuple[int, int, int], tuple[UpdatePath, ...]]
+
+    def gaps(self) -> list[float]:
+        """Return how far the compressed update leaves the wide one in the linear task, per seed.
+
+        It is the largest difference between their training losses, as a share of that at the start.
+        """
+        both = ({path.kind: path.loss for path in paths} for paths in self.linear.values())
+        return [float(np.abs(each["wide"] - each["compressed"]).max()) for each in both]
 
 
 def linear_task(width: int, rank: int, *, seed: int) -> LearningTask:
     """Return the task of one layer W x with whitened inputs: 1/2 ||Delta - change||_F^2."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(part_seed(seed, "layer"))
     change = _change(width, rank, generator)
 
     def loss(updates: Sequence[Tensor]) -> Tensor:
@@ -120,7 +130,7 @@ def linear_task(width: int, rank: int, *, seed: int) -> LearningTask:
 
 def network_task(width: int, rank: int, samples: int, *, seed: int) -> LearningTask:
     """Return the task of a ReLU network W_2 relu(W_1 x), both of whose layers change."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(part_seed(seed, "network"))
     frozen = [_draw(width, width, generator) * _GAIN / width**0.5 for _ in range(2)]
     wanted = [weight + _change(width, rank, generator) for weight in frozen]
     inputs = _draw(samples, width, generator), _draw(_TESTED, width, generator)
@@ -188,9 +198,10 @@ def run_deep_updates(
         raise ConfigError(f"rank must be from 1 to a quarter of the width, {width // 4}")
     if 2 * rank not in ranks:
         raise ConfigError(f"ranks must include twice the rank, {2 * rank}")
-    linear = linear_task(width, rank, seed=seed)
-    sweep = {}
+    linear, sweep = {}, {}
     for each in range(seed, seed + seeds):
+        layer = linear_task(width, rank, seed=each)
+        linear[each] = tuple(learn(layer, kind, 2 * rank, steps=steps, seed=each) for kind in KINDS)
         for count in samples:
             if on_run is not None:
                 on_run(f"seed {each}: {count} samples")
@@ -200,11 +211,7 @@ def run_deep_updates(
                 others = [learn(task, kind, given, steps=steps, seed=each) for kind in KINDS[1:]]
                 sweep[each, count, given] = (wide, *others)
     middle = samples[len(samples) // 2]
-    return DeepUpdates(
-        tuple(learn(linear, kind, 2 * rank, steps=steps, seed=seed) for kind in KINDS),
-        sweep[seed, middle, 2 * rank],
-        sweep,
-    )
+    return DeepUpdates(linear, {each: sweep[each, middle, 2 * rank] for each in linear}, sweep)
 
 
 def _descend(
@@ -271,12 +278,13 @@ def _parts(task: LearningTask, kind: str, rank: int, seed: int) -> list[_Update]
     parts = []
     for layer, gradient in enumerate(gradients):
         rows, columns = gradient.shape
-        generator = torch.Generator().manual_seed(seed + layer)
+        drawn = part_seed(seed, f"update {layer}")
+        generator = torch.Generator().manual_seed(drawn)
         if kind == "lora":
             first = _draw(rank, columns, generator) / columns**0.5
             parts.append(_Update(_trainable(first, torch.zeros(rows, rank, dtype=first.dtype))))
         elif kind == "wide":
-            order, signs = signed_permutation(rows, columns, like=gradient, seed=seed + layer)
+            order, signs = signed_permutation(rows, columns, like=gradient, seed=drawn)
             first = torch.zeros_like(gradient)
             first[torch.arange(rows), order] = signs[:, 0]
             identity = torch.eye(rows, dtype=gradient.dtype)
@@ -284,9 +292,9 @@ def _parts(task: LearningTask, kind: str, rank: int, seed: int) -> list[_Update]
             parts.append(_Update(_trainable(*scaled)))
         else:
             outer = (
-                random_factors(rows, columns, rank, like=gradient, seed=seed + layer)
+                random_factors(rows, columns, rank, like=gradient, seed=drawn)
                 if kind == "random factors"
-                else gradient_factors(gradient, rank, seed=seed + layer)
+                else gradient_factors(gradient, rank, seed=drawn)
             )
             inner = [INIT_SCALE * torch.eye(rank, dtype=gradient.dtype) for _ in range(DEPTH)]
             gamma = GAMMAS.get(kind, 0.0)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rhm.errors import ConfigError
 from rhm.lab.layer_statistics import LayerStatistics, layer_statistics
+from rhm.lab.seeds import part_seed
 
 _CLASSES, _CLUSTERS, _INPUTS, _WIDTH = 4, 16, 10, 64
 _SPREAD = 0.3
@@ -48,7 +49,7 @@ def clustered_classes(per_class: int, *, seed: int = 0) -> tuple[Tensor, Tensor]
     Returns:
         Samples (N, 10) float32 and labels (N,) int64.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(part_seed(seed, "data"))
     centers = torch.randn(_CLASSES, _CLUSTERS, _INPUTS, generator=generator)
     centers -= centers.mean(dim=1, keepdim=True)
     labels = torch.arange(_CLASSES).repeat_interleave(per_class)
@@ -108,7 +109,7 @@ def train_network(
 
 
 def _initial_weights(layers: int, nonlinear: int, gain: float, seed: int) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(part_seed(seed, "weights"))
     widths = [_INPUTS, *[_WIDTH] * layers, _CLASSES]
     weights = []
     for layer in range(layers + 1):

@@ -21,6 +21,7 @@ from rhm.adapters.weights import chain, orthogonal_weights
 from rhm.errors import ConfigError
 from rhm.lab.hybrid_networks import TrainedNetwork, train_network
 from rhm.lab.layer_statistics import LayerStatistics, layer_statistics
+from rhm.lab.seeds import part_seed
 
 _CHECK_EVERY = 20
 
@@ -116,7 +117,7 @@ def nearly_orthogonal_data(
             raise ConfigError(f"{name} {length} must be a number of at least 0")
     if shared and samples == width:
         raise ConfigError(f"a shared part needs more directions than the {samples} samples")
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(part_seed(seed, "data"))
     drawn = torch.randn(width, samples, generator=generator, dtype=torch.float64)
     moved = torch.randn(samples, width, generator=generator, dtype=torch.float64)
     labels = torch.arange(num_classes).repeat_interleave(per_class)
@@ -169,7 +170,7 @@ def separate(
     weights = orthogonal_weights(
         [len(inputs)] * depth + [classes],
         init_scale,
-        generator=torch.Generator().manual_seed(seed),
+        generator=torch.Generator().manual_seed(part_seed(seed, "weights")),
         dtype=inputs.dtype,
     )
     # s f(x) - y equals s times (f(x) - y / s).
@@ -230,7 +231,7 @@ def run_linear_separation(
                 init_scale=init_scale,
                 output_scale=output_scale,
                 step_size=step_size,
-                seed=one + 1,
+                seed=one,
             )
             for one in drawn
         )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rhm.adapters.completion import Completion, complete_matrix
 from rhm.errors import ConfigError
+from rhm.lab.seeds import part_seed
 
 _SPECTRUM = 15.0
 _MULTIPLES = (1, 2, 4)
@@ -89,7 +90,7 @@ def low_rank_problem(
         raise ConfigError(
             f"rank {rank} must be from 1 to the size {size}, and the share {known} in (0, 1]"
         )
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(part_seed(seed, "matrix"))
     left, right = torch.randn(2, size, rank, generator=generator, dtype=torch.float64)
     target = _SPECTRUM * left @ right.T / size
     return target.to(dtype), torch.rand(size, size, generator=generator) < known

@@ -18,6 +18,7 @@ from rhm.adapters.linear_network import DeepLinearNetwork, compress
 from rhm.adapters.subspace import principal_angles
 from rhm.adapters.weights import chain, first_gradient
 from rhm.errors import ConfigError
+from rhm.lab.seeds import part_seed
 
 MOST_NUMBERS = 50_000_000
 """Most numbers in the recorded weights of a network; their analysis takes a few times as much
@@ -76,7 +77,7 @@ def low_rank_target(width: int, rank: int, *, seed: int = 0) -> Tensor:
     """
     if not 1 <= rank <= width:
         raise ConfigError(f"rank {rank} must be from 1 to the width {width}")
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(part_seed(seed, "target"))
     left, right = (
         torch.linalg.qr(torch.randn(width, rank, generator=generator, dtype=torch.float64)).Q
         for _ in range(2)
@@ -164,7 +165,7 @@ def run_parsimony(
     _check_size(width, depth, steps, _RECORD_EVERY)
     target = low_rank_target(width, rank, seed=seed)
     network = DeepLinearNetwork.orthogonal(
-        [width] * (depth + 1), init_scale=init_scale, seed=seed + 1, dtype=torch.float64
+        [width] * (depth + 1), init_scale=init_scale, seed=seed, dtype=torch.float64
     )
     return follow(network, target, rank, steps=steps)
 

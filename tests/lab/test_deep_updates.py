@@ -1,5 +1,6 @@
 """Deep updates in both regimes; oracles: the theorem, and the loss written out."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -123,8 +124,13 @@ def test_a_run_has_a_path_of_every_kind_for_each_cell() -> None:
     assert len(told) == 4
     assert result.sweep.keys() == {(s, n, r) for s in (0, 1) for n in (10, 20) for r in (4, 8)}
     assert all(tuple(path.kind for path in paths) == KINDS for paths in result.sweep.values())
-    assert result.network == result.sweep[0, 20, 4]
-    for path in result.linear:
+    assert result.network == {seed: result.sweep[seed, 20, 4] for seed in (0, 1)}
+    assert all(tuple(path.kind for path in paths) == KINDS for paths in result.linear.values())
+    assert not np.array_equal(result.linear[0][0].loss, result.linear[1][0].loss)
+    for seed, gap in enumerate(result.gaps()):
+        wide, compressed = (result.linear[seed][KINDS.index(k)] for k in ("wide", "compressed"))
+        assert gap == max(abs(a - b) for a, b in zip(wide.loss, compressed.loss, strict=True))
+    for path in itertools.chain.from_iterable(result.linear.values()):
         assert path.loss[0] == 1.0
         assert path.singular_values.shape == (len(path.steps), WIDTH)
         assert path.angles[-1] == pytest.approx(0.0, abs=1e-4)

@@ -35,7 +35,7 @@ def test_a_perceptron_compresses_from_layer_to_layer() -> None:
 def test_a_perceptron_separates_the_means_if_it_starts_small() -> None:
     small, usual = (train_network(nonlinear=7, gain=gain).statistics for gain in (0.7, 2.0**0.5))
     assert small.discrimination_fit.slope > 0.05
-    assert small.discrimination_fit.r_squared > 0.85
+    assert small.discrimination_fit.r_squared > 0.8
     assert usual.discrimination_fit.slope < 0.5 * small.discrimination_fit.slope
     # The rank rises, and then falls.
     assert small.numerical_rank.argmax() in (1, 2, 3)

@@ -27,7 +27,7 @@ def result() -> CompletionComparison:
                 depth=depth,
                 method=method,
                 outer_lr_ratio=ratio,
-                max_steps=16_000,
+                max_steps=20_000,
             )
             runs.append(CompletionRun(depth, rank, ratio, found))
     return CompletionComparison(50, 2, 0.4, tuple(runs))

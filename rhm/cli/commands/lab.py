@@ -1,6 +1,7 @@
 """``rhm lab``: the experiments of the papers, small and quick, with their figures."""
 
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -356,7 +357,7 @@ def deep_lora(
     Example: `rhm lab deep-lora --seeds 5 -o lab-deep-lora`
     """
     from rhm.lab.deep_updates import KINDS, run_deep_updates
-    from rhm.lab.figures.linear_figures import draw_deep_updates, mean_errors
+    from rhm.lab.figures.linear_figures import draw_deep_updates, linear_losses, mean_errors
 
     figure, numbers = experiment_files(output, "deep-lora")
     ranks = (2 * rank, min(4 * rank, width - width % 2))
@@ -365,8 +366,11 @@ def deep_lora(
     )
     draw_deep_updates(result, figure)
     rows = mean_errors(result)
+    losses, gaps = linear_losses(result), result.gaps()
     values = {
         "errors": rows,
+        "linear_losses": losses,
+        "linear_gaps": gaps,
         "width": width,
         "rank": rank,
         "steps": steps,
@@ -377,5 +381,10 @@ def deep_lora(
     header = ["samples", "given rank", *KINDS]
     cells = [[row["samples"], row["rank"], *(f"{row[kind]:.3f}" for kind in KINDS)] for row in rows]
     about = f"test loss / without update, mean over seeds; the change has rank {rank}"
-    shown = [about, *table(header, cells), f"figure: {figure}"]
+    ends = ", ".join(f"{kind} {fmean(each):.1e}" for kind, each in losses.items())
+    linear = [
+        f"one linear layer: training loss / at the start, mean over seeds: {ends}",
+        f"at any step, wide and compressed differ by at most {max(gaps):.1e}",
+    ]
+    shown = [*linear, about, *table(header, cells), f"figure: {figure}"]
     emit(values | {"figure": str(figure)}, shown, as_json=json)

@@ -187,11 +187,9 @@ def draw_deep_updates(result: DeepUpdates, path: str | os.PathLike[str]) -> None
     with saved_png(path, width=11.5, height=8.2) as figure:
         axes = figure.subplots(2, 2)
         titles = ("one layer, as in the theorem", "two layers of a ReLU network")
-        for axis, paths, title in zip(
-            axes[0], (result.linear, result.network), titles, strict=True
-        ):
-            _draw_update_losses(axis, paths, title)
-        wide = result.network[0]
+        for axis, runs, title in zip(axes[0], (result.linear, result.network), titles, strict=True):
+            _draw_update_losses(axis, list(runs.values()), title)
+        wide = next(iter(result.network.values()))[0]
         _draw_update_values(axes[1, 0], wide)
         _draw_errors(axes[1, 1], result)
         for axis in axes.flat:
@@ -208,6 +206,12 @@ def errors_of(result: DeepUpdates, kind: str, rank: int, samples: int) -> list[f
     ]
 
 
+def linear_losses(result: DeepUpdates) -> dict[str, list[float]]:
+    """Return the training losses at the end of the linear task by kind of update, seed by seed."""
+    kinds = zip(*result.linear.values(), strict=True)
+    return {paths[0].kind: [float(path.loss[-1]) for path in paths] for paths in kinds}
+
+
 def mean_errors(result: DeepUpdates) -> list[dict[str, Any]]:
     """Return a row for each number of samples and rank: both, and the mean error of each kind."""
     return [
@@ -220,14 +224,17 @@ def mean_errors(result: DeepUpdates) -> list[dict[str, Any]]:
     ]
 
 
-def _draw_update_losses(axes: Any, paths: Sequence[UpdatePath], title: str) -> None:
-    for each in paths:
+def _draw_update_losses(axes: Any, runs: Sequence[Sequence[UpdatePath]], title: str) -> None:
+    """Draw a line for the first seed, and thin ones for the others."""
+    for number, each in ((number, path) for number, paths in enumerate(runs) for path in paths):
         axes.semilogy(
             each.steps,
             np.maximum(each.loss, _LEAST_LOSS),
             _KIND_STYLES.get(each.kind, "-"),
             color=_KIND_COLOURS[each.kind],
-            label=each.kind,
+            label=each.kind if number == 0 else None,
+            lw=0.6 if number else 1.5,
+            alpha=0.5 if number else 1.0,
         )
     axes.set(title=title, xlabel="step", ylabel="training loss / at the start", ylim=(1e-8, 3.0))
     axes.legend(frameon=False, fontsize=8)
@@ -235,22 +242,26 @@ def _draw_update_losses(axes: Any, paths: Sequence[UpdatePath], title: str) -> N
 
 def _draw_update_values(axes: Any, path: UpdatePath) -> None:
     axes.plot(path.steps, path.singular_values, color=_KIND_COLOURS["wide"], lw=1.2)
-    axes.set(title="the wide update of the last layer", xlabel="step", ylabel="singular values")
+    axes.set(
+        title="the wide update of the last layer, first seed",
+        xlabel="step",
+        ylabel="singular values",
+    )
 
 
 def _draw_errors(axes: Any, result: DeepUpdates) -> None:
-    rank = result.network[1].rank
+    rank = next(iter(result.network.values()))[1].rank
     counts = sorted({count for _, count, _ in result.sweep})
     for kind in KINDS:
         errors = np.array([errors_of(result, kind, rank, count) for count in counts])
-        middle = np.maximum(np.median(errors, axis=1), 1e-6)
+        low, middle, high = np.maximum(np.quantile(errors, (0.0, 0.5, 1.0), axis=1), _LEAST_LOSS)
         axes.semilogy(counts, middle, "o-", color=_KIND_COLOURS[kind], label=kind)
-        low, high = np.maximum(errors.min(axis=1), 1e-6), np.maximum(errors.max(axis=1), 1e-6)
         axes.fill_between(counts, low, high, color=_KIND_COLOURS[kind], alpha=0.15, lw=0)
     axes.set(
         title=f"rank {rank} where an update has one",
         xlabel="training samples",
         ylabel="test loss / without update",
+        ylim=(1e-7, 3.0),
         xticks=counts,
     )
     axes.legend(frameon=False, fontsize=8)

@@ -16,6 +16,7 @@ from rhm.lab.figures.linear_figures import (
     draw_matrix_completion,
     draw_parsimony,
     errors_of,
+    linear_losses,
     mean_errors,
 )
 from rhm.lab.matrix_completion import run_matrix_completion
@@ -81,6 +82,15 @@ def test_a_path_that_cannot_be_written_is_one_line(draw: Draw, tmp_path: Path) -
 def updates() -> DeepUpdates:
     """A short comparison with two seeds."""
     return run_deep_updates(width=12, rank=2, samples=(8, 16), ranks=(4, 8), steps=30, seeds=2)
+
+
+def test_the_losses_of_the_linear_task_are_those_at_the_end_of_each_seed(
+    updates: DeepUpdates,
+) -> None:
+    losses = linear_losses(updates)
+    assert tuple(losses) == KINDS
+    for column, kind in enumerate(KINDS):
+        assert losses[kind] == [updates.linear[seed][column].loss[-1] for seed in (0, 1)]
 
 
 def test_the_table_has_the_mean_over_seeds(updates: DeepUpdates) -> None:
