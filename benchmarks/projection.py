@@ -199,18 +199,25 @@ def best_probe(features: Tensor, labels: Tensor, origins: Tensor) -> Any:
 
 
 def layer_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Yield a row for each layer of each kind of network, as Markdown: means over seeds."""
-    others = [place for place in PLACES if place != HOME]
-    columns = "own probe away | over the last layer | transferred away"
+    """Yield a row for each layer of each kind of network, as Markdown: means over seeds.
+
+    Probes away are compared with those behind the last layer, and with those behind the backbone of
+    the network without projection layers.
+    """
+    columns = "own probe away | over the last layer | over none | transferred away | over none"
     yield f"| projection layers | probed behind | seeds | training | C_l | D_l | home | {columns} |"
-    yield "|---" * 10 + "|"
+    yield "|---" * 12 + "|"
+    complete = whole_seeds(found)
     for count in PROJECTIONS:
-        runs = [each["rows"] for each in found if each["layers"] == count]
+        runs = [networks[count] for networks in complete]
         for layer in range(count + 1) if runs else ():
             rows = [run[layer] for run in runs]
-            own = [np.mean([row["own"][place] for place in others]) for row in rows]
-            last = [np.mean([run[-1]["own"][place] for place in others]) for run in runs]
-            moved = [np.mean([row["transferred"][place] for place in others]) for row in rows]
+            own, moved = ([away(row, kind) for row in rows] for kind in ("own", "transferred"))
+            last = [away(run[-1], "own") for run in runs]
+            bare = {
+                kind: [away(networks[0][0], kind) for networks in complete]
+                for kind in ("own", "transferred")
+            }
             cells = [
                 str(count),
                 "the backbone" if layer == 0 else f"layer {layer}",
@@ -222,16 +229,19 @@ def layer_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
                 f"{np.mean([row['own'][HOME] for row in rows]):.3f}",
                 f"{np.mean(own):.3f}",
                 "" if layer == count else mean_and_interval(np.subtract(own, last)),
+                mean_and_interval(np.subtract(own, bare["own"])) if count else "",
                 f"{np.mean(moved):.3f}",
+                mean_and_interval(np.subtract(moved, bare["transferred"])) if count else "",
             ]
             yield f"| {' | '.join(cells)} |"
 
 
 def prediction_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Yield the rank correlation of C_l with probes elsewhere, as Markdown, averaged over seeds.
+    """Yield the rank correlation of C_l with probes elsewhere, as Markdown.
 
     A layer of a network is compared with its other layers, or with the same layer, counted from the
-    input or from the classifier, of the networks with other numbers of layers.
+    input or from the classifier, of the networks with other numbers of layers, averaged over seeds;
+    and of the networks with as many layers and other seeds, averaged over numbers of layers.
     """
     yield "| compared | own probe away | transferred away |"
     yield "|---" * 3 + "|"
@@ -240,24 +250,41 @@ def prediction_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
         "the backbones of the four networks": lambda rows: [each[0] for each in rows.values()],
         "the last layers of the four networks": lambda rows: [each[-1] for each in rows.values()],
     }
-    by_seed = {
-        seed: {each["layers"]: each["rows"] for each in found if each["seed"] == seed}
-        for seed in sorted({each["seed"] for each in found})
-    }
-    complete = [rows for rows in by_seed.values() if len(rows) == len(PROJECTIONS)]
-    for name, rows_of in compared.items() if complete else ():
-        cells = []
-        for kind in ("own", "transferred"):
-            ranks = [correlation(rows_of(rows), kind) for rows in complete]
-            cells.append(mean_and_interval(ranks))
+    complete = whole_seeds(found)
+    groups = {name: [rows_of(rows) for rows in complete] for name, rows_of in compared.items()}
+    for name, place in (("backbones", 0), ("last layers", -1)):
+        groups[f"the {name} of networks that differ in their seed"] = [
+            [rows[count][place] for rows in complete] for count in PROJECTIONS
+        ]
+    for name, compared_rows in groups.items() if len(complete) > 1 else ():
+        cells = (
+            mean_and_interval([correlation(rows, kind) for rows in compared_rows])
+            for kind in ("own", "transferred")
+        )
         yield f"| {name} | {' | '.join(cells)} |"
+
+
+def whole_seeds(found: Sequence[dict[str, Any]]) -> list[dict[int, Any]]:
+    """Return the rows of the layers of each network by its projection layers, seed by seed.
+
+    Seeds that lack a network are left out.
+    """
+    by_seed = (
+        {each["layers"]: each["rows"] for each in found if each["seed"] == seed}
+        for seed in sorted({each["seed"] for each in found})
+    )
+    return [rows for rows in by_seed if len(rows) == len(PROJECTIONS)]
+
+
+def away(row: dict[str, Any], kind: str) -> float:
+    """Return the mean accuracy of a kind of probe over the other places."""
+    return float(np.mean([row[kind][place] for place in PLACES if place != HOME]))
 
 
 def correlation(rows: Sequence[dict[str, Any]], kind: str) -> float:
     """Return the rank correlation of C_l with the mean accuracy of a probe elsewhere."""
-    others = [place for place in PLACES if place != HOME]
-    away = [np.mean([row[kind][place] for place in others]) for row in rows]
-    return float(stats.spearmanr([row["compression"] for row in rows], away).statistic)
+    reached = [away(row, kind) for row in rows]
+    return float(stats.spearmanr([row["compression"] for row in rows], reached).statistic)
 
 
 if __name__ == "__main__":
