@@ -136,7 +136,7 @@ def main() -> None:
     print(f"{machine('torch', 'segmentation-models-pytorch', 'timm')}, {device}\n")
     for path in sorted(setting.work.glob("results/*.json")):
         kept.add(json.loads(path.read_text()))
-    cells = kept.cells
+    cells = [cell for cell in kept.cells if cell["seed"] in asked.seeds]
     print("\n".join(tables.methods_table(cells, asked.sources, list(targets))))
     if asked.choose is None:
         print("\n".join(["", *tables.pairs_table(cells, list(PLACES))]))

@@ -240,8 +240,8 @@ def prediction_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Yield the rank correlation of C_l with probes elsewhere, as Markdown.
 
     A layer of a network is compared with its other layers, or with the same layer, counted from the
-    input or from the classifier, of the networks with other numbers of layers, averaged over seeds;
-    and of the networks with as many layers and other seeds, averaged over numbers of layers.
+    input or from the classifier, of the networks with other numbers of layers, averaged over seeds.
+    Networks of other seeds are not compared, since a seed also draws the patches of the probes.
     """
     yield "| compared | own probe away | transferred away |"
     yield "|---" * 3 + "|"
@@ -252,10 +252,6 @@ def prediction_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
     }
     complete = whole_seeds(found)
     groups = {name: [rows_of(rows) for rows in complete] for name, rows_of in compared.items()}
-    for name, place in (("backbones", 0), ("last layers", -1)):
-        groups[f"the {name} of networks that differ in their seed"] = [
-            [rows[count][place] for rows in complete] for count in PROJECTIONS
-        ]
     for name, compared_rows in groups.items() if len(complete) > 1 else ():
         cells = (
             mean_and_interval([correlation(rows, kind) for rows in compared_rows])

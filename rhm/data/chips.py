@@ -164,8 +164,8 @@ class Preparation:
 class References:
     """Windows of images of the target domain, converted to 8 bit from black to white.
 
-    As for the spectra of a bank, images are mirrored at their edges, and nodata pixels have the
-    mean of the valid ones.
+    All domains are equally likely. As for the spectra of a bank, images are mirrored at their
+    edges, and nodata pixels have the mean of the valid ones.
 
     Args:
         tiles: images; labels are not looked at.
@@ -183,19 +183,20 @@ class References:
         to_bytes: Mapping[str, PixelMap],
     ) -> None:
         self._tiles = list(tiles)
+        self._choice = TileChoice(self._tiles, gsd_m, balance_domains=True)
         self._size = size
         self._gsd_m = gsd_m
         self._to_bytes = to_bytes
 
     def draw(self, rng: np.random.Generator) -> NDArray[np.uint8]:
-        """Return a random window of a random image, (size, size, bands) uint8.
+        """Return a random window of a random image of a random domain, (size, size, bands) uint8.
 
         Raises:
             RasterError: the image cannot be read.
             CatalogError: it no longer matches the catalog.
         """
         for _ in range(_TRIES):
-            tile = self._tiles[int(rng.integers(len(self._tiles)))]
+            tile = self._tiles[self._choice.draw(built=False, rng=rng)]
             with tile.open(tile.scale_to(self._gsd_m)) as raster:
                 tile.check(raster)
                 height, width = raster.info.height, raster.info.width

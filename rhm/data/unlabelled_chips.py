@@ -47,8 +47,9 @@ class Recolour(Protocol):
 class UnlabelledChips(Dataset[UnlabelledChip]):
     """Random chips of images whose labels, if they have any, are never read.
 
-    As with ``TrainingChips``, the seed and the index alone determine a sample, and images are
-    drawn with probabilities proportional to their areas.
+    As with ``TrainingChips``, the seed and the index alone determine a sample. All domains are
+    equally likely, so that a place with few images is adapted to as well; an image is as likely as
+    it is large among those of its domain.
 
     Args:
         tiles: images.
@@ -84,6 +85,7 @@ class UnlabelledChips(Dataset[UnlabelledChip]):
             preparation=preparation,
             augmentations={},
             balance=0.0,
+            balance_domains=True,
             seed=seed,
             geometry=geometry,
             labels=False,

@@ -332,8 +332,9 @@ def test_samples_are_the_same_whether_or_not_pixels_are_kept(
     assert 0 < kept.sum() < 300
 
 
-def _references(*images: Path, size: int) -> References:
-    sources = [Source(image, None, "town", image.stem) for image in images]
+def _references(*images: Path, size: int, domains: Sequence[str] = ()) -> References:
+    named = zip(images, domains or ["town"] * len(images), strict=True)
+    sources = [Source(image, None, domain, image.stem) for image, domain in named]
     maps = {"uint8": RANGES["uint8"].bytes_table()}
     return References(Catalog.build(sources).tiles, size=size, gsd_m=None, to_bytes=maps)
 
@@ -350,6 +351,19 @@ def test_a_reference_is_mirrored_and_has_no_nodata(tmp_path: Path) -> None:
     )
     np.testing.assert_array_equal(found[12:52, 27:57], pixels[:, 20:])
     assert (found[12:52, 7:27] == np.rint(pixels[:, 20:].mean(axis=(0, 1)))).all()
+
+
+def test_references_are_of_all_domains_equally_often(tmp_path: Path) -> None:
+    images = [
+        write_raster(tmp_path / f"{value}.tif", np.full((32, 32, 3), value, np.uint8))
+        for value in range(1, 10)
+    ]
+    references = _references(*images, size=32, domains=["city"] * 8 + ["village"])
+    rng = np.random.default_rng(0)
+    drawn = [int(references.draw(rng).max()) for _ in range(120)]
+    # Of 120 fair draws, with probability 0.9999; by number of images, it would be 13.
+    assert 38 <= drawn.count(9) <= 82
+    assert set(drawn) == set(range(1, 10))
 
 
 def test_a_reference_is_a_window_with_pixels_of_an_image_as_listed(tmp_path: Path) -> None:

@@ -99,6 +99,21 @@ def test_a_chip_is_a_window_of_an_image_and_knows_where_it_has_data(tiles: list[
         assert torch.equal(chip["valid"][0], ~empty)
 
 
+def test_places_are_seen_equally_often_whatever_their_areas(tmp_path: Path) -> None:
+    sources = []
+    for domain, side in (("city", 320), ("village", 40)):
+        pixels = np.full((side, side, 3), 200 if domain == "city" else 50, np.uint8)
+        image = write_raster(tmp_path / f"{domain}.tif", pixels)
+        sources.append(Source(image, None, domain, domain))
+    chips = chips_of(Catalog.build(sources).tiles)
+    middle = float(
+        PREPARATION.table(chips._tiles[0]).apply(np.full((1, 1, 3), 128, np.uint8)).max()
+    )
+    cities = sum(float(chips[index]["image"].max()) > middle for index in range(120))
+    # Of 120 fair draws, with probability 0.9999; by area, it would be 118.
+    assert 38 <= cities <= 82
+
+
 def test_no_label_is_opened(tiles: list[Tile], tmp_path: Path) -> None:
     lost = [replace(tile, label=tmp_path / "lost.png", building_fraction=0.0) for tile in tiles]
     for index in range(6):
