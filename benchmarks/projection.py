@@ -80,7 +80,8 @@ def main() -> None:
     print(machine("torch", "timm", "segmentation-models-pytorch"))
     found = [row for row in kept.rows if row["seed"] in asked.seeds]
     print("\n".join(layer_table(found)), end="\n\n")
-    print("\n".join(prediction_table(found)))
+    print("\n".join(prediction_table(found)), end="\n\n")
+    print("\n".join(pooled_table(found)))
 
 
 class Projected(nn.Module):
@@ -247,7 +248,11 @@ def prediction_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield "|---" * 3 + "|"
     compared = {
         "the layers of the network with three": lambda rows: rows[max(PROJECTIONS)],
+        "the layers of the network with two": lambda rows: rows[2],
         "the backbones of the four networks": lambda rows: [each[0] for each in rows.values()],
+        "the backbones of those with projection layers": lambda rows: [
+            each[0] for count, each in rows.items() if count
+        ],
         "the last layers of the four networks": lambda rows: [each[-1] for each in rows.values()],
     }
     complete = whole_seeds(found)
@@ -257,6 +262,26 @@ def prediction_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
             mean_and_interval([correlation(rows, kind) for rows in compared_rows])
             for kind in ("own", "transferred")
         )
+        yield f"| {name} | {' | '.join(cells)} |"
+
+
+def pooled_table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Yield what the networks with projection layers have in common, as Markdown."""
+    yield "| mean of the networks with projection layers | own probe away | transferred away |"
+    yield "|---" * 3 + "|"
+    counts = [count for count in PROJECTIONS if count]
+    compared = {
+        "backbone over last layer": lambda rows, count: (rows[count][0], rows[count][-1]),
+        "backbone over none": lambda rows, count: (rows[count][0], rows[0][0]),
+        "last layer over none": lambda rows, count: (rows[count][-1], rows[0][0]),
+    }
+    complete = whole_seeds(found)
+    for name, pair in compared.items() if complete else ():
+        cells = []
+        for kind in ("own", "transferred"):
+            pairs = [[pair(rows, count) for count in counts] for rows in complete]
+            gains = [[away(a, kind) - away(b, kind) for a, b in each] for each in pairs]
+            cells.append(mean_and_interval(np.mean(gains, axis=1)))
         yield f"| {name} | {' | '.join(cells)} |"
 
 

@@ -30,7 +30,7 @@ DEPTH = 3
 INIT_SCALE = 0.1
 """Scale of the factors at the start, epsilon."""
 
-RATES = (0.02, 0.05)
+RATES = (0.02, 0.05, 0.1, 0.2)
 """Step sizes that are tried; the one with the lower training loss counts."""
 
 GAMMAS = {"compressed": 0.0, "compressed, outer trained": 0.01}
@@ -108,7 +108,8 @@ class DeepUpdates:
     def gaps(self) -> list[float]:
         """Return how far the compressed update leaves the wide one in the linear task, per seed.
 
-        It is the largest difference between their training losses, as a share of that at the start.
+        It is the largest difference between their training losses at a record, as a share of that
+        at the start.
         """
         both = ({path.kind: path.loss for path in paths} for paths in self.linear.values())
         return [float(np.abs(each["wide"] - each["compressed"]).max()) for each in both]
@@ -148,7 +149,7 @@ def network_task(width: int, rank: int, samples: int, *, seed: int) -> LearningT
 
 
 def learn(task: LearningTask, kind: str, rank: int, *, steps: int, seed: int = 0) -> UpdatePath:
-    """Learn a task with an update of a kind, at the better of ``RATES``.
+    """Learn a task with an update of a kind, at the best of ``RATES``.
 
     Args:
         task: what is to be learned.
@@ -196,6 +197,8 @@ def run_deep_updates(
     """
     if not 1 <= rank <= width // 4:
         raise ConfigError(f"rank must be from 1 to a quarter of the width, {width // 4}")
+    if seeds < 1:
+        raise ConfigError(f"seeds {seeds} must be at least 1")
     if 2 * rank not in ranks:
         raise ConfigError(f"ranks must include twice the rank, {2 * rank}")
     linear, sweep = {}, {}

@@ -140,6 +140,7 @@ def test_a_run_has_a_path_of_every_kind_for_each_cell() -> None:
     ("settings", "said"),
     [
         ({"rank": 5}, "quarter of the width"),
+        ({"seeds": 0}, "seeds 0 must be at least 1"),
         ({"ranks": (8,)}, "must include twice the rank, 4"),
         ({"ranks": (4, 5)}, "must be even"),
     ],

@@ -1,16 +1,13 @@
 """Seeds of parts: parts and neighbouring seeds share no draws."""
 
 import itertools
+from collections.abc import Callable
+from typing import Any
 
+import pytest
 import torch
-from torch import Tensor
 
-from rhm.adapters.weights import orthogonal_weights
-from rhm.lab.deep_updates import _parts, linear_task, network_task
-from rhm.lab.hybrid_networks import _initial_weights, clustered_classes
-from rhm.lab.linear_separation import nearly_orthogonal_data
-from rhm.lab.matrix_completion import low_rank_problem
-from rhm.lab.parsimony import low_rank_target
+from rhm.lab import deep_updates, hybrid_networks, linear_separation, matrix_completion, parsimony
 from rhm.lab.seeds import part_seed
 
 
@@ -21,49 +18,67 @@ def test_parts_and_seeds_have_seeds_of_their_own() -> None:
     assert part_seed(-1, "data") != part_seed(1, "data")
 
 
+def completion(seed: int) -> None:
+    matrix_completion.run_matrix_completion(size=16, rank=1, known=0.8, max_steps=1, seed=seed)
+
+
+def separation(seed: int) -> None:
+    samples, labels = linear_separation.nearly_orthogonal_data(2, 5, 20, seed=seed)
+    linear_separation.separate(samples, labels, max_steps=1, seed=seed)
+
+
+def updates(seed: int) -> None:
+    deep_updates.run_deep_updates(width=8, rank=1, samples=(8,), ranks=(2,), steps=1, seed=seed)
+
+
+EXPERIMENTS: dict[str, tuple[Any, Callable[[int], object]]] = {
+    "separation": (linear_separation, separation),
+    "hybrid": (
+        hybrid_networks,
+        lambda seed: hybrid_networks.train_network(steps=1, per_class=5, seed=seed),
+    ),
+    "completion": (matrix_completion, completion),
+    "parsimony": (parsimony, lambda seed: parsimony.run_parsimony(steps=10, seed=seed)),
+    "updates": (deep_updates, updates),
+}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_part_of_an_experiment_draws_its_own_numbers(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No generator that a part makes may begin where that of another part does."""
+    module, run = EXPERIMENTS[name]
+    parts: dict[int, set[str]] = {}
+
+    def noted(seed: int, part: str) -> int:
+        drawn = part_seed(seed, part)
+        parts.setdefault(drawn, set()).add(part)
+        return drawn
+
+    begun: list[int] = []
+    seeded = torch.Generator.manual_seed
+
+    class Noted(torch.Generator):
+        def manual_seed(self, seed: int) -> torch.Generator:
+            begun.append(seed)
+            return seeded(self, seed)
+
+    monkeypatch.setattr(module, "part_seed", noted)
+    monkeypatch.setattr(torch, "Generator", Noted)
+    run(5)
+    assert parts
+    assert all(len(names) == 1 for names in parts.values())
+    # At most the initial weights begin with the seed itself.
+    assert set(begun) <= {*parts, 5}
+    assert len(set(begun)) >= 2
+    assert 5 not in parts
+
+
 def test_initial_weights_are_not_the_cluster_centres() -> None:
     """Units would each know a cluster: nine in ten preferred one before any training."""
-    samples, _ = clustered_classes(400, seed=3)
-    drawn = torch.randn(64, 10, generator=torch.Generator().manual_seed(3))
-    weight = _initial_weights(7, 3, 0.7, 3)[0].detach()
-    for centres in (drawn, samples[::25][:64]):
+    weight = hybrid_networks._initial_weights(7, 3, 0.7, 3)[0].detach()
+    for seed in (3, part_seed(3, "data")):
+        centres = torch.randn(64, 10, generator=torch.Generator().manual_seed(seed))
         prefers = (centres @ weight.T).argmax(dim=0)
         assert (prefers == torch.arange(64)).float().mean() < 0.1
-
-
-def numbers_of(tensor: Tensor) -> set[float]:
-    return {round(abs(float(value)), 12) for value in tensor.flatten()}
-
-
-def plain(shape: tuple[int, int], seed: int) -> Tensor:
-    """What any part would draw first if it began with the seed itself."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
-
-
-def test_a_problem_does_not_begin_with_the_draws_of_its_weights() -> None:
-    """The data of full rank are the first weights, but for their order, if both draw the same."""
-    for seed in (0, 1):
-        first = orthogonal_weights(
-            [12, 12], 1.0, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
-        )[0]
-        data, _ = nearly_orthogonal_data(2, 6, 12, noise=0.0, seed=seed)
-        assert not numbers_of(data) & numbers_of(first)
-        for target in (
-            low_rank_target(12, 1, seed=seed),
-            low_rank_problem(12, 1, 0.5, seed=seed)[0],
-        ):
-            row = target[0] / target[0].norm()
-            drawn = plain((2, 12), seed)
-            likeness = (drawn @ row).abs() / drawn.norm(dim=1)
-            assert likeness.max() < 0.95
-
-
-def test_updates_do_not_begin_with_the_draws_of_what_they_change() -> None:
-    for seed in (0, 1):
-        for task in (linear_task(16, 2, seed=seed), network_task(16, 2, 20, seed=seed)):
-            firsts = [part.inner[0].detach() * 4.0 for part in _parts(task, "lora", 4, seed)]
-            others = [part.inner[0].detach() * 4.0 for part in _parts(task, "lora", 4, seed + 1)]
-            draws = [plain((16, 16), each) for each in (seed, seed + 1)] + others
-            for first, draw in itertools.product(firsts, draws):
-                assert not numbers_of(first) & numbers_of(draw)

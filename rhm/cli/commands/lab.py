@@ -352,7 +352,8 @@ def deep_lora(
     """Learn a low-rank change of weights with deep updates, wide or compressed, and with LoRA.
 
     In one linear layer, compressed updates follow the wide one (Yaras et al., ICML 2024). In a
-    network with ReLU, the first gradient does not reveal all directions that the wide one takes.
+    network with ReLU, the first gradient does not reveal all directions that the wide one takes;
+    trained outer factors find them in time.
 
     Example: `rhm lab deep-lora --seeds 5 -o lab-deep-lora`
     """
@@ -384,7 +385,7 @@ def deep_lora(
     ends = ", ".join(f"{kind} {fmean(each):.1e}" for kind, each in losses.items())
     linear = [
         f"one linear layer: training loss / at the start, mean over seeds: {ends}",
-        f"at any step, wide and compressed differ by at most {max(gaps):.1e}",
+        f"at all recorded steps, wide and compressed differ by at most {max(gaps):.1e}",
     ]
     shown = [*linear, about, *table(header, cells), f"figure: {figure}"]
     emit(values | {"figure": str(figure)}, shown, as_json=json)
