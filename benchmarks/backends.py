@@ -7,8 +7,9 @@
 The benchmark runs four networks with random weights on batches of tiles of 512 x 512. The runtimes
 take turns on the same images, which they receive in the same way as in ``rhm predict``. *Opening*
 is everything that a runtime needs before the first tile: tracing the network, compiling the graph,
-and testing it. *Pays off* is the number of tiles after which that time is recovered. With
-``--int8``, both also run the network in 8-bit integers, whose ranges come from random images.
+and testing it. *Pays off* is the number of tiles after which that time is recovered. Where the
+processor multiplies bfloat16 numbers, OpenVINO is also tried with them. With ``--int8``, both also
+run the network in 8-bit integers, whose ranges come from random images.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from rhm.inference import network_for
 from rhm.inference.runtime.backends import Backend, float_graph
 from rhm.inference.runtime.int8_graph import ranges_of
 from rhm.inference.runtime.quantization import Quantization
-from rhm.inference.runtime.runtimes import runtime_of
+from rhm.inference.runtime.runtimes import RUNTIMES, runtime_of
 from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
 
@@ -35,8 +36,8 @@ NETWORKS = (
     ("unet", "mobilenetv3_large_100"),
     ("unet", "convnext_atto"),
 )
-COMPARED = ("onnx", "openvino")
-IN_INT8 = tuple(f"{name}-int8" for name in COMPARED)
+COMPARED = ("onnx", "openvino", "openvino-bfloat16")
+IN_INT8 = ("onnx-int8", "openvino-int8")
 
 
 def probabilities(network: Backend, images: torch.Tensor) -> torch.Tensor:
@@ -76,7 +77,7 @@ def measured(
     torch.manual_seed(0)
     model = SegmentationModel(ModelSpec(architecture, encoder, 3)).eval()
     shown = (torch.randn(1, 3, SIDE, SIDE) for _ in range(2))
-    ranges = ranges_of(float_graph(model), shown) if compared != COMPARED else {}
+    ranges = ranges_of(float_graph(model), shown) if set(IN_INT8) & set(compared) else {}
     networks = {name: opened(name, model, ranges) for name in ("torch", *compared)}
     opening = {name: opening_ms(name, model, ranges) for name in compared}
     for count in batches:
@@ -110,7 +111,8 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=len(NETWORKS))
     parser.add_argument("--int8", action="store_true")
     asked = parser.parse_args()
-    compared = (*COMPARED, *(IN_INT8 if asked.int8 else ()))
+    usable = [name for name in COMPARED if RUNTIMES[name].usable]
+    compared = (*usable, *(IN_INT8 if asked.int8 else ()))
     packages = ("torch", "onnxruntime", "openvino", "onnx", "timm", "segmentation-models-pytorch")
     print(machine(*packages))
     print(f"load average of the last 15 minutes: {os.getloadavg()[2]:.1f}")

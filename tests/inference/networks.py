@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from rhm.inference.runtime.runtimes import RUNTIMES
 from rhm.models.build import SegmentationModel
 from rhm.models.spec import ModelSpec
 
@@ -19,11 +20,25 @@ needs_openvino = pytest.mark.skipif(
     reason="the extra openvino is not installed",
 )
 
+
 GRAPH_RUNTIMES = [
     pytest.param("onnx", marks=needs_onnx),
     pytest.param("openvino", marks=needs_openvino),
 ]
 """The runtimes that execute ONNX graphs, for tests of what all of them do."""
+
+BFLOAT16 = "openvino-bfloat16"
+WITH_BFLOAT16 = [*GRAPH_RUNTIMES, pytest.param(BFLOAT16, marks=needs_openvino)]
+"""The same with the one that rounds more, which tests ``skip_unless_usable``."""
+
+
+def skip_unless_usable(runtime: str) -> None:
+    """Skip a test of a runtime that this processor cannot execute.
+
+    Not a mark, because only the runtime itself can tell, and most tests need not import it.
+    """
+    if not RUNTIMES[runtime].usable:
+        pytest.skip(f"{RUNTIMES[runtime].about} does not run on this processor")
 
 
 def built(

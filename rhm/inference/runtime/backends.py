@@ -103,7 +103,9 @@ class GraphBackend(Backend):
         runtime: name of the engine in ``RUNTIMES``.
         engine: function that opens the graph. It must be importable by name, because other
             processes call it again.
-        quantization: ranges for computing with 8-bit integers; None for float32.
+        quantization: ranges for computing with 8-bit integers; None for floating-point numbers.
+        tested: function that opens the graph in float32 for the test, if ``engine`` computes in
+            another precision, whose rounding would hide what was exported wrongly.
 
     Raises:
         ModelFileError: ONNX or the engine cannot express the model.
@@ -115,12 +117,13 @@ class GraphBackend(Backend):
         runtime: str,
         engine: Engine,
         quantization: "Quantization | None" = None,
+        tested: Engine | None = None,
     ) -> None:
         super().__init__(on_device(model, "cpu"))
         precision = PRECISIONS[0] if quantization is None else PRECISIONS[1]
         self.runtime = name_in_precision(runtime, precision)
         self.quantization = quantization
-        self._made_of = (model, runtime, engine, quantization)
+        self._made_of = (model, runtime, engine, quantization, tested)
         graph = float_graph(model)
         if quantization is not None:
             self._run = engine(quantized(graph, quantization.ranges))
@@ -129,7 +132,7 @@ class GraphBackend(Backend):
         bands = model.spec.bands
         images = torch.randn(2, bands, 96, 160, generator=torch.Generator().manual_seed(0))
         with one_thread():
-            check_graph(self._run, model, images, logits=True)
+            check_graph(self._run if tested is None else tested(graph), model, images, logits=True)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits on the CPU."""
@@ -178,16 +181,25 @@ class OpenVinoBackend(GraphBackend):
 
     Args:
         model: model, moved to the CPU in place.
-        quantization: ranges for computing with 8-bit integers; None for float32.
+        quantization: ranges for computing with 8-bit integers; None for floating-point numbers.
+        bfloat16: whether to multiply bfloat16 numbers instead of float32.
 
     Raises:
         ModelFileError: ONNX or OpenVINO cannot express the model.
     """
 
     def __init__(
-        self, model: SegmentationModel, quantization: "Quantization | None" = None
+        self,
+        model: SegmentationModel,
+        quantization: "Quantization | None" = None,
+        *,
+        bfloat16: bool = False,
     ) -> None:
-        super().__init__(model, "openvino", CompiledGraph, quantization)
+        if bfloat16:
+            engine = partial(CompiledGraph, bfloat16=True)
+            super().__init__(model, "openvino-bfloat16", engine, tested=CompiledGraph)
+        else:
+            super().__init__(model, "openvino", CompiledGraph, quantization)
 
 
 def _onnx_runtime(graph: bytes) -> Callable[[Tensor], Tensor]:

@@ -51,6 +51,10 @@ def ranges_of(graph: bytes, batches: Iterable[Tensor]) -> dict[str, tuple[float,
         name: (float(np.min(each.range_value[0])), float(np.max(each.range_value[1])))
         for name, each in found.items()
     }
+    for name, bounds in ranges.items():
+        if bounds == (np.inf, -np.inf):
+            # No value at all: the channels of a stage that the encoder does not have.
+            ranges[name] = (0.0, 0.0)
     if not np.isfinite(list(ranges.values())).all():
         raise ModelFileError("the model cannot be quantised to 8 bits: its results are not finite")
     return ranges

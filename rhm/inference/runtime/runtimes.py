@@ -40,6 +40,8 @@ class Runtime:
             the runtime; fewer do not make up for the time of opening it.
         quantized: function that prepares a model to run on the CPU with 8-bit integers; None if the
             runtime cannot.
+        processor: function that returns whether this processor can execute it, once the packages
+            are installed; None if any can.
     """
 
     about: str
@@ -50,17 +52,23 @@ class Runtime:
     without: str = ""
     worthwhile_px: int = 0
     quantized: "Callable[[SegmentationModel, Quantization], Backend] | None" = None
+    processor: Callable[[], bool] | None = None
 
     @property
     def installed(self) -> bool:
         """Whether the packages of the runtime are found; none is imported."""
         return all(find_spec(package) is not None for package in self.packages)
 
+    @property
+    def usable(self) -> bool:
+        """Whether the packages of the runtime are found, and this processor can execute it."""
+        return self.installed and (self.processor is None or self.processor())
+
     def require(self) -> None:
-        """Check that the packages of the runtime are installed.
+        """Check that the packages of the runtime are installed and that the processor suits it.
 
         Raises:
-            ConfigError: a package is not installed.
+            ConfigError: a package is not installed, or the processor cannot.
         """
         for package in self.packages:
             try:
@@ -71,6 +79,11 @@ class Runtime:
                     f"{self.about} needs packages that are not installed ({error}): "
                     f"pip install 'rhm[{self.extra}]'"
                 ) from error
+        if self.processor is not None and not self.processor():
+            raise ConfigError(
+                f"{self.about} does not run on this processor: leave the runtime out, or choose "
+                f"{AUTO[-1]}"
+            )
 
 
 @contextmanager
@@ -125,6 +138,18 @@ def _openvino(model: "SegmentationModel", place: str) -> "Backend":
     return OpenVinoBackend(model)
 
 
+def _openvino_bfloat16(model: "SegmentationModel", place: str) -> "Backend":
+    from rhm.inference.runtime.backends import OpenVinoBackend
+
+    return OpenVinoBackend(model, bfloat16=True)
+
+
+def _multiplies_bfloat16() -> bool:
+    from rhm.inference.runtime.openvino_graph import multiplies_bfloat16
+
+    return multiplies_bfloat16()
+
+
 def _openvino_int8(model: "SegmentationModel", quantization: "Quantization") -> "Backend":
     from rhm.inference.runtime.backends import OpenVinoBackend
 
@@ -152,6 +177,15 @@ RUNTIMES = {
         without="prediction on CPUs is slower",
         worthwhile_px=16 * 512 * 512,
         quantized=_openvino_int8,
+    ),
+    "openvino-bfloat16": Runtime(
+        "OpenVINO in bfloat16",
+        _openvino_bfloat16,
+        ("cpu",),
+        packages=("onnx", "openvino"),
+        extra="openvino",
+        without="prediction on CPUs is slower",
+        processor=_multiplies_bfloat16,
     ),
     "torch-float16": Runtime("PyTorch in mixed precision", _torch_float16, ("cuda",)),
 }

@@ -78,13 +78,14 @@ def is_usable(runtime: str, device: str) -> bool:
         device: device as in ``network_for``.
 
     Returns:
-        Whether it is one of ``RUNTIMES``, is installed, and supports the device.
+        Whether it is one of ``RUNTIMES``, is installed, suits the processor, and supports the
+        device.
 
     Raises:
         ConfigError: the device is unknown or does not exist.
     """
     known = RUNTIMES.get(runtime)
-    return known is not None and known.installed and _place_for(known, device) is not None
+    return known is not None and _place_for(known, device) is not None and known.usable
 
 
 def _place_for(runtime: Runtime, device: str) -> str | None:

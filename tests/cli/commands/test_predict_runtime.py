@@ -9,17 +9,24 @@ import pytest
 from rhm.inference import network_for, predict_raster
 from rhm.models.build import SegmentationModel
 from rhm.models.model_file import load_model, save_model
-from tests.inference.networks import GRAPH_RUNTIMES, built, needs_onnx
+from tests.inference.networks import (
+    GRAPH_RUNTIMES,
+    WITH_BFLOAT16,
+    built,
+    needs_onnx,
+    skip_unless_usable,
+)
 from tests.stored import made_once
 
 Rhm = Callable[..., tuple[int, str, str]]
 
 
-@pytest.mark.parametrize("runtime", GRAPH_RUNTIMES)
+@pytest.mark.parametrize("runtime", WITH_BFLOAT16)
 def test_auto_continues_with_the_runtime_that_began(
     rhm: Rhm, trained: Path, scenes: Path, tmp_path: Path, runtime: str
 ) -> None:
     """Oracle: the files of an uninterrupted run. So few pixels would otherwise go to PyTorch."""
+    skip_unless_usable(runtime)
     scene, out, whole = scenes / "north.tif", tmp_path / "out", tmp_path / "whole"
     words = ("predict", trained, scene, "--tile", 64, "--overlap", 16, "--device", "cpu", "--json")
     assert rhm(*words, "-o", whole, "--runtime", runtime)[0] == 0

@@ -19,7 +19,13 @@ from rhm.inference.runtime.onnx_graph import _pooled
 from rhm.inference.runtime.runtimes import AUTO, RUNTIMES
 from rhm.models.architectures import ARCHITECTURES
 from rhm.models.build import SegmentationModel
-from tests.inference.networks import GRAPH_RUNTIMES, built, needs_onnx
+from tests.inference.networks import (
+    GRAPH_RUNTIMES,
+    WITH_BFLOAT16,
+    built,
+    needs_onnx,
+    skip_unless_usable,
+)
 
 KINDS = [
     *((architecture, "test_resnet", "linear") for architecture in ARCHITECTURES),
@@ -95,11 +101,12 @@ INEXPRESSIBLE: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-@pytest.mark.parametrize("runtime", GRAPH_RUNTIMES)
+@pytest.mark.parametrize("runtime", WITH_BFLOAT16)
 @pytest.mark.parametrize("kind", INEXPRESSIBLE)
 def test_what_onnx_cannot_express_is_one_line_or_torch(
     kind: str, runtime: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    skip_unless_usable(runtime)
     model = odd(INEXPRESSIBLE[kind])
     with pytest.raises(ModelFileError, match=r"cannot be expressed|cannot run") as caught:
         network_for(model, device="cpu", runtime=runtime)
@@ -147,8 +154,9 @@ def test_unknown_runtimes_and_devices_are_refused(options: dict[str, str], told:
         network_for(built(), **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("runtime", GRAPH_RUNTIMES)
+@pytest.mark.parametrize("runtime", WITH_BFLOAT16)
 def test_a_backend_makes_its_session_again_in_another_process(runtime: str) -> None:
+    skip_unless_usable(runtime)
     network = RUNTIMES[runtime].open(built(), "cpu")
     again = pickle.loads(pickle.dumps(network))  # noqa: S301 - our own
     assert torch.equal(again(images(1, 3, 64, 64)), network(images(1, 3, 64, 64)))

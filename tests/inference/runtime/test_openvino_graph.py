@@ -4,17 +4,20 @@ import pickle
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from rhm.errors import ModelFileError
+from rhm.errors import ConfigError, ModelFileError
+from rhm.inference import network_for
 from rhm.inference.runtime.openvino_graph import _MOST_SHAPES, CompiledGraph
 from rhm.inference.runtime.runtimes import RUNTIMES
+from rhm.inference.runtime.selection import is_usable
 from tests.apart import program
-from tests.inference.networks import built, needs_openvino
+from tests.inference.networks import BFLOAT16, built, needs_openvino, skip_unless_usable
 
 pytestmark = needs_openvino
 
@@ -25,30 +28,59 @@ def images(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(2))
 
 
-def test_results_do_not_depend_on_the_batches_before() -> None:
+@pytest.mark.parametrize("runtime", ["openvino", BFLOAT16])
+def test_results_do_not_depend_on_the_batches_before(runtime: str) -> None:
     """Law: more shapes than stay compiled, in any order, give the same bits."""
+    skip_unless_usable(runtime)
     assert len(SHAPES) > _MOST_SHAPES
-    network = RUNTIMES["openvino"].open(built(), "cpu")
+    network = RUNTIMES[runtime].open(built(), "cpu")
     first = {shape: network(images(*shape)) for shape in SHAPES}
     for shape in (*reversed(SHAPES), *SHAPES):
         assert torch.equal(network(images(*shape)), first[shape])
-    again = RUNTIMES["openvino"].open(built(), "cpu")
+    again = RUNTIMES[runtime].open(built(), "cpu")
     for shape in SHAPES[::2]:
         assert torch.equal(again(images(*shape)), first[shape])
 
 
-def test_results_do_not_depend_on_the_number_of_threads() -> None:
+@pytest.mark.parametrize("runtime", ["openvino", BFLOAT16])
+def test_results_do_not_depend_on_the_number_of_threads(runtime: str) -> None:
     """Law: the processes of a prediction may have more or fewer threads than a single one."""
+    skip_unless_usable(runtime)
     seen, found = images(1, 3, 256, 256), []
     before = torch.get_num_threads()
     try:
         for threads in (1, 2, 4):
             torch.set_num_threads(threads)
-            found.append(RUNTIMES["openvino"].open(built("unet", "resnet18"), "cpu")(seen))
+            found.append(RUNTIMES[runtime].open(built("unet", "resnet18"), "cpu")(seen))
     finally:
         torch.set_num_threads(before)
     assert torch.equal(found[1], found[0])
     assert torch.equal(found[2], found[0])
+
+
+def test_bfloat16_is_near_float32() -> None:
+    """Oracle: float32. bfloat16 has eight significant bits, and many products are summed."""
+    skip_unless_usable(BFLOAT16)
+    network = network_for(built(), device="cpu", runtime=BFLOAT16)
+    assert network.runtime == BFLOAT16
+    seen = images(2, 3, 160, 224)
+    expected = network_for(built(), device="cpu", runtime="openvino")(seen).sigmoid()
+    found = network(seen)
+    assert found.dtype == torch.float32
+    difference = (found.sigmoid() - expected).abs()
+    assert 0.0 < difference.mean() < 0.05 * expected.std()
+    assert difference.max() < 0.5 * expected.std()
+
+
+@pytest.mark.parametrize("can", [False, True])
+def test_a_processor_that_cannot_is_one_line(can: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    capable = replace(RUNTIMES[BFLOAT16], processor=lambda: can)
+    monkeypatch.setitem(RUNTIMES, BFLOAT16, capable)
+    assert is_usable(BFLOAT16, "cpu") == can
+    if not can:
+        with pytest.raises(ConfigError, match="does not run on this processor") as caught:
+            network_for(built(), device="cpu", runtime=BFLOAT16)
+        assert "\n" not in str(caught.value)
 
 
 def test_what_is_no_graph_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
