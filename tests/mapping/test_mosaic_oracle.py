@@ -1,4 +1,4 @@
-"""Oracle: forty overlapping scenes give the buildings that predicting their mosaic gives."""
+"""Oracle: two dozen overlapping scenes give the buildings that predicting their mosaic gives."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ from rhm.synthetic.world import write_sample_world
 from tests.inference.scenes import Bright, spec, write_scene
 from tests.mapping.towns import layers_in, read_layer_file
 
-SIDE, ROWS, COLS = 176, 5, 8
+SIDE, ROWS, COLS = 176, 4, 6
 
 
 class Blurred(Bright):
@@ -54,7 +54,7 @@ def town(world: Path) -> tuple[NDArray[np.uint8], Affine, str]:
 
 
 def cuts(height: int, width: int) -> Iterator[tuple[int, int]]:
-    """The upper-left corners of forty scenes that cover an image."""
+    """The upper-left corners of the scenes that cover an image."""
     rows = np.linspace(0, height - SIDE, ROWS).astype(int)
     cols = np.linspace(0, width - SIDE, COLS).astype(int)
     yield from ((int(row), int(col)) for row in rows for col in cols)

@@ -88,6 +88,22 @@ def last_is_best(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CheckpointWriter, "on_validation_end", forgetful)
 
 
+@pytest.fixture
+def whole(make: Callable[[str], RunConfig], catalog_path: Path, ends: dict[bool, State]) -> State:
+    """The weights of a run that is not interrupted, which several tests compare with."""
+    config = make("whole")
+    validated = config.data.catalog == str(catalog_path)
+    if validated not in ends:
+        ends[validated] = load_model(fit(config).folder).state_dict()
+    return ends[validated]
+
+
+@pytest.fixture(scope="module")
+def ends() -> dict[bool, State]:
+    """The weights of ``whole``, with and without validation images, once they are there."""
+    return {}
+
+
 def test_the_model_is_the_mean_of_the_last_steps(
     make: Callable[[str], RunConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,9 +122,8 @@ def test_the_model_is_the_mean_of_the_last_steps(
 
 @pytest.mark.parametrize("epochs", [1, 2, 3])
 def test_an_interrupted_run_ends_with_the_same_mean(
-    make: Callable[[str], RunConfig], monkeypatch: pytest.MonkeyPatch, epochs: int
+    make: Callable[[str], RunConfig], whole: State, monkeypatch: pytest.MonkeyPatch, epochs: int
 ) -> None:
-    whole = load_model(fit(make("whole")).folder).state_dict()
     with pytest.raises(Stopped):
         watched(monkeypatch, Watch(epochs), make("broken"))
     resumed = load_model(fit(make("broken"), resume=True).folder).state_dict()
@@ -116,12 +131,11 @@ def test_an_interrupted_run_ends_with_the_same_mean(
 
 
 def test_a_run_interrupted_after_its_last_step_ends_with_the_same_mean(
-    make: Callable[[str], RunConfig], monkeypatch: pytest.MonkeyPatch
+    make: Callable[[str], RunConfig], whole: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: Any, **__: Any) -> None:
         raise Stopped
 
-    whole = load_model(fit(make("whole")).folder).state_dict()
     with monkeypatch.context() as patch:
         patch.setattr(fitting, "finish", interrupted)
         with pytest.raises(Stopped):

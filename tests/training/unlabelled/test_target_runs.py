@@ -68,15 +68,19 @@ def test_unlabelled_chips_without_weight_change_nothing(
         "trainer": {"steps": 2, "validate_every": 2, "batch_size": 4, "accumulate": 2},
     }
     without = stored(**sections)
+    weights_of = {"nothing": 1e-30}
+    if statistics == "own":
+        weights_of["something"] = 1.0
     ends = {}
-    for name, weight in (("nothing", 1e-30), ("something", 1.0)):
+    for name, weight in weights_of.items():
         target = target_of(method, weight=weight, statistics=statistics, warmup=0.0)
         run = fit(tiny(name, **sections, target=target))
         assert "target_loss" in pandas.read_csv(run.folder / "metrics.csv").columns
         ends[name] = load_model(run.model).state_dict()
     expected = load_model(without.model).state_dict()
     assert all(map(torch.equal, ends["nothing"].values(), expected.values()))
-    assert not all(map(torch.equal, ends["something"].values(), expected.values()))
+    if "something" in ends:
+        assert not all(map(torch.equal, ends["something"].values(), expected.values()))
 
 
 def test_the_teacher_of_a_run_is_never_in_training(
