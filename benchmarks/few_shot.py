@@ -251,6 +251,12 @@ def run_cell(top: Path, kept: KeptResults, source: Path, run: Run, steps: int) -
         TEST_PIXELS,
     )
     before = unadapted(top, source, run.place, tests)
+    if any(row["place"] == run.place and row["before"] != before for row in kept.rows):
+        # Training is not the same on every processor, and runs that began elsewhere are no pair.
+        raise SystemExit(
+            f"{top} has another base model than the one of the runs that are kept: keep these in "
+            "another file, or use the folder that has theirs"
+        )
     begun = time.perf_counter()
     catalog, chips = drawn(top / "chips" / run.place, run.shots, run.seed)
     config = parse_config(

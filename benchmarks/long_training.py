@@ -15,10 +15,12 @@ the authors' own; three factors of full width, and of width 8; and the compressi
 with outer factors that are frozen, trained at a hundredth of the rate, or at the same rate, and
 with two to four factors. The gradients of products of small factors are tiny, so AdamW's eps is
 too: else it would decide how fast each arm begins. The rate of every arm is chosen for each number
-of steps, on other places with other seeds; where the lowest or the highest rate that was tried is
-the best, the next one is tried, too.
+of steps, by what it gains on other places with other seeds; where the lowest or the highest rate
+that was tried is the best, the next one is tried, too.
 
 Finished runs are kept in the file ``--kept`` and not repeated; ``--table`` only prints the tables.
+The model of Massachusetts is not the same on every processor. Runs that began with different ones
+are kept apart, and never paired.
 """
 
 import argparse
@@ -50,11 +52,12 @@ from rhm.adapters.targets import layers_to_adapt, matrix_of
 from rhm.data.catalog import Catalog, Tile
 from rhm.data.chips import GridChips, Preparation
 from rhm.data.labels import IGNORE
+from rhm.inference.runtime.identity import identity_of
 from rhm.models.build import SegmentationModel
 from rhm.models.model_file import load_model
 from rhm.training.losses import LossConfig, loss_of
 
-KEYS = ("place", "arm", "shots", "seed", "rate", "eps")
+KEYS = ("place", "arm", "shots", "seed", "rate", "eps", "source")
 PLACE = "vegas"
 SHOTS = (1, 2, 4)
 MEASURED = (150, 500, 1500)
@@ -169,10 +172,11 @@ def run_cell(
     rate: float,
 ) -> None:
     """Adapt the decoder once, measure it on the way, and store the result."""
-    values: dict[str, Any] = dict(zip(KEYS, (place, arm, shots, seed, rate, EPS), strict=True))
+    model = load_model(source)
+    key = (place, arm, shots, seed, rate, EPS, identity_of(model))
+    values: dict[str, Any] = dict(zip(KEYS, key, strict=True))
     if kept.has(**values):
         return
-    model = load_model(source)
     model.spec = replace(model.spec, gsd_m=PLACES[place].gsd_m or model.spec.gsd_m)
     torch.manual_seed(seed)
     file, _ = few_shot.drawn(top / "chips" / place, shots, seed)
@@ -212,7 +216,7 @@ def run_cell(
     values["seconds"] = round(time.process_time() - begun, 1)
     kept.add(values)
     shown = ", ".join(f"{step}: {a:.3f} {b:.3f}" for step, (a, b) in values["after"].items())
-    name = " ".join(str(values[key]) for key in KEYS)
+    name = " ".join(str(values[key]) for key in KEYS[:-1])
     print(f"{name}: {before[1]:.3f}, on the chips and elsewhere after {shown}", flush=True)
 
 
@@ -252,11 +256,12 @@ def adapt(decoder: nn.Module, arm: str, loss: Any, seed: int) -> None:
 
 
 def tuned(found: Sequence[Mapping[str, Any]], arm: str, step: int) -> dict[float, Sequence[float]]:
-    """Return the IoU elsewhere on the places of choice by learning rate, if it is finished."""
+    """Return the gains elsewhere on the places of choice by learning rate, if finished."""
     tried: dict[float, list[float]] = {}
     for each in found:
         if (each["place"], each["arm"], each["eps"]) == (TUNED_ON, arm, EPS):
-            tried.setdefault(each["rate"], []).append(each["after"][str(step)][1])
+            gain = each["after"][str(step)][1] - each["before"][1]
+            tried.setdefault(each["rate"], []).append(gain)
     return finished(tried, len(TUNING_SEEDS))
 
 
@@ -281,7 +286,7 @@ def tuning_table(found: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the rates that were tried, as Markdown."""
     tried = {(arm, str(step)): tuned(found, arm, step) for arm in ARMS for step in MEASURED}
     complete = {names: scores for names, scores in tried.items() if scores}
-    return rates_table(complete, "chosen on Austin and Chicago", "steps")
+    return rates_table(complete, "gain on Austin and Chicago", "steps")
 
 
 def table(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -292,16 +297,17 @@ def table(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     )
     yield "|---" * 10 + "|"
     for shots, step, arm in itertools.product(SHOTS, MEASURED, ARMS):
-        ours, theirs = (by_seed(found, shots, step, name) for name in (arm, BASELINE))
+        all_ours, theirs = (by_start(found, shots, step, name) for name in (arm, BASELINE))
+        # The means are over the same runs as the differences.
+        ours = {start: each for start, each in all_ours.items() if start in theirs}
         if not ours:
             continue
         on, away = np.mean([each["after"][str(step)] for each in ours.values()], axis=0)
         gains = [
-            ours[seed]["after"][str(step)][1] - theirs[seed]["after"][str(step)][1]
-            for seed in ours
-            if seed in theirs
+            each["after"][str(step)][1] - theirs[start]["after"][str(step)][1]
+            for start, each in ours.items()
         ]
-        gain = mean_and_interval(gains) if gains and arm != BASELINE else ""
+        gain = mean_and_interval(gains) if arm != BASELINE else ""
         ranks = [each["ranks"][str(step)] for each in ours.values()]
         rank = "" if None in ranks else f"{np.mean(ranks):.1f}"
         angles = [each["angles"].get("60") for each in ours.values()]
@@ -313,14 +319,18 @@ def table(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         )
 
 
-def by_seed(
+def by_start(
     found: Sequence[Mapping[str, Any]], shots: int, step: int, arm: str
-) -> dict[int, Mapping[str, Any]]:
-    """Return the runs of an arm on the scored place, at its rate for some steps, by seed."""
+) -> dict[tuple[int, str], Mapping[str, Any]]:
+    """Return the runs of an arm on the scored place, at its rate for some steps, by their start.
+
+    That is their seed, and the model that they began with.
+    """
     if not tuned(found, arm, step):
         return {}
     key = (PLACE, shots, arm, chosen(found, arm, step))
-    return {e["seed"]: e for e in found if (e["place"], e["shots"], e["arm"], e["rate"]) == key}
+    ours = [e for e in found if (e["place"], e["shots"], e["arm"], e["rate"]) == key]
+    return {(e["seed"], e["source"]): e for e in ours}
 
 
 if __name__ == "__main__":
